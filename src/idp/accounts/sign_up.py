@@ -1,0 +1,38 @@
+"""Sign-up: a user, their default team and domain, and the record of it, in one transaction (S3-23 to S3-26)."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp.audit.record import Origin, record
+from idp.directory import members
+from idp.settings_schema import Accounts
+from idp.users import service as users
+
+
+async def create_account(
+    session: AsyncSession,
+    settings: Accounts,
+    origin: Origin,
+    *,
+    email: str,
+    name: str | None,
+    password_hash: str | None,
+    login_type: str = "email",
+) -> str:
+    """Make a user who is in the default teams and domains, and return the id.
+
+    Args:
+        session: the caller's transaction.
+        settings: which teams and domains; names that do not exist or are inactive are passed over.
+        origin: who asked for it.
+        email: as `parse_email` returned it.
+        name: what people call them.
+        password_hash: None for people who never sign in with a password.
+        login_type: how they came.
+
+    Raises:
+        EmailTaken: a live user has this address in some spelling.
+    """
+    user_id = await users.create(session, email=email, name=name, password_hash=password_hash, login_type=login_type)
+    await members.join_defaults(session, user_id, teams=settings.default_teams, domains=settings.default_domains)
+    record(session, origin, action="user.created", user_id=user_id, details={"login_type": login_type})
+    return user_id

@@ -1,0 +1,230 @@
+"""The whole answer on one page: who is asked about a credential, in which order, and what is served.
+
+`create_app` is the one place that lists the authenticators and mounts the routes. A new authenticator is one file under
+`authn/authenticators/` and one line in `_chain`.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.di import Provide
+from litestar.types import ControllerRouterHandler
+from msgspec import Struct
+
+from idp import cache
+from idp.accounts import admin_routes as accounts_admin
+from idp.accounts import routes as accounts
+from idp.accounts.sign_in import SignIn
+from idp.authn import routes as authn
+from idp.authn.authenticators.admin_token import AdminToken
+from idp.authn.authenticators.local_jwt import LocalJwt
+from idp.authn.chain import Authenticator, AuthenticatorChain
+from idp.authn.introspection import Introspector
+from idp.authn.middleware import AuthenticationMiddleware
+from idp.authn.plugins import load_plugins
+from idp.authn.resolve import Resolver
+from idp.db.engine import Database
+from idp.directory import routes_domains as domains
+from idp.directory import routes_teams as teams
+from idp.ops import health, problems, query_metrics
+from idp.ops.envelope import Envelope
+from idp.ops.health import HealthChecks
+from idp.ops.rate_limit import Limiter, LoginRules
+from idp.pages import routes as pages
+from idp.pages.schema import OpenApiDocument, openapi_config
+from idp.principal.guards import check_policies
+from idp.settings import LoadedSettings, Secret, Settings, SettingsError, root_secret
+from idp.signing import routes as signing
+from idp.signing.jwt import TokenService
+from idp.signing.keyring import Keyring
+from idp.signing.sealing import Sealer
+from idp.users.passwords import Passwords
+
+
+class Parts(Struct, frozen=True):
+    """What an application is made of, for those who build more on it."""
+
+    settings: Settings
+    database: Database
+    keyring: Keyring
+    tokens: TokenService
+    passwords: Passwords
+
+
+DevelopmentAuthenticator = Callable[[Parts], Authenticator]
+
+
+def _chain(parts: Parts, development: Sequence[DevelopmentAuthenticator]) -> AuthenticatorChain:
+    settings = parts.settings
+    return AuthenticatorChain(
+        (
+            AdminToken(settings.management.admin_token),
+            LocalJwt(parts.tokens),
+            *load_plugins(settings.authn, issuer=parts.tokens.issuer),
+            *(build(parts) for build in development),
+        )
+    )
+
+
+def _routes() -> list[ControllerRouterHandler]:
+    return [
+        *health.ROUTES,
+        *signing.ROUTES,
+        *accounts.ROUTES,
+        *accounts_admin.ROUTES,
+        *authn.ROUTES,
+        *teams.ROUTES,
+        *domains.ROUTES,
+        *pages.ROUTES,
+        *pages.asset_routers(),
+    ]
+
+
+class Application(Envelope):
+    """The ASGI application: Litestar inside the envelope that every answer leaves in."""
+
+    def __init__(self, litestar: Litestar, parts: Parts) -> None:
+        server = parts.settings.server
+        super().__init__(
+            litestar,
+            https=public_url(parts.settings).startswith("https://"),
+            max_header_bytes=server.max_header_bytes,
+            body_timeout=server.body_timeout_seconds,
+        )
+        self.litestar = litestar
+        self.parts = parts
+
+
+def public_url(settings: Settings) -> str:
+    """Return the address that clients use, which is the issuer of every token."""
+    return (settings.server.public_url or f"http://localhost:{settings.server.port}").rstrip("/")
+
+
+def build_parts(loaded: LoadedSettings) -> Parts:
+    """Make the parts, without connecting to anything.
+
+    Raises:
+        SettingsError: there is no root secret.
+        DatabaseUrlError: the database's address cannot be used.
+    """
+    settings = loaded.settings
+    database = Database(settings.database)
+    keyring = Keyring(database, Sealer(_root_secrets(settings)), "RS256" if _wants_rsa(settings) else "ES256")
+    tokens = TokenService(keyring, settings.tokens, issuer=public_url(settings), profile=loaded.profile)
+    return Parts(
+        settings=settings,
+        database=database,
+        keyring=keyring,
+        tokens=tokens,
+        passwords=Passwords(settings.passwords),
+    )
+
+
+def _root_secrets(settings: Settings) -> list[Secret]:
+    current = root_secret(settings)
+    if current is None:
+        raise SettingsError(["IDP_SECRET_KEY is not set: put 32 or more random characters there."])
+    earlier = [settings.tokens.auth_jwt_secret] if settings.tokens.auth_jwt_secret else []
+    return list(dict.fromkeys([current, *settings.secrets.previous_secret_keys, *earlier]))
+
+
+def _wants_rsa(settings: Settings) -> bool:
+    return settings.tokens.algorithm == "RS256"
+
+
+def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenticator] = ()) -> Application:
+    """Build the application.
+
+    Args:
+        loaded: the settings and the profile that the command chose.
+        development: authenticators that exist under `idp dev` only (rule 7).
+
+    Raises:
+        SettingsError: an authenticator of another package cannot be loaded, or there is no root secret.
+        RuntimeError: a route declares no policy (rule 6).
+    """
+    parts = build_parts(loaded)
+    settings = parts.settings
+    valkey_url = settings.valkey.url.reveal() if settings.valkey.url else None
+    valkey = cache.connect(valkey_url)
+    limiter, rules = Limiter(valkey_url), LoginRules(settings.rate_limits)
+    introspector = Introspector(_chain(parts, development), Resolver(parts.database))
+    document = OpenApiDocument(openapi_config(public_url=public_url(settings), dev_headers=bool(development)))
+    query_metrics.watch(parts.database.engine)
+
+    async def ping_valkey() -> None:
+        assert valkey is not None
+        await valkey.ping()
+
+    @asynccontextmanager
+    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
+        parts.passwords.start()
+        try:
+            yield
+        finally:
+            parts.passwords.stop()
+            if valkey is not None:
+                await valkey.aclose()
+            await parts.database.close()
+
+    probes: dict[str, health.Probe | None] = {
+        "database": parts.database.ping,
+        "redis": ping_valkey if valkey is not None else None,
+        "command_processor": None,
+    }
+    litestar = Litestar(
+        route_handlers=_routes(),
+        middleware=[AuthenticationMiddleware(introspector)],
+        dependencies={
+            "settings": _always(settings),
+            "database": _always(parts.database),
+            "passwords": _always(parts.passwords),
+            "tokens": _always(parts.tokens),
+            "keyring": _always(parts.keyring),
+            "introspector": _always(introspector),
+            "limiter": _always(limiter),
+            "login_rules": _always(rules),
+            "sign_in": _always(SignIn(parts.database, parts.passwords, limiter, rules)),
+            "health_checks": _always(HealthChecks(probes)),
+            "openapi_document": _always(document),
+        },
+        exception_handlers=problems.HANDLERS,
+        cors_config=_cors(settings),
+        openapi_config=None,
+        request_max_body_size=settings.server.max_body_bytes,
+        lifespan=[lifespan],
+        logging_config=None,
+    )
+    check_policies(litestar)
+    document.app = litestar
+    return Application(litestar, parts)
+
+
+def _always(value: Any) -> Provide:
+    def provide() -> Any:
+        return value
+
+    return Provide(provide, sync_to_thread=False)
+
+
+def _cors(settings: Settings) -> CORSConfig | None:
+    if not settings.cors.origins:
+        return None
+    return CORSConfig(
+        allow_origins=list(settings.cors.origins),
+        allow_credentials=True,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "X-API-Key",
+            "X-User-Email",
+            "X-User-Name",
+            "X-Request-Id",
+        ],
+        expose_headers=["X-Request-Id", "X-Total-Count", "Link", "Retry-After"],
+        max_age=600,
+    )

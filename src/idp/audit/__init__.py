@@ -1,0 +1,5 @@
+"""Append-only record of who did what, from where.
+
+Owns: the table and the one function that writes it, inside the caller's transaction, so that a change and its record
+live or die together. Does not own: what is worth recording; each service says so where it acts.
+"""

@@ -1,0 +1,31 @@
+"""The table of who did what."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from idp import clock
+from idp.db.base import Base, UUIDKey
+
+
+class AuditRow(UUIDKey, Base):
+    """One thing that was done. Ids are copied, not referenced: a record outlives what it speaks of."""
+
+    __tablename__ = "audit_logs"
+    __table_args__ = (
+        Index("ix_audit_logs_timestamp", "timestamp"),
+        Index("ix_audit_logs_user_id_timestamp", "user_id", "timestamp"),
+    )
+
+    timestamp: Mapped[datetime] = mapped_column(default=clock.now)
+    action: Mapped[str]
+    actor: Mapped[str]  # "user:<id>", "service:<id>", "anonymous" or "system"
+    user_id: Mapped[str | None]  # whom it was done to
+    target: Mapped[str | None]  # "team:<id>", "domain:<id>", "signing_key:<kid>"
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
+    ip_address: Mapped[str | None]
+    user_agent: Mapped[str | None]
+    request_id: Mapped[str | None]

@@ -1,0 +1,33 @@
+"""ADMIN_TOKEN: one bearer token from the settings that may manage (C-09)."""
+
+import hashlib
+import hmac
+
+from idp.authn.credential import Presented
+from idp.authn.outcome import NOT_MINE, Authenticated, Outcome, Service
+from idp.principal.model import AuthMethod, Credential
+from idp.principal.permissions import IDP_MANAGE
+from idp.settings import Secret
+
+
+class AdminToken:
+    """Owns exactly one token; any other one is somebody else's. Without a setting it owns nothing."""
+
+    name = "admin_token"
+
+    def __init__(self, token: Secret | None) -> None:
+        self._digest = _digest(token.reveal()) if token else None
+
+    async def authenticate(self, presented: Presented) -> Outcome:
+        if not presented.token or self._digest is None:
+            return NOT_MINE
+        if not hmac.compare_digest(_digest(presented.token), self._digest):
+            return NOT_MINE
+        return Authenticated(
+            Service(),
+            Credential(method=AuthMethod.ADMIN_TOKEN, id="admin-token", name="ADMIN_TOKEN", scopes=(IDP_MANAGE,)),
+        )
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()

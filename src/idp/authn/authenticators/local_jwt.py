@@ -1,0 +1,35 @@
+"""Access tokens that this service signed (RFC 9068, and the shared-secret shapes of C-06b)."""
+
+from idp.authn.credential import Presented
+from idp.authn.outcome import NOT_MINE, Authenticated, ByEmail, ByUserId, Outcome, Rejected
+from idp.errors import DevelopmentToken, TokenExpired, TokenInvalid
+from idp.principal.model import AuthMethod, Credential
+from idp.signing.jwt import TokenService
+
+
+class LocalJwt:
+    """Owns every JWT that names us as its issuer, and shared-secret ones where a shared secret is set."""
+
+    name = "local_jwt"
+
+    def __init__(self, tokens: TokenService) -> None:
+        self._tokens = tokens
+
+    async def authenticate(self, presented: Presented) -> Outcome:
+        if presented.jwt is None or not self._tokens.owns(presented.jwt):
+            return NOT_MINE
+        try:
+            claims = await self._tokens.verify(presented.jwt)
+        except (TokenInvalid, TokenExpired, DevelopmentToken) as error:
+            return Rejected(error)
+        credential = Credential(
+            method=AuthMethod.LOCAL_JWT,
+            id=claims.jti,
+            scopes=claims.scopes,
+            expires_at=claims.expires_at,
+            shared_secret=claims.shared_secret,
+        )
+        if claims.uid is not None:
+            return Authenticated(ByUserId(claims.uid), credential)
+        assert claims.legacy_email is not None
+        return Authenticated(ByEmail(claims.legacy_email), credential)

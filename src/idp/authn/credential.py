@@ -1,0 +1,86 @@
+"""What the request presented, parsed once (C-24).
+
+One explicit credential at most: `Authorization: Bearer` or `X-API-Key`. Anything in those headers, even an empty or a
+foreign one, is a presented credential: it is owned by some authenticator or refused, never passed over (SEC-13, SEC-14).
+"""
+
+from collections.abc import Iterable, Mapping
+from http.cookies import CookieError, SimpleCookie
+
+from msgspec import Struct
+
+from idp.errors import AmbiguousCredentials
+from idp.signing.compact import Malformed, UnverifiedJwt, parse
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Presented(Struct, frozen=True):
+    """What the caller presented.
+
+    Attributes:
+        token: the explicit credential as sent, None if there was none. An empty text is a credential, and a bad one.
+        jwt: the same, taken apart, where it has the form of a JWT; nothing in it has been verified.
+        cookies: the cookies, for a session authenticator. Beside an explicit credential they are ignored.
+        headers: all headers by lower-case name, the last one winning; for authenticators that read one of their own.
+    """
+
+    token: str | None = None
+    jwt: UnverifiedJwt | None = None
+    cookies: Mapping[str, str] = {}
+    headers: Mapping[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Presented(explicit={self.token is not None}, jwt={self.jwt is not None})"
+
+
+def from_token(token: str) -> Presented:
+    """Return what a caller of `/auth/validate` asks about: an explicit credential and nothing else."""
+    return Presented(token=token, jwt=_as_jwt(token))
+
+
+def from_headers(raw: Headers) -> Presented:
+    """Parse the request's headers.
+
+    Args:
+        raw: ASGI header pairs, names in lower case.
+
+    Raises:
+        AmbiguousCredentials: two explicit credentials that differ.
+    """
+    headers: dict[str, str] = {}
+    explicit: set[str] = set()
+    for name_bytes, value_bytes in raw:
+        name, value = name_bytes.decode("latin-1").lower(), value_bytes.decode("latin-1").strip()
+        headers[name] = value
+        if name == "authorization":
+            explicit.add(_bearer(value))
+        elif name == "x-api-key":
+            explicit.add(value)
+    if len(explicit) > 1:
+        raise AmbiguousCredentials
+    if explicit:
+        token = explicit.pop()
+        return Presented(token=token, jwt=_as_jwt(token), headers=headers)
+    return Presented(cookies=_cookies(headers.get("cookie", "")), headers=headers)
+
+
+def _bearer(value: str) -> str:
+    scheme, _, token = value.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else value
+
+
+def _as_jwt(token: str) -> UnverifiedJwt | None:
+    try:
+        return parse(token)
+    except Malformed:
+        return None
+
+
+def _cookies(header: str) -> dict[str, str]:
+    jar = SimpleCookie()
+    try:
+        jar.load(header)
+    except CookieError:
+        return {}
+    return {name: morsel.value for name, morsel in jar.items()}

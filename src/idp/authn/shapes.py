@@ -1,0 +1,103 @@
+"""What clients send and read about credentials and about themselves."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from idp.principal.model import Domain, Principal, Team, User
+
+Kind = Literal["user", "api_key", "service_token"]
+VerdictCode = Literal[
+    "token_not_found",
+    "token_revoked",
+    "token_expired",
+    "insufficient_scopes",
+    "token_invalid",
+    "user_inactive",
+]
+Scope = Annotated[str, Meta(max_length=256)]
+
+
+class ValidateIn(Struct, frozen=True):
+    """A credential to decide about. Unknown members are ignored: old clients send some (C-16)."""
+
+    token: Annotated[str, Meta(max_length=100_000, examples=["eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9…"])]
+    required_scopes: Annotated[list[Scope], Meta(max_length=1000)] = field(default_factory=list)
+    service_name: Annotated[str, Meta(max_length=1000)] | None = None
+    action_name: Annotated[str, Meta(max_length=1000)] | None = None
+
+
+class UserOut(Struct, frozen=True):
+    """A user, as login, registration and validation show them."""
+
+    id: str
+    email: str | None
+    email_verified: bool
+    name: str | None
+    avatar_url: str | None
+    created_at: datetime
+    teams: tuple[Team, ...]
+    domains: tuple[Domain, ...]
+    roles: tuple[str, ...]
+
+    @classmethod
+    def of(cls, user: User) -> "UserOut":
+        return cls(**{name: getattr(user, name) for name in cls.__struct_fields__})
+
+
+class ValidateOut(Struct, frozen=True):
+    """The verdict; every member is always there (C-01)."""
+
+    valid: bool
+    kind: Kind | None
+    scopes: tuple[str, ...]
+    token_id: str | None
+    name: str | None
+    user: UserOut | None
+    expires_at: datetime | None
+    error: VerdictCode | None
+    detail: str | None
+
+
+class Me(Struct, frozen=True):
+    """Who the caller is, and what they are in this organisation (C-18)."""
+
+    id: str
+    user_id: str
+    email: str | None
+    name: str | None
+    avatar_url: str | None
+    role: str
+    roles: tuple[str, ...]
+    is_active: bool
+    email_verified: bool
+    login_type: str
+    plan: str
+    teams: tuple[Team, ...]
+    domains: tuple[Domain, ...]
+    created_at: datetime
+    updated_at: datetime
+
+
+class MeV1(Me, frozen=True, kw_only=True):
+    """The same with S1's spelling: `createdAt`, `updatedAt` and an upper-case `role` (S1-17)."""
+
+    createdAt: datetime  # noqa: N815
+    updatedAt: datetime  # noqa: N815
+
+
+class MeApi(Me, frozen=True):
+    """The same with S4's message (S4-16)."""
+
+    message: str = "Authentication successful!"
+
+
+def me_of(user: User) -> dict[str, object]:
+    """Return the members that every spelling of "me" has."""
+    own = {name: getattr(user, name) for name in Me.__struct_fields__ if name != "user_id"}
+    return {**own, "user_id": user.id}
+
+
+def kind_of(principal: Principal) -> Kind:
+    return "user" if principal.user else "service_token"

@@ -1,0 +1,159 @@
+"""Database: a pool of connections, transactions that are written out, and an honest 503 when PostgreSQL is away."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import asyncpg
+import structlog
+from sqlalchemy import exc, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from idp.errors import DatabaseUnavailable
+from idp.settings import Secret
+from idp.settings_schema import Database as DatabaseSettings
+
+log = structlog.get_logger("idp.db")
+
+# What Prisma and SQLAlchemy put into an address and PostgreSQL does not know. `schema` is where the old service's own
+# tables are; ours have a schema of their own, so it is understood and not followed.
+_FOREIGN_PARAMETERS = {
+    "schema", "connection_limit", "pool_timeout", "pgbouncer", "connect_timeout", "socket_timeout",
+    "statement_cache_size", "sslaccept", "sslidentity", "sslpassword", "channel_binding", "pool_size",
+}  # fmt: skip
+# SQLSTATE classes that say "not now" rather than "not so": connection, resources, operator, system, canceled.
+_AWAY = re.compile(r"^(08|53|57|58|25006|55P03)")
+
+
+class DatabaseUrlError(ValueError):
+    """DATABASE_URL is not an address of a PostgreSQL database."""
+
+
+def normalise_url(url: str) -> str:
+    """Return the address as asyncpg reads it.
+
+    Args:
+        url: `postgres://`, `postgresql://` or `postgresql+driver://`, with the parameters of libpq or of Prisma.
+
+    Raises:
+        DatabaseUrlError: another scheme, or no host to connect to.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise DatabaseUrlError(f"DATABASE_URL cannot be read: {error}.") from None
+    if parts.scheme.partition("+")[0] not in {"postgres", "postgresql"}:
+        raise DatabaseUrlError(
+            f"DATABASE_URL starts with {parts.scheme or 'nothing'}://; put postgresql://user:password@host:5432/database."
+        )
+    query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k not in _FOREIGN_PARAMETERS]
+    if not (parts.hostname or port or any(k == "host" for k, _ in query)):
+        raise DatabaseUrlError("DATABASE_URL names no host; put postgresql://user:password@host:5432/database.")
+    return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query), ""))
+
+
+class Database:
+    """One pool of connections to one PostgreSQL.
+
+    Args:
+        url: the address; `settings.url` by default.
+        settings: pool sizes and limits in seconds.
+    """
+
+    def __init__(self, settings: DatabaseSettings, *, url: Secret | None = None) -> None:
+        address = url or settings.url
+        if address is None:
+            raise DatabaseUrlError("DATABASE_URL is not set.")
+        self._dsn = normalise_url(address.reveal())
+        self._settings = settings
+        self.engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self._connect,
+            pool_size=settings.pool_size,
+            max_overflow=settings.max_overflow,
+            pool_timeout=settings.pool_timeout_seconds,
+            pool_pre_ping=True,
+        )
+        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+
+    async def _connect(self) -> Any:
+        milliseconds = str(int(self._settings.statement_timeout_seconds * 1000))
+        return await asyncpg.connect(
+            self._dsn,
+            timeout=self._settings.connect_timeout_seconds,
+            command_timeout=self._settings.statement_timeout_seconds + 1,
+            server_settings={
+                "application_name": "idp",
+                "statement_timeout": milliseconds,
+                "idle_in_transaction_session_timeout": milliseconds,
+                "timezone": "UTC",
+            },
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction; commit it at the end of the block, roll it back when the block raises.
+
+        Answer the client only after the block: the commit is its last step.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is away, out of connections or too slow.
+        """
+        try:
+            async with self._sessions.begin() as session:
+                yield session
+        except (
+            exc.SQLAlchemyError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            OSError,
+            TimeoutError,
+        ) as error:
+            if not is_away(error):
+                raise
+            log.warning("database unavailable", error=type(error).__name__, reason=str(error).split("\n")[0][:200])
+            raise DatabaseUnavailable from error
+
+    async def ping(self) -> None:
+        """Run the smallest statement there is.
+
+        Raises:
+            DatabaseUnavailable: as for `transaction`.
+        """
+        async with self.transaction() as session:
+            await session.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def is_away(error: BaseException) -> bool:
+    """Tell "PostgreSQL cannot answer now" from "PostgreSQL says no"."""
+    if isinstance(error, exc.TimeoutError | OSError | TimeoutError):
+        return True
+    if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+        return True
+    state = sqlstate(error)
+    if state is not None:
+        return bool(_AWAY.match(state))
+    return isinstance(error, exc.InterfaceError | asyncpg.InterfaceError | exc.OperationalError) or isinstance(
+        getattr(error, "__cause__", None), OSError | TimeoutError
+    )
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Return PostgreSQL's SQLSTATE of an error, from wherever SQLAlchemy keeps it."""
+    for candidate in (getattr(error, "orig", None), error):
+        state = getattr(candidate, "sqlstate", None)
+        if isinstance(state, str):
+            return state
+    return None
+
+
+def violated_constraint(error: exc.IntegrityError) -> str | None:
+    """Return the name of the constraint that refused a row, such as `uq_teams_name`."""
+    name = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
+    return name if isinstance(name, str) else None

@@ -1,0 +1,87 @@
+"""Runs the Alembic migrations, by one process at a time."""
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from idp.db.base import SCHEMA
+from idp.db.engine import Database
+
+_LOCK = 0x1D9_5EED  # any number, as long as every starter takes the same
+_VERSIONS = {"version_table": "alembic_version", "version_table_schema": SCHEMA}
+
+
+def _config() -> Config:
+    here = Path(__file__).resolve()
+    checkout = here.parents[3] / "db" / "migrations"
+    config = Config()
+    config.set_main_option("script_location", str(checkout if checkout.is_dir() else here.parents[1] / "_migrations"))
+    return config
+
+
+def head() -> str:
+    """Return the newest revision that this code knows."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    assert revision is not None
+    return revision
+
+
+def _current(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection, opts=_VERSIONS).get_current_revision()
+
+
+async def current(database: Database) -> str | None:
+    """Return the revision the database is at, None when it was never migrated."""
+    async with database.engine.connect() as connection:
+        return await connection.run_sync(_current)
+
+
+async def upgrade(database: Database) -> bool:
+    """Bring the database to `head()`; of several starters at once, one works and the others wait.
+
+    Returns:
+        Whether anything had to be done.
+    """
+    async with database.engine.connect() as connection:
+        await connection.execute(text("SET statement_timeout = 0"))
+        await connection.execute(text("SET idle_in_transaction_session_timeout = 0"))
+        await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
+        await connection.commit()
+        try:
+            if await connection.run_sync(_current) == head():
+                return False
+            await connection.rollback()
+            await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+            await connection.run_sync(_upgrade)
+            await connection.commit()
+            return True
+        finally:
+            await connection.rollback()
+            await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+            await connection.commit()
+            await connection.invalidate()  # its timeouts are off: not for the pool
+
+
+def _upgrade(connection: Connection) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def differences(connection: Connection, metadata: Any) -> list[Any]:
+    """Return what the models have and the migrated database has not, or the other way round (empty is good)."""
+    from alembic.autogenerate import compare_metadata
+
+    options = {
+        **_VERSIONS,
+        "include_schemas": True,
+        "include_name": lambda name, kind, _parents: kind != "schema" or name == SCHEMA,
+        "compare_type": True,
+        "compare_server_default": True,
+    }
+    return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))

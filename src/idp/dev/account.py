@@ -1,0 +1,61 @@
+"""Who the embedded servers run as: ourselves, or `nobody` when we are root (PostgreSQL refuses root)."""
+
+import os
+import pwd
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Walks down the folders it is given and prints the first one that cannot be entered.
+_WALK = 'for folder; do cd "$folder" 2>/dev/null || { printf %s "$folder"; exit 1; }; done'
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user of this machine. `switch` says that a child has to change to it."""
+
+    name: str
+    uid: int
+    gid: int
+    switch: bool
+
+    @classmethod
+    def own(cls) -> "Account":
+        """Return the user this process runs as."""
+        return cls(f"uid {os.geteuid()}", os.geteuid(), os.getegid(), switch=False)
+
+    @classmethod
+    def for_servers(cls) -> "Account":
+        """Return the user that servers run as: `nobody` for root, ourselves otherwise."""
+        if os.geteuid() != 0:
+            return cls.own()
+        nobody = pwd.getpwnam("nobody")
+        return cls(nobody.pw_name, nobody.pw_uid, nobody.pw_gid, switch=True)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Keyword arguments that make `subprocess` switch to this user, with none of our groups."""
+        return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.switch else {}
+
+    def adopt(self, folder: Path) -> None:
+        """Make this user the owner of a folder that we have just created."""
+        if self.switch:
+            os.chown(folder, self.uid, self.gid, follow_symlinks=False)
+
+    def first_closed(self, folder: Path) -> Path | None:
+        """Return the topmost folder on the way to `folder` that this user cannot enter, or None.
+
+        Asked of the kernel by a child that has become this user: modes alone do not tell (ACLs, mounts).
+        """
+        if not self.switch:
+            return None
+        way = [*reversed(folder.resolve().parents), folder.resolve()]
+        walk = subprocess.run(  # noqa: S603 - a fixed script, the folders are its arguments
+            ["/bin/sh", "-c", _WALK, "sh", *map(str, way)],
+            cwd="/",
+            stdout=subprocess.PIPE,
+            check=False,
+            **self.identity,
+        )
+        return None if walk.returncode == 0 else Path(os.fsdecode(walk.stdout))

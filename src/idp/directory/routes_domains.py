@@ -1,0 +1,190 @@
+"""Routes of domains: read by anyone, managed by admins (S3-33, S3-34, S3-73)."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Request, Response, delete, get, patch, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from idp import errors
+from idp.audit.record import origin_of
+from idp.db.engine import Database
+from idp.directory import domains, members
+from idp.directory.shapes import DomainChange, DomainOut, DomainUser, NewDomain, Removed
+from idp.ops.openapi import responses
+from idp.ops.paging import Limit, Offset, OptionalLimit, page
+from idp.principal.guards import MACHINES, accepts, requires_admin, requires_principal
+from idp.principal.model import AuthMethod, Domain, Principal
+
+_TAGS = ["Domains"]
+_READ = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
+_MANAGE = accepts(AuthMethod.ADMIN_TOKEN)
+_ONE_DOMAIN = responses(errors.DomainNotFound, errors.AdminRequired)
+AnyRequest = Request[Any, Any, Any]
+
+
+@get("/domains", guards=[requires_principal], opt=_READ, tags=_TAGS, sync_to_thread=False)
+def my_domains(request: Request[Principal, Any, Any]) -> tuple[Domain, ...]:
+    """Return the caller's active domains; a service has none."""
+    return request.user.user.domains if request.user.user else ()
+
+
+@get("/domains/all", guards=[requires_principal], opt=_READ, tags=_TAGS)
+async def all_domains(
+    request: AnyRequest, database: NamedDependency[Database], limit: OptionalLimit = None, offset: Offset = 0
+) -> Response[list[DomainOut]]:
+    """Return the active domains, all of them or a page."""
+    async with database.transaction() as session:
+        items, total = await domains.list_active(session, limit=limit, offset=offset)
+    return page(request, items, total=total, limit=limit, offset=offset)
+
+
+@post(
+    "/domains",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    status_code=201,
+    responses=responses(errors.DomainKeyTaken, errors.DomainCycle, errors.ValidationFailed, errors.AdminRequired),
+)
+async def create_domain(
+    request: AnyRequest, database: NamedDependency[Database], data: JSONBody[NewDomain]
+) -> DomainOut:
+    """Make a domain, inside a parent if one is given."""
+    async with database.transaction() as session:
+        return await domains.create(session, origin_of(request), data)
+
+
+@get(
+    "/domains/{domain_id:uuid}",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    responses=_ONE_DOMAIN,
+)
+async def get_domain(database: NamedDependency[Database], domain_id: FromPath[UUID]) -> DomainOut:
+    """Return a domain, active or not."""
+    async with database.transaction() as session:
+        return await domains.get(session, domain_id)
+
+
+@patch(
+    "/domains/{domain_id:uuid}",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    responses=_ONE_DOMAIN | responses(errors.DomainCycle, errors.ValidationFailed),
+)
+async def change_domain(
+    request: AnyRequest,
+    database: NamedDependency[Database],
+    domain_id: FromPath[UUID],
+    data: JSONBody[DomainChange],
+) -> DomainOut:
+    """Rename a domain, move it into another parent or out of one, deactivate or activate it."""
+    async with database.transaction() as session:
+        return await domains.change(session, origin_of(request), domain_id, data)
+
+
+@delete(
+    "/domains/{domain_id:uuid}",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    status_code=200,
+    responses=_ONE_DOMAIN,
+)
+async def deactivate_domain(
+    request: AnyRequest, database: NamedDependency[Database], domain_id: FromPath[UUID]
+) -> DomainOut:
+    """Deactivate a domain: it leaves every principal at once; the domains inside it stay as they are."""
+    async with database.transaction() as session:
+        return await domains.change(session, origin_of(request), domain_id, DomainChange(is_active=False))
+
+
+@get(
+    "/domains/{domain_id:uuid}/users",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    responses=_ONE_DOMAIN,
+)
+async def domain_users(
+    request: AnyRequest,
+    database: NamedDependency[Database],
+    domain_id: FromPath[UUID],
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> Response[list[DomainUser]]:
+    """Return a page of a domain's users."""
+    async with database.transaction() as session:
+        items, total = await members.list_domain(session, domain_id, limit=limit, offset=offset)
+    return page(request, items, total=total, limit=limit, offset=offset)
+
+
+@get(
+    "/domains/{domain_id:uuid}/users/{user_id:str}",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    responses=_ONE_DOMAIN | responses(errors.DomainNotFound, errors.MembershipNotFound),
+)
+async def get_domain_user(
+    database: NamedDependency[Database], domain_id: FromPath[UUID], user_id: FromPath[str]
+) -> DomainUser:
+    """Return one assignment."""
+    async with database.transaction() as session:
+        return await members.get_domain_user(session, domain_id, user_id)
+
+
+@put(
+    "/domains/{domain_id:uuid}/users/{user_id:str}",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    responses=_ONE_DOMAIN | responses(errors.DomainNotFound, errors.UserNotFound),
+)
+async def add_domain_user(
+    request: AnyRequest,
+    database: NamedDependency[Database],
+    domain_id: FromPath[UUID],
+    user_id: FromPath[str],
+) -> DomainUser:
+    """Assign a user to a domain."""
+    async with database.transaction() as session:
+        return await members.add_domain_user(session, origin_of(request), domain_id=domain_id, user_id=user_id)
+
+
+@delete(
+    "/domains/{domain_id:uuid}/users/{user_id:str}",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    status_code=200,
+    responses=_ONE_DOMAIN,
+)
+async def remove_domain_user(
+    request: AnyRequest,
+    database: NamedDependency[Database],
+    domain_id: FromPath[UUID],
+    user_id: FromPath[str],
+) -> Removed:
+    """Take a user out of a domain; doing it twice is not an error."""
+    async with database.transaction() as session:
+        removed = await members.remove_domain_user(session, origin_of(request), domain_id=domain_id, user_id=user_id)
+    return Removed(removed)
+
+
+ROUTES = (
+    my_domains,
+    all_domains,
+    create_domain,
+    get_domain,
+    change_domain,
+    deactivate_domain,
+    domain_users,
+    get_domain_user,
+    add_domain_user,
+    remove_domain_user,
+)

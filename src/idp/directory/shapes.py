@@ -1,0 +1,103 @@
+"""What clients send and read about teams and domains."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+# One line of printable text that does not begin with a space. NUL could not be stored, and control characters only mislead.
+_LINE = r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE, examples=["Platform"])]
+Reference = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE, examples=["plat"])]
+Key = Annotated[
+    str,
+    Meta(
+        max_length=100,
+        pattern=r"^[a-z0-9][a-z0-9._-]*$",
+        examples=["platform"],
+        description="Lower case letters, digits, dot, dash and underscore.",
+    ),
+]
+MemberRole = Literal["member", "admin"]
+
+
+class TeamOut(Struct, frozen=True):
+    """A team (S3-31)."""
+
+    id: UUID
+    name: str
+    external_ref: str | None
+    is_active: bool
+
+
+class NewTeam(Struct, frozen=True, forbid_unknown_fields=True):
+    """A team to make."""
+
+    name: Name
+    external_ref: Reference | None = None
+
+
+class TeamChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to change about a team; what is left out stays."""
+
+    name: Name | UnsetType = UNSET
+    external_ref: Reference | None | UnsetType = UNSET
+    is_active: bool | UnsetType = UNSET
+
+
+class DomainOut(Struct, frozen=True):
+    """A domain (S3-33)."""
+
+    id: UUID
+    key: str
+    name: str
+    parent_domain_id: UUID | None
+    is_active: bool
+
+
+class NewDomain(Struct, frozen=True, forbid_unknown_fields=True):
+    """A domain to make."""
+
+    key: Key
+    name: Name
+    parent_domain_id: UUID | None = None
+
+
+class DomainChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to change about a domain; what is left out stays, and null takes it out of its parent."""
+
+    name: Name | UnsetType = UNSET
+    parent_domain_id: UUID | None | UnsetType = UNSET
+    is_active: bool | UnsetType = UNSET
+
+
+class NewMembership(Struct, frozen=True, forbid_unknown_fields=True):
+    """A membership to make or change; a null role means member."""
+
+    role: MemberRole | None = None
+
+
+class Member(Struct, frozen=True):
+    """A user in a team; a null role means member."""
+
+    user_id: str
+    email: str | None
+    name: str | None
+    role: MemberRole | None
+    since: datetime
+
+
+class DomainUser(Struct, frozen=True):
+    """A user in a domain."""
+
+    user_id: str
+    email: str | None
+    name: str | None
+    since: datetime
+
+
+class Removed(Struct, frozen=True):
+    """Whether there was anything to remove; removing twice is not an error."""
+
+    removed: bool

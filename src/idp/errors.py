@@ -1,0 +1,331 @@
+"""IdpError and the one catalogue of codes: every refusal a client can meet, as a fact with a name.
+
+A class here *is* its catalogue entry: `code`, `status`, `title`, the default `detail` a client reads, and `remedy`, the
+sentence the documentation page `/errors/{code}` adds. Source of the format: RFC 9457; of the texts the old clients read:
+decision C-16 and the S rows named beside them.
+"""
+
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+
+class IdpError(Exception):
+    """A refusal with a code from the catalogue.
+
+    Args:
+        detail: public text; the class's own text by default. Never holds a secret.
+        headers: response headers to add, such as `Retry-After` in seconds.
+        extra: further members of the problem document (RFC 9457 section 3.2).
+    """
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    text: ClassVar[str] = "Something went wrong on our side. The request id names it in the log."
+    remedy: ClassVar[str] = "Try again; if it stays, give the operator the request id of the answer."
+    default_headers: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, detail: str | None = None, *, headers: Mapping[str, str] | None = None, **extra: Any) -> None:
+        self.detail = detail or self.text
+        self.headers = {**self.default_headers, **(headers or {})}
+        self.extra = extra
+        super().__init__(self.detail)
+
+
+_BEARER = {"WWW-Authenticate": "Bearer"}
+_INVALID_TOKEN = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+
+# --- who is calling: 400 and 401 -------------------------------------------------------------------------------------
+
+
+class AmbiguousCredentials(IdpError):
+    code, status, title = "ambiguous_credentials", 400, "Two credentials that differ"
+    text = "The request carries two explicit credentials that differ. Send one."
+    remedy = "Send either Authorization or X-API-Key, once. If both are sent they must hold the same value."
+
+
+class DevEmailRequired(IdpError):
+    code, status, title = "dev_email_required", 400, "Dev headers without an e-mail"
+    text = "X-User-Email required"
+    remedy = "Add X-User-Email beside X-User-Name; a name alone identifies nobody."
+
+
+class DevHeadersMalformed(IdpError):
+    code, status, title = "dev_headers_malformed", 400, "Dev headers that cannot be read"
+    text = "X-User-Email is not an e-mail address."
+    remedy = "Send one X-User-Email such as ada@example.com, and at most one X-User-Name of up to 200 characters."
+
+
+class Unauthenticated(IdpError):
+    code, status, title = "unauthenticated", 401, "No credential"
+    text = "Unauthorized"
+    remedy = "Send a credential: Authorization: Bearer followed by the access token that POST /auth/login returned."
+    default_headers = _BEARER
+
+
+class CredentialUnrecognised(IdpError):
+    code, status, title = "credential_unrecognised", 401, "A credential of no known kind"
+    text = "Invalid token"
+    remedy = (
+        "Nothing here issues or trusts a credential of this form. Check that the whole token was sent, and that it "
+        "comes from this service's issuer."
+    )
+    default_headers = _INVALID_TOKEN
+
+
+class TokenInvalid(IdpError):
+    code, status, title = "token_invalid", 401, "The token does not verify"
+    text = "Invalid token"
+    remedy = "Sign in again. A service should check that issuer and audience are the ones of this deployment."
+    default_headers = _INVALID_TOKEN
+
+
+class TokenExpired(IdpError):
+    code, status, title = "token_expired", 401, "The token has expired"
+    text = "Token expired"
+    remedy = "Sign in again for a new access token."
+    default_headers = _INVALID_TOKEN
+
+
+class TokenRevoked(IdpError):
+    code, status, title = "token_revoked", 401, "The token was revoked"
+    text = "Token has been revoked"
+    remedy = "Sign in again, or ask whoever revoked it for a new one."
+    default_headers = _INVALID_TOKEN
+
+
+class TokenNotFound(IdpError):
+    code, status, title = "token_not_found", 401, "No such token"
+    text = "Invalid token"
+    remedy = "The token is well formed but names nobody we know: check that it belongs to this deployment."
+    default_headers = _INVALID_TOKEN
+
+
+class DevelopmentToken(IdpError):
+    code, status, title = "development_token", 401, "A token made in development"
+    text = "This token was made by `idp dev`; production refuses it."
+    remedy = (
+        "Sign in at the production service. Tokens with idp_env=development are only good on a developer's machine."
+    )
+    default_headers = _INVALID_TOKEN
+
+
+class UserInactive(IdpError):
+    code, status, title = "user_inactive", 401, "The account is disabled or deleted"
+    text = "User account is inactive"
+    remedy = "Ask an administrator to enable the account."
+    default_headers = _INVALID_TOKEN
+
+
+class InvalidCredentials(IdpError):
+    code, status, title = "invalid_credentials", 401, "Incorrect e-mail or password"
+    text = "Incorrect email or password"
+    remedy = "Check both. The answer is the same for an unknown address, a wrong password and a disabled account."
+    default_headers = _BEARER
+
+
+# --- what may they do: 403 -------------------------------------------------------------------------------------------
+
+
+class Forbidden(IdpError):
+    code, status, title = "forbidden", 403, "Not allowed"
+    text = "You are not allowed to do this."
+    remedy = "Ask an administrator for the role the route's documentation names."
+
+
+class AdminRequired(IdpError):
+    code, status, title = "admin_required", 403, "Administrators only"
+    text = "Admin access required"
+    remedy = "Sign in as a user with the role admin."
+
+
+class TeamAdminRequired(IdpError):
+    code, status, title = "team_admin_required", 403, "Administrators of this team only"
+    text = "Only an administrator, or an administrator of this team, may do this."
+    remedy = "Ask an administrator to give you the membership role admin in this team."
+
+
+class NotAUser(IdpError):
+    code, status, title = "not_a_user", 403, "A person is needed here"
+    text = "This credential belongs to a service, not to a person."
+    remedy = "Call with a user's access token; POST /auth/validate describes service credentials."
+
+
+class CredentialNotAccepted(IdpError):
+    code, status, title = "credential_not_accepted", 403, "This kind of credential is not accepted here"
+    text = "This route does not accept this kind of credential."
+    remedy = "`idp routes` lists what each route accepts."
+
+
+class SharedSecretToken(IdpError):
+    code, status, title = "shared_secret_token", 403, "A shared-secret token cannot manage"
+    text = "A token signed with a shared secret cannot manage anything: whoever holds the secret can make one."
+    remedy = "Use ADMIN_TOKEN, or unset AUTH_JWT_SECRET_KEY so that tokens are signed with ES256."
+
+
+# --- what was asked: 400, 404 to 431 ---------------------------------------------------------------------------------
+
+
+class BadRequest(IdpError):
+    code, status, title = "bad_request", 400, "The request cannot be read"
+    text = "The request cannot be read."
+    remedy = "Compare the request with the documentation at /docs."
+
+
+class EmailTaken(IdpError):
+    code, status, title = "email_taken", 400, "The address is registered already"
+    text = "Email already registered"
+    remedy = "Sign in with it instead."
+
+
+class NotFound(IdpError):
+    code, status, title = "not_found", 404, "Nothing here"
+    text = "Nothing is served at this path."
+    remedy = "Check the path against /docs."
+
+
+class UserNotFound(IdpError):
+    code, status, title = "user_not_found", 404, "No such user"
+    text = "User not found"
+    remedy = "Check the id; deleted users are not found either."
+
+
+class TeamNotFound(IdpError):
+    code, status, title = "team_not_found", 404, "No such team"
+    text = "Team not found"
+    remedy = "GET /teams/all lists the active teams."
+
+
+class DomainNotFound(IdpError):
+    code, status, title = "domain_not_found", 404, "No such domain"
+    text = "Domain not found"
+    remedy = "GET /domains/all lists the active domains."
+
+
+class MembershipNotFound(IdpError):
+    code, status, title = "membership_not_found", 404, "Not a member"
+    text = "This user is not a member."
+    remedy = "GET …/members (or …/users) lists who is."
+
+
+class MethodNotAllowed(IdpError):
+    code, status, title = "method_not_allowed", 405, "Method not allowed"
+    text = "This path does not answer to this method."
+    remedy = "The Allow header of the answer lists the methods that work."
+
+
+class RequestTimeout(IdpError):
+    code, status, title = "request_timeout", 408, "The request took too long to arrive"
+    text = "The request body did not arrive in time."
+    remedy = "Send the whole body at once."
+    default_headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
+
+
+class TeamNameTaken(IdpError):
+    code, status, title = "team_name_taken", 409, "A team has this name"
+    text = "A team with this name exists already."
+    remedy = "Choose another name; an inactive team keeps its name too."
+
+
+class DomainKeyTaken(IdpError):
+    code, status, title = "domain_key_taken", 409, "A domain has this key"
+    text = "A domain with this key exists already."
+    remedy = "Choose another key; an inactive domain keeps its key too."
+
+
+class DomainCycle(IdpError):
+    code, status, title = "domain_cycle", 409, "A domain cannot be inside itself"
+    text = "This parent lies inside the domain itself, or the tree would be too deep."
+    remedy = "Choose a parent that is not below this domain, at most 32 levels deep."
+
+
+class BodyTooLarge(IdpError):
+    code, status, title = "body_too_large", 413, "The body is too large"
+    text = "The request body is larger than this service reads."
+    remedy = "Send less than server.max_body_bytes (1,000,000 bytes by default)."
+
+
+class UnsupportedMediaType(IdpError):
+    code, status, title = "unsupported_media_type", 415, "Not a media type this path reads"
+    text = "Send the body as application/json."
+    remedy = "Set Content-Type: application/json."
+
+
+class ValidationFailed(IdpError):
+    code, status, title = "validation_failed", 422, "The request does not fit its description"
+    text = "The request does not fit its description."
+    remedy = "`errors` names the place, what was expected and what was seen."
+
+
+class MalformedJson(IdpError):
+    code, status, title = "malformed_json", 422, "The body is not JSON"
+    text = "The body is not valid JSON."
+    remedy = "Send one JSON object, encoded as UTF-8."
+
+
+class PasswordRejected(IdpError):
+    code, status, title = "password_rejected", 422, "The password cannot be used"
+    text = "This password cannot be used."
+    remedy = "Choose 8 to 128 characters that are not the e-mail address. Spaces and any script are welcome."
+
+
+class RateLimited(IdpError):
+    code, status, title = "rate_limited", 429, "Too many attempts"
+    text = "Too many attempts. Try again later."
+    remedy = "Wait for the number of seconds in Retry-After."
+
+
+class HeadersTooLarge(IdpError):
+    code, status, title = "headers_too_large", 431, "The headers are too large"
+    text = "The request headers are larger than this service reads."
+    remedy = "Send less than server.max_header_bytes (32,768 bytes by default) of headers."
+    default_headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
+
+
+# --- what is broken: 500 and 503 -------------------------------------------------------------------------------------
+
+
+class InternalError(IdpError):
+    """An unexpected exception, rendered without its text."""
+
+
+class DatabaseUnavailable(IdpError):
+    code, status, title = "database_unavailable", 503, "The database does not answer"
+    text = "The database does not answer; nothing was decided. Try again shortly."
+    remedy = "Nothing is wrong with the credential. Operators: `idp check-db` says what is wrong."
+    default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class DependencyUnavailable(IdpError):
+    code, status, title = "dependency_unavailable", 503, "A service behind this one does not answer"
+    text = "A service that is needed to check this credential does not answer. Try again shortly."
+    remedy = "Nothing is wrong with the credential. Operators: the log names the dependency."
+    default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class Busy(IdpError):
+    code, status, title = "busy", 503, "Too much to do at once"
+    text = "The service is busy checking passwords. Try again shortly."
+    remedy = "Wait for the number of seconds in Retry-After. Operators: passwords.queue_limit and passwords.workers."
+    default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+def _subclasses(cls: type[IdpError]) -> Iterator[type[IdpError]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+def catalogue() -> dict[str, type[IdpError]]:
+    """Return every code with its class, in the order of this file."""
+    return {cls.code: cls for cls in _subclasses(IdpError)}
+
+
+def phrase(status: int) -> str:
+    """Return the standard phrase of an HTTP status, such as "Not Found" for 404."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"

@@ -1,0 +1,133 @@
+"""The envelope of every answer: request id, security headers, a metric and one line in the log.
+
+It wraps the whole application, so that 404, 405 and 500 leave in it too; the framework runs middleware after routing.
+"""
+
+import asyncio
+import re
+import time
+from typing import Any
+
+import structlog
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from uuid_utils.compat import uuid7
+
+from idp import errors
+from idp.ops import metrics, problems
+
+log = structlog.get_logger("idp.access")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+# S4-46. Pages bring a policy of their own; whatever is not a page may load nothing at all.
+_SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"x-xss-protection", b"0"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=()"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-site"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+_HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
+
+
+class Envelope:
+    """Wraps an ASGI application.
+
+    Args:
+        app: what answers.
+        https: whether clients reach us over TLS, so that HSTS is true (RFC 6797).
+        max_header_bytes: more is answered 431.
+        body_timeout: seconds within which a body must have arrived, else 408.
+    """
+
+    def __init__(self, app: ASGIApp, *, https: bool, max_header_bytes: int, body_timeout: float) -> None:
+        self._app = app
+        self._headers = (*_SECURITY_HEADERS, _HSTS) if https else _SECURITY_HEADERS
+        self._max_header_bytes = max_header_bytes
+        self._body_timeout = body_timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, self._headers, receive, send, time.perf_counter() + self._body_timeout)
+        scope["request_id"] = exchange.request_id  # type: ignore[typeddict-unknown-key]
+        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
+            if sum(len(name) + len(value) for name, value in scope["headers"]) > self._max_header_bytes:
+                await exchange.refuse(errors.HeadersTooLarge())
+            else:
+                await self._app(scope, exchange.receive, exchange.send)
+            exchange.finish()
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(
+        self,
+        scope: HTTPScope,
+        headers: tuple[tuple[bytes, bytes], ...],
+        receive: Receive,
+        send: Send,
+        until: float,
+    ) -> None:
+        self._scope = scope
+        self._headers = headers
+        self._receive = receive
+        self._send = send
+        self._until = until
+        self._started = time.perf_counter()
+        self._body_complete = False
+        self.status = 0
+        self.request_id = _request_id(scope["headers"])
+
+    async def receive(self) -> Any:
+        """Pass the client's next message on, unless the body takes too long (no request may hang)."""
+        if self._body_complete:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(max(0.0, self._until - time.perf_counter())):
+                message = await self._receive()
+        except TimeoutError:
+            raise errors.RequestTimeout from None
+        self._body_complete = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            present = {name.lower() for name, _ in message["headers"]}
+            ours = [*self._headers, (b"x-request-id", self.request_id.encode())]
+            message["headers"] = [*message["headers"], *(pair for pair in ours if pair[0] not in present)]
+        await self._send(message)
+
+    async def refuse(self, error: errors.IdpError) -> None:
+        body = problems.document(error, path=self._scope["path"], request_id=self.request_id)
+        headers = [
+            (b"content-type", problems.MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            *((name.lower().encode(), value.encode()) for name, value in error.headers.items()),
+        ]
+        await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def finish(self) -> None:
+        seconds = time.perf_counter() - self._started
+        endpoint = str(self._scope.get("path_template") or "(none)")
+        method = self._scope["method"]
+        metrics.observe_request(method=method, endpoint=endpoint, status=self.status, seconds=seconds)
+        log.info(
+            "request",
+            method=method,
+            endpoint=endpoint,
+            status=self.status,
+            milliseconds=round(seconds * 1000, 2),
+        )
+
+
+def _request_id(headers: Any) -> str:
+    """Return the id the client or its proxy gave the request, where it is safe to repeat; else a new one."""
+    given = next((value for name, value in headers if name == b"x-request-id"), b"").decode("latin-1")
+    return given if _REQUEST_ID.match(given) else str(uuid7())

@@ -1,0 +1,57 @@
+"""Structured logs on stdout, one event a line (S3-64), without bodies, headers, queries or secrets (SEC-74)."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+from structlog.types import EventDict, WrappedLogger
+
+from idp.settings_schema import Logging
+
+_NEVER = frozenset({"password", "token", "access_token", "authorization", "cookie", "secret", "x_api_key"})
+
+
+def configure(settings: Logging) -> None:
+    """Set up structlog and send the standard library's loggers through it."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _hide,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderer(settings)],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers = []
+        logging.getLogger(name).propagate = name != "uvicorn.access"  # our own line says the same, with the request id
+    for name in ("authlib", "httpx", "httpx2", "httpcore", "sqlalchemy.engine", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # some of them print tokens when they are talkative
+
+
+def _renderer(settings: Logging) -> list[Any]:
+    if settings.format == "console":
+        return [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _hide(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    for key in _NEVER & event.keys():
+        event[key] = "hidden"
+    return event

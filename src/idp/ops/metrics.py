@@ -1,0 +1,90 @@
+"""Prometheus metrics (S3-65 to S3-69, S4-43): one registry a process, names as the contract lists them."""
+
+import platform
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+REGISTRY = CollectorRegistry()
+if platform.python_implementation() == "CPython":
+    GCCollector(registry=REGISTRY)
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+_requests = Counter(
+    "auth_request_total",
+    "Requests answered, by route template.",
+    ["method", "endpoint", "http_status"],
+    registry=REGISTRY,
+)
+_latency = Histogram(
+    "auth_request_latency_seconds",
+    "Time to answer, by route template.",
+    ["endpoint"],
+    buckets=_FAST,
+    registry=REGISTRY,
+)
+_attempts = Counter(
+    "idp_auth_attempts_total",
+    "Credentials decided about, by how they were proven and what came of it.",
+    ["method", "outcome"],
+    registry=REGISTRY,
+)
+_validations = Counter(
+    "idp_token_validations_total", "Verdicts of /auth/validate.", ["kind", "result"], registry=REGISTRY
+)
+_validation_time = Histogram(
+    "idp_token_validation_seconds",
+    "Time to a verdict of /auth/validate, by where it came from.",
+    ["kind", "source"],
+    buckets=_FAST,
+    registry=REGISTRY,
+)
+_queries = Histogram(
+    "idp_db_query_seconds", "Time of a database statement.", ["operation"], buckets=_FAST, registry=REGISTRY
+)
+_pool = Gauge("idp_db_pool_in_use", "Database connections in use.", registry=REGISTRY)
+_limited = Counter("idp_rate_limited_total", "Requests refused by a rate limit.", ["rule"], registry=REGISTRY)
+
+
+def observe_request(*, method: str, endpoint: str, status: int, seconds: float) -> None:
+    """Count an answer. `endpoint` is the route's template, never the raw path."""
+    _requests.labels(method, endpoint, str(status)).inc()
+    _latency.labels(endpoint).observe(seconds)
+
+
+def count_attempt(*, method: str, outcome: str) -> None:
+    """Count a decision about a credential; `outcome` is `authenticated` or an error code."""
+    _attempts.labels(method, outcome).inc()
+
+
+def observe_validation(*, kind: str, result: str, seconds: float, source: str = "database") -> None:
+    """Count a verdict of /auth/validate, and how long it took."""
+    _validations.labels(kind, result).inc()
+    _validation_time.labels(kind, source).observe(seconds)
+
+
+def observe_query(*, operation: str, seconds: float) -> None:
+    """Count a statement; `operation` is its first word, such as `select`."""
+    _queries.labels(operation).observe(seconds)
+
+
+def count_limited(rule: str) -> None:
+    """Count a request that a rate limit refused."""
+    _limited.labels(rule).inc()
+
+
+def watch_pool(in_use: Callable[[], int]) -> None:
+    """Let the gauge ask how many connections are in use."""
+    _pool.set_function(in_use)
+
+
+def exposition() -> bytes:
+    """Return all metrics in Prometheus' text format."""
+    return generate_latest(REGISTRY)

@@ -1,0 +1,144 @@
+"""Every error as `application/problem+json` (RFC 9457), with a code from the catalogue (C-16)."""
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.datastructures import Headers
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import ExceptionHandlersMap
+from msgspec import Meta, Struct
+
+from idp import errors
+from idp.errors import IdpError
+
+log = structlog.get_logger("idp.errors")
+
+MEDIA_TYPE = "application/problem+json"
+# What S0 and S1 clients read (C-16): beside `detail`, the same text as `error`.
+_OLD_ERROR_MEMBER = re.compile(r"^/(v1|webhooks|internal)(/|$)")
+_BY_STATUS: dict[int, type[IdpError]] = {
+    404: errors.NotFound,
+    405: errors.MethodNotAllowed,
+    413: errors.BodyTooLarge,
+    415: errors.UnsupportedMediaType,
+}
+
+
+class FieldError(Struct, frozen=True):
+    """One thing that does not fit: where (`["body", "email"]`), what was expected, and a name for the kind."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class Problem(Struct, frozen=True):
+    """RFC 9457 problem details, with a code from the catalogue."""
+
+    type: Annotated[str, Meta(description="The documentation page of this code.", examples=["/errors/token_expired"])]
+    title: Annotated[str, Meta(examples=["The token has expired"])]
+    status: Annotated[int, Meta(examples=[401])]
+    detail: Annotated[str, Meta(examples=["Token expired"])]
+    code: Annotated[str, Meta(examples=["token_expired"])]
+    request_id: Annotated[str, Meta(examples=["01990c7e-7f3b-7c1e-8a54-0f6f1d5a9a10"])]
+    errors: list[FieldError] | msgspec.UnsetType = msgspec.UNSET
+    error: str | msgspec.UnsetType = msgspec.UNSET
+
+
+def document(error: IdpError, *, path: str, request_id: str) -> bytes:
+    """Return the body that describes an error."""
+    problem = Problem(
+        type=f"/errors/{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail,
+        code=error.code,
+        request_id=request_id,
+        error=error.detail if _OLD_ERROR_MEMBER.match(path) else msgspec.UNSET,
+        **error.extra,
+    )
+    return msgspec.json.encode(problem)
+
+
+def respond(request: Request[Any, Any, Any], error: IdpError) -> Response[bytes]:
+    """Turn an error into the answer."""
+    request_id = str(request.scope.get("request_id", ""))
+    return Response(
+        content=document(error, path=request.scope["path"], request_id=request_id),
+        status_code=error.status,
+        headers={"Cache-Control": "no-store", **error.headers},
+        media_type=MEDIA_TYPE,
+    )
+
+
+def _idp_error(request: Request[Any, Any, Any], error: IdpError) -> Response[bytes]:
+    return respond(request, error)
+
+
+def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    if isinstance(error, ValidationException) or error.status_code == 400:
+        return respond(request, _validation(error))
+    known = _BY_STATUS.get(error.status_code)
+    if known is not None:
+        return respond(request, known(headers=_allow(error)))
+    if error.status_code >= 500:
+        return _unexpected(request, error)
+    return respond(request, errors.BadRequest())
+
+
+def _allow(error: HTTPException) -> dict[str, str]:
+    headers = Headers(error.headers or {})
+    return {"Allow": headers["allow"]} if "allow" in headers else {}
+
+
+def _validation(error: HTTPException) -> IdpError:
+    cause = error.__cause__
+    if isinstance(cause, msgspec.DecodeError) and not isinstance(cause, msgspec.ValidationError):
+        entry = FieldError(loc=["body"], msg=str(cause), type="json_invalid")
+        return errors.MalformedJson(errors=[entry])
+    entries = [_field(item) for item in error.extra] if isinstance(error.extra, list) else []
+    if isinstance(cause, msgspec.ValidationError) and not entries:
+        entries = [_from_msgspec(cause)]
+    return errors.ValidationFailed(_summary(entries), errors=entries) if entries else errors.BadRequest()
+
+
+def _summary(entries: list[FieldError]) -> str:
+    first = entries[0]
+    where = ".".join(str(part) for part in first.loc)
+    return f"{where}: {first.msg}"
+
+
+def _field(item: Any) -> FieldError:
+    if not isinstance(item, dict):
+        return FieldError(loc=["body"], msg=str(item)[:200], type="value_error")
+    source = str(item.get("source", "body"))
+    keys = [part for part in str(item.get("key", "")).split(".") if part]
+    return FieldError(loc=[source, *keys], msg=str(item.get("message", ""))[:200], type="value_error")
+
+
+def _from_msgspec(error: msgspec.ValidationError) -> FieldError:
+    """Turn msgspec's text, such as "Expected `str`, got `int` - at `$.email`", into a place and a message."""
+    message, _, place = str(error).partition(" - at `")
+    path = re.findall(r"[^.\[\]$`]+", place)
+    return FieldError(loc=["body", *path], msg=message[:200], type="value_error")
+
+
+def invalid(loc: list[str | int], msg: str, kind: str = "value_error") -> errors.ValidationFailed:
+    """Return a 422 about one field, for checks that a type cannot express."""
+    entry = FieldError(loc=loc, msg=msg, type=kind)
+    return errors.ValidationFailed(_summary([entry]), errors=[entry])
+
+
+def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    log.error("unexpected error", exc_info=error, method=request.method, path=request.scope.get("path_template"))
+    return respond(request, errors.InternalError())
+
+
+HANDLERS: ExceptionHandlersMap = {
+    IdpError: _idp_error,
+    HTTPException: _http_exception,
+    Exception: _unexpected,
+}

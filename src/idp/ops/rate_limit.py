@@ -1,0 +1,110 @@
+"""Rate limits, counted in Valkey for all processes together, or in memory where there is none (S3-54, SEC-8)."""
+
+import time
+
+import structlog
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.strategies import MovingWindowRateLimiter, RateLimiter
+from msgspec import Struct
+from valkey.exceptions import ValkeyError
+
+from idp.errors import RateLimited
+from idp.ops import metrics
+from idp.settings_schema import RateLimits
+
+log = structlog.get_logger("idp.rate_limit")
+
+
+class Rule(Struct, frozen=True):
+    """A limit and its name in metrics."""
+
+    name: str
+    item: RateLimitItem
+
+
+class Limiter:
+    """Counts attempts.
+
+    Args:
+        valkey_url: shared storage; None counts in this process alone.
+    """
+
+    def __init__(self, valkey_url: str | None) -> None:
+        self._local = MovingWindowRateLimiter(MemoryStorage())
+        self._shared = MovingWindowRateLimiter(_storage(valkey_url)) if valkey_url else None
+        self._warned = False
+
+    async def check(self, *counted: tuple[Rule, tuple[str, ...]]) -> None:
+        """Refuse if a limit is used up, without counting anything.
+
+        Args:
+            counted: each rule with what it counts by, such as an address.
+
+        Raises:
+            RateLimited: with `Retry-After` in seconds.
+        """
+        for rule, key in counted:
+            if not await self._ask("test", rule, key):
+                await self._refuse(rule, key)
+
+    async def count(self, *counted: tuple[Rule, tuple[str, ...]]) -> None:
+        """Count an attempt under each rule."""
+        for rule, key in counted:
+            await self._ask("hit", rule, key)
+
+    async def _refuse(self, rule: Rule, key: tuple[str, ...]) -> None:
+        metrics.count_limited(rule.name)
+        # The window slides, so the first free place comes at the latest when the oldest attempt leaves it.
+        raise RateLimited(headers={"Retry-After": str(max(1, await self._seconds_left(rule, key)))})
+
+    async def _seconds_left(self, rule: Rule, key: tuple[str, ...]) -> int:
+        for limiter in self._limiters():
+            try:
+                return int((await limiter.get_window_stats(rule.item, rule.name, *key)).reset_time - time.time()) + 1
+            except (ValkeyError, OSError):
+                continue
+        return 1
+
+    def _limiters(self) -> list[RateLimiter]:
+        return [self._shared, self._local] if self._shared else [self._local]
+
+    async def _ask(self, verb: str, rule: Rule, key: tuple[str, ...]) -> bool:
+        for limiter in self._limiters():
+            try:
+                answer: bool = await getattr(limiter, verb)(rule.item, rule.name, *key)
+            except (ValkeyError, OSError) as error:
+                if not self._warned:
+                    log.warning("valkey unavailable: limits count in this process alone", error=type(error).__name__)
+                self._warned = True
+            else:
+                self._warned = self._warned and limiter is self._local
+                return answer
+        return True
+
+
+def _storage(url: str) -> Storage:
+    scheme, _, rest = url.partition("://")
+    secure = scheme in {"rediss", "valkeys"}
+    return RedisStorage(
+        f"async+valkey{'s' if secure else ''}://{rest}", socket_timeout=0.25, socket_connect_timeout=0.25
+    )
+
+
+class LoginRules:
+    """The limits of sign-in and registration, from the settings."""
+
+    def __init__(self, settings: RateLimits) -> None:
+        window = settings.login_window_seconds
+        self._pair = Rule("login_pair", RateLimitItemPerSecond(settings.failed_logins_per_pair, window))
+        self._account = Rule("login_account", RateLimitItemPerSecond(settings.failed_logins_per_account, window))
+        self._address = Rule("login_address", RateLimitItemPerSecond(settings.failed_logins_per_address, window))
+        self._register = Rule("register_address", RateLimitItemPerHour(settings.registrations_per_address_per_hour))
+
+    def login(self, account: str, address: str) -> tuple[tuple[Rule, tuple[str, ...]], ...]:
+        """Return what a failed login counts under: the pair, the account, the address."""
+        return (self._pair, (account, address)), (self._account, (account,)), (self._address, (address,))
+
+    def registration(self, address: str) -> tuple[Rule, tuple[str, ...]]:
+        """Return what a registration counts under."""
+        return self._register, (address,)

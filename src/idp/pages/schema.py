@@ -1,0 +1,152 @@
+"""The head of the OpenAPI document, and the credentials a client can send."""
+
+from typing import Any
+
+import msgspec
+from litestar import Litestar
+from litestar._openapi.plugin import OpenAPIPlugin
+from litestar.handlers.base import BaseRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.spec import Components, License, SecurityScheme, Server, Tag
+from litestar.types import Method
+
+from idp import __version__, errors
+from idp.errors import IdpError
+from idp.ops.openapi import example
+from idp.ops.problems import MEDIA_TYPE
+from idp.principal.guards import policies
+
+_DESCRIPTION = """
+Who is calling, and what are they in this organisation? One principal for every request, with roles, teams and domains.
+
+**To try it here:** run *login* with an address and a password, copy `access_token`, press **Authorize**, paste it into
+*bearer*. In development you can put an address into *devEmail* instead, without any password.
+
+Every error is a problem document (RFC 9457) with a `code`; [all codes](/errors) are explained.
+"""
+_BEARER = "bearer"
+_DEV_EMAIL = "devEmail"
+
+
+def openapi_config(*, public_url: str, dev_headers: bool) -> OpenAPIConfig:
+    """Return what heads the document.
+
+    Args:
+        public_url: where clients reach us.
+        dev_headers: whether X-User-Email is believed here.
+    """
+    schemes = {
+        _BEARER: SecurityScheme(
+            type="http",
+            scheme="bearer",
+            bearer_format="JWT",
+            description="The access token that login answers.",
+        )
+    }
+    if dev_headers:
+        schemes[_DEV_EMAIL] = SecurityScheme(
+            type="apiKey",
+            security_scheme_in="header",
+            name="X-User-Email",
+            description="Development only: be this person, without a password.",
+        )
+    return OpenAPIConfig(
+        title="idp",
+        version=__version__,
+        description=_DESCRIPTION.strip(),
+        license=License(name="Apache-2.0", identifier="Apache-2.0"),
+        servers=[Server(url="/", description=public_url)],
+        components=Components(security_schemes=schemes),  # type: ignore[arg-type]
+        use_handler_docstrings=True,
+        operation_id_creator=_operation_id,
+        tags=[
+            Tag(name="Accounts", description="Make an account and sign in."),
+            Tag(name="Who is calling", description="Ask about a credential, or about yourself."),
+            Tag(name="Teams", description="Teams and their members."),
+            Tag(name="Domains", description="Fields of work, and who works in them."),
+            Tag(name="Administration", description="For administrators."),
+            Tag(name="Operations", description="For probes and monitoring."),
+        ],
+    )
+
+
+def _operation_id(handler: BaseRouteHandler, _method: Method, components: list[str | Any]) -> str:
+    """Return the function's name; an alias of its path adds that path."""
+    name = handler.handler_name.rpartition(".")[2]
+    path = "/" + "/".join(part if isinstance(part, str) else f"{{{part.name}}}" for part in components)
+    first = min(handler.paths, key=lambda candidate: (len(candidate), candidate))
+    return name if len(handler.paths) == 1 or path == first else f"{name}_{path.strip('/').replace('/', '_') or 'root'}"
+
+
+# What any route can answer, by what it takes.
+_ALWAYS: tuple[type[IdpError], ...] = (errors.HeadersTooLarge,)
+_WITH_CREDENTIAL: tuple[type[IdpError], ...] = (
+    errors.AmbiguousCredentials,
+    errors.Unauthenticated,
+    errors.TokenInvalid,
+    errors.TokenExpired,
+    errors.UserInactive,
+    errors.CredentialNotAccepted,
+    errors.DatabaseUnavailable,
+)
+_WITH_PARAMETERS: tuple[type[IdpError], ...] = (errors.ValidationFailed,)
+_WITH_BODY: tuple[type[IdpError], ...] = (
+    errors.MalformedJson,
+    errors.ValidationFailed,
+    errors.RequestTimeout,
+    errors.BodyTooLarge,
+)
+
+
+def build(app: Litestar, config: OpenAPIConfig) -> dict[str, Any]:
+    """Return the OpenAPI document: the framework's, with each route's credentials and every error it can answer.
+
+    The framework writes its own error shape and knows nothing of our policies; both are put right here, from the same
+    facts that the running service uses.
+    """
+    plugin = app.plugins.get(OpenAPIPlugin)
+    plugin._openapi_config = config  # noqa: SLF001  its own routes would come with it
+    schema: dict[str, Any] = plugin.provide_openapi().to_schema()
+    public = {(line.path, line.method) for line in policies(app) if line.policy == "public"}
+    paths = {route.path_format or "/": route.path for route in app.routes}
+    schemes = list(schema["components"]["securitySchemes"])
+    for template, item in schema["paths"].items():
+        for method, operation in item.items():
+            is_open = (paths[template], method.upper()) in public
+            operation["security"] = [] if is_open else [{name: []} for name in schemes]
+            _add_errors(operation, is_open=is_open)
+    return schema
+
+
+def _add_errors(operation: dict[str, Any], *, is_open: bool) -> None:
+    answers: dict[str, Any] = operation["responses"]
+    if MEDIA_TYPE not in answers.get("400", {}).get("content", {}):
+        answers.pop("400", None)  # the framework's own shape, which nothing here answers with
+    kinds = [*_ALWAYS, *(() if is_open else _WITH_CREDENTIAL)]
+    kinds += _WITH_PARAMETERS if operation.get("parameters") else ()
+    kinds += _WITH_BODY if operation.get("requestBody") else ()
+    for kind in kinds:
+        answer = answers.setdefault(str(kind.status), {"description": "", "content": {MEDIA_TYPE: {}}})
+        content = answer["content"].setdefault(MEDIA_TYPE, {})
+        content.setdefault("schema", {"$ref": "#/components/schemas/Problem"})
+        examples = content.setdefault("examples", {})
+        if kind.code not in examples:
+            examples[kind.code] = {"summary": kind.title, "value": example(kind)}
+            parts = [answer["description"], f"`{kind.code}`: {kind.title}"]
+            answer["description"] = "; ".join(part for part in parts if part)
+
+
+class OpenApiDocument:
+    """The document of one application, built when it is first asked for."""
+
+    def __init__(self, config: OpenAPIConfig) -> None:
+        self._config = config
+        self._encoded: bytes | None = None
+        self.app: Litestar | None = None
+
+    def encoded(self) -> bytes:
+        """Return the document as JSON."""
+        if self._encoded is None:
+            assert self.app is not None
+            self._encoded = msgspec.json.encode(build(self.app, self._config))
+        return self._encoded

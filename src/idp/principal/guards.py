@@ -1,0 +1,153 @@
+"""Policies that a route declares: who may call it (`guards`), with which credentials (`opt=accepts(…)`), or anyone.
+
+A route without a policy does not start (`check_policies`), so that nothing is open by forgetting (rule 6).
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from litestar import Litestar
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+
+from idp.errors import AdminRequired, CredentialNotAccepted, NotAUser, SharedSecretToken, TeamAdminRequired
+from idp.principal.model import AuthMethod, Principal
+from idp.principal.permissions import ADMIN, IDP_MANAGE
+
+Connection = ASGIConnection[Any, Any, Any, Any]
+# Asynchronous, because the framework sends synchronous guards through a thread.
+Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
+
+# What a person signs in with; a route accepts these unless it says otherwise (C-29).
+INTERACTIVE = frozenset(
+    {
+        AuthMethod.LOCAL_JWT,
+        AuthMethod.SESSION_COOKIE,
+        AuthMethod.UPSTREAM_OIDC,
+        AuthMethod.CLERK_JWT,
+        AuthMethod.DEV_HEADERS,
+        AuthMethod.PLUGIN,
+    }
+)
+MACHINES = frozenset({AuthMethod.API_KEY, AuthMethod.SERVICE_TOKEN})
+
+
+def public() -> dict[str, Any]:
+    """Declare, in a handler's `opt`, that anyone may call it: no credential is looked at."""
+    return {"public": True}
+
+
+def accepts(*methods: AuthMethod) -> dict[str, Any]:
+    """Declare, in a handler's `opt`, further kinds of credential beside those of a person."""
+    return {"accepts": INTERACTIVE | set(methods)}
+
+
+def accepted_by(handler: BaseRouteHandler) -> frozenset[AuthMethod]:
+    """Return the kinds of credential that a route accepts."""
+    return frozenset(handler.opt.get("accepts", INTERACTIVE))
+
+
+def is_public(handler: BaseRouteHandler) -> bool:
+    return handler.opt.get("public") is True
+
+
+def _policy(name: str) -> Callable[[Guard], Guard]:
+    def mark(guard: Guard) -> Guard:
+        guard.policy = name  # type: ignore[attr-defined]
+        return guard
+
+    return mark
+
+
+def check_accepted(principal: Principal, handler: BaseRouteHandler) -> None:
+    """Refuse a credential of a kind that this route does not accept.
+
+    Raises:
+        CredentialNotAccepted: with the kind in the text.
+    """
+    method = principal.credential.method
+    if method not in accepted_by(handler):
+        raise CredentialNotAccepted(f"This route does not accept a credential of the kind {method}.")
+
+
+@_policy("any principal")
+async def requires_principal(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Allow any authenticated caller, person or service."""
+    check_accepted(connection.user, handler)
+
+
+@_policy("user")
+async def requires_user(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Allow any person."""
+    if connection.user.user is None:
+        raise NotAUser
+    check_accepted(connection.user, handler)
+
+
+@_policy("admin")
+async def requires_admin(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Allow users with the role `admin`, and management credentials (C-09)."""
+    check_accepted(connection.user, handler)
+    if not _manages(connection.user):
+        raise AdminRequired
+
+
+@_policy("team admin")
+async def requires_team_admin(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Allow whoever `requires_admin` allows, and the admins of the team that the path names."""
+    check_accepted(connection.user, handler)
+    principal: Principal = connection.user
+    if _manages(principal):
+        return
+    team = connection.path_params.get("team_id")
+    user = principal.user
+    if user is None or not isinstance(team, UUID) or not user.administers(team):
+        raise TeamAdminRequired
+
+
+def _manages(principal: Principal) -> bool:
+    user = principal.user
+    if user is None:
+        return IDP_MANAGE in principal.credential.scopes
+    if principal.credential.shared_secret and (ADMIN in user.roles or any(t.role == ADMIN for t in user.teams)):
+        raise SharedSecretToken  # says why an admin is refused; nobody else learns anything
+    return ADMIN in user.roles
+
+
+class RoutePolicy(NamedTuple):
+    """One line of `idp routes`."""
+
+    method: str
+    path: str
+    policy: str | None
+    accepts: frozenset[AuthMethod]
+    operation: str
+
+
+def policies(app: Litestar) -> list[RoutePolicy]:
+    """Return every route with its policy, None where it declares none."""
+    lines = []
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            methods = sorted(handler.http_methods) if isinstance(handler, HTTPRouteHandler) else ["*"]
+            lines += [_line(method, route.path, handler) for method in methods if method != "OPTIONS"]
+    return sorted(lines, key=lambda line: (line.path, line.method))
+
+
+def _line(method: str, path: str, handler: BaseRouteHandler) -> RoutePolicy:
+    names = [name for guard in handler.resolve_guards() if (name := getattr(guard, "policy", None))]
+    policy = "public" if is_public(handler) else ", ".join(names) or None
+    methods = frozenset() if is_public(handler) else accepted_by(handler)
+    return RoutePolicy(method, path, policy, methods, handler.handler_name)
+
+
+def check_policies(app: Litestar) -> None:
+    """Refuse to start with a route that says nothing about who may call it.
+
+    Raises:
+        RuntimeError: naming the routes.
+    """
+    open_routes = [f"{line.method} {line.path}" for line in policies(app) if line.policy is None]
+    if open_routes:
+        raise RuntimeError(f"routes without a policy: {', '.join(open_routes)}; give each a guard or opt=public()")

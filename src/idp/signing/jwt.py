@@ -1,0 +1,250 @@
+"""The only place where access tokens are signed and verified (RFC 9068, RFC 8725; SEC-20 to SEC-29, SEC-33).
+
+Two profiles (C-05, C-06b). *Asymmetric*, the default: `at+jwt`, ES256 or RS256, `aud` set, verifiable with the JWKS.
+*Shared secret*, for services that decode HS256 by themselves: no `aud`, each family's documented shape; such a token may
+never manage anything.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import OctKey
+from joserfc.jws import JWSRegistry
+from msgspec import Struct
+from uuid_utils.compat import uuid7
+
+from idp import clock
+from idp.errors import DevelopmentToken, TokenExpired, TokenInvalid
+from idp.settings import Profile, Secret
+from idp.settings_schema import Tokens
+from idp.signing.compact import UnverifiedJwt
+from idp.signing.keyring import Algorithm, Keyring
+
+FIRST_PARTY_CLIENT = "idp"  # `client_id` of tokens from our own login (RFC 9068 section 2.2 requires one)
+FIRST_PARTY_SCOPES = ("openid", "profile", "email")
+_LEEWAY_SECONDS = 5  # for `iat` and `nbf` only; our clocks, so little is enough (SEC-23)
+_LATEST = 253_402_300_799  # 9999-12-31: what a datetime can hold
+
+
+class Family(StrEnum):
+    """Which old service's routes issue the token; each family's siblings hold their own shared secret (C-06)."""
+
+    AUTH = "auth"  # S3: /auth/*
+    API_AUTH = "api_auth"  # S4: /api/auth/*
+
+
+class TokenUser(Struct, frozen=True):
+    """What a token says about a user."""
+
+    id: str
+    email: str | None
+    email_verified: bool
+    roles: tuple[str, ...] = ()
+
+
+class IssuedToken(Struct, frozen=True):
+    """A signed access token and its life in seconds."""
+
+    token: str
+    expires_in: int
+    jti: str
+
+    def __repr__(self) -> str:
+        return f"IssuedToken(jti={self.jti})"
+
+
+class VerifiedClaims(Struct, frozen=True):
+    """What a token says, now that its signature, issuer, audience and times were checked.
+
+    `uid` names the user; legacy tokens have none and name them by `legacy_email` or `legacy_id`.
+    """
+
+    jti: str | None
+    scopes: tuple[str, ...]
+    expires_at: datetime
+    shared_secret: bool
+    uid: str | None
+    legacy_email: str | None = None
+
+
+class TokenService:
+    """Signs and verifies our access tokens.
+
+    Args:
+        issuer: the exact `iss` of every token.
+        profile: tokens signed in development say so; production refuses those (rule 7).
+    """
+
+    def __init__(self, keyring: Keyring, settings: Tokens, *, issuer: str, profile: Profile) -> None:
+        self._keyring = keyring
+        self._settings = settings
+        self.issuer = issuer
+        self._audience = settings.audience or issuer
+        self._profile = profile
+        current = {Family.AUTH: settings.auth_jwt_secret, Family.API_AUTH: settings.jwt_secret}
+        self._shared = {family: _oct(secret) for family, secret in current.items() if secret is not None}
+        self._accepted = [*self._shared.values(), *(_oct(secret) for secret in settings.previous_jwt_secrets)]
+
+    async def issue(self, user: TokenUser, family: Family, *, life: timedelta | None = None) -> IssuedToken:
+        """Sign an access token in the shape that this family's clients know.
+
+        Raises:
+            DatabaseUnavailable: the first signing key could not be read or made.
+        """
+        shared = self._shared.get(family)
+        if shared is not None and self._settings.algorithm in {None, "HS256"}:
+            return self._sign_shared(user, family, shared, self._life(life))
+        return await self.issue_asymmetric(user, life=life)
+
+    async def issue_asymmetric(self, user: TokenUser, *, life: timedelta | None = None) -> IssuedToken:
+        """Sign an `at+jwt` (RFC 9068) with the key ring, whatever shared secrets there are."""
+        key = await self._keyring.signing_key()
+        claims = self._times(self._life(life)) | {
+            "iss": self.issuer,
+            "aud": self._audience,
+            "sub": user.id,
+            "uid": user.id,
+            "client_id": FIRST_PARTY_CLIENT,
+            "scope": " ".join(FIRST_PARTY_SCOPES),
+            "email": user.email,
+            "email_verified": user.email_verified,
+        }
+        header = {"alg": key.algorithm, "kid": key.kid, "typ": "at+jwt"}
+        return self._issued(jwt.encode(header, claims, key.key, algorithms=[key.algorithm]), claims)
+
+    def _sign_shared(self, user: TokenUser, family: Family, key: OctKey, life: timedelta) -> IssuedToken:
+        claims = self._times(life) | {"uid": user.id}
+        if family is Family.AUTH:
+            claims |= {"sub": user.email or user.id, "email_verified": user.email_verified}
+        else:
+            claims |= {"sub": user.id, "type": "access", "roles": list(user.roles)}
+        return self._issued(jwt.encode({"alg": "HS256", "typ": "JWT"}, claims, key, algorithms=["HS256"]), claims)
+
+    def _life(self, life: timedelta | None) -> timedelta:
+        return life or timedelta(minutes=self._settings.access_token_minutes)
+
+    def _times(self, life: timedelta) -> dict[str, Any]:
+        now = clock.timestamp()
+        claims: dict[str, Any] = {"iat": now, "exp": now + int(life.total_seconds()), "jti": str(uuid7())}
+        return claims | ({"idp_env": "development"} if self._profile == "development" else {})
+
+    @staticmethod
+    def _issued(token: str, claims: dict[str, Any]) -> IssuedToken:
+        return IssuedToken(token=token, expires_in=claims["exp"] - claims["iat"], jti=claims["jti"])
+
+    def owns(self, unverified: UnverifiedJwt) -> bool:
+        """Whether a token claims to be ours: by its issuer, or signed with a shared secret without one."""
+        issuer = unverified.claims.get("iss")
+        if issuer is None:
+            return bool(self._accepted) and unverified.header.get("alg") == "HS256"
+        return issuer == self.issuer
+
+    async def verify(self, unverified: UnverifiedJwt) -> VerifiedClaims:
+        """Check everything about a token that claims to be ours.
+
+        Raises:
+            TokenInvalid: signature, type, issuer, audience, or a claim that does not hold. The reason is in `__cause__`.
+            TokenExpired: it ended.
+            DevelopmentToken: it was made by `idp dev`, and this is not.
+            DatabaseUnavailable: its key is unknown so far and PostgreSQL is away.
+        """
+        try:
+            if unverified.header.get("alg") == "HS256":
+                return self._verify_shared(unverified)
+            return await self._verify_asymmetric(unverified)
+        except (JoseError, ValueError) as error:
+            raise TokenInvalid from error
+
+    async def _verify_asymmetric(self, unverified: UnverifiedJwt) -> VerifiedClaims:
+        kid = unverified.header.get("kid")
+        if not isinstance(kid, str) or _media_type(unverified.header.get("typ")) != "at+jwt":
+            raise ValueError("not an access token of ours: typ must be at+jwt and kid must be there")
+        key = await self._keyring.verification_key(kid)
+        if key is None:
+            raise ValueError("signed with a key we do not know")
+        claims = _checked(unverified, key.key, key.algorithm)
+        if claims.get("iss") != self.issuer:
+            raise ValueError("another issuer")
+        audience = claims.get("aud")
+        if self._audience not in (audience if isinstance(audience, list) else [audience]):
+            raise ValueError("meant for another audience")
+        expires_at = self._check_times(claims)
+        uid, jti = _text(claims, "uid"), _text(claims, "jti")
+        if _text(claims, "sub") != uid:
+            raise ValueError("sub and uid differ")
+        self._check_environment(claims)
+        scopes = tuple(str(claims.get("scope", "")).split())
+        return VerifiedClaims(jti=jti, scopes=scopes, expires_at=expires_at, shared_secret=False, uid=uid)
+
+    def _verify_shared(self, unverified: UnverifiedJwt) -> VerifiedClaims:
+        if "iss" in unverified.claims or _media_type(unverified.header.get("typ", "JWT")) != "jwt":
+            raise ValueError("not a shared-secret token of ours")
+        claims = _first_match(unverified, self._accepted)
+        expires_at = self._check_times(claims)
+        self._check_environment(claims)
+        if "aud" in claims or claims.get("type", "access") != "access":
+            raise ValueError("not an access token")
+        uid = claims.get("uid")
+        if uid is not None:
+            return VerifiedClaims(_text(claims, "jti"), (), expires_at, shared_secret=True, uid=_text(claims, "uid"))
+        if not self._settings.accept_legacy:
+            raise ValueError("names nobody by uid; tokens.accept_legacy is off")
+        subject = _text(claims, "sub")
+        legacy_email = None if claims.get("type") == "access" else subject
+        legacy_id = subject if legacy_email is None else None
+        return VerifiedClaims(None, (), expires_at, shared_secret=True, uid=legacy_id, legacy_email=legacy_email)
+
+    def _check_times(self, claims: dict[str, Any]) -> datetime:
+        now = clock.timestamp()
+        expires = _number(claims, "exp")
+        for name in ("iat", "nbf"):
+            if name in claims and _number(claims, name) > now + _LEEWAY_SECONDS:
+                raise ValueError(f"{name} lies ahead")
+        if expires <= now:
+            raise TokenExpired
+        return datetime.fromtimestamp(expires, clock.now().tzinfo)
+
+    def _check_environment(self, claims: dict[str, Any]) -> None:
+        if "idp_env" in claims and self._profile == "production":
+            raise DevelopmentToken
+
+
+def _oct(secret: Secret) -> OctKey:
+    return OctKey.import_key(secret.reveal().encode())
+
+
+def _checked(unverified: UnverifiedJwt, key: Any, algorithm: Algorithm | str) -> dict[str, Any]:
+    """Return the claims, once the signature holds with exactly this key and algorithm (SEC-20)."""
+    registry = JWSRegistry(algorithms=[algorithm], strict_check_header=False)
+    return dict(jwt.decode(unverified.token, key, algorithms=[algorithm], registry=registry).claims)
+
+
+def _first_match(unverified: UnverifiedJwt, keys: Sequence[OctKey]) -> dict[str, Any]:
+    for key in keys:
+        try:
+            return _checked(unverified, key, "HS256")
+        except JoseError:
+            continue
+    raise ValueError("no shared secret verifies it")
+
+
+def _media_type(typ: object) -> str:
+    return str(typ).lower().removeprefix("application/")
+
+
+def _number(claims: dict[str, Any], name: str) -> int:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
+        raise ValueError(f"{name} is not a date")
+    return int(value)
+
+
+def _text(claims: dict[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= 512 or "\x00" in value:
+        raise ValueError(f"{name} is not a text")
+    return value

@@ -1,0 +1,195 @@
+"""The key ring: our signing keys, in the database, rotated in stages.
+
+A new key is published first and signs only from `signs_from`, when every verifier has had time to fetch the JWKS; the
+one before it stays published for as long as a token it signed can live (SEC-31). Private keys are sealed under the root
+secret; a row that no live root secret opens is neither used nor published, so nobody can add a key by writing a row.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+import structlog
+from joserfc.jwk import ECKey, RSAKey
+from msgspec import Struct
+from sqlalchemy import or_, select, text, update
+
+from idp import clock
+from idp.db.engine import Database
+from idp.signing.models import SigningKeyRow
+from idp.signing.sealing import Sealer
+
+log = structlog.get_logger("idp.signing")
+
+Algorithm = Literal["ES256", "RS256"]
+PrivateKey = ECKey | RSAKey
+
+PUBLISH_BEFORE_USE = timedelta(minutes=10)  # longer than a verifier may cache the JWKS (`max-age` of our answer)
+KEEP_AFTER_USE = timedelta(hours=13)  # longer than any token lives: 1 h in production, 12 h under `idp dev`
+_RELOAD_SECONDS = 60.0  # how often each process looks for keys that another one made
+_COOL_DOWN_SECONDS = 2.0  # at most one look per cool-down for unknown `kid`s, however many come (SEC-22)
+_LOCK = 0x1D9_4E75
+
+
+class SigningKey(Struct, frozen=True):
+    """An opened key. `key` holds the private part and never leaves `idp.signing`."""
+
+    kid: str
+    algorithm: Algorithm
+    key: PrivateKey
+    signs_from: datetime
+    expires_at: datetime | None
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.kid})"
+
+
+class Keyring:
+    """All our keys, kept in memory and read again every minute."""
+
+    def __init__(self, database: Database, sealer: Sealer, algorithm: Algorithm) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._algorithm: Algorithm = algorithm
+        self._keys: dict[str, SigningKey] = {}
+        self._loaded = 0.0
+        self._lock = asyncio.Lock()
+
+    async def signing_key(self) -> SigningKey:
+        """Return the key that signs now; make the first one if there is none.
+
+        Raises:
+            DatabaseUnavailable: it had to be read or made and PostgreSQL is away.
+        """
+        await self._refresh(_RELOAD_SECONDS)
+        key = self._current()
+        if key is None:
+            await self._add(signs_from=clock.now(), only_if_none=True)
+            await self._refresh(0)
+            key = self._current()
+            assert key is not None
+        return key
+
+    async def verification_key(self, kid: str) -> SigningKey | None:
+        """Return the key of this id, None where there is none, looking into the database at most once a cool-down.
+
+        Raises:
+            DatabaseUnavailable: the key is not in memory and PostgreSQL is away.
+        """
+        if kid not in self._keys:
+            await self._refresh(_COOL_DOWN_SECONDS)
+        key = self._keys.get(kid)
+        return None if key is None or (key.expires_at and key.expires_at <= clock.now()) else key
+
+    async def jwks(self) -> dict[str, Any]:
+        """Return the public keys (RFC 7517 section 5), those that will sign soon included."""
+        await self.signing_key()
+        now = clock.now()
+        live = [key for key in self._keys.values() if key.expires_at is None or key.expires_at > now]
+        return {"keys": [public_jwk(key.key, key.algorithm) for key in live]}
+
+    async def rotate(self, *, at_once: bool = False) -> str:
+        """Publish a new key, which signs after `PUBLISH_BEFORE_USE`, and let the present one expire.
+
+        Args:
+            at_once: sign with it immediately, for a key that has leaked: verifiers that cached the JWKS refuse
+                tokens until they fetch it again.
+
+        Returns:
+            The new key's id.
+        """
+        kid = await self._add(signs_from=clock.now() + (timedelta(0) if at_once else PUBLISH_BEFORE_USE))
+        await self._refresh(0)
+        assert kid is not None
+        return kid
+
+    def _current(self) -> SigningKey | None:
+        now = clock.now()
+        ready = [k for k in self._keys.values() if k.algorithm == self._algorithm and k.signs_from <= now]
+        ready = [k for k in ready if k.expires_at is None or k.expires_at > now]
+        return max(ready, key=lambda k: k.signs_from, default=None)
+
+    async def _refresh(self, older_than: float) -> None:
+        if self._age() < older_than:
+            return
+        async with self._lock:  # single flight: whoever waited finds the keys fresh
+            if self._age() < older_than:
+                return
+            await self._load()
+
+    def _age(self) -> float:
+        return asyncio.get_running_loop().time() - self._loaded if self._loaded else float("inf")
+
+    async def _load(self) -> None:
+        now = clock.now()
+        alive = or_(SigningKeyRow.expires_at.is_(None), SigningKeyRow.expires_at > now)
+        async with self._database.transaction() as session:
+            rows = list(await session.scalars(select(SigningKeyRow).where(alive)))
+        opened = {row.kid: key for row in rows if (key := self._open(row))}
+        self._keys = opened
+        self._loaded = asyncio.get_running_loop().time()
+
+    def _open(self, row: SigningKeyRow) -> SigningKey | None:
+        known = self._keys.get(row.kid)
+        if known is not None:
+            return msgspec.structs.replace(known, expires_at=row.expires_at)
+        private = self._sealer.open(row.sealed_private_jwk)
+        if private is None:
+            log.error(
+                "signing key sealed under another root secret: its tokens are refused; "
+                "put that secret into IDP_PREVIOUS_SECRET_KEYS",
+                kid=row.kid,
+            )
+            return None
+        data = msgspec.json.decode(private)
+        key: PrivateKey = ECKey.import_key(data) if data["kty"] == "EC" else RSAKey.import_key(data)
+        algorithm: Algorithm = "ES256" if data["kty"] == "EC" else "RS256"
+        return SigningKey(row.kid, algorithm, key, row.signs_from, row.expires_at)
+
+    async def _add(self, *, signs_from: datetime, only_if_none: bool = False) -> str | None:
+        key = await asyncio.to_thread(generate, self._algorithm)
+        kid = key.thumbprint()
+        private = msgspec.json.encode(key.as_dict(private=True))
+        async with self._database.transaction() as session:
+            await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            if only_if_none and await self._exists(session):
+                return None
+            await session.execute(
+                update(SigningKeyRow)
+                .where(SigningKeyRow.expires_at.is_(None), SigningKeyRow.algorithm == self._algorithm)
+                .values(expires_at=signs_from + KEEP_AFTER_USE)
+            )
+            session.add(
+                SigningKeyRow(
+                    kid=kid,
+                    algorithm=self._algorithm,
+                    public_jwk=public_jwk(key, self._algorithm),
+                    sealed_private_jwk=self._sealer.seal(private),
+                    signs_from=signs_from,
+                )
+            )
+        return kid
+
+    async def _exists(self, session: Any) -> bool:
+        """Whether another process made a key that we can open, since we last looked."""
+        rows = await session.scalars(select(SigningKeyRow).where(SigningKeyRow.algorithm == self._algorithm))
+        now = clock.now()
+        return any(
+            self._sealer.open(row.sealed_private_jwk) is not None
+            and row.signs_from <= now
+            and (row.expires_at is None or row.expires_at > now)
+            for row in rows
+        )
+
+
+def generate(algorithm: Algorithm) -> PrivateKey:
+    """Return a fresh key: P-256 for ES256, 3072 bits for RS256."""
+    if algorithm == "ES256":
+        return ECKey.generate_key("P-256", private=True)
+    return RSAKey.generate_key(3072, private=True)
+
+
+def public_jwk(key: PrivateKey, algorithm: Algorithm) -> dict[str, Any]:
+    """Return the public part, as the JWKS shows it."""
+    return {**key.as_dict(private=False), "kid": key.thumbprint(), "use": "sig", "alg": algorithm}

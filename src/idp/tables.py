@@ -1,0 +1,10 @@
+"""Every table, so that Alembic sees them all."""
+
+from idp.audit import models as audit
+from idp.db.base import Base
+from idp.directory import models as directory
+from idp.signing import models as signing
+from idp.users import models as users
+
+METADATA = Base.metadata
+MODULES = (audit, directory, signing, users)

@@ -1,0 +1,116 @@
+"""Passwords: the policy, and a bounded worker so that a flood of logins never stalls other requests.
+
+Argon2id takes about 20 ms of a core. In the event loop that stops every request, in threads it starves them, so it runs
+in separate processes of lower priority, behind a queue that refuses instead of growing (SEC-7, performance.md).
+"""
+
+import asyncio
+import os
+import unicodedata
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import ParamSpec, TypeVar
+
+import structlog
+
+from idp.errors import Busy, PasswordRejected
+from idp.settings_schema import Passwords as PasswordSettings
+from idp.users import password_worker
+from idp.users.email import email_key
+from idp.users.password_worker import Check, Cost
+
+log = structlog.get_logger("idp.passwords")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Passwords:
+    """Hashes and checks passwords in worker processes."""
+
+    def __init__(self, settings: PasswordSettings) -> None:
+        self._settings = settings
+        self._cost = Cost(settings.argon2_time_cost, settings.argon2_memory_kib, settings.argon2_parallelism)
+        self._waiting = 0
+        self._pool: ProcessPoolExecutor | None = None
+
+    def start(self) -> None:
+        """Start the workers in the background."""
+        self._executor().submit(password_worker.warm_up, self._cost)
+
+    def stop(self) -> None:
+        """End the workers; checks that still wait are dropped."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def check_policy(self, password: str, *, email: str | None) -> None:
+        """Refuse a password that may not be chosen (C-07; SEC-1 to SEC-4).
+
+        Raises:
+            PasswordRejected: with the reason.
+        """
+        length = len(unicodedata.normalize("NFC", password))
+        low, high = self._settings.min_length, self._settings.max_length
+        if not low <= length <= high:
+            raise PasswordRejected(f"The password has {length} characters; choose {low} to {high}.")
+        if email is not None and password.casefold() in {email.casefold(), email_key(email)}:
+            raise PasswordRejected("The password is the e-mail address; choose another one.")
+        if self._settings.require_complexity and not _is_complex(password):
+            raise PasswordRejected("The password needs upper and lower case, a digit and a symbol.")
+
+    async def hash(self, password: str) -> str:
+        """Return the hash to store.
+
+        Raises:
+            Busy: too many checks wait already.
+        """
+        return await self._run(password_worker.hash_password, _normal(password), self._cost)
+
+    async def check(self, stored: str | None, password: str) -> Check:
+        """Compare a password with a stored hash, None for nobody; both take the same time (SEC-9).
+
+        Raises:
+            Busy: too many checks wait already.
+        """
+        return await self._run(password_worker.check_password, stored, _normal(password), self._cost)
+
+    async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        assert not kwargs
+        if self._waiting >= self._settings.queue_limit:
+            raise Busy
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor(), work, *args)
+        except BrokenProcessPool:
+            log.warning("a password worker died; starting another")
+            self._pool = None
+            raise Busy from None
+        finally:
+            self._waiting -= 1
+
+    def _executor(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                max_workers=self._settings.workers,
+                mp_context=get_context("spawn"),  # a fork would copy sockets and locks of a running event loop
+                initializer=password_worker.start,
+                initargs=(os.getpid(),),
+            )
+        return self._pool
+
+
+def _normal(password: str) -> str:
+    """Return the password in one spelling: the same text typed on two keyboards must be the same password (SEC-3)."""
+    return unicodedata.normalize("NFC", password)
+
+
+def _is_complex(password: str) -> bool:
+    kinds: tuple[Callable[[str], bool], ...] = (
+        str.isupper,
+        str.islower,
+        str.isdigit,
+        lambda character: not character.isalnum(),
+    )
+    return all(any(kind(character) for character in password) for kind in kinds)

@@ -1,0 +1,111 @@
+"""Users: creating and finding them. Every function works inside the caller's transaction."""
+
+from msgspec import Struct
+from sqlalchemy import select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
+
+from idp import clock
+from idp.errors import EmailTaken
+from idp.principal.permissions import ROLES, USER
+from idp.users.email import email_key
+from idp.users.models import RoleRow, UserRoleRow, UserRow
+
+
+class PasswordRecord(Struct, frozen=True):
+    """What signing in needs to know about a user, and nothing more."""
+
+    user_id: str
+    password_hash: str | None
+    is_active: bool
+
+    def __repr__(self) -> str:
+        return f"PasswordRecord({self.user_id})"
+
+
+async def create(
+    session: AsyncSession,
+    *,
+    email: str,
+    name: str | None,
+    password_hash: str | None,
+    login_type: str = "email",
+    roles: tuple[str, ...] = (USER,),
+) -> str:
+    """Make a user and return the id. Of several at once with one address, exactly one succeeds.
+
+    Args:
+        session: the caller's transaction.
+        email: as `parse_email` returned it.
+        name: what people call them.
+        password_hash: from `Passwords.hash`; None for people who never sign in with a password.
+        login_type: how they came: `email`, `dev_header`.
+        roles: names of roles.
+
+    Raises:
+        EmailTaken: a live user has this address in some spelling.
+    """
+    user_id, now = str(uuid7()), clock.now()
+    made = await session.execute(
+        insert(UserRow)
+        .values(
+            id=user_id,
+            email=email,
+            email_key=email_key(email),
+            email_verified=False,
+            name=name,
+            login_type=login_type,
+            password_hash=password_hash,
+            plan="FREE",
+            is_active=True,
+            version=1,
+            created_at=now,
+            updated_at=now,
+        )
+        .on_conflict_do_nothing()
+        .returning(UserRow.id)
+    )
+    if made.scalar_one_or_none() is None:
+        raise EmailTaken
+    session.add_all([UserRoleRow(user_id=user_id, role=role) for role in roles])
+    await session.flush()
+    return user_id
+
+
+async def find_id_by_email(session: AsyncSession, email: str) -> str | None:
+    """Return the id of the live user with this address, in any spelling."""
+    return await session.scalar(
+        select(UserRow.id).where(UserRow.email_key == email_key(email), UserRow.deleted_at.is_(None))
+    )
+
+
+async def exists(session: AsyncSession, user_id: str) -> bool:
+    """Whether a live user has this id."""
+    found = await session.scalar(select(UserRow.id).where(UserRow.id == user_id, UserRow.deleted_at.is_(None)))
+    return found is not None
+
+
+async def find_password(session: AsyncSession, email: str) -> PasswordRecord | None:
+    """Return what signing in needs to know about the live user with this address."""
+    row = (
+        await session.execute(
+            select(UserRow.id, UserRow.password_hash, UserRow.is_active).where(
+                UserRow.email_key == email_key(email), UserRow.deleted_at.is_(None)
+            )
+        )
+    ).first()
+    return PasswordRecord(*row) if row else None
+
+
+async def replace_hash(session: AsyncSession, user_id: str, *, old: str, new: str) -> None:
+    """Store a stronger hash of the same password, unless the password was changed meanwhile."""
+    await session.execute(
+        update(UserRow).where(UserRow.id == user_id, UserRow.password_hash == old).values(password_hash=new)
+    )
+
+
+async def ensure_roles(session: AsyncSession) -> None:
+    """Make the roles that mean something here, where they are missing."""
+    rows = [{"name": name, "description": description} for name, description in ROLES.items()]
+    await session.execute(insert(RoleRow).values(rows).on_conflict_do_nothing())
