@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from idp.settings_schema import ALIASES, Secret, Section, Settings
+from idp.settings_schema import ALIASES, NOT_YET_USED, Secret, Section, Settings
 
 __all__ = [
     "LoadedSettings",
@@ -219,6 +219,17 @@ def misspelt(environ: Mapping[str, str] | None = None) -> list[str]:
         if ours or difflib.get_close_matches(name, names, n=1, cutoff=0.85):
             problems.append(_unknown(f"{name} in the environment", name, names))
     return problems
+
+
+def set_but_unused(loaded: LoadedSettings) -> list[str]:
+    """Return the settings that somebody set and this version does not use yet."""
+    given = [path for path, source in loaded.sources.items() if not source.startswith("config/")]
+    return sorted(path for path in given if path in NOT_YET_USED)
+
+
+def seed_file(settings: Settings) -> Path:
+    """Return the path of the seed: IDP_SEED_FILE, else config/seed.toml."""
+    return Path(settings.seed.file) if settings.seed.file else config_dir() / "seed.toml"
 
 
 def root_secret(settings: Settings) -> Secret | None:

@@ -22,9 +22,7 @@ BIN = Path(NAMED) if NAMED else None
 def query(url: str, statement: str) -> str:
     """Run one statement with psql and return what it printed. Raises CalledProcessError."""
     psql = (BIN or binaries.postgres_folder()) / "psql"
-    return subprocess.check_output(
-        [psql, "-XAt", url, "-c", statement], text=True, stderr=subprocess.STDOUT
-    ).strip()
+    return subprocess.check_output([psql, "-XAt", url, "-c", statement], text=True, stderr=subprocess.STDOUT).strip()
 
 
 def servers_of(data_dir: Path) -> list[int]:
@@ -54,9 +52,7 @@ def parent_process(data_dir: Path, *flags: str) -> Iterator[subprocess.Popen[str
     """Run this file as a process that starts both servers and prints the database's URL and Valkey's pid."""
     command = [sys.executable, __file__, str(data_dir), *flags]
     search = f"{ROOT / 'src'}:{ROOT / 'tests'}"
-    parent = subprocess.Popen(
-        command, env=os.environ | {"PYTHONPATH": search}, stdout=subprocess.PIPE, text=True
-    )
+    parent = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": search}, stdout=subprocess.PIPE, text=True)
     try:
         yield parent
     finally:

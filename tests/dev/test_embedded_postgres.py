@@ -153,9 +153,7 @@ def test_a_wanted_port_is_used(server: EmbeddedPostgres, data_dir: Path) -> None
         assert urlsplit(other.url).port == port
 
 
-def test_a_failed_start_quotes_the_log_and_leaves_the_folder_free(
-    server: EmbeddedPostgres, data_dir: Path
-) -> None:
+def test_a_failed_start_quotes_the_log_and_leaves_the_folder_free(server: EmbeddedPostgres, data_dir: Path) -> None:
     server.stop()
     settings = find_home(data_dir, Account.for_servers()).cluster / "postgresql.auto.conf"
     before = settings.read_text()

@@ -19,7 +19,7 @@ log = structlog.get_logger("idp.access")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 # S4-46. Pages bring a policy of their own; whatever is not a page may load nothing at all.
-_SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"x-xss-protection", b"0"),
@@ -44,7 +44,7 @@ class Envelope:
 
     def __init__(self, app: ASGIApp, *, https: bool, max_header_bytes: int, body_timeout: float) -> None:
         self._app = app
-        self._headers = (*_SECURITY_HEADERS, _HSTS) if https else _SECURITY_HEADERS
+        self._headers = (*SECURITY_HEADERS, _HSTS) if https else SECURITY_HEADERS
         self._max_header_bytes = max_header_bytes
         self._body_timeout = body_timeout
 

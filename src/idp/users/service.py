@@ -105,6 +105,13 @@ async def replace_hash(session: AsyncSession, user_id: str, *, old: str, new: st
     )
 
 
+async def set_password(session: AsyncSession, user_id: str, password_hash: str) -> None:
+    """Give a user another password."""
+    await session.execute(
+        update(UserRow).where(UserRow.id == user_id).values(password_hash=password_hash, updated_at=clock.now())
+    )
+
+
 async def ensure_roles(session: AsyncSession) -> None:
     """Make the roles that mean something here, where they are missing."""
     rows = [{"name": name, "description": description} for name, description in ROLES.items()]

@@ -1,0 +1,42 @@
+# The habits of this project. `just` lists them; each calls a script or a tool by name.
+set positional-arguments
+
+[private]
+default:
+    @{{just_executable()}} --list --unsorted
+
+# start PostgreSQL, Valkey and the service for development
+dev *args:
+    @script/dev "$@"
+
+# run the tests (arguments go to pytest)
+test *args:
+    @script/test "$@"
+
+# check style and format
+lint: (_in_venv "ruff" "check" ".") (_in_venv "ruff" "format" "--check" ".")
+
+# check types
+types: (_in_venv "mypy")
+
+# check that imports go down only
+imports: _bootstrap
+    @.venv/bin/lint-imports
+
+# bring the database of DATABASE_URL up to date
+migrate *args: _bootstrap
+    @.venv/bin/idp migrate "$@"
+
+# resolve the dependencies anew (arguments go to uv)
+lock *args:
+    @script/lock "$@"
+
+# measure (arguments go to the benchmark)
+bench *args: _bootstrap
+    @.venv/bin/python -m bench "$@"
+
+_bootstrap:
+    @script/bootstrap
+
+_in_venv +command: _bootstrap
+    @.venv/bin/python -m "$@"

@@ -1,0 +1,55 @@
+"""One process of `idp dev`: what the first one and every further one have in common, and the further one's start."""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from idp.app import Application
+    from idp.settings import LoadedSettings
+
+
+def load_development(overrides: Mapping[str, str]) -> "LoadedSettings":
+    """Build the settings of `idp dev`."""
+    from idp.settings import load
+
+    return load("development", overrides=overrides)
+
+
+def build(loaded: "LoadedSettings") -> "Application":
+    """Build the application with the authenticators that exist in development only (rule 7)."""
+    from idp.app import Parts, create_app
+    from idp.dev.dev_headers import DevHeaders
+    from idp.ops import logging
+
+    logging.configure(loaded.settings.logging)
+    settings = loaded.settings
+
+    def dev_headers(parts: Parts) -> DevHeaders:
+        return DevHeaders(parts.database, settings.accounts, in_container=settings.dev.in_container)
+
+    return create_app(loaded, development=(dev_headers,) if settings.authn.allow_dev_headers else ())
+
+
+def main() -> None:
+    """Serve on the inherited socket whose number is the argument, with the settings that come on stdin."""
+    from idp.cli.server import uvicorn_server
+
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the first process
+        if os.getppid() != parent:
+            return
+    loaded = load_development(msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, str]))
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    uvicorn_server(build(loaded), loaded.settings.server).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

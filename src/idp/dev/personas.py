@@ -1,0 +1,99 @@
+"""The people `idp dev` starts with: made once, with passwords of their own and a fresh token at every start."""
+
+import secrets
+from collections.abc import Mapping
+from datetime import timedelta
+
+from msgspec import Struct
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp.audit.record import SYSTEM
+from idp.authn.resolve import load_user
+from idp.db.engine import Database
+from idp.directory import domains, members, teams
+from idp.directory.seed import SeedFile, SeedPersona
+from idp.directory.shapes import MemberRole
+from idp.signing.jwt import TokenService, TokenUser
+from idp.users import service as users
+from idp.users.models import RoleRow
+from idp.users.passwords import Passwords
+
+TOKEN_LIFE = timedelta(hours=12)
+
+
+class Persona(Struct, frozen=True):
+    """One of them, as `dev.json` shows them: teams by name, domains by key."""
+
+    email: str
+    name: str
+    password: str
+    roles: tuple[str, ...]
+    teams: tuple[str, ...]
+    domains: tuple[str, ...]
+    access_token: str
+
+
+def new_password() -> str:
+    """Return a password that is easy to copy and to type."""
+    return "-".join(secrets.token_hex(2) for _ in range(3))
+
+
+async def prepare(
+    database: Database, passwords: Passwords, tokens: TokenService, seed: SeedFile, known: Mapping[str, str]
+) -> list[Persona]:
+    """Make the personas that are missing and sign a token for each.
+
+    Args:
+        database: migrated and seeded.
+        passwords: hashes new ones.
+        tokens: signs as `idp dev`.
+        seed: who they are.
+        known: passwords of earlier starts by e-mail, kept.
+    """
+    return [await _prepare(database, passwords, tokens, persona, known.get(persona.email)) for persona in seed.personas]
+
+
+async def _prepare(
+    database: Database, passwords: Passwords, tokens: TokenService, wanted: SeedPersona, known: str | None
+) -> Persona:
+    password = known or new_password()
+    async with database.transaction() as session:
+        user_id = await users.find_id_by_email(session, wanted.email)
+    if user_id is None or known is None:  # new, or the file that knew the password is gone
+        password_hash = await passwords.hash(password)
+        async with database.transaction() as session:
+            if user_id is None:
+                user_id = await _create(session, wanted, password_hash)
+            else:
+                await users.set_password(session, user_id, password_hash)
+    async with database.transaction() as session:
+        user = await load_user(session, user_id)
+    about = TokenUser(id=user.id, email=user.email, email_verified=user.email_verified, roles=user.roles)
+    token = await tokens.issue_asymmetric(about, life=TOKEN_LIFE)
+    return Persona(
+        email=wanted.email,
+        name=wanted.name,
+        password=password,
+        roles=user.roles,
+        teams=tuple(team.name for team in user.teams),
+        domains=tuple(domain.key for domain in user.domains),
+        access_token=token.token,
+    )
+
+
+async def _create(session: AsyncSession, wanted: SeedPersona, password_hash: str) -> str:
+    extra = [{"name": role, "description": ""} for role in wanted.roles]
+    await session.execute(insert(RoleRow).values(extra).on_conflict_do_nothing())
+    user_id = await users.create(
+        session, email=wanted.email, name=wanted.name, password_hash=password_hash, roles=wanted.roles
+    )
+    team_ids = {team.name: team.id for team in (await teams.list_active(session, limit=None, offset=0))[0]}
+    for entry in wanted.teams:
+        name, _, role = entry.partition(":")
+        membership: MemberRole | None = "admin" if role == "admin" else None
+        await members.set_team_member(session, SYSTEM, team_id=team_ids[name], user_id=user_id, role=membership)
+    domain_ids = {domain.key: domain.id for domain in (await domains.list_active(session, limit=None, offset=0))[0]}
+    for key in wanted.domains:
+        await members.add_domain_user(session, SYSTEM, domain_id=domain_ids[key], user_id=user_id)
+    return user_id

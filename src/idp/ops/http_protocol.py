@@ -1,0 +1,78 @@
+"""uvicorn's HTTP protocol with bounds: how long a request's head may be and take, and a problem document when it is bad.
+
+The parser under uvicorn collects headers without any limit, so a client that never ends its headers would fill the memory
+before the application sees anything. Here such a client is cut off while its bytes come in.
+"""
+
+import asyncio
+from typing import Any
+
+from uuid_utils.compat import uuid7
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from idp import errors
+from idp.errors import IdpError, phrase
+from idp.ops.envelope import SECURITY_HEADERS
+from idp.ops.problems import MEDIA_TYPE, document
+
+_HEAD_SECONDS = 15.0
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """Refuses a head that is too long (431) or too slow (408), and bytes that are not HTTP (400)."""
+
+    max_head_bytes = 131_072  # above server.max_header_bytes, which the envelope answers more exactly
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._in_head = True
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if not self._in_head or self.transport.is_closing():
+            return
+        if self._head_bytes > self.max_head_bytes:
+            self._refuse(errors.HeadersTooLarge())
+        elif self._head_timer is None and self._head_bytes:
+            self._head_timer = self.loop.call_later(_HEAD_SECONDS, self._refuse, errors.RequestTimeout())
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_bytes = 0
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_head = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(errors.BadRequest(msg))
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse(self, error: IdpError) -> None:
+        """Write the answer by hand, for there is no request to give to the application, and hang up."""
+        request_id = str(uuid7())
+        body = document(error, path="", request_id=request_id)
+        headers: list[tuple[Any, Any]] = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"x-request-id", request_id.encode()),
+            (b"connection", b"close"),
+            *SECURITY_HEADERS,
+        ]
+        lines = [f"HTTP/1.1 {error.status} {phrase(error.status)}".encode(), *(n + b": " + v for n, v in headers)]
+        self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+        self.transport.close()

@@ -1,0 +1,44 @@
+"""Real parts for every test: a PostgreSQL, a Valkey, and the service itself behind a socket."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from factories import Service, running
+from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL server; IDP_TEST_POSTGRES_BIN names another one than the wheel's."""
+    given = os.environ.get("IDP_TEST_POSTGRES_BIN")
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), bin_dir=Path(given) if given else None)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[EmbeddedValkey]:
+    """A Valkey server."""
+    server = EmbeddedValkey()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+async def service(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> AsyncIterator[Service]:
+    """The service as `idp dev` runs it, shared by all tests: make people of your own, and look at nobody else's."""
+    async with running(postgres.create_database("shared"), valkey_url=valkey.url) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+async def production(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> AsyncIterator[Service]:
+    """The service as `idp serve` runs it."""
+    url = postgres.create_database("production")
+    async with running(url, valkey_url=valkey.url, profile="production") as service:
+        yield service

@@ -1,0 +1,176 @@
+"""Makes what tests need: a running service, people in it, principals."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import httpx2
+
+from idp.app import Application, create_app
+from idp.cli.dev_process import build
+from idp.cli.server import bind, uvicorn_server
+from idp.db.engine import Database
+from idp.db.migrate import upgrade
+from idp.directory import seed
+from idp.principal.model import AuthMethod, Credential, Principal, User
+from idp.settings import LoadedSettings, Profile, load, seed_file
+from idp.users import service as users
+
+PASSWORD = "correct horse battery"
+
+
+def root_secret() -> str:
+    """Return a root secret that production accepts."""
+    return secrets.token_urlsafe(48)
+
+
+@dataclass
+class Person:
+    """A registered user."""
+
+    id: str
+    email: str
+    password: str
+    token: str
+    user: dict[str, Any]
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+@dataclass
+class Service:
+    """A running service.
+
+    `client` talks to it over its socket; `database_url` is for looking behind it with a connection of one's own.
+    """
+
+    base_url: str
+    database_url: str
+    loaded: LoadedSettings
+    app: Application
+    client: httpx2.AsyncClient
+    _numbers: Any = field(default_factory=lambda: iter(range(1, 1_000_000)))
+
+    def new_email(self, name: str = "person") -> str:
+        return f"{name}-{next(self._numbers)}-{secrets.token_hex(3)}@example.com"
+
+    async def register(self, email: str | None = None, *, name: str = "Pat Person") -> Person:
+        """Register somebody, through the front door."""
+        email = email or self.new_email()
+        body = {"email": email, "password": PASSWORD, "name": name}
+        answer = await self.client.post("/auth/register", json=body)
+        assert answer.status_code == 200, answer.text
+        return Person(
+            id=answer.json()["user_id"],
+            email=email,
+            password=PASSWORD,
+            token=answer.json()["access_token"],
+            user=answer.json()["user"],
+        )
+
+    async def register_admin(self) -> Person:
+        """Register somebody and give them the role admin."""
+        person = await self.register(name="Ada Admin")
+        await self.sql("INSERT INTO idp.user_roles (user_id, role) VALUES ($1, 'admin')", person.id)
+        return person
+
+    async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
+        """Run a statement on a connection of the test's own."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return await connection.fetch(statement, *values)
+        finally:
+            await connection.close()
+
+    async def me(self, headers: Mapping[str, str]) -> httpx2.Response:
+        return await self.client.get("/auth/me", headers=dict(headers))
+
+    async def validate(self, token: str, **more: Any) -> dict[str, Any]:
+        answer = await self.client.post("/auth/validate", json={"token": token, **more})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+async def prepare(loaded: LoadedSettings) -> None:
+    """Migrate and seed a database, as `idp migrate` does."""
+    database = Database(loaded.settings.database)
+    await upgrade(database)
+    async with database.transaction() as session:
+        await users.ensure_roles(session)
+        await seed.plant(session, seed.read(seed_file(loaded.settings)))
+    await database.close()
+
+
+@asynccontextmanager
+async def running(
+    database_url: str,
+    *,
+    valkey_url: str | None = None,
+    profile: Profile = "development",
+    environ: Mapping[str, str] | None = None,
+    migrate: bool = True,
+    app: Application | None = None,
+) -> AsyncIterator[Service]:
+    """Run a service of its own for the length of the block.
+
+    Args:
+        database_url: an empty database, or one that is migrated already.
+        valkey_url: None counts limits in the process.
+        profile: as the commands choose it; development believes dev headers.
+        environ: further environment variables, such as AUTH_JWT_SECRET_KEY.
+        migrate: whether to migrate and seed first.
+        app: an application to run instead of the one that the settings make.
+    """
+    listener = bind("127.0.0.1", 0, hint="")
+    base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    variables = {"DATABASE_URL": database_url, "IDP_SECRET_KEY": root_secret(), "IDP_PUBLIC_URL": base_url}
+    if valkey_url:
+        variables["VALKEY_URL"] = valkey_url
+    if profile == "production":
+        variables["IDP_RATE_LIMITS__REGISTRATIONS_PER_ADDRESS_PER_HOUR"] = "100000"
+    loaded = load(profile, environ=variables | dict(environ or {}))
+    if migrate:
+        await prepare(loaded)
+    app = app or (build(loaded) if profile == "development" else create_app(loaded))
+    server = uvicorn_server(app, loaded.settings.server)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+        assert not serving.done(), "the service did not start"
+    async with httpx2.AsyncClient(base_url=base_url, timeout=20) as client:
+        yield Service(base_url, database_url, loaded, app, client)
+    server.should_exit = True
+    await serving
+
+
+def user(**changes: Any) -> User:
+    """Return a user as a principal shows them."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    values: dict[str, Any] = {
+        "id": "01990c7e-0000-7000-8000-000000000001",
+        "email": "pat@example.com",
+        "email_verified": False,
+        "name": "Pat Person",
+        "avatar_url": None,
+        "login_type": "email",
+        "plan": "FREE",
+        "is_active": True,
+        "roles": ("user",),
+        "teams": (),
+        "domains": (),
+        "created_at": now,
+        "updated_at": now,
+    }
+    return User(**(values | changes))
+
+
+def principal(who: User | None = None, *, method: AuthMethod = AuthMethod.LOCAL_JWT, **changes: Any) -> Principal:
+    """Return a principal; tests are the only place besides `authn/resolve.py` that makes one."""
+    return Principal(user=who, credential=Credential(method=method, **changes))
