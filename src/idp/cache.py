@@ -11,4 +11,5 @@ def connect(url: str | None) -> Valkey | None:
     """
     if url is None:
         return None
-    return Valkey.from_url(url, socket_timeout=0.25, socket_connect_timeout=0.25)
+    client: Valkey = Valkey.from_url(url, socket_timeout=0.25, socket_connect_timeout=0.25)
+    return client

@@ -1,8 +1,8 @@
 """IdpError and the one catalogue of codes: every refusal a client can meet, as a fact with a name.
 
 A class here *is* its catalogue entry: `code`, `status`, `title`, the default `detail` a client reads, and `remedy`, the
-sentence the documentation page `/errors/{code}` adds. Source of the format: RFC 9457; of the texts the old clients read:
-decision C-16 and the S rows named beside them.
+sentence that the documentation page `/errors/{code}` adds. The format is RFC 9457; the texts are those that the old
+services' clients read (C-16).
 """
 
 from collections.abc import Iterator, Mapping

@@ -36,7 +36,7 @@ class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the settings files."""
 
 
-class Server(Section):
+class Server(Section, frozen=True):
     host: str = "0.0.0.0"  # noqa: S104  a container publishes it; `idp dev` binds to loopback
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
     public_url: str | None = None
@@ -46,7 +46,7 @@ class Server(Section):
     body_timeout_seconds: Seconds = 15.0
 
 
-class Database(Section):
+class Database(Section, frozen=True):
     url: Secret | None = None
     direct_url: Secret | None = None
     migration_url: Secret | None = None
@@ -58,16 +58,16 @@ class Database(Section):
     run_migrations: bool = False
 
 
-class Valkey(Section):
+class Valkey(Section, frozen=True):
     url: Secret | None = None
 
 
-class Secrets(Section):
+class Secrets(Section, frozen=True):
     secret_key: Secret | None = None
     previous_secret_keys: tuple[Secret, ...] = ()
 
 
-class Tokens(Section):
+class Tokens(Section, frozen=True):
     auth_jwt_secret: Secret | None = None
     jwt_secret: Secret | None = None
     previous_jwt_secrets: tuple[Secret, ...] = ()
@@ -78,19 +78,19 @@ class Tokens(Section):
     accept_legacy: bool = False
 
 
-class Authn(Section):
+class Authn(Section, frozen=True):
     allow_dev_headers: bool = False
     plugins: tuple[str, ...] = ()
     plugin_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     cache_ttl_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 1800
 
 
-class Management(Section):
+class Management(Section, frozen=True):
     admin_token: Secret | None = None
     internal_token: Secret | None = None
 
 
-class Passwords(Section):
+class Passwords(Section, frozen=True):
     min_length: Annotated[int, Meta(ge=8, le=64)] = 8
     max_length: Annotated[int, Meta(ge=64, le=1024)] = 128
     require_complexity: bool = False
@@ -101,14 +101,14 @@ class Passwords(Section):
     queue_limit: Annotated[int, Meta(ge=1, le=10_000)] = 64
 
 
-class Accounts(Section):
+class Accounts(Section, frozen=True):
     default_teams: tuple[str, ...] = ("General",)
     default_domains: tuple[str, ...] = ("engineering",)
     require_email_verification: bool = False
     session_ttl_seconds: Count = 2_592_000
 
 
-class RateLimits(Section):
+class RateLimits(Section, frozen=True):
     login_window_seconds: Count = 900
     failed_logins_per_pair: Count = 10
     failed_logins_per_account: Count = 100
@@ -116,30 +116,30 @@ class RateLimits(Section):
     registrations_per_address_per_hour: Count = 100
 
 
-class Cors(Section):
+class Cors(Section, frozen=True):
     origins: tuple[str, ...] = ()
 
 
-class Seed(Section):
+class Seed(Section, frozen=True):
     file: str | None = None
 
 
-class Logging(Section):
+class Logging(Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] = "json"
 
 
-class ApiKeys(Section):
+class ApiKeys(Section, frozen=True):
     grantable_scopes: tuple[str, ...] = ("*",)
 
 
-class Oidc(Section):
+class Oidc(Section, frozen=True):
     issuer: str | None = None
     audience: tuple[str, ...] = ()
     jwks_url: str | None = None
 
 
-class Clerk(Section):
+class Clerk(Section, frozen=True):
     webhook_secrets: tuple[Secret, ...] = ()
     publishable_key: str | None = None
     secret_key: Secret | None = None
@@ -148,7 +148,7 @@ class Clerk(Section):
     authorized_parties: tuple[str, ...] = ()
 
 
-class Mail(Section):
+class Mail(Section, frozen=True):
     smtp_host: str | None = None
     smtp_port: Annotated[int, Meta(ge=1, le=65535)] = 587
     smtp_username: str | None = None
@@ -158,13 +158,13 @@ class Mail(Section):
     frontend_url: str | None = None
 
 
-class Kafka(Section):
+class Kafka(Section, frozen=True):
     bootstrap_servers: str | None = None
     client_id: str = "auth-service"
     users_topic: str = "users"
 
 
-class Dev(Section):
+class Dev(Section, frozen=True):
     in_container: bool = False
 
 
@@ -192,8 +192,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dev: Dev = Dev()
 
 
-# The old services' names, and the short ones of our own; the first that is present wins. Every setting can also be given
-# as IDP_<SECTION>__<KEY>, which comes first, and every secret as <NAME>_FILE.
+# The old services' names, and the short ones of our own; the first that is present wins. Every setting can also be
+# given as IDP_<SECTION>__<KEY>, which comes first, and every secret as <NAME>_FILE.
 ALIASES: dict[str, tuple[str, ...]] = {
     "server.port": ("PORT", "AUTH_SERVICE_PORT"),
     "server.public_url": ("IDP_PUBLIC_URL", "API_BASE_URL"),

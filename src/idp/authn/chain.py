@@ -55,7 +55,7 @@ class AuthenticatorChain:
         except DatabaseUnavailable as error:
             return Unavailable(error)
         except Exception:
-            # An authenticator that breaks has decided nothing. "Unavailable" is the one outcome that cannot let anyone in
-            # and does not call a good credential bad.
+            # An authenticator that breaks has decided nothing. "Unavailable" is the one outcome that lets nobody in and
+            # does not call a good credential bad.
             log.exception("authenticator failed", authenticator=authenticator.name)
             return Unavailable(DependencyUnavailable())

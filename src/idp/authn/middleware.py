@@ -22,7 +22,8 @@ class AuthenticationMiddleware(ASGIMiddleware):
         self._introspector = introspector
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        if scope["method"] != "OPTIONS" and not is_public(scope["route_handler"]):  # type: ignore[index]
+        assert scope["type"] == ScopeType.HTTP
+        if scope["method"] != "OPTIONS" and not is_public(scope["route_handler"]):
             verdict = await self._introspector.introspect(from_headers(scope["headers"]))
             if verdict.error is not None:
                 raise verdict.error

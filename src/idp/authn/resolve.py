@@ -1,4 +1,4 @@
-"""Subject -> Principal: the user with roles, teams and domains, in one query. The only place that builds a Principal."""
+"""Subject -> Principal: the user with roles, teams and domains, in one query. Only this builds a Principal."""
 
 import msgspec
 from sqlalchemy import RowMapping, text

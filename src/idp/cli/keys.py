@@ -27,7 +27,7 @@ def list_keys() -> None:
 @keys.command()
 @click.option("--now", "at_once", is_flag=True, help="Sign with it at once, for a key that has leaked.")
 def rotate(at_once: bool) -> None:
-    """Publish a new signing key. It signs after ten minutes, when every service has fetched it; the old one expires later."""
+    """Publish a new signing key, which signs after ten minutes, when every service has fetched it."""
     from idp.app import build_parts
     from idp.settings import load, refuse_unsafe
 

@@ -1,7 +1,7 @@
 """X-User-Email and X-User-Name: be somebody on your own machine, without a password (S3-05, S3-20, C-23).
 
-This authenticator lives in `dev/`, which the production image does not have. It answers only requests that are addressed
-to this machine by name, so that a web page elsewhere cannot reach it by pointing its own name here (DNS rebinding).
+This authenticator lives in `dev/`, which the production image does not have. It answers only requests addressed to this
+machine by name, so that a web page elsewhere cannot reach it by pointing its own name here (DNS rebinding).
 """
 
 from ipaddress import ip_address

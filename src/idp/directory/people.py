@@ -1,4 +1,4 @@
-"""The little that the directory reads of people. Their table belongs to `idp.users`; here it is three columns to look at."""
+"""The little that the directory reads of people, whose table belongs to `idp.users`."""
 
 from sqlalchemy import column, select, table
 from sqlalchemy.ext.asyncio import AsyncSession

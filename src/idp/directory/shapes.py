@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-# One line of printable text that does not begin with a space. NUL could not be stored, and control characters only mislead.
+# One line of printable text that does not begin with a space. NUL could not be stored; control characters mislead.
 _LINE = r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE, examples=["Platform"])]
 Reference = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE, examples=["plat"])]
@@ -42,7 +42,7 @@ class TeamChange(Struct, frozen=True, forbid_unknown_fields=True):
     """What to change about a team; what is left out stays."""
 
     name: Name | UnsetType = UNSET
-    external_ref: Reference | None | UnsetType = UNSET
+    external_ref: Reference | UnsetType | None = UNSET
     is_active: bool | UnsetType = UNSET
 
 
@@ -68,7 +68,7 @@ class DomainChange(Struct, frozen=True, forbid_unknown_fields=True):
     """What to change about a domain; what is left out stays, and null takes it out of its parent."""
 
     name: Name | UnsetType = UNSET
-    parent_domain_id: UUID | None | UnsetType = UNSET
+    parent_domain_id: UUID | UnsetType | None = UNSET
     is_active: bool | UnsetType = UNSET
 
 

@@ -1,7 +1,7 @@
-"""uvicorn's HTTP protocol with bounds: how long a request's head may be and take, and a problem document when it is bad.
+"""uvicorn's HTTP protocol with bounds on how long a request's head may be and take.
 
-The parser under uvicorn collects headers without any limit, so a client that never ends its headers would fill the memory
-before the application sees anything. Here such a client is cut off while its bytes come in.
+The parser under uvicorn collects headers without any limit, so a client that never ends its headers would fill the
+memory before the application sees anything. Here such a client is cut off while its bytes come in.
 """
 
 import asyncio

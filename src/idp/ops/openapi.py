@@ -16,7 +16,7 @@ def responses(*errors: type[IdpError]) -> dict[int, ResponseSpec]:
         status: ResponseSpec(
             Problem,
             description="; ".join(f"`{error.code}`: {error.title}" for error in kinds),
-            media_type=MEDIA_TYPE,  # type: ignore[arg-type]
+            media_type=MEDIA_TYPE,
             generate_examples=False,
             examples=[Example(id=error.code, summary=error.title, value=example(error)) for error in kinds],
         )

@@ -52,7 +52,7 @@ def parse(token: str) -> UnverifiedJwt:
     claims = _object(_decode(parts[1], "payload"), "payload")
     _decode(parts[2], "signature")
     if refused := _REFUSED_MEMBERS & header.keys():
-        raise Malformed(f"header holds {sorted(refused)[0]}")
+        raise Malformed(f"header holds {min(refused)}")
     if str(header.get("cty", "")).lower().removeprefix("application/") == "jwt":
         raise Malformed("a token inside a token")
     return UnverifiedJwt(token=token, header=header, claims=claims)

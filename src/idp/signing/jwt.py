@@ -1,8 +1,8 @@
 """The only place where access tokens are signed and verified (RFC 9068, RFC 8725; SEC-20 to SEC-29, SEC-33).
 
 Two profiles (C-05, C-06b). *Asymmetric*, the default: `at+jwt`, ES256 or RS256, `aud` set, verifiable with the JWKS.
-*Shared secret*, for services that decode HS256 by themselves: no `aud`, each family's documented shape; such a token may
-never manage anything.
+*Shared secret*, for services that decode HS256 by themselves: no `aud`, each family's documented shape; such a token
+may never manage anything.
 """
 
 from collections.abc import Sequence
@@ -141,13 +141,13 @@ class TokenService:
         issuer = unverified.claims.get("iss")
         if issuer is None:
             return bool(self._accepted) and unverified.header.get("alg") == "HS256"
-        return issuer == self.issuer
+        return bool(issuer == self.issuer)
 
     async def verify(self, unverified: UnverifiedJwt) -> VerifiedClaims:
         """Check everything about a token that claims to be ours.
 
         Raises:
-            TokenInvalid: signature, type, issuer, audience, or a claim that does not hold. The reason is in `__cause__`.
+            TokenInvalid: signature, type, issuer, audience or a claim does not hold; `__cause__` says which.
             TokenExpired: it ended.
             DevelopmentToken: it was made by `idp dev`, and this is not.
             DatabaseUnavailable: its key is unknown so far and PostgreSQL is away.
