@@ -30,8 +30,10 @@ from idp.db.engine import Database
 from idp.directory import routes_domains as domains
 from idp.directory import routes_teams as teams
 from idp.ops import health, problems, query_metrics
+from idp.ops.allow import correct_allow
 from idp.ops.envelope import Envelope
 from idp.ops.health import HealthChecks
+from idp.ops.json_body import StrictRequest
 from idp.ops.rate_limit import Limiter, LoginRules
 from idp.pages import routes as pages
 from idp.pages.schema import OpenApiDocument, openapi_config
@@ -194,7 +196,9 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
         exception_handlers=problems.HANDLERS,
         cors_config=_cors(settings),
         openapi_config=None,
+        request_class=StrictRequest,
         request_max_body_size=settings.server.max_body_bytes,
+        before_send=[correct_allow],
         lifespan=[lifespan],
         logging_config=None,
     )

@@ -53,9 +53,10 @@ class DevEmailRequired(IdpError):
 
 
 class DevHeadersMalformed(IdpError):
-    code, status, title = "dev_headers_malformed", 400, "Dev headers that cannot be read"
+    code, status, title = "dev_headers_malformed", 401, "Dev headers that cannot be read"
     text = "X-User-Email is not an e-mail address."
-    remedy = "Send one X-User-Email such as ada@example.com, and at most one X-User-Name of up to 200 characters."
+    remedy = "Send one X-User-Email such as ada@example.com, to localhost."
+    default_headers = _BEARER
 
 
 class Unauthenticated(IdpError):

@@ -13,7 +13,6 @@ from idp.db.engine import violated_constraint
 from idp.directory.models import DomainRow
 from idp.directory.shapes import DomainChange, DomainOut, NewDomain
 from idp.errors import DomainCycle, DomainKeyTaken, DomainNotFound
-from idp.ops.problems import invalid
 
 _MAX_DEPTH = 32
 _TREE_LOCK = 0x1D9_7BEE  # two moves at once could each be fine and close a circle together
@@ -57,7 +56,7 @@ async def create(session: AsyncSession, origin: Origin, new: NewDomain) -> Domai
     Raises:
         DomainKeyTaken: a domain, active or not, has this key.
         DomainCycle: the tree would be too deep.
-        ValidationFailed: the parent does not exist.
+        DomainNotFound: the parent does not exist.
     """
     row = DomainRow(key=new.key, name=new.name)
     if new.parent_domain_id is not None:
@@ -72,9 +71,8 @@ async def change(session: AsyncSession, origin: Origin, domain_id: UUID, wanted:
     """Change what is given.
 
     Raises:
-        DomainNotFound: there is none of this id.
+        DomainNotFound: there is none of this id, or the parent does not exist.
         DomainCycle: the new parent lies inside this domain, or the tree would be too deep.
-        ValidationFailed: the parent does not exist.
     """
     if wanted.parent_domain_id is not UNSET:
         await _lock_tree(session)  # before the row's own lock, so that two moves cannot wait for each other
@@ -119,7 +117,7 @@ async def _nest(session: AsyncSession, row: DomainRow, parent: UUID) -> None:
     await _lock_tree(session)
     depth, inside_itself, height = (await session.execute(_ABOVE, {"parent": parent, "moved": row.id})).one()
     if depth == 0:
-        raise invalid(["body", "parent_domain_id"], "There is no domain of this id.")
+        raise DomainNotFound("parent_domain_id names no domain.")
     if inside_itself or depth + height > _MAX_DEPTH:
         raise DomainCycle
     row.parent_domain_id = parent

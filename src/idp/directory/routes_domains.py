@@ -46,7 +46,7 @@ async def all_domains(
     opt=_MANAGE,
     tags=_TAGS,
     status_code=201,
-    responses=responses(errors.DomainKeyTaken, errors.DomainCycle, errors.ValidationFailed, errors.AdminRequired),
+    responses=responses(errors.DomainKeyTaken, errors.DomainCycle, errors.DomainNotFound, errors.AdminRequired),
 )
 async def create_domain(
     request: AnyRequest, database: NamedDependency[Database], data: JSONBody[NewDomain]

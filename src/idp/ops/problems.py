@@ -95,35 +95,24 @@ def _allow(error: HTTPException) -> dict[str, str]:
 
 
 def _validation(error: HTTPException) -> IdpError:
-    cause = error.__cause__
-    if isinstance(cause, msgspec.DecodeError) and not isinstance(cause, msgspec.ValidationError):
-        entry = FieldError(loc=["body"], msg=str(cause), type="json_invalid")
-        return errors.MalformedJson(errors=[entry])
+    """A query or path parameter that does not fit; bodies are read by `ops.json_body`."""
     entries = [_field(item) for item in error.extra] if isinstance(error.extra, list) else []
-    if isinstance(cause, msgspec.ValidationError) and not entries:
-        entries = [_from_msgspec(cause)]
     return errors.ValidationFailed(_summary(entries), errors=entries) if entries else errors.BadRequest()
 
 
 def _summary(entries: list[FieldError]) -> str:
     first = entries[0]
-    where = ".".join(str(part) for part in first.loc)
-    return f"{where}: {first.msg}"
+    return f"{'.'.join(str(part) for part in first.loc)}: {first.msg}"
 
 
 def _field(item: Any) -> FieldError:
     if not isinstance(item, dict):
-        return FieldError(loc=["body"], msg=str(item)[:200], type="value_error")
-    source = str(item.get("source", "body"))
+        return FieldError(loc=["request"], msg=str(item)[:200], type="value_error")
+    if item.get("message") == "'data'":  # how the framework says that there was no body
+        return FieldError(loc=["body"], msg="The body is missing; send a JSON object.", type="missing")
     keys = [part for part in str(item.get("key", "")).split(".") if part]
-    return FieldError(loc=[source, *keys], msg=str(item.get("message", ""))[:200], type="value_error")
-
-
-def _from_msgspec(error: msgspec.ValidationError) -> FieldError:
-    """Turn msgspec's text, such as "Expected `str`, got `int` - at `$.email`", into a place and a message."""
-    message, _, place = str(error).partition(" - at `")
-    path = re.findall(r"[^.\[\]$`]+", place)
-    return FieldError(loc=["body", *path], msg=message[:200], type="value_error")
+    where = str(item.get("source", "request"))
+    return FieldError(loc=[where, *keys], msg=str(item.get("message", ""))[:200], type="value_error")
 
 
 def invalid(loc: list[str | int], msg: str, kind: str = "value_error") -> errors.ValidationFailed:

@@ -95,6 +95,7 @@ _WITH_BODY: tuple[type[IdpError], ...] = (
     errors.ValidationFailed,
     errors.RequestTimeout,
     errors.BodyTooLarge,
+    errors.UnsupportedMediaType,
 )
 
 
@@ -107,19 +108,40 @@ def build(app: Litestar, config: OpenAPIConfig) -> dict[str, Any]:
     plugin = app.plugins.get(OpenAPIPlugin)
     plugin._openapi_config = config  # noqa: SLF001  its own routes would come with it
     schema: dict[str, Any] = plugin.provide_openapi().to_schema()
-    public = {(line.path, line.method) for line in policies(app) if line.policy == "public"}
+    policy = {(line.path, line.method): line.policy for line in policies(app)}
     paths = {route.path_format or "/": route.path for route in app.routes}
     schemes = list(schema["components"]["securitySchemes"])
     for template, item in schema["paths"].items():
         for method, operation in item.items():
-            is_open = (paths[template], method.upper()) in public
+            who = policy[paths[template], method.upper()]
+            is_open = who == "public"
             operation["security"] = [] if is_open else [{name: []} for name in schemes]
+            if not is_open:
+                operation["description"] = f"{operation.get('description', '')}\n\nWho may call: {who}.".strip()
             _add_errors(operation, is_open=is_open)
+    _close_strict_shapes(app, schema["components"]["schemas"])
     return schema
+
+
+def _close_strict_shapes(app: Litestar, shapes: dict[str, Any]) -> None:
+    """Say of bodies that refuse unknown members that they do (C-16)."""
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            body = handler.parsed_data_field.annotation if handler.parsed_data_field else None
+            if (
+                isinstance(body, type)
+                and issubclass(body, msgspec.Struct)
+                and body.__struct_config__.forbid_unknown_fields
+            ):
+                shapes[body.__name__]["additionalProperties"] = False
 
 
 def _add_errors(operation: dict[str, Any], *, is_open: bool) -> None:
     answers: dict[str, Any] = operation["responses"]
+    for answer in answers.values():
+        for content in answer.get("content", {}).values():
+            for shown in content.get("examples", {}).values():
+                shown.pop("id", None)  # the framework's own, unknown to OpenAPI
     if MEDIA_TYPE not in answers.get("400", {}).get("content", {}):
         answers.pop("400", None)  # the framework's own shape, which nothing here answers with
     kinds = [*_ALWAYS, *(() if is_open else _WITH_CREDENTIAL)]

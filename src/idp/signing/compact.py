@@ -15,6 +15,7 @@ from msgspec import Struct
 MAX_LENGTH = 8192  # characters; our own tokens take about 700
 _MAX_DEPTH = 8
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*\Z")
+_HALF_A_SIGN = re.compile(r"[\ud800-\udfff]")  # "\ud800" alone is JSON, and no text that can be stored (RFC 8259 8.2)
 # Members that change what the rest means; we implement none of them, so they must not be there.
 _REFUSED_MEMBERS = frozenset({"crit", "b64", "zip", "enc"})
 
@@ -69,9 +70,10 @@ def _decode(part: str, where: str) -> bytes:
 
 def _object(raw: bytes, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
-        )
+        text = raw.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
+        if "\\u" in text and _HALF_A_SIGN.search(json.dumps(value, ensure_ascii=False)):
+            raise ValueError("half of a surrogate pair")
     except (ValueError, RecursionError) as error:
         raise Malformed(f"{where} is not JSON with one reading: {error}") from None
     if not isinstance(value, dict):

@@ -14,13 +14,13 @@ from idp.signing.keyring import Keyring
     opt=public(),
     tags=["Who is calling"],
     summary="Public signing keys (RFC 7517)",
+    media_type="application/jwk-set+json",
 )
 async def jwks(keyring: NamedDependency[Keyring]) -> Response[dict[str, Any]]:
     """Return the keys that verify our access tokens, those that will sign soon included. Cache for five minutes."""
     return Response(
         await keyring.jwks(),
         headers={"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"},
-        media_type="application/jwk-set+json",
     )
 
 

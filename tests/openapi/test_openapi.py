@@ -1,0 +1,118 @@
+"""The OpenAPI document, and the running service held against it."""
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from factories import Service, running
+from idp.dev.embedded import EmbeddedPostgres
+from idp.errors import catalogue
+from idp.principal.guards import policies
+
+HERE = Path(__file__).parent
+SCHEMATHESIS = Path(sys.executable).with_name("st")
+
+
+@pytest.fixture(scope="module")
+async def document(service: Service) -> dict[str, Any]:
+    return (await service.client.get("/openapi.json")).json()
+
+
+async def test_both_addresses_serve_the_same_document(service: Service, document: dict[str, Any]) -> None:
+    """C-17 S4-44 S3-71: one document, version 1.0.0."""
+    assert (await service.client.get("/api/auth/openapi.json")).json() == document
+    assert document["openapi"].startswith("3.1")
+    assert document["info"]["version"] == "1.0.0"
+
+
+async def test_every_route_is_documented_or_a_page(service: Service, document: dict[str, Any]) -> None:
+    served = {(re.sub(r":\w+}", "}", line.path), line.method.lower()) for line in policies(service.app.litestar)}
+    documented = {(path, method) for path, item in document["paths"].items() for method in item}
+    pages = {path for path, _ in served - documented}
+    assert pages == {
+        "/docs",
+        "/api/auth/docs",
+        "/docs/assets/{file_path}",
+        "/api/auth/docs/assets/{file_path}",
+        "/openapi.json",
+        "/api/auth/openapi.json",
+        "/errors",
+        "/errors/{code}",
+    }
+    assert documented <= served
+
+
+async def test_every_operation_says_who_may_call_and_what_can_go_wrong(document: dict[str, Any]) -> None:
+    ids = []
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            where = f"{method} {path}"
+            ids.append(operation["operationId"])
+            assert operation["summary"], where
+            assert operation["description"], where
+            assert operation["tags"], where
+            assert "security" in operation, where
+            problems = {s: a for s, a in operation["responses"].items() if s[0] in "45"}
+            if path == "/readyz":
+                problems.pop("503")  # S4-41: its body is the readiness document
+            assert problems, where
+            if operation["security"]:
+                assert {"401", "403", "503"} <= problems.keys(), where
+            for status, answer in problems.items():
+                content = answer["content"]["application/problem+json"]
+                assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, where
+                for code, example in content["examples"].items():
+                    assert catalogue()[code].status == int(status) == example["value"]["status"], where
+    assert len(ids) == len(set(ids))
+
+
+async def test_every_body_has_an_example(document: dict[str, Any]) -> None:
+    shapes = document["components"]["schemas"]
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if body := operation.get("requestBody"):
+                name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+                required = shapes[name].get("required", [])
+                for member in required:
+                    assert shapes[name]["properties"][member].get("examples"), f"{method} {path}: {name}.{member}"
+
+
+async def test_security_schemes_are_those_that_work_here(service: Service, production: Service) -> None:
+    here = (await service.client.get("/openapi.json")).json()["components"]["securitySchemes"]
+    there = (await production.client.get("/openapi.json")).json()["components"]["securitySchemes"]
+    assert here["bearer"]["scheme"] == "bearer"
+    assert here["devEmail"]["name"] == "X-User-Email"
+    assert there.keys() == {"bearer"}
+
+
+@pytest.mark.slow
+async def test_the_service_keeps_what_the_document_says_under_fuzzing(
+    postgres: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    """SEC-76: schemathesis with all its checks; no 5xx, and every answer is a documented one."""
+    async with running(postgres.create_database("fuzzed")) as service:
+        admin = await service.register_admin()
+        process = await asyncio.create_subprocess_exec(
+            str(SCHEMATHESIS),
+            "--config-file",
+            str(HERE / "schemathesis.toml"),
+            "run",
+            f"{service.base_url}/openapi.json",
+            "--header",
+            f"Authorization: Bearer {admin.token}",
+            "--phases",
+            "examples,coverage,fuzzing,stateful",
+            "--no-color",
+            cwd=tmp_path,
+            env={**os.environ, "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path)},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+    report = output.decode()
+    assert process.returncode == 0, report[-15000:]
+    assert re.search(r"\d+ generated, \d+ passed", report), report[-3000:]
