@@ -1,20 +1,17 @@
 """Real parts for every test: a PostgreSQL, a Valkey, and the service itself behind a socket."""
 
-import os
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
-from factories import Service, running
+from factories import Service, postgres_bin, running
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL server; IDP_TEST_POSTGRES_BIN names another one than the wheel's."""
-    given = os.environ.get("IDP_TEST_POSTGRES_BIN")
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), bin_dir=Path(given) if given else None)
+    """A PostgreSQL server."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), bin_dir=postgres_bin())
     server.start()
     yield server
     server.stop()

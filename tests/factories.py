@@ -1,11 +1,13 @@
 """Makes what tests need: a running service, people in it, principals."""
 
 import asyncio
+import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -22,6 +24,12 @@ from idp.settings import LoadedSettings, Profile, load, seed_file
 from idp.users import service as users
 
 PASSWORD = "correct horse battery"
+
+
+def postgres_bin() -> Path | None:
+    """Return the PostgreSQL that IDP_TEST_POSTGRES_BIN names, None for the wheel's."""
+    given = os.environ.get("IDP_TEST_POSTGRES_BIN")
+    return Path(given) if given else None
 
 
 def root_secret() -> str:

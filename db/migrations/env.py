@@ -26,7 +26,7 @@ def run(connection: Connection) -> None:
 
 
 async def run_alone() -> None:
-    database = Database(load("production").settings.database)
+    database = Database(load("production").settings.database, search_path="public")
     async with database.engine.begin() as connection:
         await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
         await connection.run_sync(run)

@@ -150,9 +150,8 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
     """
     parts = build_parts(loaded)
     settings = parts.settings
-    valkey_url = settings.valkey.url.reveal() if settings.valkey.url else None
-    valkey = cache.connect(valkey_url)
-    limiter, rules = Limiter(valkey_url), LoginRules(settings.rate_limits)
+    valkey = cache.connect(settings.valkey.url.reveal() if settings.valkey.url else None)
+    limiter, rules = Limiter(valkey), LoginRules(settings.rate_limits)
     introspector = Introspector(_chain(parts, development), Resolver(parts.database))
     document = OpenApiDocument(openapi_config(public_url=public_url(settings), dev_headers=bool(development)))
     query_metrics.watch(parts.database.engine)

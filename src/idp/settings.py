@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from idp.settings_schema import ALIASES, NOT_YET_USED, Secret, Section, Settings
+from idp.settings_values import checked, expected, from_text, is_secret, seen
 
 __all__ = [
     "LoadedSettings",
@@ -36,9 +37,10 @@ _PLACEHOLDER = re.compile(
     r"change|placeholder|replace|example|secret|password|your[-_ ]|dummy|default|insecure|x{6,}|12345|abcdef",
     re.IGNORECASE,
 )
-_LEVELS = {"warn": "warning", "critical": "error", "trace": "debug"}  # other loggers' names for ours
 # What Kubernetes puts into every pod for a Service called `idp`: not settings of ours.
 _SERVICE_LINK = re.compile(r"^IDP_(SERVICE_(HOST|PORT)|PORT)(_|$)")
+_LINK_VALUE = re.compile(r"^(tcp|udp|sctp)://")  # such as AUTH_SERVICE_PORT, for a Service called `auth-service`
+_SHORTEST_STEM = 7  # of a name cut short, such as SMTP_USER
 
 
 class SettingsError(Exception):
@@ -62,14 +64,6 @@ def fields() -> Iterator[tuple[str, Any]]:
     for section in msgspec.structs.fields(Settings):
         for key in msgspec.structs.fields(section.type):
             yield f"{section.name}.{key.name}", key.type
-
-
-def is_secret(kind: Any) -> bool:
-    return "Secret" in str(kind)
-
-
-def is_list(kind: Any) -> bool:
-    return str(kind).startswith("tuple[")
 
 
 def environment_names(path: str) -> tuple[str, ...]:
@@ -101,19 +95,39 @@ def load(
         SettingsError: a file cannot be read, a key is unknown, or a value does not fit.
     """
     environ = os.environ if environ is None else environ
+    problems: list[str] = []
+    values, sources = _from_files(profile, environ, problems)
+    for path, kind in fields():
+        try:
+            given = _from_environment(path, kind, environ)
+        except SettingsError as error:
+            problems += error.problems
+            continue
+        if given is not None:
+            values[path], sources[path] = given
+    values |= overrides or {}
+    sources |= dict.fromkeys(overrides or {}, "command")
+    settings = _convert(values, sources, problems)
+    return LoadedSettings(settings=settings, profile=profile, sources=sources)
+
+
+def _from_files(
+    profile: Profile, environ: Mapping[str, str], problems: list[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values of the two files and where each came from; what is wrong is added to `problems`."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     folder = config_dir(environ)
+    shown = folder if environ.get("IDP_CONFIG_DIR") else Path("config")
     for name in ("idp.toml", _FILES[profile]):
-        for path, value in _read_file(folder / name).items():
-            values[path], sources[path] = value, f"config/{name}"
-    for path, kind in fields():
-        found = _from_environment(path, kind, environ)
-        if found is not None:
-            values[path], sources[path] = found
-    for path, value in (overrides or {}).items():
-        values[path], sources[path] = value, "command"
-    return LoadedSettings(settings=_convert(values, sources), profile=profile, sources=sources)
+        try:
+            found = _read_file(folder / name)
+        except SettingsError as error:
+            problems += error.problems
+        else:
+            values |= found
+            sources |= dict.fromkeys(found, str(shown / name))
+    return values, sources
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -142,60 +156,69 @@ def _flat(tables: Mapping[str, Any]) -> dict[str, Any]:
 
 def _from_environment(path: str, kind: Any, environ: Mapping[str, str]) -> tuple[Any, str] | None:
     for name in environment_names(path):
-        if is_secret(kind) and (file := environ.get(f"{name}_FILE")):
-            if environ.get(name):
-                raise SettingsError([f"{name} and {name}_FILE are both set: keep one of them."])
-            return _parse(_read_secret(f"{name}_FILE", file), kind), f"env {name}_FILE"
-        if text := environ.get(name):  # empty is how Compose spells "not set"
-            return _parse(text, kind), f"env {name}"
-    if path == "valkey.url" and (host := environ.get("REDIS_HOST")):
-        password = environ.get("REDIS_PASSWORD")
-        login = f":{quote(password, safe='')}@" if password else ""
-        return f"redis://{login}{host}:{environ.get('REDIS_PORT') or 6379}/0", "env REDIS_HOST"
-    return None
+        if is_secret(kind):
+            given = _secret_given(name, environ)
+        else:
+            text = environ.get(name, "").strip()  # empty is how Compose spells "not set"
+            linked = name.endswith("_PORT") and _LINK_VALUE.match(text)
+            given = (text, name) if text and not linked else None
+        if given is not None:
+            return from_text(given[0], kind), f"env {given[1]}"
+    return _from_redis_host(environ) if path == "valkey.url" else None
+
+
+def _secret_given(name: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return a secret and the variable it came from: NAME itself, or NAME_FILE, which names a file."""
+    text, file = environ.get(name, ""), environ.get(f"{name}_FILE", "")
+    if text.strip() and file:
+        raise SettingsError([f"{name} and {name}_FILE are both set: keep one of them."])
+    if file:
+        return _read_secret(f"{name}_FILE", file), f"{name}_FILE"
+    return (text, name) if text.strip() else None
 
 
 def _read_secret(name: str, file: str) -> str:
     try:
-        return Path(file).read_text("utf-8").strip()
+        text = Path(file).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"{name} names {file}, which cannot be read: {error}."]) from None
-
-
-def _parse(text: str, kind: Any) -> Any:
-    if is_list(kind):
-        return [part.strip() for part in text.split(",") if part.strip()]
-    if "Literal['debug'" in str(kind):
-        return _LEVELS.get(text.strip().lower(), text.strip().lower())
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise SettingsError([f"{name} names {file}, which cannot be read: {reason}."]) from None
+    if not text:
+        raise SettingsError([f"{name} names {file}, which is empty: put the secret into it, or unset {name}."])
     return text
 
 
-def _convert(values: Mapping[str, Any], sources: Mapping[str, str]) -> Settings:
-    sections: dict[str, Section] = {}
-    problems: list[str] = []
-    for section in msgspec.structs.fields(Settings):
-        mine = {path.split(".")[1]: value for path, value in values.items() if path.startswith(f"{section.name}.")}
+def _from_redis_host(environ: Mapping[str, str]) -> tuple[str, str] | None:
+    host, port = environ.get("REDIS_HOST", "").strip(), environ.get("REDIS_PORT", "").strip()
+    if not host:
+        return None
+    if not port or _LINK_VALUE.match(port):
+        port = "6379"
+    password = _secret_given("REDIS_PASSWORD", environ)
+    login = f":{quote(password[0], safe='')}@" if password else ""
+    return f"redis://{login}{host}:{port}/0", "env REDIS_HOST"
+
+
+def _convert(values: Mapping[str, Any], sources: Mapping[str, str], problems: list[str]) -> Settings:
+    """Build the structs; `problems` were found before.
+
+    Raises:
+        SettingsError: all problems, one sentence each.
+    """
+    sections: dict[str, dict[str, Any]] = {}
+    for path, kind in fields():
+        section, key = path.split(".")
+        if path not in values:
+            continue
         try:
-            sections[section.name] = msgspec.convert(mine, section.type, strict=False, dec_hook=_to_secret)
-        except msgspec.ValidationError as error:
-            problems.append(_misfit(section.name, str(error), sources))
+            sections.setdefault(section, {})[key] = checked(values[path], kind)
+        except ValueError:
+            where = sources[path]
+            problems.append(f"{path} is {seen(values[path], kind)} (from {where}): put {expected(kind)} there.")
     if problems:
         raise SettingsError(problems)
-    return Settings(**sections)  # type: ignore[arg-type]
-
-
-def _to_secret(kind: type, value: Any) -> Any:
-    if kind is Secret and isinstance(value, str):
-        return Secret(value)
-    if kind is Secret and isinstance(value, Secret):
-        return value
-    raise ValueError("Expected text")
-
-
-def _misfit(section: str, message: str, sources: Mapping[str, str]) -> str:
-    what, _, where = message.partition(" - at `$.")
-    path = ".".join((section, re.split(r"[`.\[]", where)[0]))
-    return f"{path} (from {sources.get(path, 'default')}) does not fit: {what}."
+    types: dict[str, type[Section]] = {section.name: section.type for section in msgspec.structs.fields(Settings)}
+    return Settings(**{name: types[name](**given) for name, given in sections.items()})  # type: ignore[arg-type]
 
 
 def _unknown(where: str, name: str, known: Iterable[str]) -> str:
@@ -209,22 +232,39 @@ def misspelt(environ: Mapping[str, str] | None = None) -> list[str]:
     Every `IDP_…` name counts, and any other name that is nearly one of ours.
     """
     environ = os.environ if environ is None else environ
-    names: set[str] = {"IDP_CONFIG_DIR", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"}
-    for path, kind in fields():
-        for name in environment_names(path):
-            names |= {name, f"{name}_FILE"} if is_secret(kind) else {name}
+    names = known_names()
     problems = []
     for name in sorted(set(environ) - names):
         ours = name.startswith("IDP_") and not _SERVICE_LINK.match(name)
-        if ours or difflib.get_close_matches(name, names, n=1, cutoff=0.85):
+        if ours or _nearly(name, names):
             problems.append(_unknown(f"{name} in the environment", name, names))
     return problems
 
 
+def known_names() -> set[str]:
+    """Return every environment variable that means something to us."""
+    names = {"IDP_CONFIG_DIR", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_PASSWORD_FILE"}
+    for path, kind in fields():
+        for name in environment_names(path):
+            names |= {name, f"{name}_FILE"} if is_secret(kind) else {name}
+    return names
+
+
+def _nearly(name: str, names: Iterable[str]) -> bool:
+    """Tell SMTP_USER and DATABSE_URL from variables that are somebody else's."""
+    cut_short = "_" in name and len(name) > _SHORTEST_STEM and any(known.startswith(name) for known in names)
+    return cut_short or bool(difflib.get_close_matches(name, names, n=1, cutoff=0.85))
+
+
 def set_but_unused(loaded: LoadedSettings) -> list[str]:
-    """Return the settings that somebody set and this version does not use yet."""
-    given = [path for path, source in loaded.sources.items() if not source.startswith("config/")]
-    return sorted(path for path in given if path in NOT_YET_USED)
+    """Return the settings that somebody changed and this version does not use yet."""
+    return sorted(path for path in NOT_YET_USED if value_of(loaded.settings, path) != value_of(Settings(), path))
+
+
+def value_of(settings: Settings, path: str) -> Any:
+    """Return the value of `section.key`."""
+    section, key = path.split(".")
+    return getattr(getattr(settings, section), key)
 
 
 def seed_file(settings: Settings) -> Path:

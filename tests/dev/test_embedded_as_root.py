@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from dev.embedded_support import BIN, query
-from idp.dev.cluster import SPARE_ROOT
 from idp.dev.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedValkey, remove_data
+from idp.dev.spare import ROOT as SPARE_ROOT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -61,6 +61,10 @@ def test_a_data_folder_below_a_private_one_keeps_its_cluster_elsewhere(private_f
     assert stat.S_IMODE(private_folder.stat().st_mode) == 0o700, "parents are left as they were"
     with EmbeddedPostgres(data_dir, bin_dir=BIN) as server:
         assert query(server.url, "SELECT answer FROM public.kept") == "3"
+    shutil.rmtree(data_dir)  # by hand: its cluster is found again, without a password to it, and made anew
+    with EmbeddedPostgres(data_dir, bin_dir=BIN) as server:
+        assert query(server.url, "SELECT to_regclass('public.kept') IS NULL") == "t"
+    assert location(data_dir) == spare
     remove_data(data_dir)
     assert not spare.exists()
     assert list(data_dir.iterdir()) == []

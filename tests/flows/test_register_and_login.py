@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from factories import PASSWORD, Service, running
 from idp.dev.embedded import EmbeddedPostgres
 
@@ -100,7 +101,12 @@ async def test_of_many_registrations_of_one_address_exactly_one_wins(service: Se
 
 @pytest.mark.parametrize(
     ("password", "reason"),
-    [("short", "5 characters; choose 8 to 128"), ("x" * 129, "129 characters"), ("x" * 5000, "<= "), ("{email}", "e-mail address")],
+    [
+        ("short", "5 characters; choose 8 to 128"),
+        ("x" * 129, "129 characters"),
+        ("x" * 5000, "<= "),
+        ("{email}", "e-mail address"),
+    ],
 )
 async def test_a_password_that_cannot_be_used_is_refused_with_the_reason(
     service: Service, password: str, reason: str

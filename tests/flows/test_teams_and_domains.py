@@ -177,9 +177,7 @@ async def test_names_are_taken_once_whoever_comes_first(service: Service) -> Non
         ("/teams", {"name": name}, "team_name_taken"),
         ("/domains", {"key": key, "name": "D"}, "domain_key_taken"),
     ):
-        answers = await asyncio.gather(
-            *(service.client.post(path, json=body, headers=admin.bearer) for _ in range(6))
-        )
+        answers = await asyncio.gather(*(service.client.post(path, json=body, headers=admin.bearer) for _ in range(6)))
         assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
         assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {code}
 

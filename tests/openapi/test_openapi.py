@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from factories import Service, running
 from idp.dev.embedded import EmbeddedPostgres
 from idp.errors import catalogue

@@ -130,9 +130,7 @@ def with_public_key_as_secret(encoding: str, **changes: object) -> Callable[[For
             "kid": f.key.kid.encode(),
             "nothing": b"",
         }
-        return f.token(
-            header=f.header(alg="HS256", **changes), claims=f.claims(**changes), sign=hs(secrets[encoding])
-        )
+        return f.token(header=f.header(alg="HS256", **changes), claims=f.claims(**changes), sign=hs(secrets[encoding]))
 
     return make
 
@@ -427,9 +425,7 @@ def attackers_server() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize("member", ["jku", "x5u", "kid", "iss"])
-async def test_no_request_follows_a_token(
-    forge: Forge, attackers_server: tuple[str, list[str]], member: str
-) -> None:
+async def test_no_request_follows_a_token(forge: Forge, attackers_server: tuple[str, list[str]], member: str) -> None:
     """SEC-21: an address in a token is neither fetched nor trusted (server-side request forgery)."""
     url, asked = attackers_server
     kid = ATTACKER.thumbprint()
@@ -440,9 +436,7 @@ async def test_no_request_follows_a_token(
     assert asked == []
 
 
-async def test_an_address_in_a_token_of_ours_is_ignored(
-    forge: Forge, attackers_server: tuple[str, list[str]]
-) -> None:
+async def test_an_address_in_a_token_of_ours_is_ignored(forge: Forge, attackers_server: tuple[str, list[str]]) -> None:
     """SEC-21: the attacker's keys stand in the header, and the key ring decides all the same."""
     url, asked = attackers_server
     header = forge.header(jku=url, x5u=url, jwk=jwk_of_the_attacker(), x5c=["MIIB"])
@@ -465,7 +459,11 @@ async def test_white_space_around_a_token_is_not_trimmed(forge: Forge, change: s
 async def test_a_sign_that_looks_like_base64url_is_not(forge: Forge, sign: str) -> None:
     """SEC-27: digits and letters of other scripts, which a careless check lets through."""
     first, second, third = forge.token().split(".")
-    for token in (f"{first}{sign}.{second}.{third}", f"{first}.{second}{sign}.{third}", f"{first}.{second}.{third}{sign}"):
+    for token in (
+        f"{first}{sign}.{second}.{third}",
+        f"{first}.{second}{sign}.{third}",
+        f"{first}.{second}.{third}{sign}",
+    ):
         verdict = await forge.service.validate(token)
         assert (verdict["valid"], verdict["error"]) == (False, "token_invalid")
 

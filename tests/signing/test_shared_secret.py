@@ -207,7 +207,7 @@ ATTACKS: dict[str, Any] = {
     "SEC-20 another secret": lambda p: made(ours(p), "x" * 40),
     "SEC-20 an empty secret": lambda p: made(ours(p), ""),
     "SEC-20 the secret's first 32 characters": lambda p: made(ours(p), AUTH_SECRET[:32]),
-    "SEC-20 the signature cut to half": lambda p: made(ours(p))[:-22],
+    "SEC-20 the signature cut to half": lambda p: made(ours(p))[:-23],
     "SEC-21 a key in the header": lambda p: made(ours(p), "k" * 40, jwk={"kty": "oct", "k": "a2s"}),
     "SEC-23 exp left out": lambda p: made(ours(p, exp=LEFT_OUT)),
     "SEC-23 exp as a text": lambda p: made(ours(p, exp="9999999999")),

@@ -1,7 +1,7 @@
 """What the request presented, parsed once (C-24).
 
 One explicit credential at most: `Authorization: Bearer` or `X-API-Key`. Anything in those headers, even an empty or
-a foreign one, is a presented credential: some authenticator owns it or it is refused, never passed over (SEC-13, SEC-14).
+a foreign one, is a presented credential: an authenticator owns it or it is refused, never passed over (SEC-13, SEC-14).
 """
 
 from collections.abc import Iterable, Mapping

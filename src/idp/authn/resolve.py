@@ -18,8 +18,8 @@ SELECT u.id, u.email, u.email_verified, u.name, u.avatar_url, u.login_type, u.pl
                                                    'is_active', t.is_active, 'role', m.role) ORDER BY t.name), '[]')::text
           FROM idp.team_memberships m JOIN idp.teams t ON t.id = m.team_id
          WHERE m.user_id = u.id AND t.is_active) AS teams,
-       (SELECT coalesce(json_agg(json_build_object('id', d.id, 'key', d.key, 'name', d.name, 'is_active', d.is_active,
-                                                   'parent_domain_id', d.parent_domain_id) ORDER BY d.key), '[]')::text
+       (SELECT coalesce(json_agg(json_build_object('id', d.id, 'key', d.key, 'name', d.name,
+                                                   'parent_domain_id', d.parent_domain_id, 'is_active', d.is_active) ORDER BY d.key), '[]')::text
           FROM idp.user_domains a JOIN idp.domains d ON d.id = a.domain_id
          WHERE a.user_id = u.id AND d.is_active) AS domains
   FROM idp.users u

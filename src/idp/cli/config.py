@@ -1,11 +1,12 @@
 """`idp config show` and `idp config check`."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from idp.settings import Profile
+if TYPE_CHECKING:
+    from idp.settings import Profile
 
 _PROFILES = click.Choice(["production", "development"])
 
@@ -18,61 +19,62 @@ def config() -> None:
 @config.command()
 @click.option("--profile", type=_PROFILES, default="production", show_default=True)
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def show(profile: Profile, output: str) -> None:
+def show(profile: "Profile", output: str) -> None:
     """Print every setting, its value and where it came from. Secrets are hidden."""
-    from idp.settings import fields, load
+    from idp.settings import fields, load, value_of
     from idp.settings_schema import NOT_YET_USED
 
     loaded = load(profile)
-    rows = []
-    for path, _kind in fields():
-        section, key = path.split(".")
-        value = _shown(getattr(getattr(loaded.settings, section), key))
-        rows.append((path, value, loaded.sources.get(path, "default"), path in NOT_YET_USED))
+    values = {path: _hidden(value_of(loaded.settings, path)) for path, _kind in fields()}
+    sources = {path: loaded.sources.get(path, "default") for path in values}
     if output == "json":
         import msgspec
 
-        print(msgspec.json.encode({p: {"value": v, "source": s} for p, v, s, _ in rows}).decode())
+        listed = {path: {"value": value, "source": sources[path]} for path, value in values.items()}
+        print(msgspec.json.format(msgspec.json.encode(listed), indent=2).decode())
         return
-    _print_table(rows)
+    from idp.cli.columns import print_columns
+
+    notes = {path: " (no effect yet)" if path in NOT_YET_USED else "" for path in values}
+    rows = [(path, _in_words(value), sources[path] + notes[path]) for path, value in values.items()]
+    print_columns(("Setting", "Value", "From"), rows)
 
 
-def _shown(value: Any) -> str:
+def _hidden(value: Any) -> Any:
+    """Return a value as JSON has it, without what is secret; other packages' settings may hold anything."""
     from idp.settings import Secret
 
     if isinstance(value, Secret):
         return "(hidden)"
-    if isinstance(value, tuple):
-        return ", ".join(_shown(item) for item in value) or "(none)"
+    if isinstance(value, dict):
+        return dict.fromkeys(value, "(hidden)")
+    return [_hidden(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        value = [f"{name}: {shown}" for name, shown in value.items()]
+    if isinstance(value, list):
+        return ", ".join(value) or "(none)"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "(unset)" if value is None else str(value)
-
-
-def _print_table(rows: list[tuple[str, str, str, bool]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for heading in ("Setting", "Value", "From"):
-        table.add_column(heading, overflow="fold")
-    for path, value, source, unused in rows:
-        note = " (no effect yet)" if unused else ""
-        table.add_row(path, value, f"[dim]{source}{note}[/dim]" if source == "default" or unused else source)
-    Console().print(table)
 
 
 @config.command()
 @click.option("--profile", type=_PROFILES, default="production", show_default=True)
-def check(profile: Profile) -> None:
+def check(profile: "Profile") -> None:
     """Check the settings: unknown and misspelt names, values that do not fit, and what production refuses."""
-    from idp.settings import SettingsError, load, misspelt, refuse_unsafe
+    from idp.cli.production import unsafe
+    from idp.settings import SettingsError, load, misspelt
 
     problems = misspelt()
     try:
         settings = load(profile).settings
-        if profile == "production":
-            refuse_unsafe(settings)
     except SettingsError as error:
         problems += error.problems
+    else:
+        problems += unsafe(settings) if profile == "production" else []
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:

@@ -1,72 +1,66 @@
 """`idp migrate` and `idp check-db`."""
 
-import sys
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
-from idp.settings import Settings
+from idp.cli.failure import Failure
+
+if TYPE_CHECKING:
+    from idp.db.engine import Database
+    from idp.settings import Secret, Settings
 
 T = TypeVar("T")
-
-
-class DatabaseNotReady(Exception):
-    """The database does not answer, or is not what it should be."""
+_NO_LIMIT = 3600.0  # seconds; a migration may take longer than any request
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Change nothing; exit 1 if something would be done.")
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if the database is not at this version.")
 def migrate(check: bool) -> None:
     """Bring the database to this version, and make the teams, domains and roles of the seed that are missing."""
     from idp.settings import load
 
     settings = load("production").settings
     if check:
-        sys.exit(0 if run_with_database(_is_current(settings)) else 1)
-    migrate_now(settings)
+        from idp.db.migrate import current
+
+        _, sentence = judged(with_database(settings, current))
+        print(sentence)
+        return
+    for sentence in migrate_now(settings):
+        print(sentence)
 
 
-def migrate_now(settings: Settings) -> None:
-    """Migrate and seed, and say what was done."""
-    changed, planted = run_with_database(_migrate(settings))
-    print("The database was migrated." if changed else "The database is up to date.")
-    if planted:
-        print(f"{planted} teams and domains of the seed were made.")
+def migrate_now(settings: "Settings") -> list[str]:
+    """Migrate and seed.
 
+    Returns:
+        Sentences about what was done.
 
-async def _migrate(settings: Settings) -> tuple[bool, int]:
-    from idp.db.engine import Database
-    from idp.db.migrate import upgrade
-    from idp.directory import seed
-    from idp.settings import seed_file
-    from idp.users import service as users
+    Raises:
+        DatabaseNotReady: with the reason.
+    """
 
-    # DATABASE_MIGRATION_URL is an owner's, where the service's own role may not change tables.
-    direct = settings.database.migration_url or settings.database.direct_url
-    database = Database(settings.database, url=direct)
-    try:
+    async def work(database: "Database") -> list[str]:
+        from idp.db.migrate import current, upgrade
+        from idp.directory import seed
+        from idp.settings import seed_file
+        from idp.users import service as users
+
         planted = seed.read(seed_file(settings))
+        if is_newer(await current(database)):
+            return ["The database is newer than this version: nothing was changed."]
         changed = await upgrade(database)
         async with database.transaction() as session:
             await users.ensure_roles(session)
             made = await seed.plant(session, planted)
-    finally:
-        await database.close()
-    return changed, made
+        return [
+            "The database was migrated." if changed else "The database is up to date.",
+            *([f"{made} teams and domains of the seed were made."] if made else []),
+        ]
 
-
-async def _is_current(settings: Settings) -> bool:
-    from idp.db.engine import Database
-    from idp.db.migrate import current, head
-
-    database = Database(settings.database)
-    try:
-        now = await current(database)
-    finally:
-        await database.close()
-    print(f"at {now or 'nothing'}, this version needs {head()}")
-    return now == head()
+    return with_database(settings, work, as_owner=True)
 
 
 @click.command("check-db")
@@ -74,66 +68,97 @@ def check_db() -> None:
     """Connect to the database and say how it is."""
     from idp.settings import load
 
-    run_with_database(_check(load("production").settings))
+    async def look(database: "Database") -> tuple[str, str, bool, str | None]:
+        from sqlalchemy import text
 
+        from idp.db.migrate import current
 
-async def _check(settings: Settings) -> None:
-    from sqlalchemy import text
-
-    from idp.db.engine import Database
-    from idp.db.migrate import current, head
-
-    database = Database(settings.database)
-    try:
         async with database.engine.connect() as connection:
             version = (await connection.execute(text("SHOW server_version"))).scalar_one()
             name = (await connection.execute(text("SELECT current_database()"))).scalar_one()
             tls = (await connection.execute(text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"))).scalar()
-        revision = await current(database)
-    finally:
-        await database.close()
-    print(f"PostgreSQL {version.split()[0]}, database {name}, {'with' if tls else 'without'} TLS")
+        return str(version), str(name), bool(tls), await current(database)
+
+    version, name, tls, revision = with_database(load("production").settings, look)
+    print(f"PostgreSQL {version.split()[0]}, database {name}, {'with' if tls else 'without'} TLS.")
     if int(version.split(".")[0]) < 15:
-        raise DatabaseNotReady(f"PostgreSQL {version} is too old: use 15 to 18.")
-    if revision != head():
-        raise DatabaseNotReady(
-            f"The database is at revision {revision or 'nothing'}, this version needs {head()}: run `idp migrate`."
-        )
-    print(f"at revision {revision}, as this version needs")
+        from idp.cli.database_trouble import DatabaseNotReady
+
+        raise DatabaseNotReady(f"PostgreSQL {version.split()[0]} is too old: use 15 to 18.")
+    print(judged(revision)[1])
 
 
-def run_with_database(work: Coroutine[Any, Any, T]) -> T:
-    """Run work that needs the database.
+def with_database(settings: "Settings", work: "Callable[[Database], Coroutine[Any, Any, T]]", *, as_owner: bool = False) -> T:
+    """Run work on a pool of its own.
+
+    Args:
+        as_owner: use DATABASE_MIGRATION_URL, an owner's, where the service's own role may not change tables.
 
     Raises:
-        DatabaseNotReady: it does not answer, with the reason.
+        DatabaseUrlError: the address cannot be one.
+        DatabaseAway: it does not answer.
+        DatabaseNotReady: it refuses, or was never migrated.
     """
+    import msgspec
+
+    from idp.db.engine import Database
+
+    limits = settings.database
+    if as_owner:
+        limits = msgspec.structs.replace(limits, url=_owners_url(settings), statement_timeout_seconds=_NO_LIMIT)
+    if limits.url is None:
+        raise Failure("DATABASE_URL is not set: put postgresql://user:password@host:5432/database there.")
+    database = Database(limits)
+    return run(database, work(database), url=limits.url)
+
+
+def _owners_url(settings: "Settings") -> "Secret | None":
+    return settings.database.migration_url or settings.database.direct_url or settings.database.url
+
+
+def run(database: "Database", work: Coroutine[Any, Any, T], *, url: "Secret") -> T:
+    """Run work that uses this pool, close it, and put what the database says into a sentence; raises as above."""
     import asyncio
 
-    from idp.db.engine import is_away
-    from idp.errors import DatabaseUnavailable
+    from idp.cli.database_trouble import explained
+
+    async def closing() -> T:
+        try:
+            return await work
+        finally:
+            await database.close()
 
     try:
-        return asyncio.run(work)
-    except DatabaseUnavailable as error:
-        raise DatabaseNotReady(_cannot_connect(error.__cause__ or error)) from None
+        return asyncio.run(closing())
     except Exception as error:
-        if is_away(error) or _is_refusal(error):
-            raise DatabaseNotReady(_cannot_connect(error)) from None
-        raise
+        failure = explained(error, url.reveal())
+        if failure is None:
+            raise
+        raise failure from None
 
 
-def _is_refusal(error: BaseException) -> bool:
-    import asyncpg
+def is_newer(revision: str | None) -> bool:
+    """Say whether a later version of idp migrated this database (revisions are numbered: 0001, 0002)."""
+    from idp.db.migrate import head
 
-    refusals = (
-        asyncpg.InvalidAuthorizationSpecificationError,
-        asyncpg.InvalidCatalogNameError,
-        asyncpg.InsufficientPrivilegeError,
-    )
-    return isinstance(error, refusals) or isinstance(getattr(error, "__cause__", None), refusals)
+    return revision is not None and revision > head()
 
 
-def _cannot_connect(error: BaseException) -> str:
-    reason = str(error).split("\n")[0] or type(error).__name__
-    return f"The database at DATABASE_URL cannot be used: {reason}. Check host, port, name and password."
+def judged(revision: str | None) -> tuple[bool, str]:
+    """Return whether the database is exactly at this version, and the sentence that says so.
+
+    Raises:
+        DatabaseNotReady: it is behind.
+    """
+    from idp.cli.database_trouble import DatabaseNotReady
+    from idp.db.migrate import head
+
+    if revision is None:
+        raise DatabaseNotReady("The database was never migrated: run `idp migrate`.")
+    if is_newer(revision):
+        return False, f"The database is at revision {revision}, newer than this version, which knows {head()}."
+    if revision != head():
+        raise DatabaseNotReady(
+            f"The database is at revision {revision}, this version needs {head()}: run `idp migrate`."
+        )
+    return True, f"The database is at revision {revision}, as this version needs."

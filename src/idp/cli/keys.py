@@ -1,8 +1,14 @@
 """`idp keys`: the signing keys."""
 
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import rich_click as click
 
-from idp.cli.database import run_with_database
+if TYPE_CHECKING:
+    from idp.signing.keyring import Keyring
+
+T = TypeVar("T")
 
 
 @click.group()
@@ -15,23 +21,23 @@ def list_keys() -> None:
     """Print the public keys, as the JWKS shows them."""
     import msgspec
 
-    from idp.app import build_parts
-    from idp.settings import load, refuse_unsafe
-
-    loaded = load("production")
-    refuse_unsafe(loaded.settings)
-    found = run_with_database(build_parts(loaded).keyring.jwks())
+    found = _with_keyring(lambda keyring: keyring.jwks())
     print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
 
 
 @keys.command()
 @click.option("--now", "at_once", is_flag=True, help="Sign with it at once, for a key that has leaked.")
 def rotate(at_once: bool) -> None:
-    """Publish a new signing key, which signs after ten minutes, when every service has fetched it."""
-    from idp.app import build_parts
-    from idp.settings import load, refuse_unsafe
-
-    loaded = load("production")
-    refuse_unsafe(loaded.settings)
-    kid = run_with_database(build_parts(loaded).keyring.rotate(at_once=at_once))
+    """Publish a new signing key. It signs after ten minutes, when every service has fetched it; the old one expires later."""
+    kid = _with_keyring(lambda keyring: keyring.rotate(at_once=at_once))
     print(f"The key {kid} is published and signs {'now' if at_once else 'in ten minutes'}.")
+
+
+def _with_keyring(work: "Callable[[Keyring], Coroutine[Any, Any, T]]") -> T:
+    from idp.app import build_parts
+    from idp.cli.database import run
+    from idp.cli.production import load_production
+
+    parts = build_parts(load_production())
+    assert parts.settings.database.url is not None
+    return run(parts.database, work(parts.keyring), url=parts.settings.database.url)

@@ -17,27 +17,20 @@ def routes(output: str) -> None:
         "secrets.secret_key": Secret("only to list routes"),
     }
     lines = policies(create_app(load("production", overrides=stand_ins)).litestar)
+    if output == "json":
+        import msgspec
+
+        listed = [
+            {"method": line.method, "path": line.path, "policy": line.policy or "", "accepts": sorted(line.accepts)}
+            for line in lines
+        ]
+        print(msgspec.json.format(msgspec.json.encode(listed), indent=2).decode())
+        return
+    from idp.cli.columns import print_columns
+
     rows = []
     for line in lines:
         further = sorted(line.accepts - INTERACTIVE)
         accepted = "anyone" if line.policy == "public" else ", ".join(["a person's", *further])
         rows.append((line.method, line.path, line.policy or "", accepted))
-    if output == "json":
-        import msgspec
-
-        keys = ("method", "path", "policy", "accepts")
-        listed = [
-            dict(zip(keys, (*row[:3], sorted(line.accepts)), strict=True))
-            for row, line in zip(rows, lines, strict=True)
-        ]
-        print(msgspec.json.encode(listed).decode())
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for heading in ("Method", "Path", "Who", "Credentials"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    print_columns(("Method", "Path", "Who", "Credentials"), rows)

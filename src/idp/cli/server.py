@@ -1,14 +1,33 @@
 """Running the application under uvicorn, the same for `idp serve` and `idp dev`."""
 
 import errno
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from idp.cli.failure import Failure
 from idp.settings_schema import Server
 
 
-class PortTaken(Exception):
-    """Another program listens on this port."""
+class PortTaken(Failure):
+    """The port cannot be had."""
+
+
+@contextmanager
+def until_stopped() -> Iterator[None]:
+    """Run the block until it ends, or until Ctrl-C or SIGTERM; both are a quiet end with exit code 0."""
+
+    def stop(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # what the block does on its way out is done in full
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    with suppress(KeyboardInterrupt):
+        yield
 
 
 def bind(host: str, port: int, *, hint: str) -> socket.socket:
@@ -59,3 +78,15 @@ def uvicorn_server(app: Any, settings: Server) -> Any:
             backlog=2048,
         )
     )
+
+
+def run(app: Any, settings: Server, listener: socket.socket) -> None:
+    """Serve on this socket until a signal, and finish what is under way.
+
+    Raises:
+        Failure: the service did not start; the log has the reason.
+    """
+    server = uvicorn_server(app, settings)
+    server.run(sockets=[listener])
+    if not server.started:
+        raise Failure("The service did not start: see the log above.")

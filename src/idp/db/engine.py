@@ -61,14 +61,18 @@ class Database:
     Args:
         url: the address; `settings.url` by default.
         settings: pool sizes and limits in seconds.
+        search_path: only for comparing schemas; our statements name theirs, and a pooler may refuse the parameter.
     """
 
-    def __init__(self, settings: DatabaseSettings, *, url: Secret | None = None) -> None:
+    def __init__(
+        self, settings: DatabaseSettings, *, url: Secret | None = None, search_path: str | None = None
+    ) -> None:
         address = url or settings.url
         if address is None:
             raise DatabaseUrlError("DATABASE_URL is not set.")
         self._dsn = normalise_url(address.reveal())
         self._settings = settings
+        self._search_path = {"search_path": search_path} if search_path else {}
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._connect,
@@ -90,6 +94,7 @@ class Database:
                 "statement_timeout": milliseconds,
                 "idle_in_transaction_session_timeout": milliseconds,
                 "timezone": "UTC",
+                **self._search_path,
             },
         )
 

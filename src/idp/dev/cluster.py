@@ -6,22 +6,19 @@ private one (root's 0700 temporary folder) is out of its reach, and then the clu
 """
 
 import fcntl
-import hashlib
 import os
-import re
 import shutil
-import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from idp.dev.account import Account
 from idp.dev.fault import EmbeddedError
 from idp.dev.leftovers import end_leftovers
+from idp.dev.spare import digest, spare_folder
 
-SPARE_ROOT = Path("/var/tmp")  # noqa: S108 - what we find there is checked by _refuse_stranger
-_SPARE_NAME = re.compile(r"idp-dev-[0-9a-f]{16}")
+_LOCATION = "postgres.location"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +42,12 @@ class Home:
     @property
     def tag(self) -> str:
         """A name that every process of this cluster shows in its command line (PostgreSQL's cluster_name)."""
-        return "idp-dev-" + _digest(self.cluster)
+        return "idp-dev-" + digest(self.cluster)
 
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    @property
+    def location(self) -> Path | None:
+        """The file that says where the cluster is, if that is elsewhere."""
+        return None if self.folder == self.data_dir else self.data_dir / _LOCATION
 
 
 def find_home(data_dir: Path, account: Account) -> Home:
@@ -72,34 +70,10 @@ def _unwritable(data_dir: Path, error: OSError) -> EmbeddedError:
 
 
 def _cluster_folder(data_dir: Path, account: Account) -> Path:
-    if not account.switch:
+    location = data_dir / _LOCATION
+    if not account.switch or (not location.exists() and account.first_closed(data_dir) is None):
         return data_dir
-    location = data_dir / "postgres.location"
-    if not location.exists():
-        if account.first_closed(data_dir) is None:
-            return data_dir
-        location.write_text(f"{SPARE_ROOT / ('idp-dev-' + _digest(data_dir))}\n")
-    folder = _spare_named_in(location)
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    _refuse_stranger(folder, account)
-    return folder
-
-
-def _spare_named_in(location: Path) -> Path:
-    folder = Path(location.read_text().strip())
-    if folder.parent != SPARE_ROOT or not _SPARE_NAME.fullmatch(folder.name):
-        raise EmbeddedError(f"{location} does not name a folder of ours: remove that file.")
-    return folder
-
-
-def _refuse_stranger(folder: Path, account: Account) -> None:
-    # /var/tmp is everybody's: a folder made in advance, or a link, could hand our data to its maker.
-    seen = folder.lstat()
-    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid not in {0, account.uid} or seen.st_mode & 0o077:
-        raise EmbeddedError(f"{folder} was not made by us (owner, mode or kind): look at it, remove it.")
-    if seen.st_uid == 0:  # made by us just now, or by a run that ended right here
-        account.adopt(folder)
+    return spare_folder(data_dir, location, account)
 
 
 @contextmanager
@@ -155,7 +129,7 @@ def _remove_files(home: Home) -> None:
     for made in (home.cluster, *home.folder.glob("postgres.partial-*")):
         if made.exists():
             shutil.rmtree(made)
-    for name in ("postgres.location", "postgres.password", "postgres.log", "postgres.lock"):
+    for name in (_LOCATION, "postgres.password", "postgres.log", "postgres.lock"):
         (home.data_dir / name).unlink(missing_ok=True)
     if home.folder != home.data_dir:
         shutil.rmtree(home.folder)

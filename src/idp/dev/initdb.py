@@ -49,6 +49,8 @@ def ensure_cluster(home: Home, bin_dir: Path, major: int) -> str:
     """
     for partial in home.folder.glob("postgres.partial-*"):
         shutil.rmtree(partial, ignore_errors=True)
+    if home.location is not None and not home.location.exists() and home.cluster.exists():
+        shutil.rmtree(home.cluster)  # its data folder, with the password, was removed by hand
     if home.cluster.exists():
         _check_owner(home)
         return _saved_password(home)
@@ -59,6 +61,8 @@ def ensure_cluster(home: Home, bin_dir: Path, major: int) -> str:
     _bootstrap(home.account, bin_dir, partial / "cluster", password)
     _save_password(home, password)
     (partial / "cluster").rename(home.cluster)
+    if home.location is not None:
+        home.location.write_text(f"{home.folder}\n")
     shutil.rmtree(partial)
     return password
 

@@ -28,7 +28,7 @@ def configure(settings: Logging) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Stdout()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -43,6 +43,21 @@ def configure(settings: Logging) -> None:
         logging.getLogger(name).propagate = name != "uvicorn.access"  # our own line says the same, with the request id
     for name in ("authlib", "httpx", "httpx2", "httpcore", "sqlalchemy.engine", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)  # some of them print tokens when they are talkative
+
+
+class _Stdout(logging.StreamHandler[Any]):
+    """Writes to whatever stdout is at the moment, which a test or a supervisor may have replaced."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stdout
+
+    @stream.setter
+    def stream(self, _value: Any) -> None:
+        raise AttributeError("stdout is looked up at every line")
 
 
 def _renderer(settings: Logging) -> list[Any]:

@@ -4,9 +4,10 @@ import time
 
 import structlog
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerSecond
-from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter, RateLimiter
 from msgspec import Struct
+from valkey.asyncio import Valkey
 from valkey.exceptions import ValkeyError
 
 from idp.errors import RateLimited
@@ -27,12 +28,16 @@ class Limiter:
     """Counts attempts.
 
     Args:
-        valkey_url: shared storage; None counts in this process alone.
+        valkey: shared storage; None counts in this process alone.
     """
 
-    def __init__(self, valkey_url: str | None) -> None:
+    def __init__(self, valkey: Valkey | None) -> None:
         self._local = MovingWindowRateLimiter(MemoryStorage())
-        self._shared = MovingWindowRateLimiter(_storage(valkey_url)) if valkey_url else None
+        self._shared: RateLimiter | None = None
+        if valkey is not None:
+            # The address is only a form here: connections come from the pool that the caller owns and closes.
+            storage = RedisStorage("async+valkey://", connection_pool=valkey.connection_pool)  # type: ignore[arg-type]
+            self._shared = MovingWindowRateLimiter(storage)
         self._warned = False
 
     async def check(self, *counted: tuple[Rule, tuple[str, ...]]) -> None:
@@ -81,14 +86,6 @@ class Limiter:
                 self._warned = self._warned and limiter is self._local
                 return answer
         return True
-
-
-def _storage(url: str) -> Storage:
-    scheme, _, rest = url.partition("://")
-    secure = scheme in {"rediss", "valkeys"}
-    return RedisStorage(
-        f"async+valkey{'s' if secure else ''}://{rest}", socket_timeout=0.25, socket_connect_timeout=0.25
-    )
 
 
 class LoginRules:

@@ -72,8 +72,7 @@ def _object(raw: bytes, where: str) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8")
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
-        if "\\u" in text and _HALF_A_SIGN.search(json.dumps(value, ensure_ascii=False)):
-            raise ValueError("half of a surrogate pair")
+        _check_signs(text, value)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"{where} is not JSON with one reading: {error}") from None
     if not isinstance(value, dict):
@@ -98,6 +97,11 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError("a number without end")
     return number
+
+
+def _check_signs(text: str, value: Any) -> None:
+    if "\\u" in text and _HALF_A_SIGN.search(json.dumps(value, ensure_ascii=False)):
+        raise ValueError("half of a surrogate pair")
 
 
 def _check_depth(value: Any, where: str, depth: int = 1) -> None:

@@ -13,10 +13,11 @@ import msgspec
 import structlog
 from joserfc.jwk import ECKey, RSAKey
 from msgspec import Struct
-from sqlalchemy import or_, select, text, update
+from sqlalchemy import Update, or_, select, text, update
 
 from idp import clock
 from idp.db.engine import Database
+from idp.errors import DatabaseUnavailable
 from idp.signing.models import SigningKeyRow
 from idp.signing.sealing import Sealer
 
@@ -29,6 +30,7 @@ PUBLISH_BEFORE_USE = timedelta(minutes=10)  # longer than a verifier may cache t
 KEEP_AFTER_USE = timedelta(hours=13)  # longer than any token lives: 1 h in production, 12 h under `idp dev`
 _RELOAD_SECONDS = 60.0  # how often each process looks for keys that another one made
 _COOL_DOWN_SECONDS = 2.0  # at most one look per cool-down for unknown `kid`s, however many come (SEC-22)
+_RETRY_SECONDS = 0.5  # after a look that failed, so that whoever waited for it does not wait for one of their own
 _LOCK = 0x1D9_4E75
 
 
@@ -54,6 +56,7 @@ class Keyring:
         self._algorithm: Algorithm = algorithm
         self._keys: dict[str, SigningKey] = {}
         self._loaded = 0.0
+        self._failed = float("-inf")
         self._lock = asyncio.Lock()
 
     async def signing_key(self) -> SigningKey:
@@ -72,13 +75,15 @@ class Keyring:
         return key
 
     async def verification_key(self, kid: str) -> SigningKey | None:
-        """Return the key of this id, None where there is none, looking into the database at most once a cool-down.
+        """Return the key of this id, None where there is none.
+
+        Looks into the database once a minute, so that a key that was ended elsewhere ends here too; for unknown ids at
+        most once a cool-down.
 
         Raises:
-            DatabaseUnavailable: the key is not in memory and PostgreSQL is away.
+            DatabaseUnavailable: it had to look and PostgreSQL is away.
         """
-        if kid not in self._keys:
-            await self._refresh(_COOL_DOWN_SECONDS)
+        await self._refresh(_RELOAD_SECONDS if kid in self._keys else _COOL_DOWN_SECONDS)
         key = self._keys.get(kid)
         return None if key is None or (key.expires_at and key.expires_at <= clock.now()) else key
 
@@ -93,13 +98,14 @@ class Keyring:
         """Publish a new key, which signs after `PUBLISH_BEFORE_USE`, and let the present one expire.
 
         Args:
-            at_once: sign with it immediately, for a key that has leaked: verifiers that cached the JWKS refuse
-                tokens until they fetch it again.
+            at_once: sign with it immediately and end every earlier key, for a key that has leaked: whoever holds it
+                could go on making tokens. Everyone signs in again; other processes follow within a minute, and
+                verifiers that cached the JWKS when they fetch it again.
 
         Returns:
             The new key's id.
         """
-        kid = await self._add(signs_from=clock.now() + (timedelta(0) if at_once else PUBLISH_BEFORE_USE))
+        kid = await self._add(signs_from=clock.now() + (timedelta(0) if at_once else PUBLISH_BEFORE_USE), end=at_once)
         await self._refresh(0)
         assert kid is not None
         return kid
@@ -108,7 +114,8 @@ class Keyring:
         now = clock.now()
         ready = [k for k in self._keys.values() if k.algorithm == self._algorithm and k.signs_from <= now]
         ready = [k for k in ready if k.expires_at is None or k.expires_at > now]
-        return max(ready, key=lambda k: k.signs_from, default=None)
+        # One that is to expire signs only while nothing else can: its tokens must not outlive it.
+        return max(ready, key=lambda k: (k.expires_at is None, k.signs_from), default=None)
 
     async def _refresh(self, older_than: float) -> None:
         if self._age() < older_than:
@@ -116,10 +123,16 @@ class Keyring:
         async with self._lock:  # single flight: whoever waited finds the keys fresh
             if self._age() < older_than:
                 return
-            await self._load()
+            if _monotonic() - self._failed < _RETRY_SECONDS:
+                raise DatabaseUnavailable
+            try:
+                await self._load()
+            except DatabaseUnavailable:
+                self._failed = _monotonic()
+                raise
 
     def _age(self) -> float:
-        return asyncio.get_running_loop().time() - self._loaded if self._loaded else float("inf")
+        return _monotonic() - self._loaded if self._loaded else float("inf")
 
     async def _load(self) -> None:
         now = clock.now()
@@ -128,7 +141,7 @@ class Keyring:
             rows = list(await session.scalars(select(SigningKeyRow).where(alive)))
         opened = {row.kid: key for row in rows if (key := self._open(row))}
         self._keys = opened
-        self._loaded = asyncio.get_running_loop().time()
+        self._loaded = _monotonic()
 
     def _open(self, row: SigningKeyRow) -> SigningKey | None:
         known = self._keys.get(row.kid)
@@ -147,7 +160,7 @@ class Keyring:
         algorithm: Algorithm = "ES256" if data["kty"] == "EC" else "RS256"
         return SigningKey(row.kid, algorithm, key, row.signs_from, row.expires_at)
 
-    async def _add(self, *, signs_from: datetime, only_if_none: bool = False) -> str | None:
+    async def _add(self, *, signs_from: datetime, only_if_none: bool = False, end: bool = False) -> str | None:
         key = await asyncio.to_thread(generate, self._algorithm)
         kid = key.thumbprint()
         private = msgspec.json.encode(key.as_dict(private=True))
@@ -155,11 +168,7 @@ class Keyring:
             await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             if only_if_none and await self._exists(session):
                 return None
-            await session.execute(
-                update(SigningKeyRow)
-                .where(SigningKeyRow.expires_at.is_(None), SigningKeyRow.algorithm == self._algorithm)
-                .values(expires_at=signs_from + KEEP_AFTER_USE)
-            )
+            await session.execute(_ending_all(signs_from) if end else self._ending_the_present(signs_from))
             session.add(
                 SigningKeyRow(
                     kid=kid,
@@ -171,6 +180,10 @@ class Keyring:
             )
         return kid
 
+    def _ending_the_present(self, successor_signs_from: datetime) -> Update:
+        present = SigningKeyRow.expires_at.is_(None), SigningKeyRow.algorithm == self._algorithm
+        return update(SigningKeyRow).where(*present).values(expires_at=successor_signs_from + KEEP_AFTER_USE)
+
     async def _exists(self, session: Any) -> bool:
         """Whether another process made a key that we can open, since we last looked."""
         rows = await session.scalars(select(SigningKeyRow).where(SigningKeyRow.algorithm == self._algorithm))
@@ -181,6 +194,15 @@ class Keyring:
             and (row.expires_at is None or row.expires_at > now)
             for row in rows
         )
+
+
+def _ending_all(now: datetime) -> Update:
+    alive = or_(SigningKeyRow.expires_at.is_(None), SigningKeyRow.expires_at > now)
+    return update(SigningKeyRow).where(alive).values(expires_at=now)
+
+
+def _monotonic() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def generate(algorithm: Algorithm) -> PrivateKey:
