@@ -31,10 +31,6 @@ migrate *args: _bootstrap
 lock *args:
     @script/lock "$@"
 
-# measure (arguments go to the benchmark)
-bench *args: _bootstrap
-    @.venv/bin/python -m bench "$@"
-
 _bootstrap:
     @script/bootstrap
 

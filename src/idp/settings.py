@@ -37,9 +37,10 @@ _PLACEHOLDER = re.compile(
     r"change|placeholder|replace|example|secret|password|your[-_ ]|dummy|default|insecure|x{6,}|12345|abcdef",
     re.IGNORECASE,
 )
-# What Kubernetes puts into every pod for a Service called `idp`: not settings of ours.
-_SERVICE_LINK = re.compile(r"^IDP_(SERVICE_(HOST|PORT)|PORT)(_|$)")
+# What Kubernetes puts into every pod for each Service beside it, be it called `idp` or `auth`: not settings of ours.
+_SERVICE_LINK = re.compile(r"^IDP_PORT$|_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 _LINK_VALUE = re.compile(r"^(tcp|udp|sctp)://")  # such as AUTH_SERVICE_PORT, for a Service called `auth-service`
+_VALKEY_URL = re.compile(r"^((valkey|redis)s?://[^/\s]|unix://)")
 _SHORTEST_STEM = 7  # of a name cut short, such as SMTP_USER
 
 
@@ -235,8 +236,7 @@ def misspelt(environ: Mapping[str, str] | None = None) -> list[str]:
     names = known_names()
     problems = []
     for name in sorted(set(environ) - names):
-        ours = name.startswith("IDP_") and not _SERVICE_LINK.match(name)
-        if ours or _nearly(name, names):
+        if not _SERVICE_LINK.search(name) and (name.startswith("IDP_") or _nearly(name, names)):
             problems.append(_unknown(f"{name} in the environment", name, names))
     return problems
 
@@ -310,6 +310,9 @@ def refuse_unsafe(settings: Settings) -> None:
             "AUTH_JWT_ALGORITHM is HS256 and no shared secret is set: "
             "set AUTH_JWT_SECRET_KEY, or remove AUTH_JWT_ALGORITHM to sign with ES256."
         )
+    valkey = settings.valkey.url
+    if valkey is not None and not _VALKEY_URL.match(valkey.reveal()):
+        problems.append("VALKEY_URL is no address of a Valkey: put valkey://:password@host:6379/0 there.")
     url = settings.server.public_url
     if url is not None and not re.match(r"^https?://[^/\s?#]+(/[^\s?#]*)?$", url):
         problems.append(f"IDP_PUBLIC_URL is {url!r}: put an address such as https://id.example.com there.")

@@ -75,7 +75,8 @@ def expected(kind: Any) -> str:
         case inspect.BoolType():
             return "true or false"
         case inspect.LiteralType():
-            return " or ".join(str(value) for value in described.values)
+            *others, last = [str(value) for value in described.values]
+            return f"{', '.join(others)} or {last}"
         case inspect.VarTupleType():
             return "a list of texts"
         case inspect.DictType():

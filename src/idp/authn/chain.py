@@ -50,12 +50,16 @@ class AuthenticatorChain:
 
     @staticmethod
     async def _ask(authenticator: Authenticator, presented: Presented) -> Outcome:
+        # An authenticator that breaks has decided nothing. "Unavailable" is the one outcome that lets nobody in and
+        # does not call a good credential bad.
         try:
-            return await authenticator.authenticate(presented)
+            outcome = await authenticator.authenticate(presented)
         except DatabaseUnavailable as error:
             return Unavailable(error)
         except Exception:
-            # An authenticator that breaks has decided nothing. "Unavailable" is the one outcome that lets nobody in and
-            # does not call a good credential bad.
             log.exception("authenticator failed", authenticator=authenticator.name)
             return Unavailable(DependencyUnavailable())
+        if not isinstance(outcome, Outcome):
+            log.error("authenticator answered none of the four outcomes", authenticator=authenticator.name)
+            return Unavailable(DependencyUnavailable())
+        return outcome

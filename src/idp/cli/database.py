@@ -88,7 +88,9 @@ def check_db() -> None:
     print(judged(revision)[1])
 
 
-def with_database(settings: "Settings", work: "Callable[[Database], Coroutine[Any, Any, T]]", *, as_owner: bool = False) -> T:
+def with_database(
+    settings: "Settings", work: "Callable[[Database], Coroutine[Any, Any, T]]", *, as_owner: bool = False
+) -> T:
     """Run work on a pool of its own.
 
     Args:
@@ -122,6 +124,8 @@ def run(database: "Database", work: Coroutine[Any, Any, T], *, url: "Secret") ->
 
     from idp.cli.database_trouble import explained
 
+    _log_to_stderr()
+
     async def closing() -> T:
         try:
             return await work
@@ -135,6 +139,20 @@ def run(database: "Database", work: Coroutine[Any, Any, T], *, url: "Secret") ->
         if failure is None:
             raise
         raise failure from None
+
+
+def _log_to_stderr() -> None:
+    """Keep what the service would log out of a command's output, and warnings away: the failure says it all."""
+    import logging
+    import sys
+
+    import structlog
+
+    if not structlog.is_configured():
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
 
 
 def is_newer(revision: str | None) -> bool:

@@ -35,7 +35,7 @@ def explained(error: BaseException, url: str) -> DatabaseNotReady | None:
     if reason is None and not any(is_away(cause) or isinstance(cause, DatabaseUnavailable) for cause in causes):
         return None
     sentence = _sentence(reason, url)
-    away = any(is_away(cause) for cause in causes) and not isinstance(reason, socket.gaierror | ssl.SSLError)
+    away = any(is_away(cause) for cause in causes) and not _is_about_tls(reason)
     return DatabaseAway(sentence) if away else DatabaseNotReady(sentence)
 
 
@@ -52,13 +52,15 @@ def _sentence(reason: BaseException | None, url: str) -> str:
     host, user, database = _parts(url)
     match reason:
         case socket.gaierror():
-            return f"The host of {host} cannot be found: correct it in DATABASE_URL, or mend the network's name service."
-        case ssl.SSLError():
-            return f"{host} and we cannot agree on TLS ({reason.reason}): check the sslmode in DATABASE_URL."
+            return f"The name of {host} cannot be found: correct DATABASE_URL, or the network's name service."
+        case OSError() if _is_about_tls(reason):
+            return f"{host} and we cannot agree on TLS ({_first_line(reason)}): check the sslmode in DATABASE_URL."
         case TimeoutError() | None:
             return f"{host} does not answer in time: is PostgreSQL running there, and is DATABASE_URL right?"
         case OSError():
-            return f"Nothing answers at {host} ({_strerror(reason)}): is PostgreSQL running there, and is DATABASE_URL right?"
+            # asyncio puts a text of its own where the system's would be.
+            why = os.strerror(reason.errno) if reason.errno else _first_line(reason)
+            return f"Nothing answers at {host} ({why}): is PostgreSQL running there, and is DATABASE_URL right?"
         case asyncpg.InvalidPasswordError():
             return f"PostgreSQL at {host} refuses the password of the user {user!r}: correct it in DATABASE_URL."
         case asyncpg.InvalidCatalogNameError():
@@ -73,15 +75,15 @@ def _sentence(reason: BaseException | None, url: str) -> str:
     return f"PostgreSQL at {host} says: {_first_line(reason)}. Check DATABASE_URL."
 
 
+def _is_about_tls(reason: BaseException | None) -> bool:
+    refused_upgrade = isinstance(reason, ConnectionError) and "SSL" in str(reason)  # asyncpg's, when TLS is required
+    return isinstance(reason, ssl.SSLError) or refused_upgrade
+
+
 def _parts(url: str) -> tuple[str, str, str]:
     parts = make_url(normalise_url(url))
     host = parts.host or str(parts.query.get("host", "localhost"))
     return f"{host}:{parts.port or 5432}", parts.username or "", parts.database or parts.username or ""
-
-
-def _strerror(error: OSError) -> str:
-    # asyncio puts its own text where the system's would be: "Connect call failed …".
-    return os.strerror(error.errno) if error.errno else _first_line(error)
 
 
 def _first_line(error: BaseException) -> str:

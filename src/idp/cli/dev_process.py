@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from idp.settings import LoadedSettings
 
 
-def load_development(overrides: Mapping[str, str]) -> "LoadedSettings":
+def load_development(overrides: Mapping[str, str | None]) -> "LoadedSettings":
     """Build the settings of `idp dev`."""
     from idp.settings import load
 
@@ -39,16 +39,16 @@ def build(loaded: "LoadedSettings") -> "Application":
 
 def main() -> None:
     """Serve on the inherited socket whose number is the argument, with the settings that come on stdin."""
-    from idp.cli.server import uvicorn_server
+    from idp.cli.server import run, until_stopped
 
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the first process
         if os.getppid() != parent:
             return
-    loaded = load_development(msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, str]))
-    listener = socket.socket(fileno=int(sys.argv[1]))
-    uvicorn_server(build(loaded), loaded.settings.server).run(sockets=[listener])
+    with until_stopped():
+        loaded = load_development(msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, str | None]))
+        run(build(loaded), loaded.settings.server, socket.socket(fileno=int(sys.argv[1])))
 
 
 if __name__ == "__main__":

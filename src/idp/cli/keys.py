@@ -28,7 +28,10 @@ def list_keys() -> None:
 @keys.command()
 @click.option("--now", "at_once", is_flag=True, help="Sign with it at once, for a key that has leaked.")
 def rotate(at_once: bool) -> None:
-    """Publish a new signing key. It signs after ten minutes, when every service has fetched it; the old one expires later."""
+    """Publish a new signing key.
+
+    It signs after ten minutes, when every service has fetched it; the old one expires later.
+    """
     kid = _with_keyring(lambda keyring: keyring.rotate(at_once=at_once))
     print(f"The key {kid} is published and signs {'now' if at_once else 'in ten minutes'}.")
 

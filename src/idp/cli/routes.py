@@ -15,6 +15,7 @@ def routes(output: str) -> None:
     stand_ins = {
         "database.url": Secret("postgresql://localhost/idp"),
         "secrets.secret_key": Secret("only to list routes"),
+        "valkey.url": None,
     }
     lines = policies(create_app(load("production", overrides=stand_ins)).litestar)
     if output == "json":

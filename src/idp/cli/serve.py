@@ -53,10 +53,13 @@ def _say_what_is_odd(log: Any, loaded: "LoadedSettings") -> None:
 
 def _prepare_database(log: Any, settings: "Settings") -> None:
     """Migrate if asked to, and refuse a database that is behind; one that is away may come back while we serve."""
+    import logging
+
     from idp.cli.database import judged, migrate_now, with_database
     from idp.cli.database_trouble import DatabaseAway
     from idp.db.migrate import current
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it lists its plugins, and we say what was done
     if settings.database.run_migrations:
         for sentence in migrate_now(settings):
             log.info(sentence)

@@ -3,12 +3,15 @@
 import errno
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from idp.cli.failure import Failure
 from idp.settings_schema import Server
+
+_THREAD_SECONDS = 5.0
 
 
 class PortTaken(Failure):
@@ -26,8 +29,18 @@ def until_stopped() -> Iterator[None]:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    with suppress(KeyboardInterrupt):
-        yield
+    try:
+        with suppress(KeyboardInterrupt):
+            yield
+    finally:
+        _finish_threads()
+
+
+def _finish_threads() -> None:
+    """Wait for the thread behind the password workers: Python may trip over it when both end at once."""
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join(_THREAD_SECONDS)
 
 
 def bind(host: str, port: int, *, hint: str) -> socket.socket:

@@ -3,16 +3,19 @@
 import os
 import secrets
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from idp.dev.embedded import remove_data
-from idp.dev.personas import Persona
+from idp.dev.embedded import EmbeddedError, remove_data
 from idp.settings import Secret
+
+if TYPE_CHECKING:  # half the service stands behind it, and `--fresh` needs none of that
+    from idp.dev.personas import Persona
 
 
 class DevFolder:
@@ -35,7 +38,10 @@ class DevFolder:
         file = self.path / "secret_key"
         if not file.exists():
             _write(file, secrets.token_urlsafe(48))
-        return Secret(file.read_text("utf-8").strip())
+        try:
+            return Secret(file.read_text("utf-8").strip())
+        except OSError as error:
+            raise EmbeddedError(f"{file} cannot be read ({error.strerror}): run as its owner.") from None
 
     def passwords(self) -> dict[str, str]:
         """Return the personas' passwords of earlier starts, by e-mail."""
@@ -44,20 +50,26 @@ class DevFolder:
         except (OSError, msgspec.DecodeError):
             return {}
 
-    def keep_passwords(self, personas: Sequence[Persona]) -> None:
+    def keep_passwords(self, personas: "Sequence[Persona]") -> None:
         """Keep them for the next start."""
         _write(self.path / "passwords.json", _json({persona.email: persona.password for persona in personas}))
 
-    def token_file(self, persona: Persona) -> Path:
-        """Return where a persona's token is, to be read by `$(cat …)`."""
-        return self._tokens / persona.email.partition("@")[0]
+    def token_files(self, personas: "Sequence[Persona]") -> dict[str, Path]:
+        """Return where each persona's token is, by e-mail, for `$(cat …)`: short names where they are clear."""
+        short = Counter(_file_name(persona.email.partition("@")[0]) for persona in personas)
+        names = {}
+        for persona in personas:
+            name = _file_name(persona.email.partition("@")[0])
+            names[persona.email] = self._tokens / (name if short[name] == 1 else _file_name(persona.email))
+        return names
 
-    def announce(self, facts: Mapping[str, Any], personas: Sequence[Persona]) -> None:
+    def announce(self, facts: Mapping[str, Any], personas: "Sequence[Persona]") -> None:
         """Write the tokens and `dev.json`; whoever waits for that file finds a service that answers."""
         self._tokens.mkdir(mode=0o700, exist_ok=True)
+        files = self.token_files(personas)
         for persona in personas:
-            _write(self.token_file(persona), persona.access_token)
-        _write(self._facts, _json({**facts, "personas": personas}))
+            _write(files[persona.email], persona.access_token)
+        _write(self._facts, _json({**facts, "personas": [_shown(persona) for persona in personas]}))
 
     def announce_nothing(self) -> None:
         """Take `dev.json` and the tokens away: nothing answers at those addresses any more."""
@@ -66,14 +78,34 @@ class DevFolder:
             shutil.rmtree(self._tokens)
 
 
+def _shown(persona: "Persona") -> dict[str, Any]:
+    shown = msgspec.structs.asdict(persona)
+    del shown["leads"]
+    return shown
+
+
+def _file_name(text: str) -> str:
+    return text.replace("/", "_").lstrip(".") or "_"
+
+
 def _json(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
+    """Write a file that only its owner may read, whole or not at all.
+
+    Raises:
+        EmbeddedError: it cannot be written, with the reason.
+    """
     draft = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    draft.replace(file)
+    try:
+        draft.unlink(missing_ok=True)  # of a process that had our number and was killed
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        draft.replace(file)
+    except OSError as error:
+        raise EmbeddedError(
+            f"{file} cannot be written ({error.strerror}): make room, or choose another folder with --data-dir."
+        ) from None

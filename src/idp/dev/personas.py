@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
+from uuid import UUID
 
 from msgspec import Struct
 from sqlalchemy.dialects.postgresql import insert
@@ -14,6 +15,7 @@ from idp.db.engine import Database
 from idp.directory import domains, members, teams
 from idp.directory.seed import SeedFile, SeedPersona
 from idp.directory.shapes import MemberRole
+from idp.settings import SettingsError
 from idp.signing.jwt import TokenService, TokenUser
 from idp.users import service as users
 from idp.users.models import RoleRow
@@ -32,6 +34,8 @@ class Persona(Struct, frozen=True):
     teams: tuple[str, ...]
     domains: tuple[str, ...]
     access_token: str
+    leads: frozenset[str] = frozenset()
+    """The teams they are an admin of, for the screen; `dev.json` leaves it out."""
 
 
 def new_password() -> str:
@@ -79,6 +83,7 @@ async def _prepare(
         teams=tuple(team.name for team in user.teams),
         domains=tuple(domain.key for domain in user.domains),
         access_token=token.token,
+        leads=frozenset(team.name for team in user.teams if team.role == "admin"),
     )
 
 
@@ -92,8 +97,16 @@ async def _create(session: AsyncSession, wanted: SeedPersona, password_hash: str
     for entry in wanted.teams:
         name, _, role = entry.partition(":")
         membership: MemberRole | None = "admin" if role == "admin" else None
-        await members.set_team_member(session, SYSTEM, team_id=team_ids[name], user_id=user_id, role=membership)
+        team_id = _known(team_ids, name, f"the team {name!r}", wanted)
+        await members.set_team_member(session, SYSTEM, team_id=team_id, user_id=user_id, role=membership)
     domain_ids = {domain.key: domain.id for domain in (await domains.list_active(session, limit=None, offset=0))[0]}
     for key in wanted.domains:
-        await members.add_domain_user(session, SYSTEM, domain_id=domain_ids[key], user_id=user_id)
+        domain_id = _known(domain_ids, key, f"the domain {key!r}", wanted)
+        await members.add_domain_user(session, SYSTEM, domain_id=domain_id, user_id=user_id)
     return user_id
+
+
+def _known(ids: Mapping[str, UUID], name: str, what: str, wanted: SeedPersona) -> UUID:
+    if name not in ids:
+        raise SettingsError([f"The seed file puts {wanted.email} into {what}, which does not exist: add it there."])
+    return ids[name]

@@ -2,22 +2,25 @@
 
 import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from idp.dev.personas import Persona
+
+_NARROWEST, _PIPED = 40, 100
+_GAP = "   "
+_NOBODY = "you@example.com"  # dev headers make whoever they name
 
 
 def show(
     *,
     base_urls: Sequence[str],
     personas: Sequence[Persona],
-    token_file: Callable[[Persona], Path],
+    tokens: Mapping[str, Path],
     folder: Path,
     seconds: float,
 ) -> None:
@@ -26,72 +29,112 @@ def show(
     Args:
         base_urls: one a process.
         personas: whom one can be.
-        token_file: where a persona's token is.
+        tokens: where each persona's token is, by e-mail.
         folder: the data folder.
         seconds: how long the start took.
     """
-    width = min(max(shutil.get_terminal_size((100, 24)).columns, 60), 110)
+    width = max(shutil.get_terminal_size((_PIPED, 24)).columns, _NARROWEST)
     console = Console(width=width, highlight=False)
-    console.print()
-    console.print(Text.assemble(("  idp ", "bold"), (f"ready in {seconds:.1f} s", "green")))
-    console.print()
-    console.print(Padding(_places(base_urls), (0, 0, 1, 2)))
-    console.print(Padding(_people(personas), (0, 0, 1, 2)))
-    console.print("  [bold]Who am I?[/bold] Paste one of these:\n")
-    for line in curl_lines(base_urls[0], personas[0], token_file(personas[0])):
-        console.print(Text(f"  {line}"), soft_wrap=True)  # never broken, so that it works when pasted
-        console.print()
-    console.print(Text.assemble(("  All of this, and every token: ", "dim"), str(folder / "dev.json")), soft_wrap=True)
-    console.print("  [dim]Tokens last 12 hours. Ctrl-C stops everything; the data stays.[/dim]\n")
+
+    def line(*parts: str | tuple[str, str]) -> None:
+        # Never broken by us: what is too long for the terminal is wrapped by it, and still pastes as one line.
+        console.print(Text.assemble("  ", *parts) if parts else Text(), soft_wrap=True)
+
+    line()
+    line(("idp", "bold"), " is ", ("ready", "bold green"), (f" after {seconds:.1f} s", "dim"))
+    line()
+    for name, url in places(base_urls):
+        line((name.ljust(12), "dim"), url)
+    if personas:
+        line()
+        for row in people(personas, width):
+            line(*row)
+        line()
+        line(("A token each, for 12 hours; in double quotes or bare:", "dim"))
+        for row in aligned([[(name, ""), (f"$(cat {file})", "cyan")] for name, file in _named(tokens)]):
+            line(*row)
+    line()
+    line(("Who am I? ", "bold"), ("Paste one of these:", "dim"))
+    for command in curl_lines(base_urls[0], personas[0] if personas else None, tokens):
+        line()
+        line(command)
+    line()
+    line(("All of this as JSON: ", "dim"), str(folder / "dev.json"))
+    line(("Ctrl-C stops everything; the data stays.", "dim"))
+    line()
 
 
-def _places(base_urls: Sequence[str]) -> Table:
+def places(base_urls: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what is where."""
     base = base_urls[0]
-    table = Table.grid(padding=(0, 3))
-    table.add_column(style="dim")
-    table.add_column()
-    for name, path in (
-        ("API", ""),
-        ("Docs", "/docs"),
-        ("Health", "/health"),
-        ("JWKS", "/.well-known/jwks.json"),
-        ("Metrics", "/metrics"),
-    ):
-        table.add_row(name, base + path)
-    for number, url in enumerate(base_urls[1:], start=2):
-        table.add_row(f"Process {number}", url)
-    return table
+    listed = [
+        ("API", base),
+        ("Docs", f"{base}/docs"),
+        ("Health", f"{base}/health"),
+        ("JWKS", f"{base}/.well-known/jwks.json"),
+        ("Metrics", f"{base}/metrics"),
+    ]
+    return listed + [(f"Process {number}", url) for number, url in enumerate(base_urls[1:], start=2)]
 
 
-def _people(personas: Sequence[Persona]) -> Table:
-    table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column("Persona", no_wrap=True)
-    table.add_column("Password", no_wrap=True, style="cyan")
-    table.add_column("Roles")
-    table.add_column("Teams")
-    table.add_column("Domains")
-    table.add_column("Token", no_wrap=True)
-    for persona in personas:
-        table.add_row(
-            persona.email,
-            persona.password,
-            _listed(persona.roles),
-            _listed(persona.teams),
-            _listed(persona.domains),
-            Text(f"{persona.access_token[:8]}…", style="dim"),
-        )
-    return table
+Cell = tuple[str, str]  # text and style
 
 
-def _listed(names: Sequence[str]) -> str | Text:
-    return ", ".join(names) if names else Text("none", style="dim")
+def people(personas: Sequence[Persona], width: int) -> list[list[Cell]]:
+    """Return the lines about the personas: a table where it fits, else two lines for each."""
+    table = aligned(
+        [
+            [(heading, "dim") for heading in ("Persona", "Password", "Roles", "Teams", "Domains")],
+            *([(p.email, ""), (p.password, "cyan"), _roles(p), _teams(p), _domains(p)] for p in personas),
+        ]
+    )
+    if 2 + max(sum(cell_len(text) for text, _ in row) for row in table) <= width:
+        return table
+    first = aligned([[(p.email, ""), (p.password, "cyan"), _roles(p)] for p in personas])
+    second = [[("  ", ""), _teams(p), (" · ", "dim"), _domains(p)] for p in personas]
+    return [line for pair in zip(first, second, strict=True) for line in pair]
 
 
-def curl_lines(base: str, persona: Persona, token_file: Path) -> list[str]:
-    """Return three commands that work when pasted: as a header, by password, by token."""
-    login = f'{{"email": "{persona.email}", "password": "{persona.password}"}}'
+def aligned(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
+    """Return the rows with all cells but the last of each padded to their column's width."""
+    widths = [max(cell_len(row[column][0]) for row in rows) for column in range(len(rows[0]) - 1)]
     return [
-        f"curl -s -H {shlex.quote(f'X-User-Email: {persona.email}')} {base}/auth/me",
+        [*((_padded(text, size), style) for (text, style), size in zip(row[:-1], widths, strict=True)), row[-1]]
+        for row in rows
+    ]
+
+
+def _padded(text: str, size: int) -> str:
+    return text + " " * (size - cell_len(text)) + _GAP
+
+
+def _roles(persona: Persona) -> Cell:
+    return (", ".join(persona.roles), "") if persona.roles else ("no role", "dim")
+
+
+def _teams(persona: Persona) -> Cell:
+    names = [f"{team} (admin)" if team in persona.leads else team for team in persona.teams]
+    return (", ".join(names), "") if names else ("no team", "dim")
+
+
+def _domains(persona: Persona) -> Cell:
+    return (", ".join(persona.domains), "") if persona.domains else ("no domain", "dim")
+
+
+def _named(tokens: Mapping[str, Path]) -> list[tuple[str, str]]:
+    return [(file.name, shlex.quote(str(file))) for file in tokens.values()]
+
+
+def curl_lines(base: str, persona: Persona | None, tokens: Mapping[str, Path]) -> list[str]:
+    """Return commands that work when pasted: by dev header, by password, by token (without a persona, the first)."""
+    email = persona.email if persona else _NOBODY
+    by_header = f"curl -s -H {shlex.quote(f'X-User-Email: {email}')} {base}/auth/me"
+    if persona is None:
+        return [by_header]
+    login = f'{{"email": "{persona.email}", "password": "{persona.password}"}}'
+    token_file = shlex.quote(str(tokens[persona.email]))
+    return [
+        by_header,
         f"curl -s -H 'Content-Type: application/json' -d {shlex.quote(login)} {base}/auth/login",
-        f'curl -s -H "Authorization: Bearer $(cat {shlex.quote(str(token_file))})" {base}/auth/me',
+        f'curl -s -H "Authorization: Bearer $(cat {token_file})" {base}/auth/me',
     ]

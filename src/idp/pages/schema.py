@@ -20,10 +20,11 @@ _DESCRIPTION = """
 Who is calling, and what are they in this organisation? One principal for every request, with roles, teams and domains.
 
 **To try it here:** run *login* with an address and a password, copy `access_token`, press **Authorize**, paste it into
-*bearer*. In development you can put an address into *devEmail* instead, without any password.
+*bearer*.{in_development}
 
 Every error is a problem document (RFC 9457) with a `code`; [all codes](/errors) are explained.
 """
+_IN_DEVELOPMENT = " Or put an address into *devEmail*, without any password: that works in development only."
 _BEARER = "bearer"
 _DEV_EMAIL = "devEmail"
 
@@ -53,7 +54,7 @@ def openapi_config(*, public_url: str, dev_headers: bool) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="idp",
         version=__version__,
-        description=_DESCRIPTION.strip(),
+        description=_DESCRIPTION.format(in_development=_IN_DEVELOPMENT if dev_headers else "").strip(),
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         servers=[Server(url="/", description=public_url)],
         components=Components(security_schemes=schemes),  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives import hashes
@@ -9,6 +10,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
+from joserfc.util import urlsafe_b64decode
 
 from idp.settings import Secret
 
@@ -51,6 +53,5 @@ class Sealer:
 
 
 def _key_id(sealed: str) -> str:
-    from joserfc.util import urlsafe_b64decode
-
-    return str(msgspec.json.decode(urlsafe_b64decode(sealed.partition(".")[0].encode()))["kid"])
+    header = urlsafe_b64decode(sealed.partition(".")[0].encode())
+    return str(msgspec.json.decode(header, type=dict[str, Any])["kid"])

@@ -1,0 +1,170 @@
+"""One start of `idp dev`, on databases that already run: prepare, serve, announce, and end the further processes."""
+
+import asyncio
+import subprocess
+import sys
+import time
+import urllib.request
+from socket import socket
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from idp.cli.dev_process import build, load_development
+from idp.cli.failure import Failure
+from idp.cli.server import uvicorn_server
+
+if TYPE_CHECKING:
+    from idp.app import Parts
+    from idp.dev.folder import DevFolder
+    from idp.dev.personas import Persona
+
+_STOP_SECONDS = 15.0  # longer than uvicorn waits for requests that are under way
+_FIRST_ANSWER_SECONDS = 30.0
+
+
+class DevRun:
+    """One start.
+
+    Args:
+        folder: where to keep and to announce things.
+        listeners: a listening socket for each process, our own first.
+        started: when the command began (`time.monotonic`).
+    """
+
+    def __init__(
+        self, folder: "DevFolder", listeners: list[socket], database_url: str, valkey_url: str, started: float
+    ) -> None:
+        self._folder = folder
+        self._listeners = listeners
+        self._urls = [f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in listeners]
+        self._database_url = database_url
+        self._valkey_url = valkey_url
+        self._started = started
+
+    def serve(self) -> None:
+        """Serve until a signal.
+
+        Raises:
+            Failure: a process did not start.
+            KeyboardInterrupt: at a signal, when everything under way is finished.
+        """
+        others = [self._start_process(listener) for listener in self._listeners[1:]]
+        try:
+            loaded = load_development(self._overrides())
+            app = build(loaded)
+            server = uvicorn_server(app, loaded.settings.server)
+            with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+                runner.run(self._serve(server, app.parts, others))
+        finally:
+            for process in others:
+                process.terminate()
+            for process in others:
+                _wait(process)
+
+    def _overrides(self) -> dict[str, str | None]:
+        """Return what every process of this start is told, whatever its environment says."""
+        return {
+            "server.public_url": self._urls[0],
+            "database.url": self._database_url,
+            "database.direct_url": None,
+            "database.migration_url": None,
+            "valkey.url": self._valkey_url,
+            "secrets.secret_key": self._folder.secret_key().reveal(),
+        }
+
+    def _start_process(self, listener: socket) -> "subprocess.Popen[bytes]":
+        process = subprocess.Popen(  # noqa: S603  our own module, no shell
+            [sys.executable, "-m", "idp.cli.dev_process", str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+            process_group=0,  # Ctrl-C reaches us, and we end it
+        )
+        assert process.stdin is not None
+        process.stdin.write(msgspec.json.encode(self._overrides()))
+        process.stdin.close()
+        listener.close()
+        return process
+
+    async def _serve(self, server: Any, parts: "Parts", others: "list[subprocess.Popen[bytes]]") -> None:
+        personas = await self._prepare(parts)
+        announced = asyncio.create_task(self._announce(server, personas, others))
+        try:
+            await server.serve(sockets=[self._listeners[0]])
+        finally:
+            announced.cancel()
+        if announced.done() and not announced.cancelled():
+            announced.result()  # what stopped us, if it failed
+        if not server.started:
+            raise Failure("The service did not start: see the log above.")
+
+    async def _prepare(self, parts: "Parts") -> "list[Persona]":
+        from idp.db.migrate import upgrade
+        from idp.dev import personas
+        from idp.directory import seed
+        from idp.settings import seed_file
+        from idp.users import service as users
+
+        planted = seed.read(seed_file(parts.settings))
+        await upgrade(parts.database)
+        async with parts.database.transaction() as session:
+            await users.ensure_roles(session)
+            await seed.plant(session, planted)
+        known = self._folder.passwords()
+        people = await personas.prepare(parts.database, parts.passwords, parts.tokens, planted, known)
+        self._folder.keep_passwords(people)
+        return people
+
+    async def _announce(self, server: Any, personas: "list[Persona]", others: "list[subprocess.Popen[bytes]]") -> None:
+        from idp.dev import screen
+
+        while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
+            await asyncio.sleep(0.005)
+        try:
+            for url in self._urls[1:]:
+                await asyncio.to_thread(_wait_for, f"{url}/healthz", others)
+        except Failure:
+            server.should_exit = True
+            raise
+        self._folder.announce(self._facts(personas), personas)
+        screen.show(
+            base_urls=self._urls,
+            personas=personas,
+            tokens=self._folder.token_files(personas),
+            folder=self._folder.path,
+            seconds=time.monotonic() - self._started,
+        )
+
+    def _facts(self, personas: "list[Persona]") -> dict[str, Any]:
+        return {
+            "base_url": self._urls[0],
+            "base_urls": self._urls,
+            "issuer": self._urls[0],
+            "docs_url": f"{self._urls[0]}/docs",
+            "database_url": self._database_url,
+            "valkey_url": self._valkey_url,
+            "admin_token": next((person.access_token for person in personas if "admin" in person.roles), None),
+        }
+
+
+def _wait_for(url: str, processes: "list[subprocess.Popen[bytes]]") -> None:
+    """Wait until a process answers; its socket listens already, so one request waits in line.
+
+    Raises:
+        Failure: it ended instead, or takes too long.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=_FIRST_ANSWER_SECONDS) as answer:  # noqa: S310  our own address
+            answer.read()
+    except OSError:
+        ended = [process.pid for process in processes if process.poll() is not None]
+        why = f"process {ended[0]} ended" if ended else f"nothing came within {_FIRST_ANSWER_SECONDS:.0f} s"
+        raise Failure(f"{url} did not answer ({why}): see the log above.") from None
+
+
+def _wait(process: "subprocess.Popen[bytes]") -> None:
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

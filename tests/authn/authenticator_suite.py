@@ -1,0 +1,387 @@
+"""The one suite that every authenticator must pass (style card 13): one case each, the same questions to all.
+
+A case says how its credentials are made and what must come of them; `test_every_authenticator.py` asks. What cannot
+happen to a kind of credential is said with `NotApplicable` and a reason, which the tests then hold it to.
+"""
+
+import hashlib
+import hmac
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx2
+
+from factories import Person, Service, root_secret, running
+from idp.authn.chain import Authenticator, AuthenticatorChain
+from idp.authn.credential import Presented, from_headers
+from idp.signing.jwt import Family, IssuedToken, TokenUser
+from signing.forgery import Forge, compact, hs
+
+Headers = Mapping[str, str]
+
+ADMIN_TOKEN = secrets.token_urlsafe(40)
+SHARED_SECRET = secrets.token_urlsafe(40)
+ISSUER = "http://localhost:8000"
+ENVIRON = {
+    "IDP_SECRET_KEY": root_secret(),
+    "IDP_PUBLIC_URL": ISSUER,
+    "ADMIN_TOKEN": ADMIN_TOKEN,
+    "AUTH_JWT_SECRET_KEY": SHARED_SECRET,
+    "IDP_AUTHN__PLUGINS": "gateway",
+}
+DISABLE = "UPDATE idp.users SET is_active = false WHERE id = $1"
+DELETE = "UPDATE idp.users SET deleted_at = now() WHERE id = $1"
+
+
+def chain_of(service: Service) -> AuthenticatorChain:
+    """Return the chain that answers this service's requests."""
+    (middleware,) = service.app.litestar.middleware
+    return middleware._introspector._chain  # type: ignore[union-attr]
+
+
+def authenticator_of(service: Service, name: str) -> Authenticator:
+    (found,) = [each for each in chain_of(service).authenticators if each.name == name]
+    return found
+
+
+def presented(headers: Headers) -> Presented:
+    """Return what the middleware makes of these headers."""
+    return from_headers([(name.lower().encode(), value.encode()) for name, value in headers.items()])
+
+
+@dataclass(frozen=True)
+class World:
+    """A deployment with every authenticator in its chain, through its restarts."""
+
+    database_url: str
+    config: Path
+    gateway_secret: str
+    service: Service
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, database_url: str, config: Path, gateway_secret: str) -> AsyncIterator["World"]:
+        async with running(database_url, environ=ENVIRON | {"IDP_CONFIG_DIR": str(config)}) as service:
+            yield cls(database_url, config, gateway_secret, service)
+
+    @asynccontextmanager
+    async def restarted(self, changes: Mapping[str, str]) -> AsyncIterator[Service]:
+        """Start it once more, on the same database, with some variables changed."""
+        environ = ENVIRON | {"IDP_CONFIG_DIR": str(self.config)} | dict(changes)
+        async with running(self.database_url, environ=environ, migrate=False) as service:
+            yield service
+
+
+@dataclass(frozen=True)
+class Good:
+    """A credential that is accepted, and whose it is; None is nobody's, a service's."""
+
+    headers: Headers
+    person: Person | None
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A credential that is refused, and how."""
+
+    what: str
+    headers: Headers
+    code: str
+    status: int = 401
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """What ends a credential: a statement about its owner, or a restart with other variables."""
+
+    how: str
+    code: str
+    sql: str | None = None
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NotApplicable:
+    """This cannot happen to such a credential, and why."""
+
+    why: str
+
+
+class AuthenticatorCase(ABC):
+    """How one kind of credential answers the questions of the suite."""
+
+    label: ClassVar[str]
+    authenticator: ClassVar[str]  # its name in the chain
+    asks_database: ClassVar[bool]  # by itself, before anyone asks who the user is
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.service = world.service
+
+    @abstractmethod
+    async def good(self) -> Good:
+        """Return a fresh credential, of somebody new where it is a person's."""
+
+    @abstractmethod
+    async def malformed(self) -> Sequence[Bad]:
+        """Return credentials of this kind that are damaged or forged."""
+
+    @abstractmethod
+    async def expired(self) -> Sequence[Bad] | NotApplicable:
+        """Return credentials that ended."""
+
+    @abstractmethod
+    async def meant_for_others(self) -> Sequence[Bad] | NotApplicable:
+        """Return credentials of a wrong issuer or audience."""
+
+    @abstractmethod
+    async def revocations(self) -> Sequence[Revocation]:
+        """Return everything that ends a credential before its time."""
+
+    @abstractmethod
+    def without_database(self) -> NotApplicable | None:
+        """Return why this kind goes on without PostgreSQL, or None if it is 503 then."""
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def about(person: Person) -> TokenUser:
+    return TokenUser(id=person.id, email=person.email, email_verified=False, roles=("user",))
+
+
+def flipped(text: str) -> str:
+    """Return the text with one character in the middle changed."""
+    at = len(text) // 2
+    return text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]
+
+
+class AccessToken(AuthenticatorCase):
+    """An `at+jwt` of the key ring (RFC 9068)."""
+
+    label = "local_jwt at+jwt"
+    authenticator = "local_jwt"
+    asks_database = True  # for a key that is not in memory
+
+    async def _issue(self, person: Person, life: timedelta | None = None) -> IssuedToken:
+        return await self.service.app.parts.tokens.issue_asymmetric(about(person), life=life)
+
+    async def good(self) -> Good:
+        person = await self.service.register()
+        return Good(bearer((await self._issue(person)).token), person)
+
+    async def malformed(self) -> list[Bad]:
+        person = await self.service.register()
+        header, payload, signature = (await self._issue(person)).token.split(".")
+        return [
+            Bad("a signature changed", bearer(f"{header}.{payload}.{flipped(signature)}"), "token_invalid"),
+            Bad("a signature left out", bearer(f"{header}.{payload}."), "token_invalid"),
+            Bad("a part left out", bearer(f"{header}.{payload}"), "credential_unrecognised"),
+            Bad("cut short", bearer(f"{header}.{payload[:-5]}.{signature}"), "credential_unrecognised"),
+        ]
+
+    async def expired(self) -> list[Bad]:
+        token = (await self._issue(await self.service.register(), timedelta(seconds=-1))).token
+        return [Bad("a second ago", bearer(token), "token_expired")]
+
+    async def meant_for_others(self) -> list[Bad]:
+        forge = await Forge.of(self.service, await self.service.register())
+        elsewhere = "https://other.example.com"
+        return [
+            Bad("audience", bearer(forge.token(claims=forge.claims(aud=elsewhere))), "token_invalid"),
+            Bad("issuer", bearer(forge.token(claims=forge.claims(iss=elsewhere))), "credential_unrecognised"),
+        ]
+
+    async def revocations(self) -> list[Revocation]:
+        return [
+            Revocation("the user is disabled", "user_inactive", sql=DISABLE),
+            Revocation("the user is deleted", "user_inactive", sql=DELETE),
+            Revocation("the root secret is replaced", "token_invalid", environ={"IDP_SECRET_KEY": root_secret()}),
+            Revocation("the issuer changes", "credential_unrecognised", environ={"IDP_PUBLIC_URL": "http://other"}),
+        ]
+
+    def without_database(self) -> None:
+        return None
+
+
+class SharedSecretToken(AccessToken):
+    """An HS256 token of C-06b: the same authenticator, another shape."""
+
+    label = "local_jwt HS256"
+    asks_database = False
+
+    async def _issue(self, person: Person, life: timedelta | None = None) -> IssuedToken:
+        return await self.service.app.parts.tokens.issue(about(person), Family.AUTH, life=life)
+
+    async def meant_for_others(self) -> list[Bad]:
+        person = await self.service.register()
+        now = int(time.time())
+        ours = {"sub": person.email, "uid": person.id, "iat": now, "exp": now + 60, "jti": "j"}
+
+        def made(**claims: Any) -> dict[str, str]:
+            return bearer(compact({"alg": "HS256", "typ": "JWT"}, ours | claims, hs(SHARED_SECRET.encode())))
+
+        return [
+            Bad("audience", made(aud="https://other.example.com"), "token_invalid"),
+            Bad("issuer", made(iss="https://other.example.com"), "credential_unrecognised"),
+            Bad("our own issuer, which this shape never names", made(iss=ISSUER), "token_invalid"),
+        ]
+
+    async def revocations(self) -> list[Revocation]:
+        return [
+            Revocation("the user is disabled", "user_inactive", sql=DISABLE),
+            Revocation("the user is deleted", "user_inactive", sql=DELETE),
+            Revocation("the secret is replaced", "token_invalid", environ={"AUTH_JWT_SECRET_KEY": root_secret()}),
+            Revocation("the secret is removed", "credential_unrecognised", environ={"AUTH_JWT_SECRET_KEY": ""}),
+        ]
+
+
+class AdminToken(AuthenticatorCase):
+    """ADMIN_TOKEN (C-09)."""
+
+    label = authenticator = "admin_token"
+    asks_database = False
+
+    async def good(self) -> Good:
+        return Good(bearer(ADMIN_TOKEN), None)
+
+    async def malformed(self) -> list[Bad]:
+        wrong = {
+            "one character changed": flipped(ADMIN_TOKEN),
+            "one character more": ADMIN_TOKEN + "A",
+            "one character less": ADMIN_TOKEN[:-1],
+            "other letters": ADMIN_TOKEN.swapcase(),
+            "empty": "",
+            "its digest": hashlib.sha256(ADMIN_TOKEN.encode()).hexdigest(),
+        }
+        return [Bad(what, bearer(token), "credential_unrecognised") for what, token in wrong.items()]
+
+    async def expired(self) -> NotApplicable:
+        return NotApplicable("it is a setting, and lives until the setting changes")
+
+    async def meant_for_others(self) -> NotApplicable:
+        return NotApplicable("it names no issuer and no audience; another deployment has another one")
+
+    async def revocations(self) -> list[Revocation]:
+        return [
+            Revocation("the setting changes", "credential_unrecognised", environ={"ADMIN_TOKEN": root_secret()}),
+            Revocation("the setting is removed", "credential_unrecognised", environ={"ADMIN_TOKEN": ""}),
+        ]
+
+    def without_database(self) -> NotApplicable:
+        return NotApplicable("it is compared with a setting, and names no user")
+
+
+class DevHeaders(AuthenticatorCase):
+    """X-User-Email, under `idp dev` (S3-05)."""
+
+    label = authenticator = "dev_headers"
+    asks_database = True
+
+    async def good(self) -> Good:
+        person = await self.service.register()
+        return Good({"X-User-Email": person.email}, person)
+
+    async def malformed(self) -> list[Bad]:
+        return [
+            Bad("no address", {"X-User-Email": "pat"}, "dev_headers_malformed"),
+            Bad("two addresses", {"X-User-Email": "a@example.com, b@example.com"}, "dev_headers_malformed"),
+            Bad("a control character", {"X-User-Email": "a\tb@example.com"}, "dev_headers_malformed"),
+            Bad("too long", {"X-User-Email": "a" * 300 + "@example.com"}, "dev_headers_malformed"),
+            Bad("empty", {"X-User-Email": ""}, "dev_email_required", status=400),
+            Bad("a name alone", {"X-User-Name": "Pat"}, "dev_email_required", status=400),
+        ]
+
+    async def expired(self) -> NotApplicable:
+        return NotApplicable("headers carry no time")
+
+    async def meant_for_others(self) -> list[Bad]:
+        person = await self.service.register()
+        hosts = ("idp.example.com", "localhost.example.com", "10.0.0.1", "auth-service:8001", "")
+        return [
+            Bad(f"sent to {host!r}", {"X-User-Email": person.email, "Host": host}, "dev_headers_malformed")
+            for host in hosts
+        ]
+
+    async def revocations(self) -> list[Revocation]:
+        return [
+            Revocation("the user is disabled", "user_inactive", sql=DISABLE),
+            Revocation("the setting is off", "unauthenticated", environ={"AUTH_ALLOW_DEV_HEADERS": "false"}),
+        ]
+
+    def without_database(self) -> None:
+        return None
+
+
+class GatewayAssertion(AuthenticatorCase):
+    """The example plugin's header."""
+
+    label = "plugin"
+    authenticator = "gateway"
+    asks_database = False
+
+    def _headers(self, user_id: str, *, seconds: int = 30, issuer: str = ISSUER, secret: str = "") -> dict[str, str]:
+        said = f"{issuer}\n{user_id}\n{int(time.time()) + seconds}"
+        signature = hmac.new((secret or self.world.gateway_secret).encode(), said.encode(), hashlib.sha256).hexdigest()
+        return {"X-Gateway-Assertion": f"{user_id}.{said.split(chr(10))[2]}.{signature}"}
+
+    async def good(self) -> Good:
+        person = await self.service.register()
+        return Good(self._headers(person.id), person)
+
+    async def malformed(self) -> list[Bad]:
+        person, victim = await self.service.register(), await self.service.register()
+        user_id, expiry, signature = self._headers(person.id)["X-Gateway-Assertion"].split(".")
+        wrong = {
+            "another user": f"{victim.id}.{expiry}.{signature}",
+            "a later expiry": f"{user_id}.{int(expiry) + 1}.{signature}",
+            "another signature": f"{user_id}.{expiry}.{flipped(signature)}",
+            "another alphabet": f"{user_id}.{expiry}.{signature.upper()}",
+            "no signature": f"{user_id}.{expiry}.",
+            "two parts": f"{user_id}.{expiry}",
+            "one part": user_id,
+            "empty": "",
+            "another letter for each": "é.é.é",
+            "another secret": self._headers(person.id, secret="x" * 32)["X-Gateway-Assertion"],
+            "nobody's name": ".".join(("", expiry, signature)),
+        }
+        return [Bad(what, {"X-Gateway-Assertion": text}, "token_invalid") for what, text in wrong.items()]
+
+    async def expired(self) -> list[Bad]:
+        person = await self.service.register()
+        return [
+            Bad("a second ago", self._headers(person.id, seconds=-1), "token_expired"),
+            Bad("now", self._headers(person.id, seconds=0), "token_expired"),
+            Bad("in an hour, later than the gateway ever says", self._headers(person.id, seconds=3600), "token_invalid"),
+        ]
+
+    async def meant_for_others(self) -> list[Bad]:
+        person = await self.service.register()
+        return [Bad("issuer", self._headers(person.id, issuer="https://other.example.com"), "token_invalid")]
+
+    async def revocations(self) -> list[Revocation]:
+        return [
+            Revocation("the user is disabled", "user_inactive", sql=DISABLE),
+            Revocation("the user is deleted", "user_inactive", sql=DELETE),
+            Revocation("the plugin is no longer named", "unauthenticated", environ={"IDP_AUTHN__PLUGINS": ""}),
+            Revocation("the issuer changes", "token_invalid", environ={"IDP_PUBLIC_URL": "http://other"}),
+        ]
+
+    def without_database(self) -> None:
+        return None
+
+
+CASES: tuple[type[AuthenticatorCase], ...] = (AccessToken, SharedSecretToken, AdminToken, DevHeaders, GatewayAssertion)
+
+
+async def ask(service: Service, headers: Headers) -> httpx2.Response:
+    """Call the one route that takes every kind of credential and needs nothing but the principal."""
+    return await service.client.get("/teams", headers=dict(headers))
