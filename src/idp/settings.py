@@ -234,11 +234,9 @@ def misspelt(environ: Mapping[str, str] | None = None) -> list[str]:
     """
     environ = os.environ if environ is None else environ
     names = known_names()
-    problems = []
-    for name in sorted(set(environ) - names):
-        if not _SERVICE_LINK.search(name) and (name.startswith("IDP_") or _nearly(name, names)):
-            problems.append(_unknown(f"{name} in the environment", name, names))
-    return problems
+    strangers = sorted(name for name in set(environ) - names if not _SERVICE_LINK.search(name))
+    ours = [name for name in strangers if name.startswith("IDP_") or _nearly(name, names)]
+    return [_unknown(f"{name} in the environment", name, names) for name in ours]
 
 
 def known_names() -> set[str]:

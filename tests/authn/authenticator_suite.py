@@ -259,10 +259,10 @@ class AdminToken(AuthenticatorCase):
             "one character more": ADMIN_TOKEN + "A",
             "one character less": ADMIN_TOKEN[:-1],
             "other letters": ADMIN_TOKEN.swapcase(),
-            "empty": "",
             "its digest": hashlib.sha256(ADMIN_TOKEN.encode()).hexdigest(),
         }
-        return [Bad(what, bearer(token), "credential_unrecognised") for what, token in wrong.items()]
+        sent = {what: bearer(token) for what, token in wrong.items()} | {"empty": {"Authorization": "Bearer"}}
+        return [Bad(what, headers, "credential_unrecognised") for what, headers in sent.items()]
 
     async def expired(self) -> NotApplicable:
         return NotApplicable("it is a setting, and lives until the setting changes")
@@ -360,7 +360,9 @@ class GatewayAssertion(AuthenticatorCase):
         return [
             Bad("a second ago", self._headers(person.id, seconds=-1), "token_expired"),
             Bad("now", self._headers(person.id, seconds=0), "token_expired"),
-            Bad("in an hour, later than the gateway ever says", self._headers(person.id, seconds=3600), "token_invalid"),
+            Bad(
+                "in an hour, later than the gateway ever says", self._headers(person.id, seconds=3600), "token_invalid"
+            ),
         ]
 
     async def meant_for_others(self) -> list[Bad]:
@@ -384,4 +386,5 @@ CASES: tuple[type[AuthenticatorCase], ...] = (AccessToken, SharedSecretToken, Ad
 
 async def ask(service: Service, headers: Headers) -> httpx2.Response:
     """Call the one route that takes every kind of credential and needs nothing but the principal."""
-    return await service.client.get("/teams", headers=dict(headers))
+    sent = {name: value.encode("latin-1") for name, value in headers.items()}
+    return await service.client.get("/teams", headers=sent)

@@ -1,0 +1,221 @@
+"""What the tests of the commands share: running them as people do, as processes of their own."""
+
+import json
+import os
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+IDP = [sys.executable, "-m", "idp.cli.main"]
+# The least a program needs; nothing of ours, whatever the tests run with.
+PLAIN = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+
+
+def root_secret() -> str:
+    return secrets.token_urlsafe(48)
+
+
+def idp(*arguments: str, seconds: float = 60, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with these environment variables and no others of ours."""
+    return subprocess.run(
+        [*IDP, *arguments], env=PLAIN | environ, capture_output=True, text=True, timeout=seconds, check=False
+    )
+
+
+def refusal(*arguments: str, **environ: str) -> str:
+    """Run a command that must refuse: exit code 1, nothing on stdout, no traceback. Return what it said."""
+    done = idp(*arguments, **environ)
+    assert (done.returncode, done.stdout) == (1, ""), done
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 30, what: str = "it") -> None:
+    """Poll until `condition()` is true; an AssertionError after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited too long for {what}"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Answer:
+    """What an HTTP request got."""
+
+    status: int
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def get(url: str, *, token: str | None = None, **headers: str) -> Answer:
+    """Send a GET; `token` is a bearer token, an underscore in a header's name a hyphen."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    if token is not None:
+        sent["Authorization"] = f"Bearer {token}"
+    return _send(urllib.request.Request(url, headers=sent))
+
+
+def post(url: str, body: Mapping[str, Any]) -> Answer:
+    """Send a POST with a JSON body."""
+    data = json.dumps(body).encode()
+    return _send(urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"}))
+
+
+def _send(request: urllib.request.Request) -> Answer:
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return Answer(answer.status, answer.read().decode())
+    except urllib.error.HTTPError as error:
+        with error:
+            return Answer(error.code, error.read().decode())
+
+
+def log_in(base_url: str, email: str, password: str) -> Answer:
+    return post(f"{base_url}/auth/login", {"email": email, "password": password})
+
+
+def processes_of(session: int) -> dict[int, str]:
+    """Return the live processes of a session, whatever group or parent they have: pid to command line (Linux)."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _parent, _group, its_session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(its_session) == session and state != "Z":
+                found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+        except OSError:  # it ended while we looked
+            continue
+    return found
+
+
+class Running:
+    """A command that runs, in a session of its own, with its output in a file."""
+
+    def __init__(self, command: list[str], output: Path, environ: Mapping[str, str]) -> None:
+        self.output = output
+        self.began = time.monotonic()
+        with output.open("wb") as stream:
+            self.process = subprocess.Popen(
+                command,
+                env=PLAIN | dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def said(self) -> str:
+        return self.output.read_text("utf-8")
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal as a terminal does: to the whole foreground group."""
+        os.killpg(self.process.pid, number)
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Send a signal and return the exit code."""
+        if self.process.poll() is None:
+            self.send(number)
+        return self.process.wait(60)
+
+    def left_behind(self) -> dict[int, str]:
+        return processes_of(self.process.pid)
+
+    def clean_up(self) -> None:
+        """Leave nothing behind, whatever the test found."""
+        if self.process.poll() is None:
+            self.end(signal.SIGTERM)
+        for pid in self.left_behind():
+            os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def running_serve(output: Path, *arguments: str, wait: bool = True, **environ: str) -> Iterator[tuple[Running, str]]:
+    """Run `idp serve` on a free port; yield it with its address, by default when it is alive."""
+    port = free_port()
+    base_url = f"http://127.0.0.1:{port}"
+    serve = Running([*IDP, "serve", "--host", "127.0.0.1", "--port", str(port), *arguments], output, environ)
+    try:
+        if wait:
+            wait_until(lambda: serve.process.poll() is not None or _answers(f"{base_url}/healthz"), what="idp serve")
+            assert serve.process.poll() is None, serve.said()
+        yield serve, base_url
+    finally:
+        serve.clean_up()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return get(url).status == 200
+    except OSError:
+        return False
+
+
+class Dev(Running):
+    """`script/dev` on a data folder, from the start of the command to its end."""
+
+    def __init__(self, data_dir: Path, *arguments: str, output: Path | None = None, **environ: str) -> None:
+        self.data_dir = data_dir
+        command = [str(ROOT / "script/dev"), "--data-dir", str(data_dir), *arguments]
+        super().__init__(command, output or data_dir.with_name(f"{data_dir.name}.out"), environ)
+        self.facts: dict[str, Any] = {}
+        self.seconds = 0.0
+
+    def wait(self, seconds: float = 90) -> "Dev":
+        """Wait for `dev.json`, and for the screen."""
+        file = self.data_dir / "dev.json"
+        wait_until(lambda: self.process.poll() is not None or file.exists(), seconds, what="dev.json")
+        assert self.process.poll() is None, self.said()
+        self.seconds = time.monotonic() - self.began
+        self.facts = json.loads(file.read_text("utf-8"))
+        wait_until(lambda: "Ctrl-C" in self.said(), what="the screen")
+        return self
+
+    @property
+    def base_url(self) -> str:
+        return str(self.facts["base_url"])
+
+    def persona(self, email: str) -> dict[str, Any]:
+        return next(person for person in self.facts["personas"] if person["email"] == email)
+
+
+@contextmanager
+def running_dev(data_dir: Path, *arguments: str, **environ: str) -> Iterator[Dev]:
+    """Run `script/dev` until the end of the block; on any free port unless told otherwise."""
+    if "PORT" not in environ and "--port" not in arguments:
+        arguments = ("--port", "0", *arguments)
+    dev = Dev(data_dir, *arguments, **environ)
+    try:
+        yield dev.wait()
+    finally:
+        dev.clean_up()
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    """Paste a line into a shell."""
+    return subprocess.run(["/bin/sh", "-c", line], env=PLAIN, capture_output=True, text=True, timeout=30, check=False)
+
+
+def unquoted(text: str) -> str:
+    """Return the one word that a quoted path is."""
+    (word,) = shlex.split(text)
+    return word

