@@ -141,8 +141,9 @@ async def running(
     variables = {"DATABASE_URL": database_url, "IDP_SECRET_KEY": root_secret(), "IDP_PUBLIC_URL": base_url}
     if valkey_url:
         variables["VALKEY_URL"] = valkey_url
-    if profile == "production":
-        variables["IDP_RATE_LIMITS__REGISTRATIONS_PER_ADDRESS_PER_HOUR"] = "100000"
+    # All tests share one address.
+    for limit in ("REGISTRATIONS_PER_ADDRESS_PER_HOUR", "FAILED_LOGINS_PER_ADDRESS"):
+        variables[f"IDP_RATE_LIMITS__{limit}"] = "100000"
     loaded = load(profile, environ=variables | dict(environ or {}))
     if migrate:
         await prepare(loaded)

@@ -202,7 +202,7 @@ async def test_a_rejected_token_beside_dev_headers_stays_401(service: Service) -
 @pytest.mark.parametrize(
     "host",
     ["evil.example.com", "localhost.evil.example.com", "evil-localhost", "127.0.0.1.nip.io", "localhost@evil.com",
-     "192.0.2.1", "[2001:db8::1]", "0.0.0.0", "idp", "", "localhost,evil.example.com", "evil.example.com#localhost"],
+     "192.0.2.1", "[2001:db8::1]", "0.0.0.0", "idp", "", "localhost,evil.example.com"],
 )  # fmt: skip
 async def test_dev_headers_under_a_foreign_name_are_refused(service: Service, host: str) -> None:
     """DNS rebinding: a page elsewhere points its own name at this machine, but cannot change what Host says."""

@@ -113,7 +113,7 @@ class Running:
 
     def __init__(self, command: list[str], output: Path, environ: Mapping[str, str]) -> None:
         self.output = output
-        self.began = time.monotonic()
+        self.began, self.began_at = time.monotonic(), time.time()
         with output.open("wb") as stream:
             self.process = subprocess.Popen(
                 command,
@@ -183,12 +183,16 @@ class Dev(Running):
     def wait(self, seconds: float = 90) -> "Dev":
         """Wait for `dev.json`, and for the screen."""
         file = self.data_dir / "dev.json"
-        wait_until(lambda: self.process.poll() is not None or file.exists(), seconds, what="dev.json")
+        wait_until(lambda: self.process.poll() is not None or self._is_new(file), seconds, what="dev.json")
         assert self.process.poll() is None, self.said()
         self.seconds = time.monotonic() - self.began
         self.facts = json.loads(file.read_text("utf-8"))
         wait_until(lambda: "Ctrl-C" in self.said(), what="the screen")
         return self
+
+    def _is_new(self, file: Path) -> bool:
+        # A start that was killed leaves its own behind, until the next one takes it away.
+        return file.exists() and file.stat().st_mtime > self.began_at
 
     @property
     def base_url(self) -> str:

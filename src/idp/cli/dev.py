@@ -87,22 +87,21 @@ def _run(
 ) -> None:
     """Start the servers on this folder, serve, and stop them whatever happens."""
     from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
+    from idp.dev.folder import DevFolder
 
+    folder = DevFolder(path)
     if fresh:
-        from idp.dev.folder import DevFolder
-
-        DevFolder(path).clear()
+        folder.clear()
+    else:
+        folder.clear_announcement()
     postgres, valkey = EmbeddedPostgres(path), EmbeddedValkey()
     try:
         postgres.start()  # from here on the folder is ours alone
         valkey.start()
         loading.join()
         from idp.cli.dev_run import DevRun
-        from idp.dev.folder import DevFolder
 
-        folder = DevFolder(path)
         try:
-            folder.announce_nothing()
             DevRun(folder, listeners, postgres.url, valkey.url, started).serve()
         finally:
             folder.announce_nothing()

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from idp.app import Application
     from idp.settings import LoadedSettings
 
+PATIENCE = 2  # seconds for requests that are under way at Ctrl-C
+
 
 def load_development(overrides: Mapping[str, str | None]) -> "LoadedSettings":
     """Build the settings of `idp dev`."""
@@ -48,7 +50,8 @@ def main() -> None:
             return
     with until_stopped():
         loaded = load_development(msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, str | None]))
-        run(build(loaded), loaded.settings.server, socket.socket(fileno=int(sys.argv[1])))
+        listener = socket.socket(fileno=int(sys.argv[1]))
+        run(build(loaded), loaded.settings.server, listener, patience=PATIENCE)
 
 
 if __name__ == "__main__":

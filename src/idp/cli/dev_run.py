@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from idp.cli.dev_process import build, load_development
+from idp.cli.dev_process import PATIENCE, build, load_development
 from idp.cli.failure import Failure
 from idp.cli.server import uvicorn_server
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from idp.dev.folder import DevFolder
     from idp.dev.personas import Persona
 
-_STOP_SECONDS = 15.0  # longer than uvicorn waits for requests that are under way
+_STOP_SECONDS = 10.0  # longer than a process waits for requests that are under way
 _FIRST_ANSWER_SECONDS = 30.0
 
 
@@ -53,7 +53,7 @@ class DevRun:
         try:
             loaded = load_development(self._overrides())
             app = build(loaded)
-            server = uvicorn_server(app, loaded.settings.server)
+            server = uvicorn_server(app, loaded.settings.server, patience=PATIENCE)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
                 runner.run(self._serve(server, app.parts, others))
         finally:

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
 
 from idp.cli.failure import Failure
@@ -68,13 +69,23 @@ def bind(host: str, port: int, *, hint: str) -> socket.socket:
     return listener
 
 
-def uvicorn_server(app: Any, settings: Server) -> Any:
-    """Return a uvicorn server that is set up and not started."""
+def uvicorn_server(app: Any, settings: Server, *, patience: int = 10) -> Any:
+    """Return a uvicorn server that is set up and not started.
+
+    Args:
+        patience: how long requests that are under way may take after a signal (seconds).
+    """
     import uvicorn
 
     from idp.ops.http_protocol import BoundedHttpProtocol
 
-    return uvicorn.Server(
+    class SignalledOnce(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            # A second Ctrl-C would end us in the middle of the clean-up, which `patience` bounds anyway.
+            if not self.should_exit:
+                super().handle_exit(sig, frame)
+
+    return SignalledOnce(
         uvicorn.Config(
             app,
             http=BoundedHttpProtocol,
@@ -87,19 +98,19 @@ def uvicorn_server(app: Any, settings: Server) -> Any:
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=list(settings.trusted_proxies),
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=patience,
             backlog=2048,
         )
     )
 
 
-def run(app: Any, settings: Server, listener: socket.socket) -> None:
+def run(app: Any, settings: Server, listener: socket.socket, *, patience: int = 10) -> None:
     """Serve on this socket until a signal, and finish what is under way.
 
     Raises:
         Failure: the service did not start; the log has the reason.
     """
-    server = uvicorn_server(app, settings)
+    server = uvicorn_server(app, settings, patience=patience)
     server.run(sockets=[listener])
     if not server.started:
         raise Failure("The service did not start: see the log above.")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from idp.dev.account import Account
+from idp.dev.cluster import find_home, locked
 from idp.dev.embedded import EmbeddedError, remove_data
 from idp.settings import Secret
 
@@ -32,6 +34,15 @@ class DevFolder:
         self.announce_nothing()
         for name in ("secret_key", "passwords.json"):
             (self.path / name).unlink(missing_ok=True)
+
+    def clear_announcement(self) -> None:
+        """Take away what a killed start announced.
+
+        Raises:
+            EmbeddedError: another process uses the folder, or it cannot be written.
+        """
+        with locked(find_home(self.path, Account.for_servers())):
+            self.announce_nothing()
 
     def secret_key(self) -> Secret:
         """Return this folder's root secret; make it the first time."""

@@ -6,9 +6,10 @@ in separate processes of lower priority, behind a queue that refuses instead of 
 
 import asyncio
 import os
+import signal
 import unicodedata
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import ParamSpec, TypeVar
@@ -37,7 +38,7 @@ class Passwords:
 
     def start(self) -> None:
         """Start the workers in the background."""
-        self._executor().submit(password_worker.warm_up, self._cost)
+        self._submit(password_worker.warm_up, self._cost)
 
     def stop(self) -> None:
         """End the workers; checks that still wait are dropped."""
@@ -77,18 +78,26 @@ class Passwords:
         return await self._run(password_worker.check_password, stored, _normal(password), self._cost)
 
     async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        assert not kwargs
         if self._waiting >= self._settings.queue_limit:
             raise Busy
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor(), work, *args)
+            return await asyncio.wrap_future(self._submit(work, *args, **kwargs))
         except BrokenProcessPool:
             log.warning("a password worker died; starting another")
             self._pool = None
             raise Busy from None
         finally:
             self._waiting -= 1
+
+    def _submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
+        executor = self._executor()
+        # A worker that starts now inherits this mask: the terminal's Ctrl-C is for us, and we end it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return executor.submit(work, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def _executor(self) -> ProcessPoolExecutor:
         if self._pool is None:
