@@ -154,9 +154,11 @@ async def running(
         await asyncio.sleep(0.01)
         assert not serving.done(), "the service did not start"
     async with httpx2.AsyncClient(base_url=base_url, timeout=20) as client:
-        yield Service(base_url, database_url, loaded, app, client)
-    server.should_exit = True
-    await serving
+        try:
+            yield Service(base_url, database_url, loaded, app, client)
+        finally:
+            server.should_exit = True
+            await serving
 
 
 def user(**changes: Any) -> User:

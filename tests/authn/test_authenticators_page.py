@@ -6,7 +6,7 @@ import typing
 from pathlib import Path
 
 from authn.authenticator_suite import AuthenticatorCase, chain_of
-from authn.conftest import EXAMPLE
+from authn.gateway_plugin import EXAMPLE
 from factories import Service
 from idp.authn import outcome as outcomes
 from idp.authn.chain import AuthenticatorChain

@@ -18,7 +18,7 @@ from authn.authenticator_suite import (
     chain_of,
     presented,
 )
-from authn.conftest import Gateway
+from authn.gateway_plugin import Gateway
 from factories import Service
 from idp.authn.introspection import Introspector
 from idp.authn.outcome import Authenticated, NotMine, Rejected, Unavailable

@@ -87,7 +87,11 @@ class DevRun:
         return process
 
     async def _serve(self, server: Any, parts: "Parts", others: "list[subprocess.Popen[bytes]]") -> None:
-        personas = await self._prepare(parts)
+        try:
+            personas = await self._prepare(parts)
+        except BaseException:
+            parts.passwords.stop()  # the application would, but it never starts
+            raise
         announced = asyncio.create_task(self._announce(server, personas, others))
         try:
             await server.serve(sockets=[self._listeners[0]])

@@ -1,5 +1,6 @@
 """Database: a pool of connections, transactions that are written out, and an honest 503 when PostgreSQL is away."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import asyncpg
 import structlog
 from sqlalchemy import exc, text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from idp.errors import DatabaseUnavailable
 from idp.settings import Secret
@@ -81,7 +82,7 @@ class Database:
             pool_timeout=settings.pool_timeout_seconds,
             pool_pre_ping=True,
         )
-        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        self._abandoned: set[asyncio.Task[AsyncConnection]] = set()
 
     async def _connect(self) -> Any:
         milliseconds = str(int(self._settings.statement_timeout_seconds * 1000))
@@ -108,8 +109,13 @@ class Database:
             DatabaseUnavailable: PostgreSQL is away, out of connections or too slow.
         """
         try:
-            async with self._sessions.begin() as session:
-                yield session
+            connection = await self._answering_connection()
+            try:
+                async with AsyncSession(connection, expire_on_commit=False) as session:
+                    yield session
+                    await session.commit()
+            finally:
+                await connection.close()
         except (
             exc.SQLAlchemyError,
             asyncpg.PostgresError,
@@ -122,6 +128,26 @@ class Database:
             log.warning("database unavailable", error=type(error).__name__, reason=str(error).split("\n")[0][:200])
             raise DatabaseUnavailable from error
 
+    async def _answering_connection(self) -> AsyncConnection:
+        """Return a connection that has just answered, or give up after `pool_timeout_seconds`.
+
+        Ending a connection to a server that hangs takes seconds of its own, so what is given up ends in the background.
+        """
+        opening = asyncio.create_task(self._open())
+        try:
+            await asyncio.wait({opening}, timeout=self._settings.pool_timeout_seconds)
+            if not opening.done():
+                raise TimeoutError("no connection answered in time")
+            return opening.result()
+        finally:
+            if not opening.done():
+                self._abandoned.add(opening)
+                opening.add_done_callback(self._abandoned.discard)
+                opening.cancel()
+
+    async def _open(self) -> AsyncConnection:
+        return await self.engine.connect()  # the pool asks the server before it hands a connection out
+
     async def ping(self) -> None:
         """Run the smallest statement there is.
 
@@ -132,6 +158,7 @@ class Database:
             await session.execute(text("SELECT 1"))
 
     async def close(self) -> None:
+        await asyncio.gather(*self._abandoned, return_exceptions=True)
         await self.engine.dispose()
 
 

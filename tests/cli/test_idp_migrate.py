@@ -1,0 +1,102 @@
+"""`idp migrate`: once, again, by several at once, and what stands in its way."""
+
+import asyncio
+import re
+import secrets
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from cli.support import IDP, PLAIN, idp, refusal
+
+
+async def sql(url: str, statement: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetch(statement)
+    finally:
+        await connection.close()
+
+
+async def test_an_empty_database_is_migrated_and_seeded_once(empty: str) -> None:
+    """S3-39, S3-40, S3-42."""
+    first = idp("migrate", DATABASE_URL=empty)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout == "The database was migrated.\n9 teams and domains of the seed were made.\n"
+    again = idp("migrate", DATABASE_URL=empty)
+    assert (again.returncode, again.stdout) == (0, "The database is up to date.\n")
+    names = {row["name"] for row in await sql(empty, "SELECT name FROM idp.teams UNION SELECT name FROM idp.domains")}
+    assert {"General", "Engineering", "Product", "Design", "Product Management", "Marketing", "Sales"} == names
+
+
+async def test_what_was_changed_by_hand_stays_and_what_is_missing_comes_back(empty: str) -> None:
+    """S3-39: the seed never overwrites."""
+    idp("migrate", DATABASE_URL=empty)
+    await sql(empty, "UPDATE idp.teams SET is_active = false WHERE name = 'Product'")
+    await sql(empty, "DELETE FROM idp.teams WHERE name = 'Design'")
+    assert "1 teams and domains" in idp("migrate", DATABASE_URL=empty).stdout
+    rows = await sql(empty, "SELECT name, is_active FROM idp.teams WHERE name IN ('Product', 'Design') ORDER BY name")
+    assert [tuple(row) for row in rows] == [("Design", True), ("Product", False)]
+
+
+async def test_three_at_once_migrate_once(empty: str) -> None:
+    """S4-42: each replica's init container runs it."""
+    running = [
+        await asyncio.create_subprocess_exec(*IDP, "migrate", env=PLAIN | {"DATABASE_URL": empty}, stdout=-1, stderr=-1)
+        for _ in range(3)
+    ]
+    ended = [(await process.communicate(), process.returncode) for process in running]
+    assert [code for _, code in ended] == [0, 0, 0], ended
+    said = "".join(out.decode() for (out, _), _ in ended)
+    assert (said.count("was migrated"), said.count("is up to date")) == (1, 2)
+    assert (await sql(empty, "SELECT count(*) FROM idp.teams"))[0][0] == 4
+
+
+async def test_check_changes_nothing(empty: str, migrated: str) -> None:
+    said = refusal("migrate", "--check", DATABASE_URL=empty)
+    assert said == "idp: The database was never migrated: run `idp migrate`.\n"
+    assert await sql(empty, "SELECT 1 FROM pg_namespace WHERE nspname = 'idp'") == []
+    done = idp("migrate", "--check", DATABASE_URL=migrated)
+    assert done.returncode == 0
+    assert re.fullmatch(r"The database is at revision \d{4}, as this version needs\.\n", done.stdout)
+
+
+async def test_a_database_that_is_behind_is_told_from_one_that_is_ahead(empty: str) -> None:
+    idp("migrate", DATABASE_URL=empty)
+    await sql(empty, "UPDATE idp.alembic_version SET version_num = '0000'")
+    assert re.fullmatch(
+        r"idp: The database is at revision 0000, this version needs \d{4}: run `idp migrate`\.\n",
+        refusal("migrate", "--check", DATABASE_URL=empty),
+    )
+    await sql(empty, "UPDATE idp.alembic_version SET version_num = '9999'")
+    ahead = idp("migrate", DATABASE_URL=empty)
+    assert (ahead.returncode, ahead.stdout) == (0, "The database is newer than this version: nothing was changed.\n")
+
+
+async def test_a_role_that_may_not_make_tables_is_told_about_the_owner(empty: str) -> None:
+    """DATABASE_MIGRATION_URL: the service's own role needs no right to change tables."""
+    role = f"reader_{secrets.token_hex(4)}"
+    # The embedded server's superuser has the password of `idp`; in production there is a person for this.
+    await sql(empty.replace("//idp:", "//postgres:"), f"CREATE ROLE {role} LOGIN PASSWORD 'reader'")
+    parts = urlsplit(empty)
+    reader = f"postgresql://{role}:reader@{parts.hostname}:{parts.port}{parts.path}"
+    assert refusal("migrate", DATABASE_URL=reader) == (
+        f"idp: The user '{role}' may not do this in the database '{parts.path[1:]}' (permission denied for database "
+        f"{parts.path[1:]}): grant it, or give an owner's address in DATABASE_MIGRATION_URL to `idp migrate`.\n"
+    )
+    done = idp("migrate", DATABASE_URL=reader, DATABASE_MIGRATION_URL=empty)
+    assert done.stdout.startswith("The database was migrated.\n"), done.stderr
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["migrate", "--check"], ["check-db"]])
+def test_without_an_address_each_says_so(command: list[str]) -> None:
+    assert refusal(*command) == (
+        "idp: DATABASE_URL is not set: put postgresql://user:password@host:5432/database there.\n"
+    )
+
+
+def test_a_seed_file_that_does_not_exist_is_named(empty: str) -> None:
+    """S3-41."""
+    said = refusal("migrate", DATABASE_URL=empty, IDP_SEED_FILE="/nowhere/seed.toml")
+    assert said.startswith("idp: The seed file /nowhere/seed.toml cannot be used")
