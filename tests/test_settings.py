@@ -488,3 +488,39 @@ def test_an_address_of_anything_else_is_refused_without_its_password(given: str)
     with pytest.raises(DatabaseUrlError, match=r"DATABASE_URL .*put postgresql://") as refused:
         normalise_url(given)
     assert "hush" not in str(refused.value)
+
+
+# --- .env.example ----------------------------------------------------------------------------------------------------
+
+
+def example() -> dict[str, str]:
+    """Return the variables of .env.example, those behind a # included."""
+    lines = (ROOT / ".env.example").read_text("utf-8").splitlines()
+    return {match[1]: match[2] for line in lines if (match := re.match(r"#?([A-Z][A-Z0-9_]+)=(.*)$", line))}
+
+
+def test_the_example_environment_knows_one_name_of_every_setting_that_has_a_short_one() -> None:
+    """S1-08."""
+    known = set(example())
+    assert known <= known_names()
+    assert [path for path, names in ALIASES.items() if known.isdisjoint(names)] == []
+
+
+def test_the_example_environment_holds_no_secret_and_shows_true_defaults() -> None:
+    for path, kind in fields():
+        for name in set(ALIASES.get(path, ())) & set(example()):
+            value = example()[name]
+            if is_secret(kind):
+                assert value == "", name
+            elif value and (default := value_of(Settings(), path)) not in (None, ()):
+                shown = value_of(settings(**{name: value}), path)
+                assert shown == default, name
+    assert example()["LOG_LEVEL"] == Settings().logging.level
+
+
+def test_the_example_environment_lacks_only_what_is_required() -> None:
+    lines = (ROOT / ".env.example").read_text("utf-8").splitlines()
+    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert list(given) == ["DATABASE_URL", "IDP_SECRET_KEY", "IDP_PUBLIC_URL"]
+    assert [problem.split()[0] for problem in problems(**given)] == ["DATABASE_URL", "IDP_SECRET_KEY"]
+    refuse_unsafe(settings(**(example() | safe(IDP_CONFIG_DIR=""))))

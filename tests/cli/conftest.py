@@ -1,8 +1,6 @@
 """A database for each test that wants one: empty, or as `idp migrate` leaves it."""
 
 import secrets
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -28,9 +26,3 @@ def _migrated(postgres: EmbeddedPostgres) -> str:
 def migrated(_migrated: str) -> str:
     """The address of a database at this version, shared by the tests that change nothing in it."""
     return _migrated
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Callable[[str], Path]:
-    """Where a command's output goes, by a name of the test's."""
-    return lambda name: tmp_path / f"{name}.out"

@@ -8,6 +8,7 @@ import structlog
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, NotMine, Outcome, Rejected, Unavailable
 from idp.errors import CredentialUnrecognised, DatabaseUnavailable, DependencyUnavailable
+from idp.ops.logging import describe
 
 log = structlog.get_logger("idp.authn")
 
@@ -56,8 +57,8 @@ class AuthenticatorChain:
             outcome = await authenticator.authenticate(presented)
         except DatabaseUnavailable as error:
             return Unavailable(error)
-        except Exception:
-            log.exception("authenticator failed", authenticator=authenticator.name)
+        except Exception as error:  # noqa: BLE001
+            log.error("authenticator failed", authenticator=authenticator.name, **describe(error))  # noqa: TRY400
             return Unavailable(DependencyUnavailable())
         if not isinstance(outcome, Outcome):
             log.error("authenticator answered none of the four outcomes", authenticator=authenticator.name)

@@ -15,11 +15,13 @@ SELECT u.id, u.email, u.email_verified, u.name, u.avatar_url, u.login_type, u.pl
        u.created_at, u.updated_at, u.deleted_at,
        ARRAY(SELECT role FROM idp.user_roles WHERE user_id = u.id ORDER BY role) AS roles,
        (SELECT coalesce(json_agg(json_build_object('id', t.id, 'name', t.name, 'external_ref', t.external_ref,
-                                                   'is_active', t.is_active, 'role', m.role) ORDER BY t.name), '[]')::text
+                                                   'is_active', t.is_active, 'role', m.role)
+                                 ORDER BY t.name), '[]')::text
           FROM idp.team_memberships m JOIN idp.teams t ON t.id = m.team_id
          WHERE m.user_id = u.id AND t.is_active) AS teams,
        (SELECT coalesce(json_agg(json_build_object('id', d.id, 'key', d.key, 'name', d.name,
-                                                   'parent_domain_id', d.parent_domain_id, 'is_active', d.is_active) ORDER BY d.key), '[]')::text
+                                                   'parent_domain_id', d.parent_domain_id, 'is_active', d.is_active)
+                                 ORDER BY d.key), '[]')::text
           FROM idp.user_domains a JOIN idp.domains d ON d.id = a.domain_id
          WHERE a.user_id = u.id AND d.is_active) AS domains
   FROM idp.users u

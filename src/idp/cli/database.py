@@ -57,7 +57,7 @@ def migrate_now(settings: "Settings") -> list[str]:
             made = await seed.plant(session, planted)
         return [
             "The database was migrated." if changed else "The database is up to date.",
-            *([f"{made} teams and domains of the seed were made."] if made else []),
+            *([f"Made {made} of the seed's teams and domains."] if made else []),
         ]
 
     return with_database(settings, work, as_owner=True)

@@ -8,7 +8,7 @@ def main() -> None:
     try:
         from idp.cli.commands import cli
 
-        cli(standalone_mode=True)
+        cli(prog_name="idp")
     except KeyboardInterrupt:  # before a command could say what it means to it
         sys.exit(130)
     except Exception as error:

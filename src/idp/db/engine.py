@@ -81,6 +81,7 @@ class Database:
             max_overflow=settings.max_overflow,
             pool_timeout=settings.pool_timeout_seconds,
             pool_pre_ping=True,
+            hide_parameters=True,  # an error must not quote a password hash
         )
         self._abandoned: set[asyncio.Task[AsyncConnection]] = set()
 

@@ -4,6 +4,7 @@ This authenticator lives in `dev/`, which the production image does not have. It
 machine by name, so that a web page elsewhere cannot reach it by pointing its own name here (DNS rebinding).
 """
 
+from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -40,7 +41,7 @@ class DevHeaders:
         email, name = presented.headers.get("x-user-email"), presented.headers.get("x-user-name")
         if presented.token is not None or (email is None and name is None):
             return NOT_MINE
-        if not self._is_local(presented.headers.get("host", "")):
+        if not self._comes_from_here(presented.headers):
             return Rejected(DevHeadersMalformed("Dev headers are believed only at localhost."))
         if not email:
             return Rejected(DevEmailRequired())
@@ -72,6 +73,13 @@ class DevHeaders:
                 winner = await users.find_id_by_email(session, email)
             assert winner is not None
             return winner
+
+    def _comes_from_here(self, headers: Mapping[str, str]) -> bool:
+        """Whether the request was addressed to this machine and, as far as a proxy says, sent from it."""
+        hosts = [headers.get("host", ""), *headers.get("x-forwarded-host", "").split(",")]
+        senders = [sender.strip() for sender in headers.get("x-forwarded-for", "").split(",")]
+        named = [host.strip() for host in hosts if host.strip()]
+        return bool(named) and all(self._is_local(name) for name in [*named, *filter(None, senders)])
 
     def _is_local(self, host: str) -> bool:
         name = urlsplit(f"//{host}").hostname or ""

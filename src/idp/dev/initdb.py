@@ -56,8 +56,7 @@ def ensure_cluster(home: Home, bin_dir: Path, major: int) -> str:
         return _saved_password(home)
     password = secrets.token_urlsafe(24)
     partial = Path(tempfile.mkdtemp(prefix="postgres.partial-", dir=home.folder))
-    home.account.adopt(partial)
-    _initdb(home.account, bin_dir, partial, password, major)
+    _initdb(home.account, bin_dir, partial, major)
     _bootstrap(home.account, bin_dir, partial / "cluster", password)
     _save_password(home, password)
     (partial / "cluster").rename(home.cluster)
@@ -75,11 +74,12 @@ def _check_owner(home: Home) -> None:
         )
 
 
-def _initdb(account: Account, bin_dir: Path, partial: Path, password: str, major: int) -> None:
+def _initdb(account: Account, bin_dir: Path, partial: Path, major: int) -> None:
     password_file = partial / "password"
-    password_file.touch(mode=0o600)
-    password_file.write_text(password)
+    password_file.touch(mode=0o600, exist_ok=False)
+    password_file.write_text(secrets.token_urlsafe(32))  # the superuser's, whom nobody is to be: it is kept nowhere
     account.adopt(password_file)
+    account.adopt(partial)  # last: until here nobody else can put anything into it
     # macOS has no C.UTF-8 of its own; PostgreSQL's builtin one is the same everywhere, from 17 on.
     system_locale = "C" if sys.platform == "darwin" else "C.UTF-8"
     builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= 17 else []

@@ -76,7 +76,8 @@ class EmbeddedPostgres:
             self._port = choose_port(self._port)
             settings = _SETTINGS | {"port": str(self._port), "cluster_name": home.tag}
             options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-            with home.log.open("wb") as log:
+            home.log.unlink(missing_ok=True)
+            with open(home.log, "wb", opener=_private) as log:
                 self._process = spawn(
                     [bin_dir / "postgres", "-D", home.cluster, *options],
                     account=home.account,
@@ -182,3 +183,8 @@ def _says_ready(cluster: Path, pid: int) -> bool:
     except OSError:
         return False
     return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that nobody else may read: errors of PostgreSQL quote rows."""
+    return os.open(path, flags | os.O_EXCL | os.O_NOFOLLOW, 0o600)

@@ -18,6 +18,8 @@ from idp.ops import metrics, problems
 
 log = structlog.get_logger("idp.access")
 
+_MAX_PATH = 2048
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 # S4-46. Pages bring a policy of their own; whatever is not a page may load nothing at all.
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
@@ -58,6 +60,8 @@ class Envelope:
         with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
             if sum(len(name) + len(value) for name, value in scope["headers"]) > self._max_header_bytes:
                 await exchange.refuse(errors.HeadersTooLarge())
+            elif len(scope["path"]) > _MAX_PATH or not scope["path"].isprintable():
+                await exchange.refuse(errors.NotFound())  # no route of ours; files and rows choke on such names
             else:
                 await self._app(scope, exchange.receive, exchange.send)
             exchange.finish()
@@ -99,6 +103,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            message["headers"] = _sane_cors(list(message["headers"]))
             present = {name.lower() for name, _ in message["headers"]}
             ours = [*self._headers, (b"x-request-id", self.request_id.encode())]
             message["headers"] = [*message["headers"], *(pair for pair in ours if pair[0] not in present)]
@@ -117,15 +122,29 @@ class _Exchange:
     def finish(self) -> None:
         seconds = time.perf_counter() - self._started
         endpoint = str(self._scope.get("path_template") or "(none)")
-        method = self._scope["method"]
+        method = self._scope["method"] if self._scope["method"] in _METHODS else "(other)"
         metrics.observe_request(method=method, endpoint=endpoint, status=self.status, seconds=seconds)
+        facts = {
+            "client": self._scope["client"][0] if self._scope["client"] else None,
+            "actor": getattr(self._scope.get("user"), "actor", None),
+            "code": self._scope.get("error_code"),
+        }
         log.info(
             "request",
             method=method,
             endpoint=endpoint,
             status=self.status,
             milliseconds=round(seconds * 1000, 2),
+            **{name: value for name, value in facts.items() if value is not None},
         )
+
+
+def _sane_cors(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Let `Access-Control-Allow-Credentials` stand only beside a named origin (SEC-78)."""
+    origin = next((value for name, value in headers if name.lower() == b"access-control-allow-origin"), b"*")
+    if origin != b"*":
+        return headers
+    return [(name, value) for name, value in headers if name.lower() != b"access-control-allow-credentials"]
 
 
 def _request_id(headers: Any) -> str:

@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol with bounds on how long a request's head may be and take.
 
-The parser under uvicorn collects headers without any limit, so a client that never ends its headers would fill the
-memory before the application sees anything. Here such a client is cut off while its bytes come in.
+The parser under uvicorn collects headers without any limit, keeps a silent connection for ever, and adds the trailers
+after a chunked body to the headers, where they would be believed. None of that reaches the application from here.
 """
 
 import asyncio
@@ -27,28 +27,46 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._head_bytes = 0
         self._in_head = True
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._hosts = 0
+        # Nothing said yet: after a while it hangs up without a word.
+        self._timer: asyncio.TimerHandle | None = self.loop.call_later(_HEAD_SECONDS, transport.close)
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
+            if self._head_bytes == 0:
+                self._restart_timer()
             self._head_bytes += len(data)
         super().data_received(data)
-        if not self._in_head or self.transport.is_closing():
-            return
-        if self._head_bytes > self.max_head_bytes:
+        if self._in_head and self._head_bytes > self.max_head_bytes and not self.transport.is_closing():
             self._refuse(errors.HeadersTooLarge())
-        elif self._head_timer is None and self._head_bytes:
-            self._head_timer = self.loop.call_later(_HEAD_SECONDS, self._refuse, errors.RequestTimeout())
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer (RFC 9110 section 6.5): never merged into the headers
+        if name.lower() == b"host":
+            self._hosts += 1
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._head_bytes = 0
         self._stop_timer()
+        if self._hosts > 1:
+            raise ValueError("more than one Host header")  # RFC 9112 section 3.2; the parser answers 400
+        self._hosts = 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        self._stop_timer()
         self._in_head = True
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._in_head and not self.pipeline and self.cycle.response_complete:
+            # Answered before the body was there: its sender gets a while to finish, and then no connection.
+            self._stop_timer()
+            self._timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -57,10 +75,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(errors.BadRequest(msg))
 
+    def _restart_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(_HEAD_SECONDS, self._refuse, errors.RequestTimeout())
+
     def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _refuse(self, error: IdpError) -> None:
         """Write the answer by hand, for there is no request to give to the application, and hang up."""

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 import structlog
@@ -9,6 +10,7 @@ from structlog.types import EventDict, WrappedLogger
 
 from idp.settings_schema import Logging
 
+_CHAIN_LIMIT, _FRAME_LIMIT = 5, 12
 _NEVER = frozenset({"password", "token", "access_token", "authorization", "cookie", "secret", "x_api_key"})
 
 
@@ -62,7 +64,12 @@ class _Stdout(logging.StreamHandler[Any]):
 
 def _renderer(settings: Logging) -> list[Any]:
     if settings.format == "console":
-        return [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        return [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stdout.isatty(),
+                exception_formatter=structlog.dev.plain_traceback,  # the pretty one prints local variables: passwords
+            )
+        ]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 
@@ -70,3 +77,27 @@ def _hide(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     for key in _NEVER & event.keys():
         event[key] = "hidden"
     return event
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """Return what a log may say of an unexpected exception: what, where, and never the values it happened with.
+
+    The texts of database errors quote whole rows, password hashes among them, so only their class, SQLSTATE and
+    constraint are kept; every other text is kept.
+    """
+    chain: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(chain) < _CHAIN_LIMIT:
+        chain.append(_name(cause))
+        cause = cause.__cause__ or cause.__context__
+    at = traceback.extract_tb(error.__traceback__)
+    frames = [f"{frame.filename.rpartition('/site-packages/')[2]}:{frame.lineno} {frame.name}" for frame in at]
+    return {"error": " <- ".join(chain), "at": "; ".join(frames[-_FRAME_LIMIT:])}
+
+
+def _name(error: BaseException) -> str:
+    kind = f"{type(error).__module__}.{type(error).__name__}"
+    if not kind.startswith(("sqlalchemy.", "asyncpg.")):
+        return f"{kind}: {str(error)[:200]}"
+    facts = [str(fact) for name in ("sqlstate", "constraint_name") if (fact := getattr(error, name, None))]
+    return " ".join([kind, *facts])

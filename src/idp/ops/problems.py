@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from idp import errors
 from idp.errors import IdpError
+from idp.ops.logging import describe
 
 log = structlog.get_logger("idp.errors")
 
@@ -66,6 +67,7 @@ def document(error: IdpError, *, path: str, request_id: str) -> bytes:
 def respond(request: Request[Any, Any, Any], error: IdpError) -> Response[bytes]:
     """Turn an error into the answer."""
     request_id = str(request.scope.get("request_id", ""))
+    request.scope["error_code"] = error.code  # type: ignore[typeddict-unknown-key]
     return Response(
         content=document(error, path=request.scope["path"], request_id=request_id),
         status_code=error.status,
@@ -122,7 +124,7 @@ def invalid(loc: list[str | int], msg: str, kind: str = "value_error") -> errors
 
 
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    log.error("unexpected error", exc_info=error, method=request.method, path=request.scope.get("path_template"))
+    log.error("unexpected error", endpoint=request.scope.get("path_template"), **describe(error))
     return respond(request, errors.InternalError())
 
 

@@ -27,6 +27,7 @@ from idp.signing.keyring import Algorithm, Keyring
 FIRST_PARTY_CLIENT = "idp"  # `client_id` of tokens from our own login (RFC 9068 section 2.2 requires one)
 FIRST_PARTY_SCOPES = ("openid", "profile", "email")
 _LEEWAY_SECONDS = 5  # for `iat` and `nbf` only; our clocks, so little is enough (SEC-23)
+_LONGEST_SHARED = 3600 + _LEEWAY_SECONDS  # seconds; tokens.access_token_minutes is at most 60
 _LATEST = 253_402_300_799  # 9999-12-31: what a datetime can hold
 
 
@@ -186,6 +187,8 @@ class TokenService:
         claims = _first_match(unverified, self._accepted)
         expires_at = self._check_times(claims)
         self._check_environment(claims)
+        if expires_at.timestamp() > clock.timestamp() + _LONGEST_SHARED:
+            raise ValueError("ends later than any shared-secret token of ours can")  # whoever has the secret could
         if "aud" in claims or claims.get("type", "access") != "access":
             raise ValueError("not an access token")
         uid = claims.get("uid")

@@ -2,7 +2,8 @@
 
 A new key is published first and signs only from `signs_from`, when every verifier has had time to fetch the JWKS; the
 one before it stays published for as long as a token it signed can live (SEC-31). Private keys are sealed under the root
-secret; a row that no live root secret opens is neither used nor published, so nobody can add a key by writing a row.
+secret; a row that no live root secret opens is neither used nor published, so writing rows alone adds no key. Where
+AUTH_JWT_SECRET_KEY stood in as the root secret it stays a live one (C-06c): whoever shares it and can write rows could.
 """
 
 import asyncio
