@@ -20,12 +20,12 @@ from idp.settings import (
     known_names,
     load,
     misspelt,
-    refuse_unsafe,
     root_secret,
     set_but_unused,
     value_of,
 )
-from idp.settings_schema import ALIASES, NOT_YET_USED
+from idp.settings_safety import refuse_unsafe
+from idp.settings_schema import ALIASES, NOT_YET_USED, Passwords
 from idp.settings_values import is_secret
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +49,9 @@ PROMISED = {
     "ADMIN_TOKEN", "AUTH_ADMIN_TOKEN", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_CLIENT_ID", "KAFKA_USERS_TOPIC",
     "IDP_SEED_FILE", "IDP_DEV__IN_CONTAINER",
 }  # fmt: skip
+
+# What production.toml changes.
+PRODUCTION = Settings(passwords=Passwords(refuse_common=True))
 
 
 def settings(**environ: str) -> Settings:
@@ -107,7 +110,7 @@ def test_the_defaults_in_idp_toml_are_those_of_the_code() -> None:
 
 
 def test_the_files_alone_give_what_the_code_has() -> None:
-    assert settings() == Settings()
+    assert settings() == PRODUCTION
 
 
 @pytest.mark.parametrize(("path", "name"), [(path, name) for path, names in ALIASES.items() for name in names])
@@ -183,7 +186,7 @@ def test_the_first_name_that_is_present_wins_and_an_empty_one_is_absent(path: st
 @pytest.mark.parametrize("blank", ["", "  "])
 def test_a_blank_variable_is_not_set(blank: str) -> None:
     """Compose spells an absent variable as an empty one."""
-    assert settings(PORT=blank, DATABASE_URL=blank, AUTH_API_CORS_ORIGINS=blank, LOG_LEVEL=blank) == Settings()
+    assert settings(PORT=blank, DATABASE_URL=blank, AUTH_API_CORS_ORIGINS=blank, LOG_LEVEL=blank) == PRODUCTION
 
 
 @pytest.mark.parametrize("path", [path for path, _ in fields()])

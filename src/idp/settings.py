@@ -28,19 +28,13 @@ __all__ = [
     "SettingsError",
     "load",
     "misspelt",
-    "refuse_unsafe",
 ]
 
 Profile = Literal["development", "production"]
 _FILES: dict[Profile, str] = {"development": "dev.toml", "production": "production.toml"}
-_PLACEHOLDER = re.compile(
-    r"change|placeholder|replace|example|secret|password|your[-_ ]|dummy|default|insecure|x{6,}|12345|abcdef",
-    re.IGNORECASE,
-)
 # What Kubernetes puts into every pod for each Service beside it, be it called `idp` or `auth`: not settings of ours.
 _SERVICE_LINK = re.compile(r"^IDP_PORT$|_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 _LINK_VALUE = re.compile(r"^(tcp|udp|sctp)://")  # such as AUTH_SERVICE_PORT, for a Service called `auth-service`
-_VALKEY_URL = re.compile(r"^((valkey|redis)s?://[^/\s]|unix://)")
 _SHORTEST_STEM = 7  # of a name cut short, such as SMTP_USER
 
 
@@ -273,68 +267,3 @@ def seed_file(settings: Settings) -> Path:
 def root_secret(settings: Settings) -> Secret | None:
     """Return the root secret; where only AUTH_JWT_SECRET_KEY is given, it stands in (C-06c)."""
     return settings.secrets.secret_key or settings.tokens.auth_jwt_secret
-
-
-def refuse_unsafe(settings: Settings) -> None:
-    """Refuse what must not run in production (S3-47, S3-48, S3-50, SEC-11, SEC-12).
-
-    Raises:
-        SettingsError: one sentence a problem: the setting, what was seen, what to put there.
-    """
-    problems = []
-    if settings.database.url is None:
-        problems.append(
-            "DATABASE_URL is not set: put the address of a PostgreSQL 15 to 18 there, "
-            "for example postgresql://idp:…@db.internal:5432/idp."
-        )
-    if root_secret(settings) is None:
-        problems.append(
-            "IDP_SECRET_KEY is not set: put 32 or more random characters there, "
-            "for example what `openssl rand -base64 48` prints."
-        )
-    problems += [p for name, secret in _keys(settings) if (p := _weakness(name, secret))]
-    if settings.authn.allow_dev_headers:
-        problems.append(
-            "AUTH_ALLOW_DEV_HEADERS is true: dev headers let anyone be anyone and exist only under `idp dev`; "
-            "remove it or put false."
-        )
-    if any("*" in origin for origin in settings.cors.origins):
-        problems.append(
-            "AUTH_API_CORS_ORIGINS holds *: any web page could call with a visitor's credentials; "
-            "put the exact origins there, for example https://app.example.com."
-        )
-    if settings.tokens.algorithm == "HS256" and not (settings.tokens.auth_jwt_secret or settings.tokens.jwt_secret):
-        problems.append(
-            "AUTH_JWT_ALGORITHM is HS256 and no shared secret is set: "
-            "set AUTH_JWT_SECRET_KEY, or remove AUTH_JWT_ALGORITHM to sign with ES256."
-        )
-    valkey = settings.valkey.url
-    if valkey is not None and not _VALKEY_URL.match(valkey.reveal()):
-        problems.append("VALKEY_URL is no address of a Valkey: put valkey://:password@host:6379/0 there.")
-    url = settings.server.public_url
-    if url is not None and not re.match(r"^https?://[^/\s?#]+(/[^\s?#]*)?$", url):
-        problems.append(f"IDP_PUBLIC_URL is {url!r}: put an address such as https://id.example.com there.")
-    if problems:
-        raise SettingsError(problems)
-
-
-def _keys(settings: Settings) -> Iterator[tuple[str, Secret]]:
-    single = {
-        "IDP_SECRET_KEY": settings.secrets.secret_key,
-        "AUTH_JWT_SECRET_KEY": settings.tokens.auth_jwt_secret,
-        "JWT_SECRET_KEY": settings.tokens.jwt_secret,
-        "ADMIN_TOKEN": settings.management.admin_token,
-    }
-    yield from ((name, secret) for name, secret in single.items() if secret is not None)
-    yield from (("IDP_PREVIOUS_SECRET_KEYS", secret) for secret in settings.secrets.previous_secret_keys)
-    yield from (("AUTH_JWT_PREVIOUS_SECRET_KEYS", secret) for secret in settings.tokens.previous_jwt_secrets)
-
-
-def _weakness(name: str, secret: Secret) -> str | None:
-    value = secret.reveal()
-    advice = "put 32 or more random characters there, for example what `openssl rand -base64 48` prints."
-    if len(value) < 32:
-        return f"{name} has {len(value)} characters: {advice}"
-    if _PLACEHOLDER.search(value) or len(set(value)) < 10:
-        return f"{name} looks like a placeholder or a pattern: {advice}"
-    return None

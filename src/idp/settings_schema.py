@@ -94,6 +94,7 @@ class Passwords(Section, frozen=True):
     min_length: Annotated[int, Meta(ge=8, le=64)] = 8
     max_length: Annotated[int, Meta(ge=64, le=1024)] = 128
     require_complexity: bool = False
+    refuse_common: bool = False
     argon2_time_cost: Annotated[int, Meta(ge=1, le=20)] = 2
     argon2_memory_kib: Annotated[int, Meta(ge=7168, le=1_048_576)] = 19_456
     argon2_parallelism: Annotated[int, Meta(ge=1, le=16)] = 1

@@ -21,7 +21,8 @@ from idp.authn.outcome import NOT_MINE, Authenticated, NotMine, Outcome, Rejecte
 from idp.dev.embedded import EmbeddedPostgres
 from idp.errors import CredentialUnrecognised, DatabaseUnavailable, DependencyUnavailable, TokenExpired
 from idp.principal.model import AuthMethod, Credential
-from idp.settings import SettingsError, load, refuse_unsafe
+from idp.settings import SettingsError, load
+from idp.settings_safety import refuse_unsafe
 
 NOBODY = Presented()
 ROBOT = Authenticated(outcomes.Service(), Credential(method=AuthMethod.PLUGIN, name="robot"))
@@ -220,6 +221,38 @@ async def test_dev_headers_under_a_name_of_this_machine_are_believed(service: Se
     email = service.new_email()
     answer = await service.me({"X-User-Email": email, "Host": host})
     assert (answer.status_code, answer.json()["email"]) == (200, email)
+
+
+FROM_AFAR = {
+    "a proxy's name": {"X-Forwarded-Host": "idp.example.com"},
+    "a proxy's name among others": {"X-Forwarded-Host": "localhost, idp.example.com"},
+    "a sender elsewhere": {"X-Forwarded-For": "203.0.113.9"},
+    "a sender elsewhere, first of two": {"X-Forwarded-For": "203.0.113.9, 127.0.0.1"},
+}
+FROM_HERE = {
+    "a local proxy": {"X-Forwarded-Host": "localhost:5173", "X-Forwarded-For": "127.0.0.1"},
+    "a local proxy over IPv6": {"X-Forwarded-For": "::1"},
+}
+
+
+@pytest.mark.parametrize("name", [*FROM_AFAR, *FROM_HERE])
+async def test_dev_headers_through_a_proxy_are_believed_only_if_all_of_it_is_here(service: Service, name: str) -> None:
+    """SEC-12: a tunnel or a proxy rewrites Host to localhost, and says where the request really came from."""
+    email = service.new_email()
+    answer = await service.me({"X-User-Email": email, "Host": "localhost", **(FROM_AFAR | FROM_HERE)[name]})
+    if name in FROM_HERE:
+        assert (answer.status_code, answer.json()["email"]) == (200, email)
+    else:
+        assert (answer.status_code, answer.json()["code"]) == (401, "dev_headers_malformed")
+        assert await users_named(service, email) == 0
+
+
+@pytest.mark.parametrize("value", ["[::1", "]", "a:b:c", "x" * 300])
+async def test_forwarded_headers_that_cannot_be_read_are_a_refusal(service: Service, value: str) -> None:
+    """SEC-76: what a client wrote wrongly is 4xx; it is no dependency that failed."""
+    for header in ("X-Forwarded-Host", "X-Forwarded-For"):
+        answer = await service.me({"X-User-Email": service.new_email(), "Host": "localhost", header: value})
+        assert (answer.status_code, answer.json()["code"]) == (401, "dev_headers_malformed"), header
 
 
 async def test_a_deleted_persons_address_belongs_to_somebody_new(service: Service) -> None:

@@ -212,6 +212,8 @@ ATTACKS: dict[str, Any] = {
     "SEC-23 exp left out": lambda p: made(ours(p, exp=LEFT_OUT)),
     "SEC-23 exp as a text": lambda p: made(ours(p, exp="9999999999")),
     "SEC-23 exp beyond the calendar": lambda p: made(ours(p, exp=10**15)),
+    "SEC-23 SEC-33 ends later than ours can": lambda p: made(ours(p, exp=int(time.time()) + 3700)),
+    "SEC-23 SEC-33 ends in ten years": lambda p: made(ours(p, exp=int(time.time()) + 315_360_000)),
     "SEC-23 issued in an hour": lambda p: made(ours(p, iat=int(time.time()) + 3600)),
     "SEC-23 not before the next hour": lambda p: made(ours(p, nbf=int(time.time()) + 3600)),
     "SEC-24 an issuer that is not ours": lambda p: made(ours(p, iss="https://other.example.com")),
@@ -257,7 +259,8 @@ async def test_a_shared_secret_token_with_one_thing_wrong_is_refused(shared: Ser
 async def test_a_shared_secret_token_with_nothing_wrong_is_accepted(shared: Service) -> None:
     """So the table above is not refused for another reason."""
     person = await shared.register()
-    for token in (made(ours(person)), made(ours(person), typ=LEFT_OUT), made(ours(person, nbf=0)),
+    hour = int(time.time()) + 3600
+    for token in (made(ours(person)), made(ours(person, exp=hour)), made(ours(person), typ=LEFT_OUT), made(ours(person, nbf=0)),
                   made(ours(person, type="access"))):  # fmt: skip
         assert (await shared.me({"Authorization": f"Bearer {token}"})).status_code == 200
 

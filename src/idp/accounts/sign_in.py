@@ -29,14 +29,14 @@ class SignIn:
             RateLimited: too many failed attempts came before.
             Busy: too many passwords wait to be checked.
         """
-        counted = self._rules.login(email_key(email), origin.ip_address or "")
-        await self._limiter.check(*counted)
-        async with self._database.transaction() as session:
-            stored = await users.find_password(session, email)
-        check = await self._passwords.check(stored.password_hash if stored else None, password)
-        if stored is None or not check.fits or not stored.is_active:
-            await self._limiter.count(*counted)
-            await self._refuse(stored.user_id if stored else None, origin)
+        (pair, key), *wider = self._rules.login(email_key(email), origin.ip_address or "")
+        async with self._limiter.attempt(pair, key, *wider) as attempt:
+            async with self._database.transaction() as session:
+                stored = await users.find_password(session, email)
+            check = await self._passwords.check(stored.password_hash if stored else None, password)
+            if stored is None or not check.fits or not stored.is_active:
+                attempt.fail()
+                await self._refuse(stored.user_id if stored else None, origin)
         async with self._database.transaction() as session:
             if check.rehashed and stored.password_hash:
                 await users.replace_hash(session, stored.user_id, old=stored.password_hash, new=check.rehashed)

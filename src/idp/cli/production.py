@@ -23,7 +23,8 @@ def load_production(overrides: Mapping[str, Any] | None = None) -> "LoadedSettin
 
 def unsafe(settings: "Settings") -> list[str]:
     """Return a sentence for each thing that must not run in production, unusable database addresses included."""
-    from idp.settings import SettingsError, refuse_unsafe
+    from idp.settings import SettingsError
+    from idp.settings_safety import refuse_unsafe
 
     try:
         refuse_unsafe(settings)

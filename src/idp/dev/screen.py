@@ -50,7 +50,7 @@ def show(
         for row in people(personas, width):
             line(*row)
         line()
-        line(("A token each, for 12 hours; in double quotes or bare:", "dim"))
+        line(("A token each, good for 12 hours:", "dim"))
         for row in aligned([[(name, ""), (f"$(cat {file})", "cyan")] for name, file in _named(tokens)]):
             line(*row)
     line()
@@ -82,16 +82,13 @@ Cell = tuple[str, str]  # text and style
 
 def people(personas: Sequence[Persona], width: int) -> list[list[Cell]]:
     """Return the lines about the personas: a table where it fits, else two lines for each."""
-    table = aligned(
-        [
-            [(heading, "dim") for heading in ("Persona", "Password", "Roles", "Teams", "Domains")],
-            *([(p.email, ""), (p.password, "cyan"), _roles(p), _teams(p), _domains(p)] for p in personas),
-        ]
-    )
+    headings = [(heading, "dim") for heading in ("Persona", "Password", "Roles", "Teams", "Domains")]
+    rows = [[(p.email, ""), (p.password, "cyan"), _roles(p), _teams(p), _domains(p)] for p in personas]
+    table = aligned([headings, *rows])
     if 2 + max(sum(cell_len(text) for text, _ in row) for row in table) <= width:
         return table
-    first = aligned([[(p.email, ""), (p.password, "cyan"), _roles(p)] for p in personas])
-    second = [[("  ", ""), _teams(p), (" · ", "dim"), _domains(p)] for p in personas]
+    first = aligned([row[:3] for row in (headings, *rows)])
+    second = [[("  ", ""), row[3], (" · ", "dim"), row[4]] for row in (headings, *rows)]
     return [line for pair in zip(first, second, strict=True) for line in pair]
 
 

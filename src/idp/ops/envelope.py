@@ -18,7 +18,7 @@ from idp.ops import metrics, problems
 
 log = structlog.get_logger("idp.access")
 
-_MAX_PATH = 2048
+_MAX_NAME = 255  # bytes; what a file system takes
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 # S4-46. Pages bring a policy of their own; whatever is not a page may load nothing at all.
@@ -60,8 +60,8 @@ class Envelope:
         with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
             if sum(len(name) + len(value) for name, value in scope["headers"]) > self._max_header_bytes:
                 await exchange.refuse(errors.HeadersTooLarge())
-            elif len(scope["path"]) > _MAX_PATH or not scope["path"].isprintable():
-                await exchange.refuse(errors.NotFound())  # no route of ours; files and rows choke on such names
+            elif not _is_nameable(scope["path"]):
+                await exchange.refuse(errors.NotFound())
             else:
                 await self._app(scope, exchange.receive, exchange.send)
             exchange.finish()
@@ -97,7 +97,9 @@ class _Exchange:
                 message = await self._receive()
         except TimeoutError:
             raise errors.RequestTimeout from None
-        self._body_complete = message["type"] != "http.request" or not message.get("more_body", False)
+        if message["type"] == "http.disconnect":
+            raise errors.BadRequest("The client hung up in the middle of the body.")
+        self._body_complete = not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
@@ -137,6 +139,11 @@ class _Exchange:
             milliseconds=round(seconds * 1000, 2),
             **{name: value for name, value in facts.items() if value is not None},
         )
+
+
+def _is_nameable(path: str) -> bool:
+    """Whether files and rows can have these names at all; NUL, line breaks and endless ones make them choke."""
+    return path.isprintable() and all(len(name.encode("utf-8", "replace")) <= _MAX_NAME for name in path.split("/"))
 
 
 def _sane_cors(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -1,6 +1,11 @@
 """Rate limits, counted in Valkey for all processes together, or in memory where there is none (S3-54, SEC-8)."""
 
+import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import IPv6Address, ip_address
+from weakref import WeakValueDictionary
 
 import structlog
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerSecond
@@ -24,6 +29,26 @@ class Rule(Struct, frozen=True):
     item: RateLimitItem
 
 
+class _Gate:
+    """Attempts under way for one key: together with the failures that are counted they never pass the limit."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.ended = asyncio.Event()
+        self.under_way = 0
+
+
+class Attempt:
+    """An attempt under way."""
+
+    def __init__(self) -> None:
+        self.failed = False
+
+    def fail(self) -> None:
+        """Say that it failed, so that it counts."""
+        self.failed = True
+
+
 class Limiter:
     """Counts attempts.
 
@@ -39,6 +64,7 @@ class Limiter:
             storage = RedisStorage("async+valkey://", connection_pool=valkey.connection_pool)  # type: ignore[arg-type]
             self._shared = MovingWindowRateLimiter(storage)
         self._warned = False
+        self._gates: WeakValueDictionary[tuple[str, ...], _Gate] = WeakValueDictionary()
 
     async def check(self, *counted: tuple[Rule, tuple[str, ...]]) -> None:
         """Refuse if a limit is used up, without counting anything.
@@ -58,6 +84,43 @@ class Limiter:
         for rule, key in counted:
             await self._ask("hit", rule, key)
 
+    @asynccontextmanager
+    async def attempt(
+        self, rule: Rule, key: tuple[str, ...], *further: tuple[Rule, tuple[str, ...]]
+    ) -> AsyncIterator[Attempt]:
+        """Let an attempt happen, and count it under all rules if it failed.
+
+        Attempts at once could each see an unused limit, so as many as the first rule still allows go on together and
+        the others wait for their outcome.
+
+        Args:
+            rule: the narrowest limit.
+            key: what it counts by.
+            further: wider limits.
+
+        Raises:
+            RateLimited: with `Retry-After` in seconds.
+        """
+        gate = self._gates.setdefault((rule.name, *key), _Gate())
+        async with gate.turn:
+            await self.check(*further)
+            while not await self._ask("test", rule, key, cost=gate.under_way + 1):
+                if gate.under_way == 0:
+                    await self._refuse(rule, key)
+                gate.ended.clear()
+                await gate.ended.wait()
+            gate.under_way += 1
+        attempt = Attempt()
+        try:
+            yield attempt
+        finally:
+            try:
+                if attempt.failed:
+                    await self.count((rule, key), *further)
+            finally:
+                gate.under_way -= 1
+                gate.ended.set()
+
     async def _refuse(self, rule: Rule, key: tuple[str, ...]) -> None:
         metrics.count_limited(rule.name)
         # The window slides, so the first free place comes at the latest when the oldest attempt leaves it.
@@ -74,10 +137,10 @@ class Limiter:
     def _limiters(self) -> list[RateLimiter]:
         return [self._shared, self._local] if self._shared else [self._local]
 
-    async def _ask(self, verb: str, rule: Rule, key: tuple[str, ...]) -> bool:
+    async def _ask(self, verb: str, rule: Rule, key: tuple[str, ...], *, cost: int = 1) -> bool:
         for limiter in self._limiters():
             try:
-                answer: bool = await getattr(limiter, verb)(rule.item, rule.name, *key)
+                answer: bool = await getattr(limiter, verb)(rule.item, rule.name, *key, cost=cost)
             except (ValkeyError, OSError) as error:
                 if not self._warned:
                     log.warning("valkey unavailable: limits count in this process alone", error=type(error).__name__)
@@ -100,8 +163,20 @@ class LoginRules:
 
     def login(self, account: str, address: str) -> tuple[tuple[Rule, tuple[str, ...]], ...]:
         """Return what a failed login counts under: the pair, the account, the address."""
+        address = _network(address)
         return (self._pair, (account, address)), (self._account, (account,)), (self._address, (address,))
 
     def registration(self, address: str) -> tuple[Rule, tuple[str, ...]]:
         """Return what a registration counts under."""
-        return self._register, (address,)
+        return self._register, (_network(address),)
+
+
+def _network(address: str) -> str:
+    """Return what one client has to itself: an IPv4 address, or the /64 that every IPv6 client owns whole."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        return str(parsed.ipv4_mapped or f"{IPv6Address(int(parsed) >> 64 << 64)}/64")
+    return str(parsed)

@@ -12,7 +12,7 @@ from litestar.static_files import create_static_files_router
 from swagger_ui_bundle import swagger_ui_path
 
 from idp.errors import NotFound, catalogue, phrase
-from idp.ops.problems import document, respond
+from idp.ops.problems import document
 from idp.pages.schema import OpenApiDocument
 from idp.principal.guards import public
 
@@ -75,11 +75,6 @@ def error_page(code: FromPath[str]) -> Response[str]:
     )
 
 
-def _no_such_file(request: Request[Any, Any, Any], _error: Exception) -> Response[bytes]:
-    """A name that the file system cannot even look up, too long for instance."""
-    return respond(request, NotFound())
-
-
 def asset_routers() -> list[Router]:
     """Return what serves our own assets and Swagger UI's, below every path the documentation is at."""
     return [
@@ -90,7 +85,6 @@ def asset_routers() -> list[Router]:
             include_in_schema=False,
             name=f"assets{root.replace('/', '-')}",
             cache_control=None,
-            exception_handlers={OSError: _no_such_file, ValueError: _no_such_file},
         )
         for root in _ROOTS
     ]

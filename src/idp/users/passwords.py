@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from multiprocessing import get_context
 from typing import ParamSpec, TypeVar
 
@@ -23,6 +24,7 @@ from idp.users.email import email_key
 from idp.users.password_worker import Check, Cost
 
 log = structlog.get_logger("idp.passwords")
+_FEWEST_CHARACTERS = 4  # different ones; "aaaaaaaa" and eight spaces stand for their like
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -47,7 +49,7 @@ class Passwords:
             self._pool = None
 
     def check_policy(self, password: str, *, email: str | None) -> None:
-        """Refuse a password that may not be chosen (C-07; SEC-1 to SEC-4).
+        """Refuse a password that may not be chosen (C-07; SEC-1, SEC-3, SEC-4).
 
         Raises:
             PasswordRejected: with the reason.
@@ -56,8 +58,11 @@ class Passwords:
         low, high = self._settings.min_length, self._settings.max_length
         if not low <= length <= high:
             raise PasswordRejected(f"The password has {length} characters; choose {low} to {high}.")
-        if email is not None and password.casefold() in {email.casefold(), email_key(email)}:
-            raise PasswordRejected("The password is the e-mail address; choose another one.")
+        plain = _normal(password).casefold().strip()
+        if email is not None and plain in {email.casefold(), email_key(email), email.casefold().rpartition("@")[0]}:
+            raise PasswordRejected("The password is the e-mail address, or a part of it; choose another one.")
+        if self._settings.refuse_common and (plain in _common_passwords() or len(set(plain)) < _FEWEST_CHARACTERS):
+            raise PasswordRejected("The password is among the most common ones, which attackers try first.")
         if self._settings.require_complexity and not _is_complex(password):
             raise PasswordRejected("The password needs upper and lower case, a digit and a symbol.")
 
@@ -113,6 +118,13 @@ class Passwords:
 def _normal(password: str) -> str:
     """Return the password in one spelling: the same text typed on two keyboards must be the same password (SEC-3)."""
     return unicodedata.normalize("NFC", password)
+
+
+@cache
+def _common_passwords() -> frozenset[str]:
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS
+
+    return frozenset(FREQUENCY_LISTS["passwords"])
 
 
 def _is_complex(password: str) -> bool:
