@@ -5,7 +5,7 @@
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from litestar import Litestar
@@ -13,6 +13,7 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
+from valkey.asyncio import Valkey
 
 from idp import cache
 from idp.accounts import admin_routes as accounts_admin
@@ -155,11 +156,50 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
     introspector = Introspector(_chain(parts, development), Resolver(parts.database))
     document = OpenApiDocument(openapi_config(public_url=public_url(settings), dev_headers=bool(development)))
     query_metrics.watch(parts.database.engine)
+    available = {
+        "settings": settings,
+        "database": parts.database,
+        "passwords": parts.passwords,
+        "tokens": parts.tokens,
+        "keyring": parts.keyring,
+        "introspector": introspector,
+        "limiter": limiter,
+        "login_rules": rules,
+        "sign_in": SignIn(parts.database, parts.passwords, limiter, rules),
+        "health_checks": HealthChecks(_probes(parts, valkey)),
+        "openapi_document": document,
+    }
+    litestar = Litestar(
+        route_handlers=_routes(),
+        middleware=[AuthenticationMiddleware(introspector)],
+        dependencies={name: _always(part) for name, part in available.items()},
+        exception_handlers=problems.HANDLERS,
+        cors_config=_cors(settings),
+        openapi_config=None,
+        request_class=StrictRequest,
+        request_max_body_size=settings.server.max_body_bytes,
+        before_send=[correct_allow],
+        lifespan=[_lifespan(parts, valkey)],
+        logging_config=None,
+    )
+    check_policies(litestar)
+    document.app = litestar
+    return Application(litestar, parts)
 
+
+def _probes(parts: Parts, valkey: Valkey | None) -> dict[str, health.Probe | None]:
     async def ping_valkey() -> None:
         assert valkey is not None
         await valkey.ping()
 
+    return {
+        "database": parts.database.ping,
+        "redis": ping_valkey if valkey is not None else None,
+        "command_processor": None,
+    }
+
+
+def _lifespan(parts: Parts, valkey: Valkey | None) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         parts.passwords.start()
@@ -171,39 +211,7 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
                 await valkey.aclose()
             await parts.database.close()
 
-    probes: dict[str, health.Probe | None] = {
-        "database": parts.database.ping,
-        "redis": ping_valkey if valkey is not None else None,
-        "command_processor": None,
-    }
-    litestar = Litestar(
-        route_handlers=_routes(),
-        middleware=[AuthenticationMiddleware(introspector)],
-        dependencies={
-            "settings": _always(settings),
-            "database": _always(parts.database),
-            "passwords": _always(parts.passwords),
-            "tokens": _always(parts.tokens),
-            "keyring": _always(parts.keyring),
-            "introspector": _always(introspector),
-            "limiter": _always(limiter),
-            "login_rules": _always(rules),
-            "sign_in": _always(SignIn(parts.database, parts.passwords, limiter, rules)),
-            "health_checks": _always(HealthChecks(probes)),
-            "openapi_document": _always(document),
-        },
-        exception_handlers=problems.HANDLERS,
-        cors_config=_cors(settings),
-        openapi_config=None,
-        request_class=StrictRequest,
-        request_max_body_size=settings.server.max_body_bytes,
-        before_send=[correct_allow],
-        lifespan=[lifespan],
-        logging_config=None,
-    )
-    check_policies(litestar)
-    document.app = litestar
-    return Application(litestar, parts)
+    return lifespan
 
 
 def _always(value: Any) -> Provide:
