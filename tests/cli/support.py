@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,12 +140,19 @@ class Running:
     def left_behind(self) -> dict[int, str]:
         return processes_of(self.process.pid)
 
+    def leaves_nothing(self) -> bool:
+        """Say whether all its processes are gone; Python's own resource tracker takes a moment longer than the rest."""
+        with suppress(AssertionError):
+            wait_until(lambda: not self.left_behind(), 5)
+        return not self.left_behind()
+
     def clean_up(self) -> None:
         """Leave nothing behind, whatever the test found."""
         if self.process.poll() is None:
             self.end(signal.SIGTERM)
         for pid in self.left_behind():
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager

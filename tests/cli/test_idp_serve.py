@@ -174,7 +174,7 @@ def test_without_a_database_it_starts_and_becomes_well_by_itself(postgres: Embed
 def test_a_signal_ends_it_with_exit_code_0(number: signal.Signals, migrated: str, tmp_path: Path) -> None:
     with running_serve(tmp_path / "out", **(GOOD | {"DATABASE_URL": migrated})) as (serve, _):
         assert serve.end(number) == 0
-        assert serve.left_behind() == {}
+        assert serve.leaves_nothing()
     assert "Traceback" not in serve.said()
     assert "Finished server process" in complaint(serve.said())
 

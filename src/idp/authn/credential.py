@@ -12,6 +12,8 @@ from msgspec import Struct
 from idp.errors import AmbiguousCredentials
 from idp.signing.compact import Malformed, UnverifiedJwt, parse
 
+# In front of what came under another scheme, or under none, so that it can equal no credential of ours.
+_FOREIGN_SCHEME = "\x00"
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -67,7 +69,7 @@ def from_headers(raw: Headers) -> Presented:
 
 def _bearer(value: str) -> str:
     scheme, _, token = value.partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else value
+    return token.strip() if scheme.lower() == "bearer" else _FOREIGN_SCHEME + value
 
 
 def _as_jwt(token: str) -> UnverifiedJwt | None:

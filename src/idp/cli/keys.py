@@ -26,7 +26,12 @@ def list_keys() -> None:
 
 
 @keys.command()
-@click.option("--now", "at_once", is_flag=True, help="Sign with it at once, for a key that has leaked.")
+@click.option(
+    "--now",
+    "at_once",
+    is_flag=True,
+    help="For a key that has leaked: end every earlier one at once; everyone signs in again.",
+)
 def rotate(at_once: bool) -> None:
     """Publish a new signing key.
 

@@ -20,15 +20,17 @@ def serve(host: str | None, port: int | None) -> None:
 
 
 def _serve(asked: dict[str, Any]) -> None:
-    import structlog
-
-    from idp.app import create_app
     from idp.cli.production import load_production
-    from idp.cli.server import bind, run
-    from idp.ops import logging
 
     loaded = load_production({path: value for path, value in asked.items() if value is not None})
     settings = loaded.settings
+
+    import structlog
+
+    from idp.app import create_app
+    from idp.cli.server import bind, run
+    from idp.ops import logging
+
     logging.configure(settings.logging)
     log = structlog.get_logger("idp.serve")
     _say_what_is_odd(log, loaded)

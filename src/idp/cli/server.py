@@ -21,15 +21,20 @@ class PortTaken(Failure):
 
 @contextmanager
 def until_stopped() -> Iterator[None]:
-    """Run the block until it ends, or until Ctrl-C or SIGTERM; both are a quiet end with exit code 0."""
+    """Run the block until it ends, or until Ctrl-C, SIGTERM or a closed terminal: a quiet end with exit code 0."""
 
     def stop(*_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # what the block does on its way out is done in full
         raise KeyboardInterrupt
 
+    def hang_up(*_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)  # to whoever listens to that now
+
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under `nohup`
+        signal.signal(signal.SIGHUP, hang_up)
     try:
         with suppress(KeyboardInterrupt):
             yield
@@ -56,7 +61,8 @@ def bind(host: str, port: int, *, hint: str) -> socket.socket:
         PortTaken: with the hint.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol named, asyncio sends small answers at once (TCP_NODELAY); without, each may wait 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

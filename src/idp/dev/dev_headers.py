@@ -82,13 +82,25 @@ class DevHeaders:
         return bool(named) and all(self._is_local(name) for name in [*named, *filter(None, senders)])
 
     def _is_local(self, host: str) -> bool:
-        name = urlsplit(f"//{host}").hostname or ""
+        name = _host_name(host)
         if name == "localhost" or name.endswith(".localhost"):
             return True
         try:
             return ip_address(name).is_loopback
         except ValueError:
             return self._in_container and "." not in name
+
+
+def _host_name(host: str) -> str:
+    """Return the name or address in a Host or a forwarded header; nothing for what cannot be read."""
+    try:
+        return str(ip_address(host))  # bare, as proxies write senders
+    except ValueError:
+        pass
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _text(header: str) -> str:
