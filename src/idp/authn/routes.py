@@ -114,7 +114,7 @@ def me(request: Request[Principal, Any, Any]) -> Me:
     return Me(**me_of(_user(request)))  # type: ignore[arg-type]
 
 
-@get("/v1/me", summary="Who am I? (S1's spelling)", **_ME)
+@get("/v1/me", summary="Who am I? With createdAt, updatedAt and an upper-case role", **_ME)
 def me_v1(request: Request[Principal, Any, Any]) -> MeV1:
     """The same as /auth/me, with `createdAt`, `updatedAt` and an upper-case `role`."""
     user = _user(request)
@@ -122,7 +122,7 @@ def me_v1(request: Request[Principal, Any, Any]) -> MeV1:
     return MeV1(**own, createdAt=user.created_at, updatedAt=user.updated_at)  # type: ignore[arg-type]
 
 
-@get("/api/auth/me", summary="Who am I? (S4's message)", **_ME)
+@get("/api/auth/me", summary="Who am I? With a message", **_ME)
 def me_api(request: Request[Principal, Any, Any]) -> MeApi:
     """The same as /auth/me, with a `message`."""
     return MeApi(**me_of(_user(request)))  # type: ignore[arg-type]

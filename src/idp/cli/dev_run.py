@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from idp.dev.folder import DevFolder
     from idp.dev.personas import Persona
 
+_SHARED_SECRET = "AUTH_JWT_SECRET_KEY is set: /auth/login answers HS256; the tokens above are ES256 all the same."
 _STOP_SECONDS = 10.0  # longer than a process waits for requests that are under way
 _FIRST_ANSWER_SECONDS = 30.0
 
@@ -41,17 +42,19 @@ class DevRun:
         self._database_url = database_url
         self._valkey_url = valkey_url
         self._started = started
+        self._shared_secret = False
 
     def serve(self) -> None:
         """Serve until a signal.
 
         Raises:
             Failure: a process did not start.
-            KeyboardInterrupt: at a signal, when everything under way is finished.
+            SystemExit: at a signal, when everything under way is finished.
         """
         others = [self._start_process(listener) for listener in self._listeners[1:]]
         try:
             loaded = load_development(self._overrides())
+            self._shared_secret = bool(loaded.settings.tokens.auth_jwt_secret)
             app = build(loaded)
             server = uvicorn_server(app, loaded.settings.server, patience=PATIENCE)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
@@ -137,6 +140,7 @@ class DevRun:
             tokens=self._folder.token_files(personas),
             folder=self._folder.path,
             seconds=time.monotonic() - self._started,
+            note=_SHARED_SECRET if self._shared_secret else None,
         )
 
     def _facts(self, personas: "list[Persona]") -> dict[str, Any]:

@@ -26,7 +26,8 @@ def until_stopped() -> Iterator[None]:
     def stop(*_: object) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # what the block does on its way out is done in full
-        raise KeyboardInterrupt
+        # Not KeyboardInterrupt: caught in the middle of a module that is being made, it still ends us by the signal.
+        raise SystemExit(0)
 
     def hang_up(*_: object) -> None:
         signal.raise_signal(signal.SIGTERM)  # to whoever listens to that now

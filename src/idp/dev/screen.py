@@ -23,6 +23,7 @@ def show(
     tokens: Mapping[str, Path],
     folder: Path,
     seconds: float,
+    note: str | None = None,
 ) -> None:
     """Print it.
 
@@ -32,6 +33,7 @@ def show(
         tokens: where each persona's token is, by e-mail.
         folder: the data folder.
         seconds: how long the start took.
+        note: what is unlike the usual, in a sentence.
     """
     width = max(shutil.get_terminal_size((_PIPED, 24)).columns, _NARROWEST)
     console = Console(width=width, highlight=False)
@@ -59,6 +61,8 @@ def show(
         line()
         line(command)
     line()
+    if note:
+        line((note, "yellow"))
     line(("All of this as JSON: ", "dim"), str(folder / "dev.json"))
     line(("Ctrl-C stops everything; the data stays.", "dim"))
     line()

@@ -17,6 +17,14 @@ U = TypeVar("U")
 A = TypeVar("A")
 S = TypeVar("S", bound=Any)
 
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+_LINE = "Send one line of text that does not begin with a space."
+_FORMS: dict[str | int, str] = {
+    "email": "This is not an e-mail address.",
+    "name": _LINE,
+    "external_ref": _LINE,
+    "key": "Send lower case letters, digits, dot, dash and underscore, the first a letter or a digit.",
+}
 _JSON = re.compile(r"application/([a-z0-9.+-]+\+)?json\s*(;|$)", re.IGNORECASE)
 
 
@@ -54,4 +62,8 @@ def _place(error: msgspec.ValidationError) -> FieldError:
     """Turn msgspec's text, such as "Expected `str`, got `int` - at `$.email`", into a place and a message."""
     message, _, place = str(error).partition(" - at `")
     path: list[str | int] = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]$`]+", place)]
+    if missing := _MISSING.match(message):
+        return FieldError(loc=["body", *path, missing[1]], msg="This member is required.", type="missing")
+    if "matching regex" in message:
+        message = _FORMS.get(path[-1] if path else "", "Not of the form that /docs shows.")
     return FieldError(loc=["body", *path], msg=message[:200], type="value_error")

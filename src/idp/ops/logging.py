@@ -43,7 +43,7 @@ def configure(settings: Logging) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = name != "uvicorn.access"  # our own line says the same, with the request id
-    for name in ("authlib", "httpx", "httpx2", "httpcore", "sqlalchemy.engine", "asyncio"):
+    for name in ("authlib", "httpx", "httpx2", "httpcore", "sqlalchemy.engine", "asyncio", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)  # some of them print tokens when they are talkative
 
 
@@ -74,6 +74,7 @@ def _renderer(settings: Logging) -> list[Any]:
 
 
 def _hide(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    event.pop("color_message", None)  # uvicorn's, with escape codes
     for key in _NEVER & event.keys():
         event[key] = "hidden"
     return event

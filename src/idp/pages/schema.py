@@ -1,5 +1,6 @@
 """The head of the OpenAPI document, and the credentials a client can send."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -119,6 +120,8 @@ def build(app: Litestar, config: OpenAPIConfig) -> dict[str, Any]:
             operation["security"] = [] if is_open else [{name: []} for name in schemes]
             if not is_open:
                 operation["description"] = f"{operation.get('description', '')}\n\nWho may call: {who}.".strip()
+            if " " not in operation["summary"]:  # the framework's, made of the function's name
+                operation["summary"] = re.split(r"[.:;]", operation["description"])[0]
             _add_errors(operation, is_open=is_open)
     _close_strict_shapes(app, schema["components"]["schemas"])
     return schema
