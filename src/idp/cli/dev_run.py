@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from idp.dev.folder import DevFolder
     from idp.dev.personas import Persona
 
-_SHARED_SECRET = "AUTH_JWT_SECRET_KEY is set: /auth/login answers HS256; the tokens above are ES256 all the same."
+_SIGNS_HS256 = "AUTH_JWT_SECRET_KEY is set: /auth/login answers HS256; the tokens above are ES256 all the same."
 _STOP_SECONDS = 10.0  # longer than a process waits for requests that are under way
 _FIRST_ANSWER_SECONDS = 30.0
 
@@ -140,7 +140,7 @@ class DevRun:
             tokens=self._folder.token_files(personas),
             folder=self._folder.path,
             seconds=time.monotonic() - self._started,
-            note=_SHARED_SECRET if self._shared_secret else None,
+            note=_SIGNS_HS256 if self._shared_secret else None,
         )
 
     def _facts(self, personas: "list[Persona]") -> dict[str, Any]:
