@@ -2,9 +2,10 @@
 
 import asyncio
 
+import jwt as pyjwt
 import pytest
 
-from factories import PASSWORD, Service, running
+from factories import PASSWORD, Service, root_secret, running
 from idp.dev.embedded import EmbeddedPostgres
 
 
@@ -212,3 +213,19 @@ async def test_a_full_password_queue_is_503_with_retry_after(postgres: EmbeddedP
         refused = [answer for answer in answers if answer.status_code == 503]
         assert {answer.status_code for answer in answers} == {200, 503}
         assert all((a.json()["code"], a.headers["retry-after"]) == ("busy", "1") for a in refused)
+
+
+async def test_the_old_variables_choose_secret_algorithm_and_life(postgres: EmbeddedPostgres) -> None:
+    """S3-18 S3-06: AUTH_JWT_SECRET_KEY, AUTH_JWT_ALGORITHM and AUTH_JWT_ACCESS_TOKEN_EXPIRE_MINUTES."""
+    secret = root_secret()
+    environ = {
+        "AUTH_JWT_SECRET_KEY": secret,
+        "AUTH_JWT_ALGORITHM": "HS256",
+        "AUTH_JWT_ACCESS_TOKEN_EXPIRE_MINUTES": "5",
+    }
+    async with running(postgres.create_database("variables"), environ=environ) as service:
+        person = await service.register()
+        claims = pyjwt.decode(person.token, secret, algorithms=["HS256"])
+        assert claims["sub"] == person.email
+        assert claims["exp"] - claims["iat"] == 5 * 60
+        assert (await service.me(person.bearer)).json()["id"] == person.id
