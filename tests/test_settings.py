@@ -387,7 +387,7 @@ def test_only_what_somebody_changed_is_called_unused() -> None:
 
 def test_the_database_and_a_root_secret_are_enough() -> None:
     """C-06c."""
-    refuse_unsafe(settings(**safe()))
+    assert refuse_unsafe(settings(**safe())) is None
 
 
 def test_the_shared_secret_stands_in_for_the_root_secret() -> None:
@@ -437,7 +437,7 @@ def test_a_weak_secret_is_refused_without_showing_it(name: str, value: str) -> N
 
 @pytest.mark.parametrize("value", [STRONG, "a3f1" * 3 + "09b8c7d6e5f41728394a5b6c7d8e9f01"])
 def test_a_random_secret_is_accepted(value: str) -> None:
-    refuse_unsafe(settings(**safe(IDP_SECRET_KEY=value, ADMIN_TOKEN=value)))
+    assert refuse_unsafe(settings(**safe(IDP_SECRET_KEY=value, ADMIN_TOKEN=value))) is None
 
 
 @pytest.mark.parametrize(

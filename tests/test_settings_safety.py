@@ -52,4 +52,4 @@ def test_what_is_safe_is_accepted() -> None:
         "IDP_TRUSTED_PROXIES": "10.0.0.0/8,192.0.2.1",
         "AUTH_API_CORS_ORIGINS": "https://app.example.com,http://localhost:5173",
     }
-    refuse_unsafe(load("production", environ=environ).settings)
+    assert refuse_unsafe(load("production", environ=environ).settings) is None
