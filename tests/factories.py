@@ -96,6 +96,7 @@ class Service:
             return await connection.fetch(statement, *values)
         finally:
             await connection.close()
+            await self.app.parts.ear.settle()
 
     async def me(self, headers: Mapping[str, str]) -> httpx2.Response:
         return await self.client.get("/auth/me", headers=dict(headers))

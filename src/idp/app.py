@@ -6,7 +6,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
@@ -15,27 +15,41 @@ from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 from valkey.asyncio import Valkey
 
-from idp import cache
+from idp import __version__, cache
 from idp.accounts import admin_routes as accounts_admin
 from idp.accounts import routes as accounts
 from idp.accounts.sign_in import SignIn
+from idp.apikeys import routes_keys as api_keys
+from idp.apikeys import routes_tokens as service_tokens
+from idp.apikeys.commands import CommandQueue
+from idp.apikeys.idempotency import Idempotency
+from idp.apikeys.scopes import ScopePolicy
+from idp.apikeys.secret import Peppers, is_intact
+from idp.apikeys.service import Minting
+from idp.apikeys.usage import Usage
 from idp.authn import routes as authn
 from idp.authn.authenticators.admin_token import AdminToken
+from idp.authn.authenticators.api_key import ApiKey
 from idp.authn.authenticators.local_jwt import LocalJwt
 from idp.authn.chain import Authenticator, AuthenticatorChain
 from idp.authn.introspection import Introspector
 from idp.authn.middleware import AuthenticationMiddleware
 from idp.authn.plugins import load_plugins
 from idp.authn.resolve import Resolver
+from idp.authn.verdicts import Verdicts
+from idp.cache import SharedCache
 from idp.db.engine import Database
+from idp.db.notify import Ear
 from idp.directory import routes_domains as domains
 from idp.directory import routes_teams as teams
 from idp.ops import health, problems, query_metrics
 from idp.ops.allow import correct_allow
 from idp.ops.envelope import Envelope
+from idp.ops.flood import Flood
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
 from idp.ops.rate_limit import Limiter, LoginRules
+from idp.ops.settle import settle
 from idp.pages import routes as pages
 from idp.pages.schema import OpenApiDocument, openapi_config
 from idp.principal.guards import check_policies
@@ -43,7 +57,7 @@ from idp.settings import LoadedSettings, Secret, Settings, SettingsError, root_s
 from idp.signing import routes as signing
 from idp.signing.jwt import TokenService
 from idp.signing.keyring import Keyring
-from idp.signing.sealing import Sealer
+from idp.signing.sealing import Sealer, derive
 from idp.users.passwords import Passwords
 
 
@@ -55,6 +69,9 @@ class Parts(Struct, frozen=True):
     keyring: Keyring
     tokens: TokenService
     passwords: Passwords
+    sealer: Sealer
+    peppers: Peppers
+    ear: Ear
 
 
 DevelopmentAuthenticator = Callable[[Parts], Authenticator]
@@ -65,6 +82,7 @@ def _chain(parts: Parts, development: Sequence[DevelopmentAuthenticator]) -> Aut
     return AuthenticatorChain(
         (
             AdminToken(settings.management.admin_token),
+            ApiKey(settings.api_keys, parts.peppers),
             LocalJwt(parts.tokens),
             *load_plugins(settings.authn, issuer=parts.tokens.issuer),
             *(build(parts) for build in development),
@@ -79,6 +97,8 @@ def _routes() -> list[ControllerRouterHandler]:
         *accounts.ROUTES,
         *accounts_admin.ROUTES,
         *authn.ROUTES,
+        *api_keys.ROUTES,
+        *service_tokens.ROUTES,
         *teams.ROUTES,
         *domains.ROUTES,
         *pages.ROUTES,
@@ -115,7 +135,9 @@ def build_parts(loaded: LoadedSettings) -> Parts:
     """
     settings = loaded.settings
     database = Database(settings.database)
-    keyring = Keyring(database, Sealer(_root_secrets(settings)), "RS256" if _wants_rsa(settings) else "ES256")
+    roots = _root_secrets(settings)
+    sealer = Sealer(roots)
+    keyring = Keyring(database, sealer, "RS256" if _wants_rsa(settings) else "ES256")
     tokens = TokenService(keyring, settings.tokens, issuer=public_url(settings), profile=loaded.profile)
     return Parts(
         settings=settings,
@@ -123,6 +145,9 @@ def build_parts(loaded: LoadedSettings) -> Parts:
         keyring=keyring,
         tokens=tokens,
         passwords=Passwords(settings.passwords),
+        sealer=sealer,
+        peppers=Peppers(roots),
+        ear=Ear(database, floor_seconds=settings.authn.cache_ttl_seconds),
     )
 
 
@@ -152,8 +177,18 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
     parts = build_parts(loaded)
     settings = parts.settings
     valkey = cache.connect(settings.valkey.url.reveal() if settings.valkey.url else None)
+    shared = SharedCache(valkey)
     limiter, rules = Limiter(valkey), LoginRules(settings.rate_limits)
-    introspector = Introspector(_chain(parts, development), Resolver(parts.database))
+    policy, usage = ScopePolicy(settings.api_keys), Usage(parts.database, parts.peppers.current)
+    commands = CommandQueue(parts.database)
+    introspector = Introspector(
+        _chain(parts, development),
+        Resolver(parts.database, policy, usage),
+        verdicts=_verdicts(parts, shared, loaded.profile),
+        usage=usage,
+        flood=Flood(settings.rate_limits.bad_credentials_per_address_per_minute),
+        is_intact=_is_intact(settings),
+    )
     document = OpenApiDocument(openapi_config(public_url=public_url(settings), dev_headers=bool(development)))
     query_metrics.watch(parts.database.engine)
     available = {
@@ -166,8 +201,12 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
         "limiter": limiter,
         "login_rules": rules,
         "sign_in": SignIn(parts.database, parts.passwords, limiter, rules),
-        "health_checks": HealthChecks(_probes(parts, valkey)),
+        "health_checks": HealthChecks(_probes(parts, valkey, commands)),
         "openapi_document": document,
+        "command_queue": commands,
+        "minting": Minting(settings.api_keys, parts.peppers),
+        "scope_policy": policy,
+        "idempotency": Idempotency(parts.sealer),
     }
     litestar = Litestar(
         route_handlers=_routes(),
@@ -178,8 +217,8 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
         openapi_config=None,
         request_class=StrictRequest,
         request_max_body_size=settings.server.max_body_bytes,
-        before_send=[correct_allow],
-        lifespan=[_lifespan(parts, valkey)],
+        before_send=[correct_allow, settle(parts.ear)],
+        lifespan=[_lifespan(parts, valkey, shared, [parts.ear, usage, commands])],
         logging_config=None,
     )
     check_policies(litestar)
@@ -187,7 +226,20 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
     return Application(litestar, parts)
 
 
-def _probes(parts: Parts, valkey: Valkey | None) -> dict[str, health.Probe | None]:
+def _verdicts(parts: Parts, shared: SharedCache, profile: str) -> Verdicts:
+    """What is shared is named and signed with a key of this deployment and of what decides its verdicts."""
+    current = _root_secrets(parts.settings)[0]
+    key = derive(current, f"verdicts of {__version__} for {parts.tokens.issuer} in {profile}")
+    authn = parts.settings.authn
+    return Verdicts(parts.ear, shared, key=key, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries)
+
+
+def _is_intact(settings: Settings) -> Callable[[str], bool]:
+    prefixes = (settings.api_keys.user_key_prefix, settings.api_keys.service_token_prefix)
+    return lambda token: any(is_intact(token, prefix) for prefix in prefixes)
+
+
+def _probes(parts: Parts, valkey: Valkey | None, commands: CommandQueue) -> dict[str, health.Probe | None]:
     async def ping_valkey() -> None:
         assert valkey is not None
         await valkey.ping()
@@ -195,18 +247,31 @@ def _probes(parts: Parts, valkey: Valkey | None) -> dict[str, health.Probe | Non
     return {
         "database": parts.database.ping,
         "redis": ping_valkey if valkey is not None else None,
-        "command_processor": None,
+        "command_processor": commands.probe,
     }
 
 
-def _lifespan(parts: Parts, valkey: Valkey | None) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+class _Background(Protocol):
+    def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+def _lifespan(
+    parts: Parts, valkey: Valkey | None, shared: SharedCache, background: Sequence[_Background]
+) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         parts.passwords.start()
+        for each in background:
+            each.start()
         try:
             yield
         finally:
+            for each in reversed(background):
+                await each.stop()
             parts.passwords.stop()
+            await shared.close()
             if valkey is not None:
                 await valkey.aclose()
             await parts.database.close()
@@ -232,6 +297,7 @@ def _cors(settings: Settings) -> CORSConfig | None:
             "Authorization",
             "Content-Type",
             "X-API-Key",
+            "Idempotency-Key",
             "X-User-Email",
             "X-User-Name",
             "X-Request-Id",

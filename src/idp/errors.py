@@ -166,6 +166,25 @@ class SharedSecretToken(IdpError):
     remedy = "Use ADMIN_TOKEN, or unset AUTH_JWT_SECRET_KEY so that tokens are signed with ES256."
 
 
+class ScopeNotGrantable(IdpError):
+    code, status, title = "scope_not_grantable", 403, "Not a scope you may put on a key"
+    text = "You may not put these scopes on a key."
+    remedy = "Ask for fewer scopes. Operators: api_keys.grantable_scopes and api_keys.role_scopes."
+
+
+class IntrospectScopeRequired(IdpError):
+    code, status, title = "introspect_scope_required", 403, "The scope idp:introspect is needed"
+    text = "Only a service token with the scope idp:introspect may ask this."
+    remedy = "Make one: auth-cli create my-service --scopes idp:introspect"
+
+
+class InternalTokenRequired(IdpError):
+    code, status, title = "internal_token_required", 401, "The internal credential is needed"
+    text = "This route needs the internal token."
+    remedy = "Send Authorization: Bearer followed by the value of INTERNAL_API_TOKEN."
+    default_headers = _BEARER
+
+
 # --- what was asked: 400, 404 to 431 ---------------------------------------------------------------------------------
 
 
@@ -179,6 +198,30 @@ class EmailTaken(IdpError):
     code, status, title = "email_taken", 400, "The address is registered already"
     text = "Email already registered"
     remedy = "Sign in with it instead."
+
+
+class NameTaken(IdpError):
+    code, status, title = "name_taken", 400, "A live token has this name"
+    text = "A live token with this name exists already."
+    remedy = "Choose another name, or revoke the token that has it."
+
+
+class InvalidTokenId(IdpError):
+    code, status, title = "invalid_token_id", 400, "Not the id of a token"
+    text = "Invalid token_id format (must be a UUID)"
+    remedy = "Use the token_id that POST /auth/tokens answered; GET /auth/tokens lists them."
+
+
+class OAuthInvalidRequest(IdpError):
+    code, status, title = "invalid_request", 400, "Not a request that OAuth knows"
+    text = "The request is malformed."
+    remedy = "Send a form (application/x-www-form-urlencoded) with each parameter once."
+
+
+class InvalidIdempotencyKey(IdpError):
+    code, status, title = "invalid_idempotency_key", 400, "Not an Idempotency-Key"
+    text = "Idempotency-Key must be 1 to 255 printable ASCII characters."
+    remedy = "Send a UUID, a new one for every creation."
 
 
 class NotFound(IdpError):
@@ -203,6 +246,18 @@ class DomainNotFound(IdpError):
     code, status, title = "domain_not_found", 404, "No such domain"
     text = "Domain not found"
     remedy = "GET /domains/all lists the active domains."
+
+
+class KeyNotFound(IdpError):
+    code, status, title = "key_not_found", 404, "No such key"
+    text = "API key not found"
+    remedy = "GET /v1/api-keys lists yours; somebody else's are not found either."
+
+
+class ServiceTokenNotFound(IdpError):
+    code, status, title = "service_token_not_found", 404, "No such service token"
+    text = "Token not found"
+    remedy = "GET /auth/tokens?include_revoked=true lists all of them."
 
 
 class MembershipNotFound(IdpError):
@@ -242,6 +297,24 @@ class DomainCycle(IdpError):
     remedy = "Choose a parent that is not below this domain, at most 32 levels deep."
 
 
+class KeyRevoked(IdpError):
+    code, status, title = "key_revoked", 409, "It was revoked"
+    text = "This credential was revoked; it cannot be changed any more."
+    remedy = "Make a new one."
+
+
+class KeyExpired(IdpError):
+    code, status, title = "key_expired", 409, "It has expired"
+    text = "This key has expired; it cannot be rotated."
+    remedy = "Make a new one."
+
+
+class TooManyKeys(IdpError):
+    code, status, title = "too_many_keys", 409, "No more keys"
+    text = "You have as many keys as one user may have."
+    remedy = "Revoke a key that is not used. Operators: api_keys.max_keys_per_user."
+
+
 class BodyTooLarge(IdpError):
     code, status, title = "body_too_large", 413, "The body is too large"
     text = "The request body is larger than this service reads."
@@ -264,6 +337,12 @@ class MalformedJson(IdpError):
     code, status, title = "malformed_json", 422, "The body is not JSON"
     text = "The body is not valid JSON."
     remedy = "Send one JSON object, encoded as UTF-8."
+
+
+class IdempotencyKeyReused(IdpError):
+    code, status, title = "idempotency_key_reused", 422, "This Idempotency-Key was used for something else"
+    text = "This Idempotency-Key was used for another request within the last ten minutes."
+    remedy = "Send a new one with every creation; repeat one only with the very same request."
 
 
 class PasswordRejected(IdpError):
@@ -311,6 +390,23 @@ class Busy(IdpError):
     text = "The service is busy checking passwords. Try again shortly."
     remedy = "Wait for the number of seconds in Retry-After. Operators: passwords.queue_limit and passwords.workers."
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class WriterBusy(IdpError):
+    code, status, title = "writer_busy", 503, "Too many changes at once"
+    text = "Too many changes are waiting; nothing was changed. Try again shortly."
+    remedy = "Wait for the number of seconds in Retry-After. Revocations are never refused for this reason."
+    default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class OutcomeUnknown(IdpError):
+    code, status, title = "outcome_unknown", 503, "It may have happened or not"
+    text = "The database was lost while it committed the change, and cannot say whether it did."
+    remedy = (
+        "List what there is before you try again. A creation repeated with the same Idempotency-Key does not create "
+        "twice; a revocation can be repeated safely."
+    )
+    default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "2"}
 
 
 def _subclasses(cls: type[IdpError]) -> Iterator[type[IdpError]]:

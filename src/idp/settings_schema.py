@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
+KeyPrefix = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{1,30}[a-z0-9]$")]
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
@@ -83,6 +84,7 @@ class Authn(Section, frozen=True):
     plugins: tuple[str, ...] = ()
     plugin_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     cache_ttl_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 1800
+    cache_entries: Annotated[int, Meta(ge=100, le=10_000_000)] = 50_000
 
 
 class Management(Section, frozen=True):
@@ -115,6 +117,7 @@ class RateLimits(Section, frozen=True):
     failed_logins_per_account: Count = 100
     failed_logins_per_address: Count = 100
     registrations_per_address_per_hour: Count = 100
+    bad_credentials_per_address_per_minute: Count = 600
 
 
 class Cors(Section, frozen=True):
@@ -132,6 +135,11 @@ class Logging(Section, frozen=True):
 
 class ApiKeys(Section, frozen=True):
     grantable_scopes: tuple[str, ...] = ("*",)
+    role_scopes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    user_key_prefix: KeyPrefix = "sk_live"
+    service_token_prefix: KeyPrefix = "amp_live"  # noqa: S105
+    require_checksum: bool = False
+    max_keys_per_user: Count = 100
 
 
 class Oidc(Section, frozen=True):
@@ -253,13 +261,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
 # `idp config show` marks them, `idp serve` says so once at start. See docs/roadmap.md.
 NOT_YET_USED: frozenset[str] = frozenset(
     {
-        "database.direct_url",
         "tokens.refresh_token_days",
-        "authn.cache_ttl_seconds",
-        "management.internal_token",
         "accounts.require_email_verification",
         "accounts.session_ttl_seconds",
-        "api_keys.grantable_scopes",
     }
     | {
         f"{section}.{name}"

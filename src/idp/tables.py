@@ -1,5 +1,6 @@
 """Every table, so that Alembic sees them all."""
 
+from idp.apikeys import models as apikeys
 from idp.audit import models as audit
 from idp.db.base import Base
 from idp.directory import models as directory
@@ -7,4 +8,4 @@ from idp.signing import models as signing
 from idp.users import models as users
 
 METADATA = Base.metadata
-MODULES = (audit, directory, signing, users)
+MODULES = (apikeys, audit, directory, signing, users)

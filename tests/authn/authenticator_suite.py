@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import httpx2
 
 from factories import Person, Service, root_secret, running
+from idp.apikeys.secret import generate
 from idp.authn.chain import Authenticator, AuthenticatorChain
 from idp.authn.credential import Presented, from_headers
 from idp.signing.jwt import Family, IssuedToken, TokenUser
@@ -43,7 +44,7 @@ DELETE = "UPDATE idp.users SET deleted_at = now() WHERE id = $1"
 def chain_of(service: Service) -> AuthenticatorChain:
     """Return the chain that answers this service's requests."""
     (middleware,) = service.app.litestar.middleware
-    return middleware._introspector._chain  # type: ignore[union-attr]
+    return middleware.introspector.chain  # type: ignore[union-attr]
 
 
 def authenticator_of(service: Service, name: str) -> Authenticator:
@@ -280,6 +281,100 @@ class AdminToken(AuthenticatorCase):
         return NotApplicable("it is compared with a setting, and names no user")
 
 
+class UserKey(AuthenticatorCase):
+    """A key of a user (S0-14)."""
+
+    label = "api_key of a user"
+    authenticator = "api_key"
+    asks_database = False  # the resolver does, for the key and its user at once
+
+    async def _make(self) -> tuple[str, Person]:
+        person = await self.service.register()
+        body = {"name": "laptop", "scopes": ["ingest:write"]}
+        answer = await self.service.client.post("/v1/api-keys", headers=person.bearer, json=body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["secret"], person
+
+    async def good(self) -> Good:
+        secret, person = await self._make()
+        return Good({"X-API-Key": secret}, person)
+
+    async def malformed(self) -> list[Bad]:
+        secret, _ = await self._make()
+        wrong = {
+            "one character changed": flipped(secret),
+            "cut short": secret[:-1],
+            "longer": secret + "A",
+            "look-alike letters": secret[:8] + secret[8:].translate(str.maketrans("0O1lI", "O0lI1")) + "0",
+            "its prefix alone": "sk_live_",
+            "its digest": "sk_live_" + hashlib.sha256(secret.encode()).hexdigest(),
+            "endless": "sk_live_" + "A" * 8000,
+        }
+        return [Bad(what, {"X-API-Key": key}, "token_not_found") for what, key in wrong.items()]
+
+    async def expired(self) -> list[Bad]:
+        secret, person = await self._make()
+        ended = "UPDATE idp.api_keys SET expires_at = now() - interval '1 second' WHERE user_id = $1"
+        await self.service.sql(ended, person.id)
+        return [Bad("a second ago", {"X-API-Key": secret}, "token_expired")]
+
+    async def meant_for_others(self) -> list[Bad]:
+        return [Bad("another deployment's", {"X-API-Key": generate("sk_live")}, "token_not_found")]
+
+    async def revocations(self) -> list[Revocation]:
+        revoke = "UPDATE idp.api_keys SET revoked_at = now() WHERE user_id = $1"
+        return [
+            Revocation("it is revoked", "token_revoked", sql=revoke),
+            Revocation("it is deleted", "token_not_found", sql="DELETE FROM idp.api_keys WHERE user_id = $1"),
+            Revocation("the user is disabled", "user_inactive", sql=DISABLE),
+            Revocation("the user is deleted", "user_inactive", sql=DELETE),
+            Revocation("the root secret is replaced", "token_not_found", environ={"IDP_SECRET_KEY": root_secret()}),
+            Revocation(
+                "the prefix changes", "credential_unrecognised", environ={"IDP_API_KEYS__USER_KEY_PREFIX": "pk_live"}
+            ),
+        ]
+
+    def without_database(self) -> None:
+        return None
+
+
+class ServiceToken(UserKey):
+    """A token of a service (S2-20): the same authenticator and table, nobody behind it."""
+
+    label = "api_key of a service"
+
+    async def good(self) -> Good:
+        token, _ = await self._token()
+        return Good(bearer(token), None)
+
+    async def _token(self) -> tuple[str, str]:
+        body = {"name": root_secret(), "scopes": ["read"]}
+        answer = await self.service.client.post("/auth/tokens", headers=bearer(ADMIN_TOKEN), json=body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["token"], answer.json()["token_id"]
+
+    async def malformed(self) -> list[Bad]:
+        token, _ = await self._token()
+        wrong = {"one character changed": flipped(token), "cut short": token[:-1], "empty": "amp_live_"}
+        return [Bad(what, bearer(key), "token_not_found") for what, key in wrong.items()]
+
+    async def expired(self) -> list[Bad]:
+        token, token_id = await self._token()
+        ended = "UPDATE idp.api_keys SET expires_at = now() - interval '1 second' WHERE id = $1::text::uuid"
+        await self.service.sql(ended, token_id)
+        return [Bad("a second ago", bearer(token), "token_expired")]
+
+    async def meant_for_others(self) -> list[Bad]:
+        return [Bad("another deployment's", bearer(generate("amp_live")), "token_not_found")]
+
+    async def revocations(self) -> list[Revocation]:
+        prefix = {"IDP_API_KEYS__SERVICE_TOKEN_PREFIX": "svc_live"}
+        return [
+            Revocation("the root secret is replaced", "token_not_found", environ={"IDP_SECRET_KEY": root_secret()}),
+            Revocation("the prefix changes", "credential_unrecognised", environ=prefix),
+        ]
+
+
 class DevHeaders(AuthenticatorCase):
     """X-User-Email, under `idp dev` (S3-05)."""
 
@@ -381,7 +476,15 @@ class GatewayAssertion(AuthenticatorCase):
         return None
 
 
-CASES: tuple[type[AuthenticatorCase], ...] = (AccessToken, SharedSecretToken, AdminToken, DevHeaders, GatewayAssertion)
+CASES: tuple[type[AuthenticatorCase], ...] = (
+    AccessToken,
+    SharedSecretToken,
+    AdminToken,
+    UserKey,
+    ServiceToken,
+    DevHeaders,
+    GatewayAssertion,
+)
 
 
 async def ask(service: Service, headers: Headers) -> httpx2.Response:

@@ -288,8 +288,8 @@ def test_production_refuses_to_start_with_dev_headers_on(postgres: EmbeddedPostg
         refuse_unsafe(loaded.settings)
     app = create_app(loaded)
     (middleware,) = app.litestar.middleware
-    names = [each.name for each in middleware._introspector._chain.authenticators]  # type: ignore[union-attr]
-    assert names == ["admin_token", "local_jwt"]
+    names = [each.name for each in middleware.introspector.chain.authenticators]  # type: ignore[union-attr]
+    assert names == ["admin_token", "api_key", "local_jwt"]
 
 
 def test_idp_serve_exits_when_dev_headers_are_on(postgres: EmbeddedPostgres) -> None:

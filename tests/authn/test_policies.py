@@ -42,6 +42,7 @@ PUBLIC = {
     "GET /metrics",
     "GET /.well-known/jwks.json",
     "POST /auth/validate",
+    "POST /internal/validate-key",
     "POST /auth/register",
     "POST /auth/login",
     "GET /docs",
@@ -84,7 +85,7 @@ async def call(service: Service, line: RoutePolicy, **headers: str) -> httpx2.Re
 
 
 def code(answer: httpx2.Response) -> tuple[int, str | None]:
-    problem = answer.headers["Content-Type"] == "application/problem+json"
+    problem = answer.headers["Content-Type"] == "application/problem+json" or "error_description" in answer.text
     return answer.status_code, answer.json()["code"] if problem else None
 
 
@@ -202,12 +203,16 @@ def test_a_route_that_says_nothing_accepts_what_a_person_signs_in_with() -> None
 
 
 def test_only_the_routes_of_c29_accept_machines(managed: Service) -> None:
-    """C-29: me, teams and domains to read; nothing that changes anything."""
-    open_to_machines = {(line.method, line.path) for line in restricted(managed) if MACHINES & line.accepts}
-    assert {method for method, _ in open_to_machines} == {"GET"}
-    assert {path for _, path in open_to_machines} == {
-        "/auth/me", "/v1/me", "/api/auth/me", "/teams", "/teams/all", "/domains", "/domains/all",
-    }  # fmt: skip
+    """C-29 S0-03: a user's key reads me, teams and domains, and changes nothing. C-09: a service manages by its scope."""
+    lines = restricted(managed)
+    open_to_keys = {(line.method, line.path) for line in lines if AuthMethod.API_KEY in line.accepts}
+    assert open_to_keys == {
+        ("GET", path)
+        for path in ("/auth/me", "/v1/me", "/api/auth/me", "/teams", "/teams/all", "/domains", "/domains/all")
+    }
+    for line in lines:
+        if AuthMethod.SERVICE_TOKEN in line.accepts and (line.method, line.path) not in open_to_keys:
+            assert line.policy in {"admin", "scope idp:introspect"}, line
 
 
 @get("/plain", guards=[requires_principal], sync_to_thread=False)

@@ -17,7 +17,7 @@ async def test_health_is_the_old_services_json(service: Service) -> None:
             "status": "healthy",
             "version": "1.0.0",
             "service": "auth-service",
-            "components": {"database": "healthy", "redis": "healthy", "command_processor": "disabled"},
+            "components": {"database": "healthy", "redis": "healthy", "command_processor": "running"},
         }
 
 

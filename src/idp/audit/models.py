@@ -18,6 +18,7 @@ class AuditRow(UUIDKey, Base):
     __table_args__ = (
         Index("ix_audit_logs_timestamp", "timestamp"),
         Index("ix_audit_logs_user_id_timestamp", "user_id", "timestamp"),
+        Index("ix_audit_logs_target_timestamp", "target", "timestamp"),
     )
 
     timestamp: Mapped[datetime] = mapped_column(default=clock.now)

@@ -95,7 +95,13 @@ class AuditRecord(Struct, frozen=True):
 
 
 async def recent(
-    session: AsyncSession, *, limit: int, offset: int, user_id: str | None = None, action: str | None = None
+    session: AsyncSession,
+    *,
+    limit: int,
+    offset: int,
+    user_id: str | None = None,
+    action: str | None = None,
+    target: str | None = None,
 ) -> tuple[list[AuditRecord], int]:
     """Return a page of records, newest first, and how many there are in all."""
     conditions = []
@@ -103,6 +109,8 @@ async def recent(
         conditions.append(AuditRow.user_id == user_id)
     if action is not None:
         conditions.append(AuditRow.action == action)
+    if target is not None:
+        conditions.append(AuditRow.target == target)
     total = await session.scalar(select(func.count()).select_from(AuditRow).where(*conditions))
     rows = await session.scalars(
         select(AuditRow)

@@ -19,12 +19,13 @@ class AuthenticationMiddleware(ASGIMiddleware):
     scopes = (ScopeType.HTTP,)
 
     def __init__(self, introspector: Introspector) -> None:
-        self._introspector = introspector
+        self.introspector = introspector
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         assert scope["type"] == ScopeType.HTTP
         if scope["method"] != "OPTIONS" and not is_public(scope["route_handler"]):
-            verdict = await self._introspector.introspect(from_headers(scope["headers"]))
+            client = scope["client"][0] if scope["client"] else None
+            verdict = await self.introspector.introspect(from_headers(scope["headers"]), client=client)
             if verdict.error is not None:
                 raise verdict.error
             scope["user"] = verdict.principal

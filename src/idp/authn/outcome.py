@@ -25,11 +25,18 @@ class ByEmail(Struct, frozen=True):
     email: str
 
 
+class ByKey(Struct, frozen=True):
+    """Whoever holds the key or service token with one of these digests; the first is under the current pepper."""
+
+    digests: tuple[str, ...]
+
+
 class Service(Struct, frozen=True):
     """Not a person: a service with a credential of its own."""
 
 
-Subject = ByUserId | ByIdentity | ByEmail | Service
+Person = ByUserId | ByIdentity | ByEmail
+Subject = Person | ByKey | Service
 
 
 class NotMine(Struct, frozen=True):
@@ -37,16 +44,24 @@ class NotMine(Struct, frozen=True):
 
 
 class Authenticated(Struct, frozen=True):
-    """The credential is good and names this subject."""
+    """The credential is good, as far as it speaks for itself, and names this subject.
+
+    Attributes:
+        subject: whom it names.
+        credential: what it says of itself; None where the database says it (`ByKey`).
+        cacheable: whether the verdict depends on the credential and on announced rows alone (docs/decisions/0011).
+    """
 
     subject: Subject
-    credential: Credential
+    credential: Credential | None = None
+    cacheable: bool = False
 
 
 class Rejected(Struct, frozen=True):
     """The credential is mine and bad. Nobody else is asked, and the caller does not become anonymous."""
 
     error: IdpError
+    cacheable: bool = False
 
 
 class Unavailable(Struct, frozen=True):

@@ -1,17 +1,27 @@
-"""Subject -> Principal: the user with roles, teams and domains, in one query. Only this builds a Principal."""
+"""Subject -> Principal: user or key with roles, teams and domains, in one query. Only this builds a Principal."""
+
+from typing import Any
+from uuid import UUID
 
 import msgspec
-from sqlalchemy import RowMapping, text
+from msgspec import Struct
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from idp.authn.outcome import Authenticated, ByEmail, ByIdentity, ByUserId, Service
+from idp import clock
+from idp.apikeys.scopes import ScopePolicy
+from idp.apikeys.service import SERVICE_TOKEN
+from idp.apikeys.shapes import key_id
+from idp.apikeys.usage import Usage
+from idp.authn.outcome import Authenticated, ByEmail, ByIdentity, ByKey, ByUserId, Person, Service
 from idp.db.engine import Database
-from idp.errors import TokenNotFound, UserInactive
-from idp.principal.model import Domain, Principal, Team, User
+from idp.db.snapshot import STAMP, Stamp
+from idp.errors import IdpError, TokenExpired, TokenNotFound, TokenRevoked, UserInactive
+from idp.principal.model import AuthMethod, Credential, Domain, Principal, Team, User
 from idp.users.email import email_key
 
-_SELECT = """
-SELECT u.id, u.email, u.email_verified, u.name, u.avatar_url, u.login_type, u.plan, u.is_active,
+_USER = """
+       u.id, u.email, u.email_verified, u.name, u.avatar_url, u.login_type, u.plan, u.is_active,
        u.created_at, u.updated_at, u.deleted_at,
        ARRAY(SELECT role FROM idp.user_roles WHERE user_id = u.id ORDER BY role) AS roles,
        (SELECT coalesce(json_agg(json_build_object('id', t.id, 'name', t.name, 'external_ref', t.external_ref,
@@ -23,37 +33,98 @@ SELECT u.id, u.email, u.email_verified, u.name, u.avatar_url, u.login_type, u.pl
                                                    'parent_domain_id', d.parent_domain_id, 'is_active', d.is_active)
                                  ORDER BY d.key), '[]')::text
           FROM idp.user_domains a JOIN idp.domains d ON d.id = a.domain_id
-         WHERE a.user_id = u.id AND d.is_active) AS domains
-  FROM idp.users u
-"""
-_BY_ID = text(_SELECT + "WHERE u.id = :user_id")
-_BY_EMAIL = text(_SELECT + "WHERE u.email_key = :key AND u.deleted_at IS NULL")
-_BY_IDENTITY = text(
-    _SELECT + "JOIN idp.identities i ON i.user_id = u.id WHERE i.provider = :provider AND i.subject = :subject"
-)
+         WHERE a.user_id = u.id AND d.is_active) AS domains"""
+_PERSON = f"SELECT {STAMP}, {_USER} FROM idp.users u "  # noqa: S608  constants
+_BY_ID = _PERSON + "WHERE u.id = $1"
+_BY_EMAIL = _PERSON + "WHERE u.email_key = $1 AND u.deleted_at IS NULL"
+_BY_IDENTITY = _PERSON + "JOIN idp.identities i ON i.user_id = u.id WHERE i.provider = $1 AND i.subject = $2"
+_BY_KEY = f"""
+SELECT {STAMP}, k.id AS key_id, k.kind, k.name AS key_name, k.scopes, k.expires_at, k.revoked_at, k.digest,
+       k.former_until, k.digest = ANY($1) AS is_current, {_USER}
+  FROM idp.api_keys k LEFT JOIN idp.users u ON u.id = k.user_id
+ WHERE k.digest = ANY($1) OR k.former_digest = ANY($1)
+"""  # noqa: S608  constants
+_LOAD = text(_BY_ID.replace("$1", ":user_id"))
+Row = Any  # a record of asyncpg, or a row mapping of SQLAlchemy
+
+
+class Resolved(Struct, frozen=True):
+    """What the database says: a principal, or the error that says why not.
+
+    Attributes:
+        stamp: of the statement that read it, None where nothing was read or nothing was found.
+        about: what it depends on, in the terms of `db/changes.py`.
+        key: the row of the API key or service token.
+    """
+
+    principal: Principal | None = None
+    error: IdpError | None = None
+    stamp: Stamp | None = None
+    about: tuple[str, ...] = ()
+    key: UUID | None = None
 
 
 class Resolver:
     """Finds out what an authenticated subject is in this organisation."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, policy: ScopePolicy, usage: Usage) -> None:
         self._database = database
+        self._policy = policy
+        self._usage = usage
 
-    async def resolve(self, authenticated: Authenticated) -> Principal:
-        """Return the principal.
+    async def resolve(self, authenticated: Authenticated) -> Resolved:
+        """Return the principal, or `TokenNotFound`, `TokenRevoked`, `TokenExpired` or `UserInactive` (SEC-19).
 
         Raises:
-            TokenNotFound: the credential names nobody.
-            UserInactive: the user is disabled or deleted (SEC-19).
             DatabaseUnavailable: PostgreSQL is away.
         """
-        if isinstance(authenticated.subject, Service):
-            return Principal(user=None, credential=authenticated.credential)
-        async with self._database.transaction() as session:
-            user = await _find(session, authenticated.subject)
-        if user is None:
-            raise TokenNotFound
-        return Principal(user=user, credential=authenticated.credential)
+        subject, credential = authenticated.subject, authenticated.credential
+        if isinstance(subject, ByKey):
+            return await self._resolve_key(subject)
+        assert credential is not None
+        if isinstance(subject, Service):
+            return Resolved(principal=Principal(user=None, credential=credential))
+        row = await self._database.reads.fetchrow(*_question(subject))
+        if row is None:
+            return Resolved(error=TokenNotFound())
+        stamp, about = Stamp.parse(row["instance"], row["snapshot"]), (f"user:{row['id']}",)
+        try:
+            return Resolved(Principal(user=_user(row), credential=credential), None, stamp, about)
+        except UserInactive as error:
+            return Resolved(None, error, stamp, about)
+
+    async def _resolve_key(self, subject: ByKey) -> Resolved:
+        row = await self._database.reads.fetchrow(_BY_KEY, subject.digests)
+        if row is None:
+            return Resolved(error=TokenNotFound())
+        stamp = Stamp.parse(row["instance"], row["snapshot"])
+        about = (f"credential:{row['key_id']}", *([f"user:{row['id']}"] if row["id"] else []))
+        try:
+            principal = self._of_key(row)
+        except IdpError as error:
+            return Resolved(None, error, stamp, about)
+        if row["is_current"] and row["digest"] != subject.digests[0]:
+            self._usage.redigest(row["key_id"], before=row["digest"], after=subject.digests[0])
+        return Resolved(principal, None, stamp, about, row["key_id"])
+
+    def _of_key(self, row: Row) -> Principal:
+        now = clock.now()
+        ends = [row["expires_at"]] if row["is_current"] else [row["expires_at"], row["former_until"]]
+        expires_at = min((end for end in ends if end is not None), default=None)
+        if row["revoked_at"] is not None or (not row["is_current"] and row["former_until"] <= now):
+            raise TokenRevoked
+        if expires_at is not None and expires_at <= now:
+            raise TokenExpired(f"Token expired at {expires_at.isoformat()}")
+        if row["kind"] == SERVICE_TOKEN:
+            user, method, identifier = None, AuthMethod.SERVICE_TOKEN, str(row["key_id"])
+            scopes = tuple(row["scopes"])
+        else:
+            user, method, identifier = _user(row), AuthMethod.API_KEY, key_id(row["key_id"])
+            scopes = self._policy.held(row["scopes"], user.roles)
+        credential = Credential(
+            method=method, id=identifier, name=row["key_name"], scopes=scopes, expires_at=expires_at
+        )
+        return Principal(user=user, credential=credential)
 
 
 async def load_user(session: AsyncSession, user_id: str) -> User:
@@ -63,25 +134,23 @@ async def load_user(session: AsyncSession, user_id: str) -> User:
         TokenNotFound: nobody has this id.
         UserInactive: the user is disabled or deleted.
     """
-    user = await _find(session, ByUserId(user_id))
-    if user is None:
+    row = (await session.execute(_LOAD, {"user_id": user_id})).mappings().first()
+    if row is None:
         raise TokenNotFound
-    return user
+    return _user(row)
 
 
-async def _find(session: AsyncSession, subject: ByUserId | ByIdentity | ByEmail) -> User | None:
+def _question(subject: Person) -> tuple[str, ...]:
     match subject:
         case ByUserId(user_id):
-            result = await session.execute(_BY_ID, {"user_id": user_id})
+            return _BY_ID, user_id
         case ByIdentity(provider, name):
-            result = await session.execute(_BY_IDENTITY, {"provider": provider, "subject": name})
+            return _BY_IDENTITY, provider, name
         case ByEmail(email):
-            result = await session.execute(_BY_EMAIL, {"key": email_key(email)})
-    row = result.mappings().first()
-    return None if row is None else _user(row)
+            return _BY_EMAIL, email_key(email)
 
 
-def _user(row: RowMapping) -> User:
+def _user(row: Row) -> User:
     if not row["is_active"] or row["deleted_at"] is not None:
         raise UserInactive
     return User(

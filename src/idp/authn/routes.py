@@ -1,99 +1,164 @@
-"""The faces of the introspection decision: /auth/validate, and "me"."""
+"""The routes of the introspection decision: validate, validate-key, RFC 7662, and "me".
 
+The usual request of each is answered by `authn/hot.py` before it gets here, from the same verdict and the same faces.
+"""
+
+import hashlib
+import hmac
 import time
-from typing import Any
+from typing import Annotated, Any
 
-from litestar import Request, get, post
+from litestar import MediaType, Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody
+from litestar.params import HeaderParameter, JSONBody, URLEncodedBody
 
 from idp import errors
-from idp.authn.credential import Presented, from_token
-from idp.authn.introspection import Introspector, Verdict
-from idp.authn.shapes import Me, MeApi, MeV1, UserOut, ValidateIn, ValidateOut, VerdictCode, kind_of, me_of
-from idp.errors import IdpError
+from idp.authn import faces
+from idp.authn.introspection import Introspector
+from idp.authn.shapes import (
+    IntrospectIn,
+    IntrospectOut,
+    Me,
+    MeApi,
+    MeV1,
+    ValidateIn,
+    ValidateKeyIn,
+    ValidateKeyOut,
+    ValidateOut,
+)
+from idp.authn.verdicts import Verdict
 from idp.ops import metrics
-from idp.ops.openapi import responses
-from idp.principal.guards import MACHINES, accepts, public, requires_user
-from idp.principal.model import Principal, User
+from idp.ops.openapi import documents, responses
+from idp.principal.guards import (
+    MACHINES,
+    accepts,
+    decides_only,
+    public,
+    requires_introspect_scope,
+    requires_user,
+)
+from idp.principal.model import AuthMethod, Principal
+from idp.settings import Settings
+from idp.signing.jwt import TokenService
 
 _TAGS = ["Who is calling"]
-# /auth/validate knows six codes (C-01); whatever else is wrong with a credential is "token_invalid" there.
-_CODES: dict[str, VerdictCode] = {
-    "token_not_found": "token_not_found",
-    "token_revoked": "token_revoked",
-    "token_expired": "token_expired",
-    "user_inactive": "user_inactive",
-}
+_NO_STORE = {"Cache-Control": "no-store"}
+AnyRequest = Request[Any, Any, Any]
+
+
+def _json(body: bytes) -> Response[bytes]:
+    return Response(body, media_type=MediaType.JSON, headers=_NO_STORE)
+
+
+def client_of(request: AnyRequest) -> str | None:
+    """Return the address that asks."""
+    return request.client.host if request.client else None
 
 
 @post(
     "/auth/validate",
-    opt=public(),
+    opt=public() | decides_only(),
     tags=_TAGS,
     summary="Is this credential good, and whose is it?",
     status_code=200,
-    responses=responses(errors.ValidationFailed, errors.MalformedJson, errors.BodyTooLarge, errors.DatabaseUnavailable),
+    responses=documents(ValidateOut)
+    | responses(
+        errors.ValidationFailed,
+        errors.MalformedJson,
+        errors.BodyTooLarge,
+        errors.RateLimited,
+        errors.DatabaseUnavailable,
+    ),
 )
-async def validate(introspector: NamedDependency[Introspector], data: JSONBody[ValidateIn]) -> ValidateOut:
+async def validate(
+    request: AnyRequest, introspector: NamedDependency[Introspector], data: JSONBody[ValidateIn]
+) -> Response[bytes]:
     """Decide about a credential for another service. Always 200 for a verdict; 503 when it cannot be known.
 
     The credential's own form decides what it is. `required_scopes` must all be held: plain membership, no wildcard.
     """
     started = time.perf_counter()
-    presented = from_token(data.token)
-    verdict = await introspector.introspect(presented)
-    if verdict.unknown:
-        assert verdict.error is not None
-        raise verdict.error
-    answer = _answer(presented, verdict, data.required_scopes)
-    metrics.observe_validation(
-        kind=answer.kind or "none", result=answer.error or "valid", seconds=time.perf_counter() - started
-    )
-    return answer
+    verdict = await introspector.introspect_token(data.token, client=client_of(request))
+    body, kind, result = faces.validate(verdict, data.token, data.required_scopes)
+    metrics.observe_validation(kind=kind, result=result, seconds=time.perf_counter() - started)
+    return _json(body)
 
 
-def _answer(presented: Presented, verdict: Verdict, required: list[str]) -> ValidateOut:
-    principal = verdict.principal
-    if principal is None:
-        assert verdict.error is not None
-        return _refusal(_code(presented, verdict.error), verdict.error.detail)
-    missing = [scope for scope in required if scope not in principal.credential.scopes]
-    if missing:
-        return _refusal("insufficient_scopes", f"Missing scopes: {missing}")
-    credential = principal.credential
-    return ValidateOut(
-        valid=True,
-        kind=kind_of(principal),
-        scopes=credential.scopes,
-        token_id=credential.id,
-        name=credential.name,
-        user=UserOut.of(principal.user) if principal.user else None,
-        expires_at=credential.expires_at,
-        error=None,
-        detail=None,
-    )
+@post(
+    "/internal/validate-key",
+    opt=public() | decides_only(),
+    tags=_TAGS,
+    summary="Is this key good, whose is it, and how fast may it go?",
+    status_code=200,
+    responses=documents(ValidateKeyOut)
+    | responses(
+        errors.InternalTokenRequired,
+        errors.ValidationFailed,
+        errors.MalformedJson,
+        errors.BodyTooLarge,
+        errors.RateLimited,
+        errors.DatabaseUnavailable,
+    ),
+)
+async def validate_key(
+    request: AnyRequest,
+    introspector: NamedDependency[Introspector],
+    settings: NamedDependency[Settings],
+    data: JSONBody[ValidateKeyIn],
+    authorization: Annotated[
+        str | None, HeaderParameter(name="Authorization", description="Bearer and INTERNAL_API_TOKEN, where it is set.")
+    ] = None,
+) -> Response[bytes]:
+    """Decide about a key that a service of yours was sent. Keep this path inside your network (C-28)."""
+    check_internal(settings, authorization)
+    verdict = await introspector.introspect_token(data.key, client=client_of(request))
+    return _json(faces.validate_key(verdict, data.key))
 
 
-def _code(presented: Presented, error: IdpError) -> VerdictCode:
-    if isinstance(error, errors.CredentialUnrecognised) and (presented.token or "").count(".") != 2:
-        return "token_not_found"  # not even the form of a token that is signed: S2's clients know it by this name
-    return _CODES.get(error.code, "token_invalid")
+def check_internal(settings: Settings, authorization: str | None) -> None:
+    """Refuse a caller without the internal token, where one is set.
+
+    Raises:
+        InternalTokenRequired: it is missing or another one.
+    """
+    token = settings.management.internal_token
+    if token is None:
+        return
+    scheme, _, given = (authorization or "").partition(" ")
+    same = hmac.compare_digest(_digest(given.strip()), _digest(token.reveal()))
+    if scheme.lower() != "bearer" or not same:
+        raise errors.InternalTokenRequired
 
 
-def _refusal(code: VerdictCode, detail: str) -> ValidateOut:
-    return ValidateOut(
-        valid=False,
-        kind=None,
-        scopes=(),
-        token_id=None,
-        name=None,
-        user=None,
-        expires_at=None,
-        error=code,
-        detail=detail,
-    )
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
+
+@post(
+    "/oauth2/introspect",
+    guards=[requires_introspect_scope],
+    opt=accepts(AuthMethod.SERVICE_TOKEN) | decides_only(),
+    tags=_TAGS,
+    summary="Token introspection (RFC 7662)",
+    status_code=200,
+    responses=documents(IntrospectOut) | responses(errors.IntrospectScopeRequired, errors.OAuthInvalidRequest),
+)
+async def introspect(
+    request: AnyRequest,
+    introspector: NamedDependency[Introspector],
+    tokens: NamedDependency[TokenService],
+    data: URLEncodedBody[IntrospectIn],
+) -> Response[bytes]:
+    """Decide about a credential for a resource server, which authenticates with a service token.
+
+    The body is a form with `token`; `token_type_hint` is understood and not needed. What is not active, for whatever
+    reason, is exactly `{"active": false}`.
+    """
+    verdict = await introspector.introspect_token(data.token, client=client_of(request))
+    return _json(faces.introspect(verdict, tokens.issuer))
+
+
+# --- me --------------------------------------------------------------------------------------------------------------
 
 _ME: dict[str, Any] = {
     "guards": [requires_user],
@@ -103,29 +168,31 @@ _ME: dict[str, Any] = {
 }
 
 
-def _user(request: Request[Principal, Any, Any]) -> User:
-    assert request.user.user is not None
-    return request.user.user
+def _me(request: Request[Principal, Any, Any]) -> Response[bytes]:
+    return Response(faces.me(Verdict(request.user), request.scope["path"].rstrip("/")), media_type=MediaType.JSON)
 
 
-@get("/auth/me", summary="Who am I?", **_ME)
-def me(request: Request[Principal, Any, Any]) -> Me:
+@get("/auth/me", summary="Who am I?", responses=documents(Me), **_ME)
+def me(request: Request[Principal, Any, Any]) -> Response[bytes]:
     """Return who the caller is, with roles, teams and domains."""
-    return Me(**me_of(_user(request)))  # type: ignore[arg-type]
+    return _me(request)
 
 
-@get("/v1/me", summary="Who am I? With createdAt, updatedAt and an upper-case role", **_ME)
-def me_v1(request: Request[Principal, Any, Any]) -> MeV1:
+@get(
+    "/v1/me",
+    summary="Who am I? With createdAt, updatedAt and an upper-case role",
+    responses=documents(MeV1),
+    **_ME,
+)
+def me_v1(request: Request[Principal, Any, Any]) -> Response[bytes]:
     """The same as /auth/me, with `createdAt`, `updatedAt` and an upper-case `role`."""
-    user = _user(request)
-    own = {**me_of(user), "role": user.role.upper()}
-    return MeV1(**own, createdAt=user.created_at, updatedAt=user.updated_at)  # type: ignore[arg-type]
+    return _me(request)
 
 
-@get("/api/auth/me", summary="Who am I? With a message", **_ME)
-def me_api(request: Request[Principal, Any, Any]) -> MeApi:
+@get("/api/auth/me", summary="Who am I? With a message", responses=documents(MeApi), **_ME)
+def me_api(request: Request[Principal, Any, Any]) -> Response[bytes]:
     """The same as /auth/me, with a `message`."""
-    return MeApi(**me_of(_user(request)))  # type: ignore[arg-type]
+    return _me(request)
 
 
-ROUTES = (validate, me, me_v1, me_api)
+ROUTES = (validate, validate_key, introspect, me, me_v1, me_api)

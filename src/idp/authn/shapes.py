@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from idp.principal.model import Domain, Principal, Team, User
+from idp.principal.model import AuthMethod, Domain, Principal, Team, User
 
 Kind = Literal["user", "api_key", "service_token"]
 VerdictCode = Literal[
@@ -60,6 +60,50 @@ class ValidateOut(Struct, frozen=True):
     detail: str | None
 
 
+class ValidateKeyIn(Struct, frozen=True):
+    """A key to decide about (S0-28)."""
+
+    key: Annotated[str, Meta(max_length=100_000, examples=["sk_live_…"])]
+
+
+KeyVerdictCode = Literal["key_not_found", "key_revoked", "key_expired", "key_invalid", "user_deleted"]
+
+
+class ValidateKeyOut(Struct, frozen=True):
+    """The verdict, as the Ingestion API reads it (S0-29 to S0-31)."""
+
+    valid: bool
+    user_id: str | None
+    scopes: tuple[str, ...]
+    rate_limit_tier: str | None
+    key_id: str | None
+    expires_at: datetime | None
+    error: KeyVerdictCode | None
+
+
+class IntrospectIn(Struct, frozen=True):
+    """The form of RFC 7662 section 2.1."""
+
+    token: Annotated[str, Meta(max_length=100_000, examples=["amp_live_…"])]
+    token_type_hint: Annotated[str, Meta(max_length=100)] | None = None
+
+
+class IntrospectOut(Struct, frozen=True, omit_defaults=True):
+    """An active credential (RFC 7662 section 2.2), with the principal that validate shows; else `active` alone."""
+
+    active: bool
+    scope: str | None = None
+    token_type: str | None = None
+    exp: int | None = None
+    sub: str | None = None
+    iss: str | None = None
+    jti: str | None = None
+    username: str | None = None
+    kind: Kind | None = None
+    name: str | None = None
+    user: UserOut | None = None
+
+
 class Me(Struct, frozen=True):
     """Who the caller is, and what they are in this organisation (C-18)."""
 
@@ -100,4 +144,7 @@ def me_of(user: User) -> dict[str, object]:
 
 
 def kind_of(principal: Principal) -> Kind:
-    return "user" if principal.user else "service_token"
+    """Return what kind of credential it is; the caller cannot say (C-01)."""
+    if principal.user is None:
+        return "service_token"
+    return "api_key" if principal.credential.method == AuthMethod.API_KEY else "user"

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
+from idp.db.reads import Reads
 from idp.errors import DatabaseUnavailable
 from idp.settings import Secret
 from idp.settings_schema import Database as DatabaseSettings
@@ -83,12 +84,20 @@ class Database:
             pool_pre_ping=True,
             hide_parameters=True,  # an error must not quote a password hash
         )
+        self.reads = Reads(
+            lambda *_, **__: self._connect(), size=settings.pool_size, limit_seconds=settings.pool_timeout_seconds
+        )
         self._abandoned: set[asyncio.Task[AsyncConnection]] = set()
 
-    async def _connect(self) -> Any:
+    async def connect_directly(self) -> Any:
+        """Open a connection for LISTEN, past a statement pooler where `direct_url` names the way."""
+        direct = self._settings.direct_url
+        return await self._connect(normalise_url(direct.reveal()) if direct else None)
+
+    async def _connect(self, dsn: str | None = None) -> Any:
         milliseconds = str(int(self._settings.statement_timeout_seconds * 1000))
         return await asyncpg.connect(
-            self._dsn,
+            dsn or self._dsn,
             timeout=self._settings.connect_timeout_seconds,
             command_timeout=self._settings.statement_timeout_seconds + 1,
             server_settings={
@@ -159,6 +168,7 @@ class Database:
             await session.execute(text("SELECT 1"))
 
     async def close(self) -> None:
+        await self.reads.close()
         await asyncio.gather(*self._abandoned, return_exceptions=True)
         await self.engine.dispose()
 

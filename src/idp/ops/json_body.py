@@ -1,4 +1,4 @@
-"""Request bodies: JSON, decoded once, strictly, straight into the handler's struct.
+"""Request bodies: JSON and forms, decoded once, strictly, straight into the handler's struct.
 
 The framework decodes into plain objects and then converts leniently, where "false" is false and "null" is null. A
 service that decides who may do what must not guess: the body is read here, and the framework gets the finished struct.
@@ -6,11 +6,13 @@ service that decides who may do what must not guess: the body is read here, and 
 
 import re
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request
+from litestar.datastructures import FormMultiDict
 
-from idp.errors import MalformedJson, UnsupportedMediaType, ValidationFailed
+from idp.errors import MalformedJson, OAuthInvalidRequest, UnsupportedMediaType, ValidationFailed
 from idp.ops.problems import FieldError
 
 U = TypeVar("U")
@@ -18,6 +20,7 @@ A = TypeVar("A")
 S = TypeVar("S", bound=Any)
 
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
+_MOST_PARAMETERS = 50
 _LINE = "Send one line of text that does not begin with a space."
 _FORMS: dict[str | int, str] = {
     "email": "This is not an e-mail address.",
@@ -45,6 +48,8 @@ class StrictRequest(Request[U, A, S]):
         body = await self.body()
         field = self.route_handler.parsed_data_field
         assert field is not None
+        if not body and field.is_optional:
+            return None
         try:
             return msgspec.json.decode(body, type=field.annotation)
         except msgspec.ValidationError as error:
@@ -52,6 +57,34 @@ class StrictRequest(Request[U, A, S]):
             raise ValidationFailed(f"{'.'.join(map(str, entry.loc))}: {entry.msg}", errors=[entry]) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _malformed(str(error)[:200]) from None
+
+    async def form(self) -> FormMultiDict:
+        """Return the decoded form.
+
+        Raises:
+            OAuthInvalidRequest: it is not a form, or a parameter stands twice (RFC 6749 section 3.1).
+        """
+        declared = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if declared != "application/x-www-form-urlencoded":
+            raise OAuthInvalidRequest("Send the body as application/x-www-form-urlencoded.")
+        pairs = parse_form(await self.body())
+        return FormMultiDict(pairs)
+
+
+def parse_form(body: bytes) -> list[tuple[str, str]]:
+    """Return the parameters of a form.
+
+    Raises:
+        OAuthInvalidRequest: it is not UTF-8, has too many parameters, or one of them stands twice.
+    """
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_PARAMETERS, errors="strict")
+    except ValueError:
+        raise OAuthInvalidRequest("The form cannot be read.") from None
+    names = [name for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise OAuthInvalidRequest("A parameter stands twice.")
+    return pairs
 
 
 def _malformed(reason: str) -> MalformedJson:

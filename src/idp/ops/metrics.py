@@ -50,6 +50,11 @@ _queries = Histogram(
     "idp_db_query_seconds", "Time of a database statement.", ["operation"], buckets=_FAST, registry=REGISTRY
 )
 _pool = Gauge("idp_db_pool_in_use", "Database connections in use.", registry=REGISTRY)
+_queue = Gauge("idp_command_queue_depth", "Changes to keys that wait for the single writer.", registry=REGISTRY)
+_commands = Histogram(
+    "idp_command_seconds", "Time from asking for a change to its commit.", ["command"], buckets=_FAST, registry=REGISTRY
+)
+_cache = Counter("idp_cache_requests_total", "Look-ups of cached verdicts.", ["result"], registry=REGISTRY)
 _limited = Counter("idp_rate_limited_total", "Requests refused by a rate limit.", ["rule"], registry=REGISTRY)
 
 
@@ -78,6 +83,21 @@ def observe_query(*, operation: str, seconds: float) -> None:
 def count_limited(rule: str) -> None:
     """Count a request that a rate limit refused."""
     _limited.labels(rule).inc()
+
+
+def observe_command(*, command: str, seconds: float) -> None:
+    """Count a change to keys."""
+    _commands.labels(command).observe(seconds)
+
+
+def count_cache(result: str) -> None:
+    """Count a look-up of a cached verdict; `result` is `memory`, `shared` or `miss`."""
+    _cache.labels(result).inc()
+
+
+def watch_command_queue(depth: Callable[[], int]) -> None:
+    """Let the gauge ask how many changes wait."""
+    _queue.set_function(depth)
 
 
 def watch_pool(in_use: Callable[[], int]) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 import structlog
-from litestar import Request, Response
+from litestar import MediaType, Request, Response
 from litestar.datastructures import Headers
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
@@ -49,8 +49,30 @@ class Problem(Struct, frozen=True):
     error: str | msgspec.UnsetType = msgspec.UNSET
 
 
+class OAuthError(Struct, frozen=True):
+    """An error as RFC 6749 section 5.2 has it, with the code of our catalogue."""
+
+    error: Annotated[str, Meta(examples=["invalid_request"])]
+    error_description: Annotated[str, Meta(examples=["A parameter stands twice."])]
+    code: Annotated[str, Meta(examples=["invalid_request"])]
+    request_id: Annotated[str, Meta(examples=["01990c7e-7f3b-7c1e-8a54-0f6f1d5a9a10"])]
+
+
+_OAUTH_PATH = "/oauth2/"
+_OAUTH_CODES = {401: "invalid_token", 403: "insufficient_scope", 429: "temporarily_unavailable"}
+
+
+def speaks_oauth(path: str) -> bool:
+    """Whether errors of this path are those of RFC 6749 (C-16)."""
+    return path.startswith(_OAUTH_PATH)
+
+
 def document(error: IdpError, *, path: str, request_id: str) -> bytes:
     """Return the body that describes an error."""
+    if speaks_oauth(path):
+        fallback = "temporarily_unavailable" if error.status >= 500 else "invalid_request"
+        name = _OAUTH_CODES.get(error.status, fallback)
+        return msgspec.json.encode(OAuthError(name, error.detail, error.code, request_id))
     problem = Problem(
         type=f"/errors/{error.code}",
         title=error.title,
@@ -66,13 +88,15 @@ def document(error: IdpError, *, path: str, request_id: str) -> bytes:
 
 def respond(request: Request[Any, Any, Any], error: IdpError) -> Response[bytes]:
     """Turn an error into the answer."""
-    request_id = str(request.scope.get("request_id", ""))
+    request_id, path = str(request.scope.get("request_id", "")), request.scope["path"]
     request.scope["error_code"] = error.code  # type: ignore[typeddict-unknown-key]
+    if speaks_oauth(path) and error.status == 422:
+        error = errors.OAuthInvalidRequest(error.detail)
     return Response(
-        content=document(error, path=request.scope["path"], request_id=request_id),
+        content=document(error, path=path, request_id=request_id),
         status_code=error.status,
         headers={"Cache-Control": "no-store", **error.headers},
-        media_type=MEDIA_TYPE,
+        media_type=MediaType.JSON if speaks_oauth(path) else MEDIA_TYPE,
     )
 
 

@@ -163,15 +163,15 @@ class LoginRules:
 
     def login(self, account: str, address: str) -> tuple[tuple[Rule, tuple[str, ...]], ...]:
         """Return what a failed login counts under: the pair, the account, the address."""
-        address = _network(address)
+        address = network(address)
         return (self._pair, (account, address)), (self._account, (account,)), (self._address, (address,))
 
     def registration(self, address: str) -> tuple[Rule, tuple[str, ...]]:
         """Return what a registration counts under."""
-        return self._register, (_network(address),)
+        return self._register, (network(address),)
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
     """Return what one client has to itself: an IPv4 address, or the /64 that every IPv6 client owns whole."""
     try:
         parsed = ip_address(address)

@@ -11,9 +11,16 @@ from litestar import Litestar
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
-from idp.errors import AdminRequired, CredentialNotAccepted, NotAUser, SharedSecretToken, TeamAdminRequired
+from idp.errors import (
+    AdminRequired,
+    CredentialNotAccepted,
+    IntrospectScopeRequired,
+    NotAUser,
+    SharedSecretToken,
+    TeamAdminRequired,
+)
 from idp.principal.model import AuthMethod, Principal
-from idp.principal.permissions import ADMIN, IDP_MANAGE
+from idp.principal.permissions import ADMIN, IDP_INTROSPECT, IDP_MANAGE
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 # Asynchronous, because the framework sends synchronous guards through a thread.
@@ -36,6 +43,11 @@ MACHINES = frozenset({AuthMethod.API_KEY, AuthMethod.SERVICE_TOKEN})
 def public() -> dict[str, Any]:
     """Declare, in a handler's `opt`, that anyone may call it: no credential is looked at."""
     return {"public": True}
+
+
+def decides_only() -> dict[str, Any]:
+    """Declare, in a handler's `opt`, that a route changes nothing although its method is POST (S2-38)."""
+    return {"decides_only": True}
 
 
 def accepts(*methods: AuthMethod) -> dict[str, Any]:
@@ -104,6 +116,15 @@ async def requires_team_admin(connection: Connection, handler: BaseRouteHandler)
     user = principal.user
     if user is None or not isinstance(team, UUID) or not user.administers(team):
         raise TeamAdminRequired
+
+
+@_policy("scope idp:introspect")
+async def requires_introspect_scope(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Allow service tokens with the scope `idp:introspect` (SEC-57)."""
+    check_accepted(connection.user, handler)
+    principal: Principal = connection.user
+    if principal.user is not None or IDP_INTROSPECT not in principal.credential.scopes:
+        raise IntrospectScopeRequired
 
 
 def _manages(principal: Principal) -> bool:

@@ -21,7 +21,7 @@ class LocalJwt:
         try:
             claims = await self._tokens.verify(presented.jwt)
         except (TokenInvalid, TokenExpired, DevelopmentToken) as error:
-            return Rejected(error)
+            return Rejected(error, cacheable=True)
         credential = Credential(
             method=AuthMethod.LOCAL_JWT,
             id=claims.jti,
@@ -30,6 +30,6 @@ class LocalJwt:
             shared_secret=claims.shared_secret,
         )
         if claims.uid is not None:
-            return Authenticated(ByUserId(claims.uid), credential)
+            return Authenticated(ByUserId(claims.uid), credential, cacheable=True)
         assert claims.legacy_email is not None
-        return Authenticated(ByEmail(claims.legacy_email), credential)
+        return Authenticated(ByEmail(claims.legacy_email), credential, cacheable=True)

@@ -1,0 +1,80 @@
+"""Idempotency-Key on creations: the same request again gets the same answer, the secret included (C-27)."""
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp import clock
+from idp.apikeys.models import IdempotentAnswerRow
+from idp.errors import IdempotencyKeyReused, InvalidIdempotencyKey
+from idp.signing.sealing import Sealer
+
+KEPT = timedelta(minutes=10)
+_FORM = re.compile(r"[\x21-\x7e]{1,255}\Z")
+T = TypeVar("T", bound=Struct)
+
+
+class Idempotency:
+    """Remembers answers to creations, sealed under the root secret.
+
+    Args:
+        sealer: seals them, since they hold secrets that are shown once.
+    """
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+
+    def creation(
+        self,
+        make: Callable[[AsyncSession], Awaitable[T]],
+        answer_type: type[T],
+        *,
+        actor: str,
+        key: str | None,
+        request: Struct,
+    ) -> Callable[[AsyncSession], Awaitable[T]]:
+        """Return `make`, which answers from memory when it was asked before; `make` itself without a key.
+
+        Args:
+            make: the creation, run under the single writer's lock.
+            answer_type: what it returns.
+            actor: who asks; the same key of somebody else is another one.
+            key: the header's value, None where it was not sent.
+            request: what is asked for.
+
+        Raises:
+            InvalidIdempotencyKey: the header cannot be one.
+        """
+        if key is None:
+            return make
+        if not _FORM.match(key):
+            raise InvalidIdempotencyKey
+        name = hashlib.sha256(f"{actor}\n{answer_type.__name__}\n{key}".encode()).hexdigest()
+        fingerprint = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
+
+        async def remembered(session: AsyncSession) -> T:
+            await session.execute(
+                delete(IdempotentAnswerRow).where(IdempotentAnswerRow.created_at < clock.now() - KEPT)
+            )
+            earlier = await session.get(IdempotentAnswerRow, name)
+            if earlier is not None:
+                if earlier.request != fingerprint:
+                    raise IdempotencyKeyReused
+                opened = self._sealer.open(earlier.sealed_answer)
+                if opened is not None:
+                    return msgspec.json.decode(opened, type=answer_type)
+                await session.delete(earlier)
+                await session.flush()
+            answer = await make(session)
+            sealed = self._sealer.seal(msgspec.json.encode(answer))
+            session.add(IdempotentAnswerRow(key=name, request=fingerprint, sealed_answer=sealed))
+            return answer
+
+        return remembered

@@ -1,0 +1,203 @@
+"""Routes of a user's own keys (S0-14 to S0-26). Interactive credentials only: a key makes no keys (C-29)."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Request, Response, delete, get, patch, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp import errors
+from idp.apikeys import service
+from idp.apikeys.commands import CommandQueue
+from idp.apikeys.idempotency import Idempotency
+from idp.apikeys.scopes import ScopePolicy
+from idp.apikeys.service import Minting
+from idp.apikeys.shapes import KeyChange, KeyOut, KeySecret, NewKey, Rotation
+from idp.apikeys.shapes import key_id as public_id
+from idp.audit.record import AuditRecord, origin_of, recent
+from idp.db.engine import Database
+from idp.errors import KeyNotFound
+from idp.ops.openapi import responses
+from idp.ops.paging import Limit, Offset, OptionalLimit, page
+from idp.principal.guards import requires_user
+from idp.principal.model import Principal, User
+
+_TAGS = ["API keys"]
+_WRITER = (errors.WriterBusy, errors.OutcomeUnknown, errors.DatabaseUnavailable)
+_ONE_KEY = responses(errors.KeyNotFound)
+UserRequest = Request[Principal, Any, Any]
+IncludeRevoked = Annotated[bool, QueryParameter(description="Whether revoked ones are listed too.")]
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        description="1 to 255 printable characters; the same request again within ten minutes gets the same answer.",
+    ),
+]
+
+
+@post(
+    "/v1/api-keys",
+    guards=[requires_user],
+    tags=_TAGS,
+    summary="Make a key",
+    status_code=201,
+    responses=responses(
+        errors.ScopeNotGrantable, errors.TooManyKeys, errors.ValidationFailed, errors.InvalidIdempotencyKey, *_WRITER
+    ),
+)
+async def create_key(
+    request: UserRequest,
+    command_queue: NamedDependency[CommandQueue],
+    minting: NamedDependency[Minting],
+    scope_policy: NamedDependency[ScopePolicy],
+    idempotency: NamedDependency[Idempotency],
+    data: JSONBody[NewKey],
+    idempotency_key: IdempotencyKey = None,
+) -> KeySecret:
+    """Make a key for yourself. Its secret is in this answer and nowhere else."""
+    user, origin = _user(request), origin_of(request)
+    scope_policy.check(data.scopes, user.roles)
+
+    async def make(session: AsyncSession) -> KeySecret:
+        return await service.create_key(session, minting, origin, user.id, data)
+
+    once = idempotency.creation(make, KeySecret, actor=origin.actor, key=idempotency_key, request=data)
+    return await command_queue.submit("create_key", once)
+
+
+@get("/v1/api-keys", guards=[requires_user], tags=_TAGS, summary="My keys")
+async def list_keys(
+    request: UserRequest,
+    database: NamedDependency[Database],
+    include_revoked: IncludeRevoked = False,
+    limit: OptionalLimit = None,
+    offset: Offset = 0,
+) -> Response[list[KeyOut]]:
+    """Return your keys, newest first, all of them or a page; never a secret."""
+    async with database.transaction() as session:
+        items, total = await service.list_keys(
+            session, _user(request).id, include_revoked=include_revoked, limit=limit, offset=offset
+        )
+    return page(request, items, total=total, limit=limit, offset=offset)
+
+
+@get("/v1/api-keys/{key_id:str}", guards=[requires_user], tags=_TAGS, summary="One of my keys", responses=_ONE_KEY)
+async def get_key(request: UserRequest, database: NamedDependency[Database], key_id: FromPath[str]) -> KeyOut:
+    """Return one of your keys."""
+    async with database.transaction() as session:
+        return await service.get_key(session, _user(request).id, parse_key_id(key_id))
+
+
+@patch(
+    "/v1/api-keys/{key_id:str}",
+    guards=[requires_user],
+    tags=_TAGS,
+    summary="Rename a key",
+    responses=_ONE_KEY | responses(errors.ValidationFailed, *_WRITER),
+)
+async def rename_key(
+    request: UserRequest,
+    command_queue: NamedDependency[CommandQueue],
+    key_id: FromPath[str],
+    data: JSONBody[KeyChange],
+) -> KeyOut:
+    """Give one of your keys another name."""
+    user_id, origin, row_id = _user(request).id, origin_of(request), parse_key_id(key_id)
+
+    async def work(session: AsyncSession) -> KeyOut:
+        return await service.rename_key(session, origin, user_id, row_id, data.name)
+
+    return await command_queue.submit("rename_key", work)
+
+
+@post(
+    "/v1/api-keys/{key_id:str}/rotate",
+    guards=[requires_user],
+    tags=_TAGS,
+    summary="Give a key a new secret",
+    status_code=200,
+    responses=_ONE_KEY | responses(errors.KeyRevoked, errors.KeyExpired, errors.ValidationFailed, *_WRITER),
+)
+async def rotate_key(
+    request: UserRequest,
+    command_queue: NamedDependency[CommandQueue],
+    minting: NamedDependency[Minting],
+    key_id: FromPath[str],
+    data: JSONBody[Rotation | None] = None,
+) -> KeySecret:
+    """Give one of your keys a new secret, shown in this answer only.
+
+    The old secret dies at once; with `overlap_seconds` it may be used for that long.
+    """
+    user_id, origin, row_id = _user(request).id, origin_of(request), parse_key_id(key_id)
+    overlap = data.overlap_seconds if data else 0
+
+    async def work(session: AsyncSession) -> KeySecret:
+        return await service.rotate_key(session, minting, origin, user_id, row_id, overlap_seconds=overlap)
+
+    return await command_queue.submit("rotate_key", work, urgent=overlap == 0)
+
+
+@delete(
+    "/v1/api-keys/{key_id:str}",
+    guards=[requires_user],
+    tags=_TAGS,
+    summary="Revoke a key",
+    status_code=200,
+    responses=_ONE_KEY | responses(errors.OutcomeUnknown, errors.DatabaseUnavailable),
+)
+async def revoke_key(
+    request: UserRequest, command_queue: NamedDependency[CommandQueue], key_id: FromPath[str]
+) -> KeyOut:
+    """Revoke one of your keys: it is refused everywhere at once. Doing it twice changes nothing."""
+    user_id, origin, row_id = _user(request).id, origin_of(request), parse_key_id(key_id)
+
+    async def work(session: AsyncSession) -> KeyOut:
+        return await service.revoke_key(session, origin, user_id, row_id)
+
+    return await command_queue.submit("revoke_key", work, urgent=True)
+
+
+@get(
+    "/v1/api-keys/{key_id:str}/audit",
+    guards=[requires_user],
+    tags=_TAGS,
+    summary="What was done to a key",
+    responses=_ONE_KEY,
+)
+async def key_audit(
+    request: UserRequest,
+    database: NamedDependency[Database],
+    key_id: FromPath[str],
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> Response[list[AuditRecord]]:
+    """Return what was done to one of your keys, newest first: who, from where, when."""
+    row_id = parse_key_id(key_id)
+    async with database.transaction() as session:
+        await service.get_key(session, _user(request).id, row_id)
+        items, total = await recent(session, limit=limit, offset=offset, target=f"api_key:{public_id(row_id)}")
+    return page(request, items, total=total, limit=limit, offset=offset)
+
+
+def parse_key_id(text: str) -> UUID:
+    """Return the row's id of `key_<32 hexadecimal digits>`, or of a plain UUID.
+
+    Raises:
+        KeyNotFound: it is neither.
+    """
+    try:
+        return UUID(text.removeprefix("key_"))
+    except ValueError:
+        raise KeyNotFound from None
+
+
+def _user(request: UserRequest) -> User:
+    assert request.user.user is not None
+    return request.user.user
+
+
+ROUTES = (create_key, list_keys, get_key, rename_key, rotate_key, revoke_key, key_audit)

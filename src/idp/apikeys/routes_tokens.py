@@ -1,0 +1,166 @@
+"""Routes of service tokens, for management (S2-20 to S2-24, C-09)."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Request, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp import errors
+from idp.apikeys import service
+from idp.apikeys.commands import CommandQueue
+from idp.apikeys.idempotency import Idempotency
+from idp.apikeys.routes_keys import IdempotencyKey, IncludeRevoked
+from idp.apikeys.scopes import check_reserved
+from idp.apikeys.service import Minting
+from idp.apikeys.shapes import (
+    Extended,
+    Extension,
+    NewToken,
+    Revocation,
+    Revoked,
+    TokenList,
+    TokenOut,
+    TokenSecret,
+)
+from idp.audit.record import origin_of
+from idp.db.engine import Database
+from idp.errors import InvalidTokenId
+from idp.ops.openapi import responses
+from idp.ops.paging import Offset, OptionalLimit
+from idp.principal.guards import accepts, requires_admin
+from idp.principal.model import AuthMethod
+
+_TAGS = ["Service tokens"]
+_MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
+_WRITER = (errors.WriterBusy, errors.OutcomeUnknown, errors.DatabaseUnavailable)
+_ONE_TOKEN = responses(errors.InvalidTokenId, errors.ServiceTokenNotFound, errors.AdminRequired)
+AnyRequest = Request[Any, Any, Any]
+
+
+@post(
+    "/auth/tokens",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    summary="Make a service token",
+    status_code=201,
+    responses=responses(
+        errors.NameTaken, errors.InvalidIdempotencyKey, errors.ValidationFailed, errors.AdminRequired, *_WRITER
+    ),
+)
+async def create_token(
+    request: AnyRequest,
+    command_queue: NamedDependency[CommandQueue],
+    minting: NamedDependency[Minting],
+    idempotency: NamedDependency[Idempotency],
+    data: JSONBody[NewToken],
+    idempotency_key: IdempotencyKey = None,
+) -> TokenSecret:
+    """Make a token for a service. It is in this answer and nowhere else; its name is unique among live ones."""
+    origin = origin_of(request)
+    check_reserved(data.scopes)
+
+    async def make(session: AsyncSession) -> TokenSecret:
+        return await service.create_token(session, minting, origin, data)
+
+    once = idempotency.creation(make, TokenSecret, actor=origin.actor, key=idempotency_key, request=data)
+    return await command_queue.submit("create_token", once)
+
+
+@get(
+    "/auth/tokens",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    summary="Service tokens",
+    responses=responses(errors.AdminRequired),
+)
+async def list_tokens(
+    database: NamedDependency[Database],
+    include_revoked: IncludeRevoked = False,
+    limit: OptionalLimit = None,
+    offset: Offset = 0,
+) -> TokenList:
+    """Return service tokens, newest first, all of them or a page; never the tokens themselves."""
+    async with database.transaction() as session:
+        tokens, total = await service.list_tokens(session, include_revoked=include_revoked, limit=limit, offset=offset)
+    return TokenList(tokens=tokens, total=total)
+
+
+@get(
+    "/auth/tokens/{token_id:str}",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    summary="A service token",
+    responses=_ONE_TOKEN,
+)
+async def get_token(database: NamedDependency[Database], token_id: FromPath[str]) -> TokenOut:
+    """Return what is known of a service token, live or not."""
+    async with database.transaction() as session:
+        return await service.get_token(session, _parse(token_id))
+
+
+@post(
+    "/auth/tokens/{token_id:str}/revoke",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    summary="Revoke a service token",
+    status_code=200,
+    responses=_ONE_TOKEN | responses(errors.ValidationFailed, errors.OutcomeUnknown, errors.DatabaseUnavailable),
+)
+async def revoke_token(
+    request: AnyRequest,
+    command_queue: NamedDependency[CommandQueue],
+    token_id: FromPath[str],
+    data: JSONBody[Revocation | None] = None,
+) -> Revoked:
+    """Revoke a service token: it is refused everywhere at once. Doing it twice changes nothing."""
+    origin, row_id, reason = origin_of(request), _parse(token_id), data.reason if data else None
+
+    async def work(session: AsyncSession) -> TokenOut:
+        return await service.revoke_token(session, origin, row_id, reason)
+
+    token = await command_queue.submit("revoke_token", work, urgent=True)
+    assert token.revoked_at is not None
+    return Revoked(success=True, token_id=token.token_id, revoked_at=token.revoked_at)
+
+
+@post(
+    "/auth/tokens/{token_id:str}/extend",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    summary="Let a service token live longer",
+    status_code=200,
+    responses=_ONE_TOKEN | responses(errors.KeyRevoked, errors.NameTaken, errors.ValidationFailed, *_WRITER),
+)
+async def extend_token(
+    request: AnyRequest,
+    command_queue: NamedDependency[CommandQueue],
+    token_id: FromPath[str],
+    data: JSONBody[Extension],
+) -> Extended:
+    """Add days to a token's life: to its end, or to now where it had none."""
+    origin, row_id = origin_of(request), _parse(token_id)
+
+    async def work(session: AsyncSession) -> TokenOut:
+        return await service.extend_token(session, origin, row_id, data.extend_days)
+
+    token = await command_queue.submit("extend_token", work)
+    assert token.expires_at is not None
+    return Extended(success=True, token_id=token.token_id, expires_at=token.expires_at)
+
+
+def _parse(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidTokenId from None
+
+
+ROUTES = (create_token, list_tokens, get_token, revoke_token, extend_token)

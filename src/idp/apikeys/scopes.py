@@ -1,0 +1,58 @@
+"""Which scopes a credential may carry (C-09, C-29, C-32)."""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+from msgspec import Meta
+
+from idp.errors import ScopeNotGrantable
+from idp.ops.problems import invalid
+from idp.principal.permissions import RESERVED_PREFIX, RESERVED_SCOPES
+from idp.settings_schema import ApiKeys
+
+# RFC 6749 section 3.3: printable ASCII without space, quotation mark and backslash. Commas are allowed.
+Scope = Annotated[
+    str, Meta(min_length=1, max_length=256, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$", examples=["ingest:write"])
+]
+Scopes = Annotated[list[Scope], Meta(max_length=100, description="RFC 6749 scope names, at most 100.")]
+_ANY = "*"
+
+
+class ScopePolicy:
+    """What people may put on their keys: for everyone, and further scopes by role.
+
+    Args:
+        settings: `grantable_scopes` and `role_scopes`; `*` is any scope that is not reserved.
+    """
+
+    def __init__(self, settings: ApiKeys) -> None:
+        self._everyone = frozenset(settings.grantable_scopes)
+        self._by_role = {role: frozenset(scopes) for role, scopes in settings.role_scopes.items()}
+
+    def held(self, scopes: Iterable[str], roles: Iterable[str]) -> tuple[str, ...]:
+        """Return those scopes that a user with these roles may put on a key, or have on one (S0-43)."""
+        allowed = self._everyone.union(*(self._by_role.get(role, ()) for role in roles))
+        return tuple(
+            scope for scope in scopes if not scope.startswith(RESERVED_PREFIX) and (_ANY in allowed or scope in allowed)
+        )
+
+    def check(self, scopes: Sequence[str], roles: Iterable[str]) -> None:
+        """Refuse scopes that this user may not put on a key.
+
+        Raises:
+            ScopeNotGrantable: naming them.
+        """
+        held = self.held(scopes, roles)
+        if missing := [scope for scope in scopes if scope not in held]:
+            raise ScopeNotGrantable(f"You may not put these scopes on a key: {', '.join(missing[:10])}.")
+
+
+def check_reserved(scopes: Sequence[str]) -> None:
+    """Refuse reserved scopes that mean nothing, so that a misspelt one is noticed.
+
+    Raises:
+        ValidationFailed: naming the ones there are.
+    """
+    for scope in scopes:
+        if scope.startswith(RESERVED_PREFIX) and scope not in RESERVED_SCOPES:
+            raise invalid(["body", "scopes"], f"{scope} is none of the reserved scopes {', '.join(RESERVED_SCOPES)}.")

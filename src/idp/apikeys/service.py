@@ -1,0 +1,341 @@
+"""Keys and service tokens: every read of them, and every change.
+
+Changes work inside a transaction that the single writer began (`commands.py`), or that said `lock` first: C-27.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql import ColumnElement
+from uuid_utils.compat import uuid7
+
+from idp import clock
+from idp.apikeys.models import ApiKeyRow
+from idp.apikeys.secret import SHOWN, Peppers, generate
+from idp.apikeys.shapes import KeyOut, KeySecret, NewKey, NewToken, TokenOut, TokenSecret, key_id
+from idp.audit.record import Origin, record
+from idp.errors import KeyExpired, KeyNotFound, KeyRevoked, NameTaken, ServiceTokenNotFound, TooManyKeys, UserNotFound
+from idp.ops.problems import invalid
+from idp.settings_schema import ApiKeys
+
+USER_KEY, SERVICE_TOKEN = "user_key", "service_token"
+_LOCK = 0x1D9_4E76
+# A holder that is paused cannot stop the cluster: the server ends its transaction, while the others still wait.
+_LIMITS = text(
+    "SELECT set_config('lock_timeout', '4s', true), set_config('statement_timeout', '5s', true),"
+    " set_config('idle_in_transaction_session_timeout', '1s', true)"
+)
+_TAKE_LOCK = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(lock=_LOCK)
+_OWNER = text("SELECT is_active AND deleted_at IS NULL FROM idp.users WHERE id = :id FOR SHARE")
+_LARGEST_METADATA = 8192  # bytes of JSON
+
+
+class Minting(Struct, frozen=True):
+    """What making a secret needs: the prefixes from the settings, and the peppers."""
+
+    settings: ApiKeys
+    peppers: Peppers
+
+    def prefix(self, kind: str) -> str:
+        return self.settings.user_key_prefix if kind == USER_KEY else self.settings.service_token_prefix
+
+
+async def lock(session: AsyncSession) -> None:
+    """Become the one transaction in the cluster that changes keys, until it ends (C-27).
+
+    Raises:
+        DatabaseUnavailable: others held it for longer than four seconds.
+    """
+    await session.execute(_LIMITS)
+    await session.execute(_TAKE_LOCK)
+
+
+# --- keys of users ---------------------------------------------------------------------------------------------------
+
+
+async def create_key(session: AsyncSession, minting: Minting, origin: Origin, user_id: str, new: NewKey) -> KeySecret:
+    """Make a key for a user.
+
+    Raises:
+        UserNotFound: the user is gone or disabled by now.
+        TooManyKeys: the user has as many live keys as the settings allow.
+    """
+    if not (await session.execute(_OWNER, {"id": user_id})).scalar():
+        raise UserNotFound
+    live = await session.scalar(select(func.count()).select_from(ApiKeyRow).where(*_mine(user_id), _live()))
+    if (live or 0) >= minting.settings.max_keys_per_user:
+        raise TooManyKeys(f"You have {live} keys, which is the most. Revoke one first.")
+    row, secret = await _mint(
+        session,
+        minting,
+        ApiKeyRow(
+            kind=USER_KEY,
+            user_id=user_id,
+            name=new.name,
+            scopes=list(dict.fromkeys(new.scopes)),
+            details={},
+            created_by=origin.actor,
+            expires_at=_in_days(new.expires_in_days),
+        ),
+    )
+    _record(session, origin, "created", row, scopes=row.scopes)
+    return KeySecret.of(row, secret)
+
+
+async def list_keys(
+    session: AsyncSession, user_id: str, *, include_revoked: bool, limit: int | None, offset: int
+) -> tuple[list[KeyOut], int]:
+    """Return a user's keys, newest first, all of them or a page, and how many there are."""
+    wanted = [*_mine(user_id)] if include_revoked else [*_mine(user_id), ApiKeyRow.revoked_at.is_(None)]
+    rows, total = await _page(session, wanted, limit=limit, offset=offset)
+    return [KeyOut.of(row) for row in rows], total
+
+
+async def get_key(session: AsyncSession, user_id: str, row_id: UUID) -> KeyOut:
+    """Return one of a user's keys.
+
+    Raises:
+        KeyNotFound: there is none of this id, or it is somebody else's.
+    """
+    return KeyOut.of(await _get_mine(session, user_id, row_id))
+
+
+async def rename_key(session: AsyncSession, origin: Origin, user_id: str, row_id: UUID, name: str) -> KeyOut:
+    """Give a key another name.
+
+    Raises:
+        KeyNotFound: as for `get_key`.
+    """
+    row = await _get_mine(session, user_id, row_id)
+    if row.name != name:
+        before, row.name = row.name, name
+        _record(session, origin, "renamed", row, before=before)
+    return KeyOut.of(row)
+
+
+async def rotate_key(
+    session: AsyncSession, minting: Minting, origin: Origin, user_id: str, row_id: UUID, *, overlap_seconds: int
+) -> KeySecret:
+    """Give a key a new secret; the old one dies now, or after the overlap (S0-24).
+
+    Raises:
+        KeyNotFound: as for `get_key`.
+        KeyRevoked: it was revoked.
+        KeyExpired: it has expired.
+    """
+    row = await _get_mine(session, user_id, row_id)
+    now = clock.now()
+    _check_live(row, now)
+    secret = generate(minting.prefix(USER_KEY))
+    row.former_digest, row.former_until = row.digest, now + timedelta(seconds=overlap_seconds)
+    _store(row, minting.peppers, secret)
+    _record(session, origin, "rotated", row, overlap_seconds=overlap_seconds)
+    return KeySecret.of(row, secret)
+
+
+async def revoke_key(session: AsyncSession, origin: Origin, user_id: str, row_id: UUID) -> KeyOut:
+    """End a key; ending it twice changes nothing.
+
+    Raises:
+        KeyNotFound: as for `get_key`.
+    """
+    row = await _get_mine(session, user_id, row_id)
+    _revoke(session, origin, row, None)
+    return KeyOut.of(row)
+
+
+async def revoke_all_keys(session: AsyncSession, origin: Origin, user_id: str, reason: str) -> int:
+    """End all of a user's keys, in a transaction that said `lock` first, and return how many there were."""
+    rows = await session.scalars(select(ApiKeyRow).where(*_mine(user_id), ApiKeyRow.revoked_at.is_(None)))
+    ended = list(rows)
+    for row in ended:
+        _revoke(session, origin, row, reason)
+    return len(ended)
+
+
+# --- service tokens --------------------------------------------------------------------------------------------------
+
+
+async def create_token(session: AsyncSession, minting: Minting, origin: Origin, new: NewToken) -> TokenSecret:
+    """Make a service token.
+
+    Raises:
+        NameTaken: a live token has this name (C-32).
+        ValidationFailed: the metadata cannot be stored.
+    """
+    _check_metadata(new.metadata or {})
+    await _check_name(session, new.name)
+    row, secret = await _mint(
+        session,
+        minting,
+        ApiKeyRow(
+            kind=SERVICE_TOKEN,
+            user_id=None,
+            name=new.name,
+            scopes=list(dict.fromkeys(new.scopes)),
+            details=new.metadata or {},
+            created_by=origin.actor,
+            expires_at=_in_days(new.ttl_days),
+        ),
+    )
+    _record(session, origin, "created", row, scopes=row.scopes)
+    return TokenSecret.of(row, secret)
+
+
+async def list_tokens(
+    session: AsyncSession, *, include_revoked: bool, limit: int | None, offset: int
+) -> tuple[list[TokenOut], int]:
+    """Return service tokens, newest first, all of them or a page, and how many there are."""
+    wanted = [ApiKeyRow.kind == SERVICE_TOKEN]
+    if not include_revoked:
+        wanted.append(ApiKeyRow.revoked_at.is_(None))
+    rows, total = await _page(session, wanted, limit=limit, offset=offset)
+    return [TokenOut.of(row) for row in rows], total
+
+
+async def get_token(session: AsyncSession, row_id: UUID) -> TokenOut:
+    """Return a service token.
+
+    Raises:
+        ServiceTokenNotFound: there is none of this id.
+    """
+    return TokenOut.of(await _get_token(session, row_id))
+
+
+async def revoke_token(session: AsyncSession, origin: Origin, row_id: UUID, reason: str | None) -> TokenOut:
+    """End a service token; ending it twice changes nothing (S2-23).
+
+    Raises:
+        ServiceTokenNotFound: there is none of this id.
+    """
+    row = await _get_token(session, row_id)
+    _revoke(session, origin, row, reason)
+    return TokenOut.of(row)
+
+
+async def extend_token(session: AsyncSession, origin: Origin, row_id: UUID, days: int) -> TokenOut:
+    """Let a service token live longer: from its end, or from now where it had none (S2-24).
+
+    Raises:
+        ServiceTokenNotFound: there is none of this id.
+        KeyRevoked: it was revoked.
+        NameTaken: it had expired, and a live token has its name by now.
+        ValidationFailed: it would end after the last date there is.
+    """
+    row = await _get_token(session, row_id)
+    if row.revoked_at is not None:
+        raise KeyRevoked
+    now, before = clock.now(), row.expires_at
+    if before is not None and before <= now:
+        await _check_name(session, row.name)
+    try:
+        row.expires_at = (before or now) + timedelta(days=days)
+    except OverflowError:
+        raise invalid(["body", "extend_days"], "The token would end after the year 9999.") from None
+    _record(session, origin, "extended", row, before=before and before.isoformat(), days=days)
+    return TokenOut.of(row)
+
+
+# --- shared ----------------------------------------------------------------------------------------------------------
+
+
+async def _mint(session: AsyncSession, minting: Minting, row: ApiKeyRow) -> tuple[ApiKeyRow, str]:
+    secret = generate(minting.prefix(row.kind))
+    row.id, row.created_at = uuid7(), clock.now()
+    _store(row, minting.peppers, secret)
+    session.add(row)
+    await session.flush()
+    return row, secret
+
+
+def _store(row: ApiKeyRow, peppers: Peppers, secret: str) -> None:
+    digest = peppers.digest(secret)
+    row.digest, row.scheme, row.pepper = digest.hex, digest.scheme, digest.pepper
+    row.prefix = secret[:SHOWN]
+
+
+def _revoke(session: AsyncSession, origin: Origin, row: ApiKeyRow, reason: str | None) -> None:
+    if row.revoked_at is None:
+        row.revoked_at, row.revoked_reason = clock.now(), reason
+        _record(session, origin, "revoked", row, **({"reason": reason} if reason else {}))
+
+
+def _record(session: AsyncSession, origin: Origin, verb: str, row: ApiKeyRow, **details: Any) -> None:
+    noun = "api_key" if row.kind == USER_KEY else "service_token"
+    details = {"name": row.name, "prefix": row.prefix, **details}
+    record(
+        session,
+        origin,
+        action=f"{noun}.{verb}",
+        user_id=row.user_id,
+        target=f"{noun}:{target_id(row)}",
+        details=details,
+    )
+
+
+def target_id(row: ApiKeyRow) -> str:
+    """Return the id that clients know a credential by."""
+    return key_id(row.id) if row.kind == USER_KEY else str(row.id)
+
+
+def _mine(user_id: str) -> tuple[ColumnElement[bool], ...]:
+    return ApiKeyRow.kind == USER_KEY, ApiKeyRow.user_id == user_id
+
+
+def _live() -> ColumnElement[bool]:
+    unexpired = ApiKeyRow.expires_at.is_(None) | (ApiKeyRow.expires_at > clock.now())
+    return ApiKeyRow.revoked_at.is_(None) & unexpired
+
+
+async def _page(
+    session: AsyncSession, wanted: Sequence[ColumnElement[bool]], *, limit: int | None, offset: int
+) -> tuple[list[ApiKeyRow], int]:
+    total = await session.scalar(select(func.count()).select_from(ApiKeyRow).where(*wanted))
+    newest_first = (ApiKeyRow.created_at.desc(), ApiKeyRow.id.desc())
+    rows = await session.scalars(select(ApiKeyRow).where(*wanted).order_by(*newest_first).limit(limit).offset(offset))
+    return list(rows), total or 0
+
+
+async def _get_mine(session: AsyncSession, user_id: str, row_id: UUID) -> ApiKeyRow:
+    row = await session.scalar(select(ApiKeyRow).where(ApiKeyRow.id == row_id, *_mine(user_id)))
+    if row is None:
+        raise KeyNotFound
+    return row
+
+
+async def _get_token(session: AsyncSession, row_id: UUID) -> ApiKeyRow:
+    row = await session.scalar(select(ApiKeyRow).where(ApiKeyRow.id == row_id, ApiKeyRow.kind == SERVICE_TOKEN))
+    if row is None:
+        raise ServiceTokenNotFound
+    return row
+
+
+async def _check_name(session: AsyncSession, name: str) -> None:
+    taken = select(ApiKeyRow.id).where(ApiKeyRow.kind == SERVICE_TOKEN, ApiKeyRow.name == name, _live())
+    if await session.scalar(taken.limit(1)) is not None:
+        raise NameTaken
+
+
+def _check_live(row: ApiKeyRow, now: datetime) -> None:
+    if row.revoked_at is not None:
+        raise KeyRevoked
+    if row.expires_at is not None and row.expires_at <= now:
+        raise KeyExpired
+
+
+def _check_metadata(metadata: dict[str, Any]) -> None:
+    encoded = msgspec.json.encode(metadata)
+    if len(encoded) > _LARGEST_METADATA:
+        raise invalid(["body", "metadata"], f"At most {_LARGEST_METADATA} bytes of JSON, {len(encoded)} were sent.")
+    if b"\\u0000" in encoded:
+        raise invalid(["body", "metadata"], "The character NUL cannot be stored.")
+
+
+def _in_days(days: int | None) -> datetime | None:
+    return None if days is None else clock.now() + timedelta(days=days)

@@ -1,0 +1,29 @@
+"""API keys of users and tokens of services: random secrets, found by their digest (C-03)."""
+
+from idp.apikeys.secret import LONGEST, Peppers, is_intact
+from idp.authn.credential import Presented
+from idp.authn.outcome import NOT_MINE, Authenticated, ByKey, Outcome, Rejected
+from idp.errors import TokenInvalid, TokenNotFound
+from idp.settings_schema import ApiKeys
+
+
+class ApiKey:
+    """Owns every explicit credential that begins with one of our prefixes; the database knows the rest."""
+
+    name = "api_key"
+
+    def __init__(self, settings: ApiKeys, peppers: Peppers) -> None:
+        self._prefixes = (settings.user_key_prefix, settings.service_token_prefix)
+        self._starts = tuple(f"{prefix}_" for prefix in self._prefixes)
+        self._require_checksum = settings.require_checksum
+        self._peppers = peppers
+
+    async def authenticate(self, presented: Presented) -> Outcome:
+        token = presented.token
+        if token is None or not token.startswith(self._starts):
+            return NOT_MINE
+        if len(token) > LONGEST or not token.isascii():
+            return Rejected(TokenNotFound())
+        if self._require_checksum and not any(is_intact(token, prefix) for prefix in self._prefixes):
+            return Rejected(TokenInvalid("The key is damaged: it was cut short or mistyped."))
+        return Authenticated(ByKey(tuple(self._peppers.possible(token))), cacheable=True)

@@ -1,0 +1,221 @@
+"""The answers that one verdict is given in: validate, validate-key, introspect, me (rule 3).
+
+Each is encoded once a verdict and kept beside it, so that the usual request costs a look-up and no encoding.
+"""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from idp import errors
+from idp.authn.shapes import (
+    IntrospectOut,
+    KeyVerdictCode,
+    Me,
+    MeApi,
+    MeV1,
+    UserOut,
+    ValidateKeyOut,
+    ValidateOut,
+    VerdictCode,
+    kind_of,
+    me_of,
+)
+from idp.authn.verdicts import Verdict
+from idp.errors import IdpError
+from idp.principal.model import Principal, User
+
+_encode = msgspec.json.Encoder().encode
+# /auth/validate knows six codes (C-01); whatever else is wrong with a credential is "token_invalid" there.
+_CODES: dict[str, VerdictCode] = {
+    "token_not_found": "token_not_found",
+    "token_revoked": "token_revoked",
+    "token_expired": "token_expired",
+    "user_inactive": "user_inactive",
+}
+_KEY_CODES: dict[str, KeyVerdictCode] = {
+    "token_not_found": "key_not_found",
+    "token_revoked": "key_revoked",
+    "token_expired": "key_expired",
+    "user_inactive": "user_deleted",
+}
+INACTIVE = b'{"active":false}'
+
+
+def validate(verdict: Verdict, token: str, required: Sequence[str]) -> tuple[bytes, str, str]:
+    """Return the answer of /auth/validate, with the kind of credential and the result, for metrics.
+
+    Args:
+        verdict: what was decided.
+        token: what was asked about.
+        required: scopes that must all be held: plain membership, no wildcard (S2-19).
+
+    Raises:
+        IdpError: nothing could be decided.
+    """
+    principal = verdict.principal
+    if principal is None:
+        error = _decided(verdict)
+        code = _code(error, token)
+        return _refusal(code, error.detail), "none", code
+    if required and (missing := [scope for scope in required if scope not in principal.credential.scopes]):
+        return _refusal("insufficient_scopes", f"Missing scopes: {missing}"), "none", "insufficient_scopes"
+    return verdict.face("validate", _valid), kind_of(principal), "valid"
+
+
+def validate_key(verdict: Verdict, token: str) -> bytes:
+    """Return the answer of /internal/validate-key.
+
+    Raises:
+        IdpError: nothing could be decided.
+    """
+    if verdict.principal is not None:
+        return verdict.face("validate_key", _valid_key)
+    code = _code(_decided(verdict), token)
+    return _encode(
+        ValidateKeyOut(
+            valid=False,
+            user_id=None,
+            scopes=(),
+            rate_limit_tier=None,
+            key_id=None,
+            expires_at=None,
+            error=_KEY_CODES.get(code, "key_invalid"),
+        )
+    )
+
+
+def introspect(verdict: Verdict, issuer: str) -> bytes:
+    """Return the answer of RFC 7662: whatever is not active is exactly `{"active": false}` (SEC-57).
+
+    Raises:
+        IdpError: nothing could be decided.
+    """
+    if verdict.principal is None:
+        _decided(verdict)
+        return INACTIVE
+    return verdict.face("introspect", lambda verdict: _active(verdict, issuer))
+
+
+def _decided(verdict: Verdict) -> IdpError:
+    assert verdict.error is not None
+    if verdict.unknown:
+        raise verdict.error
+    return verdict.error
+
+
+def _code(error: IdpError, token: str) -> VerdictCode:
+    if isinstance(error, errors.CredentialUnrecognised) and token.count(".") != 2:
+        return "token_not_found"  # not even the form of a token that is signed: S2's clients know it by this name
+    return _CODES.get(error.code, "token_invalid")
+
+
+def _refusal(code: VerdictCode, detail: str) -> bytes:
+    return _encode(
+        ValidateOut(
+            valid=False,
+            kind=None,
+            scopes=(),
+            token_id=None,
+            name=None,
+            user=None,
+            expires_at=None,
+            error=code,
+            detail=detail,
+        )
+    )
+
+
+def _principal(verdict: Verdict) -> Principal:
+    assert verdict.principal is not None
+    return verdict.principal
+
+
+def _valid(verdict: Verdict) -> bytes:
+    principal = _principal(verdict)
+    credential = principal.credential
+    return _encode(
+        ValidateOut(
+            valid=True,
+            kind=kind_of(principal),
+            scopes=credential.scopes,
+            token_id=credential.id,
+            name=credential.name,
+            user=UserOut.of(principal.user) if principal.user else None,
+            expires_at=credential.expires_at,
+            error=None,
+            detail=None,
+        )
+    )
+
+
+def _valid_key(verdict: Verdict) -> bytes:
+    principal = _principal(verdict)
+    user, credential = principal.user, principal.credential
+    return _encode(
+        ValidateKeyOut(
+            valid=True,
+            user_id=user.id if user else None,
+            scopes=credential.scopes,
+            rate_limit_tier=user.plan if user else None,
+            key_id=credential.id,
+            expires_at=credential.expires_at,
+            error=None,
+        )
+    )
+
+
+def _active(verdict: Verdict, issuer: str) -> bytes:
+    principal = _principal(verdict)
+    user, credential = principal.user, principal.credential
+    return _encode(
+        IntrospectOut(
+            active=True,
+            scope=" ".join(credential.scopes),
+            token_type="Bearer",  # noqa: S106
+            exp=int(credential.expires_at.timestamp()) if credential.expires_at else None,
+            sub=user.id if user else credential.id,
+            iss=issuer,
+            jti=credential.id,
+            username=user.email if user else None,
+            kind=kind_of(principal),
+            name=credential.name,
+            user=UserOut.of(user) if user else None,
+        )
+    )
+
+
+# --- me --------------------------------------------------------------------------------------------------------------
+
+
+def _user(verdict: Verdict) -> User:
+    user = _principal(verdict).user
+    assert user is not None
+    return user
+
+
+def _me(verdict: Verdict) -> bytes:
+    return _encode(Me(**me_of(_user(verdict))))  # type: ignore[arg-type]
+
+
+def _me_v1(verdict: Verdict) -> bytes:
+    user = _user(verdict)
+    own = {**me_of(user), "role": user.role.upper()}
+    return _encode(MeV1(**own, createdAt=user.created_at, updatedAt=user.updated_at))  # type: ignore[arg-type]
+
+
+def _me_api(verdict: Verdict) -> bytes:
+    return _encode(MeApi(**me_of(_user(verdict))))  # type: ignore[arg-type]
+
+
+ME: dict[str, tuple[str, Callable[[Verdict], bytes]]] = {
+    "/auth/me": ("me", _me),
+    "/v1/me": ("me_v1", _me_v1),
+    "/api/auth/me": ("me_api", _me_api),
+}
+
+
+def me(verdict: Verdict, path: str) -> bytes:
+    """Return "me" of a person, in the spelling of this path (C-18)."""
+    name, encode = ME[path]
+    return verdict.face(name, encode)

@@ -1,0 +1,103 @@
+"""What this process has heard, and whether something read earlier may still be believed (rule 5).
+
+Pure bookkeeping without a clock or a socket, so that a model can drive it through every order of events
+(`tests/db/test_verdict_model.py`); `db/notify.py` connects it to PostgreSQL. The argument is decision 0011.
+"""
+
+from collections.abc import Iterable
+
+from idp.db.snapshot import Snapshot, Stamp
+
+EVERYONE = "directory"  # teams, domains and what roles mean count for every verdict
+Heard = dict[str, list[int]]
+
+_MOST_HEARD = 20_000  # changes kept before the older half is exchanged for a newer floor
+
+
+class Changes:
+    """The changes heard so far.
+
+    Attributes:
+        version: rises whenever an earlier "may be believed" could have become wrong, so that whoever remembers the
+            version of the last check knows with one comparison that nothing happened since.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._instance: str | None = None
+        self._floor: Snapshot | None = None  # below it nothing is believed
+        self._next_floor: Snapshot | None = None  # saw everything in `_oldest`
+        self._recent: Heard = {}
+        self._earlier: Heard = {}
+        self._oldest: Heard = {}
+        self._turning = False
+        self._count = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether so much was heard that a newer floor should replace the older half."""
+        return self._count >= _MOST_HEARD
+
+    def listen(self) -> None:
+        """Begin anew: LISTEN has just been said, and the floor is about to be read. Until then nothing is believed."""
+        self.version += 1
+        self._instance = self._floor = self._next_floor = None
+        self._recent, self._earlier, self._oldest = {}, {}, {}
+        self._turning, self._count = False, 0
+
+    def stand_on(self, floor: Stamp) -> None:
+        """Take the first floor: the stamp of a statement that began after `listen`."""
+        self.version += 1
+        self._instance, self._floor, self._next_floor = floor.instance, floor.snapshot, floor.snapshot
+
+    def hear(self, what: str, transaction: int) -> None:
+        """Remember that a committed transaction changed `user:…`, `credential:…`, `session:…` or `directory`."""
+        self.version += 1
+        self._recent.setdefault(what, []).append(transaction)
+        self._count += 1
+
+    def turn_over(self) -> None:
+        """Before a newer floor is read: what was heard so far grows old, what is heard from now on is recent."""
+        if not self._turning:
+            self._turning, self._count = True, 0
+            self._oldest, self._earlier, self._recent = self._earlier, self._recent, {}
+
+    def raise_floor(self, newer: Stamp) -> None:
+        """After a newer floor was read: stand on the one before it, and forget the changes which that one saw.
+
+        Args:
+            newer: the stamp of a statement that began after `turn_over`.
+        """
+        if newer.instance != self._instance:
+            self.listen()
+            return
+        self.version += 1
+        self._floor, self._next_floor = self._next_floor, newer.snapshot
+        self._oldest, self._turning = {}, False
+
+    def believes(self, stamp: Stamp, about: Iterable[str]) -> bool:
+        """Whether what was read with this stamp still holds, as far as this process knows.
+
+        Args:
+            stamp: of the statement that read it; of several, the oldest.
+            about: what it depends on, such as `("credential:…", "user:…")`; `directory` always counts.
+        """
+        if self._floor is None or stamp.instance != self._instance or not stamp.snapshot.includes(self._floor):
+            return False
+        return not self.contradicts(stamp, about)
+
+    def contradicts(self, stamp: Stamp, about: Iterable[str]) -> bool:
+        """Whether a change was heard that the statement with this stamp did not see.
+
+        Args:
+            stamp: of a statement to the database that is listened to.
+            about: as for `believes`.
+        """
+        sees = stamp.snapshot.sees
+        return not all(
+            sees(transaction)
+            for heard in (self._recent, self._earlier, self._oldest)
+            if heard
+            for what in (EVERYONE, *about)
+            for transaction in heard.get(what, ())
+        )

@@ -1,0 +1,180 @@
+"""The ear: one connection that LISTENs for changes, and the lease that proves it hears (rule 5).
+
+A nonce goes out by NOTIFY every quarter of a second on the pool that verdicts are read from, and must come back on the
+listener. PostgreSQL delivers notifications in the order of the commits, so once a nonce is back, everything committed
+before it was sent has been heard. From its *sending* on, the lease runs for 750 ms.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import secrets
+import time
+from typing import Any
+
+import asyncpg
+import structlog
+
+from idp.db.changes import Changes
+from idp.db.engine import Database
+from idp.db.snapshot import STAMP, Stamp
+from idp.errors import DatabaseUnavailable
+
+log = structlog.get_logger("idp.db.notify")
+
+CHANNEL = "idp_changes"  # written by triggers of the tables themselves: migration 0002
+PULSE_SECONDS = 0.25
+LEASE_SECONDS = 0.75
+_DEAF_SECONDS = 2.0  # without a pulse heard, the connection is opened anew
+_RETRY_SECONDS = 0.25
+_SETTLE_SECONDS = 0.5
+# Goes on while the machine sleeps, where there is such a clock; macOS' monotonic clock does so too.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boottime() -> float:
+    """Return seconds of a clock that nobody sets and that runs on in a paused process and a sleeping machine."""
+    return time.clock_gettime(_CLOCK)
+
+
+class Ear:
+    """Listens for changes.
+
+    Args:
+        database: its pool sends the pulse; its direct address is listened on.
+        floor_seconds: how often a newer floor is taken, which bounds what is remembered of the changes heard.
+
+    Attributes:
+        changes: what was heard.
+        lease_until: `boottime` until which cached verdicts may be used.
+    """
+
+    def __init__(self, database: Database, *, floor_seconds: float) -> None:
+        self.changes = Changes()
+        self.lease_until = 0.0
+        self._database = database
+        self._floor_seconds = max(1.0, floor_seconds)
+        self._pulse_channel = f"idp_pulse_{secrets.token_hex(8)}"
+        self._pulses: dict[str, float] = {}
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._numbers = itertools.count(1)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._listening = False
+
+    @property
+    def hears(self) -> bool:
+        """Whether the lease runs: whatever was committed 750 ms ago or earlier has been heard."""
+        return boottime() < self.lease_until
+
+    def start(self) -> None:
+        """Begin to listen, in the background and for as long as the process lives."""
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._pulse())]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.lease_until = 0.0
+
+    async def settle(self) -> None:
+        """Wait until this process has heard every change that was committed before the call.
+
+        A deaf process uses no cached verdict, so there is nothing to wait for then.
+        """
+        if not self._listening or not self.hears:
+            return
+        nonce = self._nonce()
+        heard = self._waiting[nonce] = asyncio.get_running_loop().create_future()
+        with contextlib.suppress(DatabaseUnavailable, TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await self._send(nonce)
+                await heard
+        self._waiting.pop(nonce, None)
+
+    # --- listening ---------------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        warned = False
+        while True:
+            try:
+                await self._listen_once()
+                warned = False
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+                if not warned:
+                    log.warning("not listening for changes: verdicts are read afresh", error=type(error).__name__)
+                warned = True
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _listen_once(self) -> None:
+        connection = await self._database.connect_directly()
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _connection: self._deafen(lost))
+        try:
+            self.changes.listen()
+            await connection.add_listener(CHANNEL, self._on_change)
+            await connection.add_listener(self._pulse_channel, self._on_pulse)
+            self.changes.stand_on(await _stamp(connection))
+            self._listening = True
+            await self._stay(connection, lost)
+        finally:
+            self._deafen(lost)
+            connection.terminate()
+
+    async def _stay(self, connection: Any, lost: asyncio.Event) -> None:
+        """Keep listening; take a newer floor now and then; leave when the connection is lost or deaf."""
+        began = floored = boottime()
+        while not lost.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DEAF_SECONDS / 4):
+                    await lost.wait()
+            now = boottime()
+            if now - max(began, self.lease_until - LEASE_SECONDS) > _DEAF_SECONDS:
+                raise TimeoutError("no pulse came back")
+            if now - floored > self._floor_seconds or self.changes.full:
+                self.changes.turn_over()
+                self.changes.raise_floor(await _stamp(connection))
+                floored = now
+        raise ConnectionResetError("the listener's connection was lost")
+
+    def _deafen(self, lost: asyncio.Event) -> None:
+        if lost.is_set():
+            return
+        self._listening = False
+        self.lease_until = 0.0
+        self._pulses.clear()  # a pulse that was sent to the old ear proves nothing about the next one
+        lost.set()
+
+    def _on_change(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        transaction, _, what = str(payload).partition(" ")
+        self.changes.hear(what, int(transaction))
+
+    def _on_pulse(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        nonce = str(payload)
+        sent = self._pulses.pop(nonce, None)
+        if sent is not None:
+            self.lease_until = max(self.lease_until, sent + LEASE_SECONDS)
+        waiting = self._waiting.get(nonce)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    # --- the pulse ---------------------------------------------------------------------------------------------------
+
+    async def _pulse(self) -> None:
+        while True:
+            if self._listening:
+                nonce = self._nonce()
+                self._pulses = {nonce: boottime(), **dict(itertools.islice(self._pulses.items(), 3))}
+                with contextlib.suppress(DatabaseUnavailable):
+                    await self._send(nonce)
+            await asyncio.sleep(PULSE_SECONDS if self._listening else PULSE_SECONDS / 10)
+
+    async def _send(self, nonce: str) -> None:
+        await self._database.reads.fetchrow("SELECT pg_notify($1, $2)", self._pulse_channel, nonce)
+
+    def _nonce(self) -> str:
+        return str(next(self._numbers))
+
+
+async def _stamp(connection: Any) -> Stamp:
+    row = await connection.fetchrow(f"SELECT {STAMP}", timeout=1.0)
+    return Stamp.parse(row["instance"], row["snapshot"])

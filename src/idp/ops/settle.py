@@ -1,0 +1,25 @@
+"""Read your own writes: whoever changed something meets no earlier verdict in this process afterwards.
+
+Other processes hear of a change within milliseconds; the one that answers for it waits until it has heard it itself.
+"""
+
+from litestar.types import BeforeMessageSendHookHandler, Message, Scope
+
+from idp.db.notify import Ear
+
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def settle(ear: Ear) -> BeforeMessageSendHookHandler:
+    """Return the hook that waits before the answer of a route that may have changed something begins."""
+
+    async def hook(message: Message, scope: Scope) -> None:
+        if message["type"] == "http.response.start" and message["status"] < 400 and _may_change(scope):
+            await ear.settle()
+
+    return hook
+
+
+def _may_change(scope: Scope) -> bool:
+    handler = scope.get("route_handler")
+    return scope.get("method") not in _READS and handler is not None and not handler.opt.get("decides_only")
