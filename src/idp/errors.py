@@ -218,12 +218,6 @@ class OAuthInvalidRequest(IdpError):
     remedy = "Send a form (application/x-www-form-urlencoded) with each parameter once."
 
 
-class InvalidIdempotencyKey(IdpError):
-    code, status, title = "invalid_idempotency_key", 400, "Not an Idempotency-Key"
-    text = "Idempotency-Key must be 1 to 255 printable ASCII characters."
-    remedy = "Send a UUID, a new one for every creation."
-
-
 class NotFound(IdpError):
     code, status, title = "not_found", 404, "Nothing here"
     text = "Nothing is served at this path."
@@ -300,19 +294,25 @@ class DomainCycle(IdpError):
 class KeyRevoked(IdpError):
     code, status, title = "key_revoked", 409, "It was revoked"
     text = "This credential was revoked; it cannot be changed any more."
-    remedy = "Make a new one."
+    remedy = "Make a new one; what was revoked stays revoked."
 
 
 class KeyExpired(IdpError):
     code, status, title = "key_expired", 409, "It has expired"
     text = "This key has expired; it cannot be rotated."
-    remedy = "Make a new one."
+    remedy = "Make a new key, and revoke this one."
 
 
 class TooManyKeys(IdpError):
     code, status, title = "too_many_keys", 409, "No more keys"
     text = "You have as many keys as one user may have."
     remedy = "Revoke a key that is not used. Operators: api_keys.max_keys_per_user."
+
+
+class LastAdmin(IdpError):
+    code, status, title = "last_admin", 409, "The last administrator"
+    text = "Nobody who administers would be left."
+    remedy = "Give the role admin to somebody else first. Whoever holds ADMIN_TOKEN is not held back by this."
 
 
 class BodyTooLarge(IdpError):

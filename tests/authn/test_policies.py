@@ -203,7 +203,7 @@ def test_a_route_that_says_nothing_accepts_what_a_person_signs_in_with() -> None
 
 
 def test_only_the_routes_of_c29_accept_machines(managed: Service) -> None:
-    """C-29 S0-03: a user's key reads me, teams and domains, and changes nothing. C-09: a service manages by its scope."""
+    """C-29 S0-03 C-09: a user's key reads me, teams and domains only; a service manages by its scope."""
     lines = restricted(managed)
     open_to_keys = {(line.method, line.path) for line in lines if AuthMethod.API_KEY in line.accepts}
     assert open_to_keys == {

@@ -64,6 +64,13 @@ async def test_every_operation_says_who_may_call_and_what_can_go_wrong(document:
             if operation["security"]:
                 assert {"401", "403", "503"} <= problems.keys(), where
             for status, answer in problems.items():
+                if path.startswith("/oauth2/"):  # C-16: the errors of RFC 6749, and 400 where others say 422
+                    content = answer["content"]["application/json"]
+                    assert {"error", "error_description"} <= set(content["schema"]["properties"]), where
+                    for code, example in content["examples"].items():
+                        assert catalogue()[code].status in {int(status), 422}, where
+                        assert example["value"]["error"], where
+                    continue
                 content = answer["content"]["application/problem+json"]
                 assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, where
                 for code, example in content["examples"].items():
@@ -76,7 +83,10 @@ async def test_every_body_has_an_example(document: dict[str, Any]) -> None:
     for path, item in document["paths"].items():
         for method, operation in item.items():
             if body := operation.get("requestBody"):
-                name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+                (content,) = body["content"].values()
+                schema = content["schema"]
+                optional = [each for each in schema.get("oneOf", [schema]) if "$ref" in each]
+                name = optional[0]["$ref"].rpartition("/")[2]
                 required = shapes[name].get("required", [])
                 for member in required:
                     assert shapes[name]["properties"][member].get("examples"), f"{method} {path}: {name}.{member}"

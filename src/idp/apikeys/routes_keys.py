@@ -33,7 +33,10 @@ IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
         name="Idempotency-Key",
-        description="1 to 255 printable characters; the same request again within ten minutes gets the same answer.",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="The same request again within ten minutes gets the same answer.",
     ),
 ]
 
@@ -44,9 +47,7 @@ IdempotencyKey = Annotated[
     tags=_TAGS,
     summary="Make a key",
     status_code=201,
-    responses=responses(
-        errors.ScopeNotGrantable, errors.TooManyKeys, errors.ValidationFailed, errors.InvalidIdempotencyKey, *_WRITER
-    ),
+    responses=responses(errors.ScopeNotGrantable, errors.TooManyKeys, errors.ValidationFailed, *_WRITER),
 )
 async def create_key(
     request: UserRequest,

@@ -1,11 +1,11 @@
 """Routes of service tokens, for management (S2-20 to S2-24, C-09)."""
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Request, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.params import JSONBody, PathParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import errors
@@ -37,6 +37,7 @@ _TAGS = ["Service tokens"]
 _MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
 _WRITER = (errors.WriterBusy, errors.OutcomeUnknown, errors.DatabaseUnavailable)
 _ONE_TOKEN = responses(errors.InvalidTokenId, errors.ServiceTokenNotFound, errors.AdminRequired)
+TokenId = Annotated[str, PathParameter(schema_extra={"format": "uuid"})]
 AnyRequest = Request[Any, Any, Any]
 
 
@@ -47,9 +48,7 @@ AnyRequest = Request[Any, Any, Any]
     tags=_TAGS,
     summary="Make a service token",
     status_code=201,
-    responses=responses(
-        errors.NameTaken, errors.InvalidIdempotencyKey, errors.ValidationFailed, errors.AdminRequired, *_WRITER
-    ),
+    responses=responses(errors.NameTaken, errors.ValidationFailed, errors.AdminRequired, *_WRITER),
 )
 async def create_token(
     request: AnyRequest,
@@ -98,7 +97,7 @@ async def list_tokens(
     summary="A service token",
     responses=_ONE_TOKEN,
 )
-async def get_token(database: NamedDependency[Database], token_id: FromPath[str]) -> TokenOut:
+async def get_token(database: NamedDependency[Database], token_id: TokenId) -> TokenOut:
     """Return what is known of a service token, live or not."""
     async with database.transaction() as session:
         return await service.get_token(session, _parse(token_id))
@@ -116,7 +115,7 @@ async def get_token(database: NamedDependency[Database], token_id: FromPath[str]
 async def revoke_token(
     request: AnyRequest,
     command_queue: NamedDependency[CommandQueue],
-    token_id: FromPath[str],
+    token_id: TokenId,
     data: JSONBody[Revocation | None] = None,
 ) -> Revoked:
     """Revoke a service token: it is refused everywhere at once. Doing it twice changes nothing."""
@@ -142,7 +141,7 @@ async def revoke_token(
 async def extend_token(
     request: AnyRequest,
     command_queue: NamedDependency[CommandQueue],
-    token_id: FromPath[str],
+    token_id: TokenId,
     data: JSONBody[Extension],
 ) -> Extended:
     """Add days to a token's life: to its end, or to now where it had none."""

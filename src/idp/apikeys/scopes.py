@@ -14,7 +14,12 @@ from idp.settings_schema import ApiKeys
 Scope = Annotated[
     str, Meta(min_length=1, max_length=256, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$", examples=["ingest:write"])
 ]
-Scopes = Annotated[list[Scope], Meta(max_length=100, description="RFC 6749 scope names, at most 100.")]
+Scopes = Annotated[
+    list[Scope],
+    Meta(
+        max_length=100, description="RFC 6749 scope names, at most 100.", examples=[["ingest:write", "analytics:read"]]
+    ),
+]
 _ANY = "*"
 
 

@@ -12,7 +12,7 @@ from idp.apikeys.scopes import Scopes
 Name = Annotated[
     str, Meta(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$", examples=["laptop"])
 ]
-Days = Annotated[int, Meta(ge=1, le=3650)]
+Days = Annotated[int, Meta(ge=1, le=3650, examples=[30])]
 Reason = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*$")]
 _WEEK = 7 * 24 * 3600
 

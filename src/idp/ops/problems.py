@@ -67,12 +67,15 @@ def speaks_oauth(path: str) -> bool:
     return path.startswith(_OAUTH_PATH)
 
 
+def oauth_code(status: int) -> str:
+    """Return the code of RFC 6749 and RFC 6750 that goes with an HTTP status."""
+    return _OAUTH_CODES.get(status, "temporarily_unavailable" if status >= 500 else "invalid_request")
+
+
 def document(error: IdpError, *, path: str, request_id: str) -> bytes:
     """Return the body that describes an error."""
     if speaks_oauth(path):
-        fallback = "temporarily_unavailable" if error.status >= 500 else "invalid_request"
-        name = _OAUTH_CODES.get(error.status, fallback)
-        return msgspec.json.encode(OAuthError(name, error.detail, error.code, request_id))
+        return msgspec.json.encode(OAuthError(oauth_code(error.status), error.detail, error.code, request_id))
     problem = Problem(
         type=f"/errors/{error.code}",
         title=error.title,

@@ -1,7 +1,7 @@
 """The head of the OpenAPI document, and the credentials a client can send."""
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from litestar import Litestar
@@ -14,7 +14,7 @@ from litestar.types import Method
 from idp import __version__, errors
 from idp.errors import IdpError
 from idp.ops.openapi import example
-from idp.ops.problems import MEDIA_TYPE
+from idp.ops.problems import MEDIA_TYPE, OAuthError, oauth_code, speaks_oauth
 from idp.principal.guards import policies
 
 _DESCRIPTION = """
@@ -64,6 +64,8 @@ def openapi_config(*, public_url: str, dev_headers: bool) -> OpenAPIConfig:
         tags=[
             Tag(name="Accounts", description="Make an account and sign in."),
             Tag(name="Who is calling", description="Ask about a credential, or about yourself."),
+            Tag(name="API keys", description="Keys of your own, for scripts and devices."),
+            Tag(name="Service tokens", description="Credentials of services, for those who manage."),
             Tag(name="Teams", description="Teams and their members."),
             Tag(name="Domains", description="Fields of work, and who works in them."),
             Tag(name="Administration", description="For administrators."),
@@ -123,21 +125,37 @@ def build(app: Litestar, config: OpenAPIConfig) -> dict[str, Any]:
             if " " not in operation["summary"]:  # the framework's, made of the function's name
                 operation["summary"] = re.split(r"[.:;]", operation["description"])[0]
             _add_errors(operation, is_open=is_open)
-    _close_strict_shapes(app, schema["components"]["schemas"])
+            if speaks_oauth(template):
+                operation["responses"] = _in_oauth(operation["responses"])
+    _complete_bodies(app, schema)
     return schema
 
 
-def _close_strict_shapes(app: Litestar, shapes: dict[str, Any]) -> None:
-    """Say of bodies that refuse unknown members that they do (C-16)."""
+def _complete_bodies(app: Litestar, schema: dict[str, Any]) -> None:
+    """Say of bodies what the framework leaves out: what lists hold, whether more members are refused (C-16), and
+    whether the body may be left out."""
+    shapes = schema["components"]["schemas"]
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):
-            body = handler.parsed_data_field.annotation if handler.parsed_data_field else None
-            if (
-                isinstance(body, type)
-                and issubclass(body, msgspec.Struct)
-                and body.__struct_config__.forbid_unknown_fields
-            ):
-                shapes[body.__name__]["additionalProperties"] = False
+            field = handler.parsed_data_field
+            if field is None:
+                continue
+            for shape in get_args(field.annotation) or (field.annotation,):
+                if isinstance(shape, type) and issubclass(shape, msgspec.Struct):
+                    _complete_shape(shape, shapes)
+            if field.is_optional:
+                for operation in schema["paths"][route.path_format].values():
+                    operation.get("requestBody", {})["required"] = False
+
+
+def _complete_shape(shape: type[msgspec.Struct], shapes: dict[str, Any]) -> None:
+    if shape.__struct_config__.forbid_unknown_fields:
+        shapes[shape.__name__]["additionalProperties"] = False
+    whole = msgspec.json.schema_components([shape])[1][shape.__name__]
+    for name, member in shapes[shape.__name__].get("properties", {}).items():
+        for part in (member, *member.get("oneOf", ()), *member.get("anyOf", ())):
+            if "items" in part:
+                part["items"] = whole["properties"][name].get("items", part["items"])
 
 
 def _add_errors(operation: dict[str, Any], *, is_open: bool) -> None:
@@ -160,6 +178,25 @@ def _add_errors(operation: dict[str, Any], *, is_open: bool) -> None:
             examples[kind.code] = {"summary": kind.title, "value": example(kind)}
             parts = [answer["description"], f"`{kind.code}`: {kind.title}"]
             answer["description"] = "; ".join(part for part in parts if part)
+
+
+def _in_oauth(responses: dict[str, Any]) -> dict[str, Any]:
+    """Return the answers of an OAuth endpoint: errors of RFC 6749, and 400 where others say 422 (C-16)."""
+    answers = {status: answer for status, answer in responses.items() if MEDIA_TYPE not in answer.get("content", {})}
+    for status, answer in responses.items():
+        if MEDIA_TYPE in answer.get("content", {}):
+            said = answers.setdefault("400" if status == "422" else status, {"description": "", "content": {}})
+            said["description"] = "; ".join(part for part in (said["description"], answer["description"]) if part)
+            examples = said["content"].setdefault("application/json", {"schema": _OAUTH_ERROR, "examples": {}})
+            for code, shown in answer["content"][MEDIA_TYPE].get("examples", {}).items():
+                value = shown["value"]
+                names = {"error": oauth_code(value["status"]), "error_description": value["detail"]}
+                value = {**names, "code": value["code"], "request_id": value["request_id"]}
+                examples["examples"][code] = {"summary": shown["summary"], "value": value}
+    return answers
+
+
+_OAUTH_ERROR = msgspec.json.schema_components([OAuthError], ref_template="#/components/schemas/{name}")[1]["OAuthError"]
 
 
 class OpenApiDocument:
