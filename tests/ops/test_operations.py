@@ -82,9 +82,9 @@ async def test_logs_hold_no_secrets(
         secret = service.loaded.settings.secrets.secret_key
     assert secret is not None
     log = capfd.readouterr().out
-    lines = [line for line in log.splitlines() if '"event": "request"' in line]
+    lines = [line for line in log.splitlines() if '"event":"request"' in line]
     assert len(lines) >= 8
-    assert all('"request_id": "' in line for line in lines)
+    assert all('"request_id":"' in line for line in lines)
     database_password = url.split(":")[2].split("@")[0]
     for hidden in (
         PASSWORD,

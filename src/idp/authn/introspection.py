@@ -9,6 +9,7 @@ from idp.authn.chain import AuthenticatorChain
 from idp.authn.credential import Presented, from_token
 from idp.authn.outcome import Authenticated, NotMine, Rejected
 from idp.authn.resolve import Resolved, Resolver
+from idp.authn.shapes import kind_of
 from idp.authn.verdicts import Verdict, Verdicts
 from idp.db.snapshot import Stamp
 from idp.errors import DatabaseUnavailable, IdpError, Unauthenticated
@@ -59,9 +60,10 @@ class Introspector:
 
     def remembered(self, token: str) -> Verdict | None:
         """Return the verdict about an explicit credential, if it is in memory and may be used."""
+        started = time.perf_counter()
         verdict = self._verdicts.remembered(self._verdicts.name(token))
         if verdict is not None:
-            self._count(verdict, "memory")
+            self._count(verdict, "memory", started)
         return verdict
 
     async def introspect(self, presented: Presented, *, client: str | None = None) -> Verdict:
@@ -74,10 +76,11 @@ class Introspector:
         Raises:
             RateLimited: this address sent too many bad credentials, and this one would have to be looked up.
         """
+        started = time.perf_counter()
         if presented.token is None:
             undecided, _, _ = await self._decide(presented)
             if not isinstance(undecided.error, Unauthenticated):
-                self._count(undecided, "miss")
+                self._count(undecided, "database", started)
             return undecided
         name = self._verdicts.name(presented.token)
         verdict, source = self._verdicts.remembered(name), "memory"
@@ -85,19 +88,20 @@ class Introspector:
             verdict, source = await self._verdicts.shared(name), "shared"
         if verdict is None:
             self._flood.check(client, plausible=presented.jwt is not None or self._is_intact(presented.token))
-            verdict, source = await self._look_up(name, presented), "miss"
+            verdict, source = await self._look_up(name, presented), "database"
         if verdict.error is not None and not verdict.unknown:
             self._flood.count(client)
-        self._count(verdict, source)
+        self._count(verdict, source, started)
         return verdict
 
     async def introspect_token(self, token: str, *, client: str | None) -> Verdict:
         """Return the verdict about a credential that somebody asks about."""
         return self.remembered(token) or await self.introspect(from_token(token), client=client)
 
-    def _count(self, verdict: Verdict, source: str) -> None:
+    def _count(self, verdict: Verdict, source: str, started: float) -> None:
         principal, error = verdict.principal, verdict.error
-        metrics.count_cache(source)
+        kind = kind_of(principal) if principal else "none"
+        metrics.observe_decision(kind=kind, source=source, seconds=time.perf_counter() - started)
         metrics.count_attempt(
             method=principal.credential.method if principal else "unknown",
             outcome=error.code if error else "authenticated",

@@ -6,17 +6,17 @@ It wraps the whole application, so that 404, 405 and 500 leave in it too; the fr
 import asyncio
 import re
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from uuid_utils.compat import uuid7
 
 from idp import errors
 from idp.ops import metrics, problems
-
-log = structlog.get_logger("idp.access")
+from idp.ops.access_log import Line, access_log
+from idp.ops.logging import request_id
 
 _MAX_NAME = 255  # bytes; what a file system takes
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -35,19 +35,45 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 _HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
 
+# (scope, receive) -> the body of a 200 in JSON, or `Cold`.
+HotRoute = Callable[[HTTPScope, Receive], Awaitable[bytes]]
+
+
+class Cold(Exception):
+    """A hot route leaves a request to the framework.
+
+    Args:
+        message: what was read of the body, to be read again.
+    """
+
+    def __init__(self, message: Any = None) -> None:
+        self.message = message
+
+
 class Envelope:
     """Wraps an ASGI application.
 
     Args:
         app: what answers.
+        hot: routes that are asked before it, by method and path.
         https: whether clients reach us over TLS, so that HSTS is true (RFC 6797).
         max_header_bytes: more is answered 431.
         body_timeout: seconds within which a body must have arrived, else 408.
     """
 
-    def __init__(self, app: ASGIApp, *, https: bool, max_header_bytes: int, body_timeout: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hot: Mapping[tuple[str, str], HotRoute],
+        https: bool,
+        max_header_bytes: int,
+        body_timeout: float,
+    ) -> None:
         self._app = app
+        self._hot = hot
         self._headers = (*SECURITY_HEADERS, _HSTS) if https else SECURITY_HEADERS
+        self._hot_headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"), *self._headers)
         self._max_header_bytes = max_header_bytes
         self._body_timeout = body_timeout
 
@@ -57,14 +83,34 @@ class Envelope:
             return
         exchange = _Exchange(scope, self._headers, receive, send, time.perf_counter() + self._body_timeout)
         scope["request_id"] = exchange.request_id  # type: ignore[typeddict-unknown-key]
-        with structlog.contextvars.bound_contextvars(request_id=exchange.request_id):
+        token = request_id.set(exchange.request_id)
+        try:
+            hot = self._hot.get((scope["method"], scope["path"]))
             if sum(len(name) + len(value) for name, value in scope["headers"]) > self._max_header_bytes:
                 await exchange.refuse(errors.HeadersTooLarge())
+            elif hot is not None:
+                await self._try(hot, scope, exchange)
             elif not _is_nameable(scope["path"]):
                 await exchange.refuse(errors.NotFound())
             else:
                 await self._app(scope, exchange.receive, exchange.send)
             exchange.finish()
+        finally:
+            request_id.reset(token)
+
+    async def _try(self, hot: HotRoute, scope: HTTPScope, exchange: "_Exchange") -> None:
+        """Answer a hot route, or let the framework do it."""
+        try:
+            body = await hot(scope, exchange.receive)
+        except Cold as cold:
+            if cold.message is not None:
+                exchange.again = cold.message
+            await self._app(scope, exchange.receive, exchange.send)
+        except errors.IdpError as error:
+            await exchange.refuse(error)
+        else:
+            scope["path_template"] = scope["path"]
+            await exchange.answer(body, self._hot_headers)
 
 
 class _Exchange:
@@ -85,11 +131,15 @@ class _Exchange:
         self._until = until
         self._started = time.perf_counter()
         self._body_complete = False
+        self.again: Any = None
         self.status = 0
         self.request_id = _request_id(scope["headers"])
 
     async def receive(self) -> Any:
         """Pass the client's next message on, unless the body takes too long (no request may hang)."""
+        if self.again is not None:
+            message, self.again = self.again, None
+            return message
         if self._body_complete:
             return await self._receive()
         try:
@@ -111,6 +161,13 @@ class _Exchange:
             message["headers"] = [*message["headers"], *(pair for pair in ours if pair[0] not in present)]
         await self._send(message)
 
+    async def answer(self, body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
+        """Send a 200."""
+        self.status = 200
+        own = ((b"content-length", b"%d" % len(body)), (b"x-request-id", self.request_id.encode()))
+        await self._send({"type": "http.response.start", "status": 200, "headers": (*headers, *own)})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
     async def refuse(self, error: errors.IdpError) -> None:
         body = problems.document(error, path=self._scope["path"], request_id=self.request_id)
         headers = [
@@ -122,22 +179,22 @@ class _Exchange:
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
     def finish(self) -> None:
-        seconds = time.perf_counter() - self._started
-        endpoint = str(self._scope.get("path_template") or "(none)")
-        method = self._scope["method"] if self._scope["method"] in _METHODS else "(other)"
+        scope, seconds = self._scope, time.perf_counter() - self._started
+        endpoint = str(scope.get("path_template") or "(none)")
+        method = scope["method"] if scope["method"] in _METHODS else "(other)"
         metrics.observe_request(method=method, endpoint=endpoint, status=self.status, seconds=seconds)
-        facts = {
-            "client": self._scope["client"][0] if self._scope["client"] else None,
-            "actor": getattr(self._scope.get("user"), "actor", None),
-            "code": self._scope.get("error_code"),
-        }
-        log.info(
-            "request",
-            method=method,
-            endpoint=endpoint,
-            status=self.status,
-            milliseconds=round(seconds * 1000, 2),
-            **{name: value for name, value in facts.items() if value is not None},
+        client, user = scope["client"], scope.get("user")
+        access_log.write(
+            Line(
+                method,
+                endpoint,
+                self.status,
+                round(seconds * 1000, 2),
+                self.request_id,
+                client[0] if client else None,
+                getattr(user, "actor", None),
+                scope.get("error_code"),  # type: ignore[arg-type]
+            )
         )
 
 
@@ -156,5 +213,8 @@ def _sane_cors(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 def _request_id(headers: Any) -> str:
     """Return the id the client or its proxy gave the request, where it is safe to repeat; else a new one."""
-    given = next((value for name, value in headers if name == b"x-request-id"), b"").decode("latin-1")
-    return given if _REQUEST_ID.match(given) else str(uuid7())
+    for name, value in headers:
+        if name == b"x-request-id":
+            given = value.decode("latin-1")
+            return given if _REQUEST_ID.match(given) else str(uuid7())
+    return str(uuid7())

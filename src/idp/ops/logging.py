@@ -3,21 +3,27 @@
 import logging
 import sys
 import traceback
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
 from structlog.types import EventDict, WrappedLogger
 
+from idp.ops.access_log import access_log
 from idp.settings_schema import Logging
 
+# The request that is being answered, for every line that is logged meanwhile.
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _CHAIN_LIMIT, _FRAME_LIMIT = 5, 12
 _NEVER = frozenset({"password", "token", "access_token", "authorization", "cookie", "secret", "x_api_key"})
 
 
 def configure(settings: Logging) -> None:
     """Set up structlog and send the standard library's loggers through it."""
+    access_log.batches = settings.format == "json" and settings.level in {"debug", "info"}
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _name_request,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
@@ -71,6 +77,12 @@ def _renderer(settings: Logging) -> list[Any]:
             )
         ]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _name_request(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    if (current := request_id.get()) is not None:
+        event["request_id"] = current
+    return event
 
 
 def _hide(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:

@@ -1,7 +1,9 @@
 """Prometheus metrics (S3-65 to S3-69, S4-43): one registry a process, names as the contract lists them."""
 
+import functools
 import platform
 from collections.abc import Callable
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
@@ -14,6 +16,7 @@ if platform.python_implementation() == "CPython":
 ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 
+M = TypeVar("M", Counter, Histogram)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -41,7 +44,7 @@ _validations = Counter(
 )
 _validation_time = Histogram(
     "idp_token_validation_seconds",
-    "Time to a verdict of /auth/validate, by where it came from.",
+    "Time to a verdict, by where it came from.",
     ["kind", "source"],
     buckets=_FAST,
     registry=REGISTRY,
@@ -54,25 +57,41 @@ _queue = Gauge("idp_command_queue_depth", "Changes to keys that wait for the sin
 _commands = Histogram(
     "idp_command_seconds", "Time from asking for a change to its commit.", ["command"], buckets=_FAST, registry=REGISTRY
 )
-_cache = Counter("idp_cache_requests_total", "Look-ups of cached verdicts.", ["result"], registry=REGISTRY)
+_cache = Counter(
+    "idp_cache_requests_total",
+    "Verdicts by where they came from: memory, shared, database.",
+    ["result"],
+    registry=REGISTRY,
+)
 _limited = Counter("idp_rate_limited_total", "Requests refused by a rate limit.", ["rule"], registry=REGISTRY)
+
+
+@functools.cache
+def _child(metric: M, *labels: str) -> M:
+    """Return the metric of these labels; the library looks each of them up anew at every call."""
+    return metric.labels(*labels)
 
 
 def observe_request(*, method: str, endpoint: str, status: int, seconds: float) -> None:
     """Count an answer. `endpoint` is the route's template, never the raw path."""
-    _requests.labels(method, endpoint, str(status)).inc()
-    _latency.labels(endpoint).observe(seconds)
+    _child(_requests, method, endpoint, str(status)).inc()
+    _child(_latency, endpoint).observe(seconds)
 
 
 def count_attempt(*, method: str, outcome: str) -> None:
     """Count a decision about a credential; `outcome` is `authenticated` or an error code."""
-    _attempts.labels(method, outcome).inc()
+    _child(_attempts, method, outcome).inc()
 
 
-def observe_validation(*, kind: str, result: str, seconds: float, source: str = "database") -> None:
-    """Count a verdict of /auth/validate, and how long it took."""
-    _validations.labels(kind, result).inc()
-    _validation_time.labels(kind, source).observe(seconds)
+def count_validation(*, kind: str, result: str) -> None:
+    """Count a verdict of /auth/validate."""
+    _child(_validations, kind, result).inc()
+
+
+def observe_decision(*, kind: str, source: str, seconds: float) -> None:
+    """Count where a verdict came from, and how long it took; `source` is `memory`, `shared` or `database`."""
+    _child(_cache, source).inc()
+    _child(_validation_time, kind, source).observe(seconds)
 
 
 def observe_query(*, operation: str, seconds: float) -> None:
@@ -88,11 +107,6 @@ def count_limited(rule: str) -> None:
 def observe_command(*, command: str, seconds: float) -> None:
     """Count a change to keys."""
     _commands.labels(command).observe(seconds)
-
-
-def count_cache(result: str) -> None:
-    """Count a look-up of a cached verdict; `result` is `memory`, `shared` or `miss`."""
-    _cache.labels(result).inc()
 
 
 def watch_command_queue(depth: Callable[[], int]) -> None:

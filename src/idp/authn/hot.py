@@ -1,0 +1,164 @@
+"""The usual request of the routes that everyone calls all the time, answered without the framework.
+
+Validate, validate-key, introspect and "me" are ordinary handlers (`authn/routes.py`), with documentation, policies and
+exact errors. Litestar spends 60 µs on such a request and the verdict takes five. So the envelope asks here first: a
+request that is well formed, simple and decided is answered from the same verdict and the same faces. Whatever is
+unusual in any way (another content type, a browser's Origin, a cookie, a bad body, a refusal) is `Cold`, and goes the
+long way with nothing lost.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from litestar.types import HTTPScope, Receive
+
+from idp.authn import faces
+from idp.authn.credential import from_token
+from idp.authn.introspection import Introspector
+from idp.authn.shapes import ValidateIn, ValidateKeyIn
+from idp.authn.verdicts import Verdict
+from idp.errors import IdpError
+from idp.ops import metrics
+from idp.ops.envelope import Cold, HotRoute
+from idp.ops.json_body import parse_form
+from idp.principal.guards import INTERACTIVE, MACHINES
+from idp.principal.model import AuthMethod
+from idp.principal.permissions import IDP_INTROSPECT
+
+_JSON = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
+_FORM = b"application/x-www-form-urlencoded"
+_LARGEST_BODY = 65_536
+_ME_ACCEPTS = INTERACTIVE | MACHINES
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class HotRoutes:
+    """The hot routes of one application.
+
+    Args:
+        introspector: decides.
+        issuer: named in introspection answers.
+        internal_token: whether /internal/* has a credential; then it goes the long way.
+    """
+
+    def __init__(self, introspector: Introspector, *, issuer: str, internal_token: bool) -> None:
+        self._introspector = introspector
+        self._issuer = issuer
+        self._decode_validate = msgspec.json.Decoder(ValidateIn).decode
+        self._decode_key = msgspec.json.Decoder(ValidateKeyIn).decode
+        self.routes: dict[tuple[str, str], HotRoute] = {
+            ("POST", "/auth/validate"): self._validate,
+            ("POST", "/oauth2/introspect"): self._introspect,
+            **{("GET", path): self._me for path in faces.ME},
+        }
+        if not internal_token:
+            self.routes["POST", "/internal/validate-key"] = self._validate_key
+
+    async def _validate(self, scope: HTTPScope, receive: Receive) -> bytes:
+        message = await _json_body(scope, receive)
+        try:
+            asked = self._decode_validate(message["body"])
+            verdict = await self._decide(asked.token, scope)
+            body, kind, result = faces.validate(verdict, asked.token, asked.required_scopes)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IdpError):
+            raise Cold(message) from None
+        metrics.count_validation(kind=kind, result=result)
+        return body
+
+    async def _validate_key(self, scope: HTTPScope, receive: Receive) -> bytes:
+        message = await _json_body(scope, receive)
+        try:
+            asked = self._decode_key(message["body"])
+            return faces.validate_key(await self._decide(asked.key, scope), asked.key)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IdpError):
+            raise Cold(message) from None
+
+    async def _introspect(self, scope: HTTPScope, receive: Receive) -> bytes:
+        caller, content_type = _caller(scope["headers"])
+        if content_type != _FORM:
+            raise Cold
+        principal = (await self._presented(caller, scope)).principal
+        if (
+            principal is None
+            or principal.credential.method != AuthMethod.SERVICE_TOKEN
+            or IDP_INTROSPECT not in principal.credential.scopes
+        ):
+            raise Cold
+        scope["user"] = principal
+        message = await _whole_body(receive)
+        try:
+            form = dict(parse_form(message["body"]))
+            verdict = await self._decide(form["token"], scope)
+            return faces.introspect(verdict, self._issuer)
+        except (KeyError, IdpError):
+            raise Cold(message) from None
+
+    async def _me(self, scope: HTTPScope, _receive: Receive) -> bytes:
+        caller, content_type = _caller(scope["headers"])
+        if content_type is not None:
+            raise Cold
+        verdict = await self._presented(caller, scope)
+        principal = verdict.principal
+        if principal is None or principal.user is None or principal.credential.method not in _ME_ACCEPTS:
+            raise Cold
+        scope["user"] = principal
+        return faces.me(verdict, scope["path"])
+
+    async def _presented(self, token: str, scope: HTTPScope) -> Verdict:
+        try:
+            return await self._decide(token, scope)
+        except IdpError:
+            raise Cold from None
+
+    async def _decide(self, token: str, scope: HTTPScope) -> Verdict:
+        verdict = self._introspector.remembered(token)
+        if verdict is None:
+            client = scope["client"]
+            verdict = await self._introspector.introspect(from_token(token), client=client[0] if client else None)
+        return verdict
+
+
+async def _json_body(scope: HTTPScope, receive: Receive) -> Any:
+    for name, value in scope["headers"]:
+        if name == b"origin" or (name == b"content-type" and value.lower() not in _JSON):
+            raise Cold
+    return await _whole_body(receive)
+
+
+async def _whole_body(receive: Receive) -> Any:
+    """Return the message that holds the whole body.
+
+    Raises:
+        Cold: it comes in parts, or is large; the message goes along.
+    """
+    message: Any = await receive()
+    if message["type"] != "http.request" or message.get("more_body") or len(message["body"]) > _LARGEST_BODY:
+        raise Cold(message)
+    return message
+
+
+def _caller(headers: Headers) -> tuple[str, bytes | None]:
+    """Return the one explicit credential, and the content type.
+
+    Raises:
+        Cold: there is none, or more than one, or anything else that a browser or a plugin would send.
+    """
+    token: str | None = None
+    content_type: bytes | None = None
+    for name, value in headers:
+        if name == b"authorization":
+            if token is not None or value[:7].lower() != b"bearer ":
+                raise Cold
+            token = value[7:].decode("latin-1").strip()
+        elif name == b"x-api-key":
+            if token is not None:
+                raise Cold
+            token = value.decode("latin-1").strip()
+        elif name == b"content-type":
+            content_type = value.lower()
+        elif name in {b"origin", b"cookie"}:
+            raise Cold
+    if not token:
+        raise Cold
+    return token, content_type
