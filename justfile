@@ -23,6 +23,10 @@ types: (_in_venv "mypy")
 imports: _bootstrap
     @.venv/bin/lint-imports
 
+# measure against the ceiling and the peers (try --help)
+bench *args: _bootstrap
+    @.venv/bin/python -m bench "$@"
+
 # bring the database of DATABASE_URL up to date
 migrate *args: _bootstrap
     @.venv/bin/idp migrate "$@"

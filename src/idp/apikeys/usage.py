@@ -5,7 +5,7 @@ Validation has no side effects of its own (S2-38); these writes change no verdic
 
 import asyncio
 import contextlib
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import text
@@ -37,14 +37,14 @@ class Usage:
     def __init__(self, database: Database, pepper: str) -> None:
         self._database = database
         self._pepper = pepper
-        self._used: dict[UUID, datetime] = {}
+        self._used: dict[UUID, float] = {}
         self._redigest: dict[UUID, tuple[str, str]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def note(self, row_id: UUID) -> None:
         """Note that a key was used now."""
         if len(self._used) < _MOST:
-            self._used[row_id] = clock.now()
+            self._used[row_id] = clock.timestamp()
 
     def redigest(self, row_id: UUID, *, before: str, after: str) -> None:
         """Note that a key should be stored under another digest, made with the current pepper."""
@@ -81,7 +81,9 @@ class Usage:
         ids = sorted(used)  # in one order in every process, so that two flushes never wait for each other in a circle
         async with self._database.transaction() as session:
             if ids:
-                await session.execute(_USED, {"ids": ids, "times": [used[row_id] for row_id in ids]})
+                await session.execute(
+                    _USED, {"ids": ids, "times": [datetime.fromtimestamp(used[row_id], UTC) for row_id in ids]}
+                )
             for row_id in sorted(redigest):
                 before, after = redigest[row_id]
                 values = {"id": row_id, "before": before, "after": after, "pepper": self._pepper}

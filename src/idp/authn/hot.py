@@ -7,6 +7,7 @@ unusual in any way (another content type, a browser's Origin, a cookie, a bad bo
 long way with nothing lost.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,6 +29,7 @@ from idp.principal.permissions import IDP_INTROSPECT
 
 _JSON = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
 _FORM = b"application/x-www-form-urlencoded"
+_TOKEN_ALONE = re.compile(rb"token=[A-Za-z0-9._~-]+\Z")
 _LARGEST_BODY = 65_536
 _ME_ACCEPTS = INTERACTIVE | MACHINES
 Headers = Iterable[tuple[bytes, bytes]]
@@ -59,10 +61,10 @@ class HotRoutes:
         message = await _json_body(scope, receive)
         try:
             asked = self._decode_validate(message["body"])
-            verdict = await self._decide(asked.token, scope)
-            body, kind, result = faces.validate(verdict, asked.token, asked.required_scopes)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IdpError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise Cold(message) from None
+        verdict = await self._decide(asked.token, scope)
+        body, kind, result = faces.validate(verdict, asked.token, asked.required_scopes)
         metrics.count_validation(kind=kind, result=result)
         return body
 
@@ -70,15 +72,15 @@ class HotRoutes:
         message = await _json_body(scope, receive)
         try:
             asked = self._decode_key(message["body"])
-            return faces.validate_key(await self._decide(asked.key, scope), asked.key)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IdpError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             raise Cold(message) from None
+        return faces.validate_key(await self._decide(asked.key, scope), asked.key)
 
     async def _introspect(self, scope: HTTPScope, receive: Receive) -> bytes:
         caller, content_type = _caller(scope["headers"])
         if content_type != _FORM:
             raise Cold
-        principal = (await self._presented(caller, scope)).principal
+        principal = _decided(await self._decide(caller, scope)).principal
         if (
             principal is None
             or principal.credential.method != AuthMethod.SERVICE_TOKEN
@@ -87,29 +89,19 @@ class HotRoutes:
             raise Cold
         scope["user"] = principal
         message = await _whole_body(receive)
-        try:
-            form = dict(parse_form(message["body"]))
-            verdict = await self._decide(form["token"], scope)
-            return faces.introspect(verdict, self._issuer)
-        except (KeyError, IdpError):
-            raise Cold(message) from None
+        token = _token_of(message)
+        return faces.introspect(await self._decide(token, scope), self._issuer)
 
     async def _me(self, scope: HTTPScope, _receive: Receive) -> bytes:
         caller, content_type = _caller(scope["headers"])
         if content_type is not None:
             raise Cold
-        verdict = await self._presented(caller, scope)
+        verdict = _decided(await self._decide(caller, scope))
         principal = verdict.principal
         if principal is None or principal.user is None or principal.credential.method not in _ME_ACCEPTS:
             raise Cold
         scope["user"] = principal
         return faces.me(verdict, scope["path"])
-
-    async def _presented(self, token: str, scope: HTTPScope) -> Verdict:
-        try:
-            return await self._decide(token, scope)
-        except IdpError:
-            raise Cold from None
 
     async def _decide(self, token: str, scope: HTTPScope) -> Verdict:
         verdict = self._introspector.remembered(token)
@@ -119,9 +111,28 @@ class HotRoutes:
         return verdict
 
 
+def _decided(verdict: Verdict) -> Verdict:
+    """Return the verdict, unless nothing could be decided: that is 503 at once, not a second try the long way."""
+    if verdict.unknown:
+        assert verdict.error is not None
+        raise verdict.error
+    return verdict
+
+
+def _token_of(message: Any) -> str:
+    """Return `token` of the form in the body; the usual form has nothing else, and nothing to decode."""
+    body = message["body"]
+    if _TOKEN_ALONE.match(body):
+        return str(body[6:], "ascii")
+    try:
+        return dict(parse_form(body))["token"]
+    except (KeyError, IdpError):
+        raise Cold(message) from None
+
+
 async def _json_body(scope: HTTPScope, receive: Receive) -> Any:
     for name, value in scope["headers"]:
-        if name == b"origin" or (name == b"content-type" and value.lower() not in _JSON):
+        if (name == b"content-type" and value not in _JSON) or name == b"origin":
             raise Cold
     return await _whole_body(receive)
 

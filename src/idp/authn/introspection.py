@@ -9,7 +9,6 @@ from idp.authn.chain import AuthenticatorChain
 from idp.authn.credential import Presented, from_token
 from idp.authn.outcome import Authenticated, NotMine, Rejected
 from idp.authn.resolve import Resolved, Resolver
-from idp.authn.shapes import kind_of
 from idp.authn.verdicts import Verdict, Verdicts
 from idp.db.snapshot import Stamp
 from idp.errors import DatabaseUnavailable, IdpError, Unauthenticated
@@ -99,14 +98,8 @@ class Introspector:
         return self.remembered(token) or await self.introspect(from_token(token), client=client)
 
     def _count(self, verdict: Verdict, source: str, started: float) -> None:
-        principal, error = verdict.principal, verdict.error
-        kind = kind_of(principal) if principal else "none"
-        metrics.observe_decision(kind=kind, source=source, seconds=time.perf_counter() - started)
-        metrics.count_attempt(
-            method=principal.credential.method if principal else "unknown",
-            outcome=error.code if error else "authenticated",
-        )
-        if verdict.key is not None and principal is not None:
+        metrics.observe_decision(verdict.kind, verdict.method, verdict.outcome, source, time.perf_counter() - started)
+        if verdict.key is not None and verdict.error is None:
             self._usage.note(verdict.key)
 
     # --- deciding ----------------------------------------------------------------------------------------------------

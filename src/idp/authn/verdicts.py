@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from idp import clock, errors
+from idp.authn.shapes import kind_of
 from idp.cache import SharedCache
 from idp.db.notify import Ear, boottime
 from idp.db.snapshot import Stamp
@@ -33,9 +34,10 @@ class Verdict:
         error: why nobody is.
         key: the row of the API key or service token, for `last_used_at`.
         faces: the answers that this verdict was encoded into before, by name.
+        kind, method, outcome: what metrics call it.
     """
 
-    __slots__ = ("error", "faces", "key", "principal")
+    __slots__ = ("error", "faces", "key", "kind", "method", "outcome", "principal")
 
     def __init__(
         self, principal: Principal | None = None, error: IdpError | None = None, key: UUID | None = None
@@ -44,6 +46,9 @@ class Verdict:
         self.error = error
         self.key = key
         self.faces: dict[str, bytes] = {}
+        self.kind = kind_of(principal) if principal else "none"
+        self.method: str = principal.credential.method if principal else "unknown"
+        self.outcome = error.code if error else "authenticated"
 
     @property
     def unknown(self) -> bool:

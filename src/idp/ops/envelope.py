@@ -11,30 +11,21 @@ from typing import Any
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from idp import errors
 from idp.ops import metrics, problems
 from idp.ops.access_log import Line, access_log
+from idp.ops.http_protocol import answer_at_once, has_arrived
 from idp.ops.logging import request_id
+from idp.ops.security_headers import HSTS, SECURITY_HEADERS
 
 _MAX_NAME = 255  # bytes; what a file system takes
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
-# S4-46. Pages bring a policy of their own; whatever is not a page may load nothing at all.
-SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"x-xss-protection", b"0"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=()"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-site"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-)
-_HSTS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
-
+_JSON = (b"content-type", b"application/json")
+_NO_STORE = (b"cache-control", b"no-store")
 # (scope, receive) -> the body of a 200 in JSON, or `Cold`.
 HotRoute = Callable[[HTTPScope, Receive], Awaitable[bytes]]
 
@@ -72,8 +63,9 @@ class Envelope:
     ) -> None:
         self._app = app
         self._hot = hot
-        self._headers = (*SECURITY_HEADERS, _HSTS) if https else SECURITY_HEADERS
-        self._hot_headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"), *self._headers)
+        self._headers = (*SECURITY_HEADERS, HSTS) if https else SECURITY_HEADERS
+        self._hot_headers = (_JSON, _NO_STORE, *self._headers)
+        self._hot_head = b"".join(b"%b: %b\r\n" % header for header in self._hot_headers)
         self._max_header_bytes = max_header_bytes
         self._body_timeout = body_timeout
 
@@ -81,12 +73,12 @@ class Envelope:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, self._headers, receive, send, time.perf_counter() + self._body_timeout)
+        exchange = _Exchange(scope, self._headers, receive, send, self._body_timeout)
         scope["request_id"] = exchange.request_id  # type: ignore[typeddict-unknown-key]
         token = request_id.set(exchange.request_id)
         try:
             hot = self._hot.get((scope["method"], scope["path"]))
-            if sum(len(name) + len(value) for name, value in scope["headers"]) > self._max_header_bytes:
+            if exchange.header_bytes > self._max_header_bytes:
                 await exchange.refuse(errors.HeadersTooLarge())
             elif hot is not None:
                 await self._try(hot, scope, exchange)
@@ -110,7 +102,7 @@ class Envelope:
             await exchange.refuse(error)
         else:
             scope["path_template"] = scope["path"]
-            await exchange.answer(body, self._hot_headers)
+            await exchange.answer(body, self._hot_headers, self._hot_head)
 
 
 class _Exchange:
@@ -122,18 +114,18 @@ class _Exchange:
         headers: tuple[tuple[bytes, bytes], ...],
         receive: Receive,
         send: Send,
-        until: float,
+        body_timeout: float,
     ) -> None:
         self._scope = scope
         self._headers = headers
         self._receive = receive
         self._send = send
-        self._until = until
         self._started = time.perf_counter()
+        self._until = self._started + body_timeout
         self._body_complete = False
         self.again: Any = None
         self.status = 0
-        self.request_id = _request_id(scope["headers"])
+        self.request_id, self.header_bytes = _read_head(scope["headers"])
 
     async def receive(self) -> Any:
         """Pass the client's next message on, unless the body takes too long (no request may hang)."""
@@ -141,6 +133,9 @@ class _Exchange:
             message, self.again = self.again, None
             return message
         if self._body_complete:
+            return await self._receive()
+        if has_arrived(self._receive):
+            self._body_complete = True
             return await self._receive()
         try:
             async with asyncio.timeout(max(0.0, self._until - time.perf_counter())):
@@ -161,17 +156,23 @@ class _Exchange:
             message["headers"] = [*message["headers"], *(pair for pair in ours if pair[0] not in present)]
         await self._send(message)
 
-    async def answer(self, body: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> None:
-        """Send a 200."""
+    async def answer(self, body: bytes, headers: tuple[tuple[bytes, bytes], ...], head: bytes) -> None:
+        """Send a 200 with these headers, which `head` has as lines."""
         self.status = 200
+        own_head = b"%bcontent-length: %d\r\nx-request-id: %b\r\n" % (head, len(body), self.request_id.encode())
+        if answer_at_once(self._send, own_head, body):
+            return
         own = ((b"content-length", b"%d" % len(body)), (b"x-request-id", self.request_id.encode()))
         await self._send({"type": "http.response.start", "status": 200, "headers": (*headers, *own)})
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def refuse(self, error: errors.IdpError) -> None:
-        body = problems.document(error, path=self._scope["path"], request_id=self.request_id)
+        path = self._scope["path"]
+        body = problems.document(error, path=path, request_id=self.request_id)
+        self._scope["error_code"] = error.code  # type: ignore[typeddict-unknown-key]
         headers = [
-            (b"content-type", problems.MEDIA_TYPE.encode()),
+            (b"content-type", problems.media_type(path).encode()),
+            _NO_STORE,
             (b"content-length", str(len(body)).encode()),
             *((name.lower().encode(), value.encode()) for name, value in error.headers.items()),
         ]
@@ -211,10 +212,14 @@ def _sane_cors(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in headers if name.lower() != b"access-control-allow-credentials"]
 
 
-def _request_id(headers: Any) -> str:
-    """Return the id the client or its proxy gave the request, where it is safe to repeat; else a new one."""
+def _read_head(headers: Any) -> tuple[str, int]:
+    """Return the request's id and the size of its headers in bytes.
+
+    The id is the one that the client or its proxy gave, where it is safe to repeat; else a new one.
+    """
+    size, request_id = 0, ""
     for name, value in headers:
-        if name == b"x-request-id":
-            given = value.decode("latin-1")
-            return given if _REQUEST_ID.match(given) else str(uuid7())
-    return str(uuid7())
+        size += len(name) + len(value)
+        if name == b"x-request-id" and _REQUEST_ID.match(given := value.decode("latin-1")):
+            request_id = given
+    return request_id or str(uuid7()), size

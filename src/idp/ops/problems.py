@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 import structlog
-from litestar import MediaType, Request, Response
+from litestar import Request, Response
 from litestar.datastructures import Headers
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ExceptionHandlersMap
@@ -67,6 +67,11 @@ def speaks_oauth(path: str) -> bool:
     return path.startswith(_OAUTH_PATH)
 
 
+def media_type(path: str) -> str:
+    """Return what an error document of this path is."""
+    return "application/json" if speaks_oauth(path) else MEDIA_TYPE
+
+
 def oauth_code(status: int) -> str:
     """Return the code of RFC 6749 and RFC 6750 that goes with an HTTP status."""
     return _OAUTH_CODES.get(status, "temporarily_unavailable" if status >= 500 else "invalid_request")
@@ -99,7 +104,7 @@ def respond(request: Request[Any, Any, Any], error: IdpError) -> Response[bytes]
         content=document(error, path=path, request_id=request_id),
         status_code=error.status,
         headers={"Cache-Control": "no-store", **error.headers},
-        media_type=MediaType.JSON if speaks_oauth(path) else MEDIA_TYPE,
+        media_type=media_type(path),
     )
 
 

@@ -1,0 +1,77 @@
+"""`python -m bench`: measure, print the tables, and after a whole run write bench/RESULTS.md."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench import alone, load, report
+from bench.measure import Plan
+from bench.peers.install import PEERS
+from bench.run import Choice, measure_all
+from bench.scenarios import SCENARIOS
+
+_FULL = Plan(rounds=3, seconds=1.2, alone_seconds=0.6, warm_up_seconds=0.4)
+_QUICK = Plan(rounds=2, seconds=0.3, alone_seconds=0.15, warm_up_seconds=0.15)
+_LONGEST = 600  # seconds; then everything is stopped, whatever hangs
+_RESULTS = Path(__file__).with_name("RESULTS.md")
+_TITLES = {scenario.name: scenario.title for scenario in SCENARIOS} | {
+    "limits": "signatures, a GET, a point read, a login",
+    "flood": "a flood of logins beside validate",
+}
+
+
+def main() -> int:
+    """Measure as the command line says."""
+    options = _options()
+    if options.list:
+        print("\n".join(f"{name:26} {title}" for name, title in _TITLES.items()))
+        return 0
+    if not load.is_installed():
+        print("bench needs wrk: on Debian or Ubuntu, apt install wrk", file=sys.stderr)
+        return 1
+    with alone.for_at_most(_LONGEST, say=_say):
+        text = report.document(measure_all(_choice(options), _plan(options), say=_say))
+    print(text)
+    out = options.out or (None if options.quick or options.scenarios else _RESULTS)
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", choices=[*_TITLES, []], help="all by default")
+    parser.add_argument("--list", action="store_true", help="list the scenarios and end")
+    parser.add_argument("--quick", action="store_true", help="short turns and no peers but those named: a look")
+    parser.add_argument("--rounds", type=int, help="how often each server's turn comes")
+    parser.add_argument("--seconds", type=float, help="how long a turn takes")
+    parser.add_argument(
+        "--peer", action="append", choices=[peer.name for peer in PEERS], help="only this one, and others"
+    )
+    parser.add_argument("--no-peers", action="store_true", help="install nothing")
+    parser.add_argument("--out", type=Path, help="write the report there")
+    return parser.parse_args()
+
+
+def _choice(options: argparse.Namespace) -> Choice:
+    names = options.scenarios or _TITLES
+    return Choice(
+        scenarios=[scenario for scenario in SCENARIOS if scenario.name in names],
+        peers=options.peer or ([] if options.quick or options.no_peers else [peer.name for peer in PEERS]),
+        limits="limits" in names,
+        flood="flood" in names,
+    )
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    plan = _QUICK if options.quick else _FULL
+    rounds, seconds = options.rounds or plan.rounds, options.seconds or plan.seconds
+    return Plan(rounds, seconds, plan.alone_seconds, plan.warm_up_seconds)
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""What the service is asked in each scenario, and which of its processes."""
+
+import json
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import httpx2
+
+from bench import population
+from bench.population import NotBuilt
+from bench.server import Server
+from bench.sources import Source
+from bench.traffic import Request, Traffic
+from bench.world import World
+
+_JSON = {"content-type": "application/json"}
+_FORM = {"content-type": "application/x-www-form-urlencoded"}
+_MEMORY, _SHARED, _DATABASE = Source("memory"), Source("shared"), Source("database")
+_DATABASE_AND_ASKER = Source("database", 0.45)  # every other look-up is that of the one who asks
+Asked = tuple[Server, Traffic]
+
+
+def _validate(token: str) -> Request:
+    body = json.dumps({"token": token, "required_scopes": []})
+    return Request("POST", "/auth/validate", _JSON, body, {"valid": True})
+
+
+def _validate_one(world: World) -> Asked:
+    return world.idp, Traffic([_validate(world.token["token"])], source=_MEMORY)
+
+
+def _validate_thousand(world: World) -> Asked:
+    return world.idp, _seen_once(world.idp, _tokens(world, 1000), _MEMORY)
+
+
+def _validate_jwt(world: World) -> Asked:
+    return world.idp, Traffic([_validate(world.person.token)], source=_MEMORY)
+
+
+def _validate_shared(world: World) -> Asked:
+    return world.forgetful, _seen_once(world.forgetful, _tokens(world, 1000), _SHARED)
+
+
+def _validate_database(world: World) -> Asked:
+    return world.forgetful, Traffic(_tokens(world, world.new_requests), once=True, source=_DATABASE)
+
+
+def _tokens(world: World, count: int) -> list[Request]:
+    return [_validate(token) for token in population.many_tokens(world.deployment, world.token, count)]
+
+
+def _seen_once(server: Server, requests: list[Request], source: Source) -> Traffic:
+    """Ask each once, so that the caches know them."""
+    with httpx2.Client(base_url=server.base_url, headers=_JSON) as client:
+        for request in requests:
+            client.post(request.path, content=request.body).raise_for_status()
+    return Traffic(requests, source=source)
+
+
+def _introspect(world: World, token: str) -> Request:
+    body = urlencode({"token": token})
+    return Request("POST", "/oauth2/introspect", _FORM | world.asker, body, {"active": True})
+
+
+def _introspect_token(world: World) -> Asked:
+    return world.idp, Traffic([_introspect(world, world.token["token"])], source=_MEMORY)
+
+
+def _introspect_jwt(world: World) -> Asked:
+    return world.idp, Traffic([_introspect(world, world.person.token)], source=_MEMORY)
+
+
+def _introspect_new(world: World) -> Asked:
+    tokens = population.many_jwts(world.deployment, world.person, world.new_requests)
+    return world.idp, Traffic([_introspect(world, token) for token in tokens], once=True, source=_DATABASE_AND_ASKER)
+
+
+def _me(world: World) -> Asked:
+    return world.idp, _me_with(world, world.person.bearer)
+
+
+def _me_by_key(world: World) -> Asked:
+    key = population.api_key(world.idp.base_url, world.person)
+    return world.idp, _me_with(world, {"x-api-key": key})
+
+
+def _me_with(world: World, headers: dict[str, str]) -> Traffic:
+    return Traffic([Request("GET", "/auth/me", headers, "", {"email": world.person.email})], source=_MEMORY)
+
+
+def _not_built(_: World) -> Asked:
+    raise NotBuilt("/oauth2/token")
+
+
+def _jwks(world: World) -> Asked:
+    return world.idp, Traffic([Request("GET", "/.well-known/jwks.json")])
+
+
+def _health(world: World) -> Asked:
+    return world.idp, Traffic([Request("GET", "/health", expect={"status": "healthy"})])
+
+
+ASKED: dict[str, Callable[[World], Asked]] = {
+    "validate": _validate_one,
+    "validate-1000": _validate_thousand,
+    "validate-jwt": _validate_jwt,
+    "validate-shared": _validate_shared,
+    "validate-database": _validate_database,
+    "introspect": _introspect_token,
+    "introspect-jwt": _introspect_jwt,
+    "introspect-new": _introspect_new,
+    "me": _me,
+    "me-key": _me_by_key,
+    "client-credentials": _not_built,
+    "client-credentials-opaque": _not_built,
+    "jwks": _jwks,
+    "health": _health,
+}

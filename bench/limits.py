@@ -1,0 +1,136 @@
+"""Our own parts beside what their limit allows, in this process: no server, no network but to the stores."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from statistics import median
+from typing import Any
+
+import argon2
+import asyncpg
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from bench import cpu, load
+from bench.traffic import Request, Traffic
+from bench.verdicts import Verdict
+from bench.world import World
+from idp import cache
+from idp.app import Parts, build_parts
+from idp.settings import load as load_settings
+from idp.signing.compact import parse
+from idp.signing.jwt import Family, TokenUser
+
+_ROUNDS, _SECONDS = 3, 0.15  # each side's turns
+_IN_FLIGHT = 32
+_POINT_SELECT = "SELECT id, kind, name, scopes, expires_at, revoked_at FROM idp.api_keys WHERE digest = $1"
+_GET_MICROSECONDS = 15.0
+Call = Callable[[], Awaitable[Any]]
+
+
+def measure(world: World) -> list[Verdict]:
+    """Return what was found."""
+    return [*asyncio.run(_all(world)), _login(world)]
+
+
+async def _all(world: World) -> list[Verdict]:
+    parts = build_parts(load_settings("production", environ=world.deployment.env))
+    try:
+        return [*await _signatures(parts), await _get(world), await _select(parts, world)]
+    finally:
+        await parts.database.close()
+
+
+async def _signatures(parts: Parts) -> list[Verdict]:
+    user = TokenUser(id="01990c7e-0000-7000-8000-000000000001", email="pat@example.com", email_verified=False)
+    token = (await parts.tokens.issue(user, Family.AUTH)).token
+    key, message = ec.generate_private_key(ec.SECP256R1()), token.rpartition(".")[0].encode()
+    public, algorithm = key.public_key(), ec.ECDSA(SHA256())
+    signature = key.sign(message, algorithm)
+
+    async def raw_verify() -> None:
+        public.verify(signature, message, algorithm)
+
+    async def raw_sign() -> None:
+        key.sign(message, algorithm)
+
+    verify = await _ratio(raw_verify, lambda: parts.tokens.verify(parse(token)), at_once=1)
+    sign = await _ratio(raw_sign, lambda: parts.tokens.issue(user, Family.AUTH), at_once=1)
+    return [
+        Verdict("ES256 verify: of the raw one's rate", f"{verify:.2f}", "at least 0.85", verify >= 0.85),
+        Verdict("ES256 sign: of the raw one's rate", f"{sign:.2f}", "at least 0.8", sign >= 0.80),
+    ]
+
+
+async def _get(world: World) -> Verdict:
+    valkey = cache.connect(world.deployment.env["VALKEY_URL"])
+    assert valkey is not None
+    shared = cache.SharedCache(valkey)
+    keys = [b"bench:%d" % number for number in range(1000)]
+    for key in keys:
+        await valkey.set(key, b"x" * 400, px=60_000)
+    in_turn = _endless(keys)
+    costs = [await _cost(lambda: shared.get(next(in_turn)), _IN_FLIGHT) for _ in range(_ROUNDS)]
+    await shared.close()
+    await valkey.aclose()
+    found = median(costs)
+    target = f"at most {_GET_MICROSECONDS:.0f} µs"
+    return Verdict("a GET from Valkey, 32 in flight", f"{found:.0f} µs", target, found <= _GET_MICROSECONDS)
+
+
+async def _select(parts: Parts, world: World) -> Verdict:
+    pool = await asyncpg.create_pool(world.deployment.database_url, min_size=10, max_size=10)
+    try:
+        bare = await _ratio(
+            lambda: parts.database.reads.fetchrow(_POINT_SELECT, "0" * 64),
+            lambda: pool.fetchrow(_POINT_SELECT, "0" * 64),
+            at_once=_IN_FLIGHT,
+        )
+    finally:
+        await pool.close()
+    return Verdict("a point read: times asyncpg's", f"{bare:.2f}", "at most 2", bare <= 2)
+
+
+def _login(world: World) -> Verdict:
+    hasher = argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)  # the service's defaults
+    stored = hasher.hash(world.person.password)
+    body = json.dumps({"email": world.person.email, "password": world.person.password})
+    logins = Traffic([Request("POST", "/auth/login", {"content-type": "application/json"}, body)])
+    ratios = []
+    for _ in range(_ROUNDS):
+        before = time.process_time()
+        for _ in range(20):
+            hasher.verify(stored, world.person.password)
+        alone = (time.process_time() - before) / 20
+        spent = cpu.seconds_of(world.idp.pid)
+        found = load.run(world.idp.base_url, logins, connections=2, seconds=0.8)
+        ratios.append(alone * found.requests / (cpu.seconds_of(world.idp.pid) - spent))
+    ratio = median(ratios)
+    return Verdict("login: of Argon2 alone", f"{ratio:.2f}", "at least 0.9", ratio >= 0.9)
+
+
+async def _ratio(one: Call, other: Call, *, at_once: int) -> float:
+    """Return how many times the other's cost the first one's is: the median over rounds."""
+    await _cost(one, at_once)
+    await _cost(other, at_once)
+    return median([await _cost(one, at_once) / await _cost(other, at_once) for _ in range(_ROUNDS)])
+
+
+async def _cost(call: Call, at_once: int) -> float:
+    """Return this process's processor time a call (microseconds), with so many under way at once."""
+    before, until, calls = time.process_time(), time.perf_counter() + _SECONDS, 0
+
+    async def caller() -> None:
+        nonlocal calls
+        while time.perf_counter() < until:
+            await call()
+            calls += 1
+
+    await asyncio.gather(*(caller() for _ in range(at_once)))
+    return (time.process_time() - before) / calls * 1e6
+
+
+def _endless(keys: list[bytes]) -> Iterator[bytes]:
+    while True:
+        yield from keys

@@ -1,0 +1,95 @@
+"""The report: ratios beside their targets first, the raw figures after them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
+
+from msgspec import Struct
+
+from bench import verdicts
+from bench.flood import Flood
+from bench.measure import Contestant
+from bench.scenarios import Scenario
+from bench.verdicts import Memory, Verdict
+
+_HEAD = """\
+# Results
+
+Made by `python -m bench`. **Only the ratios mean anything elsewhere**: absolute times do not travel from one machine,
+or hour, to the next. Every ratio is the median over rounds in which both sides took turns."""
+_FIGURES = """\
+## Figures
+
+µs: processor time of the server's process tree a request, the median round and the extremes. Answers a second and
+p50/p99 (milliseconds) at 32 connections; p50/p99 at one."""
+_MEMORY = """\
+## Memory
+
+Resident MB: the server's own process and its whole tree when idle, its own process after the load."""
+Row = tuple[str, ...]
+Measured = tuple[Scenario, Sequence[Contestant]]
+
+
+class Results(Struct, frozen=True):
+    """All that was found, and on what."""
+
+    measured: Sequence[Measured]
+    floods: Sequence[Flood]
+    limits: Sequence[Verdict]
+    memory: Sequence[Memory]
+    machine: Sequence[str]
+    notes: Sequence[str]
+
+
+def document(results: Results) -> str:
+    """Return the whole report as Markdown."""
+    judged = [
+        *verdicts.of_scenarios(results.measured),
+        *results.limits,
+        *verdicts.of_floods(results.floods),
+        *verdicts.of_memory(results.memory),
+    ]
+    memory = [(m.name, f"{m.idle:.0f}", f"{m.idle_tree:.0f}", f"{m.loaded:.0f}") for m in results.memory]
+    parts = [
+        _HEAD,
+        "\n".join(f"- {line}" for line in (*results.notes, *results.machine)),
+        "## Targets",
+        _table(("path", "found", "target", ""), [(v.path, v.found, v.target, _word(v)) for v in judged]),
+        _FIGURES,
+        _table(("scenario", "server", "µs", "answers/s", "p50/p99 of 32", "of 1"), _figures(results.measured)),
+        _MEMORY,
+        _table(("server", "idle", "tree", "after"), memory),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _word(verdict: Verdict) -> str:
+    if verdict.met is None:
+        return verdict.why.partition("\n")[0]
+    return "met" if verdict.met else "**missed**"
+
+
+def _table(head: Row, rows: Iterable[Row]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _figures(measured: Iterable[Measured]) -> Iterator[Row]:
+    for scenario, contestants in measured:
+        for contestant in contestants:
+            yield scenario.title, contestant.name, *_figure(contestant)
+
+
+def _figure(contestant: Contestant) -> Row:
+    if contestant.trouble:
+        return contestant.trouble.partition("\n")[0][:100], "", "", ""
+    costs, crowd, alone = contestant.costs, contestant.crowded, contestant.alone
+    return (
+        f"{median(costs):.0f} ({min(costs):.0f} to {max(costs):.0f})",
+        f"{median(found.rate for found in crowd):.0f}",
+        _milliseconds(median(found.p50 for found in crowd), median(found.p99 for found in crowd)),
+        _milliseconds(alone.p50, alone.p99) if alone else "",
+    )
+
+
+def _milliseconds(p50: float, p99: float) -> str:
+    return f"{p50 / 1000:.2f}/{p99 / 1000:.2f}"

@@ -1,0 +1,62 @@
+"""The service as production runs it: `idp migrate`, then `idp serve` with one worker on the server's core."""
+
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from bench import server as servers
+from bench.server import DidNotStart, Server
+from bench.stores import Stores
+from idp.settings_schema import RateLimits
+
+ADMIN_TOKEN = secrets.token_urlsafe(32)
+_IDP = [sys.executable, "-m", "idp.cli.main"]
+_PLENTY = "10000000"
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """What processes of one deployment share.
+
+    Attributes:
+        env: their environment.
+        database_url: their database, migrated.
+    """
+
+    env: dict[str, str]
+    database_url: str
+
+
+def deploy(stores: Stores) -> Deployment:
+    """Migrate a database of its own. Raises DidNotStart."""
+    url = stores.database("idp-bench")
+    env = {
+        "DATABASE_URL": url,
+        "VALKEY_URL": stores.valkey_url(),
+        "IDP_SECRET_KEY": secrets.token_urlsafe(48),
+        "IDP_PUBLIC_URL": "https://id.example.com",
+        "ADMIN_TOKEN": ADMIN_TOKEN,
+    }
+    done = subprocess.run(
+        [*_IDP, "migrate"], env=servers.inherited() | env, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise DidNotStart(f"idp migrate: {done.stderr.strip()[-1000:]}")
+    return Deployment(env, url)
+
+
+def start(deployment: Deployment, folder: Path, *, core: int, name: str, settings: Mapping[str, str]) -> Server:
+    """Start a process of the deployment, with further environment variables. Raises DidNotStart."""
+    port = servers.free_port()
+    argv = [*_IDP, "serve", "--host", "127.0.0.1", "--port", str(port)]
+    env = deployment.env | dict(settings)
+    return servers.launch(name, argv, port=port, core=core, env=env, folder=folder).wait(servers.listens)
+
+
+def no_limits() -> dict[str, str]:
+    """Return settings under which no number of attempts is too many. They are counted all the same."""
+    counts = [field for field in RateLimits.__struct_fields__ if not field.endswith("_seconds")]
+    return {f"IDP_RATE_LIMITS__{count.upper()}": _PLENTY for count in counts}

@@ -1,0 +1,37 @@
+"""Where verdicts came from, as the service counts them: a scenario of the shared cache must not measure memory."""
+
+import re
+
+import httpx2
+from msgspec import Struct
+
+_LINE = re.compile(r'^idp_cache_requests_total\{result="(\w+)"\} (\S+)', re.MULTILINE)
+
+
+class Source(Struct, frozen=True):
+    """Where at least this part of the looked-up verdicts must come from: `memory`, `shared` (Valkey) or `database`."""
+
+    name: str
+    part: float = 0.95
+
+
+class Sources:
+    """The counts of one process over a load."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        self._before = self._read()
+
+    def complaint(self, wanted: Source) -> str:
+        """Return what is wrong since the beginning, nothing if verdicts came from where they should."""
+        now = self._read()
+        counts = {name: now[name] - self._before.get(name, 0) for name in now}
+        total = sum(counts.values())
+        if total and counts.get(wanted.name, 0) >= wanted.part * total:
+            return ""
+        found = ", ".join(f"{name} {count / total:.0%}" for name, count in counts.items()) if total else "nowhere"
+        return f"verdicts should come from {wanted.name}, and came from {found}"
+
+    def _read(self) -> dict[str, float]:
+        text = httpx2.get(self._base_url + "/metrics", timeout=10).text
+        return {name: float(count) for name, count in _LINE.findall(text)}

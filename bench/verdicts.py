@@ -1,0 +1,93 @@
+"""What was found beside what is aimed at."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
+
+from msgspec import Struct
+
+from bench.flood import Flood
+from bench.measure import CEILING, SERVICE, Contestant
+from bench.scenarios import Scenario
+
+_KEPT, _P99 = 0.65, 2.5  # of validate's rate, times validate's p99, while logins flood in
+_IDLE_MEGABYTES = 100.0
+_MEMORY_PEER, _OF_PEER = "oidc-provider", 0.45
+
+
+class Verdict(Struct, frozen=True):
+    """One target.
+
+    Attributes:
+        path: what it is about.
+        found: the figure; target: what it is to be.
+        met: None where there is no figure, or no target to meet.
+        why: of a missing figure.
+    """
+
+    path: str
+    found: str
+    target: str
+    met: bool | None = None
+    why: str = ""
+
+
+class Memory(Struct, frozen=True):
+    """Resident memory of a server (MB): its own process's and the whole tree's when idle, its own after the load."""
+
+    name: str
+    idle: float
+    idle_tree: float
+    loaded: float
+
+
+def of_scenarios(measured: Iterable[tuple[Scenario, Sequence[Contestant]]]) -> Iterator[Verdict]:
+    """Yield the targets of each scenario: of the ceiling's rate, and against peers."""
+    for scenario, contestants in measured:
+        by_name = {contestant.name: contestant for contestant in contestants}
+        service = by_name[SERVICE]
+        if scenario.of_ceiling is not None:
+            what = f"{scenario.title}: of the ceiling"
+            yield _compared(what, service, by_name.get(CEILING), scenario.of_ceiling)
+        for beside in scenario.beside:
+            if beside.times is not None:
+                yield _compared(f"{scenario.title}: times {beside.peer}", service, by_name[beside.peer], beside.times)
+
+
+def _compared(path: str, service: Contestant, other: Contestant | None, target: float) -> Verdict:
+    wanted = f"at least {target:g}"
+    why = service.trouble or (other.trouble if other else "")
+    if why or other is None:
+        return Verdict(path, "", wanted, why=why)
+    ratio = ratio_of(other, service)
+    return Verdict(path, f"{ratio:.2f}", wanted, ratio >= target)
+
+
+def ratio_of(other: Contestant, service: Contestant) -> float:
+    """Return how many times the service's cost the other one's is: the median over rounds."""
+    return median(theirs / ours for theirs, ours in zip(other.costs, service.costs, strict=True))
+
+
+def of_floods(floods: Iterable[Flood]) -> Iterator[Verdict]:
+    """Yield the targets of validate beside a flood of logins."""
+    for flood in floods:
+        what = f"login flood, {flood.title}"
+        yield Verdict(f"{what}: validate's rate", f"{flood.kept:.2f}", f"at least {_KEPT}", flood.kept >= _KEPT)
+        yield Verdict(f"{what}: validate's p99, times", f"{flood.p99:.1f}", f"at most {_P99}", flood.p99 <= _P99)
+        found = f"{flood.logins:.0f} in, {flood.turned_away:.0f} refused"
+        target, met = ("some in", flood.logins > 0) if flood.may_pass else ("", None)
+        yield Verdict(f"{what}: logins a second", found, target, met)
+
+
+def of_memory(memory: Iterable[Memory]) -> Iterator[Verdict]:
+    """Yield the targets of the worker's memory."""
+    by_name = {entry.name: entry for entry in memory}
+    service, peer = by_name.get(SERVICE), by_name.get(_MEMORY_PEER)
+    if service is None:
+        return
+    wanted = f"at most {_IDLE_MEGABYTES:.0f} MB"
+    yield Verdict("memory of a worker, idle", f"{service.idle:.0f} MB", wanted, service.idle <= _IDLE_MEGABYTES)
+    if peer is not None:
+        part = service.loaded / peer.loaded
+        yield Verdict(
+            f"memory after the load: of {_MEMORY_PEER}'s", f"{part:.2f}", f"at most {_OF_PEER}", part <= _OF_PEER
+        )
