@@ -143,7 +143,11 @@ async def running(
     if valkey_url:
         variables["VALKEY_URL"] = valkey_url
     # All tests share one address.
-    for limit in ("REGISTRATIONS_PER_ADDRESS_PER_HOUR", "FAILED_LOGINS_PER_ADDRESS"):
+    for limit in (
+        "REGISTRATIONS_PER_ADDRESS_PER_HOUR",
+        "FAILED_LOGINS_PER_ADDRESS",
+        "BAD_CREDENTIALS_PER_ADDRESS_PER_MINUTE",
+    ):
         variables[f"IDP_RATE_LIMITS__{limit}"] = "100000"
     loaded = load(profile, environ=variables | dict(environ or {}))
     if migrate:

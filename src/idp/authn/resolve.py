@@ -14,6 +14,7 @@ from idp.apikeys.service import SERVICE_TOKEN
 from idp.apikeys.shapes import key_id
 from idp.apikeys.usage import Usage
 from idp.authn.outcome import Authenticated, ByEmail, ByIdentity, ByKey, ByUserId, Person, Service
+from idp.db.batch import BatchedRead
 from idp.db.engine import Database
 from idp.db.snapshot import STAMP, Stamp
 from idp.errors import IdpError, TokenExpired, TokenNotFound, TokenRevoked, UserInactive
@@ -35,16 +36,16 @@ _USER = """
           FROM idp.user_domains a JOIN idp.domains d ON d.id = a.domain_id
          WHERE a.user_id = u.id AND d.is_active) AS domains"""
 _PERSON = f"SELECT {STAMP}, {_USER} FROM idp.users u "  # noqa: S608  constants
-_BY_ID = _PERSON + "WHERE u.id = $1"
+_BY_ID = _PERSON + "WHERE u.id = ANY($1)"
 _BY_EMAIL = _PERSON + "WHERE u.email_key = $1 AND u.deleted_at IS NULL"
 _BY_IDENTITY = _PERSON + "JOIN idp.identities i ON i.user_id = u.id WHERE i.provider = $1 AND i.subject = $2"
 _BY_KEY = f"""
 SELECT {STAMP}, k.id AS key_id, k.kind, k.name AS key_name, k.scopes, k.expires_at, k.revoked_at, k.digest,
-       k.former_until, k.digest = ANY($1) AS is_current, {_USER}
+       k.former_digest, k.former_until, {_USER}
   FROM idp.api_keys k LEFT JOIN idp.users u ON u.id = k.user_id
  WHERE k.digest = ANY($1) OR k.former_digest = ANY($1)
 """  # noqa: S608  constants
-_LOAD = text(_BY_ID.replace("$1", ":user_id"))
+_LOAD = text(_PERSON + "WHERE u.id = :user_id")
 Row = Any  # a record of asyncpg, or a row mapping of SQLAlchemy
 
 
@@ -68,7 +69,9 @@ class Resolver:
     """Finds out what an authenticated subject is in this organisation."""
 
     def __init__(self, database: Database, policy: ScopePolicy, usage: Usage) -> None:
-        self._database = database
+        self._reads = database.reads
+        self._people = BatchedRead(self._reads, _BY_ID, keys_of=lambda row: (row["id"],))
+        self._keys = BatchedRead(self._reads, _BY_KEY, keys_of=lambda row: (row["digest"], row["former_digest"]))
         self._policy = policy
         self._usage = usage
 
@@ -84,7 +87,7 @@ class Resolver:
         assert credential is not None
         if isinstance(subject, Service):
             return Resolved(principal=Principal(user=None, credential=credential))
-        row = await self._database.reads.fetchrow(*_question(subject))
+        row = await self._find(subject)
         if row is None:
             return Resolved(error=TokenNotFound())
         stamp, about = Stamp.parse(row["instance"], row["snapshot"]), (f"user:{row['id']}",)
@@ -93,25 +96,35 @@ class Resolver:
         except UserInactive as error:
             return Resolved(None, error, stamp, about)
 
+    async def _find(self, subject: Person) -> Row | None:
+        match subject:
+            case ByUserId(user_id):
+                return await self._people.find(user_id)
+            case ByIdentity(provider, name):
+                return await self._reads.fetchrow(_BY_IDENTITY, provider, name)
+            case ByEmail(email):
+                return await self._reads.fetchrow(_BY_EMAIL, email_key(email))
+
     async def _resolve_key(self, subject: ByKey) -> Resolved:
-        row = await self._database.reads.fetchrow(_BY_KEY, subject.digests)
+        row = await self._keys.find(*subject.digests)
         if row is None:
             return Resolved(error=TokenNotFound())
         stamp = Stamp.parse(row["instance"], row["snapshot"])
+        is_current = row["digest"] in subject.digests
         about = (f"credential:{row['key_id']}", *([f"user:{row['id']}"] if row["id"] else []))
         try:
-            principal = self._of_key(row)
+            principal = self._of_key(row, is_current=is_current)
         except IdpError as error:
             return Resolved(None, error, stamp, about)
-        if row["is_current"] and row["digest"] != subject.digests[0]:
+        if is_current and row["digest"] != subject.digests[0]:
             self._usage.redigest(row["key_id"], before=row["digest"], after=subject.digests[0])
         return Resolved(principal, None, stamp, about, row["key_id"])
 
-    def _of_key(self, row: Row) -> Principal:
+    def _of_key(self, row: Row, *, is_current: bool) -> Principal:
         now = clock.now()
-        ends = [row["expires_at"]] if row["is_current"] else [row["expires_at"], row["former_until"]]
+        ends = [row["expires_at"]] if is_current else [row["expires_at"], row["former_until"]]
         expires_at = min((end for end in ends if end is not None), default=None)
-        if row["revoked_at"] is not None or (not row["is_current"] and row["former_until"] <= now):
+        if row["revoked_at"] is not None or (not is_current and row["former_until"] <= now):
             raise TokenRevoked
         if expires_at is not None and expires_at <= now:
             raise TokenExpired(f"Token expired at {expires_at.isoformat()}")
@@ -138,16 +151,6 @@ async def load_user(session: AsyncSession, user_id: str) -> User:
     if row is None:
         raise TokenNotFound
     return _user(row)
-
-
-def _question(subject: Person) -> tuple[str, ...]:
-    match subject:
-        case ByUserId(user_id):
-            return _BY_ID, user_id
-        case ByIdentity(provider, name):
-            return _BY_IDENTITY, provider, name
-        case ByEmail(email):
-            return _BY_EMAIL, email_key(email)
 
 
 def _user(row: Row) -> User:

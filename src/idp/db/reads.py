@@ -39,12 +39,17 @@ class Reads:
         self._under_way: set[asyncio.Task[Any]] = set()
 
     async def fetchrow(self, statement: str, *arguments: object) -> Any:
-        """Run a statement and return its first row, or None.
+        """Run a statement and return its first row, or None. Raises what `fetch` raises."""
+        rows = await self.fetch(statement, *arguments)
+        return rows[0] if rows else None
+
+    async def fetch(self, statement: str, *arguments: object) -> list[Any]:
+        """Run a statement and return its rows.
 
         Raises:
             DatabaseUnavailable: PostgreSQL is away or took longer than the limit.
         """
-        task = asyncio.create_task(self._fetchrow(statement, arguments))
+        task = asyncio.create_task(self._fetch(statement, arguments))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         # What hangs is left behind: giving a connection to a hanging server back takes seconds of its own.
@@ -53,19 +58,20 @@ class Reads:
             task.cancel()
             raise DatabaseUnavailable
         try:
-            return task.result()
+            rows: list[Any] = task.result()
         except _AWAY as error:
             log.warning("database unavailable", error=type(error).__name__, reason=str(error).split("\n")[0][:200])
             raise DatabaseUnavailable from error
+        return rows
 
-    async def _fetchrow(self, statement: str, arguments: tuple[object, ...]) -> Any:
+    async def _fetch(self, statement: str, arguments: tuple[object, ...]) -> list[Any]:
         pool = self._pool or await self._open()
         try:
             async with pool.acquire() as connection:
-                return await connection.fetchrow(statement, *arguments)
+                return list(await connection.fetch(statement, *arguments))
         except _LOST:
             async with pool.acquire() as connection:
-                return await connection.fetchrow(statement, *arguments)
+                return list(await connection.fetch(statement, *arguments))
 
     async def _open(self) -> asyncpg.Pool:
         async with self._opening:

@@ -1,6 +1,7 @@
 """Rate limits, counted in Valkey for all processes together, or in memory where there is none (S3-54, SEC-8)."""
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -171,6 +172,7 @@ class LoginRules:
         return self._register, (network(address),)
 
 
+@functools.lru_cache(maxsize=4096)
 def network(address: str) -> str:
     """Return what one client has to itself: an IPv4 address, or the /64 that every IPv6 client owns whole."""
     try:

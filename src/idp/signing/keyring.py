@@ -43,6 +43,7 @@ class SigningKey(Struct, frozen=True):
     key: PrivateKey
     signs_from: datetime
     expires_at: datetime | None
+    public_key: Any  # of `cryptography`, for verifying
 
     def __repr__(self) -> str:
         return f"SigningKey({self.kid})"
@@ -159,7 +160,7 @@ class Keyring:
         data = msgspec.json.decode(private)
         key: PrivateKey = ECKey.import_key(data) if data["kty"] == "EC" else RSAKey.import_key(data)
         algorithm: Algorithm = "ES256" if data["kty"] == "EC" else "RS256"
-        return SigningKey(row.kid, algorithm, key, row.signs_from, row.expires_at)
+        return SigningKey(row.kid, algorithm, key, row.signs_from, row.expires_at, key.public_key)
 
     async def _add(self, *, signs_from: datetime, only_if_none: bool = False, end: bool = False) -> str | None:
         key = await asyncio.to_thread(generate, self._algorithm)

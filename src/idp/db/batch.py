@@ -1,0 +1,76 @@
+"""Point reads that share a round trip: what is asked for at the same moment is looked up by one statement.
+
+A round trip to PostgreSQL costs this process more than the row it brings. While one statement is under way the next
+questions gather; each is answered by a statement that began after it was asked.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from idp.db.reads import Reads
+from idp.errors import DatabaseUnavailable
+
+_MOST = 64  # questions a statement
+_AT_ONCE = 2  # statements under way
+
+
+class _Question:
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.keys = keys
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+
+class BatchedRead:
+    """One statement for many questions.
+
+    Args:
+        reads: where it runs.
+        statement: takes all keys as `$1`, an array of text, and returns the rows that have any of them.
+        keys_of: the keys that a row answers to.
+    """
+
+    def __init__(self, reads: Reads, statement: str, *, keys_of: Callable[[Any], Iterable[str | None]]) -> None:
+        self._reads = reads
+        self._statement = statement
+        self._keys_of = keys_of
+        self._waiting: list[_Question] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def find(self, *keys: str) -> Any:
+        """Return the row that answers to one of these keys, or None.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is away or took too long.
+        """
+        question = _Question(keys)
+        self._waiting.append(question)
+        if len(self._running) < _AT_ONCE:
+            task = asyncio.create_task(self._run())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return await question.answer
+
+    async def _run(self) -> None:
+        while self._waiting:
+            asked, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+            try:
+                await self._ask(asked)
+            except DatabaseUnavailable as error:
+                _fail(asked, error)
+            except BaseException:
+                _fail(asked, DatabaseUnavailable())
+                raise
+
+    async def _ask(self, asked: list[_Question]) -> None:
+        rows = await self._reads.fetch(self._statement, [key for question in asked for key in question.keys])
+        found = {key: row for row in rows for key in self._keys_of(row) if key is not None}
+        for question in asked:
+            if not question.answer.done():
+                question.answer.set_result(next((found[key] for key in question.keys if key in found), None))
+
+
+def _fail(asked: list[_Question], error: Exception) -> None:
+    for question in asked:
+        if not question.answer.done():
+            question.answer.set_exception(error)
