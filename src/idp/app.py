@@ -4,7 +4,7 @@
 `authn/authenticators/` and one line in `_chain`.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from valkey.asyncio import Valkey
 
 from idp import __version__, cache
 from idp.accounts import admin_routes as accounts_admin
+from idp.accounts import admin_users
 from idp.accounts import routes as accounts
 from idp.accounts.sign_in import SignIn
 from idp.apikeys import routes_keys as api_keys
@@ -32,6 +33,7 @@ from idp.authn.authenticators.admin_token import AdminToken
 from idp.authn.authenticators.api_key import ApiKey
 from idp.authn.authenticators.local_jwt import LocalJwt
 from idp.authn.chain import Authenticator, AuthenticatorChain
+from idp.authn.hot import HotRoutes
 from idp.authn.introspection import Introspector
 from idp.authn.middleware import AuthenticationMiddleware
 from idp.authn.plugins import load_plugins
@@ -43,8 +45,9 @@ from idp.db.notify import Ear
 from idp.directory import routes_domains as domains
 from idp.directory import routes_teams as teams
 from idp.ops import health, problems, query_metrics
+from idp.ops.access_log import access_log
 from idp.ops.allow import correct_allow
-from idp.ops.envelope import Envelope
+from idp.ops.envelope import Envelope, HotRoute
 from idp.ops.flood import Flood
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
@@ -96,6 +99,7 @@ def _routes() -> list[ControllerRouterHandler]:
         *signing.ROUTES,
         *accounts.ROUTES,
         *accounts_admin.ROUTES,
+        *admin_users.ROUTES,
         *authn.ROUTES,
         *api_keys.ROUTES,
         *service_tokens.ROUTES,
@@ -109,10 +113,11 @@ def _routes() -> list[ControllerRouterHandler]:
 class Application(Envelope):
     """The ASGI application: Litestar inside the envelope that every answer leaves in."""
 
-    def __init__(self, litestar: Litestar, parts: Parts) -> None:
+    def __init__(self, litestar: Litestar, parts: Parts, hot: Mapping[tuple[str, str], HotRoute]) -> None:
         server = parts.settings.server
         super().__init__(
             litestar,
+            hot=hot,
             https=public_url(parts.settings).startswith("https://"),
             max_header_bytes=server.max_header_bytes,
             body_timeout=server.body_timeout_seconds,
@@ -181,10 +186,11 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
     limiter, rules = Limiter(valkey), LoginRules(settings.rate_limits)
     policy, usage = ScopePolicy(settings.api_keys), Usage(parts.database, parts.peppers.current)
     commands = CommandQueue(parts.database)
+    verdicts = _verdicts(parts, shared, loaded.profile)
     introspector = Introspector(
         _chain(parts, development),
-        Resolver(parts.database, policy, usage),
-        verdicts=_verdicts(parts, shared, loaded.profile),
+        Resolver(parts.database, policy, usage, verdicts),
+        verdicts=verdicts,
         usage=usage,
         flood=Flood(settings.rate_limits.bad_credentials_per_address_per_minute),
         is_intact=_is_intact(settings),
@@ -223,7 +229,10 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
     )
     check_policies(litestar)
     document.app = litestar
-    return Application(litestar, parts)
+    hot = HotRoutes(
+        introspector, issuer=parts.tokens.issuer, internal_token=settings.management.internal_token is not None
+    )
+    return Application(litestar, parts, hot.routes)
 
 
 def _verdicts(parts: Parts, shared: SharedCache, profile: str) -> Verdicts:
@@ -275,6 +284,7 @@ def _lifespan(
             if valkey is not None:
                 await valkey.aclose()
             await parts.database.close()
+            access_log.flush()
 
     return lifespan
 

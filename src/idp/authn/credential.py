@@ -73,6 +73,8 @@ def _bearer(value: str) -> str:
 
 
 def _as_jwt(token: str) -> UnverifiedJwt | None:
+    if "." not in token:
+        return None
     try:
         return parse(token)
     except Malformed:

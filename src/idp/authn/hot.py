@@ -15,7 +15,6 @@ import msgspec
 from litestar.types import HTTPScope, Receive
 
 from idp.authn import faces
-from idp.authn.credential import from_token
 from idp.authn.introspection import Introspector
 from idp.authn.shapes import ValidateIn, ValidateKeyIn
 from idp.authn.verdicts import Verdict
@@ -104,11 +103,8 @@ class HotRoutes:
         return faces.me(verdict, scope["path"])
 
     async def _decide(self, token: str, scope: HTTPScope) -> Verdict:
-        verdict = self._introspector.remembered(token)
-        if verdict is None:
-            client = scope["client"]
-            verdict = await self._introspector.introspect(from_token(token), client=client[0] if client else None)
-        return verdict
+        client = scope["client"]
+        return await self._introspector.introspect_token(token, client=client[0] if client else None)
 
 
 def _decided(verdict: Verdict) -> Verdict:

@@ -19,12 +19,24 @@ _SHARED_FLIGHT_SECONDS = 0.1  # whoever comes later asks anew, so that no answer
 _READS = 3
 
 
-class _Flight:
-    """A decision under way, which callers at the same moment share."""
+Decided = tuple[Verdict, Stamp | None, tuple[str, ...]]
 
-    def __init__(self, task: "asyncio.Task[tuple[Verdict, Stamp | None, tuple[str, ...]]]") -> None:
-        self.task = task
+
+class _Flight:
+    """A decision under way: its first caller makes it, callers at the same moment wait for it."""
+
+    def __init__(self) -> None:
         self.began = time.monotonic()
+        self.landing: asyncio.Future[Decided] | None = None  # made when somebody waits
+
+    async def join(self) -> Decided:
+        if self.landing is None:
+            self.landing = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(self.landing)
+
+    def land(self, decided: Decided | None) -> None:
+        if self.landing is not None and not self.landing.done():
+            self.landing.set_result(decided or (Verdict(error=DatabaseUnavailable()), None, ()))
 
 
 class Introspector:
@@ -57,14 +69,6 @@ class Introspector:
         self._is_intact = is_intact
         self._flights: dict[bytes, _Flight] = {}
 
-    def remembered(self, token: str) -> Verdict | None:
-        """Return the verdict about an explicit credential, if it is in memory and may be used."""
-        started = time.perf_counter()
-        verdict = self._verdicts.remembered(self._verdicts.name(token))
-        if verdict is not None:
-            self._count(verdict, "memory", started)
-        return verdict
-
     async def introspect(self, presented: Presented, *, client: str | None = None) -> Verdict:
         """Return the verdict; `Unauthenticated` if nothing was presented.
 
@@ -75,27 +79,33 @@ class Introspector:
         Raises:
             RateLimited: this address sent too many bad credentials, and this one would have to be looked up.
         """
+        if presented.token is not None:
+            return await self._introspect(presented.token, presented, client)
         started = time.perf_counter()
-        if presented.token is None:
-            undecided, _, _ = await self._decide(presented)
-            if not isinstance(undecided.error, Unauthenticated):
-                self._count(undecided, "database", started)
-            return undecided
-        name = self._verdicts.name(presented.token)
+        verdict, _, _ = await self._decide(presented)
+        if not isinstance(verdict.error, Unauthenticated):
+            self._count(verdict, "database", started)
+        return verdict
+
+    async def introspect_token(self, token: str, *, client: str | None) -> Verdict:
+        """Return the verdict about an explicit credential, and about nothing else. Raises what `introspect` raises."""
+        return await self._introspect(token, None, client)
+
+    async def _introspect(self, token: str, presented: Presented | None, client: str | None) -> Verdict:
+        started = time.perf_counter()
+        name = self._verdicts.name(token)
         verdict, source = self._verdicts.remembered(name), "memory"
         if verdict is None:
-            verdict, source = await self._verdicts.shared(name), "shared"
-        if verdict is None:
-            self._flood.check(client, plausible=presented.jwt is not None or self._is_intact(presented.token))
-            verdict, source = await self._look_up(name, presented), "database"
+            presented = presented or from_token(token)
+            if presented.jwt is None:  # what a JWT says of itself is verified here faster than it is fetched
+                verdict, source = await self._verdicts.shared(name), "shared"
+            if verdict is None:
+                self._flood.check(client, plausible=lambda: presented.jwt is not None or self._is_intact(token))
+                verdict, source = await self._look_up(name, presented), "database"
         if verdict.error is not None and not verdict.unknown:
             self._flood.count(client)
         self._count(verdict, source, started)
         return verdict
-
-    async def introspect_token(self, token: str, *, client: str | None) -> Verdict:
-        """Return the verdict about a credential that somebody asks about."""
-        return self.remembered(token) or await self.introspect(from_token(token), client=client)
 
     def _count(self, verdict: Verdict, source: str, started: float) -> None:
         metrics.observe_decision(verdict.kind, verdict.method, verdict.outcome, source, time.perf_counter() - started)
@@ -112,24 +122,25 @@ class Introspector:
                 return verdict
         return Verdict(error=DatabaseUnavailable())
 
-    async def _share(self, name: bytes, presented: Presented) -> tuple[Verdict, Stamp | None, tuple[str, ...]]:
+    async def _share(self, name: bytes, presented: Presented) -> Decided:
         flight = self._flights.get(name)
-        if flight is None or time.monotonic() - flight.began > _SHARED_FLIGHT_SECONDS or flight.task.done():
-            flight = self._flights[name] = _Flight(asyncio.create_task(self._decide_and_keep(name, presented)))
-            flight.task.add_done_callback(lambda _: self._land(name, flight))
-        return await asyncio.shield(flight.task)
+        if flight is not None and time.monotonic() - flight.began <= _SHARED_FLIGHT_SECONDS:
+            return await flight.join()
+        flight = self._flights[name] = _Flight()
+        decided: Decided | None = None
+        try:
+            decided = await self._decide_and_keep(name, presented)
+            return decided
+        finally:
+            if self._flights.get(name) is flight:
+                del self._flights[name]
+            flight.land(decided)
 
-    def _land(self, name: bytes, flight: _Flight) -> None:
-        if self._flights.get(name) is flight:
-            del self._flights[name]
-
-    async def _decide_and_keep(
-        self, name: bytes, presented: Presented
-    ) -> tuple[Verdict, Stamp | None, tuple[str, ...]]:
+    async def _decide_and_keep(self, name: bytes, presented: Presented) -> Decided:
         verdict, resolved, cacheable = await self._decide(presented)
         stamp, about = (resolved.stamp, resolved.about) if resolved else (None, ())
         if cacheable and not self._verdicts.outdated(stamp, about):
-            self._verdicts.keep(name, verdict, stamp, about)
+            self._verdicts.keep(name, verdict, stamp, about, share=presented.jwt is None)
         return verdict, stamp, about
 
     async def _decide(self, presented: Presented) -> tuple[Verdict, Resolved | None, bool]:

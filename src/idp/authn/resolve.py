@@ -14,6 +14,7 @@ from idp.apikeys.service import SERVICE_TOKEN
 from idp.apikeys.shapes import key_id
 from idp.apikeys.usage import Usage
 from idp.authn.outcome import Authenticated, ByEmail, ByIdentity, ByKey, ByUserId, Person, Service
+from idp.authn.verdicts import Verdict, Verdicts
 from idp.db.batch import BatchedRead
 from idp.db.engine import Database
 from idp.db.snapshot import STAMP, Stamp
@@ -46,6 +47,7 @@ SELECT {STAMP}, k.id AS key_id, k.kind, k.name AS key_name, k.scopes, k.expires_
  WHERE k.digest = ANY($1) OR k.former_digest = ANY($1)
 """  # noqa: S608  constants
 _LOAD = text(_PERSON + "WHERE u.id = :user_id")
+_ANY_TOKEN = Credential(method=AuthMethod.LOCAL_JWT)
 Row = Any  # a record of asyncpg, or a row mapping of SQLAlchemy
 
 
@@ -68,7 +70,8 @@ class Resolved(Struct, frozen=True):
 class Resolver:
     """Finds out what an authenticated subject is in this organisation."""
 
-    def __init__(self, database: Database, policy: ScopePolicy, usage: Usage) -> None:
+    def __init__(self, database: Database, policy: ScopePolicy, usage: Usage, verdicts: Verdicts) -> None:
+        self._verdicts = verdicts
         self._reads = database.reads
         self._people = BatchedRead(self._reads, _BY_ID, keys_of=lambda row: (row["id"],))
         self._keys = BatchedRead(self._reads, _BY_KEY, keys_of=lambda row: (row["digest"], row["former_digest"]))
@@ -87,6 +90,24 @@ class Resolver:
         assert credential is not None
         if isinstance(subject, Service):
             return Resolved(principal=Principal(user=None, credential=credential))
+        if isinstance(subject, ByUserId) and authenticated.cacheable:
+            return await self._resolve_known(subject, credential)
+        return await self._resolve_person(subject, credential)
+
+    async def _resolve_known(self, subject: ByUserId, credential: Credential) -> Resolved:
+        """Resolve a user whom another credential may have named a moment ago: people are kept beside verdicts."""
+        name = self._verdicts.name_of_person(subject.user_id)
+        entry = self._verdicts.entry(name) or await self._verdicts.shared_entry(name)
+        if entry is None:
+            read = await self._resolve_person(subject, credential)
+            if read.stamp is not None and not self._verdicts.outdated(read.stamp, read.about):
+                self._verdicts.keep(name, Verdict(_without_end(read.principal), read.error), read.stamp, read.about)
+            return read
+        known = entry.verdict.principal
+        principal = None if known is None else Principal(user=known.user, credential=credential)
+        return Resolved(principal, entry.verdict.error, entry.stamp, entry.about)
+
+    async def _resolve_person(self, subject: Person, credential: Credential) -> Resolved:
         row = await self._find(subject)
         if row is None:
             return Resolved(error=TokenNotFound())
@@ -151,6 +172,11 @@ async def load_user(session: AsyncSession, user_id: str) -> User:
     if row is None:
         raise TokenNotFound
     return _user(row)
+
+
+def _without_end(principal: Principal | None) -> Principal | None:
+    """Return the principal with a credential that says nothing: a person outlives the token that named them."""
+    return None if principal is None else Principal(user=principal.user, credential=_ANY_TOKEN)
 
 
 def _user(row: Row) -> User:

@@ -150,10 +150,19 @@ class Verdicts:
 
     def name(self, token: str) -> bytes:
         """Return what a credential is called in both caches: a keyed digest, which tells nobody anything."""
-        return hashlib.blake2b(token.encode(), digest_size=24, key=self._key).digest()
+        return hashlib.blake2b(token.encode(), digest_size=24, key=self._key, person=b"credential").digest()
+
+    def name_of_person(self, user_id: str) -> bytes:
+        """Return what a user is called in both caches. No credential, whatever it says, is ever called so."""
+        return hashlib.blake2b(user_id.encode(), digest_size=24, key=self._key, person=b"person").digest()
 
     def remembered(self, name: bytes) -> Verdict | None:
         """Return a verdict from memory, if it may be used now."""
+        entry = self.entry(name)
+        return None if entry is None else entry.verdict
+
+    def entry(self, name: bytes) -> Entry | None:
+        """Return a verdict from memory with what it depends on, if it may be used now."""
         entry = self._good.get(name) or self._bad.get(name)
         if entry is None:
             return None
@@ -161,16 +170,21 @@ class Verdicts:
             self._forget(name)
             return None
         if entry.stamp is None:
-            return entry.verdict
+            return entry
         if boottime() >= self.ear.lease_until:
             return None
         if entry.version != self._changes.version and not self._believes(entry):
             self._forget(name)
             return None
-        return entry.verdict
+        return entry
 
     async def shared(self, name: bytes) -> Verdict | None:
         """Return a verdict from Valkey, if it may be used now, and keep it in memory."""
+        entry = await self.shared_entry(name)
+        return None if entry is None else entry.verdict
+
+    async def shared_entry(self, name: bytes) -> Entry | None:
+        """Return a verdict from Valkey with what it depends on; as `shared`."""
         if not self._ttl or boottime() >= self.ear.lease_until:
             return None
         raw = await self._shared.get(b"idp:verdict:" + name)
@@ -180,14 +194,16 @@ class Verdicts:
         if boottime() >= self.ear.lease_until or not self._believes(entry):
             return None
         self._remember(name, entry)
-        return entry.verdict
+        return entry
 
     def outdated(self, stamp: Stamp | None, about: tuple[str, ...]) -> bool:
         """Whether a change was heard, while this was read, that the statement did not see."""
         return stamp is not None and self.ear.hears and self._changes.contradicts(stamp, about)
 
-    def keep(self, name: bytes, verdict: Verdict, stamp: Stamp | None, about: tuple[str, ...]) -> None:
-        """Remember a verdict that was just read, here and in Valkey."""
+    def keep(
+        self, name: bytes, verdict: Verdict, stamp: Stamp | None, about: tuple[str, ...], *, share: bool = True
+    ) -> None:
+        """Remember a verdict that was just read, here and, if it is to be shared, in Valkey."""
         if not self._ttl:
             return
         life = self._ttl if verdict.principal is not None else NEGATIVE_SECONDS
@@ -196,7 +212,7 @@ class Verdicts:
             good_until = min(good_until, verdict.principal.credential.expires_at.timestamp())
         entry = Entry(verdict, stamp, about, good_until)
         self._remember(name, entry)
-        if stamp is not None:
+        if stamp is not None and share:
             milliseconds = max(1, int((good_until - clock.timestamp()) * 1000))
             self._shared.put(b"idp:verdict:" + name, self._seal(name, entry, stamp), milliseconds=milliseconds)
 
@@ -247,7 +263,7 @@ class Verdicts:
         return Entry(Verdict(it.principal, error, it.key), stamp, it.about, it.good_until)
 
     def _sign(self, name: bytes, payload: bytes) -> bytes:
-        return hashlib.blake2b(name + payload, digest_size=_MAC, key=self._key).digest()
+        return hashlib.blake2b(name + payload, digest_size=_MAC, key=self._key, person=b"signature").digest()
 
 
 def _error(code: str, detail: str) -> IdpError | None:

@@ -4,6 +4,8 @@ Two questions decide whether something read earlier may still be believed: does 
 changed it, and does it *include* another snapshot, so that it misses nothing the other one saw.
 """
 
+import functools
+
 from msgspec import Struct
 
 # The expression that a statement adds to its columns. System identifier and timeline name one history of one database:
@@ -54,7 +56,8 @@ class Stamp(Struct, frozen=True):
     instance: str
     snapshot: Snapshot
 
-    @classmethod
-    def parse(cls, instance: str, snapshot: str) -> "Stamp":
-        """Read the two columns of `STAMP`."""
-        return cls(instance, Snapshot.parse(snapshot))
+    @staticmethod
+    @functools.lru_cache(maxsize=1024)
+    def parse(instance: str, snapshot: str) -> "Stamp":
+        """Read the two columns of `STAMP`, which all rows of a statement have in common."""
+        return Stamp(instance, Snapshot.parse(snapshot))

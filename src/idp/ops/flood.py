@@ -6,6 +6,7 @@ than what it saves. An address that sends good and bad ones keeps the good ones 
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from idp.errors import RateLimited
 from idp.ops import metrics
@@ -28,7 +29,7 @@ class Flood:
         self._limit = limit
         self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
-    def check(self, client: str | None, *, plausible: bool) -> None:
+    def check(self, client: str | None, *, plausible: Callable[[], bool]) -> None:
         """Refuse if this address has used up its minute.
 
         Args:
@@ -41,8 +42,10 @@ class Flood:
         if client is None:
             return
         began, count = self._counts.get(network(client), (0.0, 0))
+        if count < self._limit or (count < self._limit * _PLAUSIBLE and plausible()):
+            return
         left = began + _WINDOW_SECONDS - time.monotonic()
-        if count >= self._limit * (_PLAUSIBLE if plausible else 1) and left > 0:
+        if left > 0:
             metrics.count_limited("bad_credentials")
             raise RateLimited(headers={"Retry-After": str(int(left) + 1)})
 

@@ -1,0 +1,164 @@
+"""Administration of users: list, look at, change, disable and delete them (S4-23, C-14, C-26)."""
+
+from typing import Annotated, Any
+
+from litestar import Request, Response, delete, get, patch
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import Struct
+
+from idp import errors
+from idp.apikeys import service as api_keys
+from idp.apikeys.shapes import KeyOut
+from idp.audit.record import origin_of
+from idp.db.engine import Database
+from idp.lifecycle import offboard
+from idp.ops.openapi import responses
+from idp.ops.paging import Limit, Offset, OptionalLimit, page
+from idp.principal.guards import accepts, requires_admin
+from idp.principal.model import AuthMethod, Principal
+from idp.users import administration
+from idp.users.shapes import ManagedUser, UserChange, UserFilter
+
+_PATH = "/api/auth/admin/users"
+_TAGS = ["Administration"]
+_MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
+_ONE_USER = responses(errors.UserNotFound, errors.AdminRequired)
+_NO_NUL = r"^[^\x00]*$"
+AdminRequest = Request[Principal, Any, Any]
+Search = Annotated[
+    str | None,
+    QueryParameter(max_length=254, pattern=_NO_NUL, description="A part of the e-mail or name, or the whole id."),
+]
+RoleFilter = Annotated[
+    str | None, QueryParameter(max_length=64, pattern=_NO_NUL, description="Only who has this role, such as admin.")
+]
+ActiveFilter = Annotated[bool | None, QueryParameter(description="Only who is enabled, or only who is not.")]
+
+
+class Pagination(Struct, frozen=True):
+    """Where a page stands in the whole list."""
+
+    total: int
+    limit: int
+    offset: int
+    has_more: bool
+
+
+class UserPage(Struct, frozen=True):
+    """A page of users (S4-23)."""
+
+    users: list[ManagedUser]
+    pagination: Pagination
+    message: str
+
+
+class DeletedUser(Struct, frozen=True):
+    """Who was deleted, and how many API keys ended with them."""
+
+    success: bool
+    user_id: str
+    revoked_keys: int
+
+
+@get(
+    _PATH,
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    summary="Users",
+    responses=responses(errors.AdminRequired, errors.ValidationFailed),
+)
+async def list_users(
+    database: NamedDependency[Database],
+    limit: Limit = 10,
+    offset: Offset = 0,
+    search: Search = None,
+    role: RoleFilter = None,
+    is_active: ActiveFilter = None,
+) -> UserPage:
+    """Return a page of users, newest first; deleted ones are not among them."""
+    wanted = UserFilter(search=search or None, role=role or None, is_active=is_active)
+    async with database.transaction() as session:
+        users, total = await administration.list_users(session, wanted, limit=limit, offset=offset)
+    has_more = offset + len(users) < total
+    return UserPage(
+        users=users,
+        pagination=Pagination(total=total, limit=limit, offset=offset, has_more=has_more),
+        message=f"Retrieved {len(users)} users",
+    )
+
+
+@get(
+    f"{_PATH}/{{user_id:str}}", guards=[requires_admin], opt=_MANAGE, tags=_TAGS, summary="A user", responses=_ONE_USER
+)
+async def get_user(database: NamedDependency[Database], user_id: FromPath[str]) -> ManagedUser:
+    """Return a user."""
+    async with database.transaction() as session:
+        return await administration.get_user(session, user_id)
+
+
+@patch(
+    f"{_PATH}/{{user_id:str}}",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    summary="Change a user",
+    responses=_ONE_USER | responses(errors.LastAdmin, errors.ValidationFailed),
+)
+async def change_user(
+    request: AdminRequest, database: NamedDependency[Database], user_id: FromPath[str], data: JSONBody[UserChange]
+) -> ManagedUser:
+    """Change a user's roles, plan or name; disable or enable them.
+
+    Disabling refuses all their credentials at once and ends their API keys for good: enabling brings none back.
+    """
+    origin, is_person = origin_of(request), request.user.user is not None
+    async with database.transaction() as session:
+        if data.is_active is False:
+            await offboard.disable(session, origin, user_id, keep_an_admin=is_person)
+        return await administration.change(session, origin, user_id, data, keep_an_admin=is_person)
+
+
+@delete(
+    f"{_PATH}/{{user_id:str}}",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    summary="Delete a user",
+    status_code=200,
+    responses=_ONE_USER | responses(errors.LastAdmin),
+)
+async def delete_user(
+    request: AdminRequest, database: NamedDependency[Database], user_id: FromPath[str]
+) -> DeletedUser:
+    """Delete a user and end their API keys. Their address is free at once; what they did stays in the audit log."""
+    is_person = request.user.user is not None
+    async with database.transaction() as session:
+        ended = await offboard.delete(session, origin_of(request), user_id, keep_an_admin=is_person)
+    return DeletedUser(success=True, user_id=user_id, revoked_keys=ended)
+
+
+@get(
+    f"{_PATH}/{{user_id:str}}/api-keys",
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    summary="A user's API keys",
+    responses=_ONE_USER,
+)
+async def user_keys(
+    request: AdminRequest,
+    database: NamedDependency[Database],
+    user_id: FromPath[str],
+    limit: OptionalLimit = None,
+    offset: Offset = 0,
+) -> Response[list[KeyOut]]:
+    """Return all API keys of a user, revoked ones too, newest first; never a secret."""
+    async with database.transaction() as session:
+        await administration.get_user(session, user_id)
+        items, total = await api_keys.list_keys(session, user_id, include_revoked=True, limit=limit, offset=offset)
+    return page(request, items, total=total, limit=limit, offset=offset)
+
+
+ROUTES = (list_users, get_user, change_user, delete_user, user_keys)

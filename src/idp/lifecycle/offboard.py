@@ -1,0 +1,47 @@
+"""Disabling and deleting a user, with every key they have, in one transaction (S0-13, C-14, C-27)."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp.apikeys.service import lock, revoke_all_keys
+from idp.audit.record import Origin, record
+from idp.users import administration
+
+
+async def disable(session: AsyncSession, origin: Origin, user_id: str, *, keep_an_admin: bool) -> int:
+    """Disable a user and end all their keys; enabling them again brings no key back.
+
+    Args:
+        session: a transaction that has done nothing yet: the lock of the keys comes first (C-27).
+        origin: who asked for it.
+        user_id: whom it happens to.
+        keep_an_admin: refuse if nobody who administers would be left.
+
+    Returns:
+        How many keys were ended.
+
+    Raises:
+        UserNotFound: there is no such user, or no more.
+        LastAdmin: they are the last active administrator.
+    """
+    await lock(session)
+    if keep_an_admin:
+        await administration.check_admin_remains(session, without=user_id)
+    changed = await administration.deactivate(session, user_id)
+    ended = await revoke_all_keys(session, origin, user_id, "user disabled")
+    if changed:
+        record(session, origin, action="user.disabled", user_id=user_id, details={"revoked_keys": ended})
+    return ended
+
+
+async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an_admin: bool) -> int:
+    """Delete a user and end all their keys. The row stays, so that what they did keeps a name; the address is free.
+
+    Arguments, result and errors are those of `disable`.
+    """
+    await lock(session)
+    if keep_an_admin:
+        await administration.check_admin_remains(session, without=user_id)
+    await administration.bury(session, user_id)
+    ended = await revoke_all_keys(session, origin, user_id, "user deleted")
+    record(session, origin, action="user.deleted", user_id=user_id, details={"revoked_keys": ended})
+    return ended

@@ -1,0 +1,204 @@
+"""Users as administrators see and change them. Every function works inside the caller's transaction.
+
+Ending somebody is only half of it: `idp.lifecycle.offboard` ends what they could act with in the same transaction.
+"""
+
+from typing import Any
+
+from msgspec import UNSET
+from sqlalchemy import delete, func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql import ColumnElement
+
+from idp import clock
+from idp.audit.record import Origin, record
+from idp.errors import LastAdmin, UserNotFound
+from idp.principal.permissions import ADMIN
+from idp.users.models import RoleRow, UserRoleRow, UserRow
+from idp.users.shapes import ManagedUser, UserChange, UserFilter
+
+_IS_LIVE = UserRow.deleted_at.is_(None)
+
+
+async def list_users(
+    session: AsyncSession, wanted: UserFilter, *, limit: int, offset: int
+) -> tuple[list[ManagedUser], int]:
+    """Return a page of users, newest first, and how many there are in all; deleted ones are not among them."""
+    conditions = list(_conditions(wanted))
+    total = await session.scalar(select(func.count()).select_from(UserRow).where(*conditions))
+    newest_first = (UserRow.created_at.desc(), UserRow.id.desc())
+    rows = await session.scalars(select(UserRow).where(*conditions).order_by(*newest_first).limit(limit).offset(offset))
+    found = list(rows)
+    roles = await _roles_of(session, [row.id for row in found])
+    return [_out(row, roles[row.id]) for row in found], total or 0
+
+
+def _conditions(wanted: UserFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [_IS_LIVE]
+    if wanted.search is not None:
+        columns = (UserRow.email, UserRow.name)
+        parts = [column.icontains(wanted.search, autoescape=True) for column in columns]
+        conditions.append(or_(*parts, UserRow.id == wanted.search))
+    if wanted.role is not None:
+        conditions.append(UserRow.id.in_(select(UserRoleRow.user_id).where(UserRoleRow.role == wanted.role)))
+    if wanted.is_active is not None:
+        conditions.append(UserRow.is_active.is_(wanted.is_active))
+    return conditions
+
+
+async def get_user(session: AsyncSession, user_id: str) -> ManagedUser:
+    """Return a user.
+
+    Raises:
+        UserNotFound: nobody has this id, or they were deleted.
+    """
+    row = await _get(session, user_id)
+    return _out(row, (await _roles_of(session, [user_id]))[user_id])
+
+
+async def change(
+    session: AsyncSession, origin: Origin, user_id: str, wanted: UserChange, *, keep_an_admin: bool
+) -> ManagedUser:
+    """Change what is given. Disabling is `offboard.disable`; of `is_active` only true is followed here.
+
+    Args:
+        session: the caller's transaction.
+        origin: who asked for it.
+        user_id: whom it happens to.
+        wanted: what to change.
+        keep_an_admin: refuse to take the role away from the last active administrator.
+
+    Raises:
+        UserNotFound: there is no such user, or no more.
+        LastAdmin: they are the last active administrator.
+    """
+    if keep_an_admin and wanted.roles is not UNSET and ADMIN not in wanted.roles:
+        await check_admin_remains(session, without=user_id)
+    row = await _get(session, user_id, lock=True)
+    if wanted.is_active is True and not row.is_active:
+        row.is_active = True
+        record(session, origin, action="user.enabled", user_id=user_id)
+    given = {"name": wanted.name, "plan": wanted.plan}
+    changed: dict[str, Any] = {
+        field: [getattr(row, field), value]
+        for field, value in given.items()
+        if value is not UNSET and value != getattr(row, field)
+    }
+    for field, (_, value) in changed.items():
+        setattr(row, field, value)
+    if changed:
+        record(session, origin, action="user.changed", user_id=user_id, details=changed)
+    if wanted.roles is not UNSET:
+        await _set_roles(session, origin, row, set(wanted.roles))
+    await session.flush()
+    return await get_user(session, user_id)
+
+
+async def grant(session: AsyncSession, origin: Origin, user_id: str, role: str) -> None:
+    """Give a user one more role.
+
+    Raises:
+        UserNotFound: there is no such user, or no more.
+    """
+    row = await _get(session, user_id, lock=True)
+    held = (await _roles_of(session, [user_id]))[user_id]
+    await _set_roles(session, origin, row, {*held, role})
+
+
+async def vouch_for_email(session: AsyncSession, origin: Origin, user_id: str) -> None:
+    """Call a user's address verified, because whoever operates the service says so.
+
+    Raises:
+        UserNotFound: there is no such user, or no more.
+    """
+    row = await _get(session, user_id, lock=True)
+    if not row.email_verified:
+        row.email_verified = True
+        record(session, origin, action="user.email_verified", user_id=user_id, details={"by": "operator"})
+
+
+async def _set_roles(session: AsyncSession, origin: Origin, row: UserRow, wanted: set[str]) -> None:
+    held = set((await _roles_of(session, [row.id]))[row.id])
+    if wanted == held:
+        return
+    if added := sorted(wanted - held):
+        # A role exists from the first time that somebody is given it.
+        await session.execute(
+            insert(RoleRow).values([{"name": role, "description": ""} for role in added]).on_conflict_do_nothing()
+        )
+        session.add_all([UserRoleRow(user_id=row.id, role=role) for role in added])
+    if gone := held - wanted:
+        await session.execute(delete(UserRoleRow).where(UserRoleRow.user_id == row.id, UserRoleRow.role.in_(gone)))
+    row.updated_at = clock.now()
+    details = {"roles": [sorted(held), sorted(wanted)]}
+    record(session, origin, action="user.roles_changed", user_id=row.id, details=details)
+
+
+# --- for offboarding -------------------------------------------------------------------------------------------------
+
+
+async def check_admin_remains(session: AsyncSession, *, without: str) -> None:
+    """Refuse to lose the last active administrator. Of several who try to end each other at once, one stays.
+
+    Args:
+        session: the transaction that ends them; what is found holds until it commits.
+        without: the id of the user who is to be one no more.
+
+    Raises:
+        LastAdmin: they are the only one.
+    """
+    # Whoever takes an administrator away waits here for the one before; giving the role to somebody does not.
+    await session.execute(select(RoleRow.name).where(RoleRow.name == ADMIN).with_for_update(key_share=True))
+    holders = select(UserRoleRow.user_id).join(UserRow, UserRow.id == UserRoleRow.user_id)
+    active = await session.scalars(holders.where(UserRoleRow.role == ADMIN, UserRow.is_active, _IS_LIVE))
+    if list(active) == [without]:
+        raise LastAdmin
+
+
+async def deactivate(session: AsyncSession, user_id: str) -> bool:
+    """Disable a user; False if they were disabled already.
+
+    Raises:
+        UserNotFound: there is no such user, or no more.
+    """
+    row = await _get(session, user_id, lock=True)
+    was_active, row.is_active = row.is_active, False
+    return was_active
+
+
+async def bury(session: AsyncSession, user_id: str) -> None:
+    """Mark a user as deleted, which frees their address; what they did keeps its author.
+
+    Raises:
+        UserNotFound: there is no such user, or no more.
+    """
+    row = await _get(session, user_id, lock=True)
+    row.is_active, row.deleted_at = False, clock.now()
+
+
+# --- shared ----------------------------------------------------------------------------------------------------------
+
+
+async def _get(session: AsyncSession, user_id: str, *, lock: bool = False) -> UserRow:
+    row = await session.scalar(
+        select(UserRow).where(UserRow.id == user_id, _IS_LIVE).with_for_update(key_share=True)
+        if lock
+        else select(UserRow).where(UserRow.id == user_id, _IS_LIVE)
+    )
+    if row is None:
+        raise UserNotFound
+    return row
+
+
+async def _roles_of(session: AsyncSession, user_ids: list[str]) -> dict[str, tuple[str, ...]]:
+    found = select(UserRoleRow.user_id, UserRoleRow.role).where(UserRoleRow.user_id.in_(user_ids))
+    roles: dict[str, list[str]] = {user_id: [] for user_id in user_ids}
+    for user_id, role in await session.execute(found.order_by(UserRoleRow.role)):
+        roles[user_id].append(role)
+    return {user_id: tuple(names) for user_id, names in roles.items()}
+
+
+def _out(row: UserRow, roles: tuple[str, ...]) -> ManagedUser:
+    names = [name for name in ManagedUser.__struct_fields__ if name not in {"user_id", "roles"}]
+    return ManagedUser(user_id=row.id, roles=roles, **{name: getattr(row, name) for name in names})

@@ -1,0 +1,58 @@
+"""What administrators send and read about users."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+_LINE = r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+PersonName = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE, examples=["Ada Lovelace"])]
+Role = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        pattern=r"^[a-z][a-z0-9._:-]*$",
+        examples=["analyst"],
+        description="`user` and `admin` mean something here; any other is the business of other services.",
+    ),
+]
+Roles = Annotated[list[Role], Meta(max_length=50, description="All roles of the user; what is left out is taken away.")]
+Plan = Literal["FREE", "BASIC", "PRO"]
+
+
+class ManagedUser(Struct, frozen=True):
+    """A user, as administrators see them (S4-23 and more)."""
+
+    user_id: str
+    email: str | None
+    is_active: bool
+    login_type: str
+    created_at: datetime
+    name: str | None
+    roles: tuple[str, ...]
+    plan: str
+    email_verified: bool
+    updated_at: datetime
+
+
+class UserChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to change about a user; what is left out stays. `is_active: false` also ends all their API keys."""
+
+    roles: Roles | UnsetType = UNSET
+    plan: Plan | UnsetType = UNSET
+    is_active: bool | UnsetType = UNSET
+    name: PersonName | UnsetType = UNSET
+
+
+class UserFilter(Struct, frozen=True):
+    """Which users to list; None is no condition.
+
+    Attributes:
+        search: a part of the e-mail or of the name, in any case, or the whole id.
+        role: a role they hold.
+        is_active: whether they are enabled.
+    """
+
+    search: str | None = None
+    role: str | None = None
+    is_active: bool | None = None
