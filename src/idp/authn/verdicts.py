@@ -198,7 +198,10 @@ class Verdicts:
 
     def outdated(self, stamp: Stamp | None, about: tuple[str, ...]) -> bool:
         """Whether a change was heard, while this was read, that the statement did not see."""
-        return stamp is not None and self.ear.hears and self._changes.contradicts(stamp, about)
+        if stamp is None:
+            return False
+        self._changes.meet(stamp)
+        return self._changes.stands and self._changes.contradicts(stamp, about)
 
     def keep(
         self, name: bytes, verdict: Verdict, stamp: Stamp | None, about: tuple[str, ...], *, share: bool = True
@@ -217,7 +220,13 @@ class Verdicts:
             self._shared.put(b"idp:verdict:" + name, self._seal(name, entry, stamp), milliseconds=milliseconds)
 
     def _remember(self, name: bytes, entry: Entry) -> None:
-        (self._good if entry.verdict.principal is not None else self._bad).put(name, entry)
+        self._forget(name)
+        if entry.verdict.principal is not None:
+            self._good.put(name, entry)
+            return
+        self._bad.put(name, entry)
+        if entry.stamp is not None and self._changes.stands:
+            self._changes.learn(entry.about, entry.stamp)
 
     def _forget(self, name: bytes) -> None:
         self._good.drop(name)

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from idp.db.snapshot import Snapshot, Stamp
 
 EVERYONE = "directory"  # teams, domains and what roles mean count for every verdict
-Heard = dict[str, list[int]]
+# By what was changed: transactions that a statement must have seen, or snapshots that it must include.
+Heard = dict[str, list[int | Snapshot]]
 
 _MOST_HEARD = 20_000  # changes kept before the older half is exchanged for a newer floor
 
@@ -34,9 +35,18 @@ class Changes:
         self._count = 0
 
     @property
+    def stands(self) -> bool:
+        """Whether there is a floor: without one nothing is believed."""
+        return self._floor is not None
+
+    @property
     def full(self) -> bool:
         """Whether so much was heard that a newer floor should replace the older half."""
         return self._count >= _MOST_HEARD
+
+    def is_of(self, instance: str) -> bool:
+        """Whether this database, in this history, is the one that is listened to."""
+        return instance == self._instance
 
     def listen(self) -> None:
         """Begin anew: LISTEN has just been said, and the floor is about to be read. Until then nothing is believed."""
@@ -55,6 +65,33 @@ class Changes:
         self.version += 1
         self._recent.setdefault(what, []).append(transaction)
         self._count += 1
+
+    def meet(self, stamp: Stamp) -> None:
+        """Look at the stamp of a fresh read: of another database than is listened to, nothing heard says anything.
+
+        That is a failover that the listener has not noticed yet. Nothing is believed until it listens to the new one.
+        """
+        if self._floor is not None and stamp.instance != self._instance:
+            self.listen()
+
+    def learn(self, about: Iterable[str], stamp: Stamp) -> None:
+        """Remember a refusal that was read before its change was heard: nothing older is believed about it any more.
+
+        Without this a process could refuse what was revoked, lose that verdict, and accept an older one from Valkey in
+        the moment before the notification comes.
+
+        Args:
+            about: what the refusal depends on.
+            stamp: of the statement that read it.
+        """
+        self.version += 1
+        for what in about:
+            needed = self._recent.setdefault(what, [])
+            if needed and isinstance(needed[-1], Snapshot) and stamp.snapshot.includes(needed[-1]):
+                needed[-1] = stamp.snapshot  # a flood of one revoked key leaves one entry
+            else:
+                needed.append(stamp.snapshot)
+                self._count += 1
 
     def turn_over(self) -> None:
         """Before a newer floor is read: what was heard so far grows old, what is heard from now on is recent."""
@@ -93,11 +130,10 @@ class Changes:
             stamp: of a statement to the database that is listened to.
             about: as for `believes`.
         """
-        sees = stamp.snapshot.sees
         return not all(
-            sees(transaction)
+            stamp.snapshot.includes(needed) if isinstance(needed, Snapshot) else stamp.snapshot.sees(needed)
             for heard in (self._recent, self._earlier, self._oldest)
             if heard
             for what in (EVERYONE, *about)
-            for transaction in heard.get(what, ())
+            for needed in heard.get(what, ())
         )

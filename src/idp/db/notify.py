@@ -17,7 +17,7 @@ import structlog
 
 from idp.db.changes import Changes
 from idp.db.engine import Database
-from idp.db.snapshot import STAMP, Stamp
+from idp.db.snapshot import INSTANCE, STAMP, Stamp
 from idp.errors import DatabaseUnavailable
 
 log = structlog.get_logger("idp.db.notify")
@@ -28,6 +28,7 @@ LEASE_SECONDS = 0.75
 _DEAF_SECONDS = 2.0  # without a pulse heard, the connection is opened anew
 _RETRY_SECONDS = 0.25
 _SETTLE_SECONDS = 0.5
+_NOTIFY = f"SELECT pg_notify($1, $2), {INSTANCE} AS instance"
 # Goes on while the machine sleeps, where there is such a clock; macOS' monotonic clock does so too.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -60,6 +61,7 @@ class Ear:
         self._numbers = itertools.count(1)
         self._tasks: list[asyncio.Task[None]] = []
         self._listening = False
+        self._moved = False  # the pool's database is not the one that is listened to, or has another history by now
 
     @property
     def hears(self) -> bool:
@@ -110,6 +112,7 @@ class Ear:
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _connection: self._deafen(lost))
         try:
+            self._moved = False
             self.changes.listen()
             await connection.add_listener(CHANNEL, self._on_change)
             await connection.add_listener(self._pulse_channel, self._on_pulse)
@@ -127,9 +130,13 @@ class Ear:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DEAF_SECONDS / 4):
                     await lost.wait()
+            if not self.changes.stands:
+                raise ConnectionResetError("verdicts are read from another database than is listened to")
             now = boottime()
             if now - max(began, self.lease_until - LEASE_SECONDS) > _DEAF_SECONDS:
                 raise TimeoutError("no pulse came back")
+            if self._moved:
+                raise ConnectionResetError("another history of the database")
             if now - floored > self._floor_seconds or self.changes.full:
                 self.changes.turn_over()
                 self.changes.raise_floor(await _stamp(connection))
@@ -165,11 +172,14 @@ class Ear:
                 nonce = self._nonce()
                 self._pulses = {nonce: boottime(), **dict(itertools.islice(self._pulses.items(), 3))}
                 with contextlib.suppress(DatabaseUnavailable):
-                    await self._send(nonce)
+                    instance = await self._send(nonce)
+                    if self._listening and not self.changes.is_of(instance):
+                        self._moved = True
             await asyncio.sleep(PULSE_SECONDS if self._listening else PULSE_SECONDS / 10)
 
-    async def _send(self, nonce: str) -> None:
-        await self._database.reads.fetchrow("SELECT pg_notify($1, $2)", self._pulse_channel, nonce)
+    async def _send(self, nonce: str) -> str:
+        row = await self._database.reads.fetchrow(_NOTIFY, self._pulse_channel, nonce)
+        return str(row["instance"])
 
     def _nonce(self) -> str:
         return str(next(self._numbers))

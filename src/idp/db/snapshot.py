@@ -8,13 +8,16 @@ import functools
 
 from msgspec import Struct
 
-# The expression that a statement adds to its columns. System identifier and timeline name one history of one database:
-# transaction numbers of two histories must never be compared.
-STAMP = (
-    "pg_current_snapshot()::text AS snapshot,"
-    " (SELECT system_identifier FROM pg_control_system())::text || ':'"
-    " || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) AS instance"
+# One history of one database: its system identifier, its timeline, and when it last recovered from a crash (PostgreSQL
+# forgets its statistics then, and only then by itself). Transaction numbers of two histories must never be compared:
+# a number that was given out but not yet written when the server crashed is given out again.
+INSTANCE = (
+    "((SELECT system_identifier FROM pg_control_system())::text || ':'"
+    " || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || ':'"
+    " || coalesce(extract(epoch FROM (SELECT stats_reset FROM pg_stat_get_archiver()))::text, ''))"
 )
+# What a statement adds to its columns.
+STAMP = f"pg_current_snapshot()::text AS snapshot, {INSTANCE} AS instance"
 
 
 class Snapshot(Struct, frozen=True):

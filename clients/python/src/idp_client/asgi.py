@@ -1,0 +1,104 @@
+"""The middleware, for every ASGI framework and for none (ASGI 3.0): the decision into the scope, refusals out."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+import msgspec
+
+from idp_client.errors import AuthError
+from idp_client.gate import Authentication, Gate
+
+# Every framework has types of its own for the same three things.
+Scope: TypeAlias = Any
+Receive: TypeAlias = Any
+Send: TypeAlias = Any
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MEDIA_TYPE = "application/problem+json"
+_KEY = "idp_client.authentication"
+_POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
+_TRY_AGAIN_LATER = 1013
+
+
+class AuthMiddleware:
+    """Lets the routes behind it ask who is calling.
+
+    Args:
+        app: the application behind it.
+        gate: decides.
+        required_scopes: if given, even if empty, nothing behind it is reached without a caller who holds them all. If
+            not, each route says what it needs.
+    """
+
+    def __init__(self, app: App, gate: Gate, required_scopes: Iterable[str] | None = None) -> None:
+        self.app = app
+        self._gate = gate
+        self._required = None if required_scopes is None else tuple(required_scopes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in {"http", "websocket"}:
+            await self.app(scope, receive, send)
+            return
+        authentication = Authentication(self._gate, scope["headers"], scope["path"])
+        scope[_KEY] = authentication
+        answered = False
+
+        async def watched_send(message: Any) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            if self._required is not None:
+                await authentication.require(self._required)
+            await self.app(scope, receive, watched_send)
+        except AuthError as error:
+            if answered:  # an answer cannot be taken back
+                raise
+            await _refuse(error, scope, send)
+
+
+def authentication_of(scope: Mapping[str, Any]) -> Authentication:
+    """Return the decision about a request.
+
+    Raises:
+        RuntimeError: AuthMiddleware is not in front of this route.
+    """
+    authentication: Authentication | None = scope.get(_KEY)
+    if authentication is None:
+        raise RuntimeError("nobody can say who is calling: put idp_client.AuthMiddleware in front of this application")
+    return authentication
+
+
+def problem(error: AuthError) -> bytes:
+    """Return the body that describes a refusal (RFC 9457)."""
+    return msgspec.json.encode(
+        {
+            "type": "about:blank",
+            "title": HTTPStatus(error.status).phrase,
+            "status": error.status,
+            "detail": error.detail,
+            "code": error.code,
+        }
+    )
+
+
+async def _refuse(error: AuthError, scope: Scope, send: Send) -> None:
+    prefix = "http"
+    if scope["type"] == "websocket":
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            code = _TRY_AGAIN_LATER if error.status == 503 else _POLICY_VIOLATION
+            await send({"type": "websocket.close", "code": code, "reason": error.code})
+            return
+        prefix = "websocket.http"
+    body = problem(error)
+    headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), "Cache-Control": "no-store"}
+    await send(
+        {
+            "type": f"{prefix}.response.start",
+            "status": error.status,
+            "headers": [(name.lower().encode(), text.encode()) for name, text in (headers | error.headers).items()],
+        }
+    )
+    await send({"type": f"{prefix}.response.body", "body": body})

@@ -1,0 +1,123 @@
+"""What must hold for the claims of an access token (RFC 9068 sections 2.2 and 4, RFC 8725; SEC-23 to SEC-25)."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from idp_client.caller import Caller, User
+from idp_client.errors import DevelopmentToken, NotOurs, TokenExpired, TokenRejected
+from idp_client.json_object import Malformed, read_object
+
+MAX_LEEWAY = 60.0  # seconds (SEC-23)
+_LATEST = 253_402_300_799  # 9999-12-31: what a datetime can hold
+_Date = Annotated[int, Meta(ge=0, le=_LATEST)] | Annotated[float, Meta(ge=0, le=_LATEST)]
+_Text = Annotated[str, Meta(min_length=1, max_length=512)]
+
+
+class Policy(Struct, frozen=True):
+    """Which tokens a service takes.
+
+    Attributes:
+        issuer: the exact `iss`.
+        audience: what `aud` must be or hold.
+        leeway: seconds by which the clocks of the two machines may differ.
+        allow_development: whether tokens that `idp dev` made are good here.
+    """
+
+    issuer: str
+    audience: str
+    leeway: float
+    allow_development: bool
+
+
+class AccessToken(Struct, gc=False, kw_only=True):
+    """The claims that are looked at, in the order in which the service writes them; `UNSET` need not be there."""
+
+    iat: _Date
+    exp: _Date
+    jti: _Text
+    idp_env: str | UnsetType = UNSET
+    iss: str
+    aud: str | list[str]
+    sub: _Text
+    uid: _Text | UnsetType = UNSET
+    client_id: _Text
+    scope: str | UnsetType = UNSET
+    email: str | UnsetType | None = UNSET
+    email_verified: bool | UnsetType = UNSET
+    nbf: _Date | UnsetType = UNSET
+
+
+_decode = msgspec.json.Decoder(AccessToken).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def read(payload: bytes, issuer: str) -> AccessToken:
+    """Return what a payload says that claims to be of this issuer; nothing in it is verified.
+
+    Raises:
+        NotOurs: it claims another issuer, or none.
+        TokenRejected: it has more than one reading, or a claim is missing or not what it must be.
+    """
+    try:
+        token = _decode(payload)
+        # Written again it is the same: then nothing stands in it twice, and nothing besides.
+        if _encode(token) == payload and token.iss == issuer:
+            return token
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass  # the slow way says what it is
+    return _read_any(payload, issuer)
+
+
+def _read_any(payload: bytes, issuer: str) -> AccessToken:
+    try:
+        members = read_object(payload)
+        if members.get("iss") != issuer:
+            raise NotOurs("another issuer")
+        return msgspec.convert(members, AccessToken)
+    except (Malformed, msgspec.ValidationError, OverflowError) as error:
+        raise TokenRejected(str(error)) from error
+
+
+def check(token: AccessToken, policy: Policy, now: float) -> float:
+    """Return when (seconds since 1970) a verified token stops being good.
+
+    Raises:
+        TokenRejected: another audience, or claims that contradict each other.
+        TokenExpired: it ended.
+        DevelopmentToken: `idp dev` made it, and the policy does not take such tokens.
+    """
+    if token.aud != policy.audience and (isinstance(token.aud, str) or policy.audience not in token.aud):
+        raise TokenRejected("meant for another audience")
+    if (token.uid is not UNSET and token.uid != token.sub) or "\x00" in token.sub + token.jti:
+        raise TokenRejected("sub and uid differ, or a text holds what no database stores")
+    if token.idp_env is not UNSET and not policy.allow_development:
+        raise DevelopmentToken("made by `idp dev`; this service takes no development tokens")
+    return _check_times(token, now, policy.leeway)
+
+
+def caller_of(token: AccessToken, payload: bytes) -> Caller:
+    """Return whom a checked token names; the payload holds all of its claims."""
+    user = None if token.uid is UNSET else User(token.sub, token.email or None, token.email_verified is True)
+    return Caller(
+        kind="client" if user is None else "user",
+        scopes=tuple((token.scope or "").split()),
+        source="offline",
+        token_id=token.jti,
+        name=token.client_id if user is None else None,
+        user=user,
+        expires=token.exp,
+        encoded_claims=payload,
+    )
+
+
+def _check_times(token: AccessToken, now: float, leeway: float) -> float:
+    latest, good_until = now + leeway, token.exp + leeway
+    if good_until <= now:
+        raise TokenExpired("expired")
+    if token.iat > latest or token.iat >= token.exp:
+        raise TokenRejected("iat lies ahead, or not before exp")
+    if token.nbf is not UNSET and token.nbf > latest:
+        raise TokenRejected("nbf lies ahead")
+    return good_until

@@ -1,0 +1,47 @@
+"""A decorator for any handler that gets the request: Starlette, FastAPI, Litestar, or plain ASGI."""
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from idp_client.asgi import authentication_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def authenticated(*, required_scopes: Iterable[str] = ()) -> Callable[[Callable[P, Any]], Callable[P, Awaitable[Any]]]:
+    """Let only those call a handler who are authenticated and hold all of these scopes.
+
+        @authenticated(required_scopes=["read"])
+        async def echo(request): ...
+
+    The handler must get its request, its WebSocket, or (plain ASGI) its scope, as any of its arguments. One that is not
+    `async` runs in a thread.
+
+    Args:
+        required_scopes: none means that any caller may.
+    """
+    required = tuple(required_scopes)
+
+    def decorate(handler: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:
+        @functools.wraps(handler)
+        async def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
+            await authentication_of(_scope([*args, *kwargs.values()])).require(required)
+            if inspect.iscoroutinefunction(handler):
+                return await handler(*args, **kwargs)
+            return await asyncio.to_thread(handler, *args, **kwargs)
+
+        return guarded
+
+    return decorate
+
+
+def _scope(arguments: Iterable[object]) -> Mapping[str, Any]:
+    for argument in arguments:
+        scope = getattr(argument, "scope", argument)
+        if isinstance(scope, Mapping) and "type" in scope:
+            return scope
+    raise RuntimeError("an authenticated handler must get its request as an argument")

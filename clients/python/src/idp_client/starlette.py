@@ -1,0 +1,27 @@
+"""Starlette: `Middleware(AuthMiddleware, gate=gate)`, and on a route the decorator or `caller`."""
+
+from starlette.requests import HTTPConnection
+
+from idp_client.asgi import AuthMiddleware, authentication_of
+from idp_client.caller import Caller
+from idp_client.decorator import authenticated
+
+__all__ = ["AuthMiddleware", "authenticated", "caller", "optional_caller"]
+
+
+async def caller(connection: HTTPConnection, *required_scopes: str) -> Caller:
+    """Return who is calling, if they hold all of these scopes.
+
+    Raises:
+        AuthError: they do not; the middleware answers it.
+    """
+    return await authentication_of(connection.scope).require(required_scopes)
+
+
+async def optional_caller(connection: HTTPConnection) -> Caller | None:
+    """Return who is calling, None where the request carries no credential.
+
+    Raises:
+        AuthError: it carries a bad one.
+    """
+    return await authentication_of(connection.scope).caller()

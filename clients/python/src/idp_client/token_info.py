@@ -1,0 +1,65 @@
+"""The service's verdict about a credential, and what it means (S2-17, S2-18, C-01)."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from idp_client.caller import Caller, User
+from idp_client.errors import AuthError, InsufficientScopes, TokenExpired, TokenRejected
+
+_TEXTS = {"token_revoked": "Token has been revoked", "token_not_found": "Invalid token"}
+
+
+class TokenInfo(Struct, frozen=True, kw_only=True):
+    """The service's verdict about a credential; members that it may get later are ignored.
+
+    Attributes:
+        kind: "user", "api_key" or "service_token", None where it is not valid.
+        error: `token_not_found`, `token_revoked`, `token_expired`, `insufficient_scopes`, `token_invalid` or
+            `user_inactive`; None where it is valid.
+    """
+
+    valid: bool
+    scopes: list[str] = []
+    token_id: str | None = None
+    name: str | None = None
+    kind: str | None = None
+    user: User | None = None
+    expires_at: datetime | None = None
+    error: str | None = None
+    detail: str | None = None
+
+
+# What nobody could have issued is refused without asking, so that it cannot pass for an outage either.
+IMPLAUSIBLE = TokenInfo(valid=False, error="token_invalid", detail="empty, too long, or of another scheme than Bearer")
+
+
+def error_of(info: TokenInfo, required_scopes: Sequence[str] = ()) -> AuthError:
+    """Return what a verdict that is not valid means for the caller: 403 for scopes, 401 for all else (S2-18)."""
+    reason = info.detail or ""
+    if info.error == "insufficient_scopes":
+        return InsufficientScopes(required_scopes, reason)
+    if info.error == "token_expired":
+        return TokenExpired(reason)
+    detail = _TEXTS.get(info.error or "", "Authentication failed")
+    return TokenRejected(reason, code=info.error or "token_invalid", detail=detail)
+
+
+def caller_of(info: TokenInfo) -> Caller:
+    """Return whom a verdict names.
+
+    Raises:
+        AuthError: it is not valid.
+    """
+    if not info.valid:
+        raise error_of(info)
+    return Caller(
+        kind=info.kind or "service_token",
+        scopes=tuple(info.scopes),
+        source="online",
+        token_id=info.token_id,
+        name=info.name,
+        user=info.user,
+        expires=info.expires_at.timestamp() if info.expires_at else None,
+    )

@@ -1,0 +1,63 @@
+"""A FastAPI service whose callers are known by idp.
+
+    pip install './clients/python[fastapi]' uvicorn
+    export AUTH_SERVICE_URL=http://127.0.0.1:8000
+    uvicorn --app-dir examples/fastapi_service fastapi_service:app --port 8002
+
+Access tokens are verified here, with the service's public keys; API keys and service tokens are asked about.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import Body, Depends, FastAPI
+
+from idp_client import AuthMiddleware, Caller, Gate
+from idp_client.fastapi import AuthenticatedCaller, requires_scopes
+
+gate = Gate.at(
+    os.environ.get("AUTH_SERVICE_URL", "http://127.0.0.1:8000"),
+    issuer=os.environ.get("IDP_ISSUER"),  # what IDP_PUBLIC_URL says over there, if it is another address
+    allow_development=os.environ.get("IDP_DEVELOPMENT") == "1",  # take tokens of `idp dev`; never in production
+    service_name="fastapi-service",
+)
+
+
+@asynccontextmanager
+async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    """Close the gate's connections at the end."""
+    yield
+    await gate.close()
+
+
+app = FastAPI(lifespan=lifespan)
+app.add_middleware(AuthMiddleware, gate=gate)
+
+
+@app.get("/public")
+async def public() -> dict[str, str]:
+    """For everyone."""
+    return {"message": "This is a public endpoint"}
+
+
+@app.get("/me")
+async def me(caller: AuthenticatedCaller) -> dict[str, object]:
+    """For whoever says who they are."""
+    email = caller.user.email if caller.user else None
+    return {"kind": caller.kind, "name": caller.name, "email": email, "scopes": list(caller.scopes)}
+
+
+@app.post("/echo")
+async def echo(
+    caller: Annotated[Caller, Depends(requires_scopes("read"))], message: Annotated[str, Body(embed=True)]
+) -> dict[str, object]:
+    """For callers with the scope `read`."""
+    return {"message": f"Echo: {message}", "authenticated_as": caller.name, "scopes": list(caller.scopes)}
+
+
+@app.get("/admin/secret", dependencies=[Depends(requires_scopes("admin"))])
+async def secret() -> dict[str, str]:
+    """For callers with the scope `admin`."""
+    return {"secret": "This is secret admin data"}

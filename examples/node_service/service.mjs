@@ -1,0 +1,131 @@
+// A Node service whose callers are known by idp: plain `node:http`, and `jose` for the signatures.
+//
+//     npm install && AUTH_SERVICE_URL=http://127.0.0.1:8000 PORT=8002 node service.mjs
+//
+// Access tokens are verified here, with the service's public keys; API keys and service tokens are asked about.
+import { createServer } from "node:http";
+import { createRemoteJWKSet, decodeJwt, errors, jwtVerify } from "jose";
+
+const { env } = process;
+const AUTH_SERVICE_URL = (env.AUTH_SERVICE_URL ?? "http://127.0.0.1:8000").replace(/\/$/, "");
+const ISSUER = env.IDP_ISSUER ?? AUTH_SERVICE_URL; // what IDP_PUBLIC_URL says over there
+const DEVELOPMENT = env.IDP_DEVELOPMENT === "1"; // take tokens of `idp dev`; never in production
+
+// Unknown keys cost at most one fetch in `cooldownDuration`; without an answer, keys serve until `cacheMaxAge`.
+const keys = createRemoteJWKSet(new URL(`${AUTH_SERVICE_URL}/.well-known/jwks.json`), {
+  cooldownDuration: 5_000,
+  cacheMaxAge: 600_000,
+  timeoutDuration: 2_000,
+});
+const policy = {
+  issuer: ISSUER,
+  audience: ISSUER,
+  typ: "at+jwt", // an ID token is no access token (RFC 9068 section 4)
+  algorithms: ["ES256", "RS256"],
+  requiredClaims: ["exp", "iat", "sub"],
+  clockTolerance: 10, // seconds
+};
+
+class Refusal extends Error {
+  constructor(status, code, detail, headers = {}) {
+    super(detail);
+    Object.assign(this, { status, code, headers });
+  }
+}
+const CHALLENGE = { "WWW-Authenticate": 'Bearer error="invalid_token"' };
+const rejected = (code = "token_invalid") => new Refusal(401, code, "Invalid token", CHALLENGE);
+const unavailable = () =>
+  new Refusal(503, "auth_unavailable", "The credential cannot be checked now.", { "Retry-After": "1" });
+
+// One explicit credential at most; undefined for none. Another scheme than Bearer is a credential, and a bad one.
+function presented(headers) {
+  const sent = new Set();
+  if (headers.authorization !== undefined) sent.add(/^bearer +(.+)$/i.exec(headers.authorization)?.[1].trim() ?? "");
+  if (headers["x-api-key"] !== undefined) sent.add(headers["x-api-key"]);
+  if (sent.size > 1) throw new Refusal(400, "ambiguous_credentials", "Two credentials that differ. Send one.");
+  return [...sent][0];
+}
+
+function issuerOf(token) {
+  try {
+    return decodeJwt(token).iss;
+  } catch {
+    return undefined; // no JWT: an API key or a service token
+  }
+}
+
+async function verify(token) {
+  try {
+    const { payload } = await jwtVerify(token, keys, policy);
+    if ("idp_env" in payload && !DEVELOPMENT) throw rejected("development_token");
+    const scopes = (payload.scope ?? "").split(" ").filter(Boolean);
+    return { kind: "user", name: null, email: payload.email ?? null, scopes };
+  } catch (error) {
+    if (error instanceof Refusal) throw error;
+    if (error instanceof errors.JWTExpired) throw rejected("token_expired");
+    // Any other error that has a code of its own is about the token; the rest is about fetching the keys.
+    const away = new Set(["ERR_JOSE_GENERIC", "ERR_JWKS_TIMEOUT", "ERR_JWKS_INVALID"]);
+    throw error instanceof errors.JOSEError && !away.has(error.code) ? rejected() : unavailable();
+  }
+}
+
+async function ask(token) {
+  const answer = await fetch(`${AUTH_SERVICE_URL}/auth/validate`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ token, service_name: "node-service" }),
+    signal: AbortSignal.timeout(5_000),
+  }).catch(() => {
+    throw unavailable();
+  });
+  const verdict = answer.status === 200 ? await answer.json() : undefined; // any other status is no verdict
+  if (typeof verdict?.valid !== "boolean") throw unavailable();
+  if (!verdict.valid) throw rejected(verdict.error);
+  return { kind: verdict.kind, name: verdict.name, email: verdict.user?.email ?? null, scopes: verdict.scopes };
+}
+
+async function caller(request, ...required) {
+  const token = presented(request.headers);
+  if (token === undefined) throw new Refusal(401, "unauthenticated", "Unauthorized", { "WWW-Authenticate": "Bearer" });
+  if (!/^[\x21-\x7e]{1,8192}$/.test(token)) throw rejected();
+  const who = issuerOf(token) === ISSUER ? await verify(token) : await ask(token);
+  if (required.every((scope) => who.scopes.includes(scope))) return who;
+  const scope = required.join(" ");
+  const challenge = { "WWW-Authenticate": `Bearer error="insufficient_scope", scope="${scope}"` };
+  throw new Refusal(403, "insufficient_scopes", `Insufficient permissions. Required: ${scope}`, challenge);
+}
+
+async function body(request) {
+  let text = "";
+  for await (const chunk of request) if ((text += chunk).length > 100_000) throw new Refusal(413, "too_large", "Too large");
+  return JSON.parse(text);
+}
+
+const routes = {
+  "GET /public": () => ({ message: "This is a public endpoint" }),
+  "GET /me": (request) => caller(request),
+  "POST /echo": async (request) => {
+    const { name, scopes } = await caller(request, "read");
+    return { message: `Echo: ${(await body(request)).message}`, authenticated_as: name, scopes };
+  },
+  "GET /admin/secret": async (request) => {
+    await caller(request, "admin");
+    return { secret: "This is secret admin data" };
+  },
+};
+
+createServer(async (request, response) => {
+  try {
+    const route = routes[`${request.method} ${request.url}`];
+    if (!route) throw new Refusal(404, "not_found", "Nothing here");
+    const answer = JSON.stringify(await route(request));
+    response.writeHead(200, { "Content-Type": "application/json" }).end(answer);
+  } catch (error) {
+    const { status = 400, code = "bad_request", headers = {} } = error;
+    const detail = error instanceof Refusal ? error.message : "The request cannot be read.";
+    response.writeHead(status, { "Content-Type": "application/problem+json", "Cache-Control": "no-store", ...headers });
+    response.end(JSON.stringify({ type: "about:blank", title: code, status, detail, code }));
+  }
+}).listen(Number(env.PORT ?? 8002), function () {
+  console.log(`listening on port ${this.address().port}`);
+});

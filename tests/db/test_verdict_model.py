@@ -1,0 +1,275 @@
+"""Rule 5, decision 0011: whatever order things happen in, no cached verdict outlives a change by more than the lease.
+
+Readers, writers, long transactions next door, late fills, lost cache writes, pauses, lost connections that are noticed
+or not, reconnects, new floors, crashes, and failover to an older state, in any order.
+"""
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from db.verdict_world import KEYS, LEASE, THINGS, USER, Commit, Process, Read, World, revocations
+from idp.authn import verdicts
+from idp.db.changes import EVERYONE
+from idp.db.snapshot import Snapshot
+
+PROCESS = st.integers(0, 1)
+KEY = st.sampled_from(KEYS)
+
+
+class CachedVerdicts(RuleBasedStateMachine):
+    """The world, and what may happen in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(verdicts, "boottime", lambda: self.world.now)
+        self.used = 0
+
+    def teardown(self) -> None:
+        self._patch.undo()
+
+    def awake(self, number: int) -> Process | None:
+        process = self.world.processes[number]
+        return None if process.paused else process
+
+    @initialize()
+    def everyone_listens(self) -> None:
+        for number in (0, 1):
+            self.listen(number)
+            self.take_floor(number)
+            self.pulse(number)
+            self.hear(number, 5)
+            for key in KEYS:
+                self.read(number, key)
+                self.finish_read(number, 0)
+
+    # --- the database ------------------------------------------------------------------------------------------------
+
+    @rule(things=st.frozensets(st.sampled_from(THINGS), max_size=2))
+    def begin(self, things: frozenset[str]) -> None:
+        busy = {thing for each in self.world.primary.running for thing in each.things}
+        if not things & busy and len(self.world.primary.running) < 4:  # a row's lock lets one writer in
+            self.world.primary.begin(things)
+
+    @precondition(lambda self: self.world.primary.running)
+    @rule(number=st.integers(0, 3), committed=st.sampled_from((True, True, True, False)))
+    def end(self, number: int, committed: bool) -> None:
+        running = self.world.primary.running
+        self.world.primary.end(running[number % len(running)], committed=committed, now=self.world.now)
+
+    @rule(thing=st.sampled_from(THINGS))
+    def change(self, thing: str) -> None:
+        """A short transaction, in one step."""
+        if not any(thing in each.things for each in self.world.primary.running):
+            self.world.primary.begin(frozenset({thing}))
+            self.world.primary.end(self.world.primary.running[-1], committed=True, now=self.world.now)
+
+    @precondition(lambda self: self.world.histories < 4)
+    @rule(lost=st.integers(0, 2), noticed=st.sampled_from(((True, True), (True, False), (False, False))))
+    def fail_over(self, lost: int, noticed: tuple[bool, bool]) -> None:
+        """Another server takes over, without the last changes; it gives their transaction numbers out again."""
+        world = self.world
+        world.primary = world.primary.fail_over(f"history-{world.histories}", min(lost, len(world.primary.commits)))
+        world.histories += 1
+        for process, knows in zip(world.processes, noticed, strict=True):
+            if knows and not process.paused:
+                process.deafen()
+
+    # --- the ear -----------------------------------------------------------------------------------------------------
+
+    @rule(number=PROCESS)
+    def listen(self, number: int) -> None:
+        if process := self.awake(number):
+            process.listen()
+
+    @rule(number=PROCESS)
+    def take_floor(self, number: int) -> None:
+        """The statement after LISTEN; its answer comes over the same connection."""
+        process = self.awake(number)
+        if process and process.primary is self.world.primary and process.ear.changes._floor is None:
+            process.ear.changes.stand_on(self.world.primary.stamp())
+
+    @rule(number=PROCESS)
+    def turn_over(self, number: int) -> None:
+        process = self.awake(number)
+        if process and process.primary is self.world.primary and process.ear.changes._floor is not None:
+            process.ear.changes.turn_over()
+            process.turning = True
+
+    @rule(number=PROCESS)
+    def raise_floor(self, number: int) -> None:
+        process = self.awake(number)
+        if process and process.turning and process.primary is self.world.primary:
+            process.ear.changes.raise_floor(self.world.primary.stamp())
+            process.turning = False
+
+    @rule(number=PROCESS)
+    def pulse(self, number: int) -> None:
+        """Sent through the pool, which reaches whoever is primary now; it comes back only where that one is heard."""
+        process = self.awake(number)
+        if process and process.primary is not None and process.ear.changes._floor is not None:
+            nonce = len(self.world.primary.notifications) + 1000 * self.world.histories
+            process.sent[nonce] = self.world.now
+            self.world.primary.notifications.append(("pulse", nonce))
+
+    @rule(number=PROCESS, most=st.integers(1, 5))
+    def hear(self, number: int, most: int) -> None:
+        if process := self.awake(number):
+            for _ in range(most):
+                process.hear_one()
+
+    @rule(number=PROCESS)
+    def beat(self, number: int) -> None:
+        """The usual quarter of a second: a pulse goes out, and everything up to it is heard."""
+        process = self.awake(number)
+        if process and process.primary is self.world.primary:
+            self.pulse(number)
+            while process.position < len(process.primary.notifications):
+                process.hear_one()
+
+    @rule(number=PROCESS, key=KEY, stored=st.booleans())
+    def look_up(self, number: int, key: str, stored: bool) -> None:
+        """The usual request that misses the caches."""
+        process = self.awake(number)
+        if process:
+            process.read(key)
+            process.finish(process.reads[-1])
+            if stored:
+                self.world.valkey.store_all()
+
+    @rule(number=PROCESS)
+    def recover(self, number: int) -> None:
+        """The usual reconnect, without anything in between."""
+        self.listen(number)
+        self.take_floor(number)
+        self.beat(number)
+
+    @rule(seconds=st.sampled_from((0.1, 0.25)))
+    def a_moment_passes(self, seconds: float) -> None:
+        self.world.now += seconds
+
+    @rule(number=PROCESS)
+    def lose_connection(self, number: int) -> None:
+        if process := self.awake(number):
+            process.deafen()
+
+    # --- a process ---------------------------------------------------------------------------------------------------
+
+    @rule(number=PROCESS, key=KEY)
+    def read(self, number: int, key: str) -> None:
+        process = self.awake(number)
+        if process and len(process.reads) < 3:
+            process.read(key)
+
+    @rule(number=PROCESS, which=st.integers(0, 2))
+    def finish_read(self, number: int, which: int) -> None:
+        """Possibly much later than it was read: a late fill."""
+        process = self.awake(number)
+        if process and process.reads:
+            read: Read = process.reads[which % len(process.reads)]
+            process.finish(read)
+
+    @rule(number=PROCESS)
+    def crash(self, number: int) -> None:
+        self.world.processes[number] = Process(self.world)
+
+    @rule(number=PROCESS)
+    def pause_or_continue(self, number: int) -> None:
+        process = self.world.processes[number]
+        process.paused = not process.paused
+
+    # --- Valkey and time ---------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.world.valkey.under_way)
+    @rule(which=st.integers(0, 5), lost=st.sampled_from((False, False, True)))
+    def store(self, which: int, lost: bool) -> None:
+        """In any order: an older write may come last."""
+        key, value = self.world.valkey.under_way.pop(which % len(self.world.valkey.under_way))
+        if not lost:
+            self.world.valkey.values[key] = value
+
+    @rule()
+    def valkey_is_emptied(self) -> None:
+        self.world.valkey.values.clear()
+
+    @rule(seconds=st.sampled_from((0.01, 0.2, 0.3, 0.76, 5.0)))
+    def time_passes(self, seconds: float) -> None:
+        self.world.now += seconds
+
+    # --- what must hold ----------------------------------------------------------------------------------------------
+
+    @invariant()
+    def no_cached_verdict_misses_what_it_must_know(self) -> None:
+        for process in self.world.processes:
+            if not process.paused:
+                for key in KEYS:
+                    for shared in (False, True):
+                        self._check(process, key, process.use(key, shared=shared))
+
+    def _check(self, process: Process, key: str, seen: list[Commit] | None) -> None:
+        if seen is None:
+            return
+        self.used += 1
+        mine = {key, USER, EVERYONE}
+        for commit in self.world.primary.commits:
+            if commit.things & mine and commit not in seen:
+                late = self.world.now - commit.at
+                assert late <= LEASE, f"{sorted(commit.things)} was changed {late:.2f} s ago, and the verdict is older"
+        known = revocations(key, seen)
+        still = [each for each in process.refused.get(key, []) if each in self.world.primary.commits]
+        assert known or not still, "accepted what this process had refused as revoked"
+        process.refused[key] = [*process.refused.get(key, []), *known]
+
+
+CachedVerdicts.TestCase.settings = settings(
+    max_examples=600,
+    stateful_step_count=50,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+TestCachedVerdicts = CachedVerdicts.TestCase
+
+
+# --- snapshots by themselves -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seen", "unseen"),
+    [
+        ("10:10:", {1, 9}, {10, 11}),
+        ("10:15:10,12", {9, 11, 13, 14}, {10, 12, 15, 99}),
+        ("739:745:739,742,744", {1, 738, 740, 743}, {739, 742, 744, 745}),
+    ],
+)
+def test_a_snapshot_sees_what_postgresql_says_it_sees(text: str, seen: set[int], unseen: set[int]) -> None:
+    """The documentation of pg_current_snapshot: xmin, xmax, and the transactions in progress between them."""
+    snapshot = Snapshot.parse(text)
+    assert all(snapshot.sees(transaction) for transaction in seen)
+    assert not any(snapshot.sees(transaction) for transaction in unseen)
+    assert str(snapshot) == text
+
+
+@pytest.mark.parametrize(
+    ("later", "earlier", "included"),
+    [
+        ("20:20:", "10:15:10,12", True),
+        ("10:15:10,12", "10:15:10,12", True),
+        ("10:15:10,12,13", "10:15:10,12", False),  # 13 had ended for the other one
+        ("10:15:10", "10:15:10,12", True),
+        ("10:14:10", "10:15:10", False),  # 14 had ended for the other one
+        ("10:16:10,15", "10:15:10", True),  # 15 had not begun for the other one
+    ],
+)
+def test_a_snapshot_includes_another_if_it_misses_nothing_that_the_other_saw(
+    later: str, earlier: str, *, included: bool
+) -> None:
+    """What `floor` needs."""
+    one, other = Snapshot.parse(later), Snapshot.parse(earlier)
+    assert one.includes(other) is included
+    missed = [xid for xid in range(1, 30) if other.sees(xid) and not one.sees(xid)]
+    assert bool(missed) is not included

@@ -1,0 +1,62 @@
+"""Starting an example service as its user does, and talking to it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+START_SECONDS = 40
+Command = Callable[[int], list[str]]
+
+
+def python_service(name: str) -> Command:
+    """Return the command in the first lines of a Python example."""
+    uvicorn = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "--app-dir",
+        str(EXAMPLES / name),
+        f"{name}:app",
+        "--log-level",
+        "warning",
+    ]
+    return lambda port: [*uvicorn, "--port", str(port)]
+
+
+@contextmanager
+def started(command: Command, **environ: str) -> Iterator[httpx2.Client]:
+    """Run an example service for the length of the block, and talk to it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    variables = {**kept, "PYTHONPATH": str(ROOT / "clients/python/src"), "PORT": str(port), **environ}
+    process = subprocess.Popen(command(port), env=variables, cwd=ROOT)
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            _wait_for(client, process)
+            yield client
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _wait_for(client: httpx2.Client, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            client.get("/public")
+        except httpx2.TransportError:
+            assert process.poll() is None, "it ended"
+            assert time.monotonic() < deadline, "it did not start"
+            time.sleep(0.05)
+        else:
+            return
