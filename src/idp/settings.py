@@ -21,6 +21,7 @@ from idp.settings_schema import ALIASES, NOT_YET_USED, Secret, Section, Settings
 from idp.settings_values import checked, expected, from_text, is_secret, seen
 
 __all__ = [
+    "ClientSettings",
     "LoadedSettings",
     "Profile",
     "Secret",
@@ -52,6 +53,47 @@ class LoadedSettings(Struct, frozen=True):
     settings: Settings
     profile: Profile
     sources: dict[str, str]
+
+
+class ClientSettings(Struct, frozen=True):
+    """What a command finds in its environment that talks to a service which runs somewhere.
+
+    Attributes:
+        url: where that is (IDP_URL).
+        port: where a service with this environment would listen (PORT).
+        admin_token: ADMIN_TOKEN, by any of its names.
+        access_token: a person's (IDP_TOKEN).
+    """
+
+    url: str | None
+    port: int | None
+    admin_token: Secret | None
+    access_token: Secret | None
+
+
+def client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
+    """Return what the environment says about the service to talk to; no file of settings is read.
+
+    Raises:
+        SettingsError: a file that holds a secret cannot be read, or PORT is no port.
+    """
+    environ = os.environ if environ is None else environ
+    kinds = dict(fields())
+    given: dict[str, Any] = {}
+    for path in ("server.port", "management.admin_token"):
+        value, source = _from_environment(path, kinds[path], environ) or (None, "")
+        try:
+            given[path] = None if value is None else checked(value, kinds[path])
+        except ValueError:
+            problem = f"{path} is {seen(value, kinds[path])} (from {source}): put {expected(kinds[path])} there."
+            raise SettingsError([problem]) from None
+    access_token = _secret_given("IDP_TOKEN", environ)
+    return ClientSettings(
+        url=environ.get("IDP_URL", "").strip() or None,
+        port=given["server.port"],
+        admin_token=given["management.admin_token"],
+        access_token=Secret(access_token[0]) if access_token else None,
+    )
 
 
 def fields() -> Iterator[tuple[str, Any]]:
@@ -236,6 +278,7 @@ def misspelt(environ: Mapping[str, str] | None = None) -> list[str]:
 def known_names() -> set[str]:
     """Return every environment variable that means something to us."""
     names = {"IDP_CONFIG_DIR", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_PASSWORD_FILE"}
+    names |= {"IDP_URL", "IDP_TOKEN", "IDP_TOKEN_FILE"}  # of the commands that talk to a service
     for path, kind in fields():
         for name in environment_names(path):
             names |= {name, f"{name}_FILE"} if is_secret(kind) else {name}

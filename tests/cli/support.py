@@ -1,17 +1,21 @@
 """What the tests of the commands share: running them as people do, as processes of their own."""
 
+import fcntl
 import json
 import os
+import re
 import secrets
 import shlex
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 IDP = [sys.executable, "-m", "idp.cli.main"]
+AUTH_CLI = [sys.executable, "-m", "idp.cli.auth_cli"]
 # The least a program needs; nothing of ours, whatever the tests run with.
 PLAIN = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
 
@@ -32,6 +37,46 @@ def idp(*arguments: str, seconds: float = 60, **environ: str) -> subprocess.Comp
     return subprocess.run(
         [*IDP, *arguments], env=PLAIN | environ, capture_output=True, text=True, timeout=seconds, check=False
     )
+
+
+def auth_cli(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run `auth-cli` to its end, with these environment variables and no others of ours."""
+    return subprocess.run(
+        [*AUTH_CLI, *arguments], env=PLAIN | environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def in_a_terminal(*arguments: str, columns: int, typed: Sequence[str] = (), **environ: str) -> tuple[int, str]:
+    """Run `idp` in a terminal of this width; return its exit code and what was shown.
+
+    Args:
+        typed: what the person types, a line at each question.
+    """
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    process = subprocess.Popen(
+        [*IDP, *arguments],
+        env=PLAIN | {"TERM": "xterm-256color"} | environ,
+        stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    shown, answers = b"", iter(typed)
+    try:
+        with suppress(OSError):  # how the end of a terminal looks to us
+            while piece := os.read(ours, 65536):
+                shown += piece
+                if shown.endswith(b": "):
+                    os.write(ours, f"{next(answers)}\n".encode())
+        return process.wait(60), shown.decode().replace("\r\n", "\n")
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def without_colours(shown: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown)
 
 
 def refusal(*arguments: str, **environ: str) -> str:

@@ -77,6 +77,14 @@ def test_good_settings_are_called_good() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "The settings are good.\n", "")
 
 
+def test_the_variables_of_the_other_commands_are_known() -> None:
+    """IDP_URL and IDP_TOKEN say where `idp tokens` and its like go, and as whom."""
+    theirs = {"IDP_URL": "https://id.example.com", "IDP_TOKEN": "x", "IDP_TOKEN_FILE": "/nowhere"}
+    environ = {"DATABASE_URL": "postgresql://idp:x@db/idp", "IDP_SECRET_KEY": root_secret()}
+    done = idp("config", "check", **theirs, **environ)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_development_needs_nothing() -> None:
     assert idp("config", "check", "--profile", "development").returncode == 0
 

@@ -7,9 +7,12 @@ import time
 
 import pytest
 
-from cli.support import IDP, PLAIN, ROOT, idp
+from cli.support import PLAIN, ROOT, idp
 
-COMMANDS = ("dev", "serve", "migrate", "check-db", "config", "routes", "keys")
+COMMANDS = (
+    "dev", "serve", "migrate", "check-db", "config", "routes", "tokens", "keys", "users", "signing-keys",
+)  # fmt: skip
+HEAVY = {"idp.app", "idp.settings", "litestar", "sqlalchemy", "asyncio", "msgspec", "uvicorn", "urllib.request", "ssl"}
 
 
 def test_help_names_every_command_and_is_quick() -> None:
@@ -22,13 +25,33 @@ def test_help_names_every_command_and_is_quick() -> None:
     assert seconds < 4  # measured: 0.2; a loaded machine, or modules that are not compiled yet, take longer
 
 
-def test_help_loads_neither_the_service_nor_its_settings() -> None:
+REPORTING = """
+import atexit, sys
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+sys.argv[0] = "idp"
+from idp.cli.main import main
+main()
+"""
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    command = [sys.executable, "-c", REPORTING, *arguments]
+    done = subprocess.run(command, env=PLAIN, capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("group", ["", "tokens", "keys", "users", "tokens create", "users create-admin"])
+def test_help_loads_neither_the_service_nor_its_settings(group: str) -> None:
     """What makes it quick, checked without a clock."""
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", *IDP[1:], "--help"], env=PLAIN, capture_output=True, text=True, check=True
-    )
-    loaded = set(re.findall(r"\| +(\S+)$", done.stderr, re.MULTILINE))
-    assert loaded.isdisjoint({"idp.app", "idp.settings", "litestar", "sqlalchemy", "asyncio", "msgspec", "uvicorn"})
+    loaded = loaded_by(*group.split(), "--help")
+    assert "idp.cli.commands" in loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_a_command_loads_the_others_not_at_all() -> None:
+    loaded = loaded_by("tokens", "--help")
+    ours = {module for module in loaded if module.startswith("idp.cli.")}
+    assert ours == {"idp.cli.main", "idp.cli.commands", "idp.cli.tokens", "idp.cli.service_options", "idp.cli.naming"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

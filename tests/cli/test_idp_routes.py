@@ -1,6 +1,7 @@
 """`idp routes`: who may call what, with which credentials, without a database or a secret."""
 
 import json
+import re
 
 from cli.support import idp
 
@@ -8,9 +9,9 @@ from cli.support import idp
 def test_each_route_is_listed_with_its_policy_and_its_credentials() -> None:
     done = idp("routes")
     assert (done.returncode, done.stderr) == (0, "")
-    rows = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
-    assert rows[0] == ["Method", "Path", "Who             Credentials"]
-    by_route = {(method, path): rest.split("  ")[0] for method, path, rest in rows[1:]}
+    rows = [re.split(r" {2,}", line) for line in done.stdout.splitlines()]
+    assert rows[0] == ["Method", "Path", "Who", "Credentials"]
+    by_route = {(method, path): who for method, path, who, _ in rows[1:]}
     assert by_route["POST", "/auth/login"] == "public"
     assert by_route["GET", "/auth/me"] == "user"
     assert by_route["GET", "/api/auth/admin/audit"] == "admin"

@@ -41,7 +41,8 @@ from idp.dev.embedded import remove_data
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 FACTS = {
-    "base_url", "issuer", "docs_url", "database_url", "valkey_url", "base_urls", "admin_token", "personas",
+    "base_url", "issuer", "docs_url", "database_url", "valkey_url", "base_urls", "admin_token", "management_token",
+    "personas",
 }  # fmt: skip
 PERSONA = {"email", "name", "password", "roles", "teams", "domains", "access_token"}
 
@@ -142,6 +143,15 @@ def test_the_admin_token_administers(dev: Dev) -> None:
     assert get(f"{dev.base_url}/api/auth/admin/audit", token=noor["access_token"]).status == 403
 
 
+def test_the_management_token_manages_and_is_nobody(dev: Dev) -> None:
+    """C-09: an ADMIN_TOKEN of the folder's own, since the environment gives none."""
+    token = dev.facts["management_token"]
+    assert token == (dev.data_dir / "admin_token").read_text()
+    assert get(f"{dev.base_url}/auth/tokens", token=token).status == 200
+    assert get(f"{dev.base_url}/auth/me", token=token).json["code"] == "not_a_user"
+    assert token not in dev.said()
+
+
 def test_every_persona_can_log_in_with_the_password_shown(dev: Dev) -> None:
     for person in dev.facts["personas"]:
         assert log_in(dev.base_url, person["email"], person["password"]).status == 200
@@ -185,8 +195,8 @@ def test_without_a_terminal_it_prints_no_colours(dev: Dev) -> None:
 
 
 def test_what_it_keeps_is_for_its_owner_alone(dev: Dev) -> None:
-    kept = ["dev.json", "secret_key", "passwords.json", "postgres.password", *(dev.data_dir / "tokens").iterdir()]
-    for name in kept:
+    kept = ["dev.json", "secret_key", "admin_token", "passwords.json", "postgres.password"]
+    for name in (*kept, *(dev.data_dir / "tokens").iterdir()):
         assert stat.S_IMODE((dev.data_dir / name).stat().st_mode) == 0o600, name
 
 
@@ -385,6 +395,25 @@ def test_what_was_there_is_there_after_a_restart(data_dir: Path) -> None:
         assert dev.facts["admin_token"] != old_token
 
 
+def test_a_persona_that_was_disabled_or_deleted_does_not_stop_the_next_start(data_dir: Path) -> None:
+    """Trying out `idp users disable` must not cost the data: they are left out, and as they were once enabled."""
+    with running_dev(data_dir) as dev:
+        environ = {"IDP_URL": dev.base_url, "ADMIN_TOKEN": dev.facts["management_token"]}
+        lin, noor = dev.persona("lin@example.com"), dev.persona("noor@example.com")
+        assert idp("users", "disable", lin["email"], **environ).returncode == 0
+        assert idp("users", "delete", "--yes", noor["email"], **environ).returncode == 0
+    with running_dev(data_dir) as dev:
+        environ["IDP_URL"] = dev.base_url
+        assert {person["email"] for person in dev.facts["personas"]} == {
+            "ada@example.com", "tomas@example.com", noor["email"],
+        }  # fmt: skip
+        assert idp("users", "enable", lin["email"], **environ).returncode == 0
+        assert log_in(dev.base_url, lin["email"], lin["password"]).status == 200
+        assert log_in(dev.base_url, noor["email"], dev.persona(noor["email"])["password"]).status == 200
+    with running_dev(data_dir) as dev:
+        assert dev.persona(lin["email"])["password"] == lin["password"]
+
+
 @linux
 def test_after_a_kill_the_next_start_recovers_by_itself(data_dir: Path) -> None:
     with running_dev(data_dir, "--processes", "2") as killed:
@@ -411,11 +440,12 @@ def test_fresh_forgets(private: Path) -> None:
     with running_dev(folder) as dev:
         post(f"{dev.base_url}/auth/register", {"email": "x@example.com", "password": "correct horse", "name": "X"})
         passwords = {person["password"] for person in dev.facts["personas"]}
-        secret = (folder / "secret_key").read_text()
+        secret, managing = (folder / "secret_key").read_text(), (folder / "admin_token").read_text()
     with running_dev(folder, "--fresh") as dev:
         assert log_in(dev.base_url, "x@example.com", "correct horse").status == 401
         assert passwords.isdisjoint(person["password"] for person in dev.facts["personas"])
         assert (folder / "secret_key").read_text() != secret
+        assert (folder / "admin_token").read_text() != managing
 
 
 def test_three_processes_answer_and_accept_each_others_tokens(data_dir: Path) -> None:
@@ -507,7 +537,7 @@ def test_in_a_terminal_of_any_width_nothing_is_cut_or_out_of_line(
     lines = shown.rstrip().splitlines()
     assert "…" not in shown
     long = [line for line in lines if len(line) > columns]
-    assert all(re.match(r"  (curl |\w+ +\$\(cat |All of this)", line) for line in long), long
+    assert all(re.match(r"  (curl |\w+ +\$\(cat |All of this|Manage it)", line) for line in long), long
     assert all(line.startswith("  ") for line in lines if line)
     passwords = [match.start() for line in lines if (match := re.search(r"\b\w{4}-\w{4}-\w{4}\b {3}", line))]
     assert len(passwords) == 4

@@ -134,7 +134,7 @@ async def test_processes_that_start_at_once_make_one_key(start: Start, migrated:
 
 
 async def test_three_real_processes_that_start_at_once_make_one_key(start: Start, migrated: LoadedSettings) -> None:
-    """The same through the command line: `idp keys list` makes the first key if there is none."""
+    """The same through the command line: `idp signing-keys list` makes the first key if there is none."""
     assert migrated.settings.database.url is not None
     environ = {
         "PATH": os.environ["PATH"],
@@ -144,7 +144,7 @@ async def test_three_real_processes_that_start_at_once_make_one_key(start: Start
     }
     commands = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "idp.cli.main", "keys", "list", env=environ, stdout=subprocess.PIPE
+            sys.executable, "-m", "idp.cli.main", "signing-keys", "list", env=environ, stdout=subprocess.PIPE
         )
         for _ in range(3)
     ]
@@ -252,7 +252,7 @@ async def test_a_rotation_before_the_first_token_never_leaves_a_dying_key_to_sig
 
 
 async def test_a_leaked_key_is_ended_at_once(start: Start) -> None:
-    """`idp keys rotate --now`: what the thief signs afterwards is refused, and the new key signs in the same second."""
+    """`idp signing-keys rotate --now`: what the thief signs is refused, and the new key signs in the same second."""
     thief, honest = start(), start()
     stolen = await thief.signs_with()
     new = await honest.keyring.rotate(at_once=True)

@@ -1,13 +1,170 @@
-"""`auth-cli`: the command of an old service, which manages service tokens (S2-05 to S2-14)."""
+"""`auth-cli`: the command of an old service, word for word (S2-05 to S2-14), and `extend` (S2-24).
 
+Scripts read what it prints: `idp tokens` is where new things go.
+"""
+
+import argparse
+import json
 import sys
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from idp.cli.http import Answer, ConnectionFailed, send
+
+_ROW = "{:<40} {:<20} {:<30} {:<20} {:<10}"
+_RULE = "-" * 130
+
+
+class _Stop(Exception):
+    """The command ends here; the message is for stderr."""
+
+
+class _Tokens:
+    """The routes of service tokens at one address."""
+
+    def __init__(self, url: str, headers: dict[str, str]) -> None:
+        self._url = url
+        self._headers = headers
+
+    def ask(self, method: str, path: str = "", body: dict[str, Any] | None = None, *, token_id: str = "") -> Any:
+        """Return the decoded answer.
+
+        Raises:
+            _Stop: there is no such token, or the service refuses.
+            ConnectionFailed: nothing answers.
+        """
+        where = f"{self._url}/auth/tokens" + (f"/{quote(token_id, safe='')}" if token_id else "") + path
+        answer = send(method, where, headers=self._headers, body=body)
+        decoded = answer.json()
+        if 200 <= answer.status < 300 and isinstance(decoded, dict):
+            return decoded
+        if answer.status == 404 and token_id:
+            raise _Stop(f"Token not found: {token_id}")
+        raise _Stop(f"Error: {answer.status} - {answer.text}{_advice(answer)}")
+
+
+def _advice(answer: Answer) -> str:
+    if answer.status not in {401, 403}:
+        return ""
+    return "\nPut the service's ADMIN_TOKEN into the environment of this command."
+
+
+def create(tokens: _Tokens, given: argparse.Namespace) -> None:
+    """S2-05, S2-11."""
+    body = {"name": given.name, "scopes": given.scopes, "ttl_days": given.ttl, "metadata": {}}
+    made = tokens.ask("POST", body=body)
+    print("\nToken created successfully!")
+    print(f"Token: {made['token']}")
+    print(f"Token ID: {made['token_id']}")
+    print(f"Name: {made['name']}")
+    print(f"Scopes: {', '.join(made['scopes'])}")
+    print(f"Created: {made['created_at']}")
+    print(f"Expires: {made['expires_at'] or 'Never'}")
+    print("IMPORTANT: Save this token now! It will not be shown again.")
+
+
+def list_tokens(tokens: _Tokens, given: argparse.Namespace) -> None:
+    """S2-06, S2-12."""
+    found = tokens.ask("GET", f"?include_revoked={str(given.all).lower()}")
+    if not found["tokens"]:
+        print("No tokens found.")
+        return
+    print(f"Total tokens: {found['total']}")
+    print(_ROW.format("ID", "Name", "Scopes", "Expires", "Revoked"))
+    print(_RULE)
+    for token in found["tokens"]:
+        name, scopes = token["name"][:18], ", ".join(token["scopes"])[:28]
+        expires = (token["expires_at"] or "Never")[:19]
+        revoked = "Yes" if token["revoked"] else "No"
+        print(_ROW.format(token["token_id"], name, scopes, expires, revoked))
+
+
+def info(tokens: _Tokens, given: argparse.Namespace) -> None:
+    """S2-07, S2-13."""
+    token = tokens.ask("GET", token_id=given.token_id)
+    print("Token Information:")
+    print(f"  ID: {token['token_id']}")
+    print(f"  Name: {token['name']}")
+    print(f"  Scopes: {', '.join(token['scopes'])}")
+    print(f"  Created: {token['created_at']}")
+    print(f"  Expires: {token['expires_at'] or 'Never'}")
+    print(f"  Revoked: {'Yes' if token['revoked'] else 'No'}")
+    if token["revoked_at"]:
+        print(f"  Revoked At: {token['revoked_at']}")
+    if token["metadata"]:
+        print(f"  Metadata: {json.dumps(token['metadata'])}")
+
+
+def revoke(tokens: _Tokens, given: argparse.Namespace) -> None:
+    """S2-08, S2-13."""
+    revoked = tokens.ask("POST", "/revoke", {}, token_id=given.token_id)
+    print("Token revoked successfully!")
+    print(f"  Token ID: {revoked['token_id']}")
+    print(f"  Revoked At: {revoked['revoked_at']}")
+
+
+def extend(tokens: _Tokens, given: argparse.Namespace) -> None:
+    """S2-24: from its end, or from now where it had none."""
+    extended = tokens.ask("POST", "/extend", {"extend_days": given.days}, token_id=given.token_id)
+    print("Token extended successfully!")
+    print(f"  Token ID: {extended['token_id']}")
+    print(f"  Expires: {extended['expires_at']}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what it understands; `--auth-url` stands before the command (S2-09)."""
+    whole = argparse.ArgumentParser(
+        prog="auth-cli",
+        description="Manage service tokens. ADMIN_TOKEN in the environment is what the service lets in.",
+    )
+    whole.add_argument(
+        "--auth-url", metavar="URL", help="where the service is; http://localhost:${PORT:-8000} by default"
+    )
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND")
+
+    def command(name: str, run: Callable[[_Tokens, argparse.Namespace], None], summary: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=summary)
+        added.set_defaults(run=run)
+        return added
+
+    new = command("create", create, "make a token; it is shown once")
+    new.add_argument("name", metavar="NAME", help="the service's name, unique among live tokens")
+    new.add_argument("--scopes", nargs="+", required=True, metavar="SCOPE", help="what it may do")
+    new.add_argument("--ttl", type=int, metavar="DAYS", help="days until it expires; never by default")
+    command("list", list_tokens, "list the tokens").add_argument("--all", action="store_true", help="revoked ones too")
+    for name, run, summary in (
+        ("info", info, "show what is known of a token"),
+        ("revoke", revoke, "revoke a token, at once"),
+    ):
+        command(name, run, summary).add_argument("token_id", metavar="TOKEN_ID")
+    longer = command("extend", extend, "let a token live longer")
+    longer.add_argument("token_id", metavar="TOKEN_ID")
+    longer.add_argument("--days", type=int, required=True, metavar="N", help="days to add to its end")
+    return whole
 
 
 def main() -> None:
-    """Say honestly that there is nothing to manage yet; see docs/roadmap.md."""
-    print(
-        "auth-cli: this version of idp has no service tokens yet, so there is nothing to create, list or revoke; "
-        "docs/roadmap.md says what comes when.",
-        file=sys.stderr,
-    )
-    sys.exit(1)
+    """Run the command; whatever goes wrong is a line on stderr and exit code 1 (S2-14)."""
+    given = parser().parse_args()
+    if not hasattr(given, "run"):
+        parser().print_help()
+        sys.exit(1)
+    from idp.cli.failure import Failure
+    from idp.cli.target import for_management
+    from idp.settings import SettingsError
+
+    try:
+        target = for_management(given.auth_url)
+        try:
+            given.run(_Tokens(target.url, target.headers), given)
+        except ConnectionFailed as error:
+            sys.exit(f"Connection error: {target.url} does not answer ({error})")
+    except (_Stop, Failure, SettingsError) as error:
+        sys.exit(str(error) if isinstance(error, _Stop) else f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,21 +1,40 @@
-"""The commands in one group."""
+"""The commands in one group, each loaded when it is asked for, so that `--help` answers at once."""
+
+from importlib import import_module
 
 import rich_click as click
 
 from idp import __version__
-from idp.cli import config, database, dev, keys, routes, serve
+
+# In the order in which `--help` lists them: module and name.
+_COMMANDS = {
+    "dev": ("idp.cli.dev", "dev"),
+    "serve": ("idp.cli.serve", "serve"),
+    "migrate": ("idp.cli.database", "migrate"),
+    "check-db": ("idp.cli.database", "check_db"),
+    "config": ("idp.cli.config", "config"),
+    "routes": ("idp.cli.routes", "routes"),
+    "tokens": ("idp.cli.tokens", "tokens"),
+    "keys": ("idp.cli.keys", "keys"),
+    "users": ("idp.cli.users", "users"),
+    "signing-keys": ("idp.cli.signing_keys", "signing_keys"),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.RichGroup):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        found = getattr(import_module(module), name)
+        assert isinstance(found, click.Command)
+        return found
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="idp")
 def cli() -> None:
     """Who is calling, and what are they in this organisation?"""
-
-
-cli.add_command(dev.dev)
-cli.add_command(serve.serve)
-cli.add_command(database.migrate)
-cli.add_command(database.check_db)
-cli.add_command(config.config)
-cli.add_command(routes.routes)
-cli.add_command(keys.keys)

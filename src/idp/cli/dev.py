@@ -26,6 +26,7 @@ def dev(port: int | None, data_dir: Path | None, processes: int, fresh: bool) ->
 
     It listens on 127.0.0.1, believes X-User-Email, and signs tokens that production refuses.
     """
+    from idp.cli.dev_announcement import default_folder
     from idp.cli.server import until_stopped
 
     started = time.monotonic()
@@ -35,7 +36,7 @@ def dev(port: int | None, data_dir: Path | None, processes: int, fresh: bool) ->
         loading.start()
         try:
             listeners = _listeners(port, processes)
-            _run((data_dir or _default_folder()).absolute(), listeners, loading, fresh=fresh, started=started)
+            _run((data_dir or default_folder()).absolute(), listeners, loading, fresh=fresh, started=started)
         finally:
             loading.join()  # an interpreter that ends while modules load complains about it
 
@@ -73,13 +74,6 @@ def _next_port(host: str, port: int) -> "socket.socket":
         return bind(host, port, hint="")
     except (PortTaken, OverflowError):
         return bind(host, 0, hint="")
-
-
-def _default_folder() -> Path:
-    from idp.settings import config_dir
-
-    checkout = config_dir().parent
-    return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "var" / "dev"
 
 
 def _run(

@@ -1,15 +1,19 @@
 """One start of `idp dev`, on databases that already run: prepare, serve, announce, and end the further processes."""
 
 import asyncio
+import shlex
+import shutil
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from idp.cli.dev_announcement import default_folder
 from idp.cli.dev_process import PATIENCE, build, load_development
 from idp.cli.failure import Failure
 from idp.cli.server import uvicorn_server
@@ -43,6 +47,7 @@ class DevRun:
         self._valkey_url = valkey_url
         self._started = started
         self._shared_secret = False
+        self._admin_token = load_development({}).settings.management.admin_token or folder.admin_token()
 
     def serve(self) -> None:
         """Serve until a signal.
@@ -74,6 +79,7 @@ class DevRun:
             "database.migration_url": None,
             "valkey.url": self._valkey_url,
             "secrets.secret_key": self._folder.secret_key().reveal(),
+            "management.admin_token": self._admin_token.reveal(),
         }
 
     def _start_process(self, listener: socket) -> "subprocess.Popen[bytes]":
@@ -119,7 +125,7 @@ class DevRun:
             await seed.plant(session, planted)
         known = self._folder.passwords()
         people = await personas.prepare(parts.database, parts.passwords, parts.tokens, planted, known)
-        self._folder.keep_passwords(people)
+        self._folder.keep_passwords(people, known)
         return people
 
     async def _announce(self, server: Any, personas: "list[Persona]", others: "list[subprocess.Popen[bytes]]") -> None:
@@ -140,8 +146,21 @@ class DevRun:
             tokens=self._folder.token_files(personas),
             folder=self._folder.path,
             seconds=time.monotonic() - self._started,
+            manage=self._managing(),
             note=_SIGNS_HS256 if self._shared_secret else None,
         )
+
+    def _managing(self) -> str:
+        """Return a command that administers this start; in the default folder it finds all it needs by itself."""
+        beside = Path(sys.executable).with_name("idp")
+        found = shutil.which("idp")
+        is_theirs = found is None or not beside.exists() or not Path(found).samefile(beside)
+        command = f"{shlex.quote(str(beside)) if is_theirs and beside.exists() else 'idp'} users list"
+        if self._folder.path == default_folder().absolute():
+            return command
+        kept = self._folder.kept_admin_token(self._admin_token)
+        token = f"ADMIN_TOKEN=$(cat {shlex.quote(str(kept))}) " if kept else ""
+        return f"{token}{command} --url {self._urls[0]}"
 
     def _facts(self, personas: "list[Persona]") -> dict[str, Any]:
         return {
@@ -152,6 +171,7 @@ class DevRun:
             "database_url": self._database_url,
             "valkey_url": self._valkey_url,
             "admin_token": next((person.access_token for person in personas if "admin" in person.roles), None),
+            "management_token": self._admin_token.reveal(),
         }
 
 

@@ -1,4 +1,6 @@
-"""What went wrong, in a sentence for the person at the terminal."""
+"""What went wrong, in a sentence for the person at the terminal, and an exit code for their script."""
+
+from typing import ClassVar
 
 # Foreseen failures of packages that are not worth loading just to name their errors.
 _FORESEEN = frozenset({"EmbeddedError", "DatabaseUrlError"})
@@ -6,6 +8,32 @@ _FORESEEN = frozenset({"EmbeddedError", "DatabaseUrlError"})
 
 class Failure(Exception):
     """A command cannot do its work. The message is for a person: what was seen, and what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class BadInput(Failure):
+    """What was asked for cannot be; click's own usage errors have the same exit code."""
+
+    exit_code = 2
+
+
+class NotFound(Failure):
+    """What was named does not exist."""
+
+    exit_code = 3
+
+
+class Refused(Failure):
+    """The service does not let us: no credential, a wrong one, or one that may not."""
+
+    exit_code = 4
+
+
+class Away(Failure):
+    """The service does not answer, or cannot now: the same command may work later."""
+
+    exit_code = 5
 
 
 def explain(error: Exception) -> str | None:

@@ -1,51 +1,147 @@
-"""`idp keys`: the signing keys."""
+"""`idp keys`: the API keys of a person."""
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import rich_click as click
 
-if TYPE_CHECKING:
-    from idp.signing.keyring import Keyring
+from idp.cli.naming import counted, scopes_of, status, the_one
+from idp.cli.root_secrets import secrets
+from idp.cli.service_options import acting, days, person
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from idp.cli.client import Client
+
+_PATH = "/v1/api-keys"
+_WEEK = 7 * 24 * 3600
+_WHICH = click.argument("key", metavar="NAME_OR_ID")
 
 
 @click.group()
 def keys() -> None:
-    """List and rotate the signing keys."""
+    """Make, list, rotate and revoke your API keys.
+
+    Yours are those of the access token in IDP_TOKEN, or of --as EMAIL at an `idp dev` on this machine.
+    """
 
 
-@keys.command("list")
-def list_keys() -> None:
-    """Print the public keys, as the JWKS shows them."""
-    import msgspec
-
-    found = _with_keyring(lambda keyring: keyring.jwks())
-    print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+keys.add_command(secrets)
 
 
 @keys.command()
+@click.argument("name")
+@click.argument("scopes", nargs=-1)
+@days(help="Days until it expires; it does not, by default.")
+@acting
+def create(
+    name: str, scopes: tuple[str, ...], days: int | None, email: str | None, output: str, url: str | None
+) -> None:
+    """Make a key called NAME, with SCOPES. Its secret is printed here and never again."""
+    made = person(url, email).post(_PATH, {"name": name, "scopes": scopes, "expires_in_days": days})
+    _print_secret(made, output)
+
+
+@keys.command("list")
+@click.option("--all", "everything", is_flag=True, help="Revoked ones too.")
+@acting
+def list_keys(everything: bool, email: str | None, output: str, url: str | None) -> None:
+    """List your keys, the newest first."""
+    found = person(url, email).get(_PATH, include_revoked=everything)
+    from idp.cli.tables import print_json
+
+    if output == "json":
+        print_json(found)
+        return
+    print_keys(found, note="" if everything else " `--all` lists revoked ones too.")
+
+
+@keys.command()
+@_WHICH
 @click.option(
-    "--now",
-    "at_once",
-    is_flag=True,
-    help="For a key that has leaked: end every earlier one at once; everyone signs in again.",
+    "--overlap",
+    type=click.IntRange(0, _WEEK),
+    default=0,
+    metavar="SECONDS",
+    help="How long the old secret may still be used; it is refused at once, by default.",
 )
-def rotate(at_once: bool) -> None:
-    """Publish a new signing key.
+@acting
+def rotate(key: str, overlap: int, email: str | None, output: str, url: str | None) -> None:
+    """Give a key a new secret."""
+    client = person(url, email)
+    made = client.post(f"{_PATH}/{_find(client, key)}/rotate", {"overlap_seconds": overlap})
+    _print_secret(made, output)
 
-    It signs after ten minutes, when every service has fetched it; the old one expires later.
-    """
-    kid = _with_keyring(lambda keyring: keyring.rotate(at_once=at_once))
-    print(f"The key {kid} is published and signs {'now' if at_once else 'in ten minutes'}.")
+
+@keys.command()
+@_WHICH
+@acting
+def revoke(key: str, email: str | None, output: str, url: str | None) -> None:
+    """Revoke a key. It is refused everywhere at once, and for good."""
+    client = person(url, email)
+    done = client.delete(f"{_PATH}/{_find(client, key)}")
+    from idp.cli.tables import print_json, say
+
+    if output == "json":
+        print_json(done)
+        return
+    say(f"The key {done['name']} is revoked.")
 
 
-def _with_keyring(work: "Callable[[Keyring], Coroutine[Any, Any, T]]") -> T:
-    from idp.app import build_parts
-    from idp.cli.database import run
-    from idp.cli.production import load_production
+def print_keys(found: list[dict[str, Any]], *, note: str = "", follows: bool = False) -> None:
+    """Print keys as a table, with more to the note below it; never a secret."""
+    from idp.cli.tables import Cell, Column, print_table
+    from idp.cli.times import ago, until
 
-    parts = build_parts(load_production())
-    assert parts.settings.database.url is not None
-    return run(parts.database, work(parts.keyring), url=parts.settings.database.url)
+    columns = (
+        Column("Name", wraps=True),
+        Column("Scopes", wraps=True),
+        Column("Status"),
+        Column("Expires"),
+        Column("Last used", spare=1),
+        Column("Created", spare=3),
+        Column("Begins with", spare=4),
+        Column("ID", spare=2),
+    )
+    rows = [
+        [
+            Cell(key["name"], "bold"),
+            scopes_of(key),
+            status(key["is_revoked"], key["expires_at"]),
+            until(key["expires_at"], matters=not key["is_revoked"]),
+            ago(key["last_used_at"]),
+            ago(key["created_at"]),
+            Cell(key["prefix"]),
+            Cell(key["key_id"], "cyan"),
+        ]
+        for key in found
+    ]
+    print_table(columns, rows, note=f"{counted(len(rows), 'key')}.{note}", follows=follows)
+
+
+def _print_secret(made: dict[str, Any], output: str) -> None:
+    from idp.cli.tables import Cell, print_facts, print_json, say
+    from idp.cli.times import exactly
+
+    if output == "json":
+        print_json(made)
+        return
+    print_facts(
+        [
+            ("Key", Cell(made["secret"], "bold green")),
+            ("ID", Cell(made["key_id"], "cyan")),
+            ("Name", Cell(made["name"])),
+            ("Scopes", scopes_of(made)),
+            ("Expires", exactly(made["expires_at"])),
+        ]
+    )
+    say("Keep the key in a safe place now: nobody can show it again.", style="yellow")
+
+
+def _find(client: "Client", wanted: str) -> str:
+    """Return the id of a key that is named by its id or its name; raises as `the_one`."""
+    try:
+        return f"key_{UUID(wanted.removeprefix('key_')).hex}"
+    except ValueError:
+        found = client.get(_PATH, include_revoked=True)
+    named = [key for key in found if key["name"] == wanted]
+    return str(the_one(named, wanted, noun="key", revoked="is_revoked", listing="idp keys list --all")["key_id"])

@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command. A failure that was foreseen is one sentence on stderr and exit code 1."""
+    """Run the command. A failure that was foreseen is one sentence on stderr and an exit code (docs/cli.md)."""
     try:
         from idp.cli.commands import cli
 
@@ -18,7 +18,7 @@ def main() -> None:
         if sentence is None:
             raise
         print(sentence, file=sys.stderr)
-        sys.exit(1)
+        sys.exit(getattr(error, "exit_code", 1))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The data folder of `idp dev`: its root secret, the personas' passwords and tokens, and `dev.json`."""
+"""The data folder of `idp dev`: its secrets, the personas' passwords and tokens, and `dev.json`."""
 
 import os
 import secrets
@@ -32,7 +32,7 @@ class DevFolder:
         """Forget everything (`--fresh`)."""
         remove_data(self.path)
         self.announce_nothing()
-        for name in ("secret_key", "passwords.json"):
+        for name in ("secret_key", "admin_token", "passwords.json"):
             (self.path / name).unlink(missing_ok=True)
 
     def clear_announcement(self) -> None:
@@ -46,7 +46,19 @@ class DevFolder:
 
     def secret_key(self) -> Secret:
         """Return this folder's root secret; make it the first time."""
-        file = self.path / "secret_key"
+        return self._secret("secret_key")
+
+    def admin_token(self) -> Secret:
+        """Return the ADMIN_TOKEN of this folder, for starts whose environment gives none; make it the first time."""
+        return self._secret("admin_token")
+
+    def kept_admin_token(self, token: Secret) -> Path | None:
+        """Return the file that holds this ADMIN_TOKEN, None where the environment gave another one."""
+        file = self.path / "admin_token"
+        return file if file.exists() and self._secret("admin_token") == token else None
+
+    def _secret(self, name: str) -> Secret:
+        file = self.path / name
         if not file.exists():
             _write(file, secrets.token_urlsafe(48))
         try:
@@ -61,9 +73,10 @@ class DevFolder:
         except (OSError, msgspec.DecodeError):
             return {}
 
-    def keep_passwords(self, personas: "Sequence[Persona]") -> None:
-        """Keep them for the next start."""
-        _write(self.path / "passwords.json", _json({persona.email: persona.password for persona in personas}))
+    def keep_passwords(self, personas: "Sequence[Persona]", known: Mapping[str, str]) -> None:
+        """Keep them for the next start, with those of people who are left out of this one."""
+        kept = {**known, **{persona.email: persona.password for persona in personas}}
+        _write(self.path / "passwords.json", _json(kept))
 
     def token_files(self, personas: "Sequence[Persona]") -> dict[str, Path]:
         """Return where each persona's token is, by e-mail, for `$(cat …)`: short names where they are clear."""

@@ -15,6 +15,7 @@ from idp.db.engine import Database
 from idp.directory import domains, members, teams
 from idp.directory.seed import SeedFile, SeedPersona
 from idp.directory.shapes import MemberRole
+from idp.errors import UserInactive
 from idp.settings import SettingsError
 from idp.signing.jwt import TokenService, TokenUser
 from idp.users import service as users
@@ -46,7 +47,7 @@ def new_password() -> str:
 async def prepare(
     database: Database, passwords: Passwords, tokens: TokenService, seed: SeedFile, known: Mapping[str, str]
 ) -> list[Persona]:
-    """Make the personas that are missing and sign a token for each.
+    """Make the personas that are missing and sign a token for each; one that somebody disabled is left out.
 
     Args:
         database: migrated and seeded.
@@ -55,12 +56,15 @@ async def prepare(
         seed: who they are.
         known: passwords of earlier starts by e-mail, kept.
     """
-    return [await _prepare(database, passwords, tokens, persona, known.get(persona.email)) for persona in seed.personas]
+    found = [
+        await _prepare(database, passwords, tokens, persona, known.get(persona.email)) for persona in seed.personas
+    ]
+    return [persona for persona in found if persona is not None]
 
 
 async def _prepare(
     database: Database, passwords: Passwords, tokens: TokenService, wanted: SeedPersona, known: str | None
-) -> Persona:
+) -> Persona | None:
     password = known or new_password()
     async with database.transaction() as session:
         user_id = await users.find_id_by_email(session, wanted.email)
@@ -71,8 +75,11 @@ async def _prepare(
                 user_id = await _create(session, wanted, password_hash)
             else:
                 await users.set_password(session, user_id, password_hash)
-    async with database.transaction() as session:
-        user = await load_user(session, user_id)
+    try:
+        async with database.transaction() as session:
+            user = await load_user(session, user_id)
+    except UserInactive:
+        return None
     about = TokenUser(id=user.id, email=user.email, email_verified=user.email_verified, roles=user.roles)
     token = await tokens.issue_asymmetric(about, life=TOKEN_LIFE)
     return Persona(

@@ -23,6 +23,7 @@ def show(
     tokens: Mapping[str, Path],
     folder: Path,
     seconds: float,
+    manage: str,
     note: str | None = None,
 ) -> None:
     """Print it.
@@ -33,6 +34,7 @@ def show(
         tokens: where each persona's token is, by e-mail.
         folder: the data folder.
         seconds: how long the start took.
+        manage: a command that administers this service, to paste into another terminal.
         note: what is unlike the usual, in a sentence.
     """
     width = max(shutil.get_terminal_size((_PIPED, 24)).columns, _NARROWEST)
@@ -63,6 +65,7 @@ def show(
     line()
     if note:
         line((note, "yellow"))
+    line(("Manage it from another terminal: ", "dim"), manage)
     line(("All of this as JSON: ", "dim"), str(folder / "dev.json"))
     line(("Ctrl-C stops everything; the data stays.", "dim"))
     line()

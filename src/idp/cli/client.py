@@ -1,0 +1,90 @@
+"""The API as the commands use it: JSON in and out, and each refusal a sentence with an exit code."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from idp.cli.failure import Away, BadInput, Failure, NotFound, Refused
+from idp.cli.http import Answer, ConnectionFailed, is_loopback, send
+from idp.cli.target import Target
+
+_LATER = frozenset({429, 502, 503, 504})
+
+
+class Client:
+    """Talks to one service.
+
+    Args:
+        target: where, and as whom.
+        hint: what to do about a refused credential, in a sentence.
+    """
+
+    def __init__(self, target: Target, *, hint: str) -> None:
+        self._target = target
+        self._hint = hint
+
+    def get(self, path: str, **query: object) -> Any:
+        """Return the decoded answer; query members that are None are left out. Raises as `_call`."""
+        given = {name: _text(value) for name, value in query.items() if value is not None}
+        return self._call("GET", f"{path}?{urlencode(given)}" if given else path)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the decoded answer. Raises as `_call`."""
+        return self._call("POST", path, body)
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the decoded answer. Raises as `_call`."""
+        return self._call("PATCH", path, body)
+
+    def delete(self, path: str) -> Any:
+        """Return the decoded answer. Raises as `_call`."""
+        return self._call("DELETE", path)
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Send a request.
+
+        Raises:
+            Away: nothing answers, or not now.
+            Refused: 401 or 403.
+            NotFound: 404.
+            BadInput: any other 4xx.
+            Failure: what no service of ours answers.
+        """
+        try:
+            answer = send(method, self._target.url + path, headers=self._target.headers, body=body)
+        except ConnectionFailed as error:
+            advice = "does it run there?" if is_loopback(self._target.url) else "is the address right?"
+            raise Away(f"{self._target.url} does not answer ({error}): {advice}") from None
+        decoded = answer.json()
+        if 200 <= answer.status < 300 and decoded is not None:
+            return decoded
+        raise self._failure(answer, decoded)
+
+    def _failure(self, answer: Answer, decoded: Any) -> Failure:
+        where, said = self._target.url, _detail(decoded)
+        if said is None:
+            return Failure(f"{where} answered {answer.status}, and not as idp does: is the address right?")
+        if answer.status in {401, 403}:
+            return Refused(f"{where} refuses: {said} {self._hint}")
+        if answer.status == 404:
+            return NotFound(f"{said}")
+        if answer.status in _LATER:
+            return Away(f"{where} cannot now: {said}")
+        return BadInput(said) if answer.status < 500 else Failure(f"{where} failed ({answer.status}): {said}")
+
+
+def segment(text: str) -> str:
+    """Return text as one segment of a path, whatever it holds."""
+    return quote(text, safe="")
+
+
+def _detail(decoded: Any) -> str | None:
+    """Return the sentence of a problem document (RFC 9457), None for what is none."""
+    detail = decoded.get("detail") if isinstance(decoded, dict) else None
+    if not isinstance(detail, str) or not detail:
+        return None
+    return detail if detail.endswith((".", "?", "!")) else f"{detail}."
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

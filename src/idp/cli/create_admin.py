@@ -1,0 +1,137 @@
+"""`idp users create-admin`: the first administrator, straight through the database as `idp migrate` works."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from idp.db.engine import Database
+    from idp.settings import Settings
+
+
+@click.command("create-admin")
+@click.argument("email")
+@click.option("--name", help="What people call them; the e-mail up to its @ by default.")
+@click.option("--existing", is_flag=True, help="Give the role to an account that is there; it keeps its password.")
+def create_admin(email: str, name: str | None, existing: bool) -> None:
+    """Make an administrator with this EMAIL, directly in the database.
+
+    Uses the settings of the service (DATABASE_URL). The password is asked for, or read from stdin: there is no default.
+    """
+    from idp.cli.failure import BadInput
+    from idp.errors import IdpError
+    from idp.settings import load
+    from idp.users.email import parse_email
+
+    settings = load("production").settings
+    try:
+        address = parse_email(email)
+    except ValueError as error:
+        raise BadInput(f"{email} is not an e-mail address: {error}") from None
+    try:
+        if existing:
+            _promote(settings, address)
+        else:
+            _create(settings, address, name or address.partition("@")[0])
+    except IdpError as error:
+        raise BadInput(error.detail) from None
+    print(f"{address} is an administrator.")
+
+
+def _promote(settings: "Settings", email: str) -> None:
+    """Give the role to whoever has this address.
+
+    Raises:
+        NotFound: nobody has.
+    """
+    from idp.audit.record import SYSTEM
+    from idp.cli.database import with_database
+    from idp.cli.failure import NotFound
+    from idp.principal.permissions import ADMIN
+    from idp.users import administration
+    from idp.users import service as users
+
+    async def work(database: "Database") -> None:
+        async with database.transaction() as session:
+            user_id = await users.find_id_by_email(session, email)
+            if user_id is None:
+                raise NotFound(f"Nobody has the address {email}: leave --existing out to make an account.")
+            await administration.grant(session, SYSTEM, user_id, ADMIN)
+
+    with_database(settings, work)
+
+
+def _create(settings: "Settings", email: str, name: str) -> None:
+    """Make the account.
+
+    Raises:
+        BadInput: the address is taken. Whoever registered it need not be who is meant, so nothing is changed.
+        PasswordRejected: the password breaks the policy.
+    """
+    from idp.cli.database import with_database
+    from idp.cli.failure import BadInput
+    from idp.errors import EmailTaken
+    from idp.users.passwords import Passwords
+
+    async def is_free(database: "Database") -> bool:
+        from idp.users import service as users
+
+        async with database.transaction() as session:
+            return await users.find_id_by_email(session, email) is None
+
+    taken = BadInput(
+        f"{email} has an account already, and anybody can register an address. If you know whose account it is: "
+        f"idp users create-admin {email} --existing"
+    )
+    if not with_database(settings, is_free):
+        raise taken
+    password = _password()
+    passwords = Passwords(settings.passwords)
+    passwords.check_policy(password, email=email)
+
+    async def work(database: "Database") -> None:
+        try:
+            password_hash = await passwords.hash(password)
+        finally:
+            passwords.stop()
+        async with database.transaction() as session:
+            await _add(session, settings, email=email, name=name, password_hash=password_hash)
+
+    try:
+        with_database(settings, work)
+    except EmailTaken:
+        raise taken from None
+
+
+async def _add(session: "AsyncSession", settings: "Settings", *, email: str, name: str, password_hash: str) -> None:
+    from idp.accounts.sign_up import create_account
+    from idp.audit.record import SYSTEM
+    from idp.principal.permissions import ADMIN
+    from idp.users import administration
+    from idp.users import service as users
+
+    await users.ensure_roles(session)
+    user_id = await create_account(
+        session, settings.accounts, SYSTEM, email=email, name=name, password_hash=password_hash
+    )
+    await administration.vouch_for_email(session, SYSTEM, user_id)
+    await administration.grant(session, SYSTEM, user_id, ADMIN)
+
+
+def _password() -> str:
+    """Ask for a password, or read one line where nobody can be asked.
+
+    Raises:
+        BadInput: nothing came.
+    """
+    from idp.cli.failure import BadInput
+
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise BadInput("No password came on stdin: type one at a terminal, or pipe it in.")
+    return password

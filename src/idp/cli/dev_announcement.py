@@ -1,0 +1,52 @@
+"""Where `idp dev` keeps its data, and what one that runs has written there for the commands in other terminals."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from idp.cli.http import is_loopback
+from idp.settings import Secret, config_dir
+
+_MOST = 1_000_000  # bytes
+
+
+class Announcement(Struct, frozen=True):
+    """The part of `dev.json` that the commands need."""
+
+    base_urls: tuple[str, ...]
+    management_token: str
+
+    def __repr__(self) -> str:
+        return f"Announcement({self.base_urls})"
+
+    @property
+    def token(self) -> Secret:
+        return Secret(self.management_token)
+
+
+def default_folder() -> Path:
+    """Return the data folder of an `idp dev` that was told no other: var/dev of the checkout, or of where we are."""
+    checkout = config_dir().parent
+    return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "var" / "dev"
+
+
+def announced() -> Announcement | None:
+    """Return what an `idp dev` in the default folder has announced; None where none runs.
+
+    None too where this is a production installation, which has no `idp dev`, and for a file that is not ours alone: the
+    commands would talk to whoever wrote it.
+    """
+    if importlib.util.find_spec("idp.dev") is None:
+        return None
+    try:
+        with (default_folder() / "dev.json").open("rb") as stream:
+            status = os.fstat(stream.fileno())
+            if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+                return None
+            facts = msgspec.json.decode(stream.read(_MOST), type=Announcement)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return facts if facts.base_urls and all(map(is_loopback, facts.base_urls)) else None

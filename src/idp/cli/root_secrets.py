@@ -1,0 +1,116 @@
+"""`idp keys secrets`: what still depends on each root secret, so that none is taken away too soon (C-06c)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from idp.cli.tables import Cell
+    from idp.db.engine import Database
+    from idp.settings import Secret, Settings
+
+
+_BY_PEPPER = """
+SELECT pepper, count(*) AS number FROM idp.api_keys
+ WHERE pepper IS NOT NULL AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) GROUP BY pepper
+"""
+_SEALED = "SELECT sealed_private_jwk FROM idp.signing_keys WHERE expires_at IS NULL OR expires_at > now()"
+
+
+class Dependents(NamedTuple):
+    """How many live keys were digested, and live signing keys sealed, with one root secret; None is no live one."""
+
+    secret: str | None
+    api_keys: int
+    signing_keys: int
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def secrets(output: str) -> None:
+    """Count what still depends on each root secret. Reads the database itself, with the service's settings.
+
+    Keys of people and services move to the current secret when they are used, signing keys when they are rotated.
+    """
+    from idp.cli.database import with_database
+    from idp.cli.production import load_production
+
+    settings = load_production().settings
+    roots = named_roots(settings)
+    counted = with_database(settings, lambda database: _count(database, roots))
+    from idp.cli.tables import Cell, Column, print_json, print_table, say
+
+    if output == "json":
+        print_json([{"secret": each.secret, **_numbers(each)} for each in counted])
+        return
+    rows = [
+        [_name(each.secret), *(Cell(str(number), "" if number else "dim") for number in _numbers(each).values())]
+        for each in counted
+    ]
+    print_table((Column("Root secret"), Column("API keys and tokens"), Column("Signing keys")), rows)
+    for sentence in advice(counted):
+        say(sentence)
+
+
+def named_roots(settings: "Settings") -> "list[tuple[str, Secret]]":
+    """Return the live root secrets, the current one first, with the names people know them by.
+
+    The same ones, in the same order, that `build_parts` gives to the sealer and the peppers.
+    """
+    earlier = settings.secrets.previous_secret_keys
+    given = [
+        ("IDP_SECRET_KEY", settings.secrets.secret_key),
+        *((f"IDP_PREVIOUS_SECRET_KEYS, number {place}", secret) for place, secret in enumerate(earlier, start=1)),
+        ("AUTH_JWT_SECRET_KEY", settings.tokens.auth_jwt_secret),
+    ]
+    if settings.secrets.secret_key is None:
+        given.insert(0, given.pop())  # it stands in
+    names: dict[Secret, str] = {}
+    for name, secret in given:
+        if secret is not None:
+            names.setdefault(secret, name)
+    return [(name, secret) for secret, name in names.items()]
+
+
+async def _count(database: "Database", roots: "Sequence[tuple[str, Secret]]") -> list[Dependents]:
+    from sqlalchemy import text
+
+    from idp.apikeys.secret import Peppers
+    from idp.signing.sealing import Sealer
+
+    async with database.transaction() as session:
+        by_pepper = {row.pepper: int(row.number) for row in await session.execute(text(_BY_PEPPER))}
+        sealed = list(await session.scalars(text(_SEALED)))
+    found = []
+    for name, secret in roots:
+        opens = Sealer([secret]).open
+        opened = [each for each in sealed if opens(each) is not None]
+        sealed = [each for each in sealed if each not in opened]
+        found.append(Dependents(name, by_pepper.pop(Peppers([secret]).current, 0), len(opened)))
+    lost = Dependents(None, sum(by_pepper.values()), len(sealed))
+    return [*found, lost] if lost.api_keys or lost.signing_keys else found
+
+
+def advice(counted: Sequence[Dependents]) -> list[str]:
+    """Return a sentence for each thing to do."""
+    sentences = [
+        f"Nothing depends on {each.secret} any more: it can be taken away."
+        for each in counted[1:]
+        if each.secret and each.secret.startswith("IDP_PREVIOUS") and not each.api_keys and not each.signing_keys
+    ]
+    if counted[-1].secret is None:
+        sentences.append(
+            "What depends on none of these is refused: put the earlier root secret into IDP_PREVIOUS_SECRET_KEYS."
+        )
+    return sentences
+
+
+def _numbers(each: Dependents) -> dict[str, int]:
+    return {"api_keys": each.api_keys, "signing_keys": each.signing_keys}
+
+
+def _name(secret: str | None) -> "Cell":
+    from idp.cli.tables import Cell
+
+    return Cell("none of these", "red") if secret is None else Cell(secret, "bold")

@@ -1,0 +1,56 @@
+"""What the commands that talk to a service have in common: their options, and the clients that these make."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from idp.cli.client import Client
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_URL = "Where the service is; IDP_URL, or http://localhost:${PORT:-8000}, by default."
+_ADMIN_HINT = "ADMIN_TOKEN must hold what the service has there, or a service token with the scope idp:manage."
+_PERSON_HINT = "IDP_TOKEN must hold an access token that is still good; POST /auth/login answers one."
+
+with_url = click.option("--url", metavar="URL", help=_URL)
+with_person = click.option("--as", "email", metavar="EMAIL", help="Whom to be, at an `idp dev` on this machine.")
+with_output = click.option(
+    "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="JSON for scripts."
+)
+
+
+def options(*each: Callable[[F], F]) -> Callable[[F], F]:
+    """Put several options on a command, in this order."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(each):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+managing = options(with_output, with_url)
+acting = options(with_person, with_output, with_url)
+
+
+def management(url: str | None) -> "Client":
+    """Return a client that manages."""
+    from idp.cli.client import Client
+    from idp.cli.target import for_management
+
+    return Client(for_management(url), hint=_ADMIN_HINT)
+
+
+def person(url: str | None, email: str | None) -> "Client":
+    """Return a client that acts as a person."""
+    from idp.cli.client import Client
+    from idp.cli.target import for_person
+
+    return Client(for_person(url, email), hint=_PERSON_HINT)
+
+
+days = partial(click.option, "--days", type=click.IntRange(1, 3650), metavar="N")

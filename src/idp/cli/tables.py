@@ -1,0 +1,182 @@
+"""Tables and facts for people: in colour and as wide as the terminal; plain and in full where they are piped."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+_GAP = 3
+_MARGIN = "  "
+_LONGEST_WORD = 40  # for a longer one no other column is left out
+_NARROWEST = 12  # a column that wraps is not made narrower than this
+_COMFORTABLE = 20  # rather than make a column narrower, spare ones are left out
+
+
+class Cell(NamedTuple):
+    """Text in a colour; `plain` is what a pipe gets instead, such as a time in full."""
+
+    text: str
+    style: str = ""
+    plain: str | None = None
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes:
+        heading: what stands above it.
+        wraps: whether its text may take several lines, broken between words.
+        spare: in which order columns are left out where the terminal is too narrow, the highest first; 0 stays.
+    """
+
+    heading: str
+    wraps: bool = False
+    spare: int = 0
+
+
+def is_terminal() -> bool:
+    """Whether a person looks at the output."""
+    return sys.stdout.isatty()
+
+
+def print_table(
+    columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, note: str = "", follows: bool = False
+) -> None:
+    """Print rows under their headings.
+
+    Args:
+        columns: what stands where.
+        rows: a cell for each column.
+        note: a sentence below the table, for people only.
+        follows: whether there is a blank line above already.
+    """
+    if not is_terminal():
+        from idp.cli.columns import print_columns
+
+        plain = [[printable(cell.text if cell.plain is None else cell.plain) for cell in row] for row in rows]
+        print_columns([column.heading for column in columns], plain)
+        return
+    console = _console()
+    shown = _fitting(columns, rows, console.width) if rows else []
+    if not follows:
+        console.print()
+    if rows:
+        _print_rows(console, [columns[place] for place in shown], [[row[place] for place in shown] for row in rows])
+        console.print()
+    if rows and len(shown) < len(columns):
+        note = f"{note} A wider terminal shows more."
+    if note:
+        say(note, style="dim")
+
+
+def print_facts(facts: Sequence[tuple[str, Cell]]) -> None:
+    """Print what is known of one thing, a line for each fact."""
+    width = max(len(name) for name, _ in facts)
+    if not is_terminal():
+        for name, cell in facts:
+            text = printable(cell.text if cell.plain is None else cell.plain)
+            print(f"{name.ljust(width + _GAP)}{text}".rstrip())
+        return
+    from rich.text import Text
+
+    console = _console()
+    console.print()
+    for name, cell in facts:
+        # Never broken by us, so that what is copied comes out in one piece.
+        line = Text.assemble(_MARGIN, (name.ljust(width + _GAP), "dim"), (printable(cell.text), cell.style))
+        console.print(line, soft_wrap=True)
+    console.print()
+
+
+def say(sentence: str, *, style: str = "") -> None:
+    """Print a sentence; one with a style is a remark about what stands above it, for people only."""
+    if not style:
+        print(printable(sentence))
+    elif is_terminal():
+        from rich.padding import Padding
+        from rich.text import Text
+
+        _console().print(Padding(Text(printable(sentence), style=style), (0, 0, 1, len(_MARGIN)), expand=False))
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, for scripts."""
+    import json
+
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    """Return text without what would drive the terminal, such as colours and text that runs backwards."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def _console(width: int | None = None) -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False, markup=False, width=width)
+
+
+def _print_rows(console: Any, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    widths = _widths(columns, rows, console.width)
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="dim")
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column.heading, width=width, no_wrap=not column.wraps, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell.text), style=cell.style) for cell in row))
+    needed = _whole(widths) + _GAP
+    _console(max(console.width, needed)).print(Padding(table, (0, 0, 0, len(_MARGIN)), expand=False))
+
+
+def _fitting(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> list[int]:
+    """Return the places of the columns that fit, leaving spare ones out."""
+    shown = list(range(len(columns)))
+    wanted = [max(_least(*pair), min(_natural(*pair), _COMFORTABLE)) for pair in _pairs(columns, rows)]
+    for place in sorted(shown, key=lambda place: columns[place].spare, reverse=True):
+        if _whole([wanted[each] for each in shown]) <= width:
+            break
+        if columns[place].spare:
+            shown.remove(place)
+    return shown
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> list[int]:
+    """Return a width for each column: what it wants, with those that wrap made narrower until all fit.
+
+    First no word is broken; where that is not enough, long ones are.
+    """
+    pairs = _pairs(columns, rows)
+    widths, whole_words = [_natural(*pair) for pair in pairs], [_least(*pair) for pair in pairs]
+    broken = [min(each, _NARROWEST) if pair[0].wraps else each for each, pair in zip(whole_words, pairs, strict=True)]
+    for least in (whole_words, broken):
+        while _whole(widths) > width and widths != least:
+            widest = max(range(len(columns)), key=lambda place: widths[place] - least[place])
+            widths[widest] -= 1
+    return widths
+
+
+def _pairs(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> list[tuple[Column, list[str]]]:
+    return [(column, [column.heading, *(row[place].text for row in rows)]) for place, column in enumerate(columns)]
+
+
+def _natural(_column: Column, texts: Sequence[str]) -> int:
+    return _longest(texts)
+
+
+def _least(column: Column, texts: Sequence[str]) -> int:
+    if not column.wraps:
+        return _longest(texts)
+    return min(_longest([word for text in texts for word in text.split()]), _LONGEST_WORD)
+
+
+def _longest(texts: Sequence[str]) -> int:
+    from rich.cells import cell_len
+
+    return max(cell_len(text) for text in texts)
+
+
+def _whole(widths: Sequence[int]) -> int:
+    return len(_MARGIN) + sum(widths) + _GAP * (len(widths) - 1)

@@ -1,0 +1,217 @@
+"""`idp users`: administration of people."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from idp.cli.create_admin import create_admin
+from idp.cli.service_options import management, managing
+
+if TYPE_CHECKING:
+    from idp.cli.client import Client
+    from idp.cli.tables import Cell
+
+_PATH = "/api/auth/admin/users"
+_MOST = 1000  # users that one request may ask for
+_WHO = click.argument("user", metavar="EMAIL_OR_ID")
+_STATES = {True: ("enabled", "green"), False: ("disabled", "red")}
+
+
+@click.group()
+def users() -> None:
+    """List people, change what they may, disable and delete them.
+
+    Management: ADMIN_TOKEN in the environment, or an `idp dev` on this machine, which needs none. `create-admin`, for
+    the first administrator, goes to the database instead.
+    """
+
+
+users.add_command(create_admin)
+
+
+@users.command("list")
+@click.option("--search", metavar="TEXT", help="A part of the e-mail or the name, in any case.")
+@click.option("--role", help="Only who has this role, such as admin.")
+@click.option("--enabled/--disabled", "is_active", default=None, help="Only who is.")
+@click.option("--limit", type=click.IntRange(1, _MOST), default=100, show_default=True, help="How many to list.")
+@click.option("--offset", type=click.IntRange(0), default=0, help="How many to skip.")
+@managing
+def list_users(
+    search: str | None, role: str | None, is_active: bool | None, limit: int, offset: int, output: str, url: str | None
+) -> None:
+    """List people, the newest first."""
+    found = management(url).get(
+        _PATH, search=search, role=role, is_active=is_active, limit=limit, offset=offset or None
+    )
+    from idp.cli.tables import Cell, Column, print_json, print_table
+    from idp.cli.times import ago
+
+    if output == "json":
+        print_json(found)
+        return
+    columns = (
+        Column("E-mail", wraps=True),
+        Column("Roles", wraps=True),
+        Column("Status"),
+        Column("Plan", spare=2),
+        Column("Created", spare=4),
+        Column("Name", wraps=True, spare=1),
+        Column("ID", spare=3),
+    )
+    rows = [
+        [
+            Cell(user["email"] or "none", "bold" if user["email"] else "dim"),
+            _roles(user),
+            Cell(*_STATES[user["is_active"]]),
+            Cell(user["plan"]),
+            ago(user["created_at"]),
+            Cell(user["name"] or ""),
+            Cell(user["user_id"], "cyan"),
+        ]
+        for user in found["users"]
+    ]
+    print_table(columns, rows, note=_where_it_stands(found["pagination"], len(rows)))
+
+
+def _where_it_stands(page: dict[str, Any], shown: int) -> str:
+    if not shown:
+        return "Nobody."
+    if not page["has_more"] and not page["offset"]:
+        return f"{shown} {'person' if shown == 1 else 'people'}."
+    first = page["offset"] + 1
+    more = f" `--offset {page['offset'] + shown}` goes on." if page["has_more"] else ""
+    return f"{first} to {page['offset'] + shown} of {page['total']} people.{more}"
+
+
+@users.command()
+@_WHO
+@managing
+def show(user: str, output: str, url: str | None) -> None:
+    """Show somebody, and their API keys."""
+    client = management(url)
+    user_id = _find(client, user)
+    found = client.get(f"{_PATH}/{user_id}")
+    found["api_keys"] = client.get(f"{_PATH}/{user_id}/api-keys")
+    from idp.cli.keys import print_keys
+    from idp.cli.tables import Cell, print_facts, print_json
+    from idp.cli.times import exactly
+
+    if output == "json":
+        print_json(found)
+        return
+    print_facts(
+        [
+            ("E-mail", Cell(found["email"] or "none", "bold")),
+            ("Verified", Cell("yes") if found["email_verified"] else Cell("no", "yellow")),
+            ("Name", Cell(found["name"] or "none")),
+            ("ID", Cell(found["user_id"], "cyan")),
+            ("Status", Cell(*_STATES[found["is_active"]])),
+            ("Roles", _roles(found)),
+            ("Plan", Cell(found["plan"])),
+            ("Came by", Cell(found["login_type"])),
+            ("Created", exactly(found["created_at"])),
+            ("Changed", exactly(found["updated_at"])),
+        ]
+    )
+    if found["api_keys"]:
+        print_keys(found["api_keys"], follows=True)
+
+
+@users.command()
+@_WHO
+@managing
+def disable(user: str, output: str, url: str | None) -> None:
+    """Refuse somebody at once, and revoke their API keys for good."""
+    _change(user, url, output, {"is_active": False}, "{who} is disabled; their API keys are revoked.")
+
+
+@users.command()
+@_WHO
+@managing
+def enable(user: str, output: str, url: str | None) -> None:
+    """Let somebody in again. Their API keys stay revoked."""
+    _change(user, url, output, {"is_active": True}, "{who} is enabled.")
+
+
+@users.command("set-roles")
+@_WHO
+@click.argument("roles", nargs=-1, required=True)
+@managing
+def set_roles(user: str, roles: tuple[str, ...], output: str, url: str | None) -> None:
+    """Give somebody exactly these ROLES, such as `user admin`."""
+    _change(user, url, output, {"roles": roles}, "{who} has the roles {roles}.")
+
+
+@users.command("set-plan")
+@_WHO
+@click.argument("plan", type=click.Choice(["FREE", "BASIC", "PRO"], case_sensitive=False))
+@managing
+def set_plan(user: str, plan: str, output: str, url: str | None) -> None:
+    """Put somebody on a PLAN."""
+    _change(user, url, output, {"plan": plan}, "{who} is on the plan {plan}.")
+
+
+def _change(user: str, url: str | None, output: str, wanted: dict[str, Any], sentence: str) -> None:
+    client = management(url)
+    changed = client.patch(f"{_PATH}/{_find(client, user)}", wanted)
+    from idp.cli.tables import print_json, say
+
+    if output == "json":
+        print_json(changed)
+        return
+    say(sentence.format(who=_who(changed), roles=", ".join(changed["roles"]) or "(none)", plan=changed["plan"]))
+
+
+@users.command()
+@_WHO
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@managing
+def delete(user: str, yes: bool, output: str, url: str | None) -> None:
+    """Delete somebody and revoke their API keys. Their address is free for a new account."""
+    client = management(url)
+    found = client.get(f"{_PATH}/{_find(client, user)}")
+    from idp.cli.failure import BadInput
+    from idp.cli.tables import print_json, printable, say
+
+    if not yes:
+        if not sys.stdin.isatty():
+            raise BadInput("Deleting somebody cannot be undone: say --yes where nobody can be asked.")
+        click.confirm(f"  Delete {printable(_who(found))}? It cannot be undone", abort=True, err=True)
+    done = client.delete(f"{_PATH}/{found['user_id']}")
+    if output == "json":
+        print_json(done)
+        return
+    from idp.cli.naming import counted
+
+    say(f"{_who(found)} is deleted. {counted(done['revoked_keys'], 'API key')} ended with them.")
+
+
+def _find(client: "Client", wanted: str) -> str:
+    """Return the id of a user, escaped for a path, of an id or an e-mail.
+
+    Raises:
+        NotFound: nobody has this address.
+    """
+    from idp.cli.client import segment
+    from idp.cli.failure import NotFound
+
+    if "@" not in wanted:
+        return segment(wanted)
+    found = client.get(_PATH, search=wanted, limit=_MOST)["users"]
+    for user in found:
+        if (user["email"] or "").casefold() == wanted.casefold():
+            return segment(user["user_id"])
+    raise NotFound(f"Nobody has the address {wanted}: `idp users list --search TEXT` looks for a part of it.")
+
+
+def _who(user: dict[str, Any]) -> str:
+    return str(user["email"] or user["user_id"])
+
+
+def _roles(user: dict[str, Any]) -> "Cell":
+    from idp.cli.tables import Cell
+
+    if not user["roles"]:
+        return Cell("none", "dim")
+    return Cell(", ".join(user["roles"]), "magenta" if "admin" in user["roles"] else "")

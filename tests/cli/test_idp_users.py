@@ -1,0 +1,134 @@
+"""`idp users`: administration of people from the command line, against the real service."""
+
+import json
+import re
+import secrets
+import subprocess
+from typing import Any
+
+import httpx2
+import pytest
+
+from cli.conftest import Served
+from cli.support import idp, in_a_terminal, log_in, without_colours
+
+PASSWORD = "correct horse battery"
+
+
+def register(served: Served, name: str = "Pat Person") -> str:
+    email = f"pat-{secrets.token_hex(4)}@example.com"
+    body = {"email": email, "password": PASSWORD, "name": name}
+    httpx2.post(f"{served.url}/auth/register", json=body).raise_for_status()
+    return email
+
+
+def run(served: Served, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return idp("users", *arguments, **served.environ)
+
+
+def answer(served: Served, *arguments: str) -> Any:
+    """Run a command with `-o json` and return what it printed."""
+    done = run(served, *arguments, "-o", "json")
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return json.loads(done.stdout)
+
+
+def said(served: Served, *arguments: str) -> str:
+    done = run(served, *arguments)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout
+
+
+def test_people_are_listed_and_found(served: Served) -> None:
+    """S4-23, as a table and as the API's own answer."""
+    email = register(served, "Zoë Žižek")
+    page = answer(served, "list", "--search", email)
+    assert (page["pagination"]["total"], page["users"][0]["name"]) == (1, "Zoë Žižek")
+    header, row = said(served, "list", "--search", email).splitlines()
+    assert re.split(r" {3,}", header) == ["E-mail", "Roles", "Status", "Plan", "Created", "Name", "ID"]
+    assert re.split(r" {3,}", row)[:4] == [email, "user", "enabled", "FREE"]
+    assert len(answer(served, "list", "--limit", "1")["users"]) == 1
+    assert answer(served, "list", "--role", "no-such-role")["users"] == []
+
+
+def test_somebody_is_disabled_and_enabled(served: Served) -> None:
+    email = register(served)
+    assert said(served, "disable", email) == f"{email} is disabled; their API keys are revoked.\n"
+    assert log_in(served.url, email, PASSWORD).status == 401
+    assert [user["email"] for user in answer(served, "list", "--disabled", "--search", email)["users"]] == [email]
+    assert answer(served, "list", "--enabled", "--search", email)["users"] == []
+    assert said(served, "enable", email) == f"{email} is enabled.\n"
+    assert log_in(served.url, email, PASSWORD).status == 200
+
+
+def test_roles_and_plan_are_set(served: Served) -> None:
+    """C-15 C-26."""
+    email = register(served)
+    assert said(served, "set-roles", email, "user", "analyst") == f"{email} has the roles analyst, user.\n"
+    assert said(served, "set-plan", email, "pro") == f"{email} is on the plan PRO.\n"
+    shown = answer(served, "show", email.upper())
+    assert (shown["roles"], shown["plan"]) == (["analyst", "user"], "PRO")
+
+
+def test_somebody_and_their_keys_are_shown(served: Served) -> None:
+    email = register(served)
+    session = log_in(served.url, email, PASSWORD).json
+    bearer = {"Authorization": f"Bearer {session['access_token']}"}
+    body = {"name": "laptop", "scopes": ["read"]}
+    key = httpx2.post(f"{served.url}/v1/api-keys", json=body, headers=bearer).json()
+    shown = answer(served, "show", session["user_id"])
+    assert [each["key_id"] for each in shown["api_keys"]] == [key["key_id"]]
+    for text in (said(served, "show", email), in_a_terminal("users", "show", email, columns=80, **served.environ)[1]):
+        assert "laptop" in text
+        assert key["secret"] not in text
+
+
+def test_somebody_is_deleted_only_when_asked_twice(served: Served) -> None:
+    """C-14: --yes, or an answer at a terminal."""
+    email = register(served)
+    done = run(served, "delete", email)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "idp: Deleting somebody cannot be undone: say --yes where nobody can be asked.\n"
+    code, shown = in_a_terminal("users", "delete", email, columns=80, typed=["n"], **served.environ)
+    assert (code, f"Delete {email}? It cannot be undone [y/N]:" in shown) == (1, True)
+    assert log_in(served.url, email, PASSWORD).status == 200
+    assert said(served, "delete", "--yes", email) == f"{email} is deleted. No API keys ended with them.\n"
+    done = run(served, "show", email)
+    assert (done.returncode, done.stdout) == (3, "")
+    other = register(served)
+    code, shown = in_a_terminal("users", "delete", other, columns=80, typed=["y"], **served.environ)
+    assert (code, f"{other} is deleted." in shown) == (0, True)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_in_a_terminal_the_list_fits(served: Served, columns: int) -> None:
+    register(served)
+    code, shown = in_a_terminal("users", "list", columns=columns, **served.environ)
+    lines = without_colours(shown).splitlines()
+    assert code == 0
+    assert "\x1b[" in shown
+    assert all(len(line) <= columns for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["show", "nobody@example.com"], 3, "Nobody has the address nobody@example.com: `idp users list --search"),
+        (["show", "nobody"], 3, "User not found."),
+        (["disable", "../../tokens"], 3, "Nothing is served at this path."),
+        (["set-roles", "nobody", "Admin Role"], 2, "body.roles.0: "),
+        (["delete", "--yes", "nobody"], 3, "User not found."),
+    ],
+)
+def test_what_goes_wrong_is_a_sentence_with_an_exit_code(
+    served: Served, arguments: list[str], code: int, sentence: str
+) -> None:
+    done = run(served, *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(f"idp: {sentence}"), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["set-plan", "x", "GOLD"], ["set-roles", "x"], ["list", "--limit", "0"]])
+def test_what_is_not_understood_never_reaches_the_service(arguments: list[str]) -> None:
+    assert idp("users", *arguments, IDP_URL="http://127.0.0.1:1").returncode == 2

@@ -1,0 +1,155 @@
+"""The commands in another terminal while `idp dev` runs: nothing to set, and nothing that production could mistake."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.conftest import Served
+from cli.support import ROOT, Dev, auth_cli, free_port, idp, running_dev, shell, unquoted
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What makes a folder a checkout, so that its var/dev is the default data folder."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(ROOT / "config", folder / "config")
+    (folder / "pyproject.toml").touch()
+    (folder / "var").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def here(checkout: Path) -> dict[str, str]:
+    """The environment of another terminal: no address, no token."""
+    return {"IDP_CONFIG_DIR": str(checkout / "config")}
+
+
+@pytest.fixture(scope="module")
+def dev(checkout: Path, here: dict[str, str]) -> Iterator[Dev]:
+    with running_dev(checkout / "var" / "dev", **here) as dev:
+        yield dev
+
+
+def answer(*arguments: str, **environ: str) -> Any:
+    done = idp(*arguments, "-o", "json", **environ)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return json.loads(done.stdout)
+
+
+def test_everything_works_without_any_setting(dev: Dev, here: dict[str, str]) -> None:
+    """On whatever port it listens; an access token or --as says who one is."""
+    assert dev.base_url != "http://127.0.0.1:8000"
+    emails = {user["email"] for user in answer("users", "list", **here)["users"]}
+    assert "ada@example.com" in emails
+    assert answer("tokens", "create", "mine", "read", **here)["name"] == "mine"
+    assert auth_cli("list", **here).stdout.startswith("Total tokens: 1\n")
+    assert answer("keys", "create", "laptop", "--as", "noor@example.com", **here)["name"] == "laptop"
+    ada = dev.persona("ada@example.com")["access_token"]
+    assert answer("keys", "list", "--url", dev.base_url, IDP_TOKEN=ada, **here) == []
+
+
+def test_its_own_address_may_be_given_in_every_spelling(dev: Dev, here: dict[str, str]) -> None:
+    port = dev.base_url.rpartition(":")[2]
+    for url in (dev.base_url, f"http://localhost:{port}", f"http://localhost:{port}/"):
+        assert auth_cli("--auth-url", url, "list", **here).returncode == 0, url
+    assert auth_cli("list", PORT=port, **here).returncode == 0
+    assert idp("tokens", "list", IDP_URL=dev.base_url, **here).returncode == 0
+
+
+def test_its_token_is_for_its_own_address_alone(dev: Dev, served: Served, here: dict[str, str]) -> None:
+    """Another service gets no token it should not see, not even one on this machine."""
+    for refused in (
+        idp("tokens", "list", "--url", served.url, **here),
+        auth_cli("--auth-url", served.url, "list", **here),
+        idp("users", "list", PORT=served.url.rpartition(":")[2], **here),
+    ):
+        assert refused.returncode in {1, 4}
+        assert '"code":"unauthenticated"' in refused.stderr or "refuses: Unauthorized." in refused.stderr
+
+
+def test_a_token_of_ones_own_is_never_sent_to_it_by_chance(dev: Dev, here: dict[str, str]) -> None:
+    """Whoever sets ADMIN_TOKEN or IDP_TOKEN means a service of their own: the documented address stays (S2-09)."""
+    port = str(free_port())
+    done = auth_cli("list", ADMIN_TOKEN="x", PORT=port, **here)
+    assert done.stderr.startswith(f"Connection error: http://localhost:{port} ")
+    done = idp("keys", "list", IDP_TOKEN="x", PORT=port, **here)
+    assert done.stderr.startswith(f"idp: http://localhost:{port} does not answer")
+
+
+def test_a_file_that_others_could_have_written_is_not_read(dev: Dev, tmp_path: Path) -> None:
+    """It says where to send what is typed."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    (tmp_path / "pyproject.toml").touch()
+    folder = tmp_path / "var" / "dev"
+    folder.mkdir(parents=True)
+    file = folder / "dev.json"
+    environ = {"IDP_CONFIG_DIR": str(tmp_path / "config")}
+
+    def found(text: str, mode: int = 0o600) -> bool:
+        file.write_text(text)
+        file.chmod(mode)
+        done = idp("tokens", "list", **environ)
+        assert "Traceback" not in done.stderr
+        return done.returncode == 0
+
+    facts = json.dumps(dev.facts)
+    assert found(facts)
+    for mode in (0o644, 0o620, 0o606):
+        assert not found(facts, mode), oct(mode)
+    for broken in ("", "{", "[]", "{}", '{"base_urls": [], "management_token": "x"}', '{"base_urls": 1}'):
+        assert not found(broken), broken
+    for urls in (["https://id.example.com"], ["http://10.0.0.1:8000"], [dev.base_url, "http://10.0.0.1"]):
+        assert not found(json.dumps({**dev.facts, "base_urls": urls})), urls
+    if os.geteuid() == 0:
+        file.write_text(facts)
+        os.chown(file, 65534, -1)
+        assert idp("tokens", "list", **environ).returncode != 0
+
+
+def test_a_production_installation_never_looks_for_it(dev: Dev, here: dict[str, str], tmp_path: Path) -> None:
+    """Rule 7: without the code of `idp dev` its announcement means nothing."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['idp.dev'] = None\n")
+    done = idp("tokens", "list", "--url", dev.base_url, PYTHONPATH=str(tmp_path), **here)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "refuses: Unauthorized." in done.stderr
+
+
+def test_commands_on_the_database_never_use_it(dev: Dev, here: dict[str, str]) -> None:
+    """Rule 7: what works on a database wants the address of one."""
+    for line in ("keys secrets", "signing-keys list", "migrate", "users create-admin a@b.example"):
+        done = idp(*line.split(), **here)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "DATABASE_URL is not set" in done.stderr
+
+
+def test_the_screen_says_how_in_one_line(dev: Dev, here: dict[str, str]) -> None:
+    (command,) = re.findall(r"^  Manage it from another terminal: (.+)$", dev.said(), re.MULTILINE)
+    assert command.endswith("idp users list")
+    done = shell(f"IDP_CONFIG_DIR={here['IDP_CONFIG_DIR']} {command}")
+    assert "ada@example.com" in done.stdout, done
+
+
+def test_in_another_folder_the_line_brings_what_is_needed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """And an ADMIN_TOKEN of the environment is kept, and written nowhere but into dev.json."""
+    folder = tmp_path_factory.mktemp("my data")
+    with running_dev(folder / "d") as dev:
+        (command,) = re.findall(r"^  Manage it from another terminal: (.+)$", dev.said(), re.MULTILINE)
+        token = (folder / "d" / "admin_token").read_text()
+        assert unquoted(re.findall(r"cat (.+?)\)", command)[0]) == str(folder / "d" / "admin_token")
+        assert "ada@example.com" in shell(command).stdout
+        assert dev.facts["management_token"] == token
+    own = "a-token-of-their-own-" + "0123456789"
+    with running_dev(folder / "d", ADMIN_TOKEN=own) as dev:
+        assert dev.facts["management_token"] == own
+        (command,) = re.findall(r"^  Manage it from another terminal: (.+)$", dev.said(), re.MULTILINE)
+        assert "cat" not in command
+        assert own not in dev.said()
+        assert "ada@example.com" in shell(f"ADMIN_TOKEN={own} {command}").stdout
+        assert idp("users", "list", ADMIN_TOKEN=token, IDP_URL=dev.base_url).returncode == 4
+    assert (folder / "d" / "admin_token").read_text() == token
