@@ -212,7 +212,7 @@ def test_only_the_routes_of_c29_accept_machines(managed: Service) -> None:
     }
     for line in lines:
         if AuthMethod.SERVICE_TOKEN in line.accepts and (line.method, line.path) not in open_to_keys:
-            assert line.policy in {"admin", "scope idp:introspect"}, line
+            assert line.policy in {"admin", "team admin", "scope idp:introspect"}, line
 
 
 @get("/plain", guards=[requires_principal], sync_to_thread=False)

@@ -28,7 +28,7 @@ ActionFilter = Annotated[
 @get(
     "/api/auth/admin/audit",
     guards=[requires_admin],
-    opt=accepts(AuthMethod.ADMIN_TOKEN),
+    opt=accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN),
     tags=["Administration"],
     summary="Who did what",
     responses=responses(errors.AdminRequired),

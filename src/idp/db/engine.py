@@ -29,6 +29,10 @@ _FOREIGN_PARAMETERS = {
 _AWAY = re.compile(r"^(08|53|57|58|25006|55P03)")
 
 
+# For hot reads beside the pool: they share statements, so a few are enough (`db/batch.py`).
+_HOT_CONNECTIONS = 5
+
+
 class DatabaseUrlError(ValueError):
     """DATABASE_URL is not an address of a PostgreSQL database."""
 
@@ -85,7 +89,7 @@ class Database:
             hide_parameters=True,  # an error must not quote a password hash
         )
         self.reads = Reads(
-            lambda *_, **__: self._connect(), size=settings.pool_size, limit_seconds=settings.pool_timeout_seconds
+            lambda *_, **__: self._connect(), size=_HOT_CONNECTIONS, limit_seconds=settings.pool_timeout_seconds
         )
         self._abandoned: set[asyncio.Task[AsyncConnection]] = set()
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 INSTANCE = (
     "((SELECT system_identifier FROM pg_control_system())::text || ':'"
     " || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || ':'"
-    " || coalesce(extract(epoch FROM (SELECT stats_reset FROM pg_stat_get_archiver()))::text, ''))"
+    " || coalesce(extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time())::text, ''))"
 )
 # What a statement adds to its columns.
 STAMP = f"pg_current_snapshot()::text AS snapshot, {INSTANCE} AS instance"

@@ -19,7 +19,7 @@ from idp.principal.model import AuthMethod, Domain, Principal
 
 _TAGS = ["Domains"]
 _READ = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
-_MANAGE = accepts(AuthMethod.ADMIN_TOKEN)
+_MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
 _ONE_DOMAIN = responses(errors.DomainNotFound, errors.AdminRequired)
 AnyRequest = Request[Any, Any, Any]
 

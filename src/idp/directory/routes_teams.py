@@ -19,7 +19,7 @@ from idp.principal.model import AuthMethod, Principal, Team
 
 _TAGS = ["Teams"]
 _READ = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
-_MANAGE = accepts(AuthMethod.ADMIN_TOKEN)
+_MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
 _ONE_TEAM = responses(errors.TeamNotFound, errors.TeamAdminRequired)
 AnyRequest = Request[Any, Any, Any]
 
