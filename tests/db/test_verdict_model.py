@@ -4,6 +4,8 @@ Readers, writers, long transactions next door, late fills, lost cache writes, pa
 or not, reconnects, new floors, crashes, and failover to an older state, in any order.
 """
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -68,7 +70,7 @@ class CachedVerdicts(RuleBasedStateMachine):
             self.world.primary.end(self.world.primary.running[-1], committed=True, now=self.world.now)
 
     @precondition(lambda self: self.world.histories < 4)
-    @rule(lost=st.integers(0, 2), noticed=st.sampled_from(((True, True), (True, False), (False, False))))
+    @rule(lost=st.integers(0, 4), noticed=st.sampled_from(((True, True), (True, False), (False, False))))
     def fail_over(self, lost: int, noticed: tuple[bool, bool]) -> None:
         """Another server takes over, without the last changes; it gives their transaction numbers out again."""
         world = self.world
@@ -105,6 +107,11 @@ class CachedVerdicts(RuleBasedStateMachine):
         if process and process.turning and process.primary is self.world.primary:
             process.ear.changes.raise_floor(self.world.primary.stamp())
             process.turning = False
+
+    @rule(number=PROCESS)
+    def renew_floor(self, number: int) -> None:
+        self.turn_over(number)
+        self.raise_floor(number)
 
     @rule(number=PROCESS)
     def pulse(self, number: int) -> None:
@@ -233,6 +240,117 @@ CachedVerdicts.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestCachedVerdicts = CachedVerdicts.TestCase
+
+
+# --- the same by hand: what each of the rules is for, one order of events at a time ----------------------------------
+
+
+@pytest.fixture
+def story(monkeypatch: pytest.MonkeyPatch) -> Iterator[CachedVerdicts]:
+    """A world in which both processes listen and have looked everything up."""
+    machine = CachedVerdicts()
+    monkeypatch.setattr(verdicts, "boottime", lambda: machine.world.now)
+    machine.everyone_listens()
+    machine.world.valkey.store_all()
+    yield machine
+    machine.no_cached_verdict_misses_what_it_must_know()
+    machine.teardown()
+
+
+def wait(machine: CachedVerdicts, seconds: float = 1.0) -> None:
+    """Let time pass for processes that hear."""
+    for _ in range(round(seconds / 0.25)):
+        machine.world.now += 0.25
+        machine.beat(0)
+        machine.beat(1)
+
+
+def usable(machine: CachedVerdicts, key: str = "credential:a") -> bool:
+    """Whether the first process has a cached verdict that it may use."""
+    process = machine.world.processes[0]
+    return process.use(key, shared=False) is not None or process.use(key, shared=True) is not None
+
+
+def test_a_verdict_lives_while_nothing_is_heard_about_it(story: CachedVerdicts) -> None:
+    """The caches are good for something, and what happens to others does not empty them."""
+    story.change("credential:b")
+    wait(story, 5)
+    assert usable(story)
+    story.change("credential:a")
+    wait(story)
+    assert not usable(story)
+
+
+def test_without_a_lease_nothing_is_used(story: CachedVerdicts) -> None:
+    """A process that was stopped looks at its clock first, and a connection that is half open brings no pulse."""
+    story.world.now += 0.7
+    assert usable(story)
+    story.world.now += 0.1
+    assert not usable(story)
+    wait(story)
+    assert usable(story)
+
+
+def test_a_long_transaction_next_door_hides_nothing(story: CachedVerdicts) -> None:
+    """Its number is lower than those that ended before it; the snapshot knows that it was still running."""
+    story.begin(frozenset({"credential:a"}))
+    story.change("credential:b")
+    story.look_up(0, "credential:a", stored=True)
+    assert usable(story)
+    story.end(0, committed=True)
+    wait(story)
+    assert not usable(story)
+
+
+def test_a_change_from_before_listening_is_covered_by_the_floor(story: CachedVerdicts) -> None:
+    """It is never heard; what Valkey kept from before it is too old for the floor."""
+    story.lose_connection(0)
+    story.change("credential:a")
+    story.recover(0)
+    wait(story)
+    assert not usable(story)
+
+
+def test_a_forgotten_change_is_covered_by_the_raised_floor(story: CachedVerdicts) -> None:
+    """The list of changes is cut twice; the entry in Valkey from before them stays refused."""
+    story.change("credential:a")
+    wait(story)
+    story.renew_floor(0)
+    story.renew_floor(0)
+    wait(story)
+    assert not usable(story)
+
+
+def test_a_late_fill_from_before_a_change_is_not_used(story: CachedVerdicts) -> None:
+    """Read before, finished after; in this process and, through Valkey, in the other one."""
+    story.read(1, "credential:a")
+    story.change("credential:a")
+    story.finish_read(1, 0)
+    story.world.valkey.store_all()
+    wait(story)
+    assert not usable(story)
+
+
+def test_what_was_refused_before_it_was_heard_stays_refused(story: CachedVerdicts) -> None:
+    """The refusal leaves memory, because it was full, and Valkey has an older verdict: nothing has been heard yet."""
+    process = story.world.processes[0]
+    story.change("credential:a")
+    story.look_up(0, "credential:a", stored=False)
+    process.verdicts._forget(process.verdicts.name("credential:a"))
+    assert not usable(story)
+
+
+def test_another_history_shares_nothing_with_the_one_before(story: CachedVerdicts) -> None:
+    """The standby lacks the last changes and gives their numbers out again: old snapshots seem to have seen them."""
+    for _ in range(4):
+        story.change("credential:b")
+    story.look_up(0, "credential:a", stored=True)
+    story.fail_over(4, (True, True))
+    story.recover(0)
+    story.recover(1)
+    story.change("credential:a")
+    wait(story)
+    assert not usable(story)
 
 
 # --- snapshots by themselves -----------------------------------------------------------------------------------------
