@@ -17,6 +17,7 @@ _RESULTS = Path(__file__).with_name("RESULTS.md")
 _TITLES = {scenario.name: scenario.title for scenario in SCENARIOS} | {
     "limits": "signatures, a GET, a point read, a login",
     "flood": "a flood of logins beside validate",
+    "revocation": "how long a revoked key lives on, in three processes",
 }
 
 
@@ -60,6 +61,7 @@ def _choice(options: argparse.Namespace) -> Choice:
         peers=options.peer or ([] if options.quick or options.no_peers else [peer.name for peer in PEERS]),
         limits="limits" in names,
         flood="flood" in names,
+        revocation="revocation" in names,
     )
 
 

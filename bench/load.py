@@ -11,7 +11,7 @@ import msgspec
 
 from bench.traffic import Traffic
 
-_SCRIPT = Path(__file__).with_name("load.lua")
+_SCRIPT, _PACED = Path(__file__).with_name("load.lua"), Path(__file__).with_name("paced.lua")
 _MARK = "RESULT "
 _MOST_A_SECOND = 30_000  # no server here answers more, so a file of this many a second never starts over
 _PATIENCE = 15.0  # seconds until a load that should be over is ended
@@ -62,18 +62,28 @@ def run(base_url: str, traffic: Traffic, *, connections: int, seconds: float) ->
 
 
 class Load:
-    """A load under way; leaving the block ends it at the latest."""
+    """A load under way; leaving the block ends it at the latest.
 
-    def __init__(self, base_url: str, traffic: Traffic, *, connections: int, seconds: float) -> None:
+    Args:
+        rest: milliseconds that a connection rests between requests, on average; None for as fast as it goes.
+    """
+
+    def __init__(
+        self, base_url: str, traffic: Traffic, *, connections: int, seconds: float, rest: float | None = None
+    ) -> None:
         self._traffic = traffic
         self._connections = connections
         self._folder = tempfile.TemporaryDirectory()
         file = Path(self._folder.name, "requests")
         self._written = traffic.write(file, round(_MOST_A_SECOND * seconds))
         # wrk counts in whole seconds, and stops early and in order on SIGINT.
-        argv = ["wrk", "-t1", f"-c{connections}", f"-d{int(seconds) + 10}s", "--timeout", "10s", "-s", str(_SCRIPT)]
+        argv = ["wrk", "-t1", f"-c{connections}", f"-d{int(seconds) + 10}s", "--timeout", "10s"]
+        script, more = (_SCRIPT, []) if rest is None else (_PACED, [f"{rest:.3f}"])
         self._wrk = subprocess.Popen(
-            [*argv, base_url, "--", str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*argv, "-s", str(script), base_url, "--", str(file), *more],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def __enter__(self) -> "Load":

@@ -8,6 +8,7 @@ from msgspec import Struct
 from bench import verdicts
 from bench.flood import Flood
 from bench.measure import Contestant
+from bench.revocation import Revocation
 from bench.scenarios import Scenario
 from bench.verdicts import Memory, Verdict
 
@@ -25,6 +26,11 @@ _MEMORY = """\
 ## Memory
 
 Resident MB: the server's own process and its whole tree when idle, its own process after the load."""
+_REVOCATION = """\
+## Revocation
+
+Three processes on one PostgreSQL and one Valkey, all at work: the time from the answer of `DELETE /v1/api-keys/{id}`
+until the last process refuses the key. Each is asked about it all the time."""
 Row = tuple[str, ...]
 Measured = tuple[Scenario, Sequence[Contestant]]
 
@@ -38,6 +44,7 @@ class Results(Struct, frozen=True):
     memory: Sequence[Memory]
     machine: Sequence[str]
     notes: Sequence[str]
+    revocation: Revocation | None = None
 
 
 def document(results: Results) -> str:
@@ -48,6 +55,8 @@ def document(results: Results) -> str:
         *verdicts.of_floods(results.floods),
         *verdicts.of_memory(results.memory),
     ]
+    if results.revocation is not None:
+        judged.append(results.revocation.verdict)
     memory = [(m.name, f"{m.idle:.0f}", f"{m.idle_tree:.0f}", f"{m.loaded:.0f}") for m in results.memory]
     parts = [
         _HEAD,
@@ -59,6 +68,8 @@ def document(results: Results) -> str:
         _MEMORY,
         _table(("server", "idle", "tree", "after"), memory),
     ]
+    if results.revocation is not None:
+        parts += [_REVOCATION, "\n".join(("```text", *results.revocation.lines(), "```"))]
     return "\n\n".join(parts) + "\n"
 
 

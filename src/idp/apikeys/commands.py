@@ -12,12 +12,11 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.apikeys.service import lock
-from idp.db.engine import Database, is_away
-from idp.db.snapshot import STAMP
+from idp.db.engine import Database, is_away, sqlstate
+from idp.db.snapshot import INSTANCE
 from idp.errors import DatabaseUnavailable, IdpError, InternalError, OutcomeUnknown, WriterBusy
 from idp.ops import metrics
 from idp.ops.logging import describe
@@ -28,8 +27,15 @@ T = TypeVar("T")
 Work = Callable[[AsyncSession], Awaitable[T]]
 
 LARGEST_GROUP = 64
-_BEGIN = text(f"SELECT pg_current_xact_id()::text AS xid, {STAMP}")
-_FATE = f"SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_xact_status($1::text::xid8) END AS status, {STAMP}"
+# From here on the cluster waits for us, so we wait for nobody's row for long.
+_BEGIN = text(
+    f"SELECT pg_current_xact_id()::text AS xid, {INSTANCE} AS instance, set_config('lock_timeout', '500ms', true)"
+)
+_WAIT_NO_MORE = text("SELECT set_config('lock_timeout', '10ms', true)")
+_LOCK_TIMEOUT = "55P03"
+_FATE = f"""
+SELECT {INSTANCE} AS instance, CASE WHEN {INSTANCE} = $2 THEN pg_xact_status($1::text::xid8) END AS status
+"""
 _ASK_FOR_SECONDS = 3.0  # how long the fate of a transaction is asked for
 _ASK_EVERY_SECONDS = 0.05
 
@@ -80,6 +86,7 @@ class CommandQueue:
         self._waiting: deque[Command[Any]] = deque()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._away = False  # whether PostgreSQL was, when it was asked last
         metrics.watch_command_queue(lambda: len(self._urgent) + len(self._waiting))
 
     def start(self) -> None:
@@ -121,7 +128,7 @@ class CommandQueue:
         await asyncio.wait({command.answer}, timeout=self._patience)
         if not command.taken and not command.answer.done():
             queue.remove(command)
-            raise WriterBusy
+            raise DatabaseUnavailable if self._away else WriterBusy
         try:
             return await asyncio.shield(command.answer)
         finally:
@@ -152,8 +159,10 @@ class CommandQueue:
                 group.transaction, group.outcomes = None, []
                 try:
                     await self._attempt(group)
+                    self._away = False
                     break
                 except DatabaseUnavailable as error:
+                    self._away = True
                     if await self._happened(group):
                         break
                     if max(command.age for command in group.commands) > self._patience:
@@ -191,7 +200,7 @@ class CommandQueue:
         until = time.perf_counter() + _ASK_FOR_SECONDS
         while time.perf_counter() < until:
             try:
-                row = await self._database.reads.fetchrow(_FATE, group.transaction)
+                row = await self._database.reads.fetchrow(_FATE, group.transaction, group.instance)
             except DatabaseUnavailable:
                 row = None
             if row is not None:
@@ -209,11 +218,14 @@ async def _perform(session: AsyncSession, command: Command[Any]) -> Any:
     try:
         async with session.begin_nested():
             return await command.work(session)
+    except DatabaseUnavailable:
+        raise
     except IdpError as error:
-        if isinstance(error, DatabaseUnavailable):
-            raise
         return error
-    except SQLAlchemyError as error:
+    except Exception as error:
+        if sqlstate(error) == _LOCK_TIMEOUT:
+            await session.execute(_WAIT_NO_MORE)  # nor do its neighbours in this group
+            return WriterBusy("Another change of the same person takes long; nothing was changed. Try again shortly.")
         if is_away(error):
             raise
         log.error("command failed", command=command.name, **describe(error))  # noqa: TRY400
