@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
+import msgspec
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
 from litestar.di import Provide
@@ -75,6 +76,8 @@ class Parts(Struct, frozen=True):
     sealer: Sealer
     peppers: Peppers
     ear: Ear
+    scope_policy: ScopePolicy
+    usage: Usage
 
 
 DevelopmentAuthenticator = Callable[[Parts], Authenticator]
@@ -144,6 +147,7 @@ def build_parts(loaded: LoadedSettings) -> Parts:
     sealer = Sealer(roots)
     keyring = Keyring(database, sealer, "RS256" if _wants_rsa(settings) else "ES256")
     tokens = TokenService(keyring, settings.tokens, issuer=public_url(settings), profile=loaded.profile)
+    peppers = Peppers(roots)
     return Parts(
         settings=settings,
         database=database,
@@ -151,7 +155,9 @@ def build_parts(loaded: LoadedSettings) -> Parts:
         tokens=tokens,
         passwords=Passwords(settings.passwords),
         sealer=sealer,
-        peppers=Peppers(roots),
+        peppers=peppers,
+        scope_policy=ScopePolicy(settings.api_keys),
+        usage=Usage(database, peppers.current),
         ear=Ear(database, floor_seconds=settings.authn.cache_ttl_seconds),
     )
 
@@ -184,17 +190,8 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
     valkey = cache.connect(settings.valkey.url.reveal() if settings.valkey.url else None)
     shared = SharedCache(valkey)
     limiter, rules = Limiter(valkey), LoginRules(settings.rate_limits)
-    policy, usage = ScopePolicy(settings.api_keys), Usage(parts.database, parts.peppers.current)
     commands = CommandQueue(parts.database)
-    verdicts = _verdicts(parts, shared, loaded.profile)
-    introspector = Introspector(
-        _chain(parts, development),
-        Resolver(parts.database, policy, usage, verdicts),
-        verdicts=verdicts,
-        usage=usage,
-        flood=Flood(settings.rate_limits.bad_credentials_per_address_per_minute),
-        is_intact=_is_intact(settings),
-    )
+    introspector = _introspector(parts, _chain(parts, development), _verdicts(parts, shared, loaded.profile))
     document = OpenApiDocument(openapi_config(public_url=public_url(settings), dev_headers=bool(development)))
     query_metrics.watch(parts.database.engine)
     available = {
@@ -211,7 +208,7 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
         "openapi_document": document,
         "command_queue": commands,
         "minting": Minting(settings.api_keys, parts.peppers),
-        "scope_policy": policy,
+        "scope_policy": parts.scope_policy,
         "idempotency": Idempotency(parts.sealer),
     }
     litestar = Litestar(
@@ -224,7 +221,7 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
         request_class=StrictRequest,
         request_max_body_size=settings.server.max_body_bytes,
         before_send=[correct_allow, settle(parts.ear)],
-        lifespan=[_lifespan(parts, valkey, shared, [parts.ear, usage, commands])],
+        lifespan=[_lifespan(parts, valkey, shared, [parts.ear, parts.usage, commands])],
         logging_config=None,
     )
     check_policies(litestar)
@@ -235,17 +232,26 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
     return Application(litestar, parts, hot.routes)
 
 
+def _introspector(parts: Parts, chain: AuthenticatorChain, verdicts: Verdicts) -> Introspector:
+    settings = parts.settings
+    prefixes = (settings.api_keys.user_key_prefix, settings.api_keys.service_token_prefix)
+    return Introspector(
+        chain,
+        Resolver(parts.database, parts.scope_policy, parts.usage, verdicts),
+        verdicts=verdicts,
+        usage=parts.usage,
+        flood=Flood(settings.rate_limits.bad_credentials_per_address_per_minute),
+        is_intact=lambda token: any(is_intact(token, prefix) for prefix in prefixes),
+    )
+
+
 def _verdicts(parts: Parts, shared: SharedCache, profile: str) -> Verdicts:
     """What is shared is named and signed with a key of this deployment and of what decides its verdicts."""
     current = _root_secrets(parts.settings)[0]
-    key = derive(current, f"verdicts of {__version__} for {parts.tokens.issuer} in {profile}")
+    policy = msgspec.json.encode(parts.settings.api_keys).hex()
+    key = derive(current, f"verdicts of {__version__} for {parts.tokens.issuer} in {profile} under {policy}")
     authn = parts.settings.authn
     return Verdicts(parts.ear, shared, key=key, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries)
-
-
-def _is_intact(settings: Settings) -> Callable[[str], bool]:
-    prefixes = (settings.api_keys.user_key_prefix, settings.api_keys.service_token_prefix)
-    return lambda token: any(is_intact(token, prefix) for prefix in prefixes)
 
 
 def _probes(parts: Parts, valkey: Valkey | None, commands: CommandQueue) -> dict[str, health.Probe | None]:

@@ -38,6 +38,7 @@ SELECT {INSTANCE} AS instance, CASE WHEN {INSTANCE} = $2 THEN pg_xact_status($1:
 """
 _ASK_FOR_SECONDS = 3.0  # how long the fate of a transaction is asked for
 _ASK_EVERY_SECONDS = 0.05
+_TRY_EVERY_SECONDS = 0.25  # how often a transaction that certainly failed is tried again
 
 
 class Command(Generic[T]):
@@ -168,7 +169,7 @@ class CommandQueue:
                     if max(command.age for command in group.commands) > self._patience:
                         _refuse_all(group, error)
                         return
-                    await asyncio.sleep(_ASK_EVERY_SECONDS)
+                    await asyncio.sleep(_TRY_EVERY_SECONDS)
         except IdpError as error:
             _refuse_all(group, error)
         except Exception as error:  # noqa: BLE001  the writer must outlive whatever a command does
