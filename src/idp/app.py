@@ -35,6 +35,7 @@ from idp.authn.authenticators.api_key import ApiKey
 from idp.authn.authenticators.local_jwt import LocalJwt
 from idp.authn.chain import Authenticator, AuthenticatorChain
 from idp.authn.hot import HotRoutes
+from idp.authn.imported_keys import ImportedKeys
 from idp.authn.introspection import Introspector
 from idp.authn.middleware import AuthenticationMiddleware
 from idp.authn.plugins import load_plugins
@@ -233,11 +234,17 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
 
 
 def _introspector(parts: Parts, chain: AuthenticatorChain, verdicts: Verdicts) -> Introspector:
-    settings = parts.settings
+    settings, reads = parts.settings, parts.database.reads
     prefixes = (settings.api_keys.user_key_prefix, settings.api_keys.service_token_prefix)
     return Introspector(
         chain,
-        Resolver(parts.database, parts.scope_policy, parts.usage, verdicts),
+        Resolver(
+            reads,
+            imported=ImportedKeys(reads, parts.passwords),
+            policy=parts.scope_policy,
+            usage=parts.usage,
+            verdicts=verdicts,
+        ),
         verdicts=verdicts,
         usage=parts.usage,
         flood=Flood(settings.rate_limits.bad_credentials_per_address_per_minute),

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from idp.errors import IdpError
 from idp.principal.model import Credential
+from idp.settings import Secret
 
 
 class ByUserId(Struct, frozen=True):
@@ -26,9 +27,13 @@ class ByEmail(Struct, frozen=True):
 
 
 class ByKey(Struct, frozen=True):
-    """Whoever holds the key or service token with one of these digests; the first is under the current pepper."""
+    """Whoever holds the key or service token with one of these digests; the first is under the current pepper.
+
+    `secret` is for keys that were imported without such a digest.
+    """
 
     digests: tuple[str, ...]
+    secret: Secret
 
 
 class Service(Struct, frozen=True):

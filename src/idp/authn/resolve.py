@@ -13,10 +13,11 @@ from idp.apikeys.scopes import ScopePolicy
 from idp.apikeys.service import SERVICE_TOKEN
 from idp.apikeys.shapes import key_id
 from idp.apikeys.usage import Usage
+from idp.authn.imported_keys import ImportedKeys
 from idp.authn.outcome import Authenticated, ByEmail, ByIdentity, ByKey, ByUserId, Person, Service
 from idp.authn.verdicts import Verdict, Verdicts
 from idp.db.batch import BatchedRead
-from idp.db.engine import Database
+from idp.db.reads import Reads
 from idp.db.snapshot import STAMP, Stamp
 from idp.errors import IdpError, TokenExpired, TokenNotFound, TokenRevoked, UserInactive
 from idp.principal.model import AuthMethod, Credential, Domain, Principal, Team, User
@@ -70,9 +71,12 @@ class Resolved(Struct, frozen=True):
 class Resolver:
     """Finds out what an authenticated subject is in this organisation."""
 
-    def __init__(self, database: Database, policy: ScopePolicy, usage: Usage, verdicts: Verdicts) -> None:
+    def __init__(
+        self, reads: Reads, *, imported: ImportedKeys, policy: ScopePolicy, usage: Usage, verdicts: Verdicts
+    ) -> None:
         self._verdicts = verdicts
-        self._reads = database.reads
+        self._imported = imported
+        self._reads = reads
         self._people = BatchedRead(self._reads, _BY_ID, keys_of=lambda row: (row["id"],))
         self._keys = BatchedRead(self._reads, _BY_KEY, keys_of=lambda row: (row["digest"], row["former_digest"]))
         self._policy = policy
@@ -127,11 +131,13 @@ class Resolver:
                 return await self._reads.fetchrow(_BY_EMAIL, email_key(email))
 
     async def _resolve_key(self, subject: ByKey) -> Resolved:
-        row = await self._keys.find(*subject.digests)
+        row, digests = await self._keys.find(*subject.digests), subject.digests
+        if row is None and (imported := await self._imported.find_digest(subject.secret)):
+            row, digests = await self._keys.find(imported), (subject.digests[0], imported)
         if row is None:
             return Resolved(error=TokenNotFound())
         stamp = Stamp.parse(row["instance"], row["snapshot"])
-        is_current = row["digest"] in subject.digests
+        is_current = row["digest"] in digests
         about = (f"credential:{row['key_id']}", *([f"user:{row['id']}"] if row["id"] else []))
         try:
             principal = self._of_key(row, is_current=is_current)

@@ -4,6 +4,7 @@ from idp.apikeys.secret import LONGEST, Peppers, is_intact
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, ByKey, Outcome, Rejected
 from idp.errors import TokenInvalid, TokenNotFound
+from idp.settings import Secret
 from idp.settings_schema import ApiKeys
 
 
@@ -26,4 +27,4 @@ class ApiKey:
             return Rejected(TokenNotFound())
         if self._require_checksum and not any(is_intact(token, prefix) for prefix in self._prefixes):
             return Rejected(TokenInvalid("The key is damaged: it was cut short or mistyped."))
-        return Authenticated(ByKey(tuple(self._peppers.possible(token))), cacheable=True)
+        return Authenticated(ByKey(tuple(self._peppers.possible(token)), Secret(token)), cacheable=True)
