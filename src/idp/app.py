@@ -61,7 +61,7 @@ from idp.principal.guards import check_policies
 from idp.settings import LoadedSettings, Secret, Settings, SettingsError, root_secret
 from idp.signing import routes as signing
 from idp.signing.jwt import TokenService
-from idp.signing.keyring import Keyring
+from idp.signing.keyring import Algorithm, Keyring
 from idp.signing.sealing import Sealer, derive
 from idp.users.passwords import Passwords
 
@@ -146,7 +146,9 @@ def build_parts(loaded: LoadedSettings) -> Parts:
     database = Database(settings.database)
     roots = _root_secrets(settings)
     sealer = Sealer(roots)
-    keyring = Keyring(database, sealer, "RS256" if _wants_rsa(settings) else "ES256")
+    ear = Ear(database, floor_seconds=settings.authn.cache_ttl_seconds)
+    algorithm: Algorithm = "RS256" if _wants_rsa(settings) else "ES256"
+    keyring = Keyring(database, sealer, algorithm, epoch=lambda: ear.changes.signing)
     tokens = TokenService(keyring, settings.tokens, issuer=public_url(settings), profile=loaded.profile)
     peppers = Peppers(roots)
     return Parts(
@@ -159,7 +161,7 @@ def build_parts(loaded: LoadedSettings) -> Parts:
         peppers=peppers,
         scope_policy=ScopePolicy(settings.api_keys),
         usage=Usage(database, peppers.current),
-        ear=Ear(database, floor_seconds=settings.authn.cache_ttl_seconds),
+        ear=ear,
     )
 
 
@@ -191,7 +193,7 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
     valkey = cache.connect(settings.valkey.url.reveal() if settings.valkey.url else None)
     shared = SharedCache(valkey)
     limiter, rules = Limiter(valkey), LoginRules(settings.rate_limits)
-    commands = CommandQueue(parts.database)
+    commands, idempotency = CommandQueue(parts.database), Idempotency(parts.sealer, parts.database)
     introspector = _introspector(parts, _chain(parts, development), _verdicts(parts, shared, loaded.profile))
     document = OpenApiDocument(openapi_config(public_url=public_url(settings), dev_headers=bool(development)))
     query_metrics.watch(parts.database.engine)
@@ -210,7 +212,7 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
         "command_queue": commands,
         "minting": Minting(settings.api_keys, parts.peppers),
         "scope_policy": parts.scope_policy,
-        "idempotency": Idempotency(parts.sealer),
+        "idempotency": idempotency,
     }
     litestar = Litestar(
         route_handlers=_routes(),
@@ -222,7 +224,7 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
         request_class=StrictRequest,
         request_max_body_size=settings.server.max_body_bytes,
         before_send=[correct_allow, settle(parts.ear)],
-        lifespan=[_lifespan(parts, valkey, shared, [parts.ear, parts.usage, commands])],
+        lifespan=[_lifespan(parts, valkey, shared, [parts.ear, parts.usage, idempotency, commands])],
         logging_config=None,
     )
     check_policies(litestar)
@@ -248,6 +250,7 @@ def _introspector(parts: Parts, chain: AuthenticatorChain, verdicts: Verdicts) -
         verdicts=verdicts,
         usage=parts.usage,
         flood=Flood(settings.rate_limits.bad_credentials_per_address_per_minute),
+        is_key=lambda token: token.startswith(tuple(f"{prefix}_" for prefix in prefixes)),
         is_intact=lambda token: any(is_intact(token, prefix) for prefix in prefixes),
     )
 

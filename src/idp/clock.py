@@ -9,6 +9,11 @@ def now() -> datetime:
     return datetime.fromtimestamp(time.time(), UTC)
 
 
+def seconds() -> float:
+    """Return the current time as seconds since 1970, with their fractions: for ends that are exact."""
+    return time.time()
+
+
 def timestamp() -> int:
     """Return the current time as whole seconds since 1970 (RFC 7519 NumericDate)."""
     return int(time.time())

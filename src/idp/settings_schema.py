@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 Seconds = Annotated[float, Meta(gt=0, le=3600)]
-KeyPrefix = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{1,30}[a-z0-9]$")]
+KeyPrefix = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{1,30}[a-z0-9](?!\n)$")]
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 

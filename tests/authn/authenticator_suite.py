@@ -291,7 +291,9 @@ class UserKey(AuthenticatorCase):
     async def _make(self) -> tuple[str, Person]:
         person = await self.service.register()
         body = {"name": "laptop", "scopes": ["ingest:write"]}
-        answer = await self.service.client.post("/v1/api-keys", headers=person.bearer, json=body)
+        # A token signed with the shared secret makes no keys (C-06b).
+        token = await self.service.app.parts.tokens.issue_asymmetric(about(person))
+        answer = await self.service.client.post("/v1/api-keys", headers=bearer(token.token), json=body)
         assert answer.status_code == 201, answer.text
         return answer.json()["secret"], person
 

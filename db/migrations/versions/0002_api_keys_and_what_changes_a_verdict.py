@@ -32,7 +32,7 @@ _ANNOUNCED = {
     ),
     "teams": ("UPDATE OR DELETE", "'directory'"),
     "domains": ("UPDATE OR DELETE", "'directory'"),
-    "signing_keys": ("UPDATE OR DELETE", "'directory'"),
+    "signing_keys": ("UPDATE OR DELETE", "'signing'"),
 }
 
 
@@ -90,6 +90,7 @@ def _tables() -> None:
         schema="idp",
     )
     op.create_index(op.f("ix_idempotent_answers_created_at"), "idempotent_answers", ["created_at"], schema="idp")
+    op.create_check_constraint(op.f("ck_users_id"), "users", "octet_length(id) <= 512", schema="idp")
     op.create_index("ix_audit_logs_target_timestamp", "audit_logs", ["target", "timestamp"], schema="idp")
 
 
@@ -119,6 +120,7 @@ def downgrade() -> None:
     for table in _ANNOUNCED:
         op.execute(f"DROP TRIGGER announce ON idp.{table}")
         op.execute(f"DROP FUNCTION idp.announce_{table}()")
+    op.drop_constraint(op.f("ck_users_id"), "users", schema="idp")
     op.drop_index("ix_audit_logs_target_timestamp", "audit_logs", schema="idp")
     op.drop_table("idempotent_answers", schema="idp")
     op.drop_table("api_keys", schema="idp")

@@ -1,5 +1,7 @@
 """Idempotency-Key on creations: the same request again gets the same answer, the secret included (C-27)."""
 
+import asyncio
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -7,15 +9,17 @@ from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import delete
+from sqlalchemy import Delete, delete
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
 from idp.apikeys.models import IdempotentAnswerRow
-from idp.errors import IdempotencyKeyReused
+from idp.db.engine import Database
+from idp.errors import DatabaseUnavailable, IdempotencyKeyReused
 from idp.signing.sealing import Sealer
 
 KEPT = timedelta(minutes=10)
+_FORGET_EVERY_SECONDS = 60.0
 T = TypeVar("T", bound=Struct)
 
 
@@ -24,10 +28,29 @@ class Idempotency:
 
     Args:
         sealer: seals them, since they hold secrets that are shown once.
+        database: where they are, for forgetting them.
     """
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: Sealer, database: Database) -> None:
         self._sealer = sealer
+        self._database = database
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to forget, in the background, what is older than ten minutes."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_FORGET_EVERY_SECONDS)
+            with contextlib.suppress(DatabaseUnavailable):
+                async with self._database.transaction() as session:
+                    await session.execute(_forget())
 
     def creation(
         self,
@@ -53,9 +76,7 @@ class Idempotency:
         fingerprint = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
 
         async def remembered(session: AsyncSession) -> T:
-            await session.execute(
-                delete(IdempotentAnswerRow).where(IdempotentAnswerRow.created_at < clock.now() - KEPT)
-            )
+            await session.execute(_forget())
             earlier = await session.get(IdempotentAnswerRow, name)
             if earlier is not None:
                 if earlier.request != fingerprint:
@@ -71,3 +92,7 @@ class Idempotency:
             return answer
 
         return remembered
+
+
+def _forget() -> Delete:
+    return delete(IdempotentAnswerRow).where(IdempotentAnswerRow.created_at < clock.now() - KEPT)

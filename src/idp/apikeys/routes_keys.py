@@ -4,6 +4,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Request, Response, delete, get, patch, post
+from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,6 +26,7 @@ from idp.principal.guards import requires_user
 from idp.principal.model import Principal, User
 
 _TAGS = ["API keys"]
+NO_STORE = CacheControlHeader(no_store=True)  # on every answer that shows a secret
 _WRITER = (errors.WriterBusy, errors.OutcomeUnknown, errors.DatabaseUnavailable)
 _ONE_KEY = responses(errors.KeyNotFound)
 UserRequest = Request[Principal, Any, Any]
@@ -35,7 +37,7 @@ IdempotencyKey = Annotated[
         name="Idempotency-Key",
         min_length=1,
         max_length=255,
-        pattern=r"^[\x21-\x7e]+$",
+        pattern=r"^[\x21-\x7e]+(?!\n)$",
         description="The same request again within ten minutes gets the same answer.",
     ),
 ]
@@ -47,6 +49,7 @@ IdempotencyKey = Annotated[
     tags=_TAGS,
     summary="Make a key",
     status_code=201,
+    cache_control=NO_STORE,
     responses=responses(errors.ScopeNotGrantable, errors.TooManyKeys, errors.ValidationFailed, *_WRITER),
 )
 async def create_key(
@@ -120,10 +123,12 @@ async def rename_key(
     tags=_TAGS,
     summary="Give a key a new secret",
     status_code=200,
+    cache_control=NO_STORE,
     responses=_ONE_KEY | responses(errors.KeyRevoked, errors.KeyExpired, errors.ValidationFailed, *_WRITER),
 )
 async def rotate_key(
     request: UserRequest,
+    database: NamedDependency[Database],
     command_queue: NamedDependency[CommandQueue],
     minting: NamedDependency[Minting],
     key_id: FromPath[str],
@@ -135,11 +140,13 @@ async def rotate_key(
     """
     user_id, origin, row_id = _user(request).id, origin_of(request), parse_key_id(key_id)
     overlap = data.overlap_seconds if data else 0
+    async with database.transaction() as session:
+        await service.get_key(session, user_id, row_id)
 
     async def work(session: AsyncSession) -> KeySecret:
         return await service.rotate_key(session, minting, origin, user_id, row_id, overlap_seconds=overlap)
 
-    return await command_queue.submit("rotate_key", work, urgent=overlap == 0)
+    return await command_queue.submit("rotate_key", work)
 
 
 @delete(
@@ -151,10 +158,17 @@ async def rotate_key(
     responses=_ONE_KEY | responses(errors.OutcomeUnknown, errors.DatabaseUnavailable),
 )
 async def revoke_key(
-    request: UserRequest, command_queue: NamedDependency[CommandQueue], key_id: FromPath[str]
+    request: UserRequest,
+    database: NamedDependency[Database],
+    command_queue: NamedDependency[CommandQueue],
+    key_id: FromPath[str],
 ) -> KeyOut:
     """Revoke one of your keys: it is refused everywhere at once. Doing it twice changes nothing."""
     user_id, origin, row_id = _user(request).id, origin_of(request), parse_key_id(key_id)
+    async with database.transaction() as session:  # what is not there, or has ended, needs no turn of the one writer
+        key = await service.get_key(session, user_id, row_id)
+    if key.is_revoked:
+        return key
 
     async def work(session: AsyncSession) -> KeyOut:
         return await service.revoke_key(session, origin, user_id, row_id)

@@ -9,11 +9,11 @@ from msgspec import Meta, Struct, field
 from idp.apikeys.models import ApiKeyRow
 from idp.apikeys.scopes import Scopes
 
-Name = Annotated[
-    str, Meta(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$", examples=["laptop"])
-]
+# One line: `$` alone also matches before a line break at the end.
+_LINE = r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*(?!\n)$"
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE, examples=["laptop"])]
 Days = Annotated[int, Meta(ge=1, le=3650, examples=[30])]
-Reason = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*$")]
+Reason = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*(?!\n)$")]
 _WEEK = 7 * 24 * 3600
 
 
@@ -52,6 +52,9 @@ class KeySecret(Struct, frozen=True):
     scopes: tuple[str, ...]
     created_at: datetime
     expires_at: datetime | None
+
+    def __repr__(self) -> str:
+        return "KeySecret(secret hidden)"
 
     @classmethod
     def of(cls, row: ApiKeyRow, secret: str) -> "KeySecret":
@@ -112,6 +115,9 @@ class TokenSecret(Struct, frozen=True):
     scopes: tuple[str, ...]
     created_at: datetime
     expires_at: datetime | None
+
+    def __repr__(self) -> str:
+        return "TokenSecret(token hidden)"
 
     @classmethod
     def of(cls, row: ApiKeyRow, secret: str) -> "TokenSecret":

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from idp.apikeys.usage import Usage
 from idp.authn.chain import AuthenticatorChain
-from idp.authn.credential import Presented, from_token
+from idp.authn.credential import Headers, Presented, from_headers, from_token
 from idp.authn.outcome import Authenticated, NotMine, Rejected
 from idp.authn.resolve import Resolved, Resolver
 from idp.authn.verdicts import Verdict, Verdicts
@@ -27,16 +27,17 @@ class _Flight:
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.landing: asyncio.Future[Decided] | None = None  # made when somebody waits
+        self._landing: asyncio.Future[Decided | None] | None = None  # made when somebody waits
 
-    async def join(self) -> Decided:
-        if self.landing is None:
-            self.landing = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(self.landing)
+    async def join(self) -> Decided | None:
+        """Return what was decided; None where it was about more than the credential, or nobody knows."""
+        if self._landing is None:
+            self._landing = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(self._landing)
 
     def land(self, decided: Decided | None) -> None:
-        if self.landing is not None and not self.landing.done():
-            self.landing.set_result(decided or (Verdict(error=DatabaseUnavailable()), None, ()))
+        if self._landing is not None and not self._landing.done():
+            self._landing.set_result(decided)
 
 
 class Introspector:
@@ -48,7 +49,8 @@ class Introspector:
         verdicts: what was decided before.
         usage: notes which keys were used.
         flood: counts bad credentials by address.
-        is_intact: whether a credential has the form and checksum of a key of ours.
+        is_key: whether a credential is a key or service token by its prefix.
+        is_intact: whether it has the form and checksum of one, too.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Introspector:
         verdicts: Verdicts,
         usage: Usage,
         flood: Flood,
+        is_key: Callable[[str], bool],
         is_intact: Callable[[str], bool],
     ) -> None:
         self.chain = chain
@@ -66,6 +69,7 @@ class Introspector:
         self._verdicts = verdicts
         self._usage = usage
         self._flood = flood
+        self._is_key = is_key
         self._is_intact = is_intact
         self._flights: dict[bytes, _Flight] = {}
 
@@ -80,7 +84,7 @@ class Introspector:
             RateLimited: this address sent too many bad credentials, and this one would have to be looked up.
         """
         if presented.token is not None:
-            return await self._introspect(presented.token, presented, client)
+            return await self._introspect(presented.token, lambda: presented, client)
         started = time.perf_counter()
         verdict, _, _ = await self._decide(presented)
         if not isinstance(verdict.error, Unauthenticated):
@@ -89,18 +93,23 @@ class Introspector:
 
     async def introspect_token(self, token: str, *, client: str | None) -> Verdict:
         """Return the verdict about an explicit credential, and about nothing else. Raises what `introspect` raises."""
-        return await self._introspect(token, None, client)
+        return await self._introspect(token, lambda: from_token(token), client)
 
-    async def _introspect(self, token: str, presented: Presented | None, client: str | None) -> Verdict:
+    async def introspect_caller(self, token: str, headers: Headers, *, client: str | None) -> Verdict:
+        """Return what `introspect` returns about these headers, whose explicit credential is known already."""
+        return await self._introspect(token, lambda: from_headers(headers), client)
+
+    async def _introspect(self, token: str, present: Callable[[], Presented], client: str | None) -> Verdict:
         started = time.perf_counter()
         name = self._verdicts.name(token)
         verdict, source = self._verdicts.remembered(name), "memory"
         if verdict is None:
-            presented = presented or from_token(token)
+            presented = present()
             if presented.jwt is None:  # what a JWT says of itself is verified here faster than it is fetched
                 verdict, source = await self._verdicts.shared(name), "shared"
             if verdict is None:
-                self._flood.check(client, plausible=lambda: presented.jwt is not None or self._is_intact(token))
+                if self._is_key(token):  # the only kind that is looked up before anything else is known of it
+                    self._flood.check(client, plausible=lambda: self._is_intact(token))
                 verdict, source = await self._look_up(name, presented), "database"
         if verdict.error is not None and not verdict.unknown:
             self._flood.count(client)
@@ -125,23 +134,30 @@ class Introspector:
     async def _share(self, name: bytes, presented: Presented) -> Decided:
         flight = self._flights.get(name)
         if flight is not None and time.monotonic() - flight.began <= _SHARED_FLIGHT_SECONDS:
-            return await flight.join()
+            decided = await flight.join()
+            if decided is not None:
+                return decided
+            return (await self._decide_and_keep(name, presented))[0]
         flight = self._flights[name] = _Flight()
-        decided: Decided | None = None
+        landing: Decided | None = None
         try:
-            decided = await self._decide_and_keep(name, presented)
+            decided, of_itself = await self._decide_and_keep(name, presented)
+            # Another caller's headers may decide otherwise, where more than the credential is looked at.
+            landing = decided if of_itself or decided[0].unknown else None
             return decided
         finally:
             if self._flights.get(name) is flight:
                 del self._flights[name]
-            flight.land(decided)
+            flight.land(landing)
 
-    async def _decide_and_keep(self, name: bytes, presented: Presented) -> Decided:
+    async def _decide_and_keep(self, name: bytes, presented: Presented) -> tuple[Decided, bool]:
+        """Decide, and say whether the credential by itself decided it."""
+        signing = self._verdicts.signing if presented.jwt is not None else None
         verdict, resolved, cacheable = await self._decide(presented)
         stamp, about = (resolved.stamp, resolved.about) if resolved else (None, ())
         if cacheable and not self._verdicts.outdated(stamp, about):
-            self._verdicts.keep(name, verdict, stamp, about, share=presented.jwt is None)
-        return verdict, stamp, about
+            self._verdicts.keep(name, verdict, stamp, about, signing=signing)
+        return (verdict, stamp, about), cacheable
 
     async def _decide(self, presented: Presented) -> tuple[Verdict, Resolved | None, bool]:
         """Return the verdict, what was read for it, and whether it may be kept."""

@@ -35,6 +35,9 @@ class ByKey(Struct, frozen=True):
     digests: tuple[str, ...]
     secret: Secret
 
+    def __repr__(self) -> str:
+        return "ByKey(hidden)"
+
 
 class Service(Struct, frozen=True):
     """Not a person: a service with a credential of its own."""

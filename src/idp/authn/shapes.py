@@ -27,6 +27,9 @@ class ValidateIn(Struct, frozen=True):
     service_name: Annotated[str, Meta(max_length=1000)] | None = None
     action_name: Annotated[str, Meta(max_length=1000)] | None = None
 
+    def __repr__(self) -> str:
+        return "ValidateIn(token hidden)"
+
 
 class UserOut(Struct, frozen=True):
     """A user, as login, registration and validation show them."""
@@ -65,6 +68,9 @@ class ValidateKeyIn(Struct, frozen=True):
 
     key: Annotated[str, Meta(max_length=100_000, examples=["sk_live_…"])]
 
+    def __repr__(self) -> str:
+        return "ValidateKeyIn(key hidden)"
+
 
 KeyVerdictCode = Literal["key_not_found", "key_revoked", "key_expired", "key_invalid", "user_deleted"]
 
@@ -86,6 +92,9 @@ class IntrospectIn(Struct, frozen=True):
 
     token: Annotated[str, Meta(max_length=100_000, examples=["amp_live_…"])]
     token_type_hint: Annotated[str, Meta(max_length=100)] | None = None
+
+    def __repr__(self) -> str:
+        return "IntrospectIn(token hidden)"
 
 
 class IntrospectOut(Struct, frozen=True, omit_defaults=True):

@@ -71,11 +71,20 @@ class Entry:
         about: what it depends on.
         good_until: seconds since 1970 when it ends, or the credential does.
         version: of what had been heard when it was checked last.
+        signing: which of our signing keys it was verified with, in the count of `Changes.signing`; None for none.
     """
 
-    __slots__ = ("about", "good_until", "stamp", "verdict", "version")
+    __slots__ = ("about", "good_until", "signing", "stamp", "verdict", "version")
 
-    def __init__(self, verdict: Verdict, stamp: Stamp | None, about: tuple[str, ...], good_until: float) -> None:
+    def __init__(
+        self,
+        verdict: Verdict,
+        stamp: Stamp | None,
+        about: tuple[str, ...],
+        good_until: float,
+        signing: int | None = None,
+    ) -> None:
+        self.signing = signing
         self.verdict = verdict
         self.stamp = stamp
         self.about = about
@@ -166,7 +175,7 @@ class Verdicts:
         entry = self._good.get(name) or self._bad.get(name)
         if entry is None:
             return None
-        if entry.good_until <= clock.timestamp():
+        if entry.good_until <= clock.seconds():
             self._forget(name)
             return None
         if entry.stamp is None:
@@ -189,12 +198,17 @@ class Verdicts:
             return None
         raw = await self._shared.get(b"idp:verdict:" + name)
         entry = None if raw is None else self._open(name, raw)
-        if entry is None or entry.good_until <= clock.timestamp():
+        if entry is None or entry.good_until <= clock.seconds():
             return None
         if boottime() >= self.ear.lease_until or not self._believes(entry):
             return None
         self._remember(name, entry)
         return entry
+
+    @property
+    def signing(self) -> int:
+        """Which state of our signing keys is known now."""
+        return self._changes.signing
 
     def outdated(self, stamp: Stamp | None, about: tuple[str, ...]) -> bool:
         """Whether a change was heard, while this was read, that the statement did not see."""
@@ -204,19 +218,33 @@ class Verdicts:
         return self._changes.stands and self._changes.contradicts(stamp, about)
 
     def keep(
-        self, name: bytes, verdict: Verdict, stamp: Stamp | None, about: tuple[str, ...], *, share: bool = True
+        self,
+        name: bytes,
+        verdict: Verdict,
+        stamp: Stamp | None,
+        about: tuple[str, ...],
+        *,
+        signing: int | None = None,
     ) -> None:
-        """Remember a verdict that was just read, here and, if it is to be shared, in Valkey."""
+        """Remember a verdict that was just read, here and in Valkey.
+
+        Args:
+            name: of the credential or person.
+            verdict: what was decided.
+            stamp: of the statement that it was read by.
+            about: what it depends on.
+            signing: for a signed token, `Changes.signing` from before it was verified; then it stays in this process.
+        """
         if not self._ttl:
             return
         life = self._ttl if verdict.principal is not None else NEGATIVE_SECONDS
-        good_until = clock.timestamp() + life
+        good_until = clock.seconds() + life
         if verdict.principal is not None and verdict.principal.credential.expires_at is not None:
             good_until = min(good_until, verdict.principal.credential.expires_at.timestamp())
-        entry = Entry(verdict, stamp, about, good_until)
+        entry = Entry(verdict, stamp, about, good_until, signing)
         self._remember(name, entry)
-        if stamp is not None and share:
-            milliseconds = max(1, int((good_until - clock.timestamp()) * 1000))
+        if stamp is not None and signing is None:
+            milliseconds = max(1, int((good_until - clock.seconds()) * 1000))
             self._shared.put(b"idp:verdict:" + name, self._seal(name, entry, stamp), milliseconds=milliseconds)
 
     def _remember(self, name: bytes, entry: Entry) -> None:
@@ -235,6 +263,8 @@ class Verdicts:
     def _believes(self, entry: Entry) -> bool:
         version = self._changes.version
         if entry.stamp is None or not self._changes.believes(entry.stamp, entry.about):
+            return False
+        if entry.signing is not None and entry.signing != self._changes.signing:
             return False
         entry.version = version
         return True

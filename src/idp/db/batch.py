@@ -58,9 +58,18 @@ class BatchedRead:
                 await self._ask(asked)
             except DatabaseUnavailable as error:
                 _fail(asked, error)
-            except BaseException:
+            except asyncio.CancelledError:
                 _fail(asked, DatabaseUnavailable())
                 raise
+            except Exception:  # noqa: BLE001  one key that PostgreSQL cannot read must not fail its neighbours
+                await self._ask_singly(asked)
+
+    async def _ask_singly(self, asked: list[_Question]) -> None:
+        for question in asked:
+            try:
+                await self._ask([question])
+            except Exception as error:  # noqa: BLE001
+                _fail([question], error if isinstance(error, DatabaseUnavailable) else DatabaseUnavailable())
 
     async def _ask(self, asked: list[_Question]) -> None:
         rows = await self._reads.fetch(self._statement, [key for question in asked for key in question.keys])

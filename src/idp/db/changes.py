@@ -8,10 +8,12 @@ from collections.abc import Iterable
 
 from idp.db.snapshot import Snapshot, Stamp
 
+SIGNING = "signing"  # our signing keys changed: what was verified with them is verified again
 EVERYONE = "directory"  # teams, domains and what roles mean count for every verdict
 # By what was changed: transactions that a statement must have seen, or snapshots that it must include.
 Heard = dict[str, list[int | Snapshot]]
 
+_MOST_OF_ONE = 64  # changes of one thing, all of which each check looks at
 _MOST_HEARD = 20_000  # changes kept before the older half is exchanged for a newer floor
 
 
@@ -21,10 +23,14 @@ class Changes:
     Attributes:
         version: rises whenever an earlier "may be believed" could have become wrong, so that whoever remembers the
             version of the last check knows with one comparison that nothing happened since.
+        signing: rises whenever our signing keys may have changed. What was verified under another number is not
+            believed, and the key ring reads its keys anew.
     """
 
     def __init__(self) -> None:
         self.version = 0
+        self.signing = 0
+        self._crowded = False
         self._instance: str | None = None
         self._floor: Snapshot | None = None  # below it nothing is believed
         self._next_floor: Snapshot | None = None  # saw everything in `_oldest`
@@ -42,7 +48,7 @@ class Changes:
     @property
     def full(self) -> bool:
         """Whether so much was heard that a newer floor should replace the older half."""
-        return self._count >= _MOST_HEARD
+        return self._count >= _MOST_HEARD or self._crowded
 
     def is_of(self, instance: str) -> bool:
         """Whether this database, in this history, is the one that is listened to."""
@@ -51,6 +57,8 @@ class Changes:
     def listen(self) -> None:
         """Begin anew: LISTEN has just been said, and the floor is about to be read. Until then nothing is believed."""
         self.version += 1
+        self.signing += 1
+        self._crowded = False
         self._instance = self._floor = self._next_floor = None
         self._recent, self._earlier, self._oldest = {}, {}, {}
         self._turning, self._count = False, 0
@@ -63,8 +71,13 @@ class Changes:
     def hear(self, what: str, transaction: int) -> None:
         """Remember that a committed transaction changed `user:…`, `credential:…`, `session:…` or `directory`."""
         self.version += 1
-        self._recent.setdefault(what, []).append(transaction)
+        if what == SIGNING:
+            self.signing += 1
+            return
+        heard = self._recent.setdefault(what, [])
+        heard.append(transaction)
         self._count += 1
+        self._crowded = self._crowded or len(heard) > _MOST_OF_ONE
 
     def meet(self, stamp: Stamp) -> None:
         """Look at the stamp of a fresh read: of another database than is listened to, nothing heard says anything.
@@ -96,7 +109,7 @@ class Changes:
     def turn_over(self) -> None:
         """Before a newer floor is read: what was heard so far grows old, what is heard from now on is recent."""
         if not self._turning:
-            self._turning, self._count = True, 0
+            self._turning, self._count, self._crowded = True, 0, False
             self._oldest, self._earlier, self._recent = self._earlier, self._recent, {}
 
     def raise_floor(self, newer: Stamp) -> None:

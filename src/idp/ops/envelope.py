@@ -99,6 +99,7 @@ class Envelope:
                 exchange.again = cold.message
             await self._app(scope, exchange.receive, exchange.send)
         except errors.IdpError as error:
+            scope["path_template"] = scope["path"]
             await exchange.refuse(error)
         else:
             scope["path_template"] = scope["path"]

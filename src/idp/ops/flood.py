@@ -14,15 +14,15 @@ from idp.ops.rate_limit import network
 
 _WINDOW_SECONDS = 60.0
 _MOST_ADDRESSES = 50_000
-_PLAUSIBLE = 10
+_PLAUSIBLE = 100
 
 
 class Flood:
     """Counts bad credentials by address, in windows of a minute.
 
     Args:
-        limit: bad ones an address and minute, after which unseen ones are refused; ten times as many for those that
-            look like ours, since one address may be a gateway that sends everyone's.
+        limit: bad ones an address and minute, after which unseen ones are refused; a hundred times as many for those
+            that look like ours, since one address may be a gateway that sends everyone's.
     """
 
     def __init__(self, limit: int) -> None:

@@ -33,6 +33,7 @@ def answer_at_once(send: Any, head: bytes, body: bytes) -> bool:
     if (
         not isinstance(cycle, RequestResponseCycle)
         or cycle.response_started
+        or cycle.waiting_for_100_continue
         or cycle.disconnected
         or not cycle.keep_alive
         or cycle.flow.write_paused
@@ -40,7 +41,6 @@ def answer_at_once(send: Any, head: bytes, body: bytes) -> bool:
     ):
         return False
     cycle.response_started = cycle.response_complete = True
-    cycle.waiting_for_100_continue = False
     cycle.message_event.set()
     own = [b"%b: %b\r\n" % header for header in cycle.default_headers]
     cycle.transport.write(b"".join([STATUS_LINE[200], *own, head, b"\r\n", body]))

@@ -83,10 +83,26 @@ def check_accepted(principal: Principal, handler: BaseRouteHandler) -> None:
         raise CredentialNotAccepted(f"This route does not accept a credential of the kind {method}.")
 
 
+def check_change(principal: Principal, handler: BaseRouteHandler) -> None:
+    """Refuse a shared-secret token where something is changed: whoever holds the secret could have made it (C-06b).
+
+    Raises:
+        SharedSecretToken: the route is no mere reading.
+    """
+    if principal.credential.shared_secret and _may_change(handler):
+        raise SharedSecretToken
+
+
+def _may_change(handler: BaseRouteHandler) -> bool:
+    methods = set(getattr(handler, "http_methods", ()))
+    return bool(methods - {"GET", "HEAD", "OPTIONS"}) and not handler.opt.get("decides_only")
+
+
 @_policy("any principal")
 async def requires_principal(connection: Connection, handler: BaseRouteHandler) -> None:
     """Allow any authenticated caller, person or service."""
     check_accepted(connection.user, handler)
+    check_change(connection.user, handler)
 
 
 @_policy("user")
@@ -95,6 +111,7 @@ async def requires_user(connection: Connection, handler: BaseRouteHandler) -> No
     if connection.user.user is None:
         raise NotAUser
     check_accepted(connection.user, handler)
+    check_change(connection.user, handler)
 
 
 @_policy("admin")

@@ -54,7 +54,7 @@ def parse(token: str) -> UnverifiedJwt:
     parts = token.split(".")
     if len(parts) != 3:
         raise Malformed("not three parts")
-    header = _header(parts[0])
+    header = dict(_header(parts[0]))
     claims = _object(_decode(parts[1], "payload"), "payload")
     _decode(parts[2], "signature")
     if refused := _REFUSED_MEMBERS & header.keys():
@@ -66,7 +66,7 @@ def parse(token: str) -> UnverifiedJwt:
 
 @functools.lru_cache(maxsize=64)
 def _header(part: str) -> dict[str, Any]:
-    """Every token of one key has the same header: it is read once. Nobody writes into what is returned."""
+    """Every token of one key has the same header: it is read once."""
     return _object(_decode(part, "header"), "header")
 
 

@@ -7,6 +7,7 @@ AUTH_JWT_SECRET_KEY stood in as the root secret it stays a live one (C-06c): who
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -50,9 +51,20 @@ class SigningKey(Struct, frozen=True):
 
 
 class Keyring:
-    """All our keys, kept in memory and read again every minute."""
+    """All our keys, kept in memory and read again every minute.
 
-    def __init__(self, database: Database, sealer: Sealer, algorithm: Algorithm) -> None:
+    Args:
+        database: where they are.
+        sealer: opens their private parts.
+        algorithm: of new keys.
+        epoch: rises when somebody changed the keys; then they are read again before the next use.
+    """
+
+    def __init__(
+        self, database: Database, sealer: Sealer, algorithm: Algorithm, *, epoch: Callable[[], int] = lambda: 0
+    ) -> None:
+        self._epoch = epoch
+        self._loaded_in = 0
         self._database = database
         self._sealer = sealer
         self._algorithm: Algorithm = algorithm
@@ -101,8 +113,8 @@ class Keyring:
 
         Args:
             at_once: sign with it immediately and end every earlier key, for a key that has leaked: whoever holds it
-                could go on making tokens. Everyone signs in again; other processes follow within a minute, and
-                verifiers that cached the JWKS when they fetch it again.
+                could go on making tokens. Everyone signs in again; other processes follow as soon as they hear of
+                it, within a minute at the latest, and verifiers that cached the JWKS when they fetch it again.
 
         Returns:
             The new key's id.
@@ -134,16 +146,18 @@ class Keyring:
                 raise
 
     def _age(self) -> float:
-        return _monotonic() - self._loaded if self._loaded else float("inf")
+        if not self._loaded or self._loaded_in != self._epoch():
+            return float("inf")
+        return _monotonic() - self._loaded
 
     async def _load(self) -> None:
-        now = clock.now()
+        now, epoch = clock.now(), self._epoch()
         alive = or_(SigningKeyRow.expires_at.is_(None), SigningKeyRow.expires_at > now)
         async with self._database.transaction() as session:
             rows = list(await session.scalars(select(SigningKeyRow).where(alive)))
         opened = {row.kid: key for row in rows if (key := self._open(row))}
         self._keys = opened
-        self._loaded = _monotonic()
+        self._loaded, self._loaded_in = _monotonic(), epoch
 
     def _open(self, row: SigningKeyRow) -> SigningKey | None:
         known = self._keys.get(row.kid)

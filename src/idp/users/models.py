@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 from uuid_utils.compat import uuid7
 
@@ -22,6 +22,8 @@ class UserRow(Timestamps, Base):
             unique=True,
             postgresql_where=text("deleted_at IS NULL"),
         ),
+        # An announcement of a change names the user, and has room for 8000 bytes.
+        CheckConstraint("octet_length(id) <= 512", name="id"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: str(uuid7()))

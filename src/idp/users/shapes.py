@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-_LINE = r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+_LINE = r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*(?!\n)$"
 PersonName = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE, examples=["Ada Lovelace"])]
 Role = Annotated[
     str,
     Meta(
         max_length=64,
-        pattern=r"^[a-z][a-z0-9._:-]*$",
+        pattern=r"^[a-z][a-z0-9._:-]*(?!\n)$",
         examples=["analyst"],
         description="`user` and `admin` mean something here; any other is the business of other services.",
     ),
