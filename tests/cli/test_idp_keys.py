@@ -70,6 +70,9 @@ def test_piped_it_is_plain_and_in_full(served: Served, token: str) -> None:
     columns = re.split(r" {3,}", row)
     assert columns[:5] == [name, "none", "live", "never", "never"]
     assert columns[6:] == [facts["Key"][:12], facts["ID"]]
+    assert re.search(r"^Old secret +refused from now on$", run(served, token, "rotate", name).stdout, re.MULTILINE)
+    rotated = run(served, token, "rotate", name, "--overlap", "3600").stdout
+    assert re.search(r"^Old secret +works until \d{4}-\S+Z \(in 1 hour\)$", rotated, re.MULTILINE)
     assert run(served, token, "revoke", name).stdout == f"The key {name} is revoked.\n"
 
 
@@ -79,7 +82,10 @@ def test_in_a_terminal_the_list_fits(served: Served, token: str, columns: int) -
     code, shown = in_a_terminal("keys", "list", "--all", columns=columns, IDP_URL=served.url, IDP_TOKEN=token)
     assert code == 0
     assert "\x1b[" in shown
-    assert all(len(line) <= columns for line in without_colours(shown).splitlines())
+    lines = without_colours(shown).splitlines()
+    assert all(len(line) <= columns for line in lines)
+    assert lines[-1] == ""
+    assert "a moment ago" in shown or columns == 80
 
 
 def test_what_goes_wrong_is_a_sentence_with_an_exit_code(served: Served, token: str) -> None:
@@ -87,6 +93,7 @@ def test_what_goes_wrong_is_a_sentence_with_an_exit_code(served: Served, token: 
     unknown = str(uuid4())
     for code, sentence, arguments, environ in (
         (2, "body.scopes.0: ", ("create", "x", "a b"), {"IDP_TOKEN": token}),
+        (2, "Separate scopes with spaces: ", ("create", "x", "a,b"), {"IDP_TOKEN": token}),
         (3, "There is no key called nothing: ", ("revoke", "nothing"), {"IDP_TOKEN": token}),
         (3, "API key not found.", ("rotate", unknown), {"IDP_TOKEN": token}),
         (4, f"{served.url} refuses: Invalid token. IDP_TOKEN must hold", ("list",), {"IDP_TOKEN": "rubbish"}),
@@ -97,14 +104,17 @@ def test_what_goes_wrong_is_a_sentence_with_an_exit_code(served: Served, token: 
         done = idp("keys", *arguments, **({"IDP_URL": served.url} | environ))
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done
         assert done.stderr.startswith(f"idp: {sentence}"), done.stderr
+        assert ("IDP_TOKEN must hold" in done.stderr) is ("Invalid token" in done.stderr), "a hint where it helps"
 
 
 def test_two_keys_of_one_name_must_be_told_apart(served: Served, token: str) -> None:
     name = f"twin-{secrets.token_hex(4)}"
+    run(served, token, "create", name)
+    run(served, token, "revoke", name)
     twins = [answer(served, token, "create", name) for _ in range(2)]
     done = run(served, token, "revoke", name)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"idp: 2 keys are called {name}: give the ID")
+    assert done.stderr.startswith(f"idp: 2 live keys are called {name}: give the ID of one (`idp keys list")
     assert all(valid(served, twin["secret"]) for twin in twins)
     assert run(served, token, "revoke", twins[0]["key_id"]).returncode == 0
     assert run(served, token, "revoke", name).returncode == 0, "one of them is left"

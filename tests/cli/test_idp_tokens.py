@@ -126,7 +126,10 @@ def test_bad_input_has_exit_code_2(served: Served) -> None:
     assert (code, said) == (2, "idp: A live token with this name exists already.\n")
     code, said = failure("create", "x", "a b", **served.environ)
     assert code == 2
-    assert said.startswith("idp: body.scopes.0: ")
+    assert said == "idp: body.scopes.0: A scope is plain ASCII without spaces, quotation marks or backslashes.\n"
+    code, said = failure("create", "x", "read,write", **served.environ)
+    assert (code, said.startswith("idp: Separate scopes with spaces: read,write is one scope;")) == (2, True)
+    assert answer(served, "create", new_name(), "read,write", "--literal")["scopes"] == ["read,write"]
     for url in ("localhost:8000", "https://", "http://h:99999"):
         code, said = failure("list", "--url", url, ADMIN_TOKEN="x")
         assert (code, said) == (
@@ -143,7 +146,9 @@ def test_two_dead_tokens_of_one_name_must_be_told_apart(served: Served) -> None:
         run(served, "revoke", name)
     code, said = failure("show", name, **served.environ)
     assert code == 2
-    assert said.startswith(f"idp: 2 tokens are called {name}: give the ID")
+    assert said.startswith(
+        f"idp: 2 tokens were called {name} and none is live: give the ID of one (`idp tokens list --all"
+    )
     run(served, "create", name)
     assert answer(served, "show", name)["revoked"] is False, "the live one is meant"
 

@@ -64,7 +64,15 @@ def test_somebody_is_disabled_and_enabled(served: Served) -> None:
 def test_roles_and_plan_are_set(served: Served) -> None:
     """C-15 C-26."""
     email = register(served)
-    assert said(served, "set-roles", email, "user", "analyst") == f"{email} has the roles analyst, user.\n"
+    new = f"analyst-{secrets.token_hex(4)}"
+    assert said(served, "set-roles", email, "user", new) == (
+        f"{email} had the roles user, and now has {new}, user.\n{new} is a new role: nobody else has it.\n"
+    )
+    assert said(served, "set-roles", register(served), "user", new).count("\n") == 1, "it is new no more"
+    assert said(served, "set-roles", email, "analyst", "user").startswith(f"{email} had the roles {new}, user, and now")
+    done = run(served, "set-roles", email, "Admin Role")
+    assert done.returncode == 2
+    assert done.stderr.startswith("idp: body.roles.0: A role is lower case letters, digits,")
     assert said(served, "set-plan", email, "pro") == f"{email} is on the plan PRO.\n"
     shown = answer(served, "show", email.upper())
     assert (shown["roles"], shown["plan"]) == (["analyst", "user"], "PRO")
@@ -116,7 +124,7 @@ def test_in_a_terminal_the_list_fits(served: Served, columns: int) -> None:
         (["show", "nobody@example.com"], 3, "Nobody has the address nobody@example.com: `idp users list --search"),
         (["show", "nobody"], 3, "User not found."),
         (["disable", "../../tokens"], 3, "Nothing is served at this path."),
-        (["set-roles", "nobody", "Admin Role"], 2, "body.roles.0: "),
+        (["set-roles", "nobody", "admin"], 3, "User not found."),
         (["delete", "--yes", "nobody"], 3, "User not found."),
     ],
 )

@@ -1,5 +1,6 @@
 """What docs/client.md and the package's README say is so."""
 
+import asyncio
 import inspect
 import re
 from pathlib import Path
@@ -41,11 +42,8 @@ async def test_the_question_on_the_page_is_answered(idp: Service, capsys: pytest
     made = await service_token(idp, "read")
     page: dict[str, object] = {"__name__": "page"}
     code = blocks(PAGE)[1].replace("http://auth-service:8000", idp.base_url).replace("amp_live_…", made["token"])
-    exec(compile(code, "page", "exec"), page)
-    main = page["main"]
-    assert inspect.iscoroutinefunction(main)
     capsys.readouterr()
-    await main()
+    await asyncio.to_thread(exec, compile(code, "page", "exec"), page)  # it runs a loop of its own
     assert f"True ['read'] {made['name']} None" in capsys.readouterr().out
 
 

@@ -75,6 +75,9 @@ async def test_echo_needs_read_and_the_secret_needs_admin(idp: Service, example:
     check_problem(
         await call(example, "POST", "/echo", json=body, headers=bearer(rules["token"])), 403, "insufficient_scopes"
     )
+    for wrong in (b"", b"{}", b'{"message": 1}', b"null"):
+        answer = await call(example, "POST", "/echo", content=wrong, headers=bearer(reads["token"]))
+        assert answer.status_code in {400, 422}, answer.text
     answer = await call(example, "GET", "/admin/secret", headers=bearer(rules["token"]))
     assert answer.json() == {"secret": "This is secret admin data"}
     answer = await call(example, "GET", "/admin/secret", headers=bearer(reads["token"]))
@@ -89,7 +92,9 @@ async def test_nobody_and_bad_credentials_are_401(idp: Service, example: httpx2.
     await revoke(idp, made["token_id"])
     answer = await call(example, "GET", "/me")
     check_problem(answer, 401, "unauthenticated")
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert (answer.headers["WWW-Authenticate"], answer.json()["title"]) == ("Bearer", "Unauthorized")
+    answer = await call(example, "GET", "/me", headers=bearer(made["token"]))
+    assert answer.json()["detail"] == "Token has been revoked"
     bad = {
         f"Bearer {made['token']}": "token_revoked",
         "Bearer amp_live_nobody": "token_not_found",

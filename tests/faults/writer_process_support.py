@@ -32,7 +32,7 @@ class Writer:
     def __init__(self, parts: Parts, queue: CommandQueue) -> None:
         self._queue = queue
         self._minting = Minting(parts.settings.api_keys, parts.peppers)
-        self._idempotency = Idempotency(parts.sealer)
+        self._idempotency = Idempotency(parts.sealer, parts.database)
 
     async def run(self, order: Order) -> Order:
         """Return the answer, or the code of the refusal, and the marks of the last time it ran."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import Request, post
+from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,6 +27,7 @@ from idp.users.email import parse_email
 from idp.users.passwords import Passwords
 
 _TAGS = ["Accounts"]
+NO_STORE = CacheControlHeader(no_store=True)  # RFC 6749 section 5.1
 _COMMON = (errors.ValidationFailed, errors.MalformedJson, errors.BodyTooLarge, errors.RateLimited,
            errors.DatabaseUnavailable, errors.Busy)  # fmt: skip
 AnyRequest = Request[Any, Any, Any]
@@ -37,6 +39,7 @@ AnyRequest = Request[Any, Any, Any]
     tags=_TAGS,
     summary="Make an account and sign in",
     status_code=200,
+    cache_control=NO_STORE,
     responses=responses(errors.EmailTaken, errors.PasswordRejected, *_COMMON),
 )
 async def register(
@@ -74,6 +77,7 @@ async def register(
     tags=_TAGS,
     summary="Sign in with e-mail and password",
     status_code=200,
+    cache_control=NO_STORE,
     responses=responses(errors.InvalidCredentials, *_COMMON),
 )
 async def login(

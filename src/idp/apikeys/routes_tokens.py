@@ -12,7 +12,7 @@ from idp import errors
 from idp.apikeys import service
 from idp.apikeys.commands import CommandQueue
 from idp.apikeys.idempotency import Idempotency
-from idp.apikeys.routes_keys import IdempotencyKey, IncludeRevoked
+from idp.apikeys.routes_keys import NO_STORE, IdempotencyKey, IncludeRevoked
 from idp.apikeys.scopes import check_reserved
 from idp.apikeys.service import Minting
 from idp.apikeys.shapes import (
@@ -48,6 +48,7 @@ AnyRequest = Request[Any, Any, Any]
     tags=_TAGS,
     summary="Make a service token",
     status_code=201,
+    cache_control=NO_STORE,
     responses=responses(errors.NameTaken, errors.ValidationFailed, errors.AdminRequired, *_WRITER),
 )
 async def create_token(

@@ -11,8 +11,9 @@ from idp.principal.permissions import RESERVED_PREFIX, RESERVED_SCOPES
 from idp.settings_schema import ApiKeys
 
 # RFC 6749 section 3.3: printable ASCII without space, quotation mark and backslash. Commas are allowed.
+# `$` alone also matches before a line break at the end.
 Scope = Annotated[
-    str, Meta(min_length=1, max_length=256, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$", examples=["ingest:write"])
+    str, Meta(min_length=1, max_length=256, pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+(?!\n)$", examples=["ingest:write"])
 ]
 Scopes = Annotated[
     list[Scope],

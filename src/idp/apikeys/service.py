@@ -34,6 +34,7 @@ _LIMITS = text(
 _TAKE_LOCK = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(lock=_LOCK)
 _OWNER = text("SELECT is_active AND deleted_at IS NULL FROM idp.users WHERE id = :id FOR SHARE")
 _LARGEST_METADATA = 8192  # bytes of JSON
+_DEEPEST_METADATA = 32  # levels; whoever reads it later may have less room on the stack than who wrote it
 
 
 class Minting(Struct, frozen=True):
@@ -330,11 +331,20 @@ def _check_live(row: ApiKeyRow, now: datetime) -> None:
 
 
 def _check_metadata(metadata: dict[str, Any]) -> None:
-    encoded = msgspec.json.encode(metadata)
-    if len(encoded) > _LARGEST_METADATA:
-        raise invalid(["body", "metadata"], f"At most {_LARGEST_METADATA} bytes of JSON, {len(encoded)} were sent.")
-    if b"\\u0000" in encoded:
+    _check_storable(metadata, levels=_DEEPEST_METADATA)
+    size = len(msgspec.json.encode(metadata))
+    if size > _LARGEST_METADATA:
+        raise invalid(["body", "metadata"], f"At most {_LARGEST_METADATA} bytes of JSON, {size} were sent.")
+
+
+def _check_storable(value: Any, *, levels: int) -> None:
+    if isinstance(value, str) and "\x00" in value:
         raise invalid(["body", "metadata"], "The character NUL cannot be stored.")
+    children = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if children and not levels:
+        raise invalid(["body", "metadata"], f"At most {_DEEPEST_METADATA} levels of objects and lists.")
+    for child in children:
+        _check_storable(child, levels=levels - 1)
 
 
 def _in_days(days: int | None) -> datetime | None:

@@ -3,8 +3,8 @@
 Validate, validate-key, introspect and "me" are ordinary handlers (`authn/routes.py`), with documentation, policies and
 exact errors. Litestar spends 60 µs on such a request and the verdict takes five. So the envelope asks here first: a
 request that is well formed, simple and decided is answered from the same verdict and the same faces. Whatever is
-unusual in any way (another content type, a browser's Origin, a cookie, a bad body, a refusal) is `Cold`, and goes the
-long way with nothing lost.
+unusual in any way (another content type, a browser's Origin, a cookie, a bad body) is `Cold`, and goes the long way
+with nothing lost.
 """
 
 import re
@@ -16,14 +16,14 @@ from litestar.types import HTTPScope, Receive
 
 from idp.authn import faces
 from idp.authn.introspection import Introspector
-from idp.authn.shapes import ValidateIn, ValidateKeyIn
+from idp.authn.shapes import IntrospectIn, ValidateIn, ValidateKeyIn
 from idp.authn.verdicts import Verdict
 from idp.errors import IdpError
 from idp.ops import metrics
 from idp.ops.envelope import Cold, HotRoute
 from idp.ops.json_body import parse_form
 from idp.principal.guards import INTERACTIVE, MACHINES
-from idp.principal.model import AuthMethod
+from idp.principal.model import AuthMethod, Principal
 from idp.principal.permissions import IDP_INTROSPECT
 
 _JSON = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
@@ -79,12 +79,8 @@ class HotRoutes:
         caller, content_type = _caller(scope["headers"])
         if content_type != _FORM:
             raise Cold
-        principal = _decided(await self._decide(caller, scope)).principal
-        if (
-            principal is None
-            or principal.credential.method != AuthMethod.SERVICE_TOKEN
-            or IDP_INTROSPECT not in principal.credential.scopes
-        ):
+        principal = _accepted(await self._decide_caller(caller, scope))
+        if principal.credential.method != AuthMethod.SERVICE_TOKEN or IDP_INTROSPECT not in principal.credential.scopes:
             raise Cold
         scope["user"] = principal
         message = await _whole_body(receive)
@@ -95,9 +91,9 @@ class HotRoutes:
         caller, content_type = _caller(scope["headers"])
         if content_type is not None:
             raise Cold
-        verdict = _decided(await self._decide(caller, scope))
-        principal = verdict.principal
-        if principal is None or principal.user is None or principal.credential.method not in _ME_ACCEPTS:
+        verdict = await self._decide_caller(caller, scope)
+        principal = _accepted(verdict)
+        if principal.user is None or principal.credential.method not in _ME_ACCEPTS:
             raise Cold
         scope["user"] = principal
         return faces.me(verdict, scope["path"])
@@ -106,13 +102,21 @@ class HotRoutes:
         client = scope["client"]
         return await self._introspector.introspect_token(token, client=client[0] if client else None)
 
+    async def _decide_caller(self, token: str, scope: HTTPScope) -> Verdict:
+        client = scope["client"]
+        return await self._introspector.introspect_caller(token, scope["headers"], client=client[0] if client else None)
 
-def _decided(verdict: Verdict) -> Verdict:
-    """Return the verdict, unless nothing could be decided: that is 503 at once, not a second try the long way."""
-    if verdict.unknown:
+
+def _accepted(verdict: Verdict) -> Principal:
+    """Return who calls. A refusal is final, and counted once: the long way would decide and count it again.
+
+    Raises:
+        IdpError: nobody, or nothing could be decided.
+    """
+    if verdict.principal is None:
         assert verdict.error is not None
         raise verdict.error
-    return verdict
+    return verdict.principal
 
 
 def _token_of(message: Any) -> str:
@@ -121,8 +125,8 @@ def _token_of(message: Any) -> str:
     if _TOKEN_ALONE.match(body):
         return str(body[6:], "ascii")
     try:
-        return dict(parse_form(body))["token"]
-    except (KeyError, IdpError):
+        return msgspec.convert(dict(parse_form(body)), IntrospectIn).token
+    except (msgspec.ValidationError, IdpError):
         raise Cold(message) from None
 
 

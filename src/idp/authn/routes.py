@@ -27,6 +27,7 @@ from idp.authn.shapes import (
 )
 from idp.authn.verdicts import Verdict
 from idp.ops import metrics
+from idp.ops.json_body import check_form
 from idp.ops.openapi import documents, responses
 from idp.principal.guards import (
     MACHINES,
@@ -135,6 +136,7 @@ def _digest(text: str) -> bytes:
 @post(
     "/oauth2/introspect",
     guards=[requires_introspect_scope],
+    before_request=check_form,
     opt=accepts(AuthMethod.SERVICE_TOKEN) | decides_only(),
     tags=_TAGS,
     summary="Token introspection (RFC 7662)",
@@ -167,7 +169,7 @@ _ME: dict[str, Any] = {
 
 
 def _me(request: Request[Principal, Any, Any]) -> Response[bytes]:
-    return Response(faces.me(Verdict(request.user), request.scope["path"].rstrip("/")), media_type=MediaType.JSON)
+    return _json(faces.me(Verdict(request.user), request.scope["path"].rstrip("/")))
 
 
 @get("/auth/me", summary="Who am I?", responses=documents(Me), **_ME)

@@ -1,0 +1,176 @@
+"""Signatures checked straight on the key, beside joserfc's verdict on the very same token (RFC 7518 section 3)."""
+
+from base64 import urlsafe_b64decode
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, RSAKey
+
+from idp.signing import raw_signature
+from signing.forgery import b64url, compact, es256, rs256
+
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256
+KEYS: dict[str, Any] = {
+    "ES256": ECKey.generate_key("P-256", private=True),
+    "RS256": RSAKey.generate_key(2048, private=True),
+}
+OTHERS: dict[str, Any] = {
+    "ES256": ECKey.generate_key("P-256", private=True),
+    "RS256": RSAKey.generate_key(2048, private=True),
+}
+SIGN = {"ES256": es256(KEYS["ES256"]), "RS256": rs256(KEYS["RS256"])}
+ALGORITHMS = st.sampled_from(["ES256", "RS256"])
+both = pytest.mark.parametrize("algorithm", ["ES256", "RS256"])
+
+
+def public(key: Any) -> Any:
+    return serialization.load_pem_public_key(key.as_pem(private=False))
+
+
+def ours(token: str, algorithm: str, key: Any = None) -> bool:
+    """Whether our own check takes the signature; anything but ValueError is a defect."""
+    try:
+        raw_signature.check(token, public(key or KEYS[algorithm]), algorithm)
+    except ValueError:
+        return False
+    return True
+
+
+def theirs(token: str, algorithm: str, key: Any = None) -> bool:
+    """Whether joserfc takes it."""
+    registry = jws.JWSRegistry(algorithms=[algorithm], strict_check_header=False)
+    try:
+        jws.deserialize_compact(token, key or KEYS[algorithm], algorithms=[algorithm], registry=registry)
+    except (JoseError, ValueError):
+        return False
+    return True
+
+
+def made(algorithm: str, payload: bytes = b'{"sub":"user-1"}') -> tuple[str, bytes]:
+    """Return a good token's signing input and signature."""
+    token = compact({"alg": algorithm, "typ": "at+jwt"}, payload, SIGN[algorithm])
+    signed, _, signature = token.rpartition(".")
+    return signed, urlsafe_b64decode(signature + "=" * (-len(signature) % 4))
+
+
+def agreed(signed: str, signature: bytes, algorithm: str, key: Any = None) -> bool:
+    """Return the verdict that both give."""
+    token = f"{signed}.{b64url(signature)}"
+    verdict = ours(token, algorithm, key)
+    assert verdict is theirs(token, algorithm, key)
+    return verdict
+
+
+# --- any of them -----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(payload=st.binary(max_size=200), algorithm=ALGORITHMS)
+def test_a_good_signature_is_good_for_both(payload: bytes, algorithm: str) -> None:
+    assert agreed(*made(algorithm, payload), algorithm)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), algorithm=ALGORITHMS)
+def test_a_flipped_bit_breaks_it_for_both(data: st.DataObject, algorithm: str) -> None:
+    """SEC-20: in the signature, or in what was signed."""
+    signed, signature = made(algorithm)
+    at = data.draw(st.integers(0, len(signature) * 8 - 1))
+    flipped = bytearray(signature)
+    flipped[at // 8] ^= 1 << at % 8
+    assert not agreed(signed, bytes(flipped), algorithm)
+    place = data.draw(st.integers(signed.index(".") + 1, len(signed) - 1))
+    changed = signed[:place] + ("A" if signed[place] != "A" else "B") + signed[place + 1 :]
+    assert not agreed(changed, signature, algorithm)
+
+
+@settings(max_examples=200, deadline=None)
+@given(signature=st.binary(max_size=300), algorithm=ALGORITHMS)
+def test_any_bytes_are_bad_for_both(signature: bytes, algorithm: str) -> None:
+    """SEC-20 SEC-76: never another error than "does not hold"."""
+    assert not agreed(made(algorithm)[0], signature, algorithm)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), algorithm=ALGORITHMS)
+def test_a_signature_cut_or_padded_is_bad_for_both(data: st.DataObject, algorithm: str) -> None:
+    """SEC-27: leading and trailing bytes, zero bytes above all."""
+    signed, signature = made(algorithm)
+    cut = data.draw(st.integers(1, len(signature)))
+    more = data.draw(st.binary(min_size=1, max_size=4) | st.sampled_from([b"\0", b"\0\0", b"\0" * 32]))
+    for changed in (signature[:-cut], signature[cut:], signature + more, more + signature):
+        assert not agreed(signed, changed, algorithm)
+
+
+@settings(max_examples=200, deadline=None)
+@given(r=st.integers(0, 2**256 - 1), s=st.integers(0, 2**256 - 1))
+def test_any_two_numbers_are_bad_for_both(r: int, s: int) -> None:
+    assert not agreed(made("ES256")[0], r.to_bytes(32, "big") + s.to_bytes(32, "big"), "ES256")
+
+
+# --- the edges -------------------------------------------------------------------------------------------------------
+
+
+@both
+def test_another_key_is_another_signer(algorithm: str) -> None:
+    assert not agreed(*made(algorithm), algorithm, OTHERS[algorithm])
+
+
+def test_numbers_at_the_edges_are_bad_for_both() -> None:
+    """SEC-20: zero (CVE-2022-21449), the order of the curve, and what lies beyond it."""
+    signed, signature = made("ES256")
+    good_r, good_s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    edges = (0, 1, ORDER - 1, ORDER, ORDER + 1, 2**256 - 1)
+    for r, s in [(r, s) for r in edges for s in edges] + [(good_r, s) for s in edges] + [(r, good_s) for r in edges]:
+        assert not agreed(signed, r.to_bytes(32, "big") + s.to_bytes(32, "big"), "ES256"), (r, s)
+    assert agreed(signed, signature, "ES256")
+
+
+def test_the_other_half_of_a_signature_is_the_same_for_both() -> None:
+    """RFC 7518 section 3.4 takes n - s as well as s: a signature is not a name for a token, and none is used as one."""
+    signed, signature = made("ES256")
+    s = ORDER - int.from_bytes(signature[32:], "big")
+    assert agreed(signed, signature[:32] + s.to_bytes(32, "big"), "ES256")
+
+
+def test_halves_that_begin_with_zeros_keep_them() -> None:
+    """RFC 7518 section 3.4: 32 bytes each, whatever the numbers are; without the zeros it is refused."""
+    found = 0
+    for number in range(2000):
+        signed, signature = made("ES256", b"%d" % number)
+        if signature[0] == 0 or signature[32] == 0:
+            assert agreed(signed, signature, "ES256")
+            assert not agreed(signed, signature.lstrip(b"\0") if signature[0] == 0 else signature[:-1], "ES256")
+            found += 1
+            if found == 3:
+                return
+    pytest.fail("no such signature in 2000")
+
+
+def test_der_is_not_jose() -> None:
+    """RFC 7518 section 3.4: the form of X.509 is refused."""
+    signed, _ = made("ES256")
+    private = serialization.load_pem_private_key(KEYS["ES256"].as_pem(private=True), None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    assert not agreed(signed, private.sign(signed.encode(), ec.ECDSA(hashes.SHA256())), "ES256")
+
+
+def test_another_hash_or_padding_is_bad_for_both() -> None:
+    """SEC-20: RS512 and PS256 with the very key of RS256."""
+    signed, _ = made("RS256")
+    private = serialization.load_pem_private_key(KEYS["RS256"].as_pem(private=True), None)
+    assert isinstance(private, rsa.RSAPrivateKey)
+    pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+    for how, digest in ((padding.PKCS1v15(), hashes.SHA512()), (pss, hashes.SHA256())):
+        assert not agreed(signed, private.sign(signed.encode(), how, digest), "RS256")
+
+
+@both
+def test_no_signature_at_all_is_bad_for_both(algorithm: str) -> None:
+    assert not agreed(made(algorithm)[0], b"", algorithm)
