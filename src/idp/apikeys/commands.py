@@ -146,10 +146,8 @@ class CommandQueue:
 
     def _take(self) -> list[Command[Any]]:
         group: list[Command[Any]] = []
-        # The rest of a group is for those who wait, so that nobody's flood of revocations stops everyone's creations.
-        most_urgent = self._largest * 3 // 4 if self._waiting else self._largest
-        for queue, most in ((self._urgent, most_urgent), (self._waiting, self._largest)):
-            while queue and len(group) < most:
+        for queue in (self._urgent, self._waiting):
+            while queue and len(group) < self._largest:
                 command = queue.popleft()
                 command.taken = True
                 group.append(command)
