@@ -1,7 +1,7 @@
 """A FastAPI service whose callers are known by idp.
 
     pip install './clients/python[fastapi]' uvicorn
-    export AUTH_SERVICE_URL=http://127.0.0.1:8000
+    export AUTH_SERVICE_URL=http://127.0.0.1:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
     uvicorn --app-dir examples/fastapi_service fastapi_service:app --port 8002
 
 Access tokens are verified here, with the service's public keys; API keys and service tokens are asked about.

@@ -1,7 +1,7 @@
 """A Litestar service whose callers are known by idp.
 
     pip install './clients/python[litestar]' uvicorn
-    export AUTH_SERVICE_URL=http://127.0.0.1:8000
+    export AUTH_SERVICE_URL=http://127.0.0.1:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
     uvicorn --app-dir examples/litestar_service litestar_service:app --port 8002
 
 Access tokens are verified here, with the service's public keys; API keys and service tokens are asked about.
@@ -56,4 +56,5 @@ async def secret() -> dict[str, str]:
     return {"secret": "This is secret admin data"}
 
 
-app = Litestar([public, me, echo, secret], plugins=[IdpPlugin(gate)])
+# Litestar's own logging would show every request that the gate makes.
+app = Litestar([public, me, echo, secret], plugins=[IdpPlugin(gate)], logging_config=None)

@@ -1,9 +1,11 @@
 // A Node service whose callers are known by idp: plain `node:http`, and `jose` for the signatures.
 //
-//     npm install && AUTH_SERVICE_URL=http://127.0.0.1:8000 PORT=8002 node service.mjs
+//     npm install
+//     export AUTH_SERVICE_URL=http://127.0.0.1:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
+//     PORT=8002 node service.mjs
 //
 // Access tokens are verified here, with the service's public keys; API keys and service tokens are asked about.
-import { createServer } from "node:http";
+import { createServer, STATUS_CODES } from "node:http";
 import { createRemoteJWKSet, decodeJwt, errors, jwtVerify } from "jose";
 
 const { env } = process;
@@ -33,7 +35,7 @@ class Refusal extends Error {
   }
 }
 const CHALLENGE = { "WWW-Authenticate": 'Bearer error="invalid_token"' };
-const rejected = (code = "token_invalid") => new Refusal(401, code, "Invalid token", CHALLENGE);
+const rejected = (code = "token_invalid", detail = "Invalid token") => new Refusal(401, code, detail, CHALLENGE);
 const unavailable = () =>
   new Refusal(503, "auth_unavailable", "The credential cannot be checked now.", { "Retry-After": "1" });
 
@@ -57,12 +59,12 @@ function issuerOf(token) {
 async function verify(token) {
   try {
     const { payload } = await jwtVerify(token, keys, policy);
-    if ("idp_env" in payload && !DEVELOPMENT) throw rejected("development_token");
+    if ("idp_env" in payload && !DEVELOPMENT) throw rejected("development_token", "Made by `idp dev`; IDP_DEVELOPMENT=1 takes it");
     const scopes = (payload.scope ?? "").split(" ").filter(Boolean);
     return { kind: "user", name: null, email: payload.email ?? null, scopes };
   } catch (error) {
     if (error instanceof Refusal) throw error;
-    if (error instanceof errors.JWTExpired) throw rejected("token_expired");
+    if (error instanceof errors.JWTExpired) throw rejected("token_expired", "Token expired");
     // Any other error that has a code of its own is about the token; the rest is about fetching the keys.
     const away = new Set(["ERR_JOSE_GENERIC", "ERR_JWKS_TIMEOUT", "ERR_JWKS_INVALID"]);
     throw error instanceof errors.JOSEError && !away.has(error.code) ? rejected() : unavailable();
@@ -80,7 +82,7 @@ async function ask(token) {
   });
   const verdict = answer.status === 200 ? await answer.json() : undefined; // any other status is no verdict
   if (typeof verdict?.valid !== "boolean") throw unavailable();
-  if (!verdict.valid) throw rejected(verdict.error);
+  if (!verdict.valid) throw rejected(verdict.error, verdict.detail ?? undefined);
   return { kind: verdict.kind, name: verdict.name, email: verdict.user?.email ?? null, scopes: verdict.scopes };
 }
 
@@ -98,7 +100,11 @@ async function caller(request, ...required) {
 async function body(request) {
   let text = "";
   for await (const chunk of request) if ((text += chunk).length > 100_000) throw new Refusal(413, "too_large", "Too large");
-  return JSON.parse(text);
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 const routes = {
@@ -106,7 +112,9 @@ const routes = {
   "GET /me": (request) => caller(request),
   "POST /echo": async (request) => {
     const { name, scopes } = await caller(request, "read");
-    return { message: `Echo: ${(await body(request)).message}`, authenticated_as: name, scopes };
+    const message = (await body(request))?.message;
+    if (typeof message !== "string") throw new Refusal(422, "validation_failed", 'Send {"message": "…"}.');
+    return { message: `Echo: ${message}`, authenticated_as: name, scopes };
   },
   "GET /admin/secret": async (request) => {
     await caller(request, "admin");
@@ -124,7 +132,7 @@ createServer(async (request, response) => {
     const { status = 400, code = "bad_request", headers = {} } = error;
     const detail = error instanceof Refusal ? error.message : "The request cannot be read.";
     response.writeHead(status, { "Content-Type": "application/problem+json", "Cache-Control": "no-store", ...headers });
-    response.end(JSON.stringify({ type: "about:blank", title: code, status, detail, code }));
+    response.end(JSON.stringify({ type: "about:blank", title: STATUS_CODES[status], status, detail, code }));
   }
 }).listen(Number(env.PORT ?? 8002), function () {
   console.log(`listening on port ${this.address().port}`);

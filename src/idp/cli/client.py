@@ -16,12 +16,12 @@ class Client:
 
     Args:
         target: where, and as whom.
-        hint: what to do about a refused credential, in a sentence.
+        hints: what to do about a refusal, in a sentence, by its status.
     """
 
-    def __init__(self, target: Target, *, hint: str) -> None:
+    def __init__(self, target: Target, *, hints: Mapping[int, str]) -> None:
         self._target = target
-        self._hint = hint
+        self._hints = hints
 
     def get(self, path: str, **query: object) -> Any:
         """Return the decoded answer; query members that are None are left out. Raises as `_call`."""
@@ -65,7 +65,7 @@ class Client:
         if said is None:
             return Failure(f"{where} answered {answer.status}, and not as idp does: is the address right?")
         if answer.status in {401, 403}:
-            return Refused(f"{where} refuses: {said} {self._hint}")
+            return Refused(f"{where} refuses: {said} {self._hints.get(answer.status, '')}".rstrip())
         if answer.status == 404:
             return NotFound(f"{said}")
         if answer.status in _LATER:

@@ -1,16 +1,18 @@
 """`idp keys`: the API keys of a person."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import rich_click as click
 
-from idp.cli.naming import counted, scopes_of, status, the_one
+from idp.cli.naming import check_separated, counted, scopes_of, status, the_one
 from idp.cli.root_secrets import secrets
-from idp.cli.service_options import acting, days, person
+from idp.cli.service_options import acting, days, person, with_literal
 
 if TYPE_CHECKING:
     from idp.cli.client import Client
+    from idp.cli.tables import Cell
 
 _PATH = "/v1/api-keys"
 _WEEK = 7 * 24 * 3600
@@ -32,11 +34,13 @@ keys.add_command(secrets)
 @click.argument("name")
 @click.argument("scopes", nargs=-1)
 @days(help="Days until it expires; it does not, by default.")
+@with_literal
 @acting
 def create(
-    name: str, scopes: tuple[str, ...], days: int | None, email: str | None, output: str, url: str | None
+    name: str, scopes: tuple[str, ...], days: int | None, literal: bool, email: str | None, output: str, url: str | None
 ) -> None:
     """Make a key called NAME, with SCOPES. Its secret is printed here and never again."""
+    check_separated(scopes, literal=literal)
     made = person(url, email).post(_PATH, {"name": name, "scopes": scopes, "expires_in_days": days})
     _print_secret(made, output)
 
@@ -69,7 +73,7 @@ def rotate(key: str, overlap: int, email: str | None, output: str, url: str | No
     """Give a key a new secret."""
     client = person(url, email)
     made = client.post(f"{_PATH}/{_find(client, key)}/rotate", {"overlap_seconds": overlap})
-    _print_secret(made, output)
+    _print_secret(made, output, old=_old_secret(overlap))
 
 
 @keys.command()
@@ -118,7 +122,18 @@ def print_keys(found: list[dict[str, Any]], *, note: str = "", follows: bool = F
     print_table(columns, rows, note=f"{counted(len(rows), 'key')}.{note}", follows=follows)
 
 
-def _print_secret(made: dict[str, Any], output: str) -> None:
+def _old_secret(overlap: int) -> "Cell":
+    """Return until when the secret of before works, by the clock here."""
+    from idp import clock
+    from idp.cli.tables import Cell
+    from idp.cli.times import exactly
+
+    if not overlap:
+        return Cell("refused from now on")
+    return Cell(f"works until {exactly((clock.now() + timedelta(seconds=overlap)).isoformat()).text}")
+
+
+def _print_secret(made: dict[str, Any], output: str, *, old: "Cell | None" = None) -> None:
     from idp.cli.tables import Cell, print_facts, print_json, say
     from idp.cli.times import exactly
 
@@ -132,6 +147,7 @@ def _print_secret(made: dict[str, Any], output: str) -> None:
             ("Name", Cell(made["name"])),
             ("Scopes", scopes_of(made)),
             ("Expires", exactly(made["expires_at"])),
+            *([("Old secret", old)] if old else []),
         ]
     )
     say("Keep the key in a safe place now: nobody can show it again.", style="yellow")
@@ -144,4 +160,4 @@ def _find(client: "Client", wanted: str) -> str:
     except ValueError:
         found = client.get(_PATH, include_revoked=True)
     named = [key for key in found if key["name"] == wanted]
-    return str(the_one(named, wanted, noun="key", revoked="is_revoked", listing="idp keys list --all")["key_id"])
+    return str(the_one(named, wanted, noun="key", revoked="is_revoked", listing="idp keys list")["key_id"])

@@ -14,9 +14,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 _URL = "Where the service is; IDP_URL, or http://localhost:${PORT:-8000}, by default."
 _ADMIN_HINT = "ADMIN_TOKEN must hold what the service has there, or a service token with the scope idp:manage."
 _PERSON_HINT = "IDP_TOKEN must hold an access token that is still good; POST /auth/login answers one."
+_AS_HINT = "--as is believed by an `idp dev` alone."
 
 with_url = click.option("--url", metavar="URL", help=_URL)
 with_person = click.option("--as", "email", metavar="EMAIL", help="Whom to be, at an `idp dev` on this machine.")
+with_literal = click.option("--literal", is_flag=True, help="A comma is a part of a scope's name.")
 with_output = click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="JSON for scripts."
 )
@@ -42,7 +44,7 @@ def management(url: str | None) -> "Client":
     from idp.cli.client import Client
     from idp.cli.target import for_management
 
-    return Client(for_management(url), hint=_ADMIN_HINT)
+    return Client(for_management(url), hints={401: _ADMIN_HINT, 403: _ADMIN_HINT})
 
 
 def person(url: str | None, email: str | None) -> "Client":
@@ -50,7 +52,8 @@ def person(url: str | None, email: str | None) -> "Client":
     from idp.cli.client import Client
     from idp.cli.target import for_person
 
-    return Client(for_person(url, email), hint=_PERSON_HINT)
+    target = for_person(url, email)
+    return Client(target, hints={401: _PERSON_HINT if "Authorization" in target.headers else _AS_HINT})
 
 
 days = partial(click.option, "--days", type=click.IntRange(1, 3650), metavar="N")

@@ -95,7 +95,9 @@ def say(sentence: str, *, style: str = "") -> None:
         from rich.padding import Padding
         from rich.text import Text
 
-        _console().print(Padding(Text(printable(sentence), style=style), (0, 0, 1, len(_MARGIN)), expand=False))
+        console = _console()
+        console.print(Padding(Text(printable(sentence), style=style), (0, 0, 0, len(_MARGIN)), expand=False))
+        console.print()
 
 
 def print_json(value: Any) -> None:

@@ -28,7 +28,7 @@ def ago(text: str | None, *, never: str = "never") -> Cell:
     if moment is None:
         return Cell(never, "dim")
     seconds = (clock.now() - moment).total_seconds()
-    return Cell("just now" if seconds < 60 else f"{_in_words(seconds)} ago", "", _in_full(moment))
+    return Cell(f"{_in_words(seconds)} ago", "", _in_full(moment))
 
 
 def until(text: str | None, *, matters: bool = True) -> Cell:

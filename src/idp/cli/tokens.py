@@ -5,8 +5,8 @@ from uuid import UUID
 
 import rich_click as click
 
-from idp.cli.naming import counted, scopes_of, status, the_one
-from idp.cli.service_options import days, management, managing
+from idp.cli.naming import check_separated, counted, scopes_of, status, the_one
+from idp.cli.service_options import days, management, managing, with_literal
 
 if TYPE_CHECKING:
     from idp.cli.client import Client
@@ -27,9 +27,11 @@ def tokens() -> None:
 @click.argument("name")
 @click.argument("scopes", nargs=-1)
 @days(help="Days until it expires; it does not, by default.")
+@with_literal
 @managing
-def create(name: str, scopes: tuple[str, ...], days: int | None, output: str, url: str | None) -> None:
+def create(name: str, scopes: tuple[str, ...], days: int | None, literal: bool, output: str, url: str | None) -> None:
     """Make a token for the service NAME, with SCOPES. It is printed here and never again."""
+    check_separated(scopes, literal=literal)
     made = management(url).post(_PATH, {"name": name, "scopes": scopes, "ttl_days": days})
     from idp.cli.tables import Cell, print_facts, print_json, say
     from idp.cli.times import exactly
@@ -158,4 +160,4 @@ def _find(client: "Client", wanted: str) -> str:
     except ValueError:
         found = client.get(_PATH, include_revoked=True)["tokens"]
     named = [token for token in found if token["name"] == wanted]
-    return str(the_one(named, wanted, noun="token", revoked="revoked", listing="idp tokens list --all")["token_id"])
+    return str(the_one(named, wanted, noun="token", revoked="revoked", listing="idp tokens list")["token_id"])

@@ -139,8 +139,20 @@ def enable(user: str, output: str, url: str | None) -> None:
 @click.argument("roles", nargs=-1, required=True)
 @managing
 def set_roles(user: str, roles: tuple[str, ...], output: str, url: str | None) -> None:
-    """Give somebody exactly these ROLES, such as `user admin`."""
-    _change(user, url, output, {"roles": roles}, "{who} has the roles {roles}.")
+    """Give somebody exactly these ROLES, such as `user admin`; what is left out is taken away."""
+    client = management(url)
+    path = f"{_PATH}/{_find(client, user)}"
+    before = client.get(path)["roles"]
+    changed = client.patch(path, {"roles": roles})
+    from idp.cli.tables import print_json, say
+
+    if output == "json":
+        print_json(changed)
+        return
+    say(f"{_who(changed)} had the roles {_listed(before)}, and now has {_listed(changed['roles'])}.")
+    for role in sorted({*changed["roles"]} - {*before, "user", "admin"}):
+        if client.get(_PATH, role=role, limit=1)["pagination"]["total"] == 1:
+            say(f"{role} is a new role: nobody else has it.")
 
 
 @users.command("set-plan")
@@ -160,7 +172,7 @@ def _change(user: str, url: str | None, output: str, wanted: dict[str, Any], sen
     if output == "json":
         print_json(changed)
         return
-    say(sentence.format(who=_who(changed), roles=", ".join(changed["roles"]) or "(none)", plan=changed["plan"]))
+    say(sentence.format(who=_who(changed), plan=changed["plan"]))
 
 
 @users.command()
@@ -207,6 +219,10 @@ def _find(client: "Client", wanted: str) -> str:
 
 def _who(user: dict[str, Any]) -> str:
     return str(user["email"] or user["user_id"])
+
+
+def _listed(roles: list[str]) -> str:
+    return ", ".join(roles) or "(none)"
 
 
 def _roles(user: dict[str, Any]) -> "Cell":

@@ -68,7 +68,7 @@ class DevelopmentToken(TokenRejected):
     """`idp dev` made it, and this service was not told that it is in development."""
 
     code = "development_token"
-    detail = "This token was made by `idp dev`, and this service does not take those."
+    detail = "This token was made by `idp dev`, and this service does not take those (allow_development=True would)."
 
 
 class InsufficientScopes(AuthError):
