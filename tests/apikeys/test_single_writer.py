@@ -1,4 +1,4 @@
-"""One writer in the cluster (C-27, S2-26): a serial history, nothing lost or doubled, each failure its own; and C-10."""
+"""One writer in the cluster (C-27, S2-26): a serial history, nothing lost or doubled, failures alone; and C-10."""
 
 import asyncio
 import random
