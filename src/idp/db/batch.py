@@ -35,7 +35,8 @@ class BatchedRead:
         self._statement = statement
         self._keys_of = keys_of
         self._waiting: list[_Question] = []
-        self._running: set[asyncio.Task[None]] = set()
+        self._asking = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def find(self, *keys: str) -> Any:
         """Return the row that answers to one of these keys, or None.
@@ -45,13 +46,22 @@ class BatchedRead:
         """
         question = _Question(keys)
         self._waiting.append(question)
-        if len(self._running) < _AT_ONCE:
+        if self._asking < _AT_ONCE:
+            self._asking += 1
             task = asyncio.create_task(self._run())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._tasks.add(task)  # the loop itself holds tasks weakly
+            task.add_done_callback(self._tasks.discard)
         return await question.answer
 
     async def _run(self) -> None:
+        # Counted here and not by what the loop calls "done", which comes a turn later: a question asked in between
+        # would wait for nobody.
+        try:
+            await self._ask_all()
+        finally:
+            self._asking -= 1
+
+    async def _ask_all(self) -> None:
         while self._waiting:
             asked, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
             try:
