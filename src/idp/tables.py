@@ -4,8 +4,11 @@ from idp.apikeys import models as apikeys
 from idp.audit import models as audit
 from idp.db.base import Base
 from idp.directory import models as directory
+from idp.events import models as events
+from idp.mail import models as mail
+from idp.sessions import models as sessions
 from idp.signing import models as signing
 from idp.users import models as users
 
 METADATA = Base.metadata
-MODULES = (apikeys, audit, directory, signing, users)
+MODULES = (apikeys, audit, directory, events, mail, sessions, signing, users)

@@ -7,31 +7,20 @@ makes the table alone worthless, even for guessing weak secrets that were import
 """
 
 import hashlib
-import hmac
 import re
 import secrets
 import string
 import zlib
 from collections.abc import Sequence
 
-from msgspec import Struct
-
 from idp.settings import Secret
-from idp.signing.sealing import derive
+from idp.signing import peppers
 
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM, _CHECKSUM = 37, 6
 _BODY = re.compile(rf"[0-9A-Za-z]{{{_RANDOM + _CHECKSUM}}}\Z")
 SHOWN = 12  # characters of a key that may be shown again
 LONGEST = 512  # characters; ours have 51 or 52, imported ones a few more
-
-
-class Digest(Struct, frozen=True):
-    """What is stored of a secret: the digest as hexadecimal, how it was made, and under which pepper."""
-
-    hex: str
-    scheme: str
-    pepper: str | None
 
 
 def generate(prefix: str) -> str:
@@ -58,32 +47,16 @@ def _checksum(text: str) -> str:
     return digits
 
 
-class Peppers:
-    """The keys of the digests, one from each live root secret (C-06c).
+class Peppers(peppers.Peppers):
+    """The keys of the digests of API keys and service tokens.
 
     Args:
         roots: root secrets, the current one first.
     """
 
     def __init__(self, roots: Sequence[Secret]) -> None:
-        keys = [derive(root, "api-key-pepper") for root in roots]
-        self._keys = [(hashlib.sha256(key).hexdigest()[:16], key) for key in keys]
-
-    @property
-    def current(self) -> str:
-        """The id of the pepper that new digests are made with."""
-        return self._keys[0][0]
-
-    def digest(self, secret: str) -> Digest:
-        """Return what to store."""
-        name, key = self._keys[0]
-        return Digest(_hmac(key, secret), "hmac", name)
+        super().__init__(roots, "api-key-pepper")
 
     def possible(self, secret: str) -> list[str]:
         """Return every digest under which this secret may be stored: each pepper's, and the plain one of S2 (S2-29)."""
-        plain = hashlib.sha256(secret.encode()).hexdigest()
-        return [*(_hmac(key, secret) for _, key in self._keys), plain]
-
-
-def _hmac(key: bytes, secret: str) -> str:
-    return hmac.digest(key, secret.encode(), "sha256").hex()
+        return [*super().possible(secret), hashlib.sha256(secret.encode()).hexdigest()]

@@ -2,8 +2,9 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import Index
+from sqlalchemy import BigInteger, Index, UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -30,3 +31,15 @@ class AuditRow(UUIDKey, Base):
     ip_address: Mapped[str | None]
     user_agent: Mapped[str | None]
     request_id: Mapped[str | None]
+
+
+class AuditLinkRow(Base):
+    """A link of the chain over all records: its hash covers the record and the link before it."""
+
+    __tablename__ = "audit_chain"
+    __table_args__ = (UniqueConstraint("audit_id"),)
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    audit_id: Mapped[UUID]
+    hash: Mapped[str]
+    chained_at: Mapped[datetime] = mapped_column(default=clock.now)

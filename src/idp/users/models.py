@@ -34,6 +34,9 @@ class UserRow(Timestamps, Base):
     avatar_url: Mapped[str | None]
     login_type: Mapped[str] = mapped_column(default="email")
     password_hash: Mapped[str | None]
+    # Rises with every new password, not with a stronger hash of the same: a sign-in that was checked against an older
+    # one makes no session any more.
+    password_version: Mapped[int] = mapped_column(default=1)
     plan: Mapped[str] = mapped_column(default="FREE")
     is_active: Mapped[bool] = mapped_column(default=True)
     version: Mapped[int] = mapped_column(default=1)
@@ -68,3 +71,27 @@ class UserRoleRow(Base):
 
     user_id: Mapped[str] = mapped_column(ForeignKey(UserRow.id, ondelete="CASCADE"), primary_key=True)
     role: Mapped[str] = mapped_column(ForeignKey(RoleRow.name), primary_key=True)
+
+
+class _OneTimeToken(UUIDKey):
+    """What a link in a mail proves: who, and which address. Only its digest is stored."""
+
+    user_id: Mapped[str] = mapped_column(ForeignKey(UserRow.id, ondelete="CASCADE"), index=True)
+    purpose: Mapped[str]
+    email: Mapped[str]
+    digest: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=clock.now, index=True)
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class EmailTokenRow(_OneTimeToken, Base):
+    """Proves that an address can be read: the user's own, or the one they want instead."""
+
+    __tablename__ = "email_verification_tokens"
+
+
+class PasswordTokenRow(_OneTimeToken, Base):
+    """Lets whoever reads the address choose a password: one they forgot, or their first."""
+
+    __tablename__ = "password_reset_tokens"

@@ -1,0 +1,4 @@
+"""Events: what happened to users, written in the transaction that did it, for other services to hear.
+
+Owns: the outbox. Does not own: their way to Kafka, which comes later; until then they stay in the outbox.
+"""

@@ -1,0 +1,56 @@
+"""Tables of sessions and of the refresh tokens that continue them."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.types import Text
+
+from idp import clock
+from idp.db.base import Base, UUIDKey
+
+
+class SessionRow(UUIDKey, Base):
+    """Somebody signed in somewhere. It ends by itself when it is idle too long, and at the latest at `expires_at`."""
+
+    __tablename__ = "user_sessions"
+    __table_args__ = (
+        UniqueConstraint("cookie_digest"),
+        Index("ix_user_sessions_user_id_created_at", "user_id", "created_at"),
+        CheckConstraint("(ended_at IS NULL) = (ended_reason IS NULL)", name="ended"),
+    )
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("idp.users.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+    last_seen_at: Mapped[datetime] = mapped_column(default=clock.now)
+    idle_seconds: Mapped[int]
+    idle_expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    ended_reason: Mapped[str | None]
+    cookie_digest: Mapped[str | None]
+    device_info: Mapped[Any] = mapped_column(JSONB(none_as_null=True), nullable=True)
+    user_agent: Mapped[str | None]
+    ip_address: Mapped[str | None]
+    # How they proved who they are, and when (RFC 8176, OpenID Connect Core section 2).
+    amr: Mapped[list[str]] = mapped_column(ARRAY(Text()))
+    acr: Mapped[str]
+    auth_time: Mapped[datetime]
+
+
+class RefreshTokenRow(UUIDKey, Base):
+    """A link of a session's chain of refresh tokens; the token itself is nowhere. The last link is not rotated yet."""
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (UniqueConstraint("digest"), UniqueConstraint("session_id", "generation"))
+
+    session_id: Mapped[UUID] = mapped_column(ForeignKey(SessionRow.id, ondelete="CASCADE"))
+    generation: Mapped[int]
+    digest: Mapped[str]
+    client_id: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+    expires_at: Mapped[datetime]
+    rotated_at: Mapped[datetime | None]
