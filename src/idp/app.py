@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import msgspec
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
@@ -18,8 +19,11 @@ from valkey.asyncio import Valkey
 
 from idp import __version__, cache
 from idp.accounts import admin_routes as accounts_admin
-from idp.accounts import admin_users
+from idp.accounts import admin_users, email_routes, me, password_routes, session_routes, trial_routes
 from idp.accounts import routes as accounts
+from idp.accounts.begin import SessionStarter
+from idp.accounts.journeys import journeys
+from idp.accounts.means import Means
 from idp.accounts.sign_in import SignIn
 from idp.apikeys import routes_keys as api_keys
 from idp.apikeys import routes_tokens as service_tokens
@@ -29,10 +33,12 @@ from idp.apikeys.scopes import ScopePolicy
 from idp.apikeys.secret import Peppers, is_intact
 from idp.apikeys.service import Minting
 from idp.apikeys.usage import Usage
+from idp.audit.chain import Chain
 from idp.authn import routes as authn
 from idp.authn.authenticators.admin_token import AdminToken
 from idp.authn.authenticators.api_key import ApiKey
 from idp.authn.authenticators.local_jwt import LocalJwt
+from idp.authn.authenticators.session_cookie import SessionCookie
 from idp.authn.chain import Authenticator, AuthenticatorChain
 from idp.authn.hot import HotRoutes
 from idp.authn.imported_keys import ImportedKeys
@@ -46,6 +52,10 @@ from idp.db.engine import Database
 from idp.db.notify import Ear
 from idp.directory import routes_domains as domains
 from idp.directory import routes_teams as teams
+from idp.mail.addresses import UnusableAddress, service_name
+from idp.mail.outbox import Mailer
+from idp.mail.sender import MailSender
+from idp.mail.smtp import SmtpTransport
 from idp.ops import health, problems, query_metrics
 from idp.ops.access_log import access_log
 from idp.ops.allow import correct_allow
@@ -55,14 +65,19 @@ from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
 from idp.ops.rate_limit import Limiter, LoginRules
 from idp.ops.settle import settle
+from idp.pages import account_pages
 from idp.pages import routes as pages
 from idp.pages.schema import OpenApiDocument, openapi_config
 from idp.principal.guards import check_policies
+from idp.sessions.activity import Activity
+from idp.sessions.cookie import SessionCookies
+from idp.sessions.refresh_tokens import RefreshTokens
 from idp.settings import LoadedSettings, Secret, Settings, SettingsError, root_secret
 from idp.signing import routes as signing
 from idp.signing.jwt import TokenService
 from idp.signing.keyring import Algorithm, Keyring
 from idp.signing.sealing import Sealer, derive
+from idp.users.one_time_tokens import OneTimeTokens
 from idp.users.passwords import Passwords
 
 
@@ -79,20 +94,43 @@ class Parts(Struct, frozen=True):
     ear: Ear
     scope_policy: ScopePolicy
     usage: Usage
+    cookies: SessionCookies
+    refresh_tokens: RefreshTokens
+    one_time_tokens: OneTimeTokens
+    mailer: Mailer
 
 
 DevelopmentAuthenticator = Callable[[Parts], Authenticator]
+DevelopmentRoutes = Callable[[Parts], Sequence[ControllerRouterHandler]]
 
 
-def _chain(parts: Parts, development: Sequence[DevelopmentAuthenticator]) -> AuthenticatorChain:
+class Development(Struct, frozen=True):
+    """What exists under `idp dev` only (rule 7).
+
+    Attributes:
+        authenticators: asked last, in this order.
+        routes: further pages.
+        keeps_mail: whether mails stay readable, for a page that shows them.
+    """
+
+    authenticators: tuple[DevelopmentAuthenticator, ...] = ()
+    routes: tuple[DevelopmentRoutes, ...] = ()
+    keeps_mail: bool = False
+
+
+PRODUCTION = Development()
+
+
+def _chain(parts: Parts, development: Development) -> AuthenticatorChain:
     settings = parts.settings
     return AuthenticatorChain(
         (
             AdminToken(settings.management.admin_token),
             ApiKey(settings.api_keys, parts.peppers),
             LocalJwt(parts.tokens),
+            SessionCookie(parts.cookies),
             *load_plugins(settings.authn, issuer=parts.tokens.issuer),
-            *(build(parts) for build in development),
+            *(build(parts) for build in development.authenticators),
         )
     )
 
@@ -102,14 +140,20 @@ def _routes() -> list[ControllerRouterHandler]:
         *health.ROUTES,
         *signing.ROUTES,
         *accounts.ROUTES,
+        *session_routes.ROUTES,
+        *email_routes.ROUTES,
+        *password_routes.ROUTES,
         *accounts_admin.ROUTES,
         *admin_users.ROUTES,
+        *me.ROUTES,
+        *trial_routes.ROUTES,
         *authn.ROUTES,
         *api_keys.ROUTES,
         *service_tokens.ROUTES,
         *teams.ROUTES,
         *domains.ROUTES,
         *pages.ROUTES,
+        *account_pages.ROUTES,
         *pages.asset_routers(),
     ]
 
@@ -161,6 +205,10 @@ def build_parts(loaded: LoadedSettings) -> Parts:
         peppers=peppers,
         scope_policy=ScopePolicy(settings.api_keys),
         usage=Usage(database, peppers.current),
+        mailer=_mailer(settings, sealer),
+        cookies=SessionCookies(roots, public_url=public_url(settings), origins=settings.cors.origins),
+        refresh_tokens=RefreshTokens(database, roots, grace_seconds=settings.tokens.refresh_grace_seconds),
+        one_time_tokens=OneTimeTokens(roots, settings.accounts),
         ear=ear,
     )
 
@@ -173,19 +221,58 @@ def _root_secrets(settings: Settings) -> list[Secret]:
     return list(dict.fromkeys([current, *settings.secrets.previous_secret_keys, *earlier]))
 
 
+def _mailer(settings: Settings, sealer: Sealer) -> Mailer:
+    return Mailer(sealer, base_url=_front_end(settings), service=service_name(settings.mail.from_email))
+
+
+def _front_end(settings: Settings) -> str:
+    """Return where people are sent: never what a request's Host says (SEC-10)."""
+    return settings.mail.frontend_url or public_url(settings)
+
+
+def _means(parts: Parts, limiter: Limiter, rules: LoginRules) -> Means:
+    return Means(
+        database=parts.database,
+        passwords=parts.passwords,
+        one_time_tokens=parts.one_time_tokens,
+        mailer=parts.mailer,
+        limiter=limiter,
+        rules=rules,
+        settings=parts.settings.accounts,
+        front_end=_front_end(parts.settings).rstrip("/"),
+    )
+
+
+def _mail_sender(parts: Parts, development: Development) -> MailSender:
+    mail = parts.settings.mail
+    try:
+        transport = SmtpTransport(mail) if mail.smtp_host else None
+    except UnusableAddress as error:
+        advice = "put an address such as no-reply@example.com there"
+        raise SettingsError([f"FROM_EMAIL is {mail.from_email!r} ({error}): {advice}."]) from None
+    return MailSender(
+        parts.database,
+        parts.sealer,
+        parts.mailer.posted,
+        transport=transport,
+        keeps_text=development.keeps_mail,
+    )
+
+
 def _wants_rsa(settings: Settings) -> bool:
     return settings.tokens.algorithm == "RS256"
 
 
-def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenticator] = ()) -> Application:
+def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) -> Application:
     """Build the application.
 
     Args:
         loaded: the settings and the profile that the command chose.
-        development: authenticators that exist under `idp dev` only (rule 7).
+        development: what exists under `idp dev` only (rule 7).
 
     Raises:
-        SettingsError: an authenticator of another package cannot be loaded, or there is no root secret.
+        SettingsError: an authenticator of another package cannot be loaded, there is no root secret, or no usable
+            sender for mails.
         RuntimeError: a route declares no policy (rule 6).
     """
     parts = build_parts(loaded)
@@ -194,8 +281,13 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
     shared = SharedCache(valkey)
     limiter, rules = Limiter(valkey), LoginRules(settings.rate_limits)
     commands, idempotency = CommandQueue(parts.database), Idempotency(parts.sealer, parts.database)
-    introspector = _introspector(parts, _chain(parts, development), _verdicts(parts, shared, loaded.profile))
-    document = OpenApiDocument(openapi_config(public_url=public_url(settings), dev_headers=bool(development)))
+    verdicts, activity = _verdicts(parts, shared, loaded.profile), Activity(parts.database)
+    resolver = _resolver(parts, verdicts)
+    introspector = _introspector(parts, _chain(parts, development), resolver, verdicts, activity)
+    starter = SessionStarter(settings, parts.tokens, parts.refresh_tokens, parts.cookies)
+    document = OpenApiDocument(
+        openapi_config(public_url=public_url(settings), dev_headers=bool(development.authenticators))
+    )
     query_metrics.watch(parts.database.engine)
     available = {
         "settings": settings,
@@ -204,27 +296,43 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
         "tokens": parts.tokens,
         "keyring": parts.keyring,
         "introspector": introspector,
+        "resolver": resolver,
+        "refresh_tokens": parts.refresh_tokens,
+        "session_cookies": parts.cookies,
+        "session_starter": starter,
         "limiter": limiter,
         "login_rules": rules,
-        "sign_in": SignIn(parts.database, parts.passwords, limiter, rules),
+        "sign_in": SignIn(parts.database, parts.passwords, limiter, rules, starter),
         "health_checks": HealthChecks(_probes(parts, valkey, commands)),
         "openapi_document": document,
         "command_queue": commands,
         "minting": Minting(settings.api_keys, parts.peppers),
         "scope_policy": parts.scope_policy,
         "idempotency": idempotency,
+        "mailer": parts.mailer,
+        **journeys(_means(parts, limiter, rules)),
     }
+    background: list[_Background] = [
+        parts.ear,
+        parts.usage,
+        activity,
+        idempotency,
+        commands,
+        _mail_sender(parts, development),
+        Chain(parts.database),
+    ]
     litestar = Litestar(
-        route_handlers=_routes(),
-        middleware=[AuthenticationMiddleware(introspector)],
+        route_handlers=[*_routes(), *(route for build in development.routes for route in build(parts))],
+        middleware=[AuthenticationMiddleware(introspector, parts.cookies)],
         dependencies={name: _always(part) for name, part in available.items()},
         exception_handlers=problems.HANDLERS,
         cors_config=_cors(settings),
         openapi_config=None,
+        state=State({"fresh_login_seconds": settings.accounts.fresh_login_seconds}),
         request_class=StrictRequest,
         request_max_body_size=settings.server.max_body_bytes,
         before_send=[correct_allow, settle(parts.ear)],
-        lifespan=[_lifespan(parts, valkey, shared, [parts.ear, parts.usage, idempotency, commands])],
+        lifespan=[_lifespan(parts, valkey, shared, background)],
         logging_config=None,
     )
     check_policies(litestar)
@@ -235,20 +343,23 @@ def create_app(loaded: LoadedSettings, development: Sequence[DevelopmentAuthenti
     return Application(litestar, parts, hot.routes)
 
 
-def _introspector(parts: Parts, chain: AuthenticatorChain, verdicts: Verdicts) -> Introspector:
-    settings, reads = parts.settings, parts.database.reads
+def _resolver(parts: Parts, verdicts: Verdicts) -> Resolver:
+    reads = parts.database.reads
+    imported = ImportedKeys(reads, parts.passwords)
+    return Resolver(reads, imported=imported, policy=parts.scope_policy, usage=parts.usage, verdicts=verdicts)
+
+
+def _introspector(
+    parts: Parts, chain: AuthenticatorChain, resolver: Resolver, verdicts: Verdicts, activity: Activity
+) -> Introspector:
+    settings = parts.settings
     prefixes = (settings.api_keys.user_key_prefix, settings.api_keys.service_token_prefix)
     return Introspector(
         chain,
-        Resolver(
-            reads,
-            imported=ImportedKeys(reads, parts.passwords),
-            policy=parts.scope_policy,
-            usage=parts.usage,
-            verdicts=verdicts,
-        ),
+        resolver,
         verdicts=verdicts,
         usage=parts.usage,
+        activity=activity,
         flood=Flood(settings.rate_limits.bad_credentials_per_address_per_minute),
         is_key=lambda token: token.startswith(tuple(f"{prefix}_" for prefix in prefixes)),
         is_intact=lambda token: any(is_intact(token, prefix) for prefix in prefixes),
@@ -324,10 +435,11 @@ def _cors(settings: Settings) -> CORSConfig | None:
             "Content-Type",
             "X-API-Key",
             "Idempotency-Key",
+            "X-CSRF-Token",
             "X-User-Email",
             "X-User-Name",
             "X-Request-Id",
         ],
-        expose_headers=["X-Request-Id", "X-Total-Count", "Link", "Retry-After"],
+        expose_headers=["X-Request-Id", "X-Total-Count", "X-Next-Cursor", "Link", "Retry-After"],
         max_age=600,
     )

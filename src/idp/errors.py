@@ -127,6 +127,29 @@ class InvalidCredentials(IdpError):
     default_headers = _BEARER
 
 
+class RefreshTokenInvalid(IdpError):
+    code, status, title = "refresh_token_invalid", 401, "The refresh token cannot be used"
+    text = "Invalid refresh token"
+    remedy = "It is unknown or expired, or its session has ended. Sign in again."
+    default_headers = _INVALID_TOKEN
+
+
+class RefreshTokenReused(IdpError):
+    code, status, title = "refresh_token_reused", 401, "The refresh token was used before"
+    text = "This refresh token was used before. Its session has ended, in case somebody stole it."
+    remedy = "Sign in again. A client must keep the newest refresh token only, and in one place."
+    default_headers = _INVALID_TOKEN
+
+
+class FreshLoginRequired(IdpError):
+    code, status, title = "fresh_login_required", 401, "You signed in too long ago for this"
+    text = "Sign in again to do this: your last sign-in was too long ago."
+    remedy = "Sign in once more and repeat the request with the new token. Operators: accounts.fresh_login_seconds."
+    default_headers: ClassVar[Mapping[str, str]] = {
+        "WWW-Authenticate": 'Bearer error="insufficient_user_authentication"'
+    }
+
+
 # --- what may they do: 403 -------------------------------------------------------------------------------------------
 
 
@@ -162,8 +185,20 @@ class CredentialNotAccepted(IdpError):
 
 class SharedSecretToken(IdpError):
     code, status, title = "shared_secret_token", 403, "A shared-secret token cannot manage"
-    text = "A token signed with a shared secret cannot manage anything: whoever holds the secret can make one."
-    remedy = "Use ADMIN_TOKEN, or unset AUTH_JWT_SECRET_KEY so that tokens are signed with ES256."
+    text = "A token signed with a shared secret cannot do this: whoever holds the secret can make one."
+    remedy = (
+        "Use ADMIN_TOKEN for management, sign in with `?mode=cookie`, or unset AUTH_JWT_SECRET_KEY so that tokens are "
+        "signed with ES256."
+    )
+
+
+class CsrfRejected(IdpError):
+    code, status, title = "csrf_rejected", 403, "Another site may be behind this request"
+    text = "This request may have been caused by another site."
+    remedy = (
+        "With the session cookie, send the header X-CSRF-Token with what signing in answered as csrf_token; the cookie "
+        "idp_csrf holds it too. Operators: further origins go into cors.origins."
+    )
 
 
 class ScopeNotGrantable(IdpError):
@@ -198,6 +233,15 @@ class EmailTaken(IdpError):
     code, status, title = "email_taken", 400, "The address is registered already"
     text = "Email already registered"
     remedy = "Sign in with it instead."
+
+
+class OneTimeTokenInvalid(IdpError):
+    code, status, title = "one_time_token_invalid", 400, "The link does not work"
+    text = "Invalid token"
+    remedy = (
+        "Ask for a new link, and open the newest mail. A link works once, for a limited time, and not after the "
+        "address or the password was changed. Nobody is told which of these it was."
+    )
 
 
 class NameTaken(IdpError):
@@ -252,6 +296,12 @@ class ServiceTokenNotFound(IdpError):
     code, status, title = "service_token_not_found", 404, "No such service token"
     text = "Token not found"
     remedy = "GET /auth/tokens?include_revoked=true lists all of them."
+
+
+class SessionNotFound(IdpError):
+    code, status, title = "session_not_found", 404, "No such session"
+    text = "Session not found"
+    remedy = "GET /api/auth/sessions lists yours; somebody else's and ended ones are not found."
 
 
 class MembershipNotFound(IdpError):

@@ -16,6 +16,8 @@ _PLACEHOLDER = re.compile(
 _LONGEST_PERIOD = 16
 _VALKEY_URL = re.compile(r"^((valkey|redis)s?://[^/\s]|unix://)")
 _ORIGIN = re.compile(r"^https?://[^/\s?#@*]+$")
+_PAGES = re.compile(r"^https?://[^/\s?#@]+(/[^\s?#]*)?$")
+_SENDER = re.compile(r"^([^<>@\x00-\x1f]*<[^@\s<>,;]+@[^@\s<>,;]+>|[^@\s<>,;]+@[^@\s<>,;]+)$(?!\n)")
 _ADVICE = "put 32 or more random characters there, for example what `openssl rand -base64 48` prints."
 
 
@@ -53,6 +55,7 @@ def refuse_unsafe(settings: Settings) -> None:
     url = settings.server.public_url
     if url is not None and not re.match(r"^https?://[^/\s?#]+(/[^\s?#]*)?$", url):
         problems.append(f"IDP_PUBLIC_URL is {url!r}: put an address such as https://id.example.com there.")
+    problems += _mail(settings)
     if problems:
         raise SettingsError(problems)
 
@@ -107,6 +110,16 @@ def _proxies(settings: Settings) -> Iterator[str]:
                 f"IDP_TRUSTED_PROXIES holds {network}: anybody could choose the address they are counted by; "
                 "put the networks of your own proxies there."
             )
+
+
+def _mail(settings: Settings) -> Iterator[str]:
+    """S4-29: without a sender no server takes a mail, and links must lead to pages."""
+    mail = settings.mail
+    if mail.smtp_host and not _SENDER.match(mail.from_email or ""):
+        seen = "not set" if mail.from_email is None else repr(mail.from_email)
+        yield f"FROM_EMAIL is {seen}, and SMTP_HOST is set: put an address such as no-reply@example.com there."
+    if mail.frontend_url is not None and not _PAGES.match(mail.frontend_url):
+        yield f"FRONTEND_URL is {mail.frontend_url!r}: put an address such as https://app.example.com there."
 
 
 def _shared_with_siblings(settings: Settings) -> Iterator[str]:

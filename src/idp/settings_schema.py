@@ -75,6 +75,8 @@ class Tokens(Section, frozen=True):
     algorithm: Literal["ES256", "RS256", "HS256"] | None = None
     access_token_minutes: Annotated[int, Meta(ge=1, le=60)] = 30
     refresh_token_days: Annotated[int, Meta(ge=1, le=365)] = 7
+    remembered_refresh_token_days: Annotated[int, Meta(ge=1, le=365)] = 60
+    refresh_grace_seconds: Annotated[float, Meta(ge=0, le=60)] = 10.0
     audience: str | None = None
     accept_legacy: bool = False
 
@@ -108,7 +110,13 @@ class Accounts(Section, frozen=True):
     default_teams: tuple[str, ...] = ("General",)
     default_domains: tuple[str, ...] = ("engineering",)
     require_email_verification: bool = False
+    verification_hours: Annotated[int, Meta(ge=1, le=168)] = 24
+    reset_minutes: Annotated[int, Meta(ge=5, le=60)] = 15  # SEC-10: an hour at the most
+    email_change_hours: Annotated[int, Meta(ge=1, le=168)] = 24
+    invitation_days: Annotated[int, Meta(ge=1, le=30)] = 7
     session_ttl_seconds: Count = 2_592_000
+    remembered_session_ttl_seconds: Count = 7_776_000
+    fresh_login_seconds: Count = 900
 
 
 class RateLimits(Section, frozen=True):
@@ -117,6 +125,11 @@ class RateLimits(Section, frozen=True):
     failed_logins_per_account: Count = 100
     failed_logins_per_address: Count = 100
     registrations_per_address_per_hour: Count = 100
+    resets_per_account_per_hour: Count = 5
+    resets_per_address_per_hour: Count = 50
+    verifications_per_account_per_hour: Count = 5
+    verifications_per_address_per_hour: Count = 50
+    bad_links_per_address_per_hour: Count = 100
     bad_credentials_per_address_per_minute: Count = 600
 
 
@@ -260,14 +273,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 # Understood, so that an old service's environment is never an error, but not used by this version yet:
 # `idp config show` marks them, `idp serve` says so once at start. See docs/roadmap.md.
 NOT_YET_USED: frozenset[str] = frozenset(
-    {
-        "tokens.refresh_token_days",
-        "accounts.require_email_verification",
-        "accounts.session_ttl_seconds",
-    }
-    | {
-        f"{section}.{name}"
-        for section, struct in (("oidc", Oidc), ("clerk", Clerk), ("mail", Mail), ("kafka", Kafka))
-        for name in struct.__struct_fields__
-    }
+    f"{section}.{name}"
+    for section, struct in (("oidc", Oidc), ("clerk", Clerk), ("kafka", Kafka))
+    for name in struct.__struct_fields__
 )

@@ -38,6 +38,7 @@ ENVIRON = {
     "IDP_AUTHN__PLUGINS": "gateway",
 }
 DISABLE = "UPDATE idp.users SET is_active = false WHERE id = $1"
+END = "UPDATE idp.user_sessions SET ended_at = now(), ended_reason = 'test' WHERE user_id = $1"
 DELETE = "UPDATE idp.users SET deleted_at = now() WHERE id = $1"
 
 
@@ -173,7 +174,8 @@ class AccessToken(AuthenticatorCase):
     asks_database = True  # for a key that is not in memory
 
     async def _issue(self, person: Person, life: timedelta | None = None) -> IssuedToken:
-        return await self.service.app.parts.tokens.issue_asymmetric(about(person), life=life)
+        tokens = self.service.app.parts.tokens
+        return await tokens.issue_asymmetric(about(person), session=person.token_session, life=life)
 
     async def good(self) -> Good:
         person = await self.service.register()
@@ -203,6 +205,7 @@ class AccessToken(AuthenticatorCase):
 
     async def revocations(self) -> list[Revocation]:
         return [
+            Revocation("the session ends", "token_revoked", sql=END),
             Revocation("the user is disabled", "user_inactive", sql=DISABLE),
             Revocation("the user is deleted", "user_inactive", sql=DELETE),
             Revocation("the root secret is replaced", "token_invalid", environ={"IDP_SECRET_KEY": root_secret()}),
@@ -220,12 +223,20 @@ class SharedSecretToken(AccessToken):
     asks_database = False
 
     async def _issue(self, person: Person, life: timedelta | None = None) -> IssuedToken:
-        return await self.service.app.parts.tokens.issue(about(person), Family.AUTH, life=life)
+        tokens = self.service.app.parts.tokens
+        return await tokens.issue(about(person), Family.AUTH, session=person.token_session, life=life)
 
     async def meant_for_others(self) -> list[Bad]:
         person = await self.service.register()
         now = int(time.time())
-        ours = {"sub": person.email, "uid": person.id, "iat": now, "exp": now + 60, "jti": "j"}
+        ours = {
+            "sub": person.email,
+            "uid": person.id,
+            "iat": now,
+            "exp": now + 60,
+            "jti": "j",
+            "sid": person.session_id,
+        }
 
         def made(**claims: Any) -> dict[str, str]:
             return bearer(compact({"alg": "HS256", "typ": "JWT"}, ours | claims, hs(SHARED_SECRET.encode())))
@@ -238,11 +249,67 @@ class SharedSecretToken(AccessToken):
 
     async def revocations(self) -> list[Revocation]:
         return [
+            Revocation("the session ends", "token_revoked", sql=END),
             Revocation("the user is disabled", "user_inactive", sql=DISABLE),
             Revocation("the user is deleted", "user_inactive", sql=DELETE),
             Revocation("the secret is replaced", "token_invalid", environ={"AUTH_JWT_SECRET_KEY": root_secret()}),
             Revocation("the secret is removed", "credential_unrecognised", environ={"AUTH_JWT_SECRET_KEY": ""}),
         ]
+
+
+class SessionCookie(AuthenticatorCase):
+    """The cookie of `?mode=cookie`."""
+
+    label = authenticator = "session_cookie"
+    asks_database = False  # the resolver does, for the session and its user at once
+
+    async def _sign_in(self) -> tuple[str, Person]:
+        person = await self.service.register()
+        body = {"email": person.email, "password": person.password}
+        answer = await self.service.client.post("/auth/login?mode=cookie", json=body)
+        assert answer.status_code == 200, answer.text
+        secret = answer.cookies["idp_session"]
+        self.service.client.cookies.clear()
+        return secret, person
+
+    async def good(self) -> Good:
+        secret, person = await self._sign_in()
+        return Good({"Cookie": f"idp_session={secret}"}, person)
+
+    async def malformed(self) -> list[Bad]:
+        secret, _ = await self._sign_in()
+        wrong = {
+            "one character changed": flipped(secret),
+            "cut short": secret[:-1],
+            "longer": secret + "A",
+            "empty": "",
+        }
+        bad = [Bad(what, {"Cookie": f"idp_session={text}"}, "token_not_found") for what, text in wrong.items()]
+        return [*bad, Bad("endless", {"Cookie": f"idp_session={'A' * 8000}"}, "token_invalid")]
+
+    async def expired(self) -> list[Bad]:
+        found = []
+        for column in ("expires_at", "idle_expires_at"):
+            secret, person = await self._sign_in()
+            ended = f"UPDATE idp.user_sessions SET {column} = now() - interval '1 second' WHERE user_id = $1"
+            await self.service.sql(ended, person.id)
+            found.append(Bad(f"{column} a second ago", {"Cookie": f"idp_session={secret}"}, "token_expired"))
+        return found
+
+    async def meant_for_others(self) -> list[Bad]:
+        text = secrets.token_urlsafe(32)
+        return [Bad("another deployment's", {"Cookie": f"idp_session={text}"}, "token_not_found")]
+
+    async def revocations(self) -> list[Revocation]:
+        return [
+            Revocation("the session ends", "token_revoked", sql=END),
+            Revocation("the user is disabled", "user_inactive", sql=DISABLE),
+            Revocation("the user is deleted", "user_inactive", sql=DELETE),
+            Revocation("the root secret is replaced", "token_not_found", environ={"IDP_SECRET_KEY": root_secret()}),
+        ]
+
+    def without_database(self) -> None:
+        return None
 
 
 class AdminToken(AuthenticatorCase):
@@ -481,6 +548,7 @@ class GatewayAssertion(AuthenticatorCase):
 CASES: tuple[type[AuthenticatorCase], ...] = (
     AccessToken,
     SharedSecretToken,
+    SessionCookie,
     AdminToken,
     UserKey,
     ServiceToken,

@@ -13,7 +13,7 @@ import structlog
 import idp
 from authn.authenticator_suite import chain_of
 from factories import Service, running
-from idp.app import create_app
+from idp.app import Development, create_app
 from idp.authn import outcome as outcomes
 from idp.authn.chain import AuthenticatorChain
 from idp.authn.credential import Presented, from_token
@@ -138,7 +138,7 @@ async def odd(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
     """A service with a further authenticator at the end of its chain."""
     url = postgres.create_database("odd")
     environ = {"DATABASE_URL": url, "IDP_SECRET_KEY": "x" * 40}
-    app = create_app(load("development", environ=environ), development=[lambda _parts: OnHeader()])
+    app = create_app(load("development", environ=environ), Development(authenticators=(lambda _parts: OnHeader(),)))
     async with running(url, app=app) as service:
         yield service
 
@@ -289,7 +289,7 @@ def test_production_refuses_to_start_with_dev_headers_on(postgres: EmbeddedPostg
     app = create_app(loaded)
     (middleware,) = app.litestar.middleware
     names = [each.name for each in middleware.introspector.chain.authenticators]  # type: ignore[union-attr]
-    assert names == ["admin_token", "api_key", "local_jwt"]
+    assert names == ["admin_token", "api_key", "local_jwt", "session_cookie"]
 
 
 def test_idp_serve_exits_when_dev_headers_are_on(postgres: EmbeddedPostgres) -> None:

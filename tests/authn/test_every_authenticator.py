@@ -20,7 +20,7 @@ from authn.authenticator_suite import (
 )
 from authn.gateway_plugin import Gateway
 from factories import Service
-from idp.authn.outcome import Authenticated, ByKey, NotMine, Rejected, Unavailable
+from idp.authn.outcome import Authenticated, ByCookie, ByKey, NotMine, Rejected, Unavailable
 from idp.cli.dev_process import build
 from idp.dev.embedded import EmbeddedPostgres
 
@@ -71,6 +71,7 @@ async def test_every_authenticator_of_the_chain_has_a_case(world: World, service
         "admin_token",
         "api_key",
         "local_jwt",
+        "session_cookie",
         "gateway",
         "dev_headers",
     ]
@@ -107,7 +108,7 @@ async def test_a_good_credential_says_who_is_calling(case: AuthenticatorCase) ->
     outcome = await authenticator_of(case.service, case.authenticator).authenticate(presented(_local(good.headers)))
     assert isinstance(outcome, Authenticated)
     if outcome.credential is None:
-        assert isinstance(outcome.subject, ByKey), "only the database knows whose a key is"
+        assert isinstance(outcome.subject, ByKey | ByCookie), "only the database knows whose a key or a cookie is"
     else:
         assert outcome.credential.method in {case.authenticator, "plugin"}
     await check_accepted(case.service, good)

@@ -173,7 +173,13 @@ async def shared_secret_token_of_a_disabled_user(world: World) -> str:
 
 
 def _hs256(person: Person, secret: str) -> str:
-    claims = {"sub": person.email, "uid": person.id, "jti": "j", "exp": int(time.time()) + 600}
+    claims = {
+        "sub": person.email,
+        "uid": person.id,
+        "jti": "j",
+        "exp": int(time.time()) + 600,
+        "sid": person.session_id,
+    }
     return compact({"alg": "HS256", "typ": "JWT"}, claims, hs(secret.encode()))
 
 

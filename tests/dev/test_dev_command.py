@@ -41,8 +41,8 @@ from idp.dev.embedded import remove_data
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 FACTS = {
-    "base_url", "issuer", "docs_url", "database_url", "valkey_url", "base_urls", "admin_token", "management_token",
-    "personas",
+    "base_url", "issuer", "docs_url", "mailbox_url", "database_url", "valkey_url", "base_urls", "admin_token",
+    "management_token", "personas",
 }  # fmt: skip
 PERSONA = {"email", "name", "password", "roles", "teams", "domains", "access_token"}
 
@@ -159,8 +159,8 @@ def test_every_persona_can_log_in_with_the_password_shown(dev: Dev) -> None:
 
 
 def test_the_addresses_shown_answer(dev: Dev) -> None:
-    shown = dict(re.findall(r"^  (API|Docs|Health|JWKS|Metrics) +(http://\S+)$", dev.said(), re.MULTILINE))
-    assert len(shown) == 5
+    shown = dict(re.findall(r"^  (API|Docs|Mailbox|Health|JWKS|Metrics) +(http://\S+)$", dev.said(), re.MULTILINE))
+    assert len(shown) == 6
     for url in shown.values():
         assert get(url).status == 200, url
 

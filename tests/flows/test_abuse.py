@@ -92,7 +92,7 @@ async def test_a_forged_shared_secret_token_does_not_last(postgres: EmbeddedPost
 
         def forged(life: int) -> str:
             claims = {"sub": person.email, "uid": person.id, "jti": "x", "exp": int(time.time()) + life}
-            return pyjwt.encode(claims, secret, algorithm="HS256")
+            return pyjwt.encode(claims | {"sid": person.session_id}, secret, algorithm="HS256")
 
         for life, status in ((600, 200), (3700, 401), (10 * 365 * 86_400, 401)):
             answer = await service.me({"Authorization": f"Bearer {forged(life)}"})

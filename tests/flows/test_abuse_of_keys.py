@@ -6,7 +6,7 @@ import secrets
 import pytest
 
 from factories import running
-from idp.app import create_app
+from idp.app import Development, create_app
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, Outcome, Rejected
 from idp.authn.outcome import Service as Somebody
@@ -87,7 +87,7 @@ async def test_a_stolen_token_does_not_ride_on_its_owners_request(postgres: Embe
     """SEC-63: requests with one token at one moment share a decision only if nothing but the token decides it."""
     url = postgres.create_database("proofs")
     environ = {"DATABASE_URL": url, "IDP_SECRET_KEY": secrets.token_urlsafe(48)}
-    app = create_app(load("development", environ=environ), development=(lambda _parts: Proven(),))
+    app = create_app(load("development", environ=environ), Development(authenticators=(lambda _parts: Proven(),)))
     async with running(url, app=app) as service:
 
         async def call(headers: dict[str, str]) -> int:

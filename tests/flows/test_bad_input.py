@@ -170,7 +170,7 @@ async def test_a_token_of_a_deleted_user_is_refused(service: Service) -> None:
         await service.sql(statement, person.id)
         answer = await service.me(person.bearer)
         assert answer.status_code == 401
-        assert answer.json()["code"] in {"user_inactive", "token_not_found"}
+        assert answer.json()["code"] in {"user_inactive", "token_revoked"}
         assert (await service.validate(person.token))["valid"] is False
 
 

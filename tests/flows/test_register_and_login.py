@@ -8,6 +8,10 @@ import pytest
 from factories import PASSWORD, Service, root_secret, running
 from idp.dev.embedded import EmbeddedPostgres
 
+SESSION = {
+    "access_token", "refresh_token", "token_type", "expires_in", "user_id", "session_id", "message", "user"
+}  # fmt: skip
+
 
 async def test_register_answers_a_token_and_the_user_with_teams_and_domains(service: Service) -> None:
     """S3-02 S3-23 S3-24 S3-25 C-20: 200, signed in at once, in General and engineering."""
@@ -19,7 +23,7 @@ async def test_register_answers_a_token_and_the_user_with_teams_and_domains(serv
     assert answer.status_code == 200
     assert body["token_type"] == "bearer"
     assert body["expires_in"] == 30 * 60  # S3-62
-    assert body.keys() == {"access_token", "token_type", "expires_in", "user_id", "message", "user"}
+    assert body.keys() == SESSION
     user = body["user"]
     assert user["id"] == body["user_id"]
     assert (user["email"], user["name"], user["avatar_url"]) == (email, "Grace Hopper", None)
@@ -44,7 +48,7 @@ async def test_login_has_the_shape_of_register(service: Service) -> None:
     person = await service.register()
     answer = await service.client.post("/auth/login", json={"email": person.email, "password": person.password})
     assert answer.status_code == 200
-    assert answer.json().keys() == {"access_token", "token_type", "expires_in", "user_id", "message", "user"}
+    assert answer.json().keys() == SESSION
     assert answer.json()["user"] == person.user
 
 

@@ -20,6 +20,7 @@ from signing.forgery import LEFT_OUT, changed, compact, hs
 AUTH_SECRET = secrets.token_urlsafe(40)  # S3's AUTH_JWT_SECRET_KEY
 API_SECRET = secrets.token_urlsafe(40)  # S4's JWT_SECRET_KEY
 PREVIOUS = secrets.token_urlsafe(40)
+SESSION = {"sid", "auth_time", "amr", "acr"}
 ENVIRON = {
     "AUTH_JWT_SECRET_KEY": AUTH_SECRET,
     "JWT_SECRET_KEY": API_SECRET,
@@ -56,13 +57,13 @@ def ours(person: Person, **changes: Any) -> dict[str, Any]:
     """Return the claims that we put into such a token ourselves."""
     now = int(time.time())
     claims = {"sub": person.email, "uid": person.id, "iat": now, "exp": now + 600, "jti": "j", "email_verified": False}
-    return changed(claims, changes)
+    return changed(claims | {"sid": person.session_id}, changes)
 
 
 async def api_auth_token(service: Service, person: Person) -> str:
     """Return what `/api/auth/*` issues (S4-37)."""
     about = TokenUser(id=person.id, email=person.email, email_verified=False, roles=("user",))
-    return (await service.app.parts.tokens.issue(about, Family.API_AUTH)).token
+    return (await service.app.parts.tokens.issue(about, Family.API_AUTH, session=person.token_session)).token
 
 
 # --- the shapes ------------------------------------------------------------------------------------------------------
@@ -75,7 +76,7 @@ async def test_pyjwt_and_python_jose_decode_a_login_without_an_audience(shared: 
         claims = library.decode(person.token, AUTH_SECRET, algorithms=["HS256"])
         assert claims["sub"] == person.email
         assert claims["exp"] > time.time()
-    assert set(claims_of(person.token)) == {"sub", "uid", "exp", "iat", "jti", "email_verified"}
+    assert set(claims_of(person.token)) == SESSION | {"sub", "uid", "exp", "iat", "jti", "email_verified"}
     assert pyjwt.get_unverified_header(person.token) == {"alg": "HS256", "typ": "JWT"}
 
 
@@ -86,7 +87,7 @@ async def test_pyjwt_and_python_jose_decode_s4s_shape(shared: Service) -> None:
     for library in (pyjwt, python_jose):
         claims = library.decode(token, API_SECRET, algorithms=["HS256"])
         assert (claims["sub"], claims["type"], claims["roles"]) == (person.id, "access", ["user"])
-    assert set(claims_of(token)) == {"sub", "uid", "exp", "iat", "jti", "type", "roles"}
+    assert set(claims_of(token)) == SESSION | {"sub", "uid", "exp", "iat", "jti", "type", "roles"}
     with pytest.raises(pyjwt.InvalidSignatureError):
         pyjwt.decode(token, AUTH_SECRET, algorithms=["HS256"])
 
@@ -234,8 +235,13 @@ ATTACKS: dict[str, Any] = {
     "C-05 uid half a sign": lambda p: made(ours(p, uid="\ud800")),
     "C-05 uid of nobody": lambda p: made(ours(p, uid="nobody")),
     "C-05 jti left out": lambda p: made(ours(p, jti=LEFT_OUT)),
+    "SEC-24 no session": lambda p: made(ours(p, sid=LEFT_OUT)),
+    "SEC-24 a session that never was": lambda p: made(ours(p, sid="01990c7e-0000-7000-8000-000000000001")),
+    "SEC-24 a session that is no id": lambda p: made(ours(p, sid="1")),
+    "SEC-24 session null": lambda p: made(ours(p, sid=None)),
 }
 CODES = {
+    "SEC-24 a session that never was": "token_revoked",
     "SEC-20 alg none": "credential_unrecognised",  # without an issuer and not HS256, it is nobody's
     "SEC-20 HS384 with the right secret": "credential_unrecognised",
     "SEC-20 HS512 with the right secret": "credential_unrecognised",
@@ -243,7 +249,6 @@ CODES = {
     "SEC-26 crit": "credential_unrecognised",
     "SEC-27 uid twice": "credential_unrecognised",
     "C-05 uid half a sign": "credential_unrecognised",
-    "C-05 uid of nobody": "token_not_found",
 }
 
 
@@ -278,12 +283,24 @@ async def test_an_expired_token_is_told_apart_from_a_bad_one(shared: Service) ->
     """SEC-14: expired, and nothing else is wrong with it."""
     person = await shared.register()
     about = TokenUser(id=person.id, email=person.email, email_verified=False)
-    issued = await shared.app.parts.tokens.issue(about, Family.AUTH, life=timedelta(seconds=-1))
+    life = timedelta(seconds=-1)
+    issued = await shared.app.parts.tokens.issue(about, Family.AUTH, session=person.token_session, life=life)
     answer = await shared.me({"Authorization": f"Bearer {issued.token}"})
     assert (answer.status_code, answer.json()["code"]) == (401, "token_expired")
     forged = made(ours(person, exp=1), "x" * 40)
     answer = await shared.me({"Authorization": f"Bearer {forged}"})
     assert answer.json()["code"] == "token_invalid", "expiry is nobody's business before the signature holds"
+
+
+async def test_a_shared_secret_token_ends_with_its_session(shared: Service) -> None:
+    """SEC-24 C-06b: a holder of the secret cannot make one that outlives the session, nor one in another's session."""
+    person, other = await shared.register(), await shared.register()
+    forged = {"Authorization": f"Bearer {made(ours(person))}"}
+    stolen = {"Authorization": f"Bearer {made(ours(person, sid=other.session_id))}"}
+    assert (await shared.me(forged)).json()["id"] == person.id
+    assert (await shared.me(stolen)).json()["code"] == "token_invalid"
+    assert (await shared.client.post("/auth/logout", headers=person.bearer)).status_code == 200
+    assert (await shared.me(forged)).json()["code"] == "token_revoked"
 
 
 async def test_without_a_shared_secret_no_hs256_token_is_owned(service: Service) -> None:

@@ -27,6 +27,7 @@ def upgrade() -> None:
     _one_time_tokens("email_verification_tokens")
     _one_time_tokens("password_reset_tokens")
     _outboxes()
+    op.create_index("ix_audit_logs_actor_timestamp", "audit_logs", ["actor", "timestamp"], schema="idp")
     op.create_table(
         "audit_chain",
         sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -67,6 +68,7 @@ def _sessions() -> None:
         schema="idp",
     )
     op.create_index("ix_user_sessions_user_id_created_at", "user_sessions", ["user_id", "created_at"], schema="idp")
+    op.create_index("ix_user_sessions_expires_at", "user_sessions", ["expires_at"], schema="idp")
     op.execute(
         """
         CREATE FUNCTION idp.announce_user_sessions() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -167,6 +169,7 @@ def _outboxes() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_audit_logs_actor_timestamp", "audit_logs", schema="idp")
     op.execute("DROP TRIGGER announce ON idp.user_sessions")
     op.execute("DROP FUNCTION idp.announce_user_sessions()")
     for table in (

@@ -1,5 +1,6 @@
 """GET /api/auth/admin/audit: who did what, for administrators (S3-55)."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from litestar import Request, Response, get
@@ -7,10 +8,11 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from idp import errors
-from idp.audit.record import AuditRecord, recent
+from idp.audit.record import AuditRecord, Position, RecordFilter, before, recent
 from idp.db.engine import Database
 from idp.ops.openapi import responses
-from idp.ops.paging import Limit, Offset, page
+from idp.ops.paging import Cursor, Limit, Offset, page, page_at_cursor
+from idp.ops.problems import invalid
 from idp.principal.guards import accepts, requires_admin
 from idp.principal.model import AuthMethod
 
@@ -23,6 +25,16 @@ ActionFilter = Annotated[
     str | None,
     QueryParameter(max_length=100, pattern=_NO_NUL, description="Only this, such as user.created."),
 ]
+ActorFilter = Annotated[
+    str | None,
+    QueryParameter(max_length=600, pattern=_NO_NUL, description="Only what they did: user:<id>, service:<id>, system."),
+]
+TargetFilter = Annotated[
+    str | None,
+    QueryParameter(max_length=600, pattern=_NO_NUL, description="Only what was done to this, such as team:<id>."),
+]
+Since = Annotated[datetime | None, QueryParameter(description="Only from this time on (RFC 3339).")]
+Until = Annotated[datetime | None, QueryParameter(description="Only before this time (RFC 3339).")]
 
 
 @get(
@@ -31,20 +43,57 @@ ActionFilter = Annotated[
     opt=accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN),
     tags=["Administration"],
     summary="Who did what",
-    responses=responses(errors.AdminRequired),
+    responses=responses(errors.AdminRequired, errors.ValidationFailed),
 )
 async def audit(
     request: Request[Any, Any, Any],
     database: NamedDependency[Database],
     limit: Limit = 100,
     offset: Offset = 0,
+    cursor: Cursor = None,
     user_id: UserFilter = None,
     action: ActionFilter = None,
+    actor: ActorFilter = None,
+    target: TargetFilter = None,
+    since: Since = None,
+    until: Until = None,
 ) -> Response[list[AuditRecord]]:
-    """Return a page of audit records, newest first."""
+    """Return a page of audit records, newest first.
+
+    `X-Next-Cursor` of a page is `cursor` of the next one, with the same filters: no record comes twice, however many
+    are added meanwhile. `offset` counts from the newest, and is for a look at the first pages.
+    """
+    wanted = RecordFilter(user_id, action, actor, target, _instant("since", since), _instant("until", until))
+    if cursor is None:
+        async with database.transaction() as session:
+            items, total = await recent(session, wanted, limit=limit, offset=offset)
+        last = str(Position.of(items[-1])) if items else None
+        return page(request, items, total=total, limit=limit, offset=offset, cursor=last)
+    if offset:
+        raise invalid(["query", "offset"], "Say where to begin with `cursor` or with `offset`, not with both.")
+    position = _position(cursor)
     async with database.transaction() as session:
-        items, total = await recent(session, limit=limit, offset=offset, user_id=user_id, action=action)
-    return page(request, items, total=total, limit=limit, offset=offset)
+        found = await before(session, wanted, position, limit=limit + 1)
+    items = found[:limit]
+    following = str(Position.of(items[-1])) if len(found) > limit else None
+    return page_at_cursor(request, items, limit=limit, cursor=following)
+
+
+def _position(cursor: str) -> Position:
+    try:
+        return Position.parse(cursor)
+    except ValueError:
+        raise invalid(["query", "cursor"], "Send the X-Next-Cursor of the page before, as it is.") from None
+
+
+def _instant(name: str, given: datetime | None) -> datetime | None:
+    """Return a time in UTC, which it is where it says nothing else."""
+    if given is None or given.tzinfo is None:
+        return given and given.replace(tzinfo=UTC)
+    try:
+        return given.astimezone(UTC)
+    except OverflowError:
+        raise invalid(["query", name], "No such time in UTC.") from None
 
 
 ROUTES = (audit,)

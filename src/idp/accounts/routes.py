@@ -1,28 +1,26 @@
-"""POST /auth/register and POST /auth/login (S3-23 to S3-27)."""
+"""Signing up and in: POST /auth/register, /auth/login and /api/auth/login (S3-23 to S3-27, S4-10)."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from litestar import Request, post
+from litestar import Request, Response, post
 from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
-from litestar.params import JSONBody
-from sqlalchemy.ext.asyncio import AsyncSession
+from litestar.params import JSONBody, QueryParameter
 
 from idp import errors
+from idp.accounts.begin import Mode, SessionStarter
 from idp.accounts.shapes import LoginIn, RegisterIn, SessionOut
-from idp.accounts.sign_in import SignIn
+from idp.accounts.sign_in import PASSWORD, SignIn
 from idp.accounts.sign_up import create_account
 from idp.audit.record import origin_of
-from idp.authn.resolve import load_user
-from idp.authn.shapes import UserOut
 from idp.db.engine import Database
 from idp.ops.openapi import responses
 from idp.ops.problems import invalid
 from idp.ops.rate_limit import Limiter, LoginRules
 from idp.principal.guards import public
-from idp.principal.model import User
 from idp.settings import Settings
-from idp.signing.jwt import Family, IssuedToken, TokenService, TokenUser
+from idp.signing.jwt import Family
+from idp.users.credentials import FIRST_PASSWORD
 from idp.users.email import parse_email
 from idp.users.passwords import Passwords
 
@@ -31,6 +29,13 @@ NO_STORE = CacheControlHeader(no_store=True)  # RFC 6749 section 5.1
 _COMMON = (errors.ValidationFailed, errors.MalformedJson, errors.BodyTooLarge, errors.RateLimited,
            errors.DatabaseUnavailable, errors.Busy)  # fmt: skip
 AnyRequest = Request[Any, Any, Any]
+SessionMode = Annotated[
+    Mode,
+    QueryParameter(
+        name="mode",
+        description="`cookie` continues the session with a cookie instead of a refresh token, for pages in a browser.",
+    ),
+]
 
 
 @post(
@@ -40,19 +45,21 @@ AnyRequest = Request[Any, Any, Any]
     summary="Make an account and sign in",
     status_code=200,
     cache_control=NO_STORE,
-    responses=responses(errors.EmailTaken, errors.PasswordRejected, *_COMMON),
+    responses=responses(errors.EmailTaken, errors.PasswordRejected, errors.CsrfRejected, *_COMMON),
 )
 async def register(
     request: AnyRequest,
     database: NamedDependency[Database],
     passwords: NamedDependency[Passwords],
-    tokens: NamedDependency[TokenService],
+    session_starter: NamedDependency[SessionStarter],
     settings: NamedDependency[Settings],
     limiter: NamedDependency[Limiter],
     login_rules: NamedDependency[LoginRules],
     data: JSONBody[RegisterIn],
-) -> SessionOut:
+    mode: SessionMode = "token",
+) -> Response[SessionOut]:
     """Make an account, which joins the default team and domain, and sign in at once. No verified e-mail is needed."""
+    session_starter.check_origin(request, mode)
     origin = origin_of(request)
     rule = login_rules.registration(origin.ip_address or "")
     await limiter.check(rule)
@@ -67,8 +74,18 @@ async def register(
         user_id = await create_account(
             session, settings.accounts, origin, email=email, name=data.name, password_hash=password_hash
         )
-        user, token = await _issue(session, tokens, user_id)
-    return _answer(user, token, "Registration successful")
+        begun = await session_starter.begin(
+            session,
+            request,
+            user_id,
+            family=Family.AUTH,
+            message="Registration successful",
+            password_version=FIRST_PASSWORD,
+            amr=PASSWORD,
+            device_info=data.device_info,
+            mode=mode,
+        )
+    return begun.response()
 
 
 @post(
@@ -78,37 +95,42 @@ async def register(
     summary="Sign in with e-mail and password",
     status_code=200,
     cache_control=NO_STORE,
-    responses=responses(errors.InvalidCredentials, *_COMMON),
+    responses=responses(errors.InvalidCredentials, errors.CsrfRejected, *_COMMON),
 )
 async def login(
     request: AnyRequest,
-    database: NamedDependency[Database],
     sign_in: NamedDependency[SignIn],
-    tokens: NamedDependency[TokenService],
+    settings: NamedDependency[Settings],
     data: JSONBody[LoginIn],
-) -> SessionOut:
-    """Answer with an access token. Unknown address, wrong password and disabled account get the same 401."""
-    user_id = await sign_in.with_password(data.email, data.password, origin_of(request))
-    async with database.transaction() as session:
-        user, token = await _issue(session, tokens, user_id)
-    return _answer(user, token, "Login successful")
+    mode: SessionMode = "token",
+) -> Response[SessionOut]:
+    """Begin a session. Unknown address, wrong password and disabled account get the same 401."""
+    verified_only = settings.accounts.require_email_verification
+    begun = await sign_in.log_in(request, data, mode, family=Family.AUTH, verified_only=verified_only)
+    return begun.response()
 
 
-async def _issue(session: AsyncSession, tokens: TokenService, user_id: str) -> tuple[User, IssuedToken]:
-    user = await load_user(session, user_id)
-    about = TokenUser(id=user.id, email=user.email, email_verified=user.email_verified, roles=user.roles)
-    return user, await tokens.issue(about, Family.AUTH)
+@post(
+    "/api/auth/login",
+    opt=public(),
+    tags=_TAGS,
+    summary="Sign in with a verified e-mail and password",
+    status_code=200,
+    cache_control=NO_STORE,
+    responses=responses(errors.InvalidCredentials, errors.CsrfRejected, *_COMMON),
+)
+async def api_login(
+    request: AnyRequest,
+    sign_in: NamedDependency[SignIn],
+    data: JSONBody[LoginIn],
+    mode: SessionMode = "token",
+) -> Response[SessionOut]:
+    """Begin a session, as /auth/login does, for those whose address is verified; others get the same 401 (C-11)."""
+    try:
+        begun = await sign_in.log_in(request, data, mode, family=Family.API_AUTH, verified_only=True)
+    except errors.InvalidCredentials:
+        raise errors.InvalidCredentials("Invalid credentials") from None  # S4-10 reads this text
+    return begun.response()
 
 
-def _answer(user: User, token: IssuedToken, message: str) -> SessionOut:
-    return SessionOut(
-        access_token=token.token,
-        token_type="bearer",  # noqa: S106
-        expires_in=token.expires_in,
-        user_id=user.id,
-        message=message,
-        user=UserOut.of(user),
-    )
-
-
-ROUTES = (register, login)
+ROUTES = (register, login, api_login)

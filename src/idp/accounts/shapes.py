@@ -1,8 +1,10 @@
 """What clients send and read when people sign up and in. Unknown members are ignored on these old paths (C-16)."""
 
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from idp.authn.shapes import UserOut
 
@@ -14,36 +16,103 @@ PersonName = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE, ex
 Password = Annotated[str, Meta(max_length=4096, examples=["correct horse battery"])]
 
 
+DeviceInfo = Annotated[
+    dict[str, Any] | Annotated[str, Meta(max_length=1000)] | None,
+    Meta(description="What the client says of itself, an object or a text (C-32)."),
+]
+RefreshToken = Annotated[str, Meta(min_length=32, max_length=512, examples=["rt_…"])]
+
+
 class RegisterIn(Struct, frozen=True):
     """A new account (S3-23)."""
 
     email: Email
     password: Password
     name: PersonName
+    device_info: DeviceInfo = None
 
     def __repr__(self) -> str:
         return "RegisterIn(hidden)"
 
 
 class LoginIn(Struct, frozen=True):
-    """An address and a password (S3-27)."""
+    """An address and a password (S3-27, S4-10)."""
 
     email: Annotated[str, Meta(max_length=4096, examples=["ada@example.com"])]
     password: Password
+    remember_me: bool = False
+    device_info: DeviceInfo = None
 
     def __repr__(self) -> str:
         return "LoginIn(hidden)"
 
 
+class RefreshIn(Struct, frozen=True):
+    """A refresh token to exchange (S4-19)."""
+
+    refresh_token: RefreshToken
+
+    def __repr__(self) -> str:
+        return "RefreshIn(hidden)"
+
+
+class LogoutIn(Struct, frozen=True):
+    """What to sign out from, where it is not the session of the credential itself (S4-17)."""
+
+    refresh_token: RefreshToken | None = None
+
+    def __repr__(self) -> str:
+        return "LogoutIn(hidden)"
+
+
 class SessionOut(Struct, frozen=True):
-    """What registering and signing in answer. `expires_in` is in seconds."""
+    """A session that somebody is signed in with. `expires_in` is of the access token, in seconds.
+
+    With `mode=cookie` a cookie continues the session instead of a refresh token, which is null then, and `csrf_token`
+    is what the header X-CSRF-Token must hold.
+    """
 
     access_token: str
+    refresh_token: str | None
     token_type: Literal["bearer"]
     expires_in: int
     user_id: str
+    session_id: str
     message: str
     user: UserOut
+    csrf_token: str | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return f"SessionOut(user_id={self.user_id})"
+
+
+class Message(Struct, frozen=True):
+    """What was done, in a sentence."""
+
+    message: str
+
+
+class CsrfToken(Struct, frozen=True):
+    """What the header X-CSRF-Token must hold beside the session cookie."""
+
+    csrf_token: str
+
+
+class SessionInfo(Struct, frozen=True):
+    """A session of one's own (S4-20). `current` is the one that this request belongs to."""
+
+    session_id: UUID
+    created_at: datetime
+    last_activity: datetime
+    expires_at: datetime
+    device_info: Any
+    user_agent: str | None
+    ip_address: str | None
+    amr: tuple[str, ...]
+    current: bool
+
+
+class SessionList(Struct, frozen=True):
+    """The live sessions of a user, the newest first (S4-20)."""
+
+    sessions: list[SessionInfo]

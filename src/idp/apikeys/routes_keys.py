@@ -17,7 +17,7 @@ from idp.apikeys.scopes import ScopePolicy
 from idp.apikeys.service import Minting
 from idp.apikeys.shapes import KeyChange, KeyOut, KeySecret, NewKey, Rotation
 from idp.apikeys.shapes import key_id as public_id
-from idp.audit.record import AuditRecord, origin_of, recent
+from idp.audit.record import AuditRecord, RecordFilter, origin_of, recent
 from idp.db.engine import Database
 from idp.errors import KeyNotFound
 from idp.ops.openapi import responses
@@ -194,7 +194,8 @@ async def key_audit(
     row_id = parse_key_id(key_id)
     async with database.transaction() as session:
         await service.get_key(session, _user(request).id, row_id)
-        items, total = await recent(session, limit=limit, offset=offset, target=f"api_key:{public_id(row_id)}")
+        about_it = RecordFilter(target=f"api_key:{public_id(row_id)}")
+        items, total = await recent(session, about_it, limit=limit, offset=offset)
     return page(request, items, total=total, limit=limit, offset=offset)
 
 

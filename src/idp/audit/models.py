@@ -20,6 +20,7 @@ class AuditRow(UUIDKey, Base):
         Index("ix_audit_logs_timestamp", "timestamp"),
         Index("ix_audit_logs_user_id_timestamp", "user_id", "timestamp"),
         Index("ix_audit_logs_target_timestamp", "target", "timestamp"),
+        Index("ix_audit_logs_actor_timestamp", "actor", "timestamp"),
     )
 
     timestamp: Mapped[datetime] = mapped_column(default=clock.now)

@@ -1,18 +1,22 @@
 """Writing and reading audit records."""
 
-from datetime import datetime
+import base64
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from litestar import Request
 from msgspec import Struct
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql import ColumnElement
 
 from idp.audit.models import AuditRow
 from idp.principal.model import Principal
 
 _TEXT_LIMIT = 512  # a record must be written whatever the client sent
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_POSITION_BYTES = 24  # microseconds since 1970, and an id
 
 
 class Origin(Struct, frozen=True):
@@ -94,30 +98,88 @@ class AuditRecord(Struct, frozen=True):
     request_id: str | None
 
 
+class RecordFilter(Struct, frozen=True):
+    """Which records to list; None is no condition.
+
+    Attributes:
+        user_id: whom it was done to.
+        action: what was done.
+        actor: who did it.
+        target: what else it was done to.
+        since: written at this time or later.
+        until: written before this time.
+    """
+
+    user_id: str | None = None
+    action: str | None = None
+    actor: str | None = None
+    target: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Position(Struct, frozen=True):
+    """A place in the list, between records that are there whatever is added: a cursor is this, as text."""
+
+    timestamp: datetime
+    id: UUID
+
+    @classmethod
+    def of(cls, record: AuditRecord) -> "Position":
+        return cls(record.timestamp, record.id)
+
+    @classmethod
+    def parse(cls, cursor: str) -> "Position":
+        """Read what `str` made.
+
+        Raises:
+            ValueError: nothing of ours.
+        """
+        raw = base64.b64decode(cursor, altchars=b"-_", validate=True)
+        if len(raw) != _POSITION_BYTES:
+            raise ValueError("not as long as a position is")
+        try:
+            return cls(_EPOCH + timedelta(microseconds=int.from_bytes(raw[:8])), UUID(bytes=raw[8:]))
+        except OverflowError:
+            raise ValueError("no time that there is") from None
+
+    def __str__(self) -> str:
+        microseconds = (self.timestamp - _EPOCH) // timedelta(microseconds=1)
+        return base64.urlsafe_b64encode(max(0, microseconds).to_bytes(8) + self.id.bytes).decode()
+
+
 async def recent(
-    session: AsyncSession,
-    *,
-    limit: int,
-    offset: int,
-    user_id: str | None = None,
-    action: str | None = None,
-    target: str | None = None,
+    session: AsyncSession, wanted: RecordFilter, *, limit: int, offset: int
 ) -> tuple[list[AuditRecord], int]:
     """Return a page of records, newest first, and how many there are in all."""
-    conditions = []
-    if user_id is not None:
-        conditions.append(AuditRow.user_id == user_id)
-    if action is not None:
-        conditions.append(AuditRow.action == action)
-    if target is not None:
-        conditions.append(AuditRow.target == target)
+    conditions = _conditions(wanted)
     total = await session.scalar(select(func.count()).select_from(AuditRow).where(*conditions))
+    return await _newest(session, conditions, limit=limit, offset=offset), total or 0
+
+
+async def before(session: AsyncSession, wanted: RecordFilter, position: Position, *, limit: int) -> list[AuditRecord]:
+    """Return the records that follow a position, newest first: none twice, whatever is added meanwhile."""
+    earlier = tuple_(AuditRow.timestamp, AuditRow.id) < tuple_(position.timestamp, position.id)
+    return await _newest(session, [*_conditions(wanted), earlier], limit=limit, offset=0)
+
+
+async def _newest(
+    session: AsyncSession, conditions: list[ColumnElement[bool]], *, limit: int, offset: int
+) -> list[AuditRecord]:
+    newest_first = (AuditRow.timestamp.desc(), AuditRow.id.desc())
     rows = await session.scalars(
-        select(AuditRow)
-        .where(*conditions)
-        .order_by(AuditRow.timestamp.desc(), AuditRow.id.desc())
-        .limit(limit)
-        .offset(offset)
+        select(AuditRow).where(*conditions).order_by(*newest_first).limit(limit).offset(offset)
     )
     names = AuditRecord.__struct_fields__
-    return [AuditRecord(**{name: getattr(row, name) for name in names}) for row in rows], total or 0
+    return [AuditRecord(**{name: getattr(row, name) for name in names}) for row in rows]
+
+
+def _conditions(wanted: RecordFilter) -> list[ColumnElement[bool]]:
+    names = ("user_id", "action", "actor", "target")
+    given = {name: value for name in names if (value := getattr(wanted, name)) is not None}
+    conditions = [getattr(AuditRow, name) == value for name, value in given.items()]
+    if wanted.since is not None:
+        conditions.append(AuditRow.timestamp >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(AuditRow.timestamp < wanted.until)
+    return conditions

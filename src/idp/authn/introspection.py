@@ -14,6 +14,7 @@ from idp.db.snapshot import Stamp
 from idp.errors import DatabaseUnavailable, IdpError, Unauthenticated
 from idp.ops import metrics
 from idp.ops.flood import Flood
+from idp.sessions.activity import Activity
 
 _SHARED_FLIGHT_SECONDS = 0.1  # whoever comes later asks anew, so that no answer is older than its question by more
 _READS = 3
@@ -48,6 +49,7 @@ class Introspector:
         resolver: finds out who it is.
         verdicts: what was decided before.
         usage: notes which keys were used.
+        activity: notes which sessions were used.
         flood: counts bad credentials by address.
         is_key: whether a credential is a key or service token by its prefix.
         is_intact: whether it has the form and checksum of one, too.
@@ -60,6 +62,7 @@ class Introspector:
         *,
         verdicts: Verdicts,
         usage: Usage,
+        activity: Activity,
         flood: Flood,
         is_key: Callable[[str], bool],
         is_intact: Callable[[str], bool],
@@ -68,6 +71,7 @@ class Introspector:
         self._resolver = resolver
         self._verdicts = verdicts
         self._usage = usage
+        self._activity = activity
         self._flood = flood
         self._is_key = is_key
         self._is_intact = is_intact
@@ -118,8 +122,11 @@ class Introspector:
 
     def _count(self, verdict: Verdict, source: str, started: float) -> None:
         metrics.observe_decision(verdict.kind, verdict.method, verdict.outcome, source, time.perf_counter() - started)
-        if verdict.key is not None and verdict.error is None:
-            self._usage.note(verdict.key)
+        if verdict.error is None:
+            if verdict.key is not None:
+                self._usage.note(verdict.key)
+            elif verdict.session is not None:
+                self._activity.note(verdict.session)
 
     # --- deciding ----------------------------------------------------------------------------------------------------
 

@@ -7,10 +7,14 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from idp.authn.credential import from_headers
 from idp.authn.introspection import Introspector
 from idp.principal.guards import is_public
+from idp.principal.model import AuthMethod
+from idp.sessions.cookie import SessionCookies
+
+_SAFE = frozenset({"GET", "HEAD"})  # RFC 9110 section 9.2.1
 
 
 class AuthenticationMiddleware(ASGIMiddleware):
-    """Sets `request.user` to the Principal, or refuses with 401 or 503.
+    """Sets `request.user` to the Principal, or refuses with 401 or 503, and with 403 what another site may be behind.
 
     Public routes opt out on the handler (`opt=public()`), never by a path: there no credential is looked at, so that a
     stale token in a browser cannot break `/health` or a login.
@@ -18,15 +22,24 @@ class AuthenticationMiddleware(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, introspector: Introspector) -> None:
+    def __init__(self, introspector: Introspector, cookies: SessionCookies) -> None:
         self.introspector = introspector
+        self._cookies = cookies
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         assert scope["type"] == ScopeType.HTTP
         if scope["method"] != "OPTIONS" and not is_public(scope["route_handler"]):
             client = scope["client"][0] if scope["client"] else None
-            verdict = await self.introspector.introspect(from_headers(scope["headers"]), client=client)
-            if verdict.error is not None:
+            presented = from_headers(scope["headers"])
+            verdict = await self.introspector.introspect(presented, client=client)
+            if verdict.principal is None:
+                assert verdict.error is not None
                 raise verdict.error
+            credential = verdict.principal.credential
+            if credential.method == AuthMethod.SESSION_COOKIE and scope["method"] not in _SAFE:
+                assert credential.session_id is not None
+                self._cookies.check_csrf(
+                    presented.headers, credential.session_id
+                )  # browsers send cookies by themselves
             scope["user"] = verdict.principal
         await next_app(scope, receive, send)

@@ -1,5 +1,7 @@
 """The four things an authenticator can say. Never None, never a bool (rule 1)."""
 
+from uuid import UUID
+
 from msgspec import Struct
 
 from idp.errors import IdpError
@@ -11,6 +13,22 @@ class ByUserId(Struct, frozen=True):
     """The user with this id."""
 
     user_id: str
+
+
+class BySession(Struct, frozen=True):
+    """The user with this id, as long as this session of theirs lives."""
+
+    session_id: UUID
+    user_id: str
+
+
+class ByCookie(Struct, frozen=True):
+    """Whoever's session is continued by a cookie with one of these digests."""
+
+    digests: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "ByCookie(hidden)"
 
 
 class ByIdentity(Struct, frozen=True):
@@ -44,7 +62,7 @@ class Service(Struct, frozen=True):
 
 
 Person = ByUserId | ByIdentity | ByEmail
-Subject = Person | ByKey | Service
+Subject = Person | BySession | ByCookie | ByKey | Service
 
 
 class NotMine(Struct, frozen=True):
@@ -56,7 +74,7 @@ class Authenticated(Struct, frozen=True):
 
     Attributes:
         subject: whom it names.
-        credential: what it says of itself; None where the database says it (`ByKey`).
+        credential: what it says of itself; None where the database says it (`ByKey`, `ByCookie`).
         cacheable: whether the verdict depends on the credential and on announced rows alone (docs/decisions/0011).
     """
 

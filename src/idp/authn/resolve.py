@@ -1,5 +1,6 @@
 """Subject -> Principal: user or key with roles, teams and domains, in one query. Only this builds a Principal."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +15,12 @@ from idp.apikeys.service import SERVICE_TOKEN
 from idp.apikeys.shapes import key_id
 from idp.apikeys.usage import Usage
 from idp.authn.imported_keys import ImportedKeys
-from idp.authn.outcome import Authenticated, ByEmail, ByIdentity, ByKey, ByUserId, Person, Service
+from idp.authn.outcome import Authenticated, ByCookie, ByEmail, ByIdentity, ByKey, BySession, ByUserId, Person, Service
 from idp.authn.verdicts import Verdict, Verdicts
 from idp.db.batch import BatchedRead
 from idp.db.reads import Reads
 from idp.db.snapshot import STAMP, Stamp
-from idp.errors import IdpError, TokenExpired, TokenNotFound, TokenRevoked, UserInactive
+from idp.errors import IdpError, TokenExpired, TokenInvalid, TokenNotFound, TokenRevoked, UserInactive
 from idp.principal.model import AuthMethod, Credential, Domain, Principal, Team, User
 from idp.users.email import email_key
 
@@ -41,6 +42,13 @@ _PERSON = f"SELECT {STAMP}, {_USER} FROM idp.users u "  # noqa: S608  constants
 _BY_ID = _PERSON + "WHERE u.id = ANY($1)"
 _BY_EMAIL = _PERSON + "WHERE u.email_key = $1 AND u.deleted_at IS NULL"
 _BY_IDENTITY = _PERSON + "JOIN idp.identities i ON i.user_id = u.id WHERE i.provider = $1 AND i.subject = $2"
+_SESSION = f"""
+SELECT {STAMP}, s.id AS session_id, s.ended_at, s.expires_at, s.idle_expires_at, s.auth_time, s.amr, s.acr,
+       s.cookie_digest, {_USER}
+  FROM idp.user_sessions s JOIN idp.users u ON u.id = s.user_id
+"""  # noqa: S608  constants
+_BY_SESSION = _SESSION + "WHERE s.id = ANY($1::uuid[])"
+_BY_COOKIE = _SESSION + "WHERE s.cookie_digest = ANY($1)"
 _BY_KEY = f"""
 SELECT {STAMP}, k.id AS key_id, k.kind, k.name AS key_name, k.scopes, k.expires_at, k.revoked_at, k.digest,
        k.former_digest, k.former_until, {_USER}
@@ -78,6 +86,7 @@ class Resolver:
         self._imported = imported
         self._reads = reads
         self._people = BatchedRead(self._reads, _BY_ID, keys_of=lambda row: (row["id"],))
+        self._sessions = BatchedRead(self._reads, _BY_SESSION, keys_of=lambda row: (str(row["session_id"]),))
         self._keys = BatchedRead(self._reads, _BY_KEY, keys_of=lambda row: (row["digest"], row["former_digest"]))
         self._policy = policy
         self._usage = usage
@@ -91,33 +100,64 @@ class Resolver:
         subject, credential = authenticated.subject, authenticated.credential
         if isinstance(subject, ByKey):
             return await self._resolve_key(subject)
+        if isinstance(subject, ByCookie):
+            return await self._resolve_cookie(subject)
         assert credential is not None
         if isinstance(subject, Service):
             return Resolved(principal=Principal(user=None, credential=credential))
+        if isinstance(subject, BySession):
+            return _of_session(await self._known_session(subject.session_id), subject.user_id, credential)
         if isinstance(subject, ByUserId) and authenticated.cacheable:
-            return await self._resolve_known(subject, credential)
-        return await self._resolve_person(subject, credential)
+            return _with_credential(await self._known_person(subject), credential)
+        return _with_credential(await self._read_person(subject), credential)
 
-    async def _resolve_known(self, subject: ByUserId, credential: Credential) -> Resolved:
-        """Resolve a user whom another credential may have named a moment ago: people are kept beside verdicts."""
-        name = self._verdicts.name_of_person(subject.user_id)
+    async def user(self, user_id: str) -> User:
+        """Return a user, perhaps as another credential named them a moment ago.
+
+        Raises:
+            TokenNotFound: nobody has this id.
+            UserInactive: the user is disabled or deleted.
+            DatabaseUnavailable: PostgreSQL is away.
+        """
+        known = await self._known_person(ByUserId(user_id))
+        if known.principal is None or known.principal.user is None:
+            raise known.error or TokenNotFound
+        return known.principal.user
+
+    async def _known_person(self, subject: ByUserId) -> Resolved:
+        """Resolve a user whom another credential may have named: people are kept beside verdicts."""
+        return await self._known(self._verdicts.name_of_person(subject.user_id), lambda: self._read_person(subject))
+
+    async def _known_session(self, session_id: UUID) -> Resolved:
+        """Resolve a session that another token may have named: sessions are kept beside verdicts too."""
+        return await self._known(
+            self._verdicts.name_of_session(str(session_id)), lambda: self._read_session(str(session_id))
+        )
+
+    async def _known(self, name: bytes, read: Callable[[], Awaitable[Resolved]]) -> Resolved:
         entry = self._verdicts.entry(name) or await self._verdicts.shared_entry(name)
-        if entry is None:
-            read = await self._resolve_person(subject, credential)
-            if read.stamp is not None and not self._verdicts.outdated(read.stamp, read.about):
-                self._verdicts.keep(name, Verdict(_without_end(read.principal), read.error), read.stamp, read.about)
-            return read
-        known = entry.verdict.principal
-        principal = None if known is None else Principal(user=known.user, credential=credential)
-        return Resolved(principal, entry.verdict.error, entry.stamp, entry.about)
+        if entry is not None:
+            return Resolved(entry.verdict.principal, entry.verdict.error, entry.stamp, entry.about)
+        found = await read()
+        if found.stamp is not None and not self._verdicts.outdated(found.stamp, found.about):
+            self._verdicts.keep(name, Verdict(found.principal, found.error), found.stamp, found.about)
+        return found
 
-    async def _resolve_person(self, subject: Person, credential: Credential) -> Resolved:
+    async def _read_session(self, session_id: str) -> Resolved:
+        row = await self._sessions.find(session_id)
+        return Resolved(error=TokenRevoked()) if row is None else _session(row, AuthMethod.LOCAL_JWT)
+
+    async def _resolve_cookie(self, subject: ByCookie) -> Resolved:
+        row = await self._reads.fetchrow(_BY_COOKIE, list(subject.digests))
+        return Resolved(error=TokenNotFound()) if row is None else _session(row, AuthMethod.SESSION_COOKIE)
+
+    async def _read_person(self, subject: Person) -> Resolved:
         row = await self._find(subject)
         if row is None:
             return Resolved(error=TokenNotFound())
         stamp, about = Stamp.parse(row["instance"], row["snapshot"]), (f"user:{row['id']}",)
         try:
-            return Resolved(Principal(user=_user(row), credential=credential), None, stamp, about)
+            return Resolved(Principal(user=_user(row), credential=_ANY_TOKEN), None, stamp, about)
         except UserInactive as error:
             return Resolved(None, error, stamp, about)
 
@@ -180,9 +220,54 @@ async def load_user(session: AsyncSession, user_id: str) -> User:
     return _user(row)
 
 
-def _without_end(principal: Principal | None) -> Principal | None:
-    """Return the principal with a credential that says nothing: a person outlives the token that named them."""
-    return None if principal is None else Principal(user=principal.user, credential=_ANY_TOKEN)
+def _with_credential(known: Resolved, credential: Credential) -> Resolved:
+    """Return a person with the credential that names them now: they outlive the one that named them first."""
+    if known.principal is None:
+        return known
+    return Resolved(Principal(known.principal.user, credential), None, known.stamp, known.about)
+
+
+def _of_session(known: Resolved, user_id: str, credential: Credential) -> Resolved:
+    """Return whose session it is, with a token that names it and must name them too."""
+    if known.principal is None or known.principal.user is None:
+        return known
+    if known.principal.user.id != user_id:
+        return Resolved(error=TokenInvalid())
+    login = known.principal.credential
+    ends = [end for end in (credential.expires_at, login.expires_at) if end is not None]
+    merged = msgspec.structs.replace(
+        credential,
+        expires_at=min(ends),
+        session_id=login.session_id,
+        auth_time=login.auth_time,
+        amr=login.amr,
+        acr=login.acr,
+    )
+    return Resolved(Principal(known.principal.user, merged), None, known.stamp, known.about)
+
+
+def _session(row: Row, method: AuthMethod) -> Resolved:
+    stamp = Stamp.parse(row["instance"], row["snapshot"])
+    about = (f"session:{row['session_id']}", f"user:{row['id']}")
+    expires_at = min(row["expires_at"], row["idle_expires_at"])
+    try:
+        user = _user(row)  # first: to whoever is disabled that matters more than that their sessions ended with it
+        if row["ended_at"] is not None:
+            raise TokenRevoked
+        if expires_at <= clock.now():
+            raise TokenExpired
+        credential = Credential(
+            method=method,
+            id=str(row["session_id"]),
+            expires_at=expires_at,
+            session_id=str(row["session_id"]),
+            auth_time=row["auth_time"],
+            amr=tuple(row["amr"]),
+            acr=row["acr"],
+        )
+        return Resolved(Principal(user=user, credential=credential), None, stamp, about)
+    except IdpError as error:
+        return Resolved(None, error, stamp, about)
 
 
 def _user(row: Row) -> User:

@@ -33,11 +33,12 @@ class Verdict:
         principal: who is calling.
         error: why nobody is.
         key: the row of the API key or service token, for `last_used_at`.
+        session: the row of the session, for `last_seen_at`.
         faces: the answers that this verdict was encoded into before, by name.
         kind, method, outcome: what metrics call it.
     """
 
-    __slots__ = ("error", "faces", "key", "kind", "method", "outcome", "principal")
+    __slots__ = ("error", "faces", "key", "kind", "method", "outcome", "principal", "session")
 
     def __init__(
         self, principal: Principal | None = None, error: IdpError | None = None, key: UUID | None = None
@@ -47,6 +48,8 @@ class Verdict:
         self.key = key
         self.faces: dict[str, bytes] = {}
         self.kind = kind_of(principal) if principal else "none"
+        session_id = principal.credential.session_id if principal else None
+        self.session = UUID(session_id) if session_id else None
         self.method: str = principal.credential.method if principal else "unknown"
         self.outcome = error.code if error else "authenticated"
 
@@ -164,6 +167,10 @@ class Verdicts:
     def name_of_person(self, user_id: str) -> bytes:
         """Return what a user is called in both caches. No credential, whatever it says, is ever called so."""
         return hashlib.blake2b(user_id.encode(), digest_size=24, key=self._key, person=b"person").digest()
+
+    def name_of_session(self, session_id: str) -> bytes:
+        """Return what a session is called in both caches; like a person, it is called as no credential ever is."""
+        return hashlib.blake2b(session_id.encode(), digest_size=24, key=self._key, person=b"session").digest()
 
     def remembered(self, name: bytes) -> Verdict | None:
         """Return a verdict from memory, if it may be used now."""

@@ -55,12 +55,23 @@ def migrate_now(settings: "Settings") -> list[str]:
         async with database.transaction() as session:
             await users.ensure_roles(session)
             made = await seed.plant(session, planted)
+        remark = await _grant(database, settings)
         return [
             "The database was migrated." if changed else "The database is up to date.",
             *([f"Made {made} of the seed's teams and domains."] if made else []),
+            *([remark] if remark else []),
         ]
 
     return with_database(settings, work, as_owner=True)
+
+
+async def _grant(database: "Database", settings: "Settings") -> str | None:
+    """Give the service's role what it needs, where an owner's migrates; return a sentence about what is in the way."""
+    from idp.db.grants import grant, role_of
+
+    service = settings.database.url
+    role = role_of(service.reveal()) if service and settings.database.migration_url else None
+    return await grant(database, role) if role else None
 
 
 @click.command("check-db")

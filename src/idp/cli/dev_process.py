@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
+    from litestar.types import ControllerRouterHandler
+
     from idp.app import Application
     from idp.settings import LoadedSettings
 
@@ -25,9 +27,11 @@ def load_development(overrides: Mapping[str, str | None]) -> "LoadedSettings":
 
 
 def build(loaded: "LoadedSettings") -> "Application":
-    """Build the application with the authenticators that exist in development only (rule 7)."""
-    from idp.app import Parts, create_app
+    """Build the application with the authenticators and pages that exist in development only (rule 7)."""
+    from idp.app import Development, Parts, create_app
     from idp.dev.dev_headers import DevHeaders
+    from idp.dev.mailbox import Mailbox
+    from idp.dev.mailbox_routes import mailbox_routes
     from idp.ops import logging
 
     logging.configure(loaded.settings.logging)
@@ -36,7 +40,11 @@ def build(loaded: "LoadedSettings") -> "Application":
     def dev_headers(parts: Parts) -> DevHeaders:
         return DevHeaders(parts.database, settings.accounts, in_container=settings.dev.in_container)
 
-    return create_app(loaded, development=(dev_headers,) if settings.authn.allow_dev_headers else ())
+    def mailbox(parts: Parts) -> "list[ControllerRouterHandler]":
+        return mailbox_routes(Mailbox(parts.database, parts.sealer))
+
+    authenticators = (dev_headers,) if settings.authn.allow_dev_headers else ()
+    return create_app(loaded, Development(authenticators, routes=(mailbox,), keeps_mail=True))
 
 
 def main() -> None:

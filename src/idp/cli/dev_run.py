@@ -168,6 +168,7 @@ class DevRun:
             "base_urls": self._urls,
             "issuer": self._urls[0],
             "docs_url": f"{self._urls[0]}/docs",
+            "mailbox_url": f"{self._urls[0]}/dev/mailbox",
             "database_url": self._database_url,
             "valkey_url": self._valkey_url,
             "admin_token": next((person.access_token for person in personas if "admin" in person.roles), None),

@@ -4,15 +4,12 @@ This authenticator lives in `dev/`, which the production image does not have. It
 machine by name, so that a web page elsewhere cannot reach it by pointing its own name here (DNS rebinding).
 """
 
-from collections.abc import Mapping
-from ipaddress import ip_address
-from urllib.parse import urlsplit
-
 from idp.accounts.sign_up import create_account
 from idp.audit.record import Origin
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, ByUserId, Outcome, Rejected
 from idp.db.engine import Database
+from idp.dev.here import is_from_here
 from idp.errors import DevEmailRequired, DevHeadersMalformed, EmailTaken
 from idp.principal.model import AuthMethod, Credential
 from idp.settings_schema import Accounts
@@ -41,7 +38,7 @@ class DevHeaders:
         email, name = presented.headers.get("x-user-email"), presented.headers.get("x-user-name")
         if presented.token is not None or (email is None and name is None):
             return NOT_MINE
-        if not self._comes_from_here(presented.headers):
+        if not is_from_here(presented.headers, in_container=self._in_container):
             return Rejected(DevHeadersMalformed("Dev headers are believed only at localhost."))
         if not email:
             return Rejected(DevEmailRequired())
@@ -73,34 +70,6 @@ class DevHeaders:
                 winner = await users.find_id_by_email(session, email)
             assert winner is not None
             return winner
-
-    def _comes_from_here(self, headers: Mapping[str, str]) -> bool:
-        """Whether the request was addressed to this machine and, as far as a proxy says, sent from it."""
-        hosts = [headers.get("host", ""), *headers.get("x-forwarded-host", "").split(",")]
-        senders = [sender.strip() for sender in headers.get("x-forwarded-for", "").split(",")]
-        named = [host.strip() for host in hosts if host.strip()]
-        return bool(named) and all(self._is_local(name) for name in [*named, *filter(None, senders)])
-
-    def _is_local(self, host: str) -> bool:
-        name = _host_name(host)
-        if name == "localhost" or name.endswith(".localhost"):
-            return True
-        try:
-            return ip_address(name).is_loopback
-        except ValueError:
-            return self._in_container and "." not in name
-
-
-def _host_name(host: str) -> str:
-    """Return the name or address in a Host or a forwarded header; nothing for what cannot be read."""
-    try:
-        return str(ip_address(host))  # bare, as proxies write senders
-    except ValueError:
-        pass
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
 
 
 def _text(header: str) -> str:

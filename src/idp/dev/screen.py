@@ -77,6 +77,7 @@ def places(base_urls: Sequence[str]) -> list[tuple[str, str]]:
     listed = [
         ("API", base),
         ("Docs", f"{base}/docs"),
+        ("Mailbox", f"{base}/dev/mailbox"),
         ("Health", f"{base}/health"),
         ("JWKS", f"{base}/.well-known/jwks.json"),
         ("Metrics", f"{base}/metrics"),

@@ -1,14 +1,16 @@
-"""Disabling and deleting a user, with every key they have, in one transaction (S0-13, C-14, C-27)."""
+"""Disabling and deleting a user, with every key, session and link they have, in one transaction (S0-13, C-14, C-27)."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.apikeys.service import lock, revoke_all_keys
 from idp.audit.record import Origin, record
+from idp.sessions.service import end_all
 from idp.users import administration
+from idp.users.one_time_tokens import forget_all
 
 
 async def disable(session: AsyncSession, origin: Origin, user_id: str, *, keep_an_admin: bool) -> int:
-    """Disable a user and end all their keys; enabling them again brings no key back.
+    """Disable a user and end all their keys, sessions and links; enabling them again brings none back.
 
     Args:
         session: a transaction that has done nothing yet: the lock of the keys comes first (C-27).
@@ -28,13 +30,15 @@ async def disable(session: AsyncSession, origin: Origin, user_id: str, *, keep_a
         await administration.check_admin_remains(session, without=user_id)
     changed = await administration.deactivate(session, user_id)
     ended = await revoke_all_keys(session, origin, user_id, "user disabled")
+    await end_all(session, origin, user_id, reason="user disabled")
+    await forget_all(session, user_id)
     if changed:
         record(session, origin, action="user.disabled", user_id=user_id, details={"revoked_keys": ended})
     return ended
 
 
 async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an_admin: bool) -> int:
-    """Delete a user and end all their keys. The row stays, so that what they did keeps a name; the address is free.
+    """Delete a user and end all their keys, sessions and links. The row stays, for what they did; the address is free.
 
     Arguments, result and errors are those of `disable`.
     """
@@ -43,5 +47,7 @@ async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an
         await administration.check_admin_remains(session, without=user_id)
     await administration.bury(session, user_id)
     ended = await revoke_all_keys(session, origin, user_id, "user deleted")
+    await end_all(session, origin, user_id, reason="user deleted")
+    await forget_all(session, user_id)
     record(session, origin, action="user.deleted", user_id=user_id, details={"revoked_keys": ended})
     return ended

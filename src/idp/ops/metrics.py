@@ -54,6 +54,13 @@ _queue = Gauge("idp_command_queue_depth", "Changes to keys that wait for the sin
 _commands = Histogram(
     "idp_command_seconds", "Time from asking for a change to its commit.", ["command"], buckets=_FAST, registry=REGISTRY
 )
+_mails = Counter(
+    "idp_mail_total",
+    "Mails by what came of an attempt: sent, put_off, failed.",
+    ["template", "outcome"],
+    registry=REGISTRY,
+)
+_mail_pending = Gauge("idp_mail_pending", "Mails that wait in the outbox.", registry=REGISTRY)
 _limited = Counter("idp_rate_limited_total", "Requests refused by a rate limit.", ["rule"], registry=REGISTRY)
 
 
@@ -96,6 +103,16 @@ def observe_query(*, operation: str, seconds: float) -> None:
 def count_limited(rule: str) -> None:
     """Count a request that a rate limit refused."""
     _limited.labels(rule).inc()
+
+
+def count_mail(*, template: str, outcome: str) -> None:
+    """Count an attempt to send a mail: `sent`, `put_off` or `failed`."""
+    _mails.labels(template, outcome).inc()
+
+
+def set_mail_pending(number: int) -> None:
+    """Say how many mails wait, in all processes together."""
+    _mail_pending.set(number)
 
 
 def observe_command(*, command: str, seconds: float) -> None:

@@ -1,6 +1,10 @@
-"""Lists that are arrays: `?limit=&offset=` for those who page, with a `Link` header (C-19, RFC 8288)."""
+"""Lists that are arrays: `?limit=&offset=` for those who page, with a `Link` header (C-19, RFC 8288).
+
+A list that grows while it is read has a cursor as well, which no addition moves.
+"""
 
 from typing import Annotated, Any, TypeVar
+from urllib.parse import urlencode
 
 from litestar import Request, Response
 from litestar.params import QueryParameter
@@ -13,16 +17,49 @@ OptionalLimit = Annotated[
     int | None,
     QueryParameter(ge=1, le=1000, description="How many to return, 1 to 1000; all of them by default."),
 ]
+Cursor = Annotated[
+    str | None,
+    QueryParameter(
+        max_length=200,
+        pattern=r"^[A-Za-z0-9_-]+(?!\n)$",
+        description="Where to go on: `X-Next-Cursor` of the page before. Instead of `offset`.",
+    ),
+]
+AnyRequest = Request[Any, Any, Any]
+_PLACE = frozenset({"limit", "offset", "cursor"})
 
 
 def page(
-    request: Request[Any, Any, Any], items: list[T], *, total: int, limit: int | None, offset: int
+    request: AnyRequest, items: list[T], *, total: int, limit: int | None, offset: int, cursor: str | None = None
 ) -> Response[list[T]]:
-    """Return a list with `Link` to the pages before and after, and `X-Total-Count`."""
-    links = []
+    """Return a list with `Link` to the pages before and after, and `X-Total-Count`.
+
+    Args:
+        request: whose other parameters the links keep.
+        items: of this page.
+        total: how many there are in all.
+        limit: how many a page has, None for all.
+        offset: how many were skipped.
+        cursor: where the next page begins, where the list has cursors.
+    """
+    links, headers = [], {"X-Total-Count": str(total)}
     if limit is not None and offset + limit < total:
-        links.append(f'<{request.scope["path"]}?limit={limit}&offset={offset + limit}>; rel="next"')
+        links.append(_link(request, "next", limit=limit, offset=offset + limit))
+        headers |= {"X-Next-Cursor": cursor} if cursor else {}
     if limit is not None and offset > 0:
-        links.append(f'<{request.scope["path"]}?limit={limit}&offset={max(0, offset - limit)}>; rel="prev"')
-    headers = {"X-Total-Count": str(total)} | ({"Link": ", ".join(links)} if links else {})
-    return Response(items, headers=headers)
+        links.append(_link(request, "prev", limit=limit, offset=max(0, offset - limit)))
+    return Response(items, headers=headers | ({"Link": ", ".join(links)} if links else {}))
+
+
+def page_at_cursor(request: AnyRequest, items: list[T], *, limit: int, cursor: str | None) -> Response[list[T]]:
+    """Return a page that began at a cursor, with the cursor of the next one, None for the last."""
+    if cursor is None:
+        return Response(items)
+    return Response(
+        items, headers={"X-Next-Cursor": cursor, "Link": _link(request, "next", limit=limit, cursor=cursor)}
+    )
+
+
+def _link(request: AnyRequest, relation: str, **place: object) -> str:
+    kept = [(name, value) for name, value in request.query_params.multi_items() if name not in _PLACE]
+    return f'<{request.scope["path"]}?{urlencode([*kept, *place.items()])}>; rel="{relation}"'

@@ -161,6 +161,13 @@ class LoginRules:
         self._account = Rule("login_account", RateLimitItemPerSecond(settings.failed_logins_per_account, window))
         self._address = Rule("login_address", RateLimitItemPerSecond(settings.failed_logins_per_address, window))
         self._register = Rule("register_address", RateLimitItemPerHour(settings.registrations_per_address_per_hour))
+        self._resets = _two_rules("reset", settings.resets_per_account_per_hour, settings.resets_per_address_per_hour)
+        self._verifications = _two_rules(
+            "verification",
+            settings.verifications_per_account_per_hour,
+            settings.verifications_per_address_per_hour,
+        )
+        self._bad_link = Rule("bad_link_address", RateLimitItemPerHour(settings.bad_links_per_address_per_hour))
 
     def login(self, account: str, address: str) -> tuple[tuple[Rule, tuple[str, ...]], ...]:
         """Return what a failed login counts under: the pair, the account, the address."""
@@ -170,6 +177,25 @@ class LoginRules:
     def registration(self, address: str) -> tuple[Rule, tuple[str, ...]]:
         """Return what a registration counts under."""
         return self._register, (network(address),)
+
+    def reset(self, account: str, address: str) -> tuple[tuple[Rule, tuple[str, ...]], ...]:
+        """Return what asking for a new password counts under: the account, which need not exist, and the address."""
+        return tuple(zip(self._resets, ((account,), (network(address),)), strict=True))
+
+    def verification(self, account: str, address: str) -> tuple[tuple[Rule, tuple[str, ...]], ...]:
+        """Return what asking for a link that verifies an address counts under, like `reset`."""
+        return tuple(zip(self._verifications, ((account,), (network(address),)), strict=True))
+
+    def bad_link(self, address: str) -> tuple[Rule, tuple[str, ...]]:
+        """Return what a link that does not work counts under."""
+        return self._bad_link, (network(address),)
+
+
+def _two_rules(name: str, per_account: int, per_address: int) -> tuple[Rule, Rule]:
+    return (
+        Rule(f"{name}_account", RateLimitItemPerHour(per_account)),
+        Rule(f"{name}_address", RateLimitItemPerHour(per_address)),
+    )
 
 
 @functools.lru_cache(maxsize=4096)

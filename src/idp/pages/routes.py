@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from litestar import MediaType, Request, Response, Router, get
+from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.static_files import create_static_files_router
@@ -13,33 +12,20 @@ from swagger_ui_bundle import swagger_ui_path
 
 from idp.errors import NotFound, catalogue, phrase
 from idp.ops.problems import document
+from idp.pages.rendering import HERE, POLICY, page
 from idp.pages.schema import OpenApiDocument
 from idp.principal.guards import public
 
-_HERE = Path(__file__).parent
-_TEMPLATES = Environment(loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined)
-_POLICY = (
-    "default-src 'none'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; style-src 'self'"
-)
 # Swagger UI writes style attributes; scripts stay ours alone.
-_DOCS_POLICY = _POLICY + " 'unsafe-inline'"
+_DOCS_POLICY = POLICY + " 'unsafe-inline'"
 _ROOTS = ("", "/api/auth")  # a gateway may let only /api/auth through (S4-45)
-
-
-def _page(template: str, *, policy: str = _POLICY, **values: Any) -> Response[str]:
-    return Response(
-        _TEMPLATES.get_template(template).render(**values),
-        media_type=MediaType.HTML,
-        headers={"Content-Security-Policy": policy, "Cache-Control": "no-cache"},
-    )
 
 
 @get([f"{root}/docs" for root in _ROOTS], opt=public(), include_in_schema=False, sync_to_thread=False)
 def docs(request: Request[Any, Any, Any]) -> Response[str]:
     """The API, to read and to try."""
     root = request.scope["path"].rstrip("/").removesuffix("/docs")
-    return _page("docs.html", policy=_DOCS_POLICY, root=f"{root}/docs", schema=f"{root}/openapi.json")
+    return page("docs.html", policy=_DOCS_POLICY, root=f"{root}/docs", schema=f"{root}/openapi.json")
 
 
 @get([f"{root}/openapi.json" for root in _ROOTS], opt=public(), include_in_schema=False, sync_to_thread=False)
@@ -55,7 +41,7 @@ def openapi(openapi_document: NamedDependency[OpenApiDocument]) -> Response[byte
 @get("/errors", opt=public(), include_in_schema=False, sync_to_thread=False)
 def error_list() -> Response[str]:
     """All codes."""
-    return _page("errors.html", root="/docs", errors=list(catalogue().values()))
+    return page("errors.html", root="/docs", errors=list(catalogue().values()))
 
 
 @get("/errors/{code:str}", opt=public(), include_in_schema=False, sync_to_thread=False)
@@ -65,7 +51,7 @@ def error_page(code: FromPath[str]) -> Response[str]:
     if error is None:
         raise NotFound("There is no error code of this name; see /errors for all of them.")
     body = document(error(), path="/auth/me", request_id="01990c7e-7f3b-7c1e-8a54-0f6f1d5a9a10")
-    return _page(
+    return page(
         "error.html",
         root="/docs",
         error=error,
@@ -80,7 +66,7 @@ def asset_routers() -> list[Router]:
     return [
         create_static_files_router(
             path=f"{root}/docs/assets",
-            directories=[_HERE / "static", Path(str(swagger_ui_path))],
+            directories=[HERE / "static", Path(str(swagger_ui_path))],
             opt=public(),
             include_in_schema=False,
             name=f"assets{root.replace('/', '-')}",

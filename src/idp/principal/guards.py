@@ -11,9 +11,11 @@ from litestar import Litestar
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
+from idp import clock
 from idp.errors import (
     AdminRequired,
     CredentialNotAccepted,
+    FreshLoginRequired,
     IntrospectScopeRequired,
     NotAUser,
     SharedSecretToken,
@@ -50,6 +52,15 @@ def decides_only() -> dict[str, Any]:
     return {"decides_only": True}
 
 
+def accepts_shared_secret() -> dict[str, Any]:
+    """Declare, in a handler's `opt`, that a shared-secret token may do this for its owner while its session lives.
+
+    Elsewhere such a token changes nothing: whoever holds the secret can make one for every session they have seen, so
+    nothing may come of it that outlives the session (C-06b).
+    """
+    return {"accepts_shared_secret": True}
+
+
 def accepts(*methods: AuthMethod) -> dict[str, Any]:
     """Declare, in a handler's `opt`, further kinds of credential beside those of a person."""
     return {"accepts": INTERACTIVE | set(methods)}
@@ -84,12 +95,15 @@ def check_accepted(principal: Principal, handler: BaseRouteHandler) -> None:
 
 
 def check_change(principal: Principal, handler: BaseRouteHandler) -> None:
-    """Refuse a shared-secret token where something is changed: whoever holds the secret could have made it (C-06b).
+    """Refuse a shared-secret token where something is changed, unless the route accepts it with its session (C-06b).
 
     Raises:
         SharedSecretToken: the route is no mere reading.
     """
-    if principal.credential.shared_secret and _may_change(handler):
+    credential = principal.credential
+    if not credential.shared_secret or not _may_change(handler):
+        return
+    if credential.session_id is None or not handler.opt.get("accepts_shared_secret"):
         raise SharedSecretToken
 
 
@@ -112,6 +126,16 @@ async def requires_user(connection: Connection, handler: BaseRouteHandler) -> No
         raise NotAUser
     check_accepted(connection.user, handler)
     check_change(connection.user, handler)
+
+
+@_policy("fresh login")
+async def requires_fresh_login(connection: Connection, _handler: BaseRouteHandler) -> None:
+    """Allow only who proved a moment ago who they are (C-33; RFC 9470). Stands after `requires_user`."""
+    limit = connection.app.state.fresh_login_seconds
+    auth_time = connection.user.credential.auth_time
+    if auth_time is None or (clock.now() - auth_time).total_seconds() > limit:
+        challenge = f'Bearer error="insufficient_user_authentication", max_age={limit}'
+        raise FreshLoginRequired(headers={"WWW-Authenticate": challenge})
 
 
 @_policy("admin")

@@ -83,6 +83,10 @@ class Credential(Struct, frozen=True):
         scopes: what the credential may do (RFC 6749 section 3.3); a user's rights come from roles instead.
         expires_at: when it ends, None for never.
         shared_secret: signed with a secret that others hold too, so it may never manage anything (C-06b).
+        session_id: the session it belongs to, with which it ends; None where it belongs to none.
+        auth_time: when the person proved who they are (OpenID Connect Core section 2); None where nobody knows.
+        amr: how they did (RFC 8176).
+        acr: how sure that makes us.
     """
 
     method: AuthMethod
@@ -91,6 +95,10 @@ class Credential(Struct, frozen=True):
     scopes: tuple[str, ...] = ()
     expires_at: datetime | None = None
     shared_secret: bool = False
+    session_id: str | None = None
+    auth_time: datetime | None = None
+    amr: tuple[str, ...] = ()
+    acr: str | None = None
 
 
 class Principal(Struct, frozen=True):

@@ -20,6 +20,7 @@ class SessionRow(UUIDKey, Base):
     __table_args__ = (
         UniqueConstraint("cookie_digest"),
         Index("ix_user_sessions_user_id_created_at", "user_id", "created_at"),
+        Index("ix_user_sessions_expires_at", "expires_at"),
         CheckConstraint("(ended_at IS NULL) = (ended_reason IS NULL)", name="ended"),
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -48,6 +49,16 @@ class TokenUser(Struct, frozen=True):
     roles: tuple[str, ...] = ()
 
 
+class TokenSession(Struct, frozen=True):
+    """The session that a token belongs to and never outlives, and how it began (RFC 9068 section 2.2.1)."""
+
+    id: UUID
+    auth_time: datetime
+    amr: tuple[str, ...]
+    acr: str
+    expires_at: datetime
+
+
 class IssuedToken(Struct, frozen=True):
     """A signed access token and its life in seconds."""
 
@@ -62,7 +73,7 @@ class IssuedToken(Struct, frozen=True):
 class VerifiedClaims(Struct, frozen=True):
     """What a token says, now that its signature, issuer, audience and times were checked.
 
-    `uid` names the user; legacy tokens have none and name them by `legacy_email` or `legacy_id`.
+    `uid` names the user, `session_id` the session that must still live; legacy tokens have neither.
     """
 
     jti: str | None
@@ -71,6 +82,7 @@ class VerifiedClaims(Struct, frozen=True):
     shared_secret: bool
     uid: str | None
     legacy_email: str | None = None
+    session_id: UUID | None = None
 
 
 class TokenService:
@@ -91,21 +103,36 @@ class TokenService:
         self._shared = {family: _oct(secret) for family, secret in current.items() if secret is not None}
         self._accepted = [*self._shared.values(), *(_oct(secret) for secret in settings.previous_jwt_secrets)]
 
-    async def issue(self, user: TokenUser, family: Family, *, life: timedelta | None = None) -> IssuedToken:
+    async def issue(
+        self,
+        user: TokenUser,
+        family: Family,
+        *,
+        session: TokenSession | None = None,
+        life: timedelta | None = None,
+    ) -> IssuedToken:
         """Sign an access token in the shape that this family's clients know.
+
+        Args:
+            user: whom it names.
+            family: whose clients will read it.
+            session: what it belongs to, and ends with.
+            life: how long it is good for; `tokens.access_token_minutes` by default.
 
         Raises:
             DatabaseUnavailable: the first signing key could not be read or made.
         """
         shared = self._shared.get(family)
         if shared is not None and self._settings.algorithm in {None, "HS256"}:
-            return self._sign_shared(user, family, shared, self._life(life))
-        return await self.issue_asymmetric(user, life=life)
+            return self._sign_shared(user, family, shared, self._times(life, session))
+        return await self.issue_asymmetric(user, session=session, life=life)
 
-    async def issue_asymmetric(self, user: TokenUser, *, life: timedelta | None = None) -> IssuedToken:
+    async def issue_asymmetric(
+        self, user: TokenUser, *, session: TokenSession | None = None, life: timedelta | None = None
+    ) -> IssuedToken:
         """Sign an `at+jwt` (RFC 9068) with the key ring, whatever shared secrets there are."""
         key = await self._keyring.signing_key()
-        claims = self._times(self._life(life)) | {
+        claims = self._times(life, session) | {
             "iss": self.issuer,
             "aud": self._audience,
             "sub": user.id,
@@ -118,20 +145,23 @@ class TokenService:
         header = {"alg": key.algorithm, "kid": key.kid, "typ": "at+jwt"}
         return self._issued(jwt.encode(header, claims, key.key, algorithms=[key.algorithm]), claims)
 
-    def _sign_shared(self, user: TokenUser, family: Family, key: OctKey, life: timedelta) -> IssuedToken:
-        claims = self._times(life) | {"uid": user.id}
+    def _sign_shared(self, user: TokenUser, family: Family, key: OctKey, times: dict[str, Any]) -> IssuedToken:
+        claims = times | {"uid": user.id}
         if family is Family.AUTH:
             claims |= {"sub": user.email or user.id, "email_verified": user.email_verified}
         else:
             claims |= {"sub": user.id, "type": "access", "roles": list(user.roles)}
         return self._issued(jwt.encode({"alg": "HS256", "typ": "JWT"}, claims, key, algorithms=["HS256"]), claims)
 
-    def _life(self, life: timedelta | None) -> timedelta:
-        return life or timedelta(minutes=self._settings.access_token_minutes)
-
-    def _times(self, life: timedelta) -> dict[str, Any]:
+    def _times(self, life: timedelta | None, session: TokenSession | None) -> dict[str, Any]:
+        """Return the claims about times, and about the session that they come from."""
         now = clock.timestamp()
-        claims: dict[str, Any] = {"iat": now, "exp": now + int(life.total_seconds()), "jti": str(uuid7())}
+        expires = now + int((life or timedelta(minutes=self._settings.access_token_minutes)).total_seconds())
+        claims: dict[str, Any] = {"iat": now, "exp": expires, "jti": str(uuid7())}
+        if session is not None:
+            claims["exp"] = min(expires, int(session.expires_at.timestamp()))
+            claims |= {"sid": str(session.id), "auth_time": int(session.auth_time.timestamp())}
+            claims |= {"amr": list(session.amr), "acr": session.acr}
         return claims | ({"idp_env": "development"} if self._profile == "development" else {})
 
     @staticmethod
@@ -183,7 +213,9 @@ class TokenService:
             raise ValueError("sub and uid differ")
         self._check_environment(claims)
         scopes = tuple(str(claims.get("scope", "")).split())
-        return VerifiedClaims(jti=jti, scopes=scopes, expires_at=expires_at, shared_secret=False, uid=uid)
+        return VerifiedClaims(
+            jti=jti, scopes=scopes, expires_at=expires_at, shared_secret=False, uid=uid, session_id=_session(claims)
+        )
 
     def _verify_shared(self, unverified: UnverifiedJwt) -> VerifiedClaims:
         if "iss" in unverified.claims or _media_type(unverified.header.get("typ", "JWT")) != "jwt":
@@ -195,9 +227,13 @@ class TokenService:
             raise ValueError("ends later than any shared-secret token of ours can")  # whoever has the secret could
         if "aud" in claims or claims.get("type", "access") != "access":
             raise ValueError("not an access token")
-        uid = claims.get("uid")
-        if uid is not None:
-            return VerifiedClaims(_text(claims, "jti"), (), expires_at, shared_secret=True, uid=_text(claims, "uid"))
+        if "uid" in claims:
+            uid, session_id = _text(claims, "uid"), _session(claims)
+            if session_id is None:  # whoever holds the secret could make one; a session only we can begin (SEC-24)
+                raise ValueError("belongs to no session")
+            return VerifiedClaims(
+                _text(claims, "jti"), (), expires_at, shared_secret=True, uid=uid, session_id=session_id
+            )
         if not self._settings.accept_legacy:
             raise ValueError("names nobody by uid; tokens.accept_legacy is off")
         subject = _text(claims, "sub")
@@ -248,6 +284,10 @@ def _number(claims: dict[str, Any], name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
         raise ValueError(f"{name} is not a date")
     return int(value)
+
+
+def _session(claims: dict[str, Any]) -> UUID | None:
+    return UUID(_text(claims, "sid")) if "sid" in claims else None
 
 
 def _text(claims: dict[str, Any], name: str) -> str:

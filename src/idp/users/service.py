@@ -1,6 +1,5 @@
 """Users: creating and finding them. Every function works inside the caller's transaction."""
 
-from msgspec import Struct
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,17 +10,6 @@ from idp.errors import EmailTaken
 from idp.principal.permissions import ROLES, USER
 from idp.users.email import email_key
 from idp.users.models import RoleRow, UserRoleRow, UserRow
-
-
-class PasswordRecord(Struct, frozen=True):
-    """What signing in needs to know about a user, and nothing more."""
-
-    user_id: str
-    password_hash: str | None
-    is_active: bool
-
-    def __repr__(self) -> str:
-        return f"PasswordRecord({self.user_id})"
 
 
 async def create(
@@ -86,18 +74,6 @@ async def exists(session: AsyncSession, user_id: str) -> bool:
     return found is not None
 
 
-async def find_password(session: AsyncSession, email: str) -> PasswordRecord | None:
-    """Return what signing in needs to know about the live user with this address."""
-    row = (
-        await session.execute(
-            select(UserRow.id, UserRow.password_hash, UserRow.is_active).where(
-                UserRow.email_key == email_key(email), UserRow.deleted_at.is_(None)
-            )
-        )
-    ).first()
-    return PasswordRecord(*row) if row else None
-
-
 async def replace_hash(session: AsyncSession, user_id: str, *, old: str, new: str) -> None:
     """Store a stronger hash of the same password, unless the password was changed meanwhile."""
     await session.execute(
@@ -106,9 +82,15 @@ async def replace_hash(session: AsyncSession, user_id: str, *, old: str, new: st
 
 
 async def set_password(session: AsyncSession, user_id: str, password_hash: str) -> None:
-    """Give a user another password."""
+    """Give a user another password; whoever was signing in with the one before does not any more."""
     await session.execute(
-        update(UserRow).where(UserRow.id == user_id).values(password_hash=password_hash, updated_at=clock.now())
+        update(UserRow)
+        .where(UserRow.id == user_id)
+        .values(
+            password_hash=password_hash,
+            password_version=UserRow.password_version + 1,
+            updated_at=clock.now(),
+        )
     )
 
 

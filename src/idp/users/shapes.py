@@ -1,4 +1,4 @@
-"""What administrators send and read about users."""
+"""What administrators, and people themselves, send and read about users."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -18,6 +18,15 @@ Role = Annotated[
 ]
 Roles = Annotated[list[Role], Meta(max_length=50, description="All roles of the user; what is left out is taken away.")]
 Plan = Literal["FREE", "BASIC", "PRO"]
+# No credentials before the host, nothing that ends an attribute of HTML: this is shown to others as a picture.
+AvatarUrl = Annotated[
+    str,
+    Meta(
+        max_length=2048,
+        pattern=r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?([/?#][A-Za-z0-9._~:/?#\[\]@!$&()*+,;=%-]*)?(?!\n)$",
+        examples=["https://images.example.com/ada.png"],
+    ),
+]
 
 
 class ManagedUser(Struct, frozen=True):
@@ -56,3 +65,18 @@ class UserFilter(Struct, frozen=True):
     search: str | None = None
     role: str | None = None
     is_active: bool | None = None
+
+
+class ProfileChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to change about oneself; what is left out stays, and null takes the picture away."""
+
+    name: PersonName | UnsetType = UNSET
+    avatar_url: AvatarUrl | UnsetType | None = UNSET
+
+
+class Identity(Struct, frozen=True):
+    """What another issuer calls a person."""
+
+    provider: str
+    subject: str
+    created_at: datetime

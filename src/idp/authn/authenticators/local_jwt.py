@@ -1,7 +1,7 @@
 """Access tokens that this service signed (RFC 9068, and the shared-secret shapes of C-06b)."""
 
 from idp.authn.credential import Presented
-from idp.authn.outcome import NOT_MINE, Authenticated, ByEmail, ByUserId, Outcome, Rejected
+from idp.authn.outcome import NOT_MINE, Authenticated, ByEmail, BySession, ByUserId, Outcome, Rejected
 from idp.errors import DevelopmentToken, TokenExpired, TokenInvalid
 from idp.principal.model import AuthMethod, Credential
 from idp.signing.jwt import TokenService
@@ -29,6 +29,8 @@ class LocalJwt:
             expires_at=claims.expires_at,
             shared_secret=claims.shared_secret,
         )
+        if claims.uid is not None and claims.session_id is not None:
+            return Authenticated(BySession(claims.session_id, claims.uid), credential, cacheable=True)
         if claims.uid is not None:
             return Authenticated(ByUserId(claims.uid), credential, cacheable=True)
         assert claims.legacy_email is not None

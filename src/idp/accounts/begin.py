@@ -1,0 +1,155 @@
+"""How a journey ends that signs somebody in: a session, its tokens or its cookie, and the answer that holds them."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from litestar import Request, Response
+from litestar.datastructures import Cookie
+from msgspec import UNSET, Struct
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp.accounts.shapes import SessionOut
+from idp.audit.record import origin_of, record
+from idp.authn.resolve import load_user
+from idp.authn.shapes import UserOut
+from idp.errors import InvalidCredentials
+from idp.principal.model import User
+from idp.sessions import service as sessions
+from idp.sessions.cookie import SessionCookies
+from idp.sessions.refresh_tokens import RefreshTokens
+from idp.sessions.service import Device, Lifetime, Login
+from idp.settings import Settings
+from idp.signing.jwt import FIRST_PARTY_CLIENT, Family, TokenService, TokenSession, TokenUser
+
+Mode = Literal["token", "cookie"]
+_DAY = 86_400
+
+
+class Begun(Struct, frozen=True):
+    """A session that has just begun: the answer, and the cookies to set with it."""
+
+    answer: SessionOut
+    cookies: Sequence[Cookie] = ()
+
+    def response(self) -> Response[SessionOut]:
+        """Return the response that the client gets."""
+        return Response(self.answer, cookies=list(self.cookies))
+
+
+class SessionStarter:
+    """Begins sessions.
+
+    Args:
+        settings: how long they live.
+        tokens: signs access tokens.
+        refresh_tokens: begins their chains.
+        cookies: makes cookies, for browsers that prefer one.
+    """
+
+    def __init__(
+        self, settings: Settings, tokens: TokenService, refresh_tokens: RefreshTokens, cookies: SessionCookies
+    ) -> None:
+        self._tokens = tokens
+        self._refresh_tokens = refresh_tokens
+        self._cookies = cookies
+        tokens_, accounts = settings.tokens, settings.accounts
+        self._lifetimes = {
+            False: _lifetime(tokens_.refresh_token_days, accounts.session_ttl_seconds),
+            True: _lifetime(tokens_.remembered_refresh_token_days, accounts.remembered_session_ttl_seconds),
+        }
+
+    def check_origin(self, request: Request[Any, Any, Any], mode: Mode) -> None:
+        """Refuse to sign a browser in because a page of another site wants it to be (login CSRF, SEC-44).
+
+        Raises:
+            CsrfRejected: such a page asks for a cookie.
+        """
+        if mode == "cookie":
+            self._cookies.check_origin(request.headers)
+
+    async def begin(
+        self,
+        session: AsyncSession,
+        request: Request[Any, Any, Any],
+        user_id: str,
+        *,
+        family: Family,
+        message: str,
+        password_version: int,
+        amr: tuple[str, ...],
+        remember: bool = False,
+        device_info: object = None,
+        mode: Mode = "token",
+    ) -> Begun:
+        """Begin a session in the caller's transaction.
+
+        Args:
+            session: the caller's transaction.
+            request: who asks, and from where.
+            user_id: who has proven who they are.
+            family: whose clients read the tokens.
+            message: what the answer says.
+            password_version: of the user when they proved it; if it changed since, nothing begins.
+            amr: how they proved it (RFC 8176).
+            remember: for weeks rather than days.
+            device_info: what the client says of itself.
+            mode: whether a refresh token continues the session, or a cookie.
+
+        Raises:
+            InvalidCredentials: the user was disabled, or their password changed, since they proved who they are.
+        """
+        origin, lifetime = origin_of(request), self._lifetimes[remember]
+        cookie, digest = self._cookies.new() if mode == "cookie" else (None, None)
+        login = await sessions.begin(
+            session,
+            user_id,
+            Device(info=device_info, user_agent=origin.user_agent, ip_address=origin.ip_address),
+            lifetime,
+            password_version=password_version,
+            amr=amr,
+            cookie_digest=digest,
+        )
+        if login is None:
+            raise InvalidCredentials
+        details = {"method": " ".join(amr), "session_id": str(login.session_id)}
+        record(session, origin, action="user.signed_in", user_id=user_id, details=details)
+        user = await load_user(session, user_id)
+        if cookie is None:
+            ends = sessions.idle_end(login, lifetime)
+            refresh_token = self._refresh_tokens.begin(
+                session, login.session_id, client_id=FIRST_PARTY_CLIENT, expires_at=ends
+            )
+            return Begun(await self.answer(user, login, family, message, refresh_token=refresh_token))
+        answer = await self.answer(user, login, family, message, csrf=True)
+        seconds = lifetime.idle_seconds if remember else None
+        return Begun(answer, self._cookies.set(cookie, str(login.session_id), seconds=seconds))
+
+    async def answer(
+        self,
+        user: User,
+        login: Login,
+        family: Family,
+        message: str,
+        *,
+        refresh_token: str | None = None,
+        csrf: bool = False,
+    ) -> SessionOut:
+        """Return the session object with a new access token (S3-23, S4-10, S4-13, S4-19)."""
+        about = TokenUser(id=user.id, email=user.email, email_verified=user.email_verified, roles=user.roles)
+        of = TokenSession(login.session_id, login.auth_time, login.amr, login.acr, login.expires_at)
+        token = await self._tokens.issue(about, family, session=of)
+        return SessionOut(
+            access_token=token.token,
+            refresh_token=refresh_token,
+            token_type="bearer",  # noqa: S106
+            expires_in=token.expires_in,
+            user_id=user.id,
+            session_id=str(login.session_id),
+            message=message,
+            user=UserOut.of(user),
+            csrf_token=self._cookies.csrf_token(str(login.session_id)) if csrf else UNSET,
+        )
+
+
+def _lifetime(days: int, seconds: int) -> Lifetime:
+    return Lifetime(idle_seconds=min(days * _DAY, seconds), seconds=seconds)

@@ -1,0 +1,104 @@
+"""Another address: asked for with the password, confirmed with a link that only the new address was sent (SEC-6).
+
+The link alone is not enough. Mailed to an address with a typing error it would give a stranger the account, and mailed
+to somebody who does not expect it, it would make their address verified on another person's account. So whoever
+follows it is signed in as the user, or gives the password once more.
+"""
+
+from uuid import UUID
+
+from idp.accounts.means import Means
+from idp.accounts.password_proof import PasswordProof
+from idp.audit.record import Origin, record
+from idp.errors import EmailTaken, InvalidCredentials, OneTimeTokenInvalid
+from idp.lifecycle import credentials_changed
+from idp.mail.messages import AlreadyRegistered, ConfirmNewEmail, EmailChanged, EmailChangeRequested
+from idp.users import credentials
+from idp.users.email import email_key
+from idp.users.one_time_tokens import OneTimeToken, Purpose
+
+_CHANGING = frozenset({Purpose.CHANGE})
+
+
+class ChangeEmail:
+    """Changes addresses."""
+
+    def __init__(self, means: Means, proof: PasswordProof) -> None:
+        self._means = means
+        self._proof = proof
+
+    async def ask(self, user_id: str, current_password: str, new_email: str, origin: Origin) -> None:
+        """Mail a link to the new address, and word to the present one. An address that is taken looks the same.
+
+        Args:
+            user_id: who is signed in.
+            current_password: what proves that it is them.
+            new_email: as `parse_email` returned it.
+            origin: who asks.
+
+        Raises:
+            InvalidCredentials: the present password is another one, or was changed at the same moment.
+            RateLimited: too many wrong passwords, or too many mails.
+            Busy: too many passwords wait to be checked.
+        """
+        means = self._means
+        proven = await self._proof.check(user_id, current_password, origin)
+        own, _ = means.rules.verification(user_id, origin.ip_address or "")
+        await means.allow(own, *means.rules.verification(email_key(new_email), origin.ip_address or ""))
+        async with means.database.transaction() as session:
+            holder = await credentials.hold(session, user_id)
+            if holder is None or holder.email is None or holder.password_version != proven.password_version:
+                raise InvalidCredentials
+            taken = await credentials.find_by_email(session, new_email)
+            token = await means.one_time_tokens.make(session, Purpose.CHANGE, user_id=user_id, email=new_email)
+            if taken is None or taken.user_id == user_id:
+                hours = means.settings.email_change_hours
+                means.mailer.post(session, ConfirmNewEmail(holder.name, token, new_email, hours), to=new_email)
+            else:  # nobody was sent the token
+                means.mailer.post(session, AlreadyRegistered(taken.name), to=new_email)
+            means.mailer.post(session, EmailChangeRequested(holder.name, new_email), to=holder.email)
+            record(session, origin, action="user.email_change_requested", user_id=user_id)
+
+    async def look_at(self, presented_token: str, origin: Origin) -> OneTimeToken:
+        """Return what a link proves, without using it up; errors as for `Means.look_at`."""
+        return await self._means.look_at(presented_token, _CHANGING, origin)
+
+    async def confirm(self, presented_token: str, origin: Origin, *, user_id: str, keep: UUID | None) -> None:
+        """Give a signed-in user the address that the link was sent to; their other sessions end.
+
+        Args:
+            presented_token: what came with the request.
+            origin: who follows the link.
+            user_id: who is signed in.
+            keep: the session they are in.
+
+        Raises:
+            OneTimeTokenInvalid: the link does not work, is somebody else's, or the address is taken by now.
+            RateLimited: too many bad links came from there.
+        """
+        found = await self.look_at(presented_token, origin)
+        if found.user_id != user_id:
+            raise OneTimeTokenInvalid
+        async with self._means.database.transaction() as session:
+            holder = await credentials.hold(session, user_id)
+            token = await self._means.one_time_tokens.redeem(session, presented_token, _CHANGING)
+            if holder is None:
+                raise OneTimeTokenInvalid
+            try:
+                ended = await credentials_changed.change_email(session, origin, user_id, token.email, keep=keep)
+            except EmailTaken:
+                raise OneTimeTokenInvalid from None
+            details = {"email": [holder.email, token.email], "ended_sessions": ended}
+            record(session, origin, action="user.email_changed", user_id=user_id, details=details)
+            if holder.email is not None:
+                self._means.mailer.post(session, EmailChanged(holder.name, token.email), to=holder.email)
+
+    async def confirm_with_password(self, presented_token: str, current_password: str, origin: Origin) -> None:
+        """Do the same for somebody who follows the link where they are not signed in; all their sessions end.
+
+        Raises:
+            InvalidCredentials: the password is not that of the user whose link it is.
+        """
+        found = await self.look_at(presented_token, origin)
+        await self._proof.check(found.user_id, current_password, origin)
+        await self.confirm(presented_token, origin, user_id=found.user_id, keep=None)

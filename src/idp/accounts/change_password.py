@@ -1,0 +1,51 @@
+"""Another password for somebody who is signed in and knows the present one (SEC-6)."""
+
+from uuid import UUID
+
+from idp.accounts.means import Means
+from idp.accounts.password_proof import PasswordProof
+from idp.accounts.reset_password import password_changed
+from idp.audit.record import Origin, record
+from idp.errors import InvalidCredentials
+from idp.lifecycle import credentials_changed
+from idp.users import credentials
+
+
+class ChangePassword:
+    """Changes passwords."""
+
+    def __init__(self, means: Means, proof: PasswordProof) -> None:
+        self._means = means
+        self._proof = proof
+
+    async def change(
+        self, user_id: str, current_password: str, new_password: str, origin: Origin, *, keep: UUID | None
+    ) -> None:
+        """Set another password; all other sessions of the user end, and every link that was mailed to them.
+
+        Args:
+            user_id: who is signed in.
+            current_password: what proves that it is them.
+            new_password: what they want instead.
+            origin: who asks.
+            keep: the session they ask in.
+
+        Raises:
+            InvalidCredentials: the present password is another one, or was changed at the same moment.
+            PasswordRejected: with the reason.
+            RateLimited: too many wrong passwords came before.
+            Busy: too many passwords wait to be checked.
+        """
+        means = self._means
+        proven = await self._proof.check(user_id, current_password, origin)
+        means.passwords.check_policy(new_password, email=proven.email)
+        password_hash = await means.passwords.hash(new_password)
+        mail = await password_changed(origin)
+        async with means.database.transaction() as session:
+            holder = await credentials.hold(session, user_id)
+            if holder is None or not holder.is_active or holder.password_version != proven.password_version:
+                raise InvalidCredentials
+            ended = await credentials_changed.change_password(session, origin, user_id, password_hash, keep=keep)
+            record(session, origin, action="user.password_changed", user_id=user_id, details={"ended_sessions": ended})
+            if holder.email is not None:
+                means.mailer.post(session, mail(holder.name), to=holder.email)

@@ -1,0 +1,227 @@
+"""Addresses: registering, verifying and changing them (S4-09, S4-13, S4-14, SEC-6)."""
+
+import re
+from typing import Annotated, Any
+from urllib.parse import quote
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.datastructures import CacheControlHeader
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import JSONBody, QueryParameter
+
+from idp import errors
+from idp.accounts.begin import Begun, SessionStarter
+from idp.accounts.change_email import ChangeEmail
+from idp.accounts.credential_shapes import (
+    ChangeEmailIn,
+    ConfirmEmailIn,
+    RegisterEmailIn,
+    RegisterEmailOut,
+    ResendIn,
+    VerifiedOut,
+    VerifyIn,
+)
+from idp.accounts.means import afterwards
+from idp.accounts.register_email import RegisterEmail
+from idp.accounts.shapes import Message, SessionOut
+from idp.accounts.verify_email import VerifyEmail
+from idp.audit.record import origin_of
+from idp.db.engine import Database
+from idp.ops.openapi import responses
+from idp.ops.problems import invalid
+from idp.ops.rate_limit import Limiter, LoginRules
+from idp.principal.guards import public, requires_fresh_login, requires_user
+from idp.principal.model import Principal
+from idp.signing.jwt import Family
+from idp.users.email import parse_email
+
+_TAGS = ["Accounts"]
+NO_STORE = CacheControlHeader(no_store=True)
+COMMON = (errors.ValidationFailed, errors.MalformedJson, errors.BodyTooLarge, errors.RateLimited,
+          errors.DatabaseUnavailable, errors.Busy)  # fmt: skip
+_VERIFY = "/api/auth/email/verify"
+_BY_MAIL = ("email",)  # how they proved who they are; RFC 8176 has no name for it
+_WANTS_JSON = re.compile(r"(^|,)\s*application/json\s*(;|,|$)", re.IGNORECASE)
+AnyRequest = Request[Any, Any, Any]
+UserRequest = Request[Principal, Any, Any]
+LinkParameter = Annotated[str, QueryParameter(max_length=4096, description="From the link in the mail.")]
+
+
+@post(
+    "/api/auth/email/register",
+    opt=public(),
+    tags=_TAGS,
+    summary="Make an account whose address is verified by mail",
+    status_code=200,
+    cache_control=NO_STORE,
+    responses=responses(errors.PasswordRejected, *COMMON),
+)
+async def register_by_email(
+    request: AnyRequest,
+    limiter: NamedDependency[Limiter],
+    login_rules: NamedDependency[LoginRules],
+    register_email: NamedDependency[RegisterEmail],
+    data: JSONBody[RegisterEmailIn],
+) -> RegisterEmailOut:
+    """Mail a link that verifies the address; until then nobody can sign in under /api/auth.
+
+    The answer is the same for an address that has an account: only the mail says so.
+    """
+    origin = origin_of(request)
+    rule = login_rules.registration(origin.ip_address or "")
+    await limiter.check(rule)
+    email = _parse(data.email, "email")
+    await limiter.count(rule)
+    await register_email.register(email, data.password, origin)
+    return RegisterEmailOut("Registration successful. Please check your email for verification.", email)
+
+
+@post(
+    _VERIFY,
+    opt=public(),
+    tags=_TAGS,
+    summary="Verify an address and sign in",
+    status_code=200,
+    cache_control=NO_STORE,
+    responses=responses(errors.OneTimeTokenInvalid, *COMMON),
+)
+async def verify(
+    request: AnyRequest,
+    database: NamedDependency[Database],
+    verify_email: NamedDependency[VerifyEmail],
+    session_starter: NamedDependency[SessionStarter],
+    data: JSONBody[VerifyIn],
+) -> Response[SessionOut]:
+    """Use the link of the mail up, and begin a session.
+
+    The first to verify an address claims its account: sessions and API keys that were made before end. So does a
+    password, unless it came with the registration that the link belongs to.
+    """
+    begun = await _verify(request, database, verify_email, session_starter, data)
+    return begun.response()
+
+
+@get(
+    _VERIFY,
+    opt=public(),
+    tags=_TAGS,
+    summary="Follow the old service's link",
+    cache_control=NO_STORE,
+    responses=responses(errors.OneTimeTokenInvalid, *COMMON)
+    | {303: ResponseSpec(None, description="To the page that asks.", generate_examples=False)},
+)
+async def follow_link(
+    request: AnyRequest,
+    database: NamedDependency[Database],
+    verify_email: NamedDependency[VerifyEmail],
+    session_starter: NamedDependency[SessionStarter],
+    token: LinkParameter,
+) -> Response[VerifiedOut] | Response[None]:
+    """Do what POST does, for a program that says `Accept: application/json`; anybody else is shown the page.
+
+    What follows links in mails by itself, such as a scanner, never asks for JSON, so it uses up nothing (C-31).
+    """
+    if not _WANTS_JSON.search(request.headers.get("accept", "")):
+        headers = {"Location": f"/verify-email?token={quote(token, safe='')}", "Vary": "Accept"}
+        return Response(None, status_code=303, headers=headers)
+    begun = await _verify(request, database, verify_email, session_starter, VerifyIn(token))
+    answer = VerifiedOut(**msgspec.structs.asdict(begun.answer), redirect_url=verify_email.front_end)
+    return Response(answer, headers={"Vary": "Accept"})
+
+
+async def _verify(
+    request: AnyRequest,
+    database: Database,
+    verify_email: VerifyEmail,
+    session_starter: SessionStarter,
+    data: VerifyIn,
+) -> Begun:
+    origin = origin_of(request)
+    found = await verify_email.look_at(data.token, origin)
+    async with database.transaction() as session:
+        holder = await verify_email.verify(session, data.token, found, origin)
+        return await session_starter.begin(
+            session,
+            request,
+            holder.user_id,
+            family=Family.API_AUTH,
+            message="Email verified successfully",
+            password_version=holder.password_version,
+            amr=_BY_MAIL,
+            device_info=data.device_info,
+        )
+
+
+@post(
+    f"{_VERIFY}/resend",
+    opt=public(),
+    tags=_TAGS,
+    summary="Ask for another link that verifies an address",
+    status_code=200,
+    responses=responses(*COMMON),
+)
+async def resend(
+    request: AnyRequest, verify_email: NamedDependency[VerifyEmail], data: JSONBody[ResendIn]
+) -> Response[Message]:
+    """Mail another link, if the address waits to be verified; earlier links end. The answer does not tell."""
+    found = await verify_email.ask_again(data.email, origin_of(request))
+    message = Message("If the email waits to be verified, a new link has been sent")
+    return Response(message, background=afterwards(verify_email.send_again, found))
+
+
+@post(
+    "/api/auth/email/change",
+    guards=[requires_user, requires_fresh_login],
+    tags=_TAGS,
+    summary="Ask for another address",
+    status_code=200,
+    responses=responses(errors.InvalidCredentials, errors.FreshLoginRequired, *COMMON),
+)
+async def change(
+    request: UserRequest, change_email: NamedDependency[ChangeEmail], data: JSONBody[ChangeEmailIn]
+) -> Message:
+    """Mail a link to the new address, and word to the present one. The answer does not tell whether it is taken."""
+    email = _parse(data.new_email, "new_email")
+    await change_email.ask(user_id_of(request), data.current_password, email, origin_of(request))
+    return Message("Please check your new email for a confirmation link")
+
+
+@post(
+    "/api/auth/email/change/confirm",
+    guards=[requires_user, requires_fresh_login],
+    tags=_TAGS,
+    summary="Confirm the new address",
+    status_code=200,
+    responses=responses(errors.OneTimeTokenInvalid, errors.FreshLoginRequired, *COMMON),
+)
+async def confirm_change(
+    request: UserRequest, change_email: NamedDependency[ChangeEmail], data: JSONBody[ConfirmEmailIn]
+) -> Message:
+    """Take the address that the link was sent to. All other sessions end, and the old address is told."""
+    await change_email.confirm(data.token, origin_of(request), user_id=user_id_of(request), keep=session_id_of(request))
+    return Message("Email changed successfully")
+
+
+def user_id_of(request: UserRequest) -> str:
+    """Return who asks, on a route that only people may call."""
+    assert request.user.user is not None
+    return request.user.user.id
+
+
+def session_id_of(request: UserRequest) -> UUID | None:
+    """Return the session that the caller's credential belongs to, if any."""
+    session_id = request.user.credential.session_id
+    return UUID(session_id) if session_id else None
+
+
+def _parse(email: str, member: str) -> str:
+    try:
+        return parse_email(email)
+    except ValueError as error:
+        raise invalid(["body", member], str(error)) from None
+
+
+ROUTES = (register_by_email, verify, follow_link, resend, change, confirm_change)

@@ -1,0 +1,121 @@
+"""What people do about themselves beside reading it: PATCH and DELETE /v1/me, GET /v1/me/export."""
+
+from typing import Annotated, Any
+
+from litestar import MediaType, Request, Response, delete, get, patch
+from litestar.datastructures import CacheControlHeader
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+from litestar.response import Stream
+from msgspec import Meta, Struct
+
+from idp import errors
+from idp.accounts.admin_users import DeletedUser
+from idp.accounts.my_data import Export, gather, written
+from idp.audit.record import origin_of
+from idp.authn import faces
+from idp.authn.resolve import load_user
+from idp.authn.shapes import MeV1
+from idp.authn.verdicts import Verdict
+from idp.db.engine import Database
+from idp.lifecycle import offboard
+from idp.ops.openapi import documents, responses
+from idp.ops.problems import invalid
+from idp.principal.guards import requires_user
+from idp.principal.model import Principal, User
+from idp.users.email import email_key
+from idp.users.profile import edit_profile
+from idp.users.shapes import ProfileChange
+
+_PATH = "/v1/me"
+_TAGS = ["My account"]
+_NO_STORE = CacheControlHeader(no_store=True)
+_BODY = (errors.ValidationFailed, errors.MalformedJson, errors.BodyTooLarge, errors.DatabaseUnavailable)
+UserRequest = Request[Principal, Any, Any]
+
+
+class Farewell(Struct, frozen=True, forbid_unknown_fields=True):
+    """That somebody means it."""
+
+    confirm: Annotated[
+        str,
+        Meta(
+            max_length=512, examples=["ada@example.com"], description="One's own e-mail, or the id where there is none."
+        ),
+    ]
+
+
+@patch(
+    _PATH,
+    guards=[requires_user],
+    tags=_TAGS,
+    summary="Change one's name or picture",
+    cache_control=_NO_STORE,
+    responses=documents(MeV1) | responses(errors.UserNotFound, errors.SharedSecretToken, *_BODY),
+)
+async def edit_me(
+    request: UserRequest, database: NamedDependency[Database], data: JSONBody[ProfileChange]
+) -> Response[bytes]:
+    """Change what is given, and answer as GET /v1/me does. The address and the password have routes of their own."""
+    user_id = _caller(request).id
+    async with database.transaction() as session:
+        await edit_profile(session, origin_of(request), user_id, data)
+        changed = Principal(user=await load_user(session, user_id), credential=request.user.credential)
+    return Response(faces.me(Verdict(changed), _PATH), media_type=MediaType.JSON)
+
+
+@get(
+    f"{_PATH}/export",
+    guards=[requires_user],
+    tags=_TAGS,
+    summary="Everything that is kept about oneself",
+    cache_control=_NO_STORE,
+    responses=documents(Export) | responses(errors.DatabaseUnavailable),
+)
+async def export_me(request: UserRequest, database: NamedDependency[Database]) -> Stream:
+    """Answer with one JSON document, to be kept as a file: never with a secret."""
+    async with database.transaction() as session:
+        found = await gather(session, _caller(request).id)
+    named = {"Content-Disposition": f'attachment; filename="idp-export-{found.exported_at:%Y-%m-%d}.json"'}
+    return Stream(written(database, found), media_type=MediaType.JSON, headers=named)
+
+
+@delete(
+    _PATH,
+    guards=[requires_user],
+    tags=_TAGS,
+    summary="Delete one's account",
+    status_code=200,
+    cache_control=_NO_STORE,
+    responses=responses(errors.LastAdmin, errors.UserNotFound, errors.SharedSecretToken, *_BODY),
+)
+async def delete_me(request: UserRequest, database: NamedDependency[Database], data: JSONBody[Farewell]) -> DeletedUser:
+    """Delete the account with its API keys and sessions, for good. `confirm` repeats one's e-mail.
+
+    The address is free at once; what one did stays in the audit log.
+    """
+    user = _caller(request)
+    _check_meant(user, data.confirm)
+    async with database.transaction() as session:
+        ended = await offboard.delete(session, origin_of(request), user.id, keep_an_admin=True)
+    return DeletedUser(success=True, user_id=user.id, revoked_keys=ended)
+
+
+def _caller(request: UserRequest) -> User:
+    user = request.user.user
+    assert user is not None
+    return user
+
+
+def _check_meant(user: User, confirmed: str) -> None:
+    """Refuse what was not confirmed with the right words.
+
+    Raises:
+        ValidationFailed: it is another address.
+    """
+    meant = confirmed == user.id if user.email is None else email_key(confirmed) == email_key(user.email)
+    if not meant:
+        raise invalid(["body", "confirm"], "Repeat your e-mail to delete your account, or your id if you have none.")
+
+
+ROUTES = (edit_me, export_me, delete_me)

@@ -1,0 +1,77 @@
+"""What every journey that goes through a mail works with, and the two steps that all of them share."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from litestar.background_tasks import BackgroundTask
+from msgspec import Struct
+
+from idp.audit.record import Origin
+from idp.db.engine import Database
+from idp.errors import OneTimeTokenInvalid
+from idp.mail.outbox import Mailer
+from idp.ops.logging import describe
+from idp.ops.rate_limit import Limiter, LoginRules, Rule
+from idp.settings_schema import Accounts
+from idp.users.one_time_tokens import OneTimeToken, OneTimeTokens, Purpose
+from idp.users.passwords import Passwords
+
+log = structlog.get_logger("idp.accounts")
+
+
+class Means(Struct, frozen=True):
+    """What journeys work with.
+
+    Attributes:
+        front_end: the address of what people see, without a slash at the end.
+    """
+
+    database: Database
+    passwords: Passwords
+    one_time_tokens: OneTimeTokens
+    mailer: Mailer
+    limiter: Limiter
+    rules: LoginRules
+    settings: Accounts
+    front_end: str
+
+    async def allow(self, *counted: tuple[Rule, tuple[str, ...]]) -> None:
+        """Count a request for a mail, or refuse it.
+
+        Raises:
+            RateLimited: with `Retry-After` in seconds.
+        """
+        await self.limiter.check(*counted)
+        await self.limiter.count(*counted)
+
+    async def look_at(self, presented_token: str, purposes: frozenset[Purpose], origin: Origin) -> OneTimeToken:
+        """Return what a link proves, without using it up.
+
+        Raises:
+            OneTimeTokenInvalid: nothing; it counts against the address it came from.
+            RateLimited: too many came from there.
+        """
+        rule = self.rules.bad_link(origin.ip_address or "")
+        await self.limiter.check(rule)
+        async with self.database.transaction() as session:
+            found = await self.one_time_tokens.find(session, presented_token, purposes)
+        if found is None:
+            await self.limiter.count(rule)
+            raise OneTimeTokenInvalid
+        return found
+
+
+def afterwards(work: Callable[..., Awaitable[None]], *args: Any) -> BackgroundTask:
+    """Do something when the answer has left, so that its time tells nobody whether there was anything to do (SEC-9).
+
+    Only for what the answer does not promise: it is lost if the process dies in this moment, and asked for again.
+    """
+
+    async def run() -> None:
+        try:
+            await work(*args)
+        except Exception as error:  # noqa: BLE001  nobody waits for it any more
+            log.warning("a mail that was asked for could not be written", **describe(error))
+
+    return BackgroundTask(run)

@@ -1,0 +1,103 @@
+"""Everything that is kept about one person, as one JSON document for themselves. Never a secret or a digest."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp import clock
+from idp.apikeys import service as api_keys
+from idp.apikeys.shapes import KeyOut
+from idp.audit.record import AuditRecord, Position, RecordFilter, before, recent
+from idp.authn.resolve import load_user
+from idp.db.engine import Database
+from idp.principal.model import User
+from idp.sessions.models import SessionRow
+from idp.users.profile import list_identities
+from idp.users.shapes import Identity
+
+_AT_ONCE = 1000  # audit records in memory
+_NOT_THEIRS = ("user:", "service:")
+
+
+class ExportedSession(Struct, frozen=True):
+    """A session, live or ended, without what continues it."""
+
+    id: UUID
+    created_at: datetime
+    last_seen_at: datetime
+    device_info: Any
+    user_agent: str | None
+    ip_address: str | None
+    amr: tuple[str, ...]
+    ended_at: datetime | None
+    ended_reason: str | None
+
+
+class Export(Struct, frozen=True):
+    """Everything about a person. `profile` has the roles, teams and domains; audit records are the newest first."""
+
+    exported_at: datetime
+    profile: User
+    identities: list[Identity]
+    api_keys: list[KeyOut]
+    sessions: list[ExportedSession]
+    audit_records: list[AuditRecord]
+
+
+async def gather(session: AsyncSession, user_id: str) -> Export:
+    """Return everything about a user, of audit records the newest.
+
+    Raises:
+        UserInactive: the user was disabled or deleted meanwhile.
+    """
+    keys, _ = await api_keys.list_keys(session, user_id, include_revoked=True, limit=None, offset=0)
+    records, _ = await recent(session, RecordFilter(user_id=user_id), limit=_AT_ONCE, offset=0)
+    return Export(
+        exported_at=clock.now(),
+        profile=await load_user(session, user_id),
+        identities=await list_identities(session, user_id),
+        api_keys=keys,
+        sessions=await _sessions(session, user_id),
+        audit_records=records,
+    )
+
+
+async def written(database: Database, found: Export) -> AsyncIterator[bytes]:
+    """Write an export as JSON, with all audit records, however many there are."""
+    user_id, records = found.profile.id, found.audit_records
+    head = msgspec.json.encode(msgspec.structs.replace(found, audit_records=[]))
+    yield head.removesuffix(b"]}")
+    separator = b""
+    while records:
+        for record in records:
+            yield separator + msgspec.json.encode(_as_theirs(record, user_id))
+            separator = b","
+        if len(records) < _AT_ONCE:
+            break
+        async with database.transaction() as session:
+            wanted, last = RecordFilter(user_id=user_id), Position.of(records[-1])
+            records = await before(session, wanted, last, limit=_AT_ONCE)
+    yield b"]}"
+
+
+def _as_theirs(record: AuditRecord, user_id: str) -> AuditRecord:
+    """Leave out where somebody else was when they did something to this person: that is about somebody else."""
+    if record.actor == f"user:{user_id}" or not record.actor.startswith(_NOT_THEIRS):
+        return record
+    return msgspec.structs.replace(record, ip_address=None, user_agent=None, request_id=None)
+
+
+async def _sessions(session: AsyncSession, user_id: str) -> list[ExportedSession]:
+    names = ExportedSession.__struct_fields__
+    rows = await session.execute(
+        select(*(getattr(SessionRow, name) for name in names))
+        .where(SessionRow.user_id == user_id)
+        .order_by(SessionRow.created_at.desc(), SessionRow.id.desc())
+    )
+    return [ExportedSession(**{**row, "amr": tuple(row["amr"])}) for row in rows.mappings()]

@@ -1,0 +1,82 @@
+"""Passwords: forgotten, chosen by a link, and changed (S4-11, S4-12, SEC-6, SEC-10)."""
+
+from litestar import Response, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+
+from idp import errors
+from idp.accounts.change_password import ChangePassword
+from idp.accounts.credential_shapes import AddressIn, ChangePasswordIn, ResetIn
+from idp.accounts.email_routes import COMMON, NO_STORE, AnyRequest, UserRequest, session_id_of, user_id_of
+from idp.accounts.means import afterwards
+from idp.accounts.reset_password import ResetPassword
+from idp.accounts.shapes import Message
+from idp.audit.record import origin_of
+from idp.ops.openapi import responses
+from idp.principal.guards import public, requires_fresh_login, requires_user
+
+_PATH = "/api/auth/password"
+_TAGS = ["Accounts"]
+
+
+@post(
+    f"{_PATH}/reset/request",
+    opt=public(),
+    tags=_TAGS,
+    summary="Ask for a link that chooses another password",
+    status_code=200,
+    responses=responses(*COMMON),
+)
+async def request_reset(
+    request: AnyRequest, reset_password: NamedDependency[ResetPassword], data: JSONBody[AddressIn]
+) -> Response[Message]:
+    """Mail a link, if the address has an account; earlier links end. Answer and time do not tell."""
+    origin = origin_of(request)
+    found = await reset_password.ask(data.email, origin)
+    message = Message("If the email exists, a reset link has been sent")
+    return Response(message, background=afterwards(reset_password.send, found, origin))
+
+
+@post(
+    f"{_PATH}/reset/confirm",
+    opt=public(),
+    tags=_TAGS,
+    summary="Choose a password with the link of a mail",
+    status_code=200,
+    cache_control=NO_STORE,
+    responses=responses(errors.OneTimeTokenInvalid, errors.PasswordRejected, *COMMON),
+)
+async def confirm_reset(
+    request: AnyRequest, reset_password: NamedDependency[ResetPassword], data: JSONBody[ResetIn]
+) -> Message:
+    """Set the password. All sessions and refresh tokens end, and every other link that was mailed.
+
+    A password that is refused does not use the link up. The first password of an invitation is chosen here, too.
+    """
+    await reset_password.confirm(data.token, data.new_password, origin_of(request))
+    return Message("Password reset successfully")
+
+
+@post(
+    f"{_PATH}/change",
+    guards=[requires_user, requires_fresh_login],
+    tags=_TAGS,
+    summary="Change one's password",
+    status_code=200,
+    responses=responses(errors.InvalidCredentials, errors.PasswordRejected, errors.FreshLoginRequired, *COMMON),
+)
+async def change(
+    request: UserRequest, change_password: NamedDependency[ChangePassword], data: JSONBody[ChangePasswordIn]
+) -> Message:
+    """Set another password. All other sessions end, and every link that was mailed; this session goes on."""
+    await change_password.change(
+        user_id_of(request),
+        data.current_password,
+        data.new_password,
+        origin_of(request),
+        keep=session_id_of(request),
+    )
+    return Message("Password changed successfully")
+
+
+ROUTES = (request_reset, confirm_reset, change)

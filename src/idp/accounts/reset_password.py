@@ -1,0 +1,105 @@
+"""A password that was forgotten, or the first one of somebody who was invited (S4-11, S4-12, SEC-10)."""
+
+import asyncio
+from collections.abc import Callable
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp import clock
+from idp.accounts.means import Means
+from idp.apikeys.service import lock
+from idp.audit.record import Origin, record
+from idp.errors import OneTimeTokenInvalid
+from idp.events.catalogue import EventType
+from idp.events.outbox import publish
+from idp.lifecycle.claim import claim
+from idp.lifecycle.credentials_changed import change_password
+from idp.mail.messages import PasswordChanged, Welcome
+from idp.mail.messages import ResetPassword as ResetPasswordMail
+from idp.mail.typed_text import device_name
+from idp.users import credentials
+from idp.users.credentials import Holder
+from idp.users.email import email_key
+from idp.users.one_time_tokens import CHOOSING, OneTimeToken, Purpose
+
+
+class ResetPassword:
+    """Lets whoever reads an address choose its account's password."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+
+    async def ask(self, email: str, origin: Origin) -> Holder | None:
+        """Return who may be sent a link; the same work for every address, before the answer (SEC-9).
+
+        Raises:
+            RateLimited: too many were asked for this address, or from there.
+        """
+        await self._means.allow(*self._means.rules.reset(email_key(email), origin.ip_address or ""))
+        async with self._means.database.transaction() as session:
+            return await credentials.find_by_email(session, email)
+
+    async def send(self, found: Holder | None, origin: Origin) -> None:
+        """Mail the link, if there is anybody to mail it to; after the answer."""
+        means = self._means
+        async with means.database.transaction() as session:
+            holder = await credentials.hold(session, found.user_id) if found else None
+            user_id = holder.user_id if holder else None
+            record(session, origin, action="user.password_reset_requested", user_id=user_id)
+            if holder is None or holder.email is None or not holder.is_active:
+                return
+            token = await means.one_time_tokens.make(session, Purpose.RESET, user_id=holder.user_id, email=holder.email)
+            mail = ResetPasswordMail(holder.name, token, means.settings.reset_minutes)
+            means.mailer.post(session, mail, to=holder.email)
+
+    async def offer(self, session: AsyncSession, holder: Holder) -> str | None:
+        """Return a token for somebody who has just verified their address and has no password, None for others.
+
+        Args:
+            session: the transaction that holds the user's row.
+            holder: who verified.
+        """
+        if holder.password_hash is not None or holder.email is None:
+            return None
+        return await self._means.one_time_tokens.make(
+            session, Purpose.RESET, user_id=holder.user_id, email=holder.email
+        )
+
+    async def look_at(self, presented_token: str, origin: Origin) -> OneTimeToken:
+        """Return what a link proves, without using it up; errors as for `Means.look_at`."""
+        return await self._means.look_at(presented_token, CHOOSING, origin)
+
+    async def confirm(self, presented_token: str, new_password: str, origin: Origin) -> None:
+        """Set the password and end everything that the one before had opened. It proves the address, too (C-11).
+
+        Raises:
+            OneTimeTokenInvalid: the link does not work, or no more.
+            PasswordRejected: with the reason; the link stays good.
+            RateLimited: too many bad links came from there.
+            Busy: too many passwords wait to be hashed.
+        """
+        means = self._means
+        found = await self.look_at(presented_token, origin)
+        means.passwords.check_policy(new_password, email=found.email)
+        password_hash = await means.passwords.hash(new_password)
+        mail = await password_changed(origin)
+        async with means.database.transaction() as session:
+            await lock(session)
+            holder = await credentials.hold(session, found.user_id)
+            token = await means.one_time_tokens.redeem(session, presented_token, CHOOSING)
+            if holder is None:
+                raise OneTimeTokenInvalid
+            if not holder.email_verified:
+                await claim(session, origin, holder.user_id, keep_password=False)
+            ended = await change_password(session, origin, holder.user_id, password_hash)
+            details = {"by": token.purpose, "ended_sessions": ended}
+            record(session, origin, action="user.password_reset", user_id=holder.user_id, details=details)
+            publish(session, EventType.USER_PASSWORD_RESET, user_id=holder.user_id)
+            is_first = token.purpose is Purpose.INVITE
+            means.mailer.post(session, Welcome(holder.name) if is_first else mail(holder.name), to=token.email)
+
+
+async def password_changed(origin: Origin) -> Callable[[str | None], PasswordChanged]:
+    """Return what makes the mail that tells somebody, by name, of their new password: when and where it was set."""
+    device = await asyncio.to_thread(device_name, origin.user_agent)
+    return lambda name: PasswordChanged(name, clock.now(), device, origin.ip_address)

@@ -1,0 +1,206 @@
+"""What a person does with their sessions: continue, list and end them (S4-17 to S4-21)."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, delete, get, post
+from litestar.datastructures import CacheControlHeader
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from idp import errors
+from idp.accounts.begin import SessionStarter
+from idp.accounts.shapes import CsrfToken, LogoutIn, Message, RefreshIn, SessionInfo, SessionList, SessionOut
+from idp.audit.record import origin_of
+from idp.authn.resolve import Resolver
+from idp.db.engine import Database
+from idp.ops import metrics
+from idp.ops.openapi import responses
+from idp.principal.guards import accepts_shared_secret, public, requires_user
+from idp.principal.model import AuthMethod, Principal
+from idp.sessions import service as sessions
+from idp.sessions.cookie import SessionCookies
+from idp.sessions.refresh_tokens import RefreshTokens
+from idp.signing.jwt import FIRST_PARTY_CLIENT, Family
+
+_TAGS = ["Sessions"]
+_NO_STORE = CacheControlHeader(no_store=True)  # RFC 6749 section 5.1
+_FAMILIES = {"/auth": Family.AUTH, "/api/auth": Family.API_AUTH}
+UserRequest = Request[Principal, Any, Any]
+WhichSession = Annotated[UUID | None, QueryParameter(description="Another session of one's own; else the current one.")]
+
+
+def _refresh(prefix: str, family: Family) -> Any:
+    @post(
+        f"{prefix}/refresh",
+        opt=public(),
+        tags=_TAGS,
+        summary="Exchange a refresh token",
+        operation_id=f"{family}_refresh",
+        status_code=200,
+        cache_control=_NO_STORE,
+        responses=responses(
+            errors.RefreshTokenInvalid,
+            errors.RefreshTokenReused,
+            errors.ValidationFailed,
+            errors.MalformedJson,
+            errors.BodyTooLarge,
+            errors.DatabaseUnavailable,
+        ),
+    )
+    async def refresh(
+        request: Request[Any, Any, Any],
+        refresh_tokens: NamedDependency[RefreshTokens],
+        resolver: NamedDependency[Resolver],
+        session_starter: NamedDependency[SessionStarter],
+        data: JSONBody[RefreshIn],
+    ) -> SessionOut:
+        """Answer with a new access token and a new refresh token; the one that was sent is used up (C-08).
+
+        Sent again within ten seconds, it leads to the newest one, so that tabs do not sign each other out. Sent again
+        later it ends the whole session, in case somebody stole it.
+        """
+        redeemed = await refresh_tokens.redeem(data.refresh_token, origin_of(request), client_id=FIRST_PARTY_CLIENT)
+        try:
+            user = await resolver.user(redeemed.user_id)
+        except (errors.TokenNotFound, errors.UserInactive):
+            raise errors.RefreshTokenInvalid from None
+        metrics.count_attempt(method="refresh_token", outcome="authenticated")
+        return await session_starter.answer(
+            user, redeemed.login, family, "Token refreshed successfully", refresh_token=redeemed.refresh_token
+        )
+
+    return refresh
+
+
+@post(
+    ["/auth/logout", "/api/auth/logout"],
+    guards=[requires_user],
+    opt=accepts_shared_secret(),
+    tags=_TAGS,
+    summary="Sign out",
+    status_code=200,
+    responses=responses(errors.SessionNotFound, errors.ValidationFailed),
+)
+async def logout(
+    request: UserRequest,
+    database: NamedDependency[Database],
+    refresh_tokens: NamedDependency[RefreshTokens],
+    session_cookies: NamedDependency[SessionCookies],
+    data: JSONBody[LogoutIn | None] = None,
+    session_id: WhichSession = None,
+) -> Response[Message]:
+    """End the session of this credential, with all its tokens; or the one that is named, if it is one's own.
+
+    A credential that belongs to no session, such as a dev header, has nothing to end.
+    """
+    user_id, current = _user_id(request), _current(request)
+    named = session_id
+    if named is None and data is not None and data.refresh_token is not None:
+        found = await refresh_tokens.session_of(data.refresh_token, client_id=FIRST_PARTY_CLIENT)
+        if found is None or found[1] != user_id:
+            raise errors.SessionNotFound
+        named = found[0]
+    ending = named or current
+    if ending is not None:
+        async with database.transaction() as session:
+            ended = await sessions.end(session, origin_of(request), ending, user_id=user_id, reason=sessions.LOGGED_OUT)
+        if session_id is not None and not ended:
+            raise errors.SessionNotFound
+    return _done(request, "Logged out successfully", session_cookies, ended=ending)
+
+
+@post(
+    ["/auth/logout-all", "/api/auth/logout-all"],
+    guards=[requires_user],
+    opt=accepts_shared_secret(),
+    tags=_TAGS,
+    summary="Sign out everywhere",
+    status_code=200,
+)
+async def logout_all(
+    request: UserRequest, database: NamedDependency[Database], session_cookies: NamedDependency[SessionCookies]
+) -> Response[Message]:
+    """End all of one's sessions, this one too."""
+    async with database.transaction() as session:
+        await sessions.end_all(session, origin_of(request), _user_id(request), reason=sessions.LOGGED_OUT_EVERYWHERE)
+    return _done(request, "Logged out from all devices successfully", session_cookies, ended=_current(request))
+
+
+@get("/api/auth/sessions", guards=[requires_user], tags=_TAGS, summary="One's sessions")
+async def list_sessions(request: UserRequest, database: NamedDependency[Database]) -> SessionList:
+    """Return where one is signed in, the newest session first."""
+    current = _current(request)
+    async with database.transaction() as session:
+        found = await sessions.list_live(session, _user_id(request))
+    return SessionList(
+        [SessionInfo(**msgspec.structs.asdict(each), current=each.session_id == current) for each in found]
+    )
+
+
+@delete(
+    "/api/auth/sessions/{session_id:uuid}",
+    guards=[requires_user],
+    opt=accepts_shared_secret(),
+    tags=_TAGS,
+    summary="End a session",
+    status_code=200,
+    responses=responses(errors.SessionNotFound),
+)
+async def end_session(
+    request: UserRequest,
+    database: NamedDependency[Database],
+    session_cookies: NamedDependency[SessionCookies],
+    session_id: FromPath[UUID],
+) -> Response[Message]:
+    """End a session of one's own, with all its tokens. Somebody else's is not found."""
+    async with database.transaction() as session:
+        if not await sessions.end(
+            session, origin_of(request), session_id, user_id=_user_id(request), reason=sessions.LOGGED_OUT
+        ):
+            raise errors.SessionNotFound
+    return _done(request, "Session revoked successfully", session_cookies, ended=session_id)
+
+
+@get(
+    "/api/auth/csrf",
+    guards=[requires_user],
+    tags=_TAGS,
+    summary="The CSRF token of a session cookie",
+    cache_control=_NO_STORE,
+    responses=responses(errors.CredentialNotAccepted),
+    sync_to_thread=False,
+)
+def csrf(request: UserRequest, session_cookies: NamedDependency[SessionCookies]) -> CsrfToken:
+    """Return what the header X-CSRF-Token must hold, for a page that was loaded anew."""
+    credential = request.user.credential
+    if credential.method != AuthMethod.SESSION_COOKIE or credential.session_id is None:
+        raise errors.CredentialNotAccepted("Only a session cookie has a CSRF token.")
+    return CsrfToken(session_cookies.csrf_token(credential.session_id))
+
+
+def _user_id(request: UserRequest) -> str:
+    assert request.user.user is not None
+    return request.user.user.id
+
+
+def _current(request: UserRequest) -> UUID | None:
+    session_id = request.user.credential.session_id
+    return UUID(session_id) if session_id else None
+
+
+def _done(request: UserRequest, message: str, cookies: SessionCookies, *, ended: UUID | None) -> Response[Message]:
+    """Answer; and where a browser's own session has ended, make it forget the cookies."""
+    by_cookie = request.user.credential.method == AuthMethod.SESSION_COOKIE
+    return Response(Message(message), cookies=cookies.clear() if by_cookie and ended == _current(request) else [])
+
+
+ROUTES = (
+    *(_refresh(prefix, family) for prefix, family in _FAMILIES.items()),
+    logout,
+    logout_all,
+    list_sessions,
+    end_session,
+    csrf,
+)

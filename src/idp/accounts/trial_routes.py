@@ -1,0 +1,55 @@
+"""GET /api/auth/test/public and /protected: a client's first steps, as the old service had them (S4-15, S4-22)."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from litestar import Request, get
+from msgspec import Struct
+
+from idp import clock
+from idp.principal.guards import public, requires_user
+from idp.principal.model import Principal
+
+_TAGS = ["Trying it out"]
+
+
+class PublicTrial(Struct, frozen=True):
+    """What anyone gets (S4-15)."""
+
+    message: str
+    timestamp: datetime
+    status: Literal["public"]
+
+
+class ProtectedTrial(Struct, frozen=True):
+    """What somebody who is signed in gets (S4-22)."""
+
+    message: str
+    user_id: str
+    timestamp: datetime
+    status: Literal["authenticated"]
+
+
+@get("/api/auth/test/public", opt=public(), tags=_TAGS, summary="Does the service answer?", sync_to_thread=False)
+def try_public() -> PublicTrial:
+    """Answer anyone."""
+    message = "This is a public endpoint - no authentication required"
+    return PublicTrial(message=message, timestamp=clock.now(), status="public")
+
+
+@get(
+    "/api/auth/test/protected",
+    guards=[requires_user],
+    tags=_TAGS,
+    summary="Does my token work?",
+    sync_to_thread=False,
+)
+def try_protected(request: Request[Principal, Any, Any]) -> ProtectedTrial:
+    """Greet whoever is signed in."""
+    user = request.user.user
+    assert user is not None
+    message = f"Hello {user.email or user.id}! This endpoint requires authentication."
+    return ProtectedTrial(message=message, user_id=user.id, timestamp=clock.now(), status="authenticated")
+
+
+ROUTES = (try_public, try_protected)

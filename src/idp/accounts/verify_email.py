@@ -1,0 +1,81 @@
+"""Verifying an address: the link in the mail is followed, or asked for again (S4-13, S4-14, C-11, C-31)."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp.accounts.means import Means
+from idp.apikeys.service import lock
+from idp.audit.record import Origin
+from idp.errors import OneTimeTokenInvalid
+from idp.lifecycle.claim import claim
+from idp.mail.messages import VerifyEmail as VerifyEmailMail
+from idp.mail.messages import Welcome
+from idp.users import credentials
+from idp.users.credentials import FIRST_PASSWORD, Holder
+from idp.users.email import email_key
+from idp.users.one_time_tokens import VERIFYING, OneTimeToken, Purpose, last_purpose
+
+
+class VerifyEmail:
+    """Verifies addresses."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self.front_end = means.front_end  # where somebody goes on, once they are signed in
+
+    async def look_at(self, presented_token: str, origin: Origin) -> OneTimeToken:
+        """Return what a link proves, without using it up; errors as for `Means.look_at`."""
+        return await self._means.look_at(presented_token, VERIFYING, origin)
+
+    async def verify(self, session: AsyncSession, presented_token: str, found: OneTimeToken, origin: Origin) -> Holder:
+        """Use a link up, and return whose address is verified now.
+
+        The first to verify an account claims it: what was made before ends, and so does the password, unless the
+        registration that this link belongs to has set it.
+
+        Args:
+            session: a transaction that has done nothing yet: the lock of the keys comes first (C-27).
+            presented_token: what came with the request.
+            found: what `look_at` said of it.
+            origin: who presents it.
+
+        Raises:
+            OneTimeTokenInvalid: it was used, replaced or outdated since.
+        """
+        await lock(session)
+        before = await credentials.hold(session, found.user_id)
+        token = await self._means.one_time_tokens.redeem(session, presented_token, VERIFYING)
+        if before is not None and not before.email_verified:
+            is_own = token.purpose is Purpose.REGISTER and before.password_version == FIRST_PASSWORD
+            await claim(session, origin, token.user_id, keep_password=is_own)
+            self._means.mailer.post(session, Welcome(before.name), to=token.email)
+        holder = await credentials.find_by_id(session, token.user_id)
+        if holder is None:
+            raise OneTimeTokenInvalid
+        return holder
+
+    async def ask_again(self, email: str, origin: Origin) -> Holder | None:
+        """Return who may be sent another link; the same work for every address, before the answer.
+
+        Raises:
+            RateLimited: too many were asked for this address, or from there.
+        """
+        await self._means.allow(*self._means.rules.verification(email_key(email), origin.ip_address or ""))
+        async with self._means.database.transaction() as session:
+            return await credentials.find_by_email(session, email)
+
+    async def send_again(self, found: Holder | None) -> None:
+        """Mail a new link of the kind that was sent last; after the answer.
+
+        An account that was never sent one may be somebody else's making: then the link claims it without its password.
+        """
+        if found is None:
+            return
+        means = self._means
+        async with means.database.transaction() as session:
+            holder = await credentials.hold(session, found.user_id)
+            if holder is None or holder.email is None or not holder.is_active or holder.email_verified:
+                return
+            purpose = await last_purpose(session, holder.user_id) or Purpose.VERIFY
+            token = await means.one_time_tokens.make(session, purpose, user_id=holder.user_id, email=holder.email)
+            mail = VerifyEmailMail(holder.name, token, means.settings.verification_hours)
+            means.mailer.post(session, mail, to=holder.email)

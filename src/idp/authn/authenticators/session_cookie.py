@@ -1,0 +1,22 @@
+"""The session cookie: an opaque secret whose digest names a session."""
+
+from idp.authn.credential import Presented
+from idp.authn.outcome import NOT_MINE, Authenticated, ByCookie, Outcome, Rejected
+from idp.errors import TokenInvalid
+from idp.sessions.cookie import SessionCookies
+
+
+class SessionCookie:
+    """Owns a request with our cookie and no explicit credential; beside one, a cookie is not looked at (C-24)."""
+
+    name = "session_cookie"
+
+    def __init__(self, cookies: SessionCookies) -> None:
+        self._cookies = cookies
+
+    async def authenticate(self, presented: Presented) -> Outcome:
+        secret = presented.cookies.get(self._cookies.name)
+        if presented.token is not None or secret is None:
+            return NOT_MINE
+        digests = self._cookies.digests(secret)
+        return Authenticated(ByCookie(digests)) if digests else Rejected(TokenInvalid())

@@ -1,0 +1,119 @@
+"""`idp audit`: who did what, and whether the record of it is whole."""
+
+import re
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from idp.cli.service_options import management, managing, with_output
+
+if TYPE_CHECKING:
+    from idp.audit.links import Link
+    from idp.audit.verify import Findings
+
+_PATH = "/api/auth/admin/audit"
+_MOST = 1000  # records that one request may ask for
+
+
+@click.group()
+def audit() -> None:
+    """Read the audit log, and verify that nobody changed it."""
+
+
+@audit.command("list")
+@click.option("--user", "user_id", metavar="ID", help="Only what was done to this user.")
+@click.option("--action", help="Only this, such as user.created.")
+@click.option("--actor", metavar="WHO", help="Only what they did, such as user:ID.")
+@click.option("--target", metavar="WHAT", help="Only what was done to this, such as team:ID.")
+@click.option("--since", metavar="TIME", help="Only from this time on, such as 2026-01-31T00:00:00Z.")
+@click.option("--until", metavar="TIME", help="Only before this time.")
+@click.option("--limit", type=click.IntRange(1, _MOST), default=100, show_default=True, help="How many to list.")
+@managing
+def list_records(limit: int, output: str, url: str | None, **filters: str | None) -> None:
+    """List who did what, the newest first."""
+    found = management(url).get(_PATH, limit=limit, **filters)
+    from idp.cli.naming import counted
+    from idp.cli.tables import Cell, Column, print_json, print_table
+    from idp.cli.times import ago
+
+    if output == "json":
+        print_json(found)
+        return
+    columns = (
+        Column("When"),
+        Column("What"),
+        Column("Who", wraps=True),
+        Column("Whom", wraps=True),
+        Column("To what", wraps=True, spare=1),
+        Column("From", spare=2),
+    )
+    rows = [
+        [
+            ago(each["timestamp"]),
+            Cell(each["action"], "bold"),
+            Cell(each["actor"]),
+            Cell(each["user_id"] or ""),
+            Cell(each["target"] or ""),
+            Cell(each["ip_address"] or ""),
+        ]
+        for each in found
+    ]
+    print_table(columns, rows, note=f"{counted(len(rows), 'record')}.")
+
+
+@audit.command()
+@click.option("--head", metavar="SEQ:HASH", help="A link noted earlier, which must still be there.")
+@with_output
+def verify(head: str | None, output: str) -> None:
+    """Check the chain over all records. Reads the database itself, with the service's settings.
+
+    Exit code 1 if a record is missing or was changed. What the chain alone cannot show is that its end was cut off, or
+    that all of it was made anew: note the head somewhere else, and give it to the next check with --head.
+    """
+    noted = _link(head) if head else None
+    from idp.audit.verify import verify as walk
+    from idp.cli.database import with_database
+    from idp.cli.failure import Failure
+    from idp.settings import load
+
+    found = with_database(load("production").settings, lambda database: walk(database, noted=noted))
+    _print(found, output)
+    if found.problem:
+        raise Failure(f"The audit log is not whole. {found.problem}")
+
+
+def _link(text: str) -> "Link":
+    """Read `SEQ:HASH`; raises BadInput."""
+    from idp.audit.links import Link
+    from idp.cli.failure import BadInput
+
+    if not re.fullmatch(r"[1-9][0-9]{0,17}:[0-9a-f]{64}", text):
+        raise BadInput("--head takes a link as `idp audit verify` prints it: its number, a colon, and 64 hex digits.")
+    seq, _, digest = text.partition(":")
+    return Link(int(seq), digest)
+
+
+def _print(found: "Findings", output: str) -> None:
+    from idp.cli.naming import counted
+    from idp.cli.tables import print_json, say
+
+    links = found.head.seq if found.head else 0
+    if output == "json":
+        print_json(
+            {
+                "intact": found.problem is None,
+                "problem": found.problem,
+                "links": links,
+                "head": str(found.head) if found.head else None,
+                "unchained": {"records": found.loose, "since": found.loose_since},
+            }
+        )
+        return
+    if found.problem is None:
+        say(f"{counted(links, 'record')}, chained and whole." if links else "No record is chained yet.")
+    elif links:
+        say(f"{counted(links, 'record')} before the break, chained and whole.")
+    if found.head:
+        say(f"Head: {found.head}")
+    if found.loose:
+        say(f"Not chained yet: {counted(found.loose, 'record')}, since {found.loose_since}.")

@@ -1,0 +1,138 @@
+"""GET /dev/mailbox: every mail that was written, as a page and as JSON. Answers only at this machine's own names."""
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from litestar import MediaType, Request, Response, Router, get
+from litestar.di import NamedDependency, Provide
+from litestar.params import FromPath, FromQuery
+from litestar.static_files import create_static_files_router
+from litestar.types import ControllerRouterHandler
+from msgspec import Struct
+
+from idp import pages
+from idp.dev.here import is_from_here
+from idp.dev.mailbox import Letter, Mailbox
+from idp.errors import NotFound
+from idp.principal.guards import public
+from idp.settings import Settings
+
+PATH = "/dev/mailbox"
+_HERE = Path(__file__).parent
+_TEMPLATES = Environment(
+    loader=FileSystemLoader([_HERE / "templates", Path(str(pages.__file__)).parent / "templates"]),
+    autoescape=True,
+    undefined=StrictUndefined,
+)
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+# A mail runs nothing, loads nothing, and is of no origin; its links open in a tab of their own.
+_MAIL_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'self'; form-action 'none'; frame-ancestors 'self'; "
+    "sandbox allow-popups allow-popups-to-escape-sandbox"
+)
+_PRIVATE = {"Cache-Control": "no-store", "Vary": "Accept"}
+_JSON, _HTML = "application/json", "text/html"
+
+
+class LetterOut(Struct):
+    """A mail as programs read it."""
+
+    id: UUID
+    to: str
+    subject: str
+    text: str
+    html: str
+    links: tuple[str, ...]
+
+
+def mailbox_routes(mailbox: Mailbox) -> list[ControllerRouterHandler]:
+    """Return the pages."""
+    return [
+        Router(
+            path=PATH,
+            route_handlers=[letters, letter, letter_body],
+            dependencies={"mailbox": Provide(lambda: mailbox, sync_to_thread=False)},
+            include_in_schema=False,
+        ),
+        create_static_files_router(
+            path="/dev/assets", directories=[_HERE / "static"], opt=public(), include_in_schema=False, name="assets-dev"
+        ),
+    ]
+
+
+@get("/", opt=public())
+async def letters(
+    request: Request[Any, Any, Any], mailbox: NamedDependency[Mailbox], settings: NamedDependency[Settings]
+) -> Response[Any]:
+    """All mails, newest first: a page, or with `Accept: application/json` a list."""
+    _check_here(request, settings)
+    found = await mailbox.letters()
+    if request.accept.best_match([_HTML, _JSON]) == _JSON:
+        return Response([_out(each) for each in found], media_type=MediaType.JSON, headers=_PRIVATE)
+    return _page("mailbox.html", letters=found)
+
+
+@get("/{letter_id:uuid}", opt=public())
+async def letter(
+    request: Request[Any, Any, Any],
+    letter_id: FromPath[UUID],
+    mailbox: NamedDependency[Mailbox],
+    settings: NamedDependency[Settings],
+    view: FromQuery[str] = "html",
+) -> Response[Any]:
+    """One mail, as HTML or as text."""
+    _check_here(request, settings)
+    found = await _get(mailbox, letter_id)
+    if request.accept.best_match([_HTML, _JSON]) == _JSON:
+        return Response(_out(found), media_type=MediaType.JSON, headers=_PRIVATE)
+    return _page("letter.html", letter=found, as_text=view == "text")
+
+
+@get("/{letter_id:uuid}/body", opt=public())
+async def letter_body(
+    request: Request[Any, Any, Any],
+    letter_id: FromPath[UUID],
+    mailbox: NamedDependency[Mailbox],
+    settings: NamedDependency[Settings],
+) -> Response[str]:
+    """A mail's own HTML, for the frame on its page."""
+    _check_here(request, settings)
+    found = await _get(mailbox, letter_id)
+    html = found.mail.html.replace("<head>", '<head><base target="_blank">', 1)
+    headers = {"Content-Security-Policy": _MAIL_POLICY, "X-Frame-Options": "SAMEORIGIN", "Cache-Control": "no-store"}
+    return Response(html, media_type=MediaType.HTML, headers=headers)
+
+
+def _check_here(request: Request[Any, Any, Any], settings: Settings) -> None:
+    """Refuse a web page that has pointed its own name at this machine (docs/decisions/0010).
+
+    Raises:
+        NotFound: the request was addressed to another name.
+    """
+    if not is_from_here(request.headers, in_container=settings.dev.in_container):
+        raise NotFound("The mailbox answers only at localhost.")
+
+
+async def _get(mailbox: Mailbox, letter_id: UUID) -> Letter:
+    found = await mailbox.find(letter_id)
+    if found is None:
+        raise NotFound("There is no such mail, or it can no longer be read.")
+    return found
+
+
+def _out(letter: Letter) -> LetterOut:
+    mail = letter.mail
+    return LetterOut(id=letter.id, to=mail.to, subject=mail.subject, text=mail.text, html=mail.html, links=mail.links)
+
+
+def _page(template: str, **values: Any) -> Response[str]:
+    return Response(
+        _TEMPLATES.get_template(template).render(root="/docs", mailbox=PATH, **values),
+        media_type=MediaType.HTML,
+        headers={"Content-Security-Policy": _PAGE_POLICY, **_PRIVATE},
+    )

@@ -1,0 +1,11 @@
+"""Every event that is published so far, by the type that consumers read."""
+
+from enum import StrEnum
+
+
+class EventType(StrEnum):
+    """The CloudEvents `type` of an event. A type once published keeps its meaning; a breaking change is `….v2`."""
+
+    SESSION_REVOKED = "idp.session.revoked"
+    USER_EMAIL_VERIFIED = "idp.user.email_verified"
+    USER_PASSWORD_RESET = "idp.user.password_reset"  # noqa: S105 - the name of an event

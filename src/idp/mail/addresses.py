@@ -1,0 +1,62 @@
+"""Addresses as the headers of a mail and the envelope need them (RFC 5322, RFC 6531)."""
+
+import re
+from email.headerregistry import Address
+
+import idna
+
+FALLBACK = "idp <no-reply@localhost>"  # development only; production needs FROM_EMAIL
+_NAME = "idp"
+_NEVER = re.compile(r"[\s,;:<>\x00-\x1f\x7f]")
+_NAMED = re.compile(r"(?P<name>[^<>@\x00-\x1f]*)<(?P<address>[^<>]+)>")
+_ASCII_LOCAL_PART = re.compile(r"[\x21-\x7e]+")
+
+
+class UnusableAddress(Exception):
+    """No mail can be addressed like that. The message does not quote it."""
+
+
+def parse_address(text: str) -> Address:
+    """Return one address, its domain in A-labels, so that only a local part ever needs SMTPUTF8.
+
+    Raises:
+        UnusableAddress: it is none, it is several, or it holds a line break.
+    """
+    local, _, domain = text.rpartition("@")
+    if not local or not domain or _NEVER.search(text):
+        raise UnusableAddress("not one e-mail address")
+    try:
+        return Address(username=local, domain=domain if domain.isascii() else _in_a_labels(domain))
+    except (ValueError, IndexError) as error:
+        raise UnusableAddress("the address cannot be written in a header") from error
+
+
+def parse_sender(text: str) -> Address:
+    """Return the address of `address` or `Name <address>`.
+
+    Raises:
+        UnusableAddress: as for `parse_address`.
+    """
+    named = _NAMED.fullmatch(text)
+    if named is None:
+        return parse_address(text)
+    address = parse_address(named["address"])
+    name = named["name"].strip().strip('"')
+    return Address(display_name=name, username=address.username, domain=address.domain)
+
+
+def service_name(from_email: str | None) -> str:
+    """Return what this installation calls itself: the name before the sender's address, `idp` where there is none."""
+    try:
+        return (parse_sender(from_email).display_name if from_email else "") or _NAME
+    except UnusableAddress:
+        return _NAME
+
+
+def needs_utf8(address: Address) -> bool:
+    """Whether only a server with SMTPUTF8 (RFC 6531) can take this address."""
+    return _ASCII_LOCAL_PART.fullmatch(address.username) is None
+
+
+def _in_a_labels(domain: str) -> str:
+    return idna.encode(domain, uts46=True).decode()

@@ -1,0 +1,126 @@
+"""Handing one mail to an SMTP server (RFC 5321), and what its answer means for another try."""
+
+import asyncio
+import re
+from datetime import datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8
+from uuid import UUID
+
+import aiosmtplib
+from aiosmtplib import errors as refusals
+
+from idp.mail.addresses import FALLBACK, UnusableAddress, needs_utf8, parse_address, parse_sender
+from idp.mail.rendering import RenderedMail
+from idp.settings_schema import Mail as MailSettings
+
+IMPLICIT_TLS_PORT = 465  # RFC 8314 section 3.3
+_CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 30.0
+WHOLE_SECONDS = 90.0  # for all of it, whatever the server does meanwhile
+_REASON_LIMIT = 200
+_PRIVATE = re.compile(r"\S*(?:://|token=|@)\S*")  # spam filters quote the link that they do not like
+
+
+class NotSent(Exception):
+    """It was not sent, and may be at another try. The message names neither address nor link."""
+
+
+class Undeliverable(Exception):
+    """It was not sent, and never will be. The message names neither address nor link."""
+
+
+class SmtpTransport:
+    """Sends through the server in the settings, one connection a mail, so that none waits for another.
+
+    Args:
+        settings: the server; `smtp_host` is set.
+    """
+
+    def __init__(self, settings: MailSettings) -> None:
+        assert settings.smtp_host is not None
+        self._settings = settings
+        self._sender = parse_sender(settings.from_email or FALLBACK)
+
+    async def send(self, mail: RenderedMail, *, mail_id: UUID, written_at: datetime) -> None:
+        """Send one mail.
+
+        Raises:
+            NotSent: no connection, no answer in time, a 4xx, or a refusal that is about us and not this recipient.
+            Undeliverable: a 5xx for this recipient or this text, or an address that cannot be written.
+        """
+        try:
+            to = parse_address(mail.to)
+            message = compose(mail, sender=self._sender, to=to, mail_id=mail_id, written_at=written_at)
+        except (UnusableAddress, ValueError) as error:
+            raise Undeliverable(_reason(error)) from None
+        try:
+            async with asyncio.timeout(WHOLE_SECONDS):
+                await self._hand_over(message, to)
+        except refusals.SMTPRecipientsRefused as error:
+            refusal = error.recipients[0]
+            raise _verdict(refusal.code, refusal) from None
+        except refusals.SMTPDataError as error:
+            raise _verdict(error.code, error) from None
+        except (refusals.SMTPException, OSError, TimeoutError, ValueError) as error:
+            raise NotSent(_reason(error)) from None
+
+    async def _hand_over(self, message: EmailMessage, to: Address) -> None:
+        implicit = self._settings.smtp_port == IMPLICIT_TLS_PORT
+        password = self._settings.smtp_password
+        client = aiosmtplib.SMTP(
+            hostname=self._settings.smtp_host,
+            port=self._settings.smtp_port,
+            username=self._settings.smtp_username,
+            password=password.reveal() if password and self._settings.smtp_username else None,
+            use_tls=implicit,
+            start_tls=self._settings.smtp_use_tls and not implicit,
+            local_hostname=self._sender.domain,  # the library would ask DNS for ours
+            timeout=_CONNECT_SECONDS,
+        )
+        utf8 = needs_utf8(to) or needs_utf8(self._sender)
+        try:
+            await client.connect()
+            if utf8:
+                await client.ehlo()  # otherwise asked only when something is sent
+            if utf8 and not client.supports_extension("smtputf8"):
+                raise Undeliverable("the address needs SMTPUTF8 (RFC 6531), which the server does not speak")
+            await client.sendmail(
+                self._sender.addr_spec,
+                [to.addr_spec],
+                message.as_bytes(policy=(SMTPUTF8 if utf8 else SMTP).clone(cte_type="7bit")),
+                mail_options=["SMTPUTF8"] if utf8 else [],
+                timeout=_ANSWER_SECONDS,
+            )
+        finally:
+            client.close()  # not QUIT: a server that hangs after the mail was taken is nobody's matter
+
+
+def compose(mail: RenderedMail, *, sender: Address, to: Address, mail_id: UUID, written_at: datetime) -> EmailMessage:
+    """Return the message; the same row is the same message, so a second delivery is recognisable.
+
+    Raises:
+        ValueError: a header would hold a line break.
+    """
+    message = EmailMessage(policy=SMTP)
+    message["From"] = sender
+    message["To"] = to
+    message["Subject"] = mail.subject
+    message["Date"] = written_at
+    message["Message-ID"] = f"<{mail_id}@{sender.domain}>"
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers
+    message.set_content(mail.text, charset="utf-8")
+    message.add_alternative(mail.html, subtype="html", charset="utf-8")
+    return message
+
+
+def _verdict(code: int, error: Exception) -> Exception:
+    return Undeliverable(_reason(error)) if 500 <= code <= 599 else NotSent(_reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    """Return what happened in one line, without anything that only the recipient may see."""
+    code = f"{error.code} " if isinstance(error, refusals.SMTPResponseException) else ""
+    said = getattr(error, "message", None) or str(error) or type(error).__name__
+    return " ".join(_PRIVATE.sub("…", f"{code}{said}").split())[:_REASON_LIMIT]

@@ -1,0 +1,70 @@
+"""What people typed, made fit to stand in a mail to somebody else.
+
+Whoever registers a stranger's address chooses the name in that mail. So a name that reads like a link is left out, lest
+our mail carries somebody's advertisement, and characters that turn or break the text around them are taken away.
+"""
+
+import re
+import unicodedata
+from typing import Any
+
+LONGEST_NAME = 60
+_LONGEST_DEVICE = 40
+_LONGEST_USER_AGENT = 512
+_ADDRESS = re.compile(r"://|@|\bwww\.|\w\.\w{2,}|[\\/]")  # what mail programs make links of
+_JOINERS = "\u200c\u200d"  # Persian and emoji need them; other format characters turn text around or hide it
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_DEVICE = re.compile(r"[^\w ()'+-]|_")
+_DEVICE_MEMBERS = ("name", "device_name", "model", "device", "platform")
+
+
+def one_line(text: str) -> str:
+    """Return the text without line breaks, control characters and what changes its direction."""
+    kept = "".join(
+        " " if character.isspace() else character
+        for character in text
+        if character.isspace() or character in _JOINERS or unicodedata.category(character) not in _UNSEEN
+    )
+    return " ".join(kept.split())
+
+
+def person_name(name: str | None) -> str | None:
+    """Return a name to greet somebody by, None where there is none that may stand in a mail."""
+    text = one_line(name or "")
+    if not text or _ADDRESS.search(text):
+        return None
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1].rstrip()}…"
+
+
+def device_name(user_agent: str | None, device_info: Any = None) -> str | None:
+    """Return what a person calls a device, such as "Firefox on Linux"; None where nothing is known.
+
+    The first call in a process reads the library's tables, which takes 0.3 s: use `asyncio.to_thread`.
+
+    Args:
+        user_agent: the request's header.
+        device_info: what the client says of itself, an object or a text (C-32), for programs that are no browsers.
+    """
+    return _from_user_agent(user_agent) or _from_info(device_info)
+
+
+def _from_user_agent(user_agent: str | None) -> str | None:
+    if not user_agent:
+        return None
+    import ua_parser
+
+    text = user_agent[:_LONGEST_USER_AGENT]
+    browser, system = ua_parser.parse_user_agent(text), ua_parser.parse_os(text)
+    names = [_device(found.family) for found in (browser, system) if found is not None]
+    return " on ".join(name for name in names if name) or None
+
+
+def _from_info(info: Any) -> str | None:
+    if isinstance(info, dict):
+        info = next((info[key] for key in _DEVICE_MEMBERS if isinstance(info.get(key), str) and info[key]), None)
+    return _device(info) if isinstance(info, str) else None
+
+
+def _device(text: str) -> str | None:
+    """Only letters, digits and a few signs: nothing that a mail program would make a link of."""
+    return " ".join(_DEVICE.sub(" ", one_line(text)).split())[:_LONGEST_DEVICE].strip() or None

@@ -1,0 +1,90 @@
+"""When sessions were last used: noted in memory, written in batches (C-10); and the end of what is long over.
+
+Using a session moves its idle end. These writes change no verdict, so nobody is told of them.
+"""
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+
+from idp import clock
+from idp.db.engine import Database
+from idp.errors import DatabaseUnavailable
+
+FLUSH_SECONDS = 60.0
+KEPT = timedelta(days=30)
+_MOST = 100_000  # sessions noted between two flushes; more are not worth the memory
+_FORGET_AT_ONCE = 1000
+_USED = text("""
+UPDATE idp.user_sessions s
+   SET last_seen_at = greatest(s.last_seen_at, n.at),
+       idle_expires_at = greatest(s.idle_expires_at, least(s.expires_at, n.at + make_interval(secs => s.idle_seconds)))
+  FROM unnest(CAST(:ids AS uuid[]), CAST(:times AS timestamptz[])) AS n(id, at)
+ WHERE s.id = n.id AND s.ended_at IS NULL
+""")
+_FORGET = text("""
+DELETE FROM idp.user_sessions WHERE id IN (
+    SELECT id FROM idp.user_sessions WHERE expires_at < :before ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED)
+""")
+
+
+class Activity:
+    """Notes which sessions were used.
+
+    Args:
+        database: where it is written, once a minute.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._used: dict[UUID, float] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def note(self, session_id: UUID) -> None:
+        """Note that a session was used now."""
+        if len(self._used) < _MOST:
+            self._used[session_id] = clock.timestamp()
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Write what is noted, and stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        with contextlib.suppress(DatabaseUnavailable):
+            await self.flush()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            with contextlib.suppress(DatabaseUnavailable):
+                await self.flush()
+                await self.forget()
+
+    async def flush(self) -> None:
+        """Write what is noted.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is away; what was noted since the last flush is lost, which matters little.
+        """
+        used, self._used = self._used, {}
+        if not used:
+            return
+        ids = sorted(used)  # in one order in every process, so that two flushes never wait for each other in a circle
+        times = [datetime.fromtimestamp(used[each], UTC) for each in ids]
+        async with self._database.transaction() as session:
+            await session.execute(_USED, {"ids": ids, "times": times})
+
+    async def forget(self) -> None:
+        """Delete sessions that have been over for a month, with their refresh tokens.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is away.
+        """
+        async with self._database.transaction() as session:
+            await session.execute(_FORGET, {"before": clock.now() - KEPT, "most": _FORGET_AT_ONCE})

@@ -1,0 +1,109 @@
+"""The session cookie, and its protection against cross-site requests (SEC-44, SEC-70; RFC 6265bis).
+
+The cookie holds a random secret that is new at every sign-in, and we store its digest. A browser sends it by itself, so
+whatever changes something needs two things more: an origin that may call, and the session's own CSRF token, which
+other sites cannot read.
+"""
+
+import base64
+import hmac
+import secrets
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from litestar.datastructures import Cookie
+
+from idp.errors import CsrfRejected
+from idp.settings import Secret
+from idp.signing.peppers import Peppers
+from idp.signing.sealing import derive
+
+CSRF_HEADER = "x-csrf-token"
+_LONGEST = 128  # characters; ours have 43
+
+
+class SessionCookies:
+    """Makes and checks the cookies of this deployment.
+
+    Args:
+        roots: root secrets, the current one first.
+        public_url: our own address; over https the cookies' names begin with `__Host-`, which no other host can set.
+        origins: further origins of web pages that may call with a cookie.
+    """
+
+    def __init__(self, roots: Sequence[Secret], *, public_url: str, origins: Sequence[str]) -> None:
+        self._peppers = Peppers(roots, "session-cookie")
+        self._csrf_keys = [derive(root, "csrf") for root in roots]
+        self._secure = public_url.startswith("https://")
+        address = urlsplit(public_url)
+        self._origins = frozenset({f"{address.scheme}://{address.netloc}", *origins})
+        prefix = "__Host-" if self._secure else ""
+        self.name, self.csrf_name = f"{prefix}idp_session", f"{prefix}idp_csrf"
+
+    def new(self) -> tuple[str, str]:
+        """Return a new secret for a cookie, and the digest to store."""
+        secret = secrets.token_urlsafe(32)
+        return secret, self._peppers.digest(secret).hex
+
+    def digests(self, secret: str) -> tuple[str, ...]:
+        """Return the digests under which a presented cookie may be stored; none for what can be no cookie of ours."""
+        return tuple(self._peppers.possible(secret)) if secret.isascii() and len(secret) <= _LONGEST else ()
+
+    def csrf_token(self, session_id: str) -> str:
+        """Return the token that shows, beside the cookie of this session, that one of our own pages asks."""
+        return _csrf(self._csrf_keys[0], session_id)
+
+    def set(self, secret: str, session_id: str, *, seconds: int | None) -> list[Cookie]:
+        """Return the cookies of a session that begins.
+
+        Args:
+            secret: from `new`.
+            session_id: the session.
+            seconds: how long the browser keeps them; None until it is closed.
+        """
+        return [
+            self._cookie(self.name, secret, seconds, httponly=True),
+            self._cookie(self.csrf_name, self.csrf_token(session_id), seconds, httponly=False),
+        ]
+
+    def clear(self) -> list[Cookie]:
+        """Return the cookies that make a browser forget them."""
+        return [self._cookie(name, "", 0, httponly=True) for name in (self.name, self.csrf_name)]
+
+    def check_csrf(self, headers: Mapping[str, str], session_id: str) -> None:
+        """Refuse a change that a browser was made to ask for by another site.
+
+        Raises:
+            CsrfRejected: another origin asks, or the session's CSRF token is missing or wrong.
+        """
+        self.check_origin(headers)
+        presented = headers.get(CSRF_HEADER, "")
+        if not any(hmac.compare_digest(presented.encode(), _csrf(key, session_id).encode()) for key in self._csrf_keys):
+            raise CsrfRejected("The CSRF token is missing or is not this session's.")
+
+    def check_origin(self, headers: Mapping[str, str]) -> None:
+        """Refuse a request that a page of another origin sent; programs that send neither header are no browsers.
+
+        Raises:
+            CsrfRejected: another origin asks.
+        """
+        origin = headers.get("origin")
+        if origin is not None and origin not in self._origins:
+            raise CsrfRejected("This request comes from a page of another origin.")
+        if origin is None and headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
+            raise CsrfRejected("This request comes from a page of another site.")
+
+    def _cookie(self, name: str, value: str, seconds: int | None, *, httponly: bool) -> Cookie:
+        return Cookie(
+            key=name,
+            value=value,
+            max_age=seconds,
+            path="/",
+            secure=self._secure,
+            httponly=httponly,
+            samesite="lax",
+        )
+
+
+def _csrf(key: bytes, session_id: str) -> str:
+    return base64.urlsafe_b64encode(hmac.digest(key, session_id.encode(), "sha256")).rstrip(b"=").decode()

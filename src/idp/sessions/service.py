@@ -1,0 +1,191 @@
+"""Sessions: beginning, listing and ending them. Every function works inside the caller's transaction."""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+from sqlalchemy import bindparam, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.types import Text
+from uuid_utils.compat import uuid7
+
+from idp import clock
+from idp.audit.record import Origin, record
+from idp.events.catalogue import EventType
+from idp.events.outbox import publish
+from idp.sessions.models import SessionRow
+
+SINGLE_FACTOR = "1"  # `acr`: one factor, the lowest level of ISO/IEC 29115 that names a person
+LOGGED_OUT, LOGGED_OUT_EVERYWHERE = "logged_out", "logged_out_everywhere"
+
+# The row of the user is locked against changes until this commits. Whoever changes the password or disables the user
+# either waits, and then ends this session too, or came first, and then nobody is found here.
+_BEGIN = text("""
+WITH owner AS (
+    SELECT id FROM idp.users
+     WHERE id = :user_id AND is_active AND deleted_at IS NULL AND password_version = :password_version
+       FOR SHARE
+)
+INSERT INTO idp.user_sessions (id, user_id, created_at, last_seen_at, idle_seconds, idle_expires_at, expires_at,
+                               cookie_digest, device_info, user_agent, ip_address, amr, acr, auth_time)
+SELECT :id, owner.id, :now, :now, :idle_seconds, :idle_expires_at, :expires_at,
+       :cookie_digest, :device_info, :user_agent, :ip_address, :amr, :acr, :now
+  FROM owner RETURNING id
+""").bindparams(bindparam("device_info", type_=JSONB(none_as_null=True)), bindparam("amr", type_=ARRAY(Text())))
+
+
+class Login(Struct, frozen=True):
+    """What a session says of how somebody signed in, for the tokens that are issued from it.
+
+    Attributes:
+        amr: how they proved who they are (RFC 8176), such as `("pwd",)`.
+        acr: how sure that makes us (OpenID Connect Core section 2).
+        auth_time: when they did.
+        expires_at: when the session ends at the latest; no token of it lives longer.
+    """
+
+    session_id: UUID
+    amr: tuple[str, ...]
+    acr: str
+    auth_time: datetime
+    expires_at: datetime
+
+
+class Device(Struct, frozen=True):
+    """Where somebody signs in.
+
+    Attributes:
+        info: what the client says of itself, an object or a text (C-32).
+    """
+
+    info: Any = None
+    user_agent: str | None = None
+    ip_address: str | None = None
+
+
+class Lifetime(Struct, frozen=True):
+    """How long a session lives, in seconds: without use, and at most."""
+
+    idle_seconds: int
+    seconds: int
+
+
+class SessionRecord(Struct, frozen=True):
+    """A session, as its owner and administrators see it."""
+
+    session_id: UUID
+    created_at: datetime
+    last_activity: datetime
+    expires_at: datetime
+    device_info: Any
+    user_agent: str | None
+    ip_address: str | None
+    amr: tuple[str, ...]
+
+
+async def begin(
+    session: AsyncSession,
+    user_id: str,
+    device: Device,
+    lifetime: Lifetime,
+    *,
+    password_version: int,
+    amr: tuple[str, ...],
+    cookie_digest: str | None = None,
+) -> Login | None:
+    """Begin a session, unless the user was disabled or their password changed since they proved who they are.
+
+    Args:
+        session: the caller's transaction.
+        user_id: who signed in.
+        device: where.
+        lifetime: how long.
+        password_version: of the user when they proved it.
+        amr: how they did.
+        cookie_digest: of the cookie that continues it, if there is one.
+
+    Returns:
+        The new session; None where it may not begin any more.
+    """
+    now = clock.now()
+    login = Login(uuid7(), amr, SINGLE_FACTOR, now, now + timedelta(seconds=lifetime.seconds))
+    begun = await session.execute(
+        _BEGIN,
+        {
+            "id": login.session_id,
+            "user_id": user_id,
+            "password_version": password_version,
+            "now": now,
+            "idle_seconds": lifetime.idle_seconds,
+            "idle_expires_at": idle_end(login, lifetime),
+            "expires_at": login.expires_at,
+            "cookie_digest": cookie_digest,
+            "device_info": device.info,
+            "user_agent": device.user_agent,
+            "ip_address": device.ip_address,
+            "amr": list(amr),
+            "acr": login.acr,
+        },
+    )
+    return login if begun.scalar_one_or_none() is not None else None
+
+
+def idle_end(login: Login, lifetime: Lifetime) -> datetime:
+    """Return when a session that has just begun ends, if it is never used."""
+    return min(login.expires_at, login.auth_time + timedelta(seconds=lifetime.idle_seconds))
+
+
+async def list_live(session: AsyncSession, user_id: str) -> list[SessionRecord]:
+    """Return the sessions of a user that have not ended, the newest first."""
+    now = clock.now()
+    rows = await session.scalars(
+        select(SessionRow)
+        .where(
+            SessionRow.user_id == user_id,
+            SessionRow.ended_at.is_(None),
+            SessionRow.expires_at > now,
+            SessionRow.idle_expires_at > now,
+        )
+        .order_by(SessionRow.created_at.desc(), SessionRow.id.desc())
+    )
+    return [
+        SessionRecord(
+            session_id=row.id,
+            created_at=row.created_at,
+            last_activity=row.last_seen_at,
+            expires_at=min(row.expires_at, row.idle_expires_at),
+            device_info=row.device_info,
+            user_agent=row.user_agent,
+            ip_address=row.ip_address,
+            amr=tuple(row.amr),
+        )
+        for row in rows
+    ]
+
+
+async def end(session: AsyncSession, origin: Origin, session_id: UUID, *, user_id: str, reason: str) -> bool:
+    """End a session of a user, with its refresh tokens, its cookie and its access tokens; False if it had ended."""
+    return bool(await _end(session, origin, user_id, reason, SessionRow.id == session_id))
+
+
+async def end_all(session: AsyncSession, origin: Origin, user_id: str, *, reason: str, keep: UUID | None = None) -> int:
+    """End all sessions of a user, but for the one to keep, and return how many were ended."""
+    others = [SessionRow.id != keep] if keep is not None else []
+    return await _end(session, origin, user_id, reason, *others)
+
+
+async def _end(session: AsyncSession, origin: Origin, user_id: str, reason: str, *which: Any) -> int:
+    now = clock.now()
+    # In one order, so that two who end the same sessions never wait for each other in a circle.
+    wanted = select(SessionRow.id).where(SessionRow.user_id == user_id, SessionRow.ended_at.is_(None), *which)
+    locked = (await session.scalars(wanted.order_by(SessionRow.id).with_for_update())).all()
+    if not locked:
+        return 0
+    await session.execute(update(SessionRow).where(SessionRow.id.in_(locked)).values(ended_at=now, ended_reason=reason))
+    ended = [str(each) for each in locked]
+    details = {"sessions": ended, "reason": reason}
+    record(session, origin, action="session.ended", user_id=user_id, details=details)
+    publish(session, EventType.SESSION_REVOKED, user_id=user_id, data=details)
+    return len(ended)

@@ -1,0 +1,111 @@
+"""A user's address and password, as journeys read and change them. Every function works in the caller's transaction.
+
+What has to end together with them is the business of `idp.lifecycle`.
+"""
+
+from msgspec import Struct
+from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql import ColumnElement
+
+from idp import clock
+from idp.db.engine import sqlstate
+from idp.errors import EmailTaken
+from idp.users.email import email_key
+from idp.users.models import UserRow
+
+# The version of the password that an account was made with.
+FIRST_PASSWORD = 1
+# A live user has the address: unique_violation; or two users take each other's at once: deadlock_detected.
+_TAKEN = frozenset({"23505", "40P01"})
+
+
+class Holder(Struct, frozen=True):
+    """Whose account it is: what journeys need to know about a live user. `repr` hides the hash."""
+
+    user_id: str
+    email: str | None
+    name: str | None
+    email_verified: bool
+    is_active: bool
+    password_hash: str | None
+    password_version: int
+
+    def __repr__(self) -> str:
+        return f"Holder({self.user_id})"
+
+
+_COLUMNS = (
+    UserRow.id,
+    UserRow.email,
+    UserRow.name,
+    UserRow.email_verified,
+    UserRow.is_active,
+    UserRow.password_hash,
+    UserRow.password_version,
+)
+
+
+async def find_by_email(session: AsyncSession, email: str) -> Holder | None:
+    """Return the live user with this address, in any spelling."""
+    return await _find(session, UserRow.email_key == email_key(email))
+
+
+async def find_by_id(session: AsyncSession, user_id: str) -> Holder | None:
+    """Return the live user with this id."""
+    return await _find(session, UserRow.id == user_id)
+
+
+async def hold(session: AsyncSession, user_id: str) -> Holder | None:
+    """Return the live user with this id, whom nobody else changes and who signs in nowhere until the commit.
+
+    Every journey that changes an account begins with this, so that of several at once each sees what the one before
+    has left.
+    """
+    return await _find(session, UserRow.id == user_id, lock=True)
+
+
+async def _find(session: AsyncSession, which: ColumnElement[bool], *, lock: bool = False) -> Holder | None:
+    wanted = select(*_COLUMNS).where(which, UserRow.deleted_at.is_(None))
+    row = (await session.execute(wanted.with_for_update(key_share=True) if lock else wanted)).first()
+    return Holder(*row) if row else None
+
+
+async def mark_verified(session: AsyncSession, user_id: str) -> None:
+    """Call a user's address verified."""
+    await _change(session, user_id, email_verified=True)
+
+
+async def wipe_password(session: AsyncSession, user_id: str) -> None:
+    """Take a user's password away; whoever was signing in with it does not any more."""
+    await _change(session, user_id, password_hash=None, password_version=UserRow.password_version + 1)
+
+
+async def outdate_sign_ins(session: AsyncSession, user_id: str) -> None:
+    """Let nobody in whose password was checked before this: the account is another one now."""
+    await _change(session, user_id, password_version=UserRow.password_version + 1)
+
+
+async def set_email(session: AsyncSession, user_id: str, email: str) -> None:
+    """Give a user another address, which is verified.
+
+    Args:
+        session: the caller's transaction, which goes on after a refusal.
+        user_id: whose.
+        email: as `parse_email` returned it.
+
+    Raises:
+        EmailTaken: a live user has this address in some spelling.
+    """
+    try:
+        async with session.begin_nested():
+            await _change(session, user_id, email=email, email_key=email_key(email), email_verified=True)
+    except DBAPIError as error:
+        if sqlstate(error) not in _TAKEN:
+            raise
+        raise EmailTaken from None
+
+
+async def _change(session: AsyncSession, user_id: str, **values: object) -> None:
+    await session.execute(update(UserRow).where(UserRow.id == user_id).values(updated_at=clock.now(), **values))
