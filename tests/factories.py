@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -188,6 +189,8 @@ async def running(
         await asyncio.sleep(0.01)
         assert not serving.done(), "the service did not start"
     async with httpx2.AsyncClient(base_url=base_url, timeout=20) as client:
+        # All tests share it, and none is to be the browser of another.
+        client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         try:
             yield Service(base_url, database_url, loaded, app, client)
         finally:

@@ -58,12 +58,14 @@ from idp.mail.sender import MailSender
 from idp.mail.smtp import SmtpTransport
 from idp.ops import health, problems, query_metrics
 from idp.ops.access_log import access_log
+from idp.ops.address_limits import AddressLimits
 from idp.ops.allow import correct_allow
 from idp.ops.envelope import Envelope, HotRoute
 from idp.ops.flood import Flood
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
 from idp.ops.rate_limit import Limiter, LoginRules
+from idp.ops.rate_limit_headers import tell_limits
 from idp.ops.settle import settle
 from idp.pages import account_pages
 from idp.pages import routes as pages
@@ -71,6 +73,7 @@ from idp.pages.schema import OpenApiDocument, openapi_config
 from idp.principal.guards import check_policies
 from idp.sessions.activity import Activity
 from idp.sessions.cookie import SessionCookies
+from idp.sessions.known_devices import KnownDevices
 from idp.sessions.refresh_tokens import RefreshTokens
 from idp.settings import LoadedSettings, Secret, Settings, SettingsError, root_secret
 from idp.signing import routes as signing
@@ -222,7 +225,8 @@ def _root_secrets(settings: Settings) -> list[Secret]:
 
 
 def _mailer(settings: Settings, sealer: Sealer) -> Mailer:
-    return Mailer(sealer, base_url=_front_end(settings), service=service_name(settings.mail.from_email))
+    name, home = service_name(settings.mail.from_email), settings.mail.frontend_url
+    return Mailer(sealer, base_url=_front_end(settings), service=name, home=home)
 
 
 def _front_end(settings: Settings) -> str:
@@ -279,11 +283,12 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
     settings = parts.settings
     valkey = cache.connect(settings.valkey.url.reveal() if settings.valkey.url else None)
     shared = SharedCache(valkey)
-    limiter, rules = Limiter(valkey), LoginRules(settings.rate_limits)
+    limiter, rules = Limiter(valkey, back_off=settings.rate_limits.back_off_seconds), LoginRules(settings.rate_limits)
     commands, idempotency = CommandQueue(parts.database), Idempotency(parts.sealer, parts.database)
     verdicts, activity = _verdicts(parts, shared, loaded.profile), Activity(parts.database)
     resolver = _resolver(parts, verdicts)
     introspector = _introspector(parts, _chain(parts, development), resolver, verdicts, activity)
+    devices = KnownDevices(_root_secrets(settings), secure=public_url(settings).startswith("https://"))
     starter = SessionStarter(settings, parts.tokens, parts.refresh_tokens, parts.cookies)
     document = OpenApiDocument(
         openapi_config(public_url=public_url(settings), dev_headers=bool(development.authenticators))
@@ -302,7 +307,7 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
         "session_starter": starter,
         "limiter": limiter,
         "login_rules": rules,
-        "sign_in": SignIn(parts.database, parts.passwords, limiter, rules, starter),
+        "sign_in": SignIn(parts.database, parts.passwords, limiter, rules, starter, devices, parts.mailer),
         "health_checks": HealthChecks(_probes(parts, valkey, commands)),
         "openapi_document": document,
         "command_queue": commands,
@@ -328,10 +333,15 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
         exception_handlers=problems.HANDLERS,
         cors_config=_cors(settings),
         openapi_config=None,
-        state=State({"fresh_login_seconds": settings.accounts.fresh_login_seconds}),
+        state=State(
+            {
+                "fresh_login_seconds": settings.accounts.fresh_login_seconds,
+                "address_limits": AddressLimits(limiter, rules),
+            }
+        ),
         request_class=StrictRequest,
         request_max_body_size=settings.server.max_body_bytes,
-        before_send=[correct_allow, settle(parts.ear)],
+        before_send=[correct_allow, settle(parts.ear), tell_limits(limiter)],
         lifespan=[_lifespan(parts, valkey, shared, background)],
         logging_config=None,
     )

@@ -86,16 +86,25 @@ def test_a_mail_says_why_it_came_and_that_doing_nothing_is_safe(mail: Mail) -> N
 def test_a_link_is_on_the_page_of_c31_and_stands_in_the_text_too(mail: Mail) -> None:
     """C-31 SEC-10: made of the settings' address."""
     rendered = shown(mail)
-    paths = {"/verify-email", "/reset-password", "/change-email", "/login"}
-    assert len(rendered.links) == (0 if mail.template == "email_changed" else 1)
+    paths = {"/verify-email", "/reset-password", "/change-email"}
+    assert len(rendered.links) == (0 if mail.template in {"email_changed", "welcome"} else 1)
     for link in rendered.links:
         page, _, query = link.removeprefix(BASE).partition("?")
         assert page in paths
         assert link in rendered.text
-        assert unescape(rendered.html).count(link) >= 2, "as a button and as text"
+        assert unescape(rendered.html).count(link) >= 2, "to press and to read"
         assert bool(query) == hasattr(mail, "token")
         if query:
             assert query == "token=" + "5ec7e7%2B%2F%3D%26" * 4
+
+
+@each
+def test_mails_lead_to_the_application_where_one_is_set(mail: Mail) -> None:
+    """FRONTEND_URL: this service has no page of its own to sign in on."""
+    home = "https://app.example.com"
+    rendered = render(mail, to="ada@example.com", base_url=BASE, service="Acme", home=home)
+    leads = mail.template in {"welcome", "already_registered"}
+    assert (home in rendered.links, f'href="{home}"' in rendered.html, f"\n{home}\n" in rendered.text) == (leads,) * 3
 
 
 @each

@@ -31,6 +31,10 @@ class Begun(Struct, frozen=True):
     answer: SessionOut
     cookies: Sequence[Cookie] = ()
 
+    def with_cookie(self, cookie: Cookie) -> "Begun":
+        """Return the same, with one cookie more."""
+        return Begun(self.answer, [*self.cookies, cookie])
+
     def response(self) -> Response[SessionOut]:
         """Return the response that the client gets."""
         return Response(self.answer, cookies=list(self.cookies))

@@ -88,7 +88,7 @@ async def register_by_email(
     cache_control=NO_STORE,
     responses=responses(errors.OneTimeTokenInvalid, *COMMON),
 )
-async def verify(
+async def verify_address(
     request: AnyRequest,
     database: NamedDependency[Database],
     verify_email: NamedDependency[VerifyEmail],
@@ -163,7 +163,7 @@ async def _verify(
     status_code=200,
     responses=responses(*COMMON),
 )
-async def resend(
+async def resend_verification(
     request: AnyRequest, verify_email: NamedDependency[VerifyEmail], data: JSONBody[ResendIn]
 ) -> Response[Message]:
     """Mail another link, if the address waits to be verified; earlier links end. The answer does not tell."""
@@ -180,7 +180,7 @@ async def resend(
     status_code=200,
     responses=responses(errors.InvalidCredentials, errors.FreshLoginRequired, *COMMON),
 )
-async def change(
+async def request_email_change(
     request: UserRequest, change_email: NamedDependency[ChangeEmail], data: JSONBody[ChangeEmailIn]
 ) -> Message:
     """Mail a link to the new address, and word to the present one. The answer does not tell whether it is taken."""
@@ -197,7 +197,7 @@ async def change(
     status_code=200,
     responses=responses(errors.OneTimeTokenInvalid, errors.FreshLoginRequired, *COMMON),
 )
-async def confirm_change(
+async def confirm_email_change(
     request: UserRequest, change_email: NamedDependency[ChangeEmail], data: JSONBody[ConfirmEmailIn]
 ) -> Message:
     """Take the address that the link was sent to. All other sessions end, and the old address is told."""
@@ -224,4 +224,11 @@ def _parse(email: str, member: str) -> str:
         raise invalid(["body", member], str(error)) from None
 
 
-ROUTES = (register_by_email, verify, follow_link, resend, change, confirm_change)
+ROUTES = (
+    register_by_email,
+    verify_address,
+    follow_link,
+    resend_verification,
+    request_email_change,
+    confirm_email_change,
+)

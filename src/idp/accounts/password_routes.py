@@ -65,7 +65,7 @@ async def confirm_reset(
     status_code=200,
     responses=responses(errors.InvalidCredentials, errors.PasswordRejected, errors.FreshLoginRequired, *COMMON),
 )
-async def change(
+async def replace_password(
     request: UserRequest, change_password: NamedDependency[ChangePassword], data: JSONBody[ChangePasswordIn]
 ) -> Message:
     """Set another password. All other sessions end, and every link that was mailed; this session goes on."""
@@ -79,4 +79,4 @@ async def change(
     return Message("Password changed successfully")
 
 
-ROUTES = (request_reset, confirm_reset, change)
+ROUTES = (request_reset, confirm_reset, replace_password)

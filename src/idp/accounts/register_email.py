@@ -60,13 +60,11 @@ class RegisterEmail:
         """Do what making an account takes, and undo it: the time shall not tell (SEC-9)."""
         async with session.begin_nested() as savepoint:
             nobody = f"{secrets.token_hex(16)}@nobody.invalid"  # RFC 6761 section 6.4
-            user_id = await self._create(session, origin, nobody, password_hash)
-            await self._means.one_time_tokens.make(session, Purpose.REGISTER, user_id=user_id, email=nobody)
+            await self._create(session, origin, nobody, password_hash)
             await savepoint.rollback()
 
     async def _tell_owner(self, session: AsyncSession, email: str) -> None:
-        found = await credentials.find_by_email(session, email)
-        holder = await credentials.hold(session, found.user_id) if found else None
+        holder = await credentials.hold_by_email(session, email)
         if holder is None or holder.email is None or not holder.is_active:
             return
         if holder.email_verified:

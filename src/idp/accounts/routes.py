@@ -14,6 +14,7 @@ from idp.accounts.sign_in import PASSWORD, SignIn
 from idp.accounts.sign_up import create_account
 from idp.audit.record import origin_of
 from idp.db.engine import Database
+from idp.ops.address_limits import checks_address
 from idp.ops.openapi import responses
 from idp.ops.problems import invalid
 from idp.ops.rate_limit import Limiter, LoginRules
@@ -41,6 +42,7 @@ SessionMode = Annotated[
 @post(
     "/auth/register",
     opt=public(),
+    before_request=checks_address("registration"),
     tags=_TAGS,
     summary="Make an account and sign in",
     status_code=200,
@@ -91,6 +93,7 @@ async def register(
 @post(
     "/auth/login",
     opt=public(),
+    before_request=checks_address("login"),
     tags=_TAGS,
     summary="Sign in with e-mail and password",
     status_code=200,
@@ -113,6 +116,7 @@ async def login(
 @post(
     "/api/auth/login",
     opt=public(),
+    before_request=checks_address("login"),
     tags=_TAGS,
     summary="Sign in with a verified e-mail and password",
     status_code=200,

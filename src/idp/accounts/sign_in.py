@@ -1,16 +1,23 @@
 """Sign-in with a password: an unknown user, a wrong password and a disabled account look the same (SEC-9)."""
 
+import asyncio
 from typing import Any, NoReturn
 
 from litestar import Request
 
+from idp import clock
 from idp.accounts.begin import Begun, Mode, SessionStarter
 from idp.accounts.shapes import LoginIn
 from idp.audit.record import Origin, origin_of, record
 from idp.db.engine import Database
 from idp.errors import InvalidCredentials
+from idp.mail.messages import NewDevice
+from idp.mail.outbox import Mailer
+from idp.mail.typed_text import device_name
 from idp.ops import metrics
 from idp.ops.rate_limit import Limiter, LoginRules
+from idp.sessions import service as sessions
+from idp.sessions.known_devices import KnownDevices
 from idp.signing.jwt import Family
 from idp.users import credentials
 from idp.users import service as users
@@ -31,12 +38,16 @@ class SignIn:
         limiter: Limiter,
         rules: LoginRules,
         starter: SessionStarter,
+        devices: KnownDevices,
+        mailer: Mailer,
     ) -> None:
         self._database = database
         self._passwords = passwords
         self._limiter = limiter
         self._rules = rules
         self._starter = starter
+        self._devices = devices
+        self._mailer = mailer
 
     async def log_in(
         self, request: Request[Any, Any, Any], data: LoginIn, mode: Mode, *, family: Family, verified_only: bool
@@ -57,8 +68,10 @@ class SignIn:
             CsrfRejected: with `mode` "cookie", a page of another site asks.
         """
         self._starter.check_origin(request, mode)
-        holder = await self._check(data, origin_of(request), verified_only=verified_only)
+        origin, device = origin_of(request), self._devices.find(request.cookies, email_key(data.email))
+        holder = await self._check(data, origin, device=device, verified_only=verified_only)
         async with self._database.transaction() as session:
+            is_new = device is None and await sessions.is_new_device(session, holder.user_id, origin)
             begun = await self._starter.begin(
                 session,
                 request,
@@ -71,11 +84,15 @@ class SignIn:
                 device_info=data.device_info,
                 mode=mode,
             )
+            if is_new and holder.email is not None and holder.email_verified:
+                notice = await _notice(holder, origin, data.device_info)
+                self._mailer.post(session, notice, to=holder.email)
         metrics.count_attempt(method="password", outcome="authenticated")
-        return begun
+        return begun.with_cookie(self._devices.remember(request.cookies, email_key(data.email)))
 
-    async def _check(self, data: LoginIn, origin: Origin, *, verified_only: bool) -> Holder:
-        (pair, key), *wider = self._rules.login(email_key(data.email), origin.ip_address or "")
+    async def _check(self, data: LoginIn, origin: Origin, *, device: str | None, verified_only: bool) -> Holder:
+        account = email_key(data.email)
+        (pair, key), *wider = self._rules.login(account, origin.ip_address or "", device=device)
         async with self._limiter.attempt(pair, key, *wider) as attempt:
             async with self._database.transaction() as session:
                 holder = await credentials.find_by_email(session, data.email)
@@ -99,3 +116,8 @@ class SignIn:
             record(session, origin, action="user.sign_in_failed", user_id=user_id, details={"method": "password"})
         metrics.count_attempt(method="password", outcome="invalid_credentials")
         raise InvalidCredentials
+
+
+async def _notice(holder: Holder, origin: Origin, device_info: object) -> NewDevice:
+    device = await asyncio.to_thread(device_name, origin.user_agent, device_info)  # the first time reads large tables
+    return NewDevice(name=holder.name, at=clock.now(), device=device, ip_address=origin.ip_address)

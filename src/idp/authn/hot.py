@@ -3,7 +3,7 @@
 Validate, validate-key, introspect and "me" are ordinary handlers (`authn/routes.py`), with documentation, policies and
 exact errors. Litestar spends 60 µs on such a request and the verdict takes five. So the envelope asks here first: a
 request that is well formed, simple and decided is answered from the same verdict and the same faces. Whatever is
-unusual in any way (another content type, a browser's Origin, a cookie, a bad body) is `Cold`, and goes the long way
+unusual in any way (another content type, a browser's Origin, a bad body) is `Cold`, and goes the long way
 with nothing lost.
 """
 
@@ -153,7 +153,7 @@ def _caller(headers: Headers) -> tuple[str, bytes | None]:
     """Return the one explicit credential, and the content type.
 
     Raises:
-        Cold: there is none, or more than one, or anything else that a browser or a plugin would send.
+        Cold: there is none, or more than one, or a browser's Origin. Beside a credential, cookies are not looked at.
     """
     token: str | None = None
     content_type: bytes | None = None
@@ -168,7 +168,7 @@ def _caller(headers: Headers) -> tuple[str, bytes | None]:
             token = value.decode("latin-1").strip()
         elif name == b"content-type":
             content_type = value.lower()
-        elif name in {b"origin", b"cookie"}:
+        elif name == b"origin":
             raise Cold
     if not token:
         raise Cold

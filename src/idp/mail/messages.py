@@ -18,12 +18,14 @@ class Mail(Struct, frozen=True):
         template: its templates' name.
         subject: one line; `{service}` is this installation's name.
         page: the path its link leads to, None where it has none.
+        leads_home: whether it leads to the application that people sign in to, where one is set.
         name: of whom it is for; anything somebody typed, or nothing.
     """
 
     template: ClassVar[str]
     subject: ClassVar[str]
     page: ClassVar[str | None] = None
+    leads_home: ClassVar[bool] = False
 
     name: str | None
 
@@ -49,9 +51,10 @@ class VerifyEmail(Mail, frozen=True):
 
 
 class AlreadyRegistered(Mail, frozen=True):
-    """Somebody registered an address that has an account; only its owner learns that (C-30)."""
+    """Somebody wanted an address that has an account; only its owner learns that (C-30)."""
 
-    template, subject, page = "already_registered", "You already have an account", "/login"
+    template, subject, page = "already_registered", "You already have an account", "/reset-password"
+    leads_home = True
 
 
 class ResetPassword(Mail, frozen=True):
@@ -119,7 +122,8 @@ class Invitation(Mail, frozen=True):
 class Welcome(Mail, frozen=True):
     """The address is confirmed."""
 
-    template, subject, page = "welcome", "Welcome to {service}", "/login"
+    template, subject = "welcome", "Welcome to {service}"
+    leads_home = True
 
 
 MAILS: tuple[type[Mail], ...] = (

@@ -20,16 +20,18 @@ class Mailer:
         sealer: seals their text, which holds links that sign somebody in.
         base_url: where the pages are that links lead to; never taken from a request (SEC-10).
         service: what this installation calls itself.
+        home: the application that people sign in to, None where none is set.
 
     Attributes:
         posted: set after each commit that wrote a mail; the sender of this process waits for it.
     """
 
-    def __init__(self, sealer: Sealer, *, base_url: str, service: str) -> None:
+    def __init__(self, sealer: Sealer, *, base_url: str, service: str, home: str | None = None) -> None:
         self.posted = asyncio.Event()
         self._sealer = sealer
         self._base_url = base_url.rstrip("/")
         self._service = service
+        self._home = home
 
     def post(self, session: AsyncSession, mail: Mail, *, to: str) -> None:
         """Write a mail; it is sent soon after the session's commit, and never without one.
@@ -42,7 +44,7 @@ class Mailer:
             mail: what it says.
             to: the recipient's address.
         """
-        rendered = render(mail, to=to, base_url=self._base_url, service=self._service)
+        rendered = render(mail, to=to, base_url=self._base_url, service=self._service, home=self._home)
         sealed = self._sealer.seal(msgspec.json.encode(rendered))
         session.add(MailRow(template=mail.template, sealed_message=sealed))
         event.listen(session.sync_session, "after_commit", self._wake, once=True)

@@ -28,7 +28,7 @@ class RenderedMail(Struct, frozen=True):
         return f"RenderedMail({self.subject!r})"
 
 
-def render(mail: Mail, *, to: str, base_url: str, service: str) -> RenderedMail:
+def render(mail: Mail, *, to: str, base_url: str, service: str, home: str | None = None) -> RenderedMail:
     """Return the mail as its reader sees it.
 
     Args:
@@ -36,22 +36,23 @@ def render(mail: Mail, *, to: str, base_url: str, service: str) -> RenderedMail:
         to: the recipient's address.
         base_url: where our pages are, without a slash at the end.
         service: what this installation calls itself.
+        home: the application that people sign in to, None where none is set.
     """
-    link = _link(mail, base_url)
+    link, home = _link(mail, base_url), home if mail.leads_home else None
     values = mail.values | {
         "to": one_line(to),
         "name": person_name(mail.name),
         "invited_by": person_name(getattr(mail, "invited_by", None)),
         "new_email": one_line(getattr(mail, "new_email", "")),
         "link": link,
+        "home": home,
         "base_url": base_url,
         "service": service,
         "subject": one_line(mail.subject.format(service=service)),
     }
     html, text = (_TEMPLATES.get_template(f"{mail.template}.{kind}").render(values) for kind in ("html", "txt"))
-    return RenderedMail(
-        to=to, subject=values["subject"], text=text.strip() + "\n", html=html, links=(link,) if link else ()
-    )
+    links = tuple(address for address in (home, link) if address)
+    return RenderedMail(to=to, subject=values["subject"], text=text.strip() + "\n", html=html, links=links)
 
 
 def _link(mail: Mail, base_url: str) -> str | None:

@@ -36,6 +36,13 @@ SELECT :id, owner.id, :now, :now, :idle_seconds, :idle_expires_at, :expires_at,
 """).bindparams(bindparam("device_info", type_=JSONB(none_as_null=True)), bindparam("amr", type_=ARRAY(Text())))
 
 
+_SEEN = text("""
+SELECT count(*) AS sessions,
+       coalesce(bool_or(user_agent IS NOT DISTINCT FROM :agent AND ip_address IS NOT DISTINCT FROM :ip), false) AS seen
+  FROM idp.user_sessions WHERE user_id = :user_id
+""")
+
+
 class Login(Struct, frozen=True):
     """What a session says of how somebody signed in, for the tokens that are issued from it.
 
@@ -130,6 +137,17 @@ async def begin(
         },
     )
     return login if begun.scalar_one_or_none() is not None else None
+
+
+async def is_new_device(session: AsyncSession, user_id: str, origin: Origin) -> bool:
+    """Whether somebody who has signed in before does so with a program and from an address that are both new.
+
+    A first sign-in ever is nothing to warn of.
+    """
+    row = (
+        await session.execute(_SEEN, {"user_id": user_id, "agent": origin.user_agent, "ip": origin.ip_address})
+    ).one()
+    return bool(row.sessions and not row.seen)
 
 
 def idle_end(login: Login, lifetime: Lifetime) -> datetime:

@@ -66,6 +66,11 @@ async def hold(session: AsyncSession, user_id: str) -> Holder | None:
     return await _find(session, UserRow.id == user_id, lock=True)
 
 
+async def hold_by_email(session: AsyncSession, email: str) -> Holder | None:
+    """Do the same for the live user with this address, in any spelling."""
+    return await _find(session, UserRow.email_key == email_key(email), lock=True)
+
+
 async def _find(session: AsyncSession, which: ColumnElement[bool], *, lock: bool = False) -> Holder | None:
     wanted = select(*_COLUMNS).where(which, UserRow.deleted_at.is_(None))
     row = (await session.execute(wanted.with_for_update(key_share=True) if lock else wanted)).first()

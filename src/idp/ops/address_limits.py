@@ -1,0 +1,37 @@
+"""The limit of an address, looked at before the body is read: a flood is refused for the price of its head."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal
+
+from litestar import Request
+
+from idp.ops.rate_limit import Limiter, LoginRules
+
+What = Literal["login", "registration", "reset", "verification", "link"]
+BeforeRequest = Callable[[Request[Any, Any, Any]], Awaitable[None]]
+
+
+class AddressLimits:
+    """Refuses an address that has used up its share of something."""
+
+    def __init__(self, limiter: Limiter, rules: LoginRules) -> None:
+        self._limiter = limiter
+        self._rules = rules
+
+    async def check(self, what: What, address: str) -> None:
+        """Refuse the address if its limit is used up, without counting anything.
+
+        Raises:
+            RateLimited: with `Retry-After` in seconds.
+        """
+        await self._limiter.check(self._rules.of_address(what, address))
+
+
+def checks_address(what: What) -> BeforeRequest:
+    """Return the `before_request` of a route that counts by address."""
+
+    async def check(request: Request[Any, Any, Any]) -> None:
+        limits: AddressLimits = request.app.state.address_limits
+        await limits.check(what, request.client.host if request.client else "")
+
+    return check

@@ -1,0 +1,72 @@
+"""Back-off: whoever uses up a limit again and again within a day waits longer each time (S4-36)."""
+
+import time
+from collections.abc import Sequence
+
+from valkey.asyncio import Valkey
+from valkey.exceptions import ValkeyError
+
+_DAY = 86_400
+_MOST_LOCAL = 10_000
+# Counted and closed in one step, so that of many refusals at once one counts.
+_CLOSE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return redis.call('TTL', KEYS[1]) end
+local times = redis.call('INCR', KEYS[2])
+redis.call('EXPIRE', KEYS[2], ARGV[1])
+local wait = tonumber(ARGV[math.min(times, #ARGV - 1) + 1])
+redis.call('SET', KEYS[1], '1', 'EX', wait)
+return wait
+"""
+
+
+class BackOff:
+    """Closes a key for a while, and for longer when it is closed again within a day.
+
+    Args:
+        valkey: shared by all processes; None, or one that is away, closes in this process alone.
+        seconds: how long for the first time, the second, and so on; the last one stays. Empty for never.
+    """
+
+    def __init__(self, valkey: Valkey | None, seconds: Sequence[int]) -> None:
+        self._valkey = valkey
+        self._close = valkey.register_script(_CLOSE) if valkey is not None else None
+        self._seconds = tuple(seconds)
+        self._closed: dict[str, tuple[float, int, float]] = {}  # until, how often, forgotten at
+
+    async def seconds_left(self, name: str) -> int:
+        """Return how long a key is still closed, 0 for an open one."""
+        if not self._seconds:
+            return 0
+        if self._valkey is not None:
+            try:
+                return max(0, int(await self._valkey.ttl(f"idp:closed:{name}")))
+            except (ValkeyError, OSError):
+                pass
+        until, _, _ = self._closed.get(name, (0.0, 0, 0.0))
+        return max(0, int(until - time.time() + 0.999))
+
+    async def close(self, name: str) -> None:
+        """Close a key whose limit was just used up; one that is closed already stays as it is."""
+        if not self._seconds:
+            return
+        if self._close is not None:
+            try:
+                await self._close(keys=[f"idp:closed:{name}", f"idp:closings:{name}"], args=[_DAY, *self._seconds])
+            except (ValkeyError, OSError):
+                pass
+            else:
+                return
+        self._close_here(name)
+
+    def _close_here(self, name: str) -> None:
+        now = time.time()
+        until, times, forgotten_at = self._closed.get(name, (0.0, 0, 0.0))
+        if until > now:
+            return
+        if forgotten_at <= now:
+            times = 0
+        if len(self._closed) >= _MOST_LOCAL:
+            self._closed = {key: entry for key, entry in self._closed.items() if entry[2] > now}
+        if len(self._closed) < _MOST_LOCAL:
+            wait = self._seconds[min(times, len(self._seconds) - 1)]
+            self._closed[name] = (now + wait, times + 1, now + _DAY)

@@ -1,0 +1,65 @@
+"""Devices that have signed in before, told apart by a signed cookie (OWASP: device cookies).
+
+Such a device is exempt from the limit of its account: an attacker who guesses at the account from elsewhere uses up the
+account's attempts, and never those of its owner.
+"""
+
+import base64
+import hmac
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+
+from litestar.datastructures import Cookie
+
+from idp.settings import Secret
+from idp.signing.sealing import derive
+
+_MOST_ACCOUNTS = 5  # of people who share a browser
+_SECONDS = 400 * 86_400  # the longest that browsers keep a cookie (RFC 6265bis section 5.5)
+_FORM = re.compile(r"[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{22}){1,5}\Z")
+
+
+class KnownDevices:
+    """Knows devices again.
+
+    Args:
+        roots: root secrets, the current one first.
+        secure: whether our address is https.
+    """
+
+    def __init__(self, roots: Sequence[Secret], *, secure: bool) -> None:
+        self._keys = [derive(root, "known-device") for root in roots]
+        self._secure = secure
+        self.name = "__Host-idp_device" if secure else "idp_device"
+
+    def find(self, cookies: Mapping[str, str], account: str) -> str | None:
+        """Return the name of the device, if it has signed in to this account before."""
+        device, *accounts = _parts(cookies.get(self.name, ""))
+        known = (_mac(key, device, account) for key in self._keys)
+        return device if any(each in accounts for each in known) else None
+
+    def remember(self, cookies: Mapping[str, str], account: str) -> Cookie:
+        """Return the cookie of a device that has just signed in to this account."""
+        device, *accounts = _parts(cookies.get(self.name, ""))
+        mine = _mac(self._keys[0], device, account)
+        kept = [each for each in accounts if each != mine][: _MOST_ACCOUNTS - 1]
+        return Cookie(
+            key=self.name,
+            value=".".join((device, mine, *kept)),
+            max_age=_SECONDS,
+            path="/",
+            secure=self._secure,
+            httponly=True,
+            samesite="lax",
+        )
+
+
+def _parts(value: str) -> list[str]:
+    """Return the device's name and the proofs beside it; a new name where the cookie is not ours."""
+    return value.split(".") if _FORM.match(value) else [secrets.token_urlsafe(16)]
+
+
+def _mac(key: bytes, device: str, account: str) -> str:
+    digest = hmac.digest(key, f"{device}\n{account}".encode(), "sha256")[:16]
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
