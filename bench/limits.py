@@ -12,7 +12,7 @@ import asyncpg
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from bench import cpu, load
+from bench import cpu, load, refresh
 from bench.traffic import Request, Traffic
 from bench.verdicts import Verdict
 from bench.world import World
@@ -31,7 +31,7 @@ Call = Callable[[], Awaitable[Any]]
 
 def measure(world: World) -> list[Verdict]:
     """Return what was found."""
-    return [*asyncio.run(_all(world)), _login(world)]
+    return [*asyncio.run(_all(world)), _login(world), refresh.measure(world)]
 
 
 async def _all(world: World) -> list[Verdict]:

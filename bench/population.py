@@ -3,7 +3,9 @@
 import asyncio
 import json
 import secrets
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx2
@@ -11,8 +13,10 @@ import httpx2
 from bench.service import ADMIN_TOKEN, Deployment
 from idp.apikeys.secret import Peppers, generate
 from idp.app import build_parts
+from idp.sessions.refresh_tokens import PREFIX
 from idp.settings import load, root_secret
-from idp.signing.jwt import Family, TokenUser
+from idp.signing.jwt import Family, TokenSession, TokenUser
+from idp.signing.peppers import Peppers as Digests
 
 _ADMIN = {"authorization": f"Bearer {ADMIN_TOKEN}"}
 # Copies a token row with other digests, so that columns that a later version adds are copied too.
@@ -21,6 +25,18 @@ INSERT INTO idp.api_keys
 SELECT (jsonb_populate_record(k, jsonb_build_object('id', gen_random_uuid(), 'digest', c.digest, 'name', c.name))).*
   FROM idp.api_keys k, unnest($1::text[], $2::text[]) AS c(digest, name)
  WHERE k.id = $3
+"""
+
+_SESSIONS = """
+INSERT INTO idp.user_sessions
+SELECT (jsonb_populate_record(s, jsonb_build_object('id', c.id))).*
+  FROM idp.user_sessions s, unnest($1::uuid[]) AS c(id)
+ WHERE s.id = $2
+"""
+_REFRESH_TOKENS = """
+INSERT INTO idp.refresh_tokens (id, session_id, generation, digest, client_id, created_at, expires_at)
+SELECT gen_random_uuid(), c.id, 0, c.digest, 'idp', now(), now() + interval '1 day'
+  FROM unnest($1::uuid[], $2::text[]) AS c(id, digest)
 """
 
 
@@ -38,6 +54,7 @@ class Person:
         answer = _post(base_url, "/auth/register", body, {})
         self.id: str = answer["user_id"]
         self.token: str = answer["access_token"]
+        self.session_id = UUID(answer["session_id"])
 
     @property
     def bearer(self) -> dict[str, str]:
@@ -69,16 +86,31 @@ def many_tokens(deployment: Deployment, like: dict[str, Any], count: int) -> lis
     return tokens
 
 
+def many_refresh_tokens(deployment: Deployment, person: Person, count: int) -> list[str]:
+    """Make refresh tokens straight in the database, each of a session of its own."""
+    root = root_secret(load("production", environ=deployment.env).settings)
+    assert root is not None
+    digests = Digests([root], "refresh-token")
+    tokens = [PREFIX + secrets.token_urlsafe(32) for _ in range(count)]
+    sessions = [uuid4() for _ in range(count)]
+    stored = [digests.digest(token).hex for token in tokens]
+    asyncio.run(_execute(deployment.database_url, _SESSIONS, sessions, person.session_id))
+    asyncio.run(_execute(deployment.database_url, _REFRESH_TOKENS, sessions, stored))
+    return tokens
+
+
 def many_jwts(deployment: Deployment, person: Person, count: int) -> list[str]:
-    """Sign access tokens as the service does: with its key, for a process that has not seen them."""
+    """Sign access tokens of one session as the service does: with its key, for a process that has not seen them."""
     return asyncio.run(_sign(deployment, person, count))
 
 
 async def _sign(deployment: Deployment, person: Person, count: int) -> list[str]:
     parts = build_parts(load("production", environ=deployment.env))
     user = TokenUser(id=person.id, email=person.email, email_verified=False, roles=("user",))
+    now = datetime.now(UTC)
+    session = TokenSession(person.session_id, now, ("pwd",), "1", now + timedelta(days=1))
     try:
-        return [(await parts.tokens.issue(user, Family.AUTH)).token for _ in range(count)]
+        return [(await parts.tokens.issue(user, Family.AUTH, session=session)).token for _ in range(count)]
     finally:
         await parts.database.close()
 

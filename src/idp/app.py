@@ -19,7 +19,7 @@ from valkey.asyncio import Valkey
 
 from idp import __version__, cache
 from idp.accounts import admin_routes as accounts_admin
-from idp.accounts import admin_users, email_routes, me, password_routes, session_routes, trial_routes
+from idp.accounts import admin_sessions, admin_users, email_routes, me, password_routes, session_routes, trial_routes
 from idp.accounts import routes as accounts
 from idp.accounts.begin import SessionStarter
 from idp.accounts.journeys import journeys
@@ -148,6 +148,7 @@ def _routes() -> list[ControllerRouterHandler]:
         *password_routes.ROUTES,
         *accounts_admin.ROUTES,
         *admin_users.ROUTES,
+        *admin_sessions.ROUTES,
         *me.ROUTES,
         *trial_routes.ROUTES,
         *authn.ROUTES,

@@ -28,11 +28,14 @@ def prepared(empty: str) -> str:
 
 
 def test_the_first_administrator_can_sign_in_and_administer(prepared: str, tmp_path: Path) -> None:
+    """SEC-11 C-11: with the password that was typed; the address is vouched for, so S4's path lets them in, too."""
     done = create(prepared, "First@Example.com", "--name", "First Admin")
     assert (done.returncode, done.stdout, done.stderr) == (0, "First@example.com is an administrator.\n", "")
     environ = {"DATABASE_URL": prepared, "IDP_SECRET_KEY": root_secret()}
     with running_serve(tmp_path / "out", **environ) as (_, url):
         token = log_in(url, "first@example.com", PASSWORD).json["access_token"]
+        body = {"email": "first@example.com", "password": PASSWORD}
+        assert post(f"{url}/api/auth/login", body).status == 200
         me = get(f"{url}/auth/me", token=token).json
         assert (me["roles"], me["name"], me["email_verified"]) == (["admin", "user"], "First Admin", True)
         assert [team["name"] for team in me["teams"]] == ["General"]
@@ -53,8 +56,12 @@ async def test_an_address_that_somebody_registered_is_not_taken_over(prepared: s
         assert done.stderr.startswith(f"idp: {email} has an account already, and anybody can register an address.")
         assert get(f"{url}/auth/me", token=token).json["roles"] == ["user"]
         for _ in range(2):
-            assert create(prepared, email, "--existing", typed="").returncode == 0
-        assert get(f"{url}/auth/me", token=token).json["roles"] == ["admin", "user"]
+            done = create(prepared, email, "--existing", typed="")
+            assert done.returncode == 0
+            assert done.stdout.splitlines()[1].startswith("The address is not verified yet: until its owner does that,")
+        me = get(f"{url}/auth/me", token=token).json
+        assert (me["roles"], me["email_verified"]) == (["admin", "user"], False), "no session of theirs has ended"
+        assert post(f"{url}/api/auth/login", {"email": email, "password": "correct horse battery"}).status == 401
         assert log_in(url, email, "correct horse battery").status == 200
     nobody = create(prepared, "nobody@example.com", "--existing")
     assert (nobody.returncode, nobody.stderr.count("\n")) == (3, 1)

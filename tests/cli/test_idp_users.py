@@ -100,12 +100,62 @@ def test_somebody_is_deleted_only_when_asked_twice(served: Served) -> None:
     code, shown = in_a_terminal("users", "delete", email, columns=80, typed=["n"], **served.environ)
     assert (code, f"Delete {email}? It cannot be undone [y/N]:" in shown) == (1, True)
     assert log_in(served.url, email, PASSWORD).status == 200
-    assert said(served, "delete", "--yes", email) == f"{email} is deleted. No API keys ended with them.\n"
+    assert (
+        said(served, "delete", "--yes", email) == f"{email} is deleted. No API keys and 2 sessions ended with them.\n"
+    )
     done = run(served, "show", email)
     assert (done.returncode, done.stdout) == (3, "")
     other = register(served)
     code, shown = in_a_terminal("users", "delete", other, columns=80, typed=["y"], **served.environ)
     assert (code, f"{other} is deleted." in shown) == (0, True)
+
+
+def test_somebody_is_invited_and_again(served: Served) -> None:
+    """S4-07 SEC-11: an account that nobody can use yet, and a mail for each invitation."""
+    email = f"grace-{secrets.token_hex(4)}@example.com"
+    given = ("--name", "Grace Hopper", "--role", "user", "--role", "analyst", "--plan", "pro")
+    sentence = f"{email} is invited, with the roles analyst, user; a mail is on its way.\n"
+    assert said(served, "invite", email, *given) == sentence
+    shown = answer(served, "show", email)
+    assert (shown["name"], shown["roles"], shown["plan"]) == ("Grace Hopper", ["analyst", "user"], "PRO")
+    assert shown["email_verified"] is False
+    again = answer(served, "invite", email.upper(), "--role", "user")
+    assert (again["user_id"], again["roles"], again["plan"]) == (shown["user_id"], ["user"], "PRO")
+    sent = [record["details"]["again"] for record in audited(served, shown["user_id"], "user.invited")]
+    assert sent == [True, False]
+    for password in ("", PASSWORD, "password", email):
+        assert log_in(served.url, email, password).status in {401, 422}
+    done = run(served, "invite", register(served))
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "idp: Email already registered.\n")
+    done = run(served, "invite", "nobody")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert run(served, "invite", email, "--plan", "GOLD").returncode == 2
+
+
+def audited(served: Served, user_id: str, action: str) -> list[Any]:
+    query = {"user_id": user_id, "action": action}
+    bearer = {"Authorization": f"Bearer {served.admin_token}"}
+    return httpx2.get(f"{served.url}/api/auth/admin/audit", params=query, headers=bearer).json()
+
+
+def test_somebody_is_signed_out_everywhere(served: Served) -> None:
+    email = register(served)
+    body = {"email": email, "password": PASSWORD, "device_info": {"os": "Linux", "name": "\x1b[31mlaptop"}}
+    token = httpx2.post(f"{served.url}/auth/login", json=body).json()["access_token"]
+    listed = answer(served, "sessions", email)["sessions"]
+    assert [each["device_info"] for each in listed] == [body["device_info"], None]
+    header, row, other = said(served, "sessions", email).splitlines()
+    assert re.split(r" {3,}", header) == ["Device", "Address", "Signed in", "Last seen", "Ends", "ID"]
+    assert row.startswith("os: Linux, name: \ufffd[31mlaptop   127.0.0.1   ")
+    assert other.startswith("python-httpx")
+    code, shown = in_a_terminal("users", "sessions", email, columns=80, **served.environ)
+    assert (code, "2 sessions." in shown) == (0, True)
+    assert said(served, "sign-out", email) == f"2 sessions of {email} ended.\n"
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert httpx2.get(f"{served.url}/auth/me", headers=bearer).json()["code"] == "token_revoked"
+    assert answer(served, "sign-out", email)["ended_sessions"] == 0
+    assert said(served, "sign-out", email) == f"No sessions of {email} ended.\n"
+    assert log_in(served.url, email, PASSWORD).status == 200
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
@@ -126,6 +176,8 @@ def test_in_a_terminal_the_list_fits(served: Served, columns: int) -> None:
         (["disable", "../../tokens"], 3, "Nothing is served at this path."),
         (["set-roles", "nobody", "admin"], 3, "User not found."),
         (["delete", "--yes", "nobody"], 3, "User not found."),
+        (["sessions", "nobody"], 3, "User not found."),
+        (["sign-out", "nobody"], 3, "User not found."),
     ],
 )
 def test_what_goes_wrong_is_a_sentence_with_an_exit_code(

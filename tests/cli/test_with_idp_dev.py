@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cli.conftest import Served
-from cli.support import ROOT, Dev, auth_cli, free_port, idp, running_dev, shell, unquoted
+from cli.support import ROOT, Dev, auth_cli, free_port, get, idp, post, running_dev, shell, unquoted
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,22 @@ def test_everything_works_without_any_setting(dev: Dev, here: dict[str, str]) ->
     assert answer("keys", "create", "laptop", "--as", "noor@example.com", **here)["name"] == "laptop"
     ada = dev.persona("ada@example.com")["access_token"]
     assert answer("keys", "list", "--url", dev.base_url, IDP_TOKEN=ada, **here) == []
+
+
+def test_who_is_invited_finds_the_link_in_the_mailbox(dev: Dev, here: dict[str, str]) -> None:
+    """S4-07: from the command to the first login, as somebody tries it out."""
+    invited = answer("users", "invite", "grace@example.com", "--role", "user", "--role", "analyst", **here)
+    (mail,) = (
+        each
+        for each in get(f"{dev.base_url}/dev/mailbox", Accept="application/json").json
+        if each["to"] == invited["email"]
+    )
+    token = mail["links"][0].partition("token=")[2]
+    body = {"token": token, "new_password": "a password of their own"}
+    assert post(f"{dev.base_url}/api/auth/password/reset/confirm", body).status == 200
+    login = {"email": "grace@example.com", "password": "a password of their own"}
+    assert post(f"{dev.base_url}/api/auth/login", login).json["user"]["roles"] == ["analyst", "user"]
+    assert len(answer("users", "sessions", "grace@example.com", **here)["sessions"]) == 1
 
 
 def test_its_own_address_may_be_given_in_every_spelling(dev: Dev, here: dict[str, str]) -> None:

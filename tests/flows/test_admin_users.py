@@ -194,7 +194,7 @@ async def test_a_disabled_user_is_refused_at_once_and_enabled_again_without_the_
         assert (await service.validate(key["secret"]))["error"] == "token_revoked"
     await make_key(service, again, "three")
     done = [(action, details) for action, _, details in await audited(service, person) if "sign" not in action]
-    assert done == [("user.disabled", {"revoked_keys": 2}), ("user.enabled", {})]
+    assert done == [("user.disabled", {"revoked_keys": 2, "ended_sessions": 1}), ("user.enabled", {})]
     revoked = [entry for entry in await audited(service, person, noun="api_key") if entry[0] == "api_key.revoked"]
     assert [(actor, details["reason"]) for _, actor, details in revoked] == [
         (f"user:{admin.id}", "user disabled"),
@@ -214,7 +214,8 @@ async def test_a_deleted_user_is_gone_and_frees_the_address(service: Service, ad
     person = await service.register()
     key = await make_key(service, person)
     gone = await remove(service, admin, person)
-    assert (gone.status_code, gone.json()) == (200, {"success": True, "user_id": person.id, "revoked_keys": 1})
+    ended = {"revoked_keys": 1, "ended_sessions": 1}
+    assert (gone.status_code, gone.json()) == (200, {"success": True, "user_id": person.id, **ended})
     assert (await service.validate(person.token))["error"] == "user_inactive"
     assert (await service.validate(key["secret"]))["error"] == "token_revoked"
     for method, path in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/api-keys")):
@@ -230,9 +231,7 @@ async def test_a_deleted_user_is_gone_and_frees_the_address(service: Service, ad
     assert (await service.client.get("/v1/api-keys", headers=heir.bearer)).json() == []
     (row,) = await service.sql("SELECT deleted_at IS NOT NULL AS gone FROM idp.users WHERE id = $1", person.id)
     assert row["gone"], "the row stays as a tombstone"
-    assert [(action, details) for action, _, details in await audited(service, person)] == [
-        ("user.deleted", {"revoked_keys": 1})
-    ]
+    assert [(action, details) for action, _, details in await audited(service, person)] == [("user.deleted", ended)]
 
 
 async def test_a_key_made_while_its_user_is_disabled_does_not_survive(service: Service, admin: Person) -> None:

@@ -153,7 +153,8 @@ async def test_a_person_deletes_their_account(service: Service) -> None:
     person = await service.register()
     key = await make_key(service, person)
     gone = await leave(service, person)
-    assert (gone.status_code, gone.json()) == (200, {"success": True, "user_id": person.id, "revoked_keys": 1})
+    ended = {"revoked_keys": 1, "ended_sessions": 1}
+    assert (gone.status_code, gone.json()) == (200, {"success": True, "user_id": person.id, **ended})
     assert (await service.validate(person.token))["valid"] is False
     assert (await service.validate(key["secret"]))["error"] == "token_revoked"
     assert (await service.me(person.bearer)).status_code == 401

@@ -223,6 +223,16 @@ async def test_nobody_is_mailed_more_than_five_links_an_hour(service: Service, p
     assert await ask_for_reset(service, (await verified(service)).email)
 
 
+async def test_nobody_is_mailed_more_by_asking_at_once(service: Service, person: Person) -> None:
+    """S4-36: the limit holds for twenty requests in one moment."""
+    path, body = "/api/auth/password/reset/request", {"email": person.email}
+    answers = await asyncio.gather(*(service.client.post(path, json=body) for _ in range(20)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 5 + [429] * 15
+    tokens = [token_in(mail) for mail in await mails_about(service, person.email, RESET, count=5)]
+    live = [token for token in tokens if (await reset(service, token, NEW)).status_code == 200]
+    assert len(live) == 1, "a newer link ends the older ones, also at once"
+
+
 async def test_one_place_asks_for_fifty_links_an_hour(postgres: EmbeddedPostgres) -> None:
     """S4-36: with a smaller number here."""
     environ = {"IDP_RATE_LIMITS__RESETS_PER_ADDRESS_PER_HOUR": "3"}

@@ -187,11 +187,16 @@ async def test_many_bad_links_from_one_address_are_refused_for_a_while(postgres:
 
 async def test_a_program_that_asks_for_json_may_follow_the_old_link(service: Service) -> None:
     """S4-14 C-31: the same body and `redirect_url`."""
-    token = await sign_up(service, service.new_email())
+    email = service.new_email()
+    token = await sign_up(service, email)
+    early = (await service.client.post("/auth/login", json={"email": email, "password": PASSWORD})).json()
+    bearer = {"Authorization": f"Bearer {early['access_token']}"}
+    assert (await service.me(bearer)).status_code == 200
     answer = await service.client.get(
         "/api/auth/email/verify", params={"token": token}, headers={"Accept": "application/json"}
     )
     assert answer.status_code == 200
+    assert (await service.me(bearer)).status_code == 401, "it claims the account at once, as POST does"
     assert answer.json()["message"] == "Email verified successfully"
     assert answer.json()["redirect_url"] == service.base_url
     assert answer.headers["Cache-Control"] == "no-store"

@@ -59,10 +59,10 @@ async def test_over_https_no_other_host_can_set_the_cookie(postgres: EmbeddedPos
     async with running(url, environ={"IDP_PUBLIC_URL": "https://id.example.com"}) as service:
         answer = await sign_in(service, await service.register(), remember_me=True)
         cookies = cookies_of(answer)
-        assert cookies.keys() == {"__Host-idp_session", "__Host-idp_csrf"}
+        assert cookies.keys() == {"__Host-idp_session", "__Host-idp_csrf", "__Host-idp_device"}
         for morsel in cookies.values():
             assert (morsel["secure"], morsel["path"], morsel["domain"]) == (True, "/", "")
-            assert int(morsel["max-age"]) == 60 * 86_400
+            assert int(morsel["max-age"]) == (400 if "device" in morsel.key else 60) * 86_400
 
 
 async def test_a_cookie_is_a_credential_of_a_person(service: Service) -> None:
@@ -159,6 +159,27 @@ async def test_an_origin_of_the_settings_may_use_the_cookie(postgres: EmbeddedPo
         _, cookie, csrf = await browser(service)
         more = {"X-CSRF-Token": csrf, "Origin": "https://app.example.com", "Sec-Fetch-Site": "cross-site"}
         assert (await service.client.post("/api/auth/logout", headers=cookie | more)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/auth/refresh", "/api/auth/refresh"])
+async def test_a_cookie_gets_new_access_tokens(service: Service, path: str) -> None:
+    """For calls of a single-page app to other services: of the same session, only with the CSRF token, with no end."""
+    person, cookie, csrf = await browser(service)
+    answer = await service.client.post(path, headers=cookie | {"X-CSRF-Token": csrf})
+    body = answer.json()
+    assert (answer.status_code, body["refresh_token"], body["csrf_token"]) == (200, None, csrf)
+    fresh = {"Authorization": f"Bearer {body['access_token']}"}
+    assert (await service.me(fresh)).json()["id"] == person.id
+    assert (await service.client.post(path, headers=cookie)).json()["code"] == "csrf_rejected"
+    for nothing in ({}, person.bearer):
+        answer = await service.client.post(path, headers=nothing)
+        assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
+    answer = await service.client.post(path, headers={"Cookie": "idp_session=" + "A" * 43})
+    assert (answer.status_code, answer.json()["code"]) == (401, "refresh_token_invalid")
+    assert (await service.client.post("/auth/logout", headers=cookie | {"X-CSRF-Token": csrf})).status_code == 200
+    assert (await service.me(fresh)).json()["code"] == "token_revoked"
+    answer = await service.client.post(path, headers=cookie | {"X-CSRF-Token": csrf})
+    assert answer.json()["code"] == "refresh_token_invalid"
 
 
 async def test_a_cookie_beside_an_explicit_credential_is_not_looked_at(service: Service) -> None:

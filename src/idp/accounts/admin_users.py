@@ -1,13 +1,15 @@
-"""Administration of users: list, look at, change, disable and delete them (S4-23, C-14, C-26)."""
+"""Administration of users: invite, list, look at, change, disable and delete them (S4-07, S4-23, C-14, C-26)."""
 
 from typing import Annotated, Any
 
-from litestar import Request, Response, delete, get, patch
+from litestar import Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from idp import errors
+from idp.accounts.invite import Invite
+from idp.accounts.shapes import Email
 from idp.apikeys import service as api_keys
 from idp.apikeys.shapes import KeyOut
 from idp.audit.record import origin_of
@@ -15,10 +17,12 @@ from idp.db.engine import Database
 from idp.lifecycle import offboard
 from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit, page
+from idp.ops.problems import invalid
 from idp.principal.guards import accepts, requires_admin
 from idp.principal.model import AuthMethod, Principal
 from idp.users import administration
-from idp.users.shapes import ManagedUser, UserChange, UserFilter
+from idp.users.email import parse_email
+from idp.users.shapes import ManagedUser, PersonName, Plan, Roles, UserChange, UserFilter
 
 _PATH = "/api/auth/admin/users"
 _TAGS = ["Administration"]
@@ -54,11 +58,21 @@ class UserPage(Struct, frozen=True):
 
 
 class DeletedUser(Struct, frozen=True):
-    """Who was deleted, and how many API keys ended with them."""
+    """Who was deleted, and how many API keys and sessions ended with them."""
 
     success: bool
     user_id: str
     revoked_keys: int
+    ended_sessions: int
+
+
+class InviteIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to invite. Without `roles` they are a `user`, without `plan` on FREE."""
+
+    email: Email
+    name: PersonName | UnsetType = UNSET
+    roles: Roles | UnsetType = UNSET
+    plan: Plan | UnsetType = UNSET
 
 
 @get(
@@ -87,6 +101,38 @@ async def list_users(
         pagination=Pagination(total=total, limit=limit, offset=offset, has_more=has_more),
         message=f"Retrieved {len(users)} users",
     )
+
+
+@post(
+    _PATH,
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    summary="Invite a user",
+    status_code=200,
+    responses=responses(
+        errors.EmailTaken,
+        errors.AdminRequired,
+        errors.ValidationFailed,
+        errors.MalformedJson,
+        errors.BodyTooLarge,
+        errors.DatabaseUnavailable,
+    ),
+)
+async def invite_user(request: AdminRequest, invite: NamedDependency[Invite], data: JSONBody[InviteIn]) -> ManagedUser:
+    """Make a user without a password, in the default teams and domains, and mail a link that chooses the first one.
+
+    For somebody who was invited and has not come yet the mail is sent again: the link before ends, what is given
+    (`name`, `roles`, `plan`) replaces what was, and the answer is the same user. Any other address that has an account
+    is refused.
+    """
+    try:
+        email = parse_email(data.email)
+    except ValueError as error:
+        raise invalid(["body", "email"], str(error)) from None
+    host = request.user.user
+    wanted = UserChange(roles=data.roles, plan=data.plan, name=data.name)
+    return await invite.invite(email, wanted, origin_of(request), invited_by=host.name if host else None)
 
 
 @get(
@@ -132,11 +178,11 @@ async def change_user(
 async def delete_user(
     request: AdminRequest, database: NamedDependency[Database], user_id: FromPath[str]
 ) -> DeletedUser:
-    """Delete a user and end their API keys. Their address is free at once; what they did stays in the audit log."""
+    """Delete a user, their API keys and their sessions. The address is free; what they did stays in the audit log."""
     is_person = request.user.user is not None
     async with database.transaction() as session:
         ended = await offboard.delete(session, origin_of(request), user_id, keep_an_admin=is_person)
-    return DeletedUser(success=True, user_id=user_id, revoked_keys=ended)
+    return DeletedUser(success=True, user_id=user_id, revoked_keys=ended.keys, ended_sessions=ended.sessions)
 
 
 @get(
@@ -161,4 +207,4 @@ async def user_keys(
     return page(request, items, total=total, limit=limit, offset=offset)
 
 
-ROUTES = (list_users, get_user, change_user, delete_user, user_keys)
+ROUTES = (list_users, invite_user, get_user, change_user, delete_user, user_keys)

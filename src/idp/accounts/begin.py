@@ -1,6 +1,6 @@
 """How a journey ends that signs somebody in: a session, its tokens or its cookie, and the answer that holds them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from litestar import Request, Response
@@ -13,7 +13,7 @@ from idp.audit.record import origin_of, record
 from idp.authn.resolve import load_user
 from idp.authn.shapes import UserOut
 from idp.errors import InvalidCredentials
-from idp.principal.model import User
+from idp.principal.model import Credential, User
 from idp.sessions import service as sessions
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.refresh_tokens import RefreshTokens
@@ -70,6 +70,14 @@ class SessionStarter:
         """
         if mode == "cookie":
             self._cookies.check_origin(request.headers)
+
+    def check_csrf(self, headers: Mapping[str, str], credential: Credential) -> None:
+        """Refuse a request with a session cookie that another site may be behind.
+
+        Raises:
+            CsrfRejected: the CSRF token of the session is not there, or another origin asks.
+        """
+        self._cookies.check_csrf(headers, credential.session_id or "")
 
     async def begin(
         self,

@@ -106,7 +106,7 @@ async def verify_address(
 
 @get(
     _VERIFY,
-    opt=public(),
+    opt=public() | {"changes": True},
     tags=_TAGS,
     summary="Follow the old service's link",
     cache_control=NO_STORE,

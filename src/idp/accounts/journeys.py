@@ -2,6 +2,7 @@
 
 from idp.accounts.change_email import ChangeEmail
 from idp.accounts.change_password import ChangePassword
+from idp.accounts.invite import Invite
 from idp.accounts.means import Means
 from idp.accounts.password_proof import PasswordProof
 from idp.accounts.register_email import RegisterEmail
@@ -18,4 +19,5 @@ def journeys(means: Means) -> dict[str, object]:
         "reset_password": ResetPassword(means),
         "change_password": ChangePassword(means, proof),
         "change_email": ChangeEmail(means, proof),
+        "invite": Invite(means),
     }

@@ -21,7 +21,7 @@ from idp.db.engine import Database
 from idp.lifecycle import offboard
 from idp.ops.openapi import documents, responses
 from idp.ops.problems import invalid
-from idp.principal.guards import requires_user
+from idp.principal.guards import requires_fresh_login, requires_user
 from idp.principal.model import Principal, User
 from idp.users.email import email_key
 from idp.users.profile import edit_profile
@@ -82,12 +82,14 @@ async def export_me(request: UserRequest, database: NamedDependency[Database]) -
 
 @delete(
     _PATH,
-    guards=[requires_user],
+    guards=[requires_user, requires_fresh_login],
     tags=_TAGS,
     summary="Delete one's account",
     status_code=200,
     cache_control=_NO_STORE,
-    responses=responses(errors.LastAdmin, errors.UserNotFound, errors.SharedSecretToken, *_BODY),
+    responses=responses(
+        errors.FreshLoginRequired, errors.LastAdmin, errors.UserNotFound, errors.SharedSecretToken, *_BODY
+    ),
 )
 async def delete_me(request: UserRequest, database: NamedDependency[Database], data: JSONBody[Farewell]) -> DeletedUser:
     """Delete the account with its API keys and sessions, for good. `confirm` repeats one's e-mail.
@@ -98,7 +100,7 @@ async def delete_me(request: UserRequest, database: NamedDependency[Database], d
     _check_meant(user, data.confirm)
     async with database.transaction() as session:
         ended = await offboard.delete(session, origin_of(request), user.id, keep_an_admin=True)
-    return DeletedUser(success=True, user_id=user.id, revoked_keys=ended)
+    return DeletedUser(success=True, user_id=user.id, revoked_keys=ended.keys, ended_sessions=ended.sessions)
 
 
 def _caller(request: UserRequest) -> User:

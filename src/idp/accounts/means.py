@@ -42,8 +42,7 @@ class Means(Struct, frozen=True):
         Raises:
             RateLimited: with `Retry-After` in seconds.
         """
-        await self.limiter.check(*counted)
-        await self.limiter.count(*counted)
+        await self.limiter.take(*counted)
 
     async def look_at(self, presented_token: str, purposes: frozenset[Purpose], origin: Origin) -> OneTimeToken:
         """Return what a link proves, without using it up.

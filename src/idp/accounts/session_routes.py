@@ -13,10 +13,13 @@ from idp import errors
 from idp.accounts.begin import SessionStarter
 from idp.accounts.shapes import CsrfToken, LogoutIn, Message, RefreshIn, SessionInfo, SessionList, SessionOut
 from idp.audit.record import origin_of
+from idp.authn.credential import from_headers
+from idp.authn.introspection import Introspector
 from idp.authn.resolve import Resolver
 from idp.db.engine import Database
 from idp.ops import metrics
 from idp.ops.openapi import responses
+from idp.ops.problems import invalid
 from idp.principal.guards import accepts_shared_secret, public, requires_user
 from idp.principal.model import AuthMethod, Principal
 from idp.sessions import service as sessions
@@ -43,6 +46,7 @@ def _refresh(prefix: str, family: Family) -> Any:
         responses=responses(
             errors.RefreshTokenInvalid,
             errors.RefreshTokenReused,
+            errors.CsrfRejected,
             errors.ValidationFailed,
             errors.MalformedJson,
             errors.BodyTooLarge,
@@ -54,13 +58,17 @@ def _refresh(prefix: str, family: Family) -> Any:
         refresh_tokens: NamedDependency[RefreshTokens],
         resolver: NamedDependency[Resolver],
         session_starter: NamedDependency[SessionStarter],
-        data: JSONBody[RefreshIn],
+        introspector: NamedDependency[Introspector],
+        data: JSONBody[RefreshIn | None] = None,
     ) -> SessionOut:
         """Answer with a new access token and a new refresh token; the one that was sent is used up (C-08).
 
         Sent again within ten seconds, it leads to the newest one, so that tabs do not sign each other out. Sent again
-        later it ends the whole session, in case somebody stole it.
+        later it ends the whole session, in case somebody stole it. Without a body, a session cookie and its CSRF token
+        are answered with a new access token.
         """
+        if data is None:
+            return await _by_cookie(request, introspector, session_starter, family)
         redeemed = await refresh_tokens.redeem(data.refresh_token, origin_of(request), client_id=FIRST_PARTY_CLIENT)
         try:
             user = await resolver.user(redeemed.user_id)
@@ -72,6 +80,23 @@ def _refresh(prefix: str, family: Family) -> Any:
         )
 
     return refresh
+
+
+async def _by_cookie(
+    request: Request[Any, Any, Any], introspector: Introspector, starter: SessionStarter, family: Family
+) -> SessionOut:
+    presented = from_headers(request.scope["headers"])
+    verdict = await introspector.introspect(presented, client=request.client.host if request.client else None)
+    principal = verdict.principal
+    if verdict.unknown and verdict.error is not None:
+        raise verdict.error
+    if isinstance(verdict.error, errors.Unauthenticated) or presented.token is not None:
+        raise invalid(["body", "refresh_token"], "Send a refresh token, or a session cookie and its CSRF token.")
+    if principal is None or principal.user is None or principal.credential.method != AuthMethod.SESSION_COOKIE:
+        raise errors.RefreshTokenInvalid
+    starter.check_csrf(presented.headers, principal.credential)
+    login = sessions.login_of(principal.credential)
+    return await starter.answer(principal.user, login, family, "Token refreshed successfully", csrf=True)
 
 
 @post(

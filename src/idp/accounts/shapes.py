@@ -99,7 +99,7 @@ class CsrfToken(Struct, frozen=True):
 
 
 class SessionInfo(Struct, frozen=True):
-    """A session of one's own (S4-20). `current` is the one that this request belongs to."""
+    """A session (S4-20). `current` is the one that this request belongs to."""
 
     session_id: UUID
     created_at: datetime

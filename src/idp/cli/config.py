@@ -55,7 +55,7 @@ def _in_words(value: Any) -> str:
     if isinstance(value, dict):
         value = [f"{name}: {shown}" for name, shown in value.items()]
     if isinstance(value, list):
-        return ", ".join(value) or "(none)"
+        return ", ".join(map(str, value)) or "(none)"
     if isinstance(value, bool):
         return str(value).lower()
     return "(unset)" if value is None else str(value)

@@ -33,16 +33,21 @@ def create_admin(email: str, name: str | None, existing: bool) -> None:
         raise BadInput(f"{email} is not an e-mail address: {error}") from None
     try:
         if existing:
-            _promote(settings, address)
+            verified = _promote(settings, address)
         else:
             _create(settings, address, name or address.partition("@")[0])
+            verified = True
     except IdpError as error:
         raise BadInput(error.detail) from None
     print(f"{address} is an administrator.")
+    if not verified:
+        print("The address is not verified yet: until its owner does that, POST /api/auth/login refuses it.")
 
 
-def _promote(settings: "Settings", email: str) -> None:
-    """Give the role to whoever has this address.
+def _promote(settings: "Settings", email: str) -> bool:
+    """Give the role to whoever has this address; return whether it is verified.
+
+    It is not vouched for: whoever registered it may be somebody else, and the owner's first mail ends what they made.
 
     Raises:
         NotFound: nobody has.
@@ -54,14 +59,15 @@ def _promote(settings: "Settings", email: str) -> None:
     from idp.users import administration
     from idp.users import service as users
 
-    async def work(database: "Database") -> None:
+    async def work(database: "Database") -> bool:
         async with database.transaction() as session:
             user_id = await users.find_id_by_email(session, email)
             if user_id is None:
                 raise NotFound(f"Nobody has the address {email}: leave --existing out to make an account.")
             await administration.grant(session, SYSTEM, user_id, ADMIN)
+            return (await administration.get_user(session, user_id)).email_verified
 
-    with_database(settings, work)
+    return with_database(settings, work)
 
 
 def _create(settings: "Settings", email: str, name: str) -> None:

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 _PATH = "/api/auth/admin/users"
 _MOST = 1000  # users that one request may ask for
 _WHO = click.argument("user", metavar="EMAIL_OR_ID")
+_PLAN = click.Choice(["FREE", "BASIC", "PRO"], case_sensitive=False)
 _STATES = {True: ("enabled", "green"), False: ("disabled", "red")}
 
 
 @click.group()
 def users() -> None:
-    """List people, change what they may, disable and delete them.
+    """Invite and list people, change what they may, sign them out, disable and delete them.
 
     Management: ADMIN_TOKEN in the environment, or an `idp dev` on this machine, which needs none. `create-admin`, for
     the first administrator, goes to the database instead.
@@ -28,6 +29,30 @@ def users() -> None:
 
 
 users.add_command(create_admin)
+
+
+@users.command()
+@click.argument("email")
+@click.option("--name", help="What people call them.")
+@click.option("--role", "roles", multiple=True, help="A role of theirs, `user` by default; again for another one.")
+@click.option("--plan", type=_PLAN, help="FREE by default.")
+@managing
+def invite(
+    email: str, name: str | None, roles: tuple[str, ...], plan: str | None, output: str, url: str | None
+) -> None:
+    """Make an account for EMAIL and mail a link that chooses its password.
+
+    Again for somebody who has not come yet: the mail is sent again, and the link before ends.
+    """
+    given = {"name": name, "roles": roles or None, "plan": plan}
+    wanted = {"email": email, **{member: value for member, value in given.items() if value is not None}}
+    invited = management(url).post(_PATH, wanted)
+    from idp.cli.tables import print_json, say
+
+    if output == "json":
+        print_json(invited)
+        return
+    say(f"{_who(invited)} is invited, with the roles {_listed(invited['roles'])}; a mail is on its way.")
 
 
 @users.command("list")
@@ -121,6 +146,61 @@ def show(user: str, output: str, url: str | None) -> None:
 @users.command()
 @_WHO
 @managing
+def sessions(user: str, output: str, url: str | None) -> None:
+    """List where somebody is signed in, the newest session first."""
+    client = management(url)
+    found = client.get(f"{_PATH}/{_find(client, user)}/sessions")
+    from idp.cli.tables import Cell, Column, print_json, print_table
+    from idp.cli.times import ago, until
+
+    if output == "json":
+        print_json(found)
+        return
+    columns = (
+        Column("Device", wraps=True),
+        Column("Address"),
+        Column("Signed in"),
+        Column("Last seen", spare=1),
+        Column("Ends", spare=2),
+        Column("ID", spare=3),
+    )
+    rows = [
+        [
+            Cell(_device(each), "bold"),
+            Cell(each["ip_address"] or ""),
+            ago(each["created_at"]),
+            ago(each["last_activity"]),
+            until(each["expires_at"], matters=False),
+            Cell(each["session_id"], "cyan"),
+        ]
+        for each in found["sessions"]
+    ]
+    from idp.cli.naming import counted
+
+    print_table(columns, rows, note=f"{counted(len(rows), 'session')}.")
+
+
+@users.command("sign-out")
+@_WHO
+@managing
+def sign_out(user: str, output: str, url: str | None) -> None:
+    """End all sessions of somebody at once. They may sign in again, and their API keys work on."""
+    client = management(url)
+    found = client.get(f"{_PATH}/{_find(client, user)}")
+    from idp.cli.client import segment
+    from idp.cli.naming import counted
+    from idp.cli.tables import print_json, say
+
+    done = client.delete(f"{_PATH}/{segment(found['user_id'])}/sessions")
+    if output == "json":
+        print_json(done)
+        return
+    say(f"{counted(done['ended_sessions'], 'session')} of {_who(found)} ended.")
+
+
+@users.command()
+@_WHO
+@managing
 def disable(user: str, output: str, url: str | None) -> None:
     """Refuse somebody at once, and revoke their API keys for good."""
     _change(user, url, output, {"is_active": False}, "{who} is disabled; their API keys are revoked.")
@@ -157,7 +237,7 @@ def set_roles(user: str, roles: tuple[str, ...], output: str, url: str | None) -
 
 @users.command("set-plan")
 @_WHO
-@click.argument("plan", type=click.Choice(["FREE", "BASIC", "PRO"], case_sensitive=False))
+@click.argument("plan", type=_PLAN)
 @managing
 def set_plan(user: str, plan: str, output: str, url: str | None) -> None:
     """Put somebody on a PLAN."""
@@ -196,7 +276,8 @@ def delete(user: str, yes: bool, output: str, url: str | None) -> None:
         return
     from idp.cli.naming import counted
 
-    say(f"{_who(found)} is deleted. {counted(done['revoked_keys'], 'API key')} ended with them.")
+    keys, ended = counted(done["revoked_keys"], "API key"), counted(done["ended_sessions"], "session").lower()
+    say(f"{_who(found)} is deleted. {keys} and {ended} ended with them.")
 
 
 def _find(client: "Client", wanted: str) -> str:
@@ -219,6 +300,14 @@ def _find(client: "Client", wanted: str) -> str:
 
 def _who(user: dict[str, Any]) -> str:
     return str(user["email"] or user["user_id"])
+
+
+def _device(session: dict[str, Any]) -> str:
+    """Return what the client says of itself, in a line: a text or an object (C-32), else its User-Agent."""
+    info = session["device_info"]
+    if isinstance(info, dict):
+        info = ", ".join(f"{name}: {value}" for name, value in info.items())
+    return str(info or session["user_agent"] or "unknown")
 
 
 def _listed(roles: list[str]) -> str:

@@ -16,8 +16,10 @@ from idp.directory import domains, members, teams
 from idp.directory.seed import SeedFile, SeedPersona
 from idp.directory.shapes import MemberRole
 from idp.errors import UserInactive
+from idp.sessions import service as sessions
 from idp.settings import SettingsError
-from idp.signing.jwt import TokenService, TokenUser
+from idp.signing.jwt import TokenService, TokenSession, TokenUser
+from idp.users import credentials
 from idp.users import service as users
 from idp.users.models import RoleRow
 from idp.users.passwords import Passwords
@@ -78,10 +80,11 @@ async def _prepare(
     try:
         async with database.transaction() as session:
             user = await load_user(session, user_id)
+            begun = await _begin_session(session, user_id)
     except UserInactive:
         return None
     about = TokenUser(id=user.id, email=user.email, email_verified=user.email_verified, roles=user.roles)
-    token = await tokens.issue_asymmetric(about, life=TOKEN_LIFE)
+    token = await tokens.issue_asymmetric(about, session=begun, life=TOKEN_LIFE)
     return Persona(
         email=wanted.email,
         name=wanted.name,
@@ -94,12 +97,28 @@ async def _prepare(
     )
 
 
+async def _begin_session(session: AsyncSession, user_id: str) -> TokenSession | None:
+    """Begin a session for the token of this start; those of earlier starts end by themselves."""
+    holder = await credentials.find_by_id(session, user_id)
+    if holder is None:
+        return None
+    seconds = int(TOKEN_LIFE.total_seconds()) + 60  # the token is signed a moment later
+    life = sessions.Lifetime(idle_seconds=seconds, seconds=seconds)
+    device = sessions.Device(info="idp dev")
+    version = holder.password_version
+    login = await sessions.begin(session, user_id, device, life, password_version=version, amr=("pwd",))
+    if login is None:
+        return None
+    return TokenSession(login.session_id, login.auth_time, login.amr, login.acr, login.expires_at)
+
+
 async def _create(session: AsyncSession, wanted: SeedPersona, password_hash: str) -> str:
     extra = [{"name": role, "description": ""} for role in wanted.roles]
     await session.execute(insert(RoleRow).values(extra).on_conflict_do_nothing())
     user_id = await users.create(
         session, email=wanted.email, name=wanted.name, password_hash=password_hash, roles=wanted.roles
     )
+    await credentials.mark_verified(session, user_id)  # so that /api/auth/login lets them in
     team_ids = {team.name: team.id for team in (await teams.list_active(session, limit=None, offset=0))[0]}
     for entry in wanted.teams:
         name, _, role = entry.partition(":")

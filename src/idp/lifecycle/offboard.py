@@ -1,5 +1,6 @@
 """Disabling and deleting a user, with every key, session and link they have, in one transaction (S0-13, C-14, C-27)."""
 
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.apikeys.service import lock, revoke_all_keys
@@ -9,7 +10,19 @@ from idp.users import administration
 from idp.users.one_time_tokens import forget_all
 
 
-async def disable(session: AsyncSession, origin: Origin, user_id: str, *, keep_an_admin: bool) -> int:
+class Ended(Struct, frozen=True):
+    """How much ended with somebody."""
+
+    keys: int
+    sessions: int
+
+    @property
+    def details(self) -> dict[str, int]:
+        """The same, as an audit record has it."""
+        return {"revoked_keys": self.keys, "ended_sessions": self.sessions}
+
+
+async def disable(session: AsyncSession, origin: Origin, user_id: str, *, keep_an_admin: bool) -> Ended:
     """Disable a user and end all their keys, sessions and links; enabling them again brings none back.
 
     Args:
@@ -19,7 +32,7 @@ async def disable(session: AsyncSession, origin: Origin, user_id: str, *, keep_a
         keep_an_admin: refuse if nobody who administers would be left.
 
     Returns:
-        How many keys were ended.
+        How many keys and sessions were ended.
 
     Raises:
         UserNotFound: there is no such user, or no more.
@@ -29,15 +42,13 @@ async def disable(session: AsyncSession, origin: Origin, user_id: str, *, keep_a
     if keep_an_admin:
         await administration.check_admin_remains(session, without=user_id)
     changed = await administration.deactivate(session, user_id)
-    ended = await revoke_all_keys(session, origin, user_id, "user disabled")
-    await end_all(session, origin, user_id, reason="user disabled")
-    await forget_all(session, user_id)
+    ended = await _end_everything(session, origin, user_id, "user disabled")
     if changed:
-        record(session, origin, action="user.disabled", user_id=user_id, details={"revoked_keys": ended})
+        record(session, origin, action="user.disabled", user_id=user_id, details=ended.details)
     return ended
 
 
-async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an_admin: bool) -> int:
+async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an_admin: bool) -> Ended:
     """Delete a user and end all their keys, sessions and links. The row stays, for what they did; the address is free.
 
     Arguments, result and errors are those of `disable`.
@@ -46,8 +57,13 @@ async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an
     if keep_an_admin:
         await administration.check_admin_remains(session, without=user_id)
     await administration.bury(session, user_id)
-    ended = await revoke_all_keys(session, origin, user_id, "user deleted")
-    await end_all(session, origin, user_id, reason="user deleted")
-    await forget_all(session, user_id)
-    record(session, origin, action="user.deleted", user_id=user_id, details={"revoked_keys": ended})
+    ended = await _end_everything(session, origin, user_id, "user deleted")
+    record(session, origin, action="user.deleted", user_id=user_id, details=ended.details)
     return ended
+
+
+async def _end_everything(session: AsyncSession, origin: Origin, user_id: str, reason: str) -> Ended:
+    keys = await revoke_all_keys(session, origin, user_id, reason)
+    sessions = await end_all(session, origin, user_id, reason=reason)
+    await forget_all(session, user_id)
+    return Ended(keys, sessions)

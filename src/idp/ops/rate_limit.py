@@ -120,6 +120,17 @@ class Limiter:
             if rule.backs_off and not await self._ask("test", rule, key):
                 await self._back_off.close(_name(rule, key))
 
+    async def take(self, *counted: Counted) -> None:
+        """Count an attempt under each rule before it happens; of several at once none passes a limit.
+
+        Raises:
+            RateLimited: with `Retry-After` in seconds.
+        """
+        await self.check(*counted)
+        for rule, key in counted:
+            if not await self._ask("hit", rule, key):
+                await self._refuse(rule, key)
+
     async def left(self, rule: Rule, key: tuple[str, ...]) -> tuple[int, int]:
         """Return how many attempts are left, and in how many seconds there will be more."""
         closed = await self._back_off.seconds_left(_name(rule, key)) if rule.backs_off else 0

@@ -22,4 +22,8 @@ def settle(ear: Ear) -> BeforeMessageSendHookHandler:
 
 def _may_change(scope: Scope) -> bool:
     handler = scope.get("route_handler")
-    return scope.get("method") not in _READS and handler is not None and not handler.opt.get("decides_only")
+    if handler is None:
+        return False
+    return bool(handler.opt.get("changes")) or (
+        scope.get("method") not in _READS and not handler.opt.get("decides_only")
+    )

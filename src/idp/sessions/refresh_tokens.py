@@ -34,7 +34,7 @@ REUSED = "refresh_token_reused"
 
 # One statement does it all, so that of many at once one wins, and a session that ends meanwhile gets no successor: the
 # rows it updates are looked at again after waiting for them.
-_ROTATE = """
+ROTATE = """
 WITH used AS (
     UPDATE idp.refresh_tokens t SET rotated_at = $3
       FROM idp.user_sessions s
@@ -122,7 +122,7 @@ class RefreshTokens:
         digests, now = self._possible(token), clock.now()
         successor = self._successor(token, self._keys[0])
         digest = self._peppers.digest(successor).hex
-        row = await self._database.reads.fetchrow(_ROTATE, digests, client_id, now, uuid7(), digest)
+        row = await self._database.reads.fetchrow(ROTATE, digests, client_id, now, uuid7(), digest)
         if row is not None:
             return Redeemed(successor, row["user_id"], _login(row))
         row = await self._find(token, client_id)

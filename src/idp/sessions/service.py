@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.types import Text
@@ -15,10 +15,12 @@ from idp import clock
 from idp.audit.record import Origin, record
 from idp.events.catalogue import EventType
 from idp.events.outbox import publish
+from idp.principal.model import Credential
 from idp.sessions.models import SessionRow
 
 SINGLE_FACTOR = "1"  # `acr`: one factor, the lowest level of ISO/IEC 29115 that names a person
 LOGGED_OUT, LOGGED_OUT_EVERYWHERE = "logged_out", "logged_out_everywhere"
+SIGNED_OUT_BY_ADMIN = "signed_out_by_admin"
 
 # The row of the user is locked against changes until this commits. Whoever changes the password or disables the user
 # either waits, and then ends this session too, or came first, and then nobody is found here.
@@ -139,6 +141,19 @@ async def begin(
     return login if begun.scalar_one_or_none() is not None else None
 
 
+def login_of(credential: Credential) -> Login:
+    """Return what the session of a credential says of how somebody signed in.
+
+    Raises:
+        ValueError: the credential belongs to no session.
+    """
+    if credential.session_id is None or credential.auth_time is None or credential.expires_at is None:
+        raise ValueError("the credential belongs to no session")
+    return Login(
+        UUID(credential.session_id), credential.amr, credential.acr or "", credential.auth_time, credential.expires_at
+    )
+
+
 async def is_new_device(session: AsyncSession, user_id: str, origin: Origin) -> bool:
     """Whether somebody who has signed in before does so with a program and from an address that are both new.
 
@@ -189,21 +204,25 @@ async def end(session: AsyncSession, origin: Origin, session_id: UUID, *, user_i
 
 
 async def end_all(session: AsyncSession, origin: Origin, user_id: str, *, reason: str, keep: UUID | None = None) -> int:
-    """End all sessions of a user, but for the one to keep, and return how many were ended."""
+    """End all sessions of a user, but for the one to keep, and return how many of them could still be used."""
     others = [SessionRow.id != keep] if keep is not None else []
-    return await _end(session, origin, user_id, reason, *others)
+    return sum(await _end(session, origin, user_id, reason, *others))
 
 
-async def _end(session: AsyncSession, origin: Origin, user_id: str, reason: str, *which: Any) -> int:
+async def _end(session: AsyncSession, origin: Origin, user_id: str, reason: str, *which: Any) -> list[bool]:
+    """End sessions, and return for each whether it could still be used.
+
+    One whose time is up is ended too: a use that is not written down yet would prolong it.
+    """
     now = clock.now()
     # In one order, so that two who end the same sessions never wait for each other in a circle.
-    wanted = select(SessionRow.id).where(SessionRow.user_id == user_id, SessionRow.ended_at.is_(None), *which)
-    locked = (await session.scalars(wanted.order_by(SessionRow.id).with_for_update())).all()
+    ends = func.least(SessionRow.expires_at, SessionRow.idle_expires_at)
+    wanted = select(SessionRow.id, ends).where(SessionRow.user_id == user_id, SessionRow.ended_at.is_(None), *which)
+    locked = {row[0]: row[1] for row in await session.execute(wanted.order_by(SessionRow.id).with_for_update())}
     if not locked:
-        return 0
+        return []
     await session.execute(update(SessionRow).where(SessionRow.id.in_(locked)).values(ended_at=now, ended_reason=reason))
-    ended = [str(each) for each in locked]
-    details = {"sessions": ended, "reason": reason}
+    details = {"sessions": [str(each) for each in locked], "reason": reason}
     record(session, origin, action="session.ended", user_id=user_id, details=details)
     publish(session, EventType.SESSION_REVOKED, user_id=user_id, data=details)
-    return len(ended)
+    return [end > now for end in locked.values()]

@@ -6,7 +6,7 @@ Ending somebody is only half of it: `idp.lifecycle.offboard` ends what they coul
 from typing import Any
 
 from msgspec import UNSET
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import and_, delete, func, not_, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import ColumnElement
@@ -19,6 +19,8 @@ from idp.users.models import RoleRow, UserRoleRow, UserRow
 from idp.users.shapes import ManagedUser, UserChange, UserFilter
 
 _IS_LIVE = UserRow.deleted_at.is_(None)
+# Invited, and not come yet: with neither a password nor a proven address nobody signs in.
+_IS_AWAITED = and_(UserRow.login_type == "email", UserRow.password_hash.is_(None), UserRow.email_verified.is_(False))
 
 
 async def list_users(
@@ -55,6 +57,11 @@ async def get_user(session: AsyncSession, user_id: str) -> ManagedUser:
     """
     row = await _get(session, user_id)
     return _out(row, (await _roles_of(session, [user_id]))[user_id])
+
+
+async def is_awaited(session: AsyncSession, user_id: str) -> bool:
+    """Whether a live user was invited and has not come yet."""
+    return bool(await session.scalar(select(_IS_AWAITED).where(UserRow.id == user_id, _IS_LIVE)))
 
 
 async def change(
@@ -141,6 +148,8 @@ async def _set_roles(session: AsyncSession, origin: Origin, row: UserRow, wanted
 async def check_admin_remains(session: AsyncSession, *, without: str) -> None:
     """Refuse to lose the last active administrator. Of several who try to end each other at once, one stays.
 
+    Who is only invited does not count: the mail may never be read.
+
     Args:
         session: the transaction that ends them; what is found holds until it commits.
         without: the id of the user who is to be one no more.
@@ -151,7 +160,9 @@ async def check_admin_remains(session: AsyncSession, *, without: str) -> None:
     # Whoever takes an administrator away waits here for the one before; giving the role to somebody does not.
     await session.execute(select(RoleRow.name).where(RoleRow.name == ADMIN).with_for_update(key_share=True))
     holders = select(UserRoleRow.user_id).join(UserRow, UserRow.id == UserRoleRow.user_id)
-    active = await session.scalars(holders.where(UserRoleRow.role == ADMIN, UserRow.is_active, _IS_LIVE))
+    active = await session.scalars(
+        holders.where(UserRoleRow.role == ADMIN, UserRow.is_active, _IS_LIVE, not_(_IS_AWAITED))
+    )
     if list(active) == [without]:
         raise LastAdmin
 

@@ -1,0 +1,69 @@
+"""The sessions of a user, for administrators: where they are signed in, and signing them out everywhere (S4-07)."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, delete, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+from msgspec import Struct
+
+from idp import errors
+from idp.accounts.shapes import SessionInfo, SessionList
+from idp.audit.record import origin_of
+from idp.db.engine import Database
+from idp.ops.openapi import responses
+from idp.principal.guards import accepts, requires_admin
+from idp.principal.model import AuthMethod, Principal
+from idp.sessions import service as sessions
+from idp.users import administration
+
+_PATH = "/api/auth/admin/users/{user_id:str}/sessions"
+_TAGS = ["Administration"]
+_MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
+_ERRORS = responses(errors.UserNotFound, errors.AdminRequired)
+AdminRequest = Request[Principal, Any, Any]
+
+
+class SignedOutUser(Struct, frozen=True):
+    """Who was signed out, and of how many sessions."""
+
+    success: bool
+    user_id: str
+    ended_sessions: int
+
+
+@get(_PATH, guards=[requires_admin], opt=_MANAGE, tags=_TAGS, summary="A user's sessions", responses=_ERRORS)
+async def user_sessions(
+    request: AdminRequest, database: NamedDependency[Database], user_id: FromPath[str]
+) -> SessionList:
+    """Return where a user is signed in, the newest session first. `current` is the one that asks."""
+    async with database.transaction() as session:
+        await administration.get_user(session, user_id)
+        found = await sessions.list_live(session, user_id)
+    current = request.user.credential.session_id
+    return SessionList(
+        [SessionInfo(**msgspec.structs.asdict(each), current=str(each.session_id) == current) for each in found]
+    )
+
+
+@delete(
+    _PATH,
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    summary="Sign a user out everywhere",
+    status_code=200,
+    responses=_ERRORS,
+)
+async def end_user_sessions(
+    request: AdminRequest, database: NamedDependency[Database], user_id: FromPath[str]
+) -> SignedOutUser:
+    """End all sessions of a user at once, with their access and refresh tokens. Their password and API keys stay."""
+    async with database.transaction() as session:
+        await administration.get_user(session, user_id)
+        ended = await sessions.end_all(session, origin_of(request), user_id, reason=sessions.SIGNED_OUT_BY_ADMIN)
+    return SignedOutUser(success=True, user_id=user_id, ended_sessions=ended)
+
+
+ROUTES = (user_sessions, end_user_sessions)

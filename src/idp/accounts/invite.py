@@ -1,0 +1,70 @@
+"""Invitations: an administrator makes an account, and whoever reads its address chooses the first password (S4-07).
+
+There is no password before that, not even a random one, so nothing that could be guessed or mailed (SEC-11). The link
+leads to where a forgotten password is replaced, which proves the address as well (C-11).
+"""
+
+from msgspec import UNSET
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp.accounts.means import Means
+from idp.accounts.sign_up import create_account
+from idp.audit.record import Origin, record
+from idp.errors import EmailTaken
+from idp.mail.messages import Invitation
+from idp.users import administration, credentials
+from idp.users.one_time_tokens import Purpose
+from idp.users.shapes import ManagedUser, UserChange
+
+
+class Invite:
+    """Invites people."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+
+    async def invite(self, email: str, wanted: UserChange, origin: Origin, *, invited_by: str | None) -> ManagedUser:
+        """Make an account and mail the link; for somebody who was invited and has not come yet, mail another link.
+
+        Args:
+            email: as `parse_email` returned it.
+            wanted: roles, plan and name; what is not given stays, or is as for anybody who registers.
+            origin: who invites.
+            invited_by: what people call them, for the mail.
+
+        Raises:
+            EmailTaken: somebody has this address who is more than invited.
+        """
+        means = self._means
+        async with means.database.transaction() as session:
+            try:
+                user_id, again = await self._create(session, email, wanted, origin), False
+            except EmailTaken:
+                user_id, email = await _hold_awaited(session, email)
+                again = True
+            # Nobody who is only invited counts as an administrator, so none can be lost here.
+            user = await administration.change(session, origin, user_id, wanted, keep_an_admin=False)
+            token = await means.one_time_tokens.make(session, Purpose.INVITE, user_id=user_id, email=email)
+            means.mailer.post(
+                session, Invitation(user.name, token, invited_by, means.settings.invitation_days), to=email
+            )
+            record(session, origin, action="user.invited", user_id=user_id, details={"again": again})
+        return user
+
+    async def _create(self, session: AsyncSession, email: str, wanted: UserChange, origin: Origin) -> str:
+        name = None if wanted.name is UNSET else wanted.name
+        return await create_account(session, self._means.settings, origin, email=email, name=name, password_hash=None)
+
+
+async def _hold_awaited(session: AsyncSession, email: str) -> tuple[str, str]:
+    """Return id and address of whoever has this address, was invited, and has not come yet.
+
+    Raises:
+        EmailTaken: they have come, or are disabled.
+    """
+    holder = await credentials.hold_by_email(session, email)
+    if holder is None or holder.email is None or not await administration.is_awaited(session, holder.user_id):
+        raise EmailTaken
+    if not holder.is_active:
+        raise EmailTaken("This user is disabled: enable them, and invite them again.")
+    return holder.user_id, holder.email
