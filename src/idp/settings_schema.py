@@ -246,6 +246,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "accounts.session_ttl_seconds": ("SESSION_TTL",),
     "rate_limits.failed_logins_per_pair": ("MAX_LOGIN_ATTEMPTS",),
     "rate_limits.login_window_seconds": ("RATE_LIMIT_WINDOW",),
+    "rate_limits.failed_logins_per_address": ("AUTH_RATE_LIMIT_PER_IP",),
     "cors.origins": ("AUTH_API_CORS_ORIGINS", "ALLOWED_ORIGINS"),
     "seed.file": ("IDP_SEED_FILE",),
     "logging.level": ("LOG_LEVEL",),

@@ -213,7 +213,8 @@ async def test_the_path_allows_all_three_methods(service: Service) -> None:
 # --- S4's test endpoints ---------------------------------------------------------------------------------------------
 
 
-async def test_s4_15_the_public_endpoint_answers_anyone(service: Service) -> None:
+async def test_the_public_endpoint_answers_anyone(service: Service) -> None:
+    """S4-15."""
     answer = await service.client.get("/api/auth/test/public", headers={"Authorization": "Bearer rubbish"})
     assert answer.status_code == 200
     said = answer.json()
@@ -223,7 +224,8 @@ async def test_s4_15_the_public_endpoint_answers_anyone(service: Service) -> Non
     assert said["status"] == "public"
 
 
-async def test_s4_22_the_protected_endpoint_greets_whoever_is_signed_in(service: Service) -> None:
+async def test_the_protected_endpoint_greets_whoever_is_signed_in(service: Service) -> None:
+    """S4-22."""
     person = await service.register()
     answer = await service.client.get("/api/auth/test/protected", headers=person.bearer)
     assert answer.status_code == 200

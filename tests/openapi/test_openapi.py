@@ -109,6 +109,7 @@ async def test_security_schemes_are_those_that_work_here(service: Service, produ
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 async def test_the_service_keeps_what_the_document_says_under_fuzzing(
     postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:

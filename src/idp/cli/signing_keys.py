@@ -30,7 +30,7 @@ def list_keys() -> None:
     "--now",
     "at_once",
     is_flag=True,
-    help="For a key that has leaked: end every earlier one at once; everyone signs in again.",
+    help="For a key that has leaked: end every earlier one at once; every access token has to be refreshed.",
 )
 def rotate(at_once: bool) -> None:
     """Publish a new signing key.

@@ -155,9 +155,9 @@ def login_of(credential: Credential) -> Login:
 
 
 async def is_new_device(session: AsyncSession, user_id: str, origin: Origin) -> bool:
-    """Whether somebody who has signed in before does so with a program and from an address that are both new.
+    """Whether somebody who has signed in before does so now with another program, or from another address.
 
-    A first sign-in ever is nothing to warn of.
+    A first sign-in ever is nothing to warn of. A browser that keeps our cookie is known whatever it says.
     """
     row = (
         await session.execute(_SEEN, {"user_id": user_id, "agent": origin.user_agent, "ip": origin.ip_address})
