@@ -177,8 +177,10 @@ def test_what_still_depends_on_each_root_secret_is_counted(empty: str, tmp_path:
         "Root secret                          API keys and tokens   Signing keys",
         "IDP_SECRET_KEY                       1                     1",
         "IDP_PREVIOUS_SECRET_KEYS, number 1   0                     0",
-        "No key depends on IDP_PREVIOUS_SECRET_KEYS, number 1 any more: "
-        "it can be taken away when the sessions that began under it are over.",
+        (
+            "No key depends on IDP_PREVIOUS_SECRET_KEYS, number 1 any more: "
+            "it can be taken away when the sessions that began under it are over."
+        ),
     ]
     assert not any(secret in said for secret in (old, new))
 

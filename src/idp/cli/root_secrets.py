@@ -95,7 +95,8 @@ async def _count(database: "Database", roots: "Sequence[tuple[str, Secret]]") ->
 def advice(counted: Sequence[Dependents]) -> list[str]:
     """Return a sentence for each thing to do."""
     sentences = [
-        f"No key depends on {each.secret} any more: it can be taken away when the sessions that began under it are over."
+        f"No key depends on {each.secret} any more: "
+        "it can be taken away when the sessions that began under it are over."
         for each in counted[1:]
         if each.secret and each.secret.startswith("IDP_PREVIOUS") and not each.api_keys and not each.signing_keys
     ]

@@ -113,8 +113,8 @@ class Keyring:
 
         Args:
             at_once: sign with it immediately and end every earlier key, for a key that has leaked: whoever holds it
-                could go on making tokens. Access tokens have to be refreshed; other processes follow as soon as they hear of
-                it, within a minute at the latest, and verifiers that cached the JWKS when they fetch it again.
+                could go on making tokens. Access tokens have to be refreshed; other processes follow as soon as they
+                hear of it, within a minute at the latest, and verifiers that cached the JWKS when they fetch it again.
 
         Returns:
             The new key's id.
