@@ -17,7 +17,7 @@ from bench.traffic import Request, Traffic
 from bench.verdicts import Verdict
 from bench.world import World
 from idp import cache
-from idp.app import Parts, build_parts
+from idp.parts import Parts, build_parts
 from idp.settings import load as load_settings
 from idp.signing.compact import parse
 from idp.signing.jwt import Family, TokenUser

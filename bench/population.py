@@ -12,7 +12,7 @@ import httpx2
 
 from bench.service import ADMIN_TOKEN, Deployment
 from idp.apikeys.secret import Peppers, generate
-from idp.app import build_parts
+from idp.parts import build_parts
 from idp.sessions.refresh_tokens import PREFIX
 from idp.settings import load, root_secret
 from idp.signing.jwt import Family, TokenSession, TokenUser

@@ -16,8 +16,8 @@ from bench import alone, service, stores
 from idp.apikeys.commands import LARGEST_GROUP, CommandQueue
 from idp.apikeys.service import Minting, create_token
 from idp.apikeys.shapes import NewToken, TokenSecret
-from idp.app import Parts, build_parts
 from idp.audit.record import Origin
+from idp.parts import Parts, build_parts
 from idp.settings import load
 
 _ROUNDS, _SECONDS, _CALLERS = 3, 1.5, 64

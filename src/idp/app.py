@@ -29,10 +29,8 @@ from idp.apikeys import routes_keys as api_keys
 from idp.apikeys import routes_tokens as service_tokens
 from idp.apikeys.commands import CommandQueue
 from idp.apikeys.idempotency import Idempotency
-from idp.apikeys.scopes import ScopePolicy
-from idp.apikeys.secret import Peppers, is_intact
+from idp.apikeys.secret import is_intact
 from idp.apikeys.service import Minting
-from idp.apikeys.usage import Usage
 from idp.audit.chain import Chain
 from idp.authn import routes as authn
 from idp.authn.authenticators.admin_token import AdminToken
@@ -48,12 +46,9 @@ from idp.authn.plugins import load_plugins
 from idp.authn.resolve import Resolver
 from idp.authn.verdicts import Verdicts
 from idp.cache import SharedCache
-from idp.db.engine import Database
-from idp.db.notify import Ear
 from idp.directory import routes_domains as domains
 from idp.directory import routes_teams as teams
-from idp.mail.addresses import UnusableAddress, service_name
-from idp.mail.outbox import Mailer
+from idp.mail.addresses import UnusableAddress
 from idp.mail.sender import MailSender
 from idp.mail.smtp import SmtpTransport
 from idp.ops import health, problems, query_metrics
@@ -64,44 +59,19 @@ from idp.ops.envelope import Envelope, HotRoute
 from idp.ops.flood import Flood
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
-from idp.ops.rate_limit import Limiter, LoginRules
+from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_headers import tell_limits
+from idp.ops.rate_limit_rules import LoginRules
 from idp.ops.settle import settle
 from idp.pages import account_pages
 from idp.pages import routes as pages
 from idp.pages.schema import OpenApiDocument, openapi_config
+from idp.parts import Parts, build_parts, front_end, public_url, root_secrets
 from idp.principal.guards import check_policies
 from idp.sessions.activity import Activity
-from idp.sessions.cookie import SessionCookies
-from idp.sessions.known_devices import KnownDevices
-from idp.sessions.refresh_tokens import RefreshTokens
-from idp.settings import LoadedSettings, Secret, Settings, SettingsError, root_secret
+from idp.settings import LoadedSettings, Settings, SettingsError
 from idp.signing import routes as signing
-from idp.signing.jwt import TokenService
-from idp.signing.keyring import Algorithm, Keyring
-from idp.signing.sealing import Sealer, derive
-from idp.users.one_time_tokens import OneTimeTokens
-from idp.users.passwords import Passwords
-
-
-class Parts(Struct, frozen=True):
-    """What an application is made of, for those who build more on it."""
-
-    settings: Settings
-    database: Database
-    keyring: Keyring
-    tokens: TokenService
-    passwords: Passwords
-    sealer: Sealer
-    peppers: Peppers
-    ear: Ear
-    scope_policy: ScopePolicy
-    usage: Usage
-    cookies: SessionCookies
-    refresh_tokens: RefreshTokens
-    one_time_tokens: OneTimeTokens
-    mailer: Mailer
-
+from idp.signing.sealing import derive
 
 DevelopmentAuthenticator = Callable[[Parts], Authenticator]
 DevelopmentRoutes = Callable[[Parts], Sequence[ControllerRouterHandler]]
@@ -178,63 +148,6 @@ class Application(Envelope):
         self.parts = parts
 
 
-def public_url(settings: Settings) -> str:
-    """Return the address that clients use, which is the issuer of every token."""
-    return (settings.server.public_url or f"http://localhost:{settings.server.port}").rstrip("/")
-
-
-def build_parts(loaded: LoadedSettings) -> Parts:
-    """Make the parts, without connecting to anything.
-
-    Raises:
-        SettingsError: there is no root secret.
-        DatabaseUrlError: the database's address cannot be used.
-    """
-    settings = loaded.settings
-    database = Database(settings.database)
-    roots = _root_secrets(settings)
-    sealer = Sealer(roots)
-    ear = Ear(database, floor_seconds=settings.authn.cache_ttl_seconds)
-    algorithm: Algorithm = "RS256" if _wants_rsa(settings) else "ES256"
-    keyring = Keyring(database, sealer, algorithm, epoch=lambda: ear.changes.signing)
-    tokens = TokenService(keyring, settings.tokens, issuer=public_url(settings), profile=loaded.profile)
-    peppers = Peppers(roots)
-    return Parts(
-        settings=settings,
-        database=database,
-        keyring=keyring,
-        tokens=tokens,
-        passwords=Passwords(settings.passwords),
-        sealer=sealer,
-        peppers=peppers,
-        scope_policy=ScopePolicy(settings.api_keys),
-        usage=Usage(database, peppers.current),
-        mailer=_mailer(settings, sealer),
-        cookies=SessionCookies(roots, public_url=public_url(settings), origins=settings.cors.origins),
-        refresh_tokens=RefreshTokens(database, roots, grace_seconds=settings.tokens.refresh_grace_seconds),
-        one_time_tokens=OneTimeTokens(roots, settings.accounts),
-        ear=ear,
-    )
-
-
-def _root_secrets(settings: Settings) -> list[Secret]:
-    current = root_secret(settings)
-    if current is None:
-        raise SettingsError(["IDP_SECRET_KEY is not set: put 32 or more random characters there."])
-    earlier = [settings.tokens.auth_jwt_secret] if settings.tokens.auth_jwt_secret else []
-    return list(dict.fromkeys([current, *settings.secrets.previous_secret_keys, *earlier]))
-
-
-def _mailer(settings: Settings, sealer: Sealer) -> Mailer:
-    name, home = service_name(settings.mail.from_email), settings.mail.frontend_url
-    return Mailer(sealer, base_url=_front_end(settings), service=name, home=home)
-
-
-def _front_end(settings: Settings) -> str:
-    """Return where people are sent: never what a request's Host says (SEC-10)."""
-    return settings.mail.frontend_url or public_url(settings)
-
-
 def _means(parts: Parts, limiter: Limiter, rules: LoginRules) -> Means:
     return Means(
         database=parts.database,
@@ -244,7 +157,7 @@ def _means(parts: Parts, limiter: Limiter, rules: LoginRules) -> Means:
         limiter=limiter,
         rules=rules,
         settings=parts.settings.accounts,
-        front_end=_front_end(parts.settings).rstrip("/"),
+        front_end=front_end(parts.settings).rstrip("/"),
     )
 
 
@@ -262,10 +175,6 @@ def _mail_sender(parts: Parts, development: Development) -> MailSender:
         transport=transport,
         keeps_text=development.keeps_mail,
     )
-
-
-def _wants_rsa(settings: Settings) -> bool:
-    return settings.tokens.algorithm == "RS256"
 
 
 def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) -> Application:
@@ -289,7 +198,6 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
     verdicts, activity = _verdicts(parts, shared, loaded.profile), Activity(parts.database)
     resolver = _resolver(parts, verdicts)
     introspector = _introspector(parts, _chain(parts, development), resolver, verdicts, activity)
-    devices = KnownDevices(_root_secrets(settings), secure=public_url(settings).startswith("https://"))
     starter = SessionStarter(settings, parts.tokens, parts.refresh_tokens, parts.cookies)
     document = OpenApiDocument(
         openapi_config(public_url=public_url(settings), dev_headers=bool(development.authenticators))
@@ -308,7 +216,7 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
         "session_starter": starter,
         "limiter": limiter,
         "login_rules": rules,
-        "sign_in": SignIn(parts.database, parts.passwords, limiter, rules, starter, devices, parts.mailer),
+        "sign_in": SignIn(parts.database, parts.passwords, limiter, rules, starter, parts.devices, parts.mailer),
         "health_checks": HealthChecks(_probes(parts, valkey, commands)),
         "openapi_document": document,
         "command_queue": commands,
@@ -379,7 +287,7 @@ def _introspector(
 
 def _verdicts(parts: Parts, shared: SharedCache, profile: str) -> Verdicts:
     """What is shared is named and signed with a key of this deployment and of what decides its verdicts."""
-    current = _root_secrets(parts.settings)[0]
+    current = root_secrets(parts.settings)[0]
     policy = msgspec.json.encode(parts.settings.api_keys).hex()
     key = derive(current, f"verdicts of {__version__} for {parts.tokens.issuer} in {profile} under {policy}")
     authn = parts.settings.authn

@@ -21,10 +21,10 @@ from idp.apikeys import service as keys
 from idp.apikeys.commands import LARGEST_GROUP, CommandQueue
 from idp.apikeys.service import Minting
 from idp.apikeys.shapes import NewKey, NewToken, TokenSecret
-from idp.app import Parts
 from idp.audit.record import Origin
 from idp.dev.embedded import EmbeddedPostgres
 from idp.errors import IdpError, InternalError, NameTaken
+from idp.parts import Parts
 
 PROCESSES, COMMANDS = 3, 1000
 MOST_KEYS = 60  # live ones of one user

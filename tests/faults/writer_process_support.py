@@ -17,9 +17,9 @@ from idp.apikeys.commands import CommandQueue, Work
 from idp.apikeys.idempotency import Idempotency
 from idp.apikeys.service import Minting
 from idp.apikeys.shapes import KeySecret, NewKey, NewToken, TokenSecret
-from idp.app import Parts, build_parts
 from idp.audit.record import Origin
 from idp.errors import IdpError
+from idp.parts import Parts, build_parts
 from idp.settings import load
 
 _TRANSACTION = text("SELECT pg_current_xact_id()::text")

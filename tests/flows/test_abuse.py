@@ -10,7 +10,7 @@ from factories import PASSWORD, Service, root_secret, running
 from flows.test_bad_input import check_problem, raw
 from idp.dev.embedded import EmbeddedPostgres
 from idp.ops import http_protocol
-from idp.ops.rate_limit import LoginRules
+from idp.ops.rate_limit_rules import LoginRules
 from idp.settings_schema import RateLimits
 
 

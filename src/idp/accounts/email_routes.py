@@ -32,7 +32,8 @@ from idp.audit.record import origin_of
 from idp.db.engine import Database
 from idp.ops.openapi import responses
 from idp.ops.problems import invalid
-from idp.ops.rate_limit import Limiter, LoginRules
+from idp.ops.rate_limit import Limiter
+from idp.ops.rate_limit_rules import LoginRules
 from idp.principal.guards import public, requires_fresh_login, requires_user
 from idp.principal.model import Principal
 from idp.signing.jwt import Family

@@ -12,7 +12,8 @@ from idp.db.engine import Database
 from idp.errors import OneTimeTokenInvalid
 from idp.mail.outbox import Mailer
 from idp.ops.logging import describe
-from idp.ops.rate_limit import Limiter, LoginRules, Rule
+from idp.ops.rate_limit import Limiter
+from idp.ops.rate_limit_rules import LoginRules, Rule
 from idp.settings_schema import Accounts
 from idp.users.one_time_tokens import OneTimeToken, OneTimeTokens, Purpose
 from idp.users.passwords import Passwords

@@ -17,7 +17,8 @@ from idp.db.engine import Database
 from idp.ops.address_limits import checks_address
 from idp.ops.openapi import responses
 from idp.ops.problems import invalid
-from idp.ops.rate_limit import Limiter, LoginRules
+from idp.ops.rate_limit import Limiter
+from idp.ops.rate_limit_rules import LoginRules
 from idp.principal.guards import public
 from idp.settings import Settings
 from idp.signing.jwt import Family

@@ -15,7 +15,8 @@ from idp.mail.messages import NewDevice
 from idp.mail.outbox import Mailer
 from idp.mail.typed_text import device_name
 from idp.ops import metrics
-from idp.ops.rate_limit import Limiter, LoginRules
+from idp.ops.rate_limit import Limiter
+from idp.ops.rate_limit_rules import LoginRules
 from idp.sessions import service as sessions
 from idp.sessions.known_devices import KnownDevices
 from idp.signing.jwt import Family

@@ -28,11 +28,12 @@ def load_development(overrides: Mapping[str, str | None]) -> "LoadedSettings":
 
 def build(loaded: "LoadedSettings") -> "Application":
     """Build the application with the authenticators and pages that exist in development only (rule 7)."""
-    from idp.app import Development, Parts, create_app
+    from idp.app import Development, create_app
     from idp.dev.dev_headers import DevHeaders
     from idp.dev.mailbox import Mailbox
     from idp.dev.mailbox_routes import mailbox_routes
     from idp.ops import logging
+    from idp.parts import Parts
 
     logging.configure(loaded.settings.logging)
     settings = loaded.settings

@@ -19,9 +19,9 @@ from idp.cli.failure import Failure
 from idp.cli.server import uvicorn_server
 
 if TYPE_CHECKING:
-    from idp.app import Parts
     from idp.dev.folder import DevFolder
     from idp.dev.personas import Persona
+    from idp.parts import Parts
 
 _SIGNS_HS256 = "AUTH_JWT_SECRET_KEY is set: /auth/login answers HS256; the tokens above are ES256 all the same."
 _STOP_SECONDS = 10.0  # longer than a process waits for requests that are under way

@@ -42,9 +42,9 @@ def rotate(at_once: bool) -> None:
 
 
 def _with_keyring(work: "Callable[[Keyring], Coroutine[Any, Any, T]]") -> T:
-    from idp.app import build_parts
     from idp.cli.database import run
     from idp.cli.production import load_production
+    from idp.parts import build_parts
 
     parts = build_parts(load_production())
     assert parts.settings.database.url is not None

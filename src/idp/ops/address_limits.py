@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from litestar import Request
 
-from idp.ops.rate_limit import Limiter, LoginRules
+from idp.ops.rate_limit import Limiter
+from idp.ops.rate_limit_rules import LoginRules
 
 What = Literal["login", "registration", "reset", "verification", "link"]
 BeforeRequest = Callable[[Request[Any, Any, Any]], Awaitable[None]]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from idp.errors import RateLimited
 from idp.ops import metrics
-from idp.ops.rate_limit import network
+from idp.ops.rate_limit_rules import network
 
 _WINDOW_SECONDS = 60.0
 _MOST_ADDRESSES = 50_000
