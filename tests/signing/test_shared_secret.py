@@ -308,3 +308,17 @@ async def test_without_a_shared_secret_no_hs256_token_is_owned(service: Service)
     person = await service.register()
     answer = await service.me({"Authorization": f"Bearer {made(ours(person))}"})
     assert (answer.status_code, answer.json()["code"]) == (401, "credential_unrecognised")
+
+
+async def test_what_a_shared_secret_token_may_change_ends_with_its_session(shared: Service) -> None:
+    """C-06b: its owner signs out and changes the password, which is asked for; nothing is made that outlives it."""
+    person = await shared.register()
+    body = {"current_password": person.password, "new_password": "another good password"}
+    changed = await shared.client.post("/api/auth/password/change", json=body, headers=person.bearer)
+    assert changed.status_code == 200, changed.text
+    key = await shared.client.post("/v1/api-keys", json={"name": "k", "scopes": ["read"]}, headers=person.bearer)
+    assert (key.status_code, key.json()["code"]) == (403, "shared_secret_token")
+    gone = await shared.client.request("DELETE", "/v1/me", json={"confirm": person.email}, headers=person.bearer)
+    assert (gone.status_code, gone.json()["code"]) == (403, "shared_secret_token")
+    assert (await shared.client.post("/auth/logout-all", headers=person.bearer)).status_code == 200
+    assert (await shared.me(person.bearer)).json()["code"] == "token_revoked"

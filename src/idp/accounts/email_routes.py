@@ -30,11 +30,12 @@ from idp.accounts.shapes import Message, SessionOut
 from idp.accounts.verify_email import VerifyEmail
 from idp.audit.record import origin_of
 from idp.db.engine import Database
+from idp.ops.address_limits import checks_address
 from idp.ops.openapi import responses
 from idp.ops.problems import invalid
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import LoginRules
-from idp.principal.guards import public, requires_fresh_login, requires_user
+from idp.principal.guards import accepts_shared_secret, public, requires_fresh_login, requires_user
 from idp.principal.model import Principal
 from idp.signing.jwt import Family
 from idp.users.email import parse_email
@@ -54,6 +55,7 @@ LinkParameter = Annotated[str, QueryParameter(max_length=4096, description="From
 @post(
     "/api/auth/email/register",
     opt=public(),
+    before_request=checks_address("registration"),
     tags=_TAGS,
     summary="Make an account whose address is verified by mail",
     status_code=200,
@@ -83,6 +85,7 @@ async def register_by_email(
 @post(
     _VERIFY,
     opt=public(),
+    before_request=checks_address("link"),
     tags=_TAGS,
     summary="Verify an address and sign in",
     status_code=200,
@@ -159,6 +162,7 @@ async def _verify(
 @post(
     f"{_VERIFY}/resend",
     opt=public(),
+    before_request=checks_address("verification"),
     tags=_TAGS,
     summary="Ask for another link that verifies an address",
     status_code=200,
@@ -176,6 +180,7 @@ async def resend_verification(
 @post(
     "/api/auth/email/change",
     guards=[requires_user, requires_fresh_login],
+    opt=accepts_shared_secret(),
     tags=_TAGS,
     summary="Ask for another address",
     status_code=200,
@@ -193,6 +198,7 @@ async def request_email_change(
 @post(
     "/api/auth/email/change/confirm",
     guards=[requires_user, requires_fresh_login],
+    opt=accepts_shared_secret(),
     tags=_TAGS,
     summary="Confirm the new address",
     status_code=200,

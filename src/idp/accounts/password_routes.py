@@ -12,8 +12,9 @@ from idp.accounts.means import afterwards
 from idp.accounts.reset_password import ResetPassword
 from idp.accounts.shapes import Message
 from idp.audit.record import origin_of
+from idp.ops.address_limits import checks_address
 from idp.ops.openapi import responses
-from idp.principal.guards import public, requires_fresh_login, requires_user
+from idp.principal.guards import accepts_shared_secret, public, requires_fresh_login, requires_user
 
 _PATH = "/api/auth/password"
 _TAGS = ["Accounts"]
@@ -22,6 +23,7 @@ _TAGS = ["Accounts"]
 @post(
     f"{_PATH}/reset/request",
     opt=public(),
+    before_request=checks_address("reset"),
     tags=_TAGS,
     summary="Ask for a link that chooses another password",
     status_code=200,
@@ -40,6 +42,7 @@ async def request_reset(
 @post(
     f"{_PATH}/reset/confirm",
     opt=public(),
+    before_request=checks_address("link"),
     tags=_TAGS,
     summary="Choose a password with the link of a mail",
     status_code=200,
@@ -60,6 +63,7 @@ async def confirm_reset(
 @post(
     f"{_PATH}/change",
     guards=[requires_user, requires_fresh_login],
+    opt=accepts_shared_secret(),
     tags=_TAGS,
     summary="Change one's password",
     status_code=200,
