@@ -245,6 +245,7 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
         state=State(
             {
                 "fresh_login_seconds": settings.accounts.fresh_login_seconds,
+                "fresh_login_for_keys": settings.api_keys.require_fresh_login,
                 "address_limits": AddressLimits(limiter, rules),
             }
         ),

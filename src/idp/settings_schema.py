@@ -154,6 +154,7 @@ class ApiKeys(Section, frozen=True):
     service_token_prefix: KeyPrefix = "amp_live"  # noqa: S105
     require_checksum: bool = False
     max_keys_per_user: Count = 100
+    require_fresh_login: bool = False
 
 
 class Oidc(Section, frozen=True):

@@ -22,7 +22,7 @@ from idp.db.engine import Database
 from idp.errors import KeyNotFound
 from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit, page
-from idp.principal.guards import requires_user
+from idp.principal.guards import requires_fresh_login_for_keys, requires_user
 from idp.principal.model import Principal, User
 
 _TAGS = ["API keys"]
@@ -45,7 +45,7 @@ IdempotencyKey = Annotated[
 
 @post(
     "/v1/api-keys",
-    guards=[requires_user],
+    guards=[requires_user, requires_fresh_login_for_keys],
     tags=_TAGS,
     summary="Make a key",
     status_code=201,
@@ -119,7 +119,7 @@ async def rename_key(
 
 @post(
     "/v1/api-keys/{key_id:str}/rotate",
-    guards=[requires_user],
+    guards=[requires_user, requires_fresh_login_for_keys],
     tags=_TAGS,
     summary="Give a key a new secret",
     status_code=200,

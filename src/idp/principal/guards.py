@@ -131,6 +131,17 @@ async def requires_user(connection: Connection, handler: BaseRouteHandler) -> No
 @_policy("fresh login")
 async def requires_fresh_login(connection: Connection, _handler: BaseRouteHandler) -> None:
     """Allow only who proved a moment ago who they are (C-33; RFC 9470). Stands after `requires_user`."""
+    _check_fresh(connection)
+
+
+@_policy("fresh login, if api_keys.require_fresh_login")
+async def requires_fresh_login_for_keys(connection: Connection, _handler: BaseRouteHandler) -> None:
+    """The same for keys, where the setting asks for it: off by default, since Clerk's clients cannot step up (C-33)."""
+    if connection.app.state.fresh_login_for_keys:
+        _check_fresh(connection)
+
+
+def _check_fresh(connection: Connection) -> None:
     limit = connection.app.state.fresh_login_seconds
     auth_time = connection.user.credential.auth_time
     if auth_time is None or (clock.now() - auth_time).total_seconds() > limit:
