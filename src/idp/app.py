@@ -237,7 +237,7 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
     ]
     litestar = Litestar(
         route_handlers=[*_routes(), *(route for build in development.routes for route in build(parts))],
-        middleware=[AuthenticationMiddleware(introspector, parts.cookies)],
+        middleware=[AuthenticationMiddleware(introspector, parts.cookies, most=settings.server.max_body_bytes)],
         dependencies={name: _always(part) for name, part in available.items()},
         exception_handlers=problems.HANDLERS,
         cors_config=_cors(settings),

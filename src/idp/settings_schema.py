@@ -117,6 +117,7 @@ class Accounts(Section, frozen=True):
     session_ttl_seconds: Count = 2_592_000
     remembered_session_ttl_seconds: Count = 7_776_000
     fresh_login_seconds: Count = 900
+    max_sessions_per_user: Count = 100
 
 
 class RateLimits(Section, frozen=True):

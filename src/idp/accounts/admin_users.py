@@ -20,6 +20,7 @@ from idp.ops.paging import Limit, Offset, OptionalLimit, page
 from idp.ops.problems import invalid
 from idp.principal.guards import accepts, requires_admin
 from idp.principal.model import AuthMethod, Principal
+from idp.principal.standing import check_standing
 from idp.users import administration
 from idp.users.email import parse_email
 from idp.users.shapes import ManagedUser, PersonName, Plan, Roles, UserChange, UserFilter
@@ -130,9 +131,8 @@ async def invite_user(request: AdminRequest, invite: NamedDependency[Invite], da
         email = parse_email(data.email)
     except ValueError as error:
         raise invalid(["body", "email"], str(error)) from None
-    host = request.user.user
     wanted = UserChange(roles=data.roles, plan=data.plan, name=data.name)
-    return await invite.invite(email, wanted, origin_of(request), invited_by=host.name if host else None)
+    return await invite.invite(email, wanted, origin_of(request), host=request.user)
 
 
 @get(
@@ -161,6 +161,8 @@ async def change_user(
     """
     origin, is_person = origin_of(request), request.user.user is not None
     async with database.transaction() as session:
+        await api_keys.lock(session)
+        await check_standing(session, request.user, manages=True)
         if data.is_active is False:
             await offboard.disable(session, origin, user_id, keep_an_admin=is_person)
         return await administration.change(session, origin, user_id, data, keep_an_admin=is_person)
@@ -181,6 +183,8 @@ async def delete_user(
     """Delete a user, their API keys and their sessions. The address is free; what they did stays in the audit log."""
     is_person = request.user.user is not None
     async with database.transaction() as session:
+        await api_keys.lock(session)
+        await check_standing(session, request.user, manages=True)
         ended = await offboard.delete(session, origin_of(request), user_id, keep_an_admin=is_person)
     return DeletedUser(success=True, user_id=user_id, revoked_keys=ended.keys, ended_sessions=ended.sessions)
 

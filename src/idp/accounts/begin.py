@@ -13,6 +13,7 @@ from idp.audit.record import origin_of, record
 from idp.authn.resolve import load_user
 from idp.authn.shapes import UserOut
 from idp.errors import InvalidCredentials
+from idp.ops.free_form import check_free_form
 from idp.principal.model import Credential, User
 from idp.sessions import service as sessions
 from idp.sessions.cookie import SessionCookies
@@ -23,6 +24,7 @@ from idp.signing.jwt import FIRST_PARTY_CLIENT, Family, TokenService, TokenSessi
 
 Mode = Literal["token", "cookie"]
 _DAY = 86_400
+_LARGEST_DEVICE_INFO, _DEEPEST_DEVICE_INFO = 4096, 8  # bytes of JSON, levels; it is listed with every session
 
 
 class Begun(Struct, frozen=True):
@@ -56,6 +58,7 @@ class SessionStarter:
         self._tokens = tokens
         self._refresh_tokens = refresh_tokens
         self._cookies = cookies
+        self._most_sessions = settings.accounts.max_sessions_per_user
         tokens_, accounts = settings.tokens, settings.accounts
         self._lifetimes = {
             False: _lifetime(tokens_.refresh_token_days, accounts.session_ttl_seconds),
@@ -109,7 +112,9 @@ class SessionStarter:
 
         Raises:
             InvalidCredentials: the user was disabled, or their password changed, since they proved who they are.
+            ValidationFailed: `device_info` is too large or too deep, or cannot be stored.
         """
+        check_free_form(device_info, "device_info", most_bytes=_LARGEST_DEVICE_INFO, levels=_DEEPEST_DEVICE_INFO)
         origin, lifetime = origin_of(request), self._lifetimes[remember]
         cookie, digest = self._cookies.new() if mode == "cookie" else (None, None)
         login = await sessions.begin(
@@ -123,6 +128,7 @@ class SessionStarter:
         )
         if login is None:
             raise InvalidCredentials
+        await sessions.end_surplus(session, origin, user_id, most=self._most_sessions)
         details = {"method": " ".join(amr), "session_id": str(login.session_id)}
         record(session, origin, action="user.signed_in", user_id=user_id, details=details)
         user = await load_user(session, user_id)

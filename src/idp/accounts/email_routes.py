@@ -77,7 +77,7 @@ async def register_by_email(
     rule = login_rules.registration(origin.ip_address or "")
     await limiter.check(rule)
     email = _parse(data.email, "email")
-    await limiter.count(rule)
+    await limiter.take(rule)
     await register_email.register(email, data.password, origin)
     return RegisterEmailOut("Registration successful. Please check your email for verification.", email)
 

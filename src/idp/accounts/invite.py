@@ -12,6 +12,8 @@ from idp.accounts.sign_up import create_account
 from idp.audit.record import Origin, record
 from idp.errors import EmailTaken
 from idp.mail.messages import Invitation
+from idp.principal.model import Principal
+from idp.principal.standing import check_standing
 from idp.users import administration, credentials
 from idp.users.one_time_tokens import Purpose
 from idp.users.shapes import ManagedUser, UserChange
@@ -23,20 +25,23 @@ class Invite:
     def __init__(self, means: Means) -> None:
         self._means = means
 
-    async def invite(self, email: str, wanted: UserChange, origin: Origin, *, invited_by: str | None) -> ManagedUser:
+    async def invite(self, email: str, wanted: UserChange, origin: Origin, *, host: Principal) -> ManagedUser:
         """Make an account and mail the link; for somebody who was invited and has not come yet, mail another link.
 
         Args:
             email: as `parse_email` returned it.
             wanted: roles, plan and name; what is not given stays, or is as for anybody who registers.
             origin: who invites.
-            invited_by: what people call them, for the mail.
+            host: the same, looked at once more before the account is made.
 
         Raises:
             EmailTaken: somebody has this address who is more than invited.
+            AdminRequired: the host administers no more; also UserInactive and TokenRevoked.
         """
         means = self._means
+        invited_by = host.user.name if host.user else None
         async with means.database.transaction() as session:
+            await check_standing(session, host, manages=True)
             try:
                 user_id, again = await self._create(session, email, wanted, origin), False
             except EmailTaken:

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from idp import errors
 from idp.accounts.admin_users import DeletedUser
 from idp.accounts.my_data import Export, gather, written
+from idp.apikeys.service import lock
 from idp.audit.record import origin_of
 from idp.authn import faces
 from idp.authn.resolve import load_user
@@ -23,6 +24,7 @@ from idp.ops.openapi import documents, responses
 from idp.ops.problems import invalid
 from idp.principal.guards import requires_fresh_login, requires_user
 from idp.principal.model import Principal, User
+from idp.principal.standing import check_standing
 from idp.users.email import email_key
 from idp.users.profile import edit_profile
 from idp.users.shapes import ProfileChange
@@ -70,10 +72,12 @@ async def edit_me(
     tags=_TAGS,
     summary="Everything that is kept about oneself",
     cache_control=_NO_STORE,
-    responses=documents(Export) | responses(errors.DatabaseUnavailable),
+    responses=documents(Export) | responses(errors.SharedSecretToken, errors.DatabaseUnavailable),
 )
 async def export_me(request: UserRequest, database: NamedDependency[Database]) -> Stream:
     """Answer with one JSON document, to be kept as a file: never with a secret."""
+    if request.user.credential.shared_secret:
+        raise errors.SharedSecretToken
     async with database.transaction() as session:
         found = await gather(session, _caller(request).id)
     named = {"Content-Disposition": f'attachment; filename="idp-export-{found.exported_at:%Y-%m-%d}.json"'}
@@ -99,6 +103,8 @@ async def delete_me(request: UserRequest, database: NamedDependency[Database], d
     user = _caller(request)
     _check_meant(user, data.confirm)
     async with database.transaction() as session:
+        await lock(session)
+        await check_standing(session, request.user)
         ended = await offboard.delete(session, origin_of(request), user.id, keep_an_admin=True)
     return DeletedUser(success=True, user_id=user.id, revoked_keys=ended.keys, ended_sessions=ended.sessions)
 

@@ -71,7 +71,7 @@ async def register(
     except ValueError as error:
         raise invalid(["body", "email"], str(error)) from None
     passwords.check_policy(data.password, email=email)
-    await limiter.count(rule)
+    await limiter.take(rule)
     password_hash = await passwords.hash(data.password)
     async with database.transaction() as session:
         user_id = await create_account(

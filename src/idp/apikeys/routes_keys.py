@@ -24,6 +24,7 @@ from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit, page
 from idp.principal.guards import requires_fresh_login_for_keys, requires_user
 from idp.principal.model import Principal, User
+from idp.principal.standing import while_standing
 
 _TAGS = ["API keys"]
 NO_STORE = CacheControlHeader(no_store=True)  # on every answer that shows a secret
@@ -69,7 +70,7 @@ async def create_key(
         return await service.create_key(session, minting, origin, user.id, data)
 
     once = idempotency.creation(make, KeySecret, actor=origin.actor, key=idempotency_key, request=data)
-    return await command_queue.submit("create_key", once)
+    return await command_queue.submit("create_key", while_standing(request.user, once))
 
 
 @get("/v1/api-keys", guards=[requires_user], tags=_TAGS, summary="My keys")
@@ -114,7 +115,7 @@ async def rename_key(
     async def work(session: AsyncSession) -> KeyOut:
         return await service.rename_key(session, origin, user_id, row_id, data.name)
 
-    return await command_queue.submit("rename_key", work)
+    return await command_queue.submit("rename_key", while_standing(request.user, work))
 
 
 @post(
@@ -146,7 +147,7 @@ async def rotate_key(
     async def work(session: AsyncSession) -> KeySecret:
         return await service.rotate_key(session, minting, origin, user_id, row_id, overlap_seconds=overlap)
 
-    return await command_queue.submit("rotate_key", work)
+    return await command_queue.submit("rotate_key", while_standing(request.user, work))
 
 
 @delete(

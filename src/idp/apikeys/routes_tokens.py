@@ -32,6 +32,7 @@ from idp.ops.openapi import responses
 from idp.ops.paging import Offset, OptionalLimit
 from idp.principal.guards import accepts, requires_admin
 from idp.principal.model import AuthMethod
+from idp.principal.standing import while_standing
 
 _TAGS = ["Service tokens"]
 _MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
@@ -67,7 +68,7 @@ async def create_token(
         return await service.create_token(session, minting, origin, data)
 
     once = idempotency.creation(make, TokenSecret, actor=origin.actor, key=idempotency_key, request=data)
-    return await command_queue.submit("create_token", once)
+    return await command_queue.submit("create_token", while_standing(request.user, once, manages=True))
 
 
 @get(
@@ -125,7 +126,7 @@ async def revoke_token(
     async def work(session: AsyncSession) -> TokenOut:
         return await service.revoke_token(session, origin, row_id, reason)
 
-    token = await command_queue.submit("revoke_token", work, urgent=True)
+    token = await command_queue.submit("revoke_token", while_standing(request.user, work, manages=True), urgent=True)
     assert token.revoked_at is not None
     return Revoked(success=True, token_id=token.token_id, revoked_at=token.revoked_at)
 
@@ -151,7 +152,7 @@ async def extend_token(
     async def work(session: AsyncSession) -> TokenOut:
         return await service.extend_token(session, origin, row_id, data.extend_days)
 
-    token = await command_queue.submit("extend_token", work)
+    token = await command_queue.submit("extend_token", while_standing(request.user, work, manages=True))
     assert token.expires_at is not None
     return Extended(success=True, token_id=token.token_id, expires_at=token.expires_at)
 

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,6 +20,7 @@ from idp.apikeys.secret import SHOWN, Peppers, generate
 from idp.apikeys.shapes import KeyOut, KeySecret, NewKey, NewToken, TokenOut, TokenSecret, key_id
 from idp.audit.record import Origin, record
 from idp.errors import KeyExpired, KeyNotFound, KeyRevoked, NameTaken, ServiceTokenNotFound, TooManyKeys, UserNotFound
+from idp.ops.free_form import check_free_form
 from idp.ops.problems import invalid
 from idp.settings_schema import ApiKeys
 
@@ -170,7 +170,7 @@ async def create_token(session: AsyncSession, minting: Minting, origin: Origin, 
         NameTaken: a live token has this name (C-32).
         ValidationFailed: the metadata cannot be stored.
     """
-    _check_metadata(new.metadata or {})
+    check_free_form(new.metadata or {}, "metadata", most_bytes=_LARGEST_METADATA, levels=_DEEPEST_METADATA)
     await _check_name(session, new.name)
     row, secret = await _mint(
         session,
@@ -328,23 +328,6 @@ def _check_live(row: ApiKeyRow, now: datetime) -> None:
         raise KeyRevoked
     if row.expires_at is not None and row.expires_at <= now:
         raise KeyExpired
-
-
-def _check_metadata(metadata: dict[str, Any]) -> None:
-    _check_storable(metadata, levels=_DEEPEST_METADATA)
-    size = len(msgspec.json.encode(metadata))
-    if size > _LARGEST_METADATA:
-        raise invalid(["body", "metadata"], f"At most {_LARGEST_METADATA} bytes of JSON, {size} were sent.")
-
-
-def _check_storable(value: Any, *, levels: int) -> None:
-    if isinstance(value, str) and "\x00" in value:
-        raise invalid(["body", "metadata"], "The character NUL cannot be stored.")
-    children = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if children and not levels:
-        raise invalid(["body", "metadata"], f"At most {_DEEPEST_METADATA} levels of objects and lists.")
-    for child in children:
-        _check_storable(child, levels=levels - 1)
 
 
 def _in_days(days: int | None) -> datetime | None:

@@ -1,15 +1,19 @@
 """Runs the chain for every route that is not public, and sets the principal (default deny, rule 6)."""
 
+import time
+
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from idp.authn.credential import from_headers
+from idp.authn.credential import Presented, from_headers
 from idp.authn.introspection import Introspector
+from idp.ops.read_ahead import read_ahead
 from idp.principal.guards import is_public
-from idp.principal.model import AuthMethod
+from idp.principal.model import AuthMethod, Principal
 from idp.sessions.cookie import SessionCookies
 
+_HELD_BACK_SECONDS = 0.05  # a body that took longer to come; then who sends it may be somebody else by now
 _SAFE = frozenset({"GET", "HEAD"})  # RFC 9110 section 9.2.1
 
 
@@ -18,28 +22,41 @@ class AuthenticationMiddleware(ASGIMiddleware):
 
     Public routes opt out on the handler (`opt=public()`), never by a path: there no credential is looked at, so that a
     stale token in a browser cannot break `/health` or a login.
+
+    A body that comes slowly is waited for, and then it is decided once more: whoever holds a request back acts with
+    what they are when it is complete.
     """
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, introspector: Introspector, cookies: SessionCookies) -> None:
+    def __init__(self, introspector: Introspector, cookies: SessionCookies, *, most: int) -> None:
         self.introspector = introspector
         self._cookies = cookies
+        self._most = most
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         assert scope["type"] == ScopeType.HTTP
         if scope["method"] != "OPTIONS" and not is_public(scope["route_handler"]):
             client = scope["client"][0] if scope["client"] else None
             presented = from_headers(scope["headers"])
-            verdict = await self.introspector.introspect(presented, client=client)
-            if verdict.principal is None:
-                assert verdict.error is not None
-                raise verdict.error
-            credential = verdict.principal.credential
+            principal = await self._decide(presented, client)
+            if scope["method"] not in _SAFE:
+                began = time.monotonic()
+                receive = await read_ahead(receive, most=self._most)
+                if time.monotonic() - began > _HELD_BACK_SECONDS:
+                    principal = await self._decide(presented, client)
+            credential = principal.credential
             if credential.method == AuthMethod.SESSION_COOKIE and scope["method"] not in _SAFE:
                 assert credential.session_id is not None
                 self._cookies.check_csrf(
                     presented.headers, credential.session_id
                 )  # browsers send cookies by themselves
-            scope["user"] = verdict.principal
+            scope["user"] = principal
         await next_app(scope, receive, send)
+
+    async def _decide(self, presented: Presented, client: str | None) -> Principal:
+        verdict = await self.introspector.introspect(presented, client=client)
+        if verdict.principal is None:
+            assert verdict.error is not None
+            raise verdict.error
+        return verdict.principal

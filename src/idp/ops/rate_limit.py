@@ -27,8 +27,10 @@ _COUNTED: ContextVar[dict[str, Counted] | None] = ContextVar("counted", default=
 
 
 def counted_in_this_request() -> list[Counted]:
-    """Return the rules that were asked about in this request, each with what it counts by."""
-    return list((_COUNTED.get() or {}).values())
+    """Return the rules that were asked about in this request, each with what it counts by; the next one begins anew."""
+    counted = _COUNTED.get() or {}
+    _COUNTED.set(None)  # requests that were sent at once over one connection share a context
+    return list(counted.values())
 
 
 def _remember(rule: Rule, key: tuple[str, ...]) -> None:

@@ -15,7 +15,8 @@ def tell_limits(limiter: Limiter) -> BeforeMessageSendHookHandler:
     async def hook(message: Message, _scope: Scope) -> None:
         if message["type"] != "http.response.start":
             return
-        told = [(rule, key) for rule, key in counted_in_this_request() if rule.told]
+        counted = counted_in_this_request()
+        told = [(rule, key) for rule, key in counted if rule.told]
         if not told:
             return
         policies, left = [], []

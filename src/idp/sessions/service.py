@@ -20,6 +20,7 @@ from idp.sessions.models import SessionRow
 
 SINGLE_FACTOR = "1"  # `acr`: one factor, the lowest level of ISO/IEC 29115 that names a person
 LOGGED_OUT, LOGGED_OUT_EVERYWHERE = "logged_out", "logged_out_everywhere"
+SURPLUS = "too_many_sessions"
 SIGNED_OUT_BY_ADMIN = "signed_out_by_admin"
 
 # The row of the user is locked against changes until this commits. Whoever changes the password or disables the user
@@ -207,6 +208,24 @@ async def end_all(session: AsyncSession, origin: Origin, user_id: str, *, reason
     """End all sessions of a user, but for the one to keep, and return how many of them could still be used."""
     others = [SessionRow.id != keep] if keep is not None else []
     return sum(await _end(session, origin, user_id, reason, *others))
+
+
+async def end_surplus(session: AsyncSession, origin: Origin, user_id: str, *, most: int) -> int:
+    """End the sessions that were not used for longest, where a user has more than this many; return how many ended."""
+    now = clock.now()
+    surplus = (
+        select(SessionRow.id)
+        .where(
+            SessionRow.user_id == user_id,
+            SessionRow.ended_at.is_(None),
+            SessionRow.expires_at > now,
+            SessionRow.idle_expires_at > now,
+        )
+        .order_by(SessionRow.last_seen_at.desc(), SessionRow.id.desc())
+        .offset(most)
+    )
+    ids = (await session.scalars(surplus)).all()
+    return len(await _end(session, origin, user_id, SURPLUS, SessionRow.id.in_(ids))) if ids else 0
 
 
 async def _end(session: AsyncSession, origin: Origin, user_id: str, reason: str, *which: Any) -> list[bool]:
