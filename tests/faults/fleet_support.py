@@ -7,7 +7,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,10 +56,12 @@ class Fleet:
     admin: dict[str, str]
     bearer: dict[str, str] = field(default_factory=dict)
     user_id: str = ""
+    email: str = ""
 
     async def register(self) -> None:
         """Make the person."""
-        body = {"email": f"{secrets.token_hex(4)}@example.com", "password": PASSWORD, "name": "Pat"}
+        self.email = f"{secrets.token_hex(4)}@example.com"
+        body = {"email": self.email, "password": PASSWORD, "name": "Pat"}
         answer = await self.clients[0].post("/auth/register", json=body)
         self.bearer = {"Authorization": f"Bearer {answer.json()['access_token']}"}
         self.user_id = answer.json()["user_id"]
@@ -111,8 +113,31 @@ class Fleet:
         Raises:
             AssertionError: a process accepts it after the bound, or after it has refused it.
         """
-        watching = [asyncio.create_task(self._until_refused(process, key.secret)) for process in range(PROCESSES)]
-        answered = await self.revoke(key)
+        return await self._watch(key.secret, lambda: self.revoke(key))
+
+    async def end_session_and_watch(self, access_token: str) -> float:
+        """Sign out with a token while all processes are asked about it; as `revoke_and_watch`."""
+
+        async def sign_out() -> float:
+            bearer = {"Authorization": f"Bearer {access_token}"}
+            answer = await self.clients[0].post("/api/auth/logout", headers=bearer)
+            assert answer.status_code == 200, answer.text
+            return time.monotonic()
+
+        return await self._watch(access_token, sign_out)
+
+    async def warm_session(self) -> str:
+        """Sign in, and return an access token that all processes have accepted."""
+        body = {"email": self.email, "password": PASSWORD}
+        answer = await self.clients[0].post("/auth/login", json=body)
+        assert answer.status_code == 200, answer.text
+        token = str(answer.json()["access_token"])
+        assert [said.valid for said in await self.ask_all(token)] == [True] * PROCESSES
+        return token
+
+    async def _watch(self, secret: str, end: Callable[[], Awaitable[float]]) -> float:
+        watching = [asyncio.create_task(self._until_refused(process, secret)) for process in range(PROCESSES)]
+        answered = await end()
         heard = await asyncio.gather(*watching)
         for said in heard:
             assert not [one for one in said if one.valid and one.began > answered + BOUND]

@@ -46,6 +46,16 @@ async def test_200_revoked_keys_are_refused_by_three_processes_within_1_s(
     assert max(took) < BOUND
 
 
+async def test_50_sessions_that_end_are_refused_by_three_processes_within_1_s(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SEC-59 S4-35: the same bound as for keys, through the same verdicts."""
+    took = [await fleet.end_session_and_watch(await fleet.warm_session()) for _ in range(50)]
+    with capsys.disabled():
+        histogram("sessions", took)
+    assert max(took) < BOUND
+
+
 async def test_with_valkey_killed_revocations_hold_and_each_log_says_so_once(
     fleet: Fleet, capsys: pytest.CaptureFixture[str]
 ) -> None:
