@@ -179,6 +179,7 @@ async def running(
         "BAD_LINKS_PER_ADDRESS_PER_HOUR",
     ):
         variables[f"IDP_RATE_LIMITS__{limit}"] = "100000"
+    variables["IDP_PASSWORDS__QUEUE_LIMIT_PER_ADDRESS"] = "64"
     loaded = load(profile, environ=variables | dict(environ or {}))
     if migrate:
         await prepare(loaded)

@@ -197,7 +197,8 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
     commands, idempotency = CommandQueue(parts.database), Idempotency(parts.sealer, parts.database)
     verdicts, activity = _verdicts(parts, shared, loaded.profile), Activity(parts.database)
     resolver = _resolver(parts, verdicts)
-    introspector = _introspector(parts, _chain(parts, development), resolver, verdicts, activity)
+    flood = Flood(settings.rate_limits.bad_credentials_per_address_per_minute)
+    introspector = _introspector(parts, _chain(parts, development), resolver, verdicts, activity, flood)
     starter = SessionStarter(settings, parts.tokens, parts.refresh_tokens, parts.cookies)
     document = OpenApiDocument(
         openapi_config(public_url=public_url(settings), dev_headers=bool(development.authenticators))
@@ -210,6 +211,7 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
         "tokens": parts.tokens,
         "keyring": parts.keyring,
         "introspector": introspector,
+        "flood": flood,
         "resolver": resolver,
         "refresh_tokens": parts.refresh_tokens,
         "session_cookies": parts.cookies,
@@ -270,7 +272,12 @@ def _resolver(parts: Parts, verdicts: Verdicts) -> Resolver:
 
 
 def _introspector(
-    parts: Parts, chain: AuthenticatorChain, resolver: Resolver, verdicts: Verdicts, activity: Activity
+    parts: Parts,
+    chain: AuthenticatorChain,
+    resolver: Resolver,
+    verdicts: Verdicts,
+    activity: Activity,
+    flood: Flood,
 ) -> Introspector:
     settings = parts.settings
     prefixes = (settings.api_keys.user_key_prefix, settings.api_keys.service_token_prefix)
@@ -280,7 +287,7 @@ def _introspector(
         verdicts=verdicts,
         usage=parts.usage,
         activity=activity,
-        flood=Flood(settings.rate_limits.bad_credentials_per_address_per_minute),
+        flood=flood,
         is_key=lambda token: token.startswith(tuple(f"{prefix}_" for prefix in prefixes)),
         is_intact=lambda token: any(is_intact(token, prefix) for prefix in prefixes),
     )

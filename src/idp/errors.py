@@ -438,7 +438,10 @@ class DependencyUnavailable(IdpError):
 class Busy(IdpError):
     code, status, title = "busy", 503, "Too much to do at once"
     text = "The service is busy checking passwords. Try again shortly."
-    remedy = "Wait for the number of seconds in Retry-After. Operators: passwords.queue_limit and passwords.workers."
+    remedy = (
+        "Wait for the number of seconds in Retry-After. Operators: passwords.queue_limit, of one address "
+        "passwords.queue_limit_per_address, and passwords.workers."
+    )
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 

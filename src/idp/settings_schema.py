@@ -104,6 +104,7 @@ class Passwords(Section, frozen=True):
     argon2_parallelism: Annotated[int, Meta(ge=1, le=16)] = 1
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     queue_limit: Annotated[int, Meta(ge=1, le=10_000)] = 64
+    queue_limit_per_address: Annotated[int, Meta(ge=1, le=10_000)] = 8
 
 
 class Accounts(Section, frozen=True):

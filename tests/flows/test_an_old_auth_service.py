@@ -149,7 +149,7 @@ async def test_what_it_published_is_in_the_outbox(old: Service) -> None:
 async def test_complexity_rules_can_be_turned_on(postgres: EmbeddedPostgres) -> None:
     """S4-47 C-07: off by default, since S3's `password123` must register; one setting turns S4's on."""
     environ = {"IDP_PASSWORDS__REQUIRE_COMPLEXITY": "true"}
-    async with running(postgres.create_database("complex"), environ=environ) as service:
+    async with running(postgres.create_database("s4_complexity"), environ=environ) as service:
         for password, status in (
             ("alllowercase1!", 422),
             ("NoDigitsHere!", 422),

@@ -40,14 +40,14 @@ async def test_a_change_ends_the_other_sessions_and_keeps_this_one(service: Serv
 
 
 async def test_the_present_password_is_needed(service: Service, person: Person) -> None:
-    """SEC-6: a stolen token alone changes nothing, and guessing counts as it does at the login."""
+    """SEC-6 SEC-8: a stolen token alone changes nothing; guessing is limited by the session, and locks nobody out."""
     for _ in range(10):
         answer = await service.client.post(PATH, headers=person.bearer, json=body("not my password"))
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_credentials")
     answer = await service.client.post(PATH, headers=person.bearer, json=body())
     assert (answer.status_code, answer.json()["code"]) == (429, "rate_limited")
     login = await service.client.post("/auth/login", json={"email": person.email, "password": PASSWORD})
-    assert login.status_code == 429
+    assert login.status_code == 200
     rows = await service.sql(
         "SELECT 1 FROM idp.audit_logs WHERE user_id = $1 AND action = 'user.password_check_failed'", person.id
     )

@@ -100,6 +100,15 @@ async def _post_and_change_my_mind(outbox: Outbox) -> None:
         raise RuntimeError("changed my mind")
 
 
+async def test_a_mail_that_nobody_may_notice_does_not_wake_the_sender(outbox: Outbox) -> None:
+    """SEC-9: sending is work too, and whoever asks for something else in this moment would wait for it."""
+    async with outbox.database.transaction() as session:
+        outbox.mailer.post(session, VERIFY, to="ada@example.com", at_leisure=True)
+    assert not outbox.mailer.posted.is_set()
+    await outbox.post(VERIFY, to="ada@example.com")
+    assert outbox.mailer.posted.is_set()
+
+
 async def test_two_senders_send_each_mail_once(outbox: Outbox, office: PostOffice) -> None:
     """Several processes share the outbox."""
     async with outbox.sending(office), outbox.sending(office), outbox.sending(office):

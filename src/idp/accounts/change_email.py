@@ -27,7 +27,9 @@ class ChangeEmail:
         self._means = means
         self._proof = proof
 
-    async def ask(self, user_id: str, current_password: str, new_email: str, origin: Origin) -> None:
+    async def ask(
+        self, user_id: str, current_password: str, new_email: str, origin: Origin, *, session_id: UUID | None = None
+    ) -> None:
         """Mail a link to the new address, and word to the present one. An address that is taken looks the same.
 
         Args:
@@ -35,6 +37,7 @@ class ChangeEmail:
             current_password: what proves that it is them.
             new_email: as `parse_email` returned it.
             origin: who asks.
+            session_id: the session they ask in.
 
         Raises:
             InvalidCredentials: the present password is another one, or was changed at the same moment.
@@ -42,7 +45,7 @@ class ChangeEmail:
             Busy: too many passwords wait to be checked.
         """
         means = self._means
-        proven = await self._proof.check(user_id, current_password, origin)
+        proven = await self._proof.check(user_id, current_password, origin, session_id=session_id)
         own, _ = means.rules.verification(user_id, origin.ip_address or "")
         await means.allow(own, *means.rules.verification(email_key(new_email), origin.ip_address or ""))
         async with means.database.transaction() as session:
@@ -100,5 +103,5 @@ class ChangeEmail:
             InvalidCredentials: the password is not that of the user whose link it is.
         """
         found = await self.look_at(presented_token, origin)
-        await self._proof.check(found.user_id, current_password, origin)
+        await self._proof.check(found.user_id, current_password, origin, session_id=None)
         await self.confirm(presented_token, origin, user_id=found.user_id, keep=None)

@@ -37,9 +37,9 @@ class ChangePassword:
             Busy: too many passwords wait to be checked.
         """
         means = self._means
-        proven = await self._proof.check(user_id, current_password, origin)
+        proven = await self._proof.check(user_id, current_password, origin, session_id=keep)
         means.passwords.check_policy(new_password, email=proven.email)
-        password_hash = await means.passwords.hash(new_password)
+        password_hash = await means.passwords.hash(new_password, asker=origin.ip_address)
         mail = await password_changed(origin)
         async with means.database.transaction() as session:
             holder = await credentials.hold(session, user_id)

@@ -147,7 +147,7 @@ async def _verify(
     found = await verify_email.look_at(data.token, origin)
     async with database.transaction() as session:
         holder = await verify_email.verify(session, data.token, found, origin)
-        return await session_starter.begin(
+        begun = await session_starter.begin(
             session,
             request,
             holder.user_id,
@@ -157,6 +157,8 @@ async def _verify(
             amr=_BY_MAIL,
             device_info=data.device_info,
         )
+    has_password = holder.password_hash is not None
+    return Begun(msgspec.structs.replace(begun.answer, password_set=has_password), begun.cookies)
 
 
 @post(

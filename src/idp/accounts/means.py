@@ -63,9 +63,10 @@ class Means(Struct, frozen=True):
 
 
 def afterwards(work: Callable[..., Awaitable[None]], *args: Any) -> BackgroundTask:
-    """Do something when the answer has left, so that its time tells nobody whether there was anything to do (SEC-9).
+    """Do something when the answer has left, so that its time does not tell what there was to do (SEC-9).
 
-    Only for what the answer does not promise: it is lost if the process dies in this moment, and asked for again.
+    The next request's time does, so the work must be as much for everybody (`accounts/pretence.py`). Only for what the
+    answer does not promise: it is lost if the process dies in this moment, and asked for again.
     """
 
     async def run() -> None:

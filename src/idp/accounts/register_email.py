@@ -5,16 +5,16 @@ after the same work. The account of an address that was registered before keeps 
 for it takes that password away, because two people claim it and only one reads the address (C-11).
 """
 
-import secrets
-
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.accounts.means import Means
+from idp.accounts.pretence import nobodys_address, undo
 from idp.accounts.sign_up import create_account
 from idp.audit.record import Origin
 from idp.errors import EmailTaken
-from idp.mail.messages import AlreadyRegistered, VerifyEmail
+from idp.mail.messages import AlreadyRegistered, Mail, VerifyEmail
 from idp.users import credentials
+from idp.users.credentials import Holder
 from idp.users.email import email_key
 from idp.users.one_time_tokens import Purpose
 
@@ -41,40 +41,53 @@ class RegisterEmail:
         means = self._means
         means.passwords.check_policy(password, email=email)
         await means.allow(*means.rules.verification(email_key(email), origin.ip_address or ""))
-        password_hash = await means.passwords.hash(password)
+        password_hash = await means.passwords.hash(password, asker=origin.ip_address)
         async with means.database.transaction() as session:
-            try:
-                user_id = await self._create(session, origin, email, password_hash)
-            except EmailTaken:
-                await self._pretend(session, origin, password_hash)
-                await self._tell_owner(session, email)
-            else:
-                await self._send_link(session, Purpose.REGISTER, user_id, None, email)
+            holder = await credentials.hold_by_email(session, email)
+            if holder is None:
+                try:
+                    async with session.begin_nested():
+                        user_id = await self._create(session, origin, email, password_hash)
+                        await self._send_link(session, Purpose.REGISTER, user_id, None, email)
+                except EmailTaken:  # by somebody in this moment
+                    holder = await credentials.hold_by_email(session, email)
+            if holder is not None:
+                await self._tell_owner(session, origin, holder, password_hash)
 
     async def _create(self, session: AsyncSession, origin: Origin, email: str, password_hash: str) -> str:
         return await create_account(
             session, self._means.settings, origin, email=email, name=None, password_hash=password_hash
         )
 
-    async def _pretend(self, session: AsyncSession, origin: Origin, password_hash: str) -> None:
-        """Do what making an account takes, and undo it: the time shall not tell (SEC-9)."""
-        async with session.begin_nested() as savepoint:
-            nobody = f"{secrets.token_hex(16)}@nobody.invalid"  # RFC 6761 section 6.4
-            await self._create(session, origin, nobody, password_hash)
-            await savepoint.rollback()
+    async def _tell_owner(self, session: AsyncSession, origin: Origin, holder: Holder, password_hash: str) -> None:
+        """Mail whoever has the account; the time shall not tell (SEC-9).
 
-    async def _tell_owner(self, session: AsyncSession, email: str) -> None:
-        holder = await credentials.hold_by_email(session, email)
-        if holder is None or holder.email is None or not holder.is_active:
-            return
-        if holder.email_verified:
-            self._means.mailer.post(session, AlreadyRegistered(holder.name), to=holder.email)
-        else:
-            await self._send_link(session, Purpose.VERIFY, holder.user_id, holder.name, holder.email)
+        A new account takes a user, a link and a mail. What of these the owner does not get is made for nobody, and
+        undone.
+        """
+        is_told = holder.is_active and holder.email is not None
+        is_sent_link = is_told and not holder.email_verified
+        nobody = nobodys_address()
+        async with session.begin_nested() as savepoint:
+            user_id = await self._create(session, origin, nobody, password_hash)
+            if not is_sent_link:
+                await self._make_token(session, Purpose.VERIFY, user_id, nobody)
+            if not is_told:
+                self._post(session, AlreadyRegistered(holder.name), nobody)
+            await undo(session, savepoint)
+        if is_sent_link:
+            await self._send_link(session, Purpose.VERIFY, holder.user_id, holder.name, holder.email or nobody)
+        elif is_told:
+            self._post(session, AlreadyRegistered(holder.name), holder.email or nobody)
 
     async def _send_link(
         self, session: AsyncSession, purpose: Purpose, user_id: str, name: str | None, email: str
     ) -> None:
-        means = self._means
-        token = await means.one_time_tokens.make(session, purpose, user_id=user_id, email=email)
-        means.mailer.post(session, VerifyEmail(name, token, means.settings.verification_hours), to=email)
+        token = await self._make_token(session, purpose, user_id, email)
+        self._post(session, VerifyEmail(name, token, self._means.settings.verification_hours), email)
+
+    async def _make_token(self, session: AsyncSession, purpose: Purpose, user_id: str, email: str) -> str:
+        return await self._means.one_time_tokens.make(session, purpose, user_id=user_id, email=email)
+
+    def _post(self, session: AsyncSession, mail: Mail, to: str) -> None:
+        self._means.mailer.post(session, mail, to=to, at_leisure=True)

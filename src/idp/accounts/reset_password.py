@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
 from idp.accounts.means import Means
+from idp.accounts.pretence import hold_or_make_nobody, nobodys_address, undo
 from idp.apikeys.service import lock
 from idp.audit.record import Origin, record
 from idp.errors import OneTimeTokenInvalid
@@ -40,17 +41,21 @@ class ResetPassword:
             return await credentials.find_by_email(session, email)
 
     async def send(self, found: Holder | None, origin: Origin) -> None:
-        """Mail the link, if there is anybody to mail it to; after the answer."""
+        """Mail the link, if there is anybody to mail it to; after the answer, and as much work for nobody (SEC-9).
+
+        The link of an invitation stays good beside it: what a stranger asks for takes nothing from whom it is about.
+        """
         means = self._means
         async with means.database.transaction() as session:
-            holder = await credentials.hold(session, found.user_id) if found else None
-            user_id = holder.user_id if holder else None
-            record(session, origin, action="user.password_reset_requested", user_id=user_id)
-            if holder is None or holder.email is None or not holder.is_active:
-                return
-            token = await means.one_time_tokens.make(session, Purpose.RESET, user_id=holder.user_id, email=holder.email)
-            mail = ResetPasswordMail(holder.name, token, means.settings.reset_minutes)
-            means.mailer.post(session, mail, to=holder.email)
+            record(session, origin, action="user.password_reset_requested", user_id=found.user_id if found else None)
+            async with session.begin_nested() as savepoint:
+                holder = await hold_or_make_nobody(session, found)
+                to = holder.email or nobodys_address()
+                token = await means.one_time_tokens.make(session, Purpose.RESET, user_id=holder.user_id, email=to)
+                mail = ResetPasswordMail(holder.name, token, means.settings.reset_minutes)
+                means.mailer.post(session, mail, to=to, at_leisure=True)
+                if not holder.is_active or holder.email is None:
+                    await undo(session, savepoint)
 
     async def offer(self, session: AsyncSession, holder: Holder) -> str | None:
         """Return a token for somebody who has just verified their address and has no password, None for others.
@@ -81,7 +86,7 @@ class ResetPassword:
         means = self._means
         found = await self.look_at(presented_token, origin)
         means.passwords.check_policy(new_password, email=found.email)
-        password_hash = await means.passwords.hash(new_password)
+        password_hash = await means.passwords.hash(new_password, asker=origin.ip_address)
         mail = await password_changed(origin)
         async with means.database.transaction() as session:
             await lock(session)

@@ -18,13 +18,14 @@ from idp.authn.introspection import Introspector
 from idp.authn.resolve import Resolver
 from idp.db.engine import Database
 from idp.ops import metrics
+from idp.ops.flood import Flood
 from idp.ops.openapi import responses
 from idp.ops.problems import invalid
 from idp.principal.guards import accepts_shared_secret, public, requires_user
 from idp.principal.model import AuthMethod, Principal
 from idp.sessions import service as sessions
 from idp.sessions.cookie import SessionCookies
-from idp.sessions.refresh_tokens import RefreshTokens
+from idp.sessions.refresh_tokens import Redeemed, RefreshTokens, is_well_formed
 from idp.signing.jwt import FIRST_PARTY_CLIENT, Family
 
 _TAGS = ["Sessions"]
@@ -50,6 +51,7 @@ def _refresh(prefix: str, family: Family) -> Any:
             errors.ValidationFailed,
             errors.MalformedJson,
             errors.BodyTooLarge,
+            errors.RateLimited,
             errors.DatabaseUnavailable,
         ),
     )
@@ -59,6 +61,7 @@ def _refresh(prefix: str, family: Family) -> Any:
         resolver: NamedDependency[Resolver],
         session_starter: NamedDependency[SessionStarter],
         introspector: NamedDependency[Introspector],
+        flood: NamedDependency[Flood],
         data: JSONBody[RefreshIn | None] = None,
     ) -> SessionOut:
         """Answer with a new access token and a new refresh token; the one that was sent is used up (C-08).
@@ -69,7 +72,7 @@ def _refresh(prefix: str, family: Family) -> Any:
         """
         if data is None:
             return await _by_cookie(request, introspector, session_starter, family)
-        redeemed = await refresh_tokens.redeem(data.refresh_token, origin_of(request), client_id=FIRST_PARTY_CLIENT)
+        redeemed = await _redeem(request, refresh_tokens, flood, data.refresh_token)
         try:
             user = await resolver.user(redeemed.user_id)
         except (errors.TokenNotFound, errors.UserInactive):
@@ -80,6 +83,19 @@ def _refresh(prefix: str, family: Family) -> Any:
         )
 
     return refresh
+
+
+async def _redeem(
+    request: Request[Any, Any, Any], refresh_tokens: RefreshTokens, flood: Flood, presented_token: str
+) -> Redeemed:
+    """Exchange a token, unless its address sent so many bad ones that this one is not worth a look-up (SEC-8)."""
+    client = request.client.host if request.client else None
+    flood.check(client, plausible=lambda: is_well_formed(presented_token))
+    try:
+        return await refresh_tokens.redeem(presented_token, origin_of(request), client_id=FIRST_PARTY_CLIENT)
+    except errors.RefreshTokenInvalid:
+        flood.count(client)
+        raise
 
 
 async def _by_cookie(

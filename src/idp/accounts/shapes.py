@@ -69,7 +69,8 @@ class SessionOut(Struct, frozen=True):
     """A session that somebody is signed in with. `expires_in` is of the access token, in seconds.
 
     With `mode=cookie` a cookie continues the session instead of a refresh token, which is null then, and `csrf_token`
-    is what the header X-CSRF-Token must hold.
+    is what the header X-CSRF-Token must hold. Verifying an address answers `password_set`: false where the password
+    ended, because it may have been somebody else's; then a reset chooses a new one.
     """
 
     access_token: str
@@ -81,6 +82,7 @@ class SessionOut(Struct, frozen=True):
     message: str
     user: UserOut
     csrf_token: str | UnsetType = UNSET
+    password_set: bool | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return f"SessionOut(user_id={self.user_id})"

@@ -97,7 +97,8 @@ class SignIn:
         async with self._limiter.attempt(pair, key, *wider) as attempt:
             async with self._database.transaction() as session:
                 holder = await credentials.find_by_email(session, data.email)
-            check = await self._passwords.check(holder.password_hash if holder else None, data.password)
+            stored = holder.password_hash if holder else None
+            check = await self._passwords.check(stored, data.password, asker=origin.ip_address)
             if (
                 holder is None
                 or not check.fits

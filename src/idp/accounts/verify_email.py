@@ -3,6 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.accounts.means import Means
+from idp.accounts.pretence import hold_or_make_nobody, nobodys_address, undo
 from idp.apikeys.service import lock
 from idp.audit.record import Origin
 from idp.errors import OneTimeTokenInvalid
@@ -64,18 +65,17 @@ class VerifyEmail:
             return await credentials.find_by_email(session, email)
 
     async def send_again(self, found: Holder | None) -> None:
-        """Mail a new link of the kind that was sent last; after the answer.
+        """Mail a new link of the kind that was sent last; after the answer, and as much work for nobody (SEC-9).
 
         An account that was never sent one may be somebody else's making: then the link claims it without its password.
         """
-        if found is None:
-            return
         means = self._means
-        async with means.database.transaction() as session:
-            holder = await credentials.hold(session, found.user_id)
-            if holder is None or holder.email is None or not holder.is_active or holder.email_verified:
-                return
+        async with means.database.transaction() as session, session.begin_nested() as savepoint:
+            holder = await hold_or_make_nobody(session, found)
+            to = holder.email or nobodys_address()
             purpose = await last_purpose(session, holder.user_id) or Purpose.VERIFY
-            token = await means.one_time_tokens.make(session, purpose, user_id=holder.user_id, email=holder.email)
+            token = await means.one_time_tokens.make(session, purpose, user_id=holder.user_id, email=to)
             mail = VerifyEmailMail(holder.name, token, means.settings.verification_hours)
-            means.mailer.post(session, mail, to=holder.email)
+            means.mailer.post(session, mail, to=to, at_leisure=True)
+            if not holder.is_active or holder.email_verified or holder.email is None:
+                await undo(session, savepoint)

@@ -21,7 +21,7 @@ def audit() -> None:
 
 
 @audit.command("list")
-@click.option("--user", "user_id", metavar="ID", help="Only what was done to this user.")
+@click.option("--user", "user_id", metavar="WHO", help="Only what was done to this user: an id or an e-mail.")
 @click.option("--action", help="Only this, such as user.created.")
 @click.option("--actor", metavar="WHO", help="Only what they did, such as user:ID.")
 @click.option("--target", metavar="WHAT", help="Only what was done to this, such as team:ID.")
@@ -31,7 +31,12 @@ def audit() -> None:
 @managing
 def list_records(limit: int, output: str, url: str | None, **filters: str | None) -> None:
     """List who did what, the newest first."""
-    found = management(url).get(_PATH, limit=limit, **filters)
+    client = management(url)
+    if filters["user_id"] is not None:
+        from idp.cli.users import find_user
+
+        filters["user_id"] = find_user(client, filters["user_id"])
+    found = client.get(_PATH, limit=limit, **filters)
     from idp.cli.naming import counted
     from idp.cli.tables import Cell, Column, print_json, print_table
     from idp.cli.times import ago

@@ -116,20 +116,25 @@ def with_database(
 
     from idp.db.engine import Database
 
-    limits = settings.database
+    limits, variable = settings.database, "DATABASE_URL"
     if as_owner:
-        limits = msgspec.structs.replace(limits, url=_owners_url(settings), statement_timeout_seconds=_NO_LIMIT)
+        variable, url = _owners_url(settings)
+        limits = msgspec.structs.replace(limits, url=url, statement_timeout_seconds=_NO_LIMIT)
     if limits.url is None:
         raise Failure("DATABASE_URL is not set: put postgresql://user:password@host:5432/database there.")
     database = Database(limits)
-    return run(database, work(database), url=limits.url)
+    return run(database, work(database), url=limits.url, variable=variable)
 
 
-def _owners_url(settings: "Settings") -> "Secret | None":
-    return settings.database.migration_url or settings.database.direct_url or settings.database.url
+def _owners_url(settings: "Settings") -> "tuple[str, Secret | None]":
+    """Return the address to migrate by, and the variable that it stands in."""
+    database = settings.database
+    if database.migration_url:
+        return "DATABASE_MIGRATION_URL", database.migration_url
+    return ("DATABASE_DIRECT_URL", database.direct_url) if database.direct_url else ("DATABASE_URL", database.url)
 
 
-def run(database: "Database", work: Coroutine[Any, Any, T], *, url: "Secret") -> T:
+def run(database: "Database", work: Coroutine[Any, Any, T], *, url: "Secret", variable: str = "DATABASE_URL") -> T:
     """Run work that uses this pool, close it, and put what the database says into a sentence; raises as above."""
     import asyncio
 
@@ -146,7 +151,7 @@ def run(database: "Database", work: Coroutine[Any, Any, T], *, url: "Secret") ->
     try:
         return asyncio.run(closing())
     except Exception as error:
-        failure = explained(error, url.reveal())
+        failure = explained(error, url.reveal(), variable=variable)
         if failure is None:
             raise
         raise failure from None

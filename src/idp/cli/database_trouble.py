@@ -1,6 +1,7 @@
 """Why the database cannot be used, in a sentence that says what to change; never with a password."""
 
 import os
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -23,18 +24,19 @@ class DatabaseAway(DatabaseNotReady):
     """The database does not answer; it may later."""
 
 
-def explained(error: BaseException, url: str) -> DatabaseNotReady | None:
+def explained(error: BaseException, url: str, *, variable: str = "DATABASE_URL") -> DatabaseNotReady | None:
     """Return the failure to tell the person about, None for what is not the database's.
 
     Args:
         error: what a query raised.
         url: the address that was used.
+        variable: where that stands, to be named.
     """
     causes = list(_causes(error))
     reason = next((cause for cause in causes if isinstance(cause, asyncpg.PostgresError | OSError)), None)
     if reason is None and not any(is_away(cause) or isinstance(cause, DatabaseUnavailable) for cause in causes):
         return None
-    sentence = _sentence(reason, url)
+    sentence = re.sub(r"\bDATABASE_URL\b", variable, _sentence(reason, url))
     away = any(is_away(cause) for cause in causes) and not _is_about_tls(reason)
     return DatabaseAway(sentence) if away else DatabaseNotReady(sentence)
 

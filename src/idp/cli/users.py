@@ -281,20 +281,26 @@ def delete(user: str, yes: bool, output: str, url: str | None) -> None:
 
 
 def _find(client: "Client", wanted: str) -> str:
-    """Return the id of a user, escaped for a path, of an id or an e-mail.
+    """Return the id of a user, escaped for a path; as `find_user`."""
+    from idp.cli.client import segment
+
+    return segment(find_user(client, wanted))
+
+
+def find_user(client: "Client", wanted: str) -> str:
+    """Return the id of a user, of an id or an e-mail.
 
     Raises:
         NotFound: nobody has this address.
     """
-    from idp.cli.client import segment
     from idp.cli.failure import NotFound
 
     if "@" not in wanted:
-        return segment(wanted)
+        return wanted
     found = client.get(_PATH, search=wanted, limit=_MOST)["users"]
     for user in found:
         if (user["email"] or "").casefold() == wanted.casefold():
-            return segment(user["user_id"])
+            return str(user["user_id"])
     raise NotFound(f"Nobody has the address {wanted}: `idp users list --search TEXT` looks for a part of it.")
 
 

@@ -33,21 +33,23 @@ class Mailer:
         self._service = service
         self._home = home
 
-    def post(self, session: AsyncSession, mail: Mail, *, to: str) -> None:
+    def post(self, session: AsyncSession, mail: Mail, *, to: str, at_leisure: bool = False) -> None:
         """Write a mail; it is sent soon after the session's commit, and never without one.
 
-        Takes about a millisecond, which tells a caller's client whether a mail was written (SEC-9): where that is a
-        secret, answer before, or write another mail.
+        Takes about a millisecond, and sending takes more, which tells a caller's client whether a mail was written
+        (SEC-9): where that is a secret, write one in any case, undo it where nobody gets it, and let it be sent later.
 
         Args:
             session: the caller's transaction.
             mail: what it says.
             to: the recipient's address.
+            at_leisure: send it within a second, when the sender looks for mails by itself, and not in the very moment.
         """
         rendered = render(mail, to=to, base_url=self._base_url, service=self._service, home=self._home)
         sealed = self._sealer.seal(msgspec.json.encode(rendered))
         session.add(MailRow(template=mail.template, sealed_message=sealed))
-        event.listen(session.sync_session, "after_commit", self._wake, once=True)
+        if not at_leisure:
+            event.listen(session.sync_session, "after_commit", self._wake, once=True)
 
     def _wake(self, _session: Any) -> None:
         self.posted.set()

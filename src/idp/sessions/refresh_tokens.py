@@ -7,6 +7,7 @@ deriving forward as far as the chain goes.
 
 import base64
 import hmac
+import re
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -30,6 +31,7 @@ from idp.signing.sealing import derive
 
 PREFIX = "rt_"
 LONGEST = 512  # characters (S4-19)
+_FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}\Z")
 REUSED = "refresh_token_reused"
 
 # One statement does it all, so that of many at once one wins, and a session that ends meanwhile gets no successor: the
@@ -161,6 +163,11 @@ class RefreshTokens:
     def _successor(token: str, key: bytes) -> str:
         derived = hmac.digest(key, token.encode(), "sha256")
         return PREFIX + base64.urlsafe_b64encode(derived).rstrip(b"=").decode()
+
+
+def is_well_formed(token: str) -> bool:
+    """Whether a token looks like one of ours, whoever made it."""
+    return bool(_FORM.match(token))
 
 
 def _login(row: Any) -> service.Login:

@@ -41,7 +41,14 @@ class Purpose(StrEnum):
 
 VERIFYING = frozenset({Purpose.REGISTER, Purpose.VERIFY})
 CHOOSING = frozenset({Purpose.RESET, Purpose.INVITE})
-_ALTERNATIVES = (VERIFYING, CHOOSING, frozenset({Purpose.CHANGE}))  # a new one of these ends the others of its line
+# What a new one ends. Anybody may ask for a reset of an address, so one leaves an invitation good.
+_ENDS = {
+    Purpose.REGISTER: VERIFYING,
+    Purpose.VERIFY: VERIFYING,
+    Purpose.CHANGE: frozenset({Purpose.CHANGE}),
+    Purpose.RESET: frozenset({Purpose.RESET}),
+    Purpose.INVITE: CHOOSING,
+}
 TokenRow = type[EmailTokenRow] | type[PasswordTokenRow]
 
 
@@ -82,8 +89,7 @@ class OneTimeTokens:
         """
         row, now, token = _table(purpose), clock.now(), secrets.token_hex(_BYTES)
         await session.execute(delete(row).where(row.user_id == user_id, row.expires_at < now - _KEPT))
-        (line,) = (line for line in _ALTERNATIVES if purpose in line)
-        await _end(session, row, row.user_id == user_id, row.purpose.in_(line))
+        await _end(session, row, row.user_id == user_id, row.purpose.in_(_ENDS[purpose]))
         session.add(
             row(
                 id=uuid7(),

@@ -21,6 +21,7 @@ from idp.errors import Busy, PasswordRejected
 from idp.settings_schema import Passwords as PasswordSettings
 from idp.users import password_worker
 from idp.users.email import email_key
+from idp.users.password_queue import PasswordQueue
 from idp.users.password_worker import Check, Cost
 
 log = structlog.get_logger("idp.passwords")
@@ -35,7 +36,7 @@ class Passwords:
     def __init__(self, settings: PasswordSettings) -> None:
         self._settings = settings
         self._cost = Cost(settings.argon2_time_cost, settings.argon2_memory_kib, settings.argon2_parallelism)
-        self._waiting = 0
+        self._queue = PasswordQueue(settings.queue_limit, settings.queue_limit_per_address)
         self._pool: ProcessPoolExecutor | None = None
 
     def start(self) -> None:
@@ -66,34 +67,40 @@ class Passwords:
         if self._settings.require_complexity and not _is_complex(password):
             raise PasswordRejected("The password needs upper and lower case, a digit and a symbol.")
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, *, asker: str | None = None) -> str:
         """Return the hash to store.
 
-        Raises:
-            Busy: too many checks wait already.
-        """
-        return await self._run(password_worker.hash_password, _normal(password), self._cost)
+        Args:
+            password: what was chosen.
+            asker: the address that asks, which has a share of the queue; None for questions of our own.
 
-    async def check(self, stored: str | None, password: str) -> Check:
+        Raises:
+            Busy: too many checks wait already, or too many of this address.
+        """
+        with self._queue.place(asker):
+            return await self._run(password_worker.hash_password, _normal(password), self._cost)
+
+    async def check(self, stored: str | None, password: str, *, asker: str | None = None) -> Check:
         """Compare a password with a stored hash, None for nobody; both take the same time (SEC-9).
 
+        Args:
+            stored: what `hash` returned.
+            password: what was typed.
+            asker: as for `hash`.
+
         Raises:
-            Busy: too many checks wait already.
+            Busy: too many checks wait already, or too many of this address.
         """
-        return await self._run(password_worker.check_password, stored, _normal(password), self._cost)
+        with self._queue.place(asker):
+            return await self._run(password_worker.check_password, stored, _normal(password), self._cost)
 
     async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        if self._waiting >= self._settings.queue_limit:
-            raise Busy
-        self._waiting += 1
         try:
             return await asyncio.wrap_future(self._submit(work, *args, **kwargs))
         except BrokenProcessPool:
             log.warning("a password worker died; starting another")
             self._pool = None
             raise Busy from None
-        finally:
-            self._waiting -= 1
 
     def _submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         executor = self._executor()

@@ -37,6 +37,10 @@ class AccessToken(Struct, gc=False, kw_only=True):
     iat: _Date
     exp: _Date
     jti: _Text
+    sid: str | UnsetType = UNSET
+    auth_time: int | UnsetType = UNSET
+    amr: list[str] | UnsetType = UNSET
+    acr: str | UnsetType = UNSET
     idp_env: str | UnsetType = UNSET
     iss: str
     aud: str | list[str]
