@@ -28,7 +28,7 @@ class ChangeEmail:
         self._proof = proof
 
     async def ask(
-        self, user_id: str, current_password: str, new_email: str, origin: Origin, *, session_id: UUID | None = None
+        self, user_id: str, current_password: str, new_email: str, origin: Origin, *, session_id: UUID | None
     ) -> None:
         """Mail a link to the new address, and word to the present one. An address that is taken looks the same.
 

@@ -193,7 +193,8 @@ async def request_email_change(
 ) -> Message:
     """Mail a link to the new address, and word to the present one. The answer does not tell whether it is taken."""
     email = _parse(data.new_email, "new_email")
-    await change_email.ask(user_id_of(request), data.current_password, email, origin_of(request))
+    user_id, session_id = user_id_of(request), session_id_of(request)
+    await change_email.ask(user_id, data.current_password, email, origin_of(request), session_id=session_id)
     return Message("Please check your new email for a confirmation link")
 
 

@@ -72,7 +72,7 @@ async def register(
         raise invalid(["body", "email"], str(error)) from None
     passwords.check_policy(data.password, email=email)
     await limiter.take(rule)
-    password_hash = await passwords.hash(data.password)
+    password_hash = await passwords.hash(data.password, asker=origin.ip_address)
     async with database.transaction() as session:
         user_id = await create_account(
             session, settings.accounts, origin, email=email, name=data.name, password_hash=password_hash
