@@ -27,9 +27,10 @@ def measure(world: World) -> Verdict:
     """Return how much of the statement's own rate a refresh over HTTP reaches: rotated, resolved, signed, answered."""
     ratios = []
     for _ in range(_ROUNDS):
-        tokens = population.many_refresh_tokens(world.deployment, world.person, _TOKENS)
+        person = population.Person(world.idp.base_url)  # nobody else's: signing in would end so many sessions first
+        tokens = population.many_refresh_tokens(world.deployment, person, _TOKENS)
         alone = asyncio.run(_rotations(world, tokens))
-        fresh = population.many_refresh_tokens(world.deployment, world.person, _TOKENS)
+        fresh = population.many_refresh_tokens(world.deployment, person, _TOKENS)
         bodies = [json.dumps({"refresh_token": token}) for token in fresh]
         traffic = Traffic([Request("POST", "/api/auth/refresh", _JSON, body) for body in bodies], once=True)
         ratios.append(load.run(world.idp.base_url, traffic, connections=CONNECTIONS, seconds=_SECONDS).rate / alone)

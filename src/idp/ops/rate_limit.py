@@ -90,11 +90,15 @@ class Limiter:
             RateLimited: with `Retry-After` in seconds.
         """
         for rule, key in counted:
-            _remember(rule, key)
-            if rule.backs_off and (seconds := await self._back_off.seconds_left(_name(rule, key))):
-                await self._refuse(rule, key, at_least=seconds)
+            await self._check_open(rule, key)
             if not await self._ask("test", rule, key):
                 await self._refuse(rule, key)
+
+    async def _check_open(self, rule: Rule, key: tuple[str, ...]) -> None:
+        """Refuse if this key was closed, because it used its limit up too often."""
+        _remember(rule, key)
+        if rule.backs_off and (seconds := await self._back_off.seconds_left(_name(rule, key))):
+            await self._refuse(rule, key, at_least=seconds)
 
     async def count(self, *counted: Counted) -> None:
         """Count an attempt under each rule."""
@@ -143,7 +147,8 @@ class Limiter:
         """
         gate = self._gates.setdefault((rule.name, *key), _Gate())
         async with gate.turn:
-            await self.check((rule, key), *further)
+            await self.check(*further)
+            await self._check_open(rule, key)
             while not await self._ask("test", rule, key, cost=gate.under_way + 1):
                 if gate.under_way == 0:
                     await self._refuse(rule, key)

@@ -21,6 +21,7 @@ from idp.sessions.models import SessionRow
 SINGLE_FACTOR = "1"  # `acr`: one factor, the lowest level of ISO/IEC 29115 that names a person
 LOGGED_OUT, LOGGED_OUT_EVERYWHERE = "logged_out", "logged_out_everywhere"
 SURPLUS = "too_many_sessions"
+_MOST_AT_ONCE = 100  # sessions that one sign-in ends
 SIGNED_OUT_BY_ADMIN = "signed_out_by_admin"
 
 # The row of the user is locked against changes until this commits. Whoever changes the password or disables the user
@@ -223,6 +224,7 @@ async def end_surplus(session: AsyncSession, origin: Origin, user_id: str, *, mo
         )
         .order_by(SessionRow.last_seen_at.desc(), SessionRow.id.desc())
         .offset(most)
+        .limit(_MOST_AT_ONCE)
     )
     ids = (await session.scalars(surplus)).all()
     return len(await _end(session, origin, user_id, SURPLUS, SessionRow.id.in_(ids))) if ids else 0
