@@ -1,9 +1,17 @@
 """The migrations and the models say the same."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 from factories import Service
 from idp import tables
 from idp.db.engine import Database
 from idp.db.migrate import differences
+from idp.dev.embedded import EmbeddedPostgres
+
+ROOT = Path(__file__).parents[1]
 
 
 async def test_migrations_match_the_models(service: Service) -> None:
@@ -42,3 +50,17 @@ async def test_the_tables_of_the_old_services_are_there(service: Service) -> Non
         "WHERE table_schema = 'idp' AND data_type = 'timestamp without time zone'"
     )
     assert times == []
+
+
+def test_the_old_services_commands_to_install_and_migrate_still_work(postgres: EmbeddedPostgres) -> None:
+    """S4-38: `pip install -r requirements.txt` finds the runtime's lock, and `alembic upgrade head` migrates.
+
+    `uvicorn app.main:app` is not kept, see docs/decisions/0008.
+    """
+    assert (ROOT / "requirements.txt").read_text() == (ROOT / "requirements.lock").read_text()
+    environ = {**os.environ, "DATABASE_URL": postgres.create_database("by_alembic")}
+    command = [str(Path(sys.executable).with_name("alembic")), "upgrade", "head"]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+    assert "Running upgrade" not in done.stderr, "the second time there is nothing to do"
