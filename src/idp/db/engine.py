@@ -91,7 +91,7 @@ class Database:
         self.reads = Reads(
             lambda *_, **__: self._connect(), size=_HOT_CONNECTIONS, limit_seconds=settings.pool_timeout_seconds
         )
-        self._abandoned: set[asyncio.Task[AsyncConnection]] = set()
+        self._abandoned: set[asyncio.Task[Any]] = set()
 
     async def connect_directly(self) -> Any:
         """Open a connection for LISTEN, past a statement pooler where `direct_url` names the way."""
@@ -129,7 +129,9 @@ class Database:
                     yield session
                     await session.commit()
             finally:
-                await connection.close()
+                giving_back = asyncio.create_task(connection.close())
+                self._later(giving_back)
+                await asyncio.shield(giving_back)  # also where the task is cancelled in this very moment
         except (
             exc.SQLAlchemyError,
             asyncpg.PostgresError,
@@ -153,11 +155,19 @@ class Database:
             if not opening.done():
                 raise TimeoutError("no connection answered in time")
             return opening.result()
+        except asyncio.CancelledError:
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                self._later(asyncio.create_task(opening.result().close()))  # it came just as nobody wanted it any more
+            raise
         finally:
             if not opening.done():
-                self._abandoned.add(opening)
-                opening.add_done_callback(self._abandoned.discard)
+                self._later(opening)
                 opening.cancel()
+
+    def _later(self, task: asyncio.Task[Any]) -> None:
+        """Let a task end in the background; `close` waits for it."""
+        self._abandoned.add(task)
+        task.add_done_callback(self._abandoned.discard)
 
     async def _open(self) -> AsyncConnection:
         return await self.engine.connect()  # the pool asks the server before it hands a connection out
