@@ -48,9 +48,8 @@ class AuthenticationMiddleware(ASGIMiddleware):
             credential = principal.credential
             if credential.method == AuthMethod.SESSION_COOKIE and scope["method"] not in _SAFE:
                 assert credential.session_id is not None
-                self._cookies.check_csrf(
-                    presented.headers, credential.session_id
-                )  # browsers send cookies by themselves
+                # Browsers send cookies by themselves, for pages of other sites too.
+                self._cookies.check_csrf(presented.headers, credential.session_id)
             scope["user"] = principal
         await next_app(scope, receive, send)
 
