@@ -27,6 +27,10 @@ from idp.signing.jwt import TokenSession
 from idp.users import service as users
 
 PASSWORD = "correct horse battery"
+# How long the service waits for PostgreSQL in tests, on machines that may stand still for a second. Tests of a
+# PostgreSQL that is away take the service's own limits.
+PATIENT = {"IDP_DATABASE__POOL_TIMEOUT_SECONDS": "20", "IDP_DATABASE__CONNECT_TIMEOUT_SECONDS": "20"}
+OWN_LIMITS = {"IDP_DATABASE__POOL_TIMEOUT_SECONDS": "1", "IDP_DATABASE__CONNECT_TIMEOUT_SECONDS": "1"}
 
 
 def postgres_bin() -> Path | None:
@@ -166,7 +170,7 @@ async def running(
     """
     listener = bind("127.0.0.1", 0, hint="")
     base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    variables = {"DATABASE_URL": database_url, "IDP_SECRET_KEY": root_secret(), "IDP_PUBLIC_URL": base_url}
+    variables = {"DATABASE_URL": database_url, "IDP_SECRET_KEY": root_secret(), "IDP_PUBLIC_URL": base_url, **PATIENT}
     if valkey_url:
         variables["VALKEY_URL"] = valkey_url
     # All tests share one address.

@@ -38,7 +38,7 @@ from idp.authn.authenticators.api_key import ApiKey
 from idp.authn.authenticators.local_jwt import LocalJwt
 from idp.authn.authenticators.session_cookie import SessionCookie
 from idp.authn.chain import Authenticator, AuthenticatorChain
-from idp.authn.hot import HotRoutes
+from idp.authn.hot import HotRoutes, public_routes
 from idp.authn.imported_keys import ImportedKeys
 from idp.authn.introspection import Introspector
 from idp.authn.middleware import AuthenticationMiddleware
@@ -71,6 +71,7 @@ from idp.principal.guards import check_policies
 from idp.sessions.activity import Activity
 from idp.settings import LoadedSettings, Settings, SettingsError
 from idp.signing import routes as signing
+from idp.signing.routes import PublishedKeys
 from idp.signing.sealing import derive
 
 DevelopmentAuthenticator = Callable[[Parts], Authenticator]
@@ -156,6 +157,7 @@ def _means(parts: Parts, limiter: Limiter, rules: LoginRules) -> Means:
         mailer=parts.mailer,
         limiter=limiter,
         rules=rules,
+        devices=parts.devices,
         settings=parts.settings.accounts,
         front_end=front_end(parts.settings).rstrip("/"),
     )
@@ -198,6 +200,7 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
     verdicts, activity = _verdicts(parts, shared, loaded.profile), Activity(parts.database)
     resolver = _resolver(parts, verdicts)
     flood = Flood(settings.rate_limits.bad_credentials_per_address_per_minute)
+    checks = HealthChecks(_probes(parts, valkey, commands))
     introspector = _introspector(parts, _chain(parts, development), resolver, verdicts, activity, flood)
     starter = SessionStarter(settings, parts.tokens, parts.refresh_tokens, parts.cookies)
     document = OpenApiDocument(
@@ -219,7 +222,7 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
         "limiter": limiter,
         "login_rules": rules,
         "sign_in": SignIn(parts.database, parts.passwords, limiter, rules, starter, parts.devices, parts.mailer),
-        "health_checks": HealthChecks(_probes(parts, valkey, commands)),
+        "health_checks": checks,
         "openapi_document": document,
         "command_queue": commands,
         "minting": Minting(settings.api_keys, parts.peppers),
@@ -262,7 +265,7 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
     hot = HotRoutes(
         introspector, issuer=parts.tokens.issuer, internal_token=settings.management.internal_token is not None
     )
-    return Application(litestar, parts, hot.routes)
+    return Application(litestar, parts, hot.routes | public_routes(PublishedKeys(parts.keyring), checks))
 
 
 def _resolver(parts: Parts, verdicts: Verdicts) -> Resolver:

@@ -25,6 +25,8 @@ from idp.db.engine import Database
 from idp.dev.embedded import EmbeddedPostgres
 from idp.settings import load
 
+pytestmark = pytest.mark.alone
+
 
 class World:
     """A migrated database, and as many processes' worth of connections to it as a test wants."""

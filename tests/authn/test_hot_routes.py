@@ -22,6 +22,7 @@ SECURITY = {
     "cache-control": "no-store",
 }
 ME = ("/auth/me", "/v1/me", "/api/auth/me")
+PUBLIC = ("/.well-known/jwks.json", "/health", "/", "/healthz", "/api/auth/healthz")
 
 
 class Site:
@@ -180,6 +181,34 @@ async def test_me_is_the_same_either_way(site: Site, path: str, name: str) -> No
     check_envelope(answer)
 
 
+@pytest.mark.parametrize("path", PUBLIC)
+async def test_a_public_answer_is_short_and_the_same_either_way(site: Site, path: str) -> None:
+    """S2-40 S4-41: byte for byte, header for header; no credential is looked at, bad or doubled as it may be."""
+    doubled = bearer(site.secrets["forged"]) | {"X-API-Key": site.secrets["revoked key"], "Cookie": "idp_session=x"}
+    for headers in ({}, bearer("rubbish"), doubled):
+        plain, long_way = await site.send("GET", path, headers, None)
+        assert (plain.status_code, long_way) == (200, False)
+        other, long_way = await site.send("GET", path, headers | {"Origin": "https://app.example.com"}, None)
+        assert long_way
+        assert comparable(other) == comparable(plain)
+    for name, value in SECURITY.items():
+        assert name == "cache-control" or plain.headers[name] == value, name
+    if path in PUBLIC[:1]:
+        assert plain.headers["cache-control"] == "public, max-age=300"
+        assert plain.headers["access-control-allow-origin"] == "*"
+        assert plain.headers["content-type"] == "application/jwk-set+json"
+    assert (await site.send("GET", f"{path}?x=1", {}, None))[0].content == plain.content
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+async def test_other_methods_of_a_public_route_are_the_framework_s(site: Site, path: str) -> None:
+    """RFC 9110: OPTIONS names the methods, 405 too, and an answer to HEAD has no body."""
+    for method, status in (("OPTIONS", 204), ("HEAD", 405), ("POST", 405), ("DELETE", 405)):
+        answer, long_way = await site.send(method, path, {}, None)
+        assert (answer.status_code, answer.headers["allow"], long_way) == (status, "GET, OPTIONS", True)
+        assert bool(answer.content) == (method in {"POST", "DELETE"})
+
+
 # --- the unusual one -------------------------------------------------------------------------------------------------
 
 BODIES = {
@@ -272,10 +301,15 @@ async def test_answers_are_counted_once_either_way(site: Site) -> None:
         await site.send("POST", "/auth/validate", JSON | origin, b'{"token":"rubbish"}')
         await site.send("GET", "/auth/me", bearer("rubbish") | origin, None)
         await site.send("GET", "/auth/me", bearer(site.secrets["key"]) | origin, None)
+        for path in ("/.well-known/jwks.json", "/health", "/healthz"):
+            await site.send("GET", path, bearer("rubbish") | origin, None)
         after = await counts()
         assert grown('auth_request_total{endpoint="/auth/validate",http_status="200",method="POST"}') == 1
         assert grown('auth_request_total{endpoint="/auth/me",http_status="401",method="GET"}') == 1
         assert grown('auth_request_total{endpoint="/auth/me",http_status="200",method="GET"}') == 1
+        assert grown('auth_request_total{endpoint="/.well-known/jwks.json",http_status="200",method="GET"}') == 1
+        assert grown('auth_request_total{endpoint="/health",http_status="200",method="GET"}') == 1
+        assert grown('auth_request_total{endpoint="/healthz",http_status="200",method="GET"}') == 1
         assert grown('idp_token_validations_total{kind="none",result="token_not_found"}') == 1
         assert grown('idp_auth_attempts_total{method="unknown",outcome="credential_unrecognised"}') == 2
         assert grown('idp_auth_attempts_total{method="api_key",outcome="authenticated"}') == 1

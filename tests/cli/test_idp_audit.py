@@ -72,11 +72,12 @@ async def test_verify_names_the_unchained_tail_and_a_tail_that_was_cut(written: 
     assert f"The chain ends with link 1, and link {noted.partition(':')[0]} was noted." in cut.stderr
 
 
-def test_verify_says_what_is_in_its_way(empty: str, migrated: str) -> None:
+def test_verify_says_what_is_in_its_way(empty: str) -> None:
     assert "is not migrated: run `idp migrate`." in idp("audit", "verify", DATABASE_URL=empty).stderr
-    assert idp("audit", "verify", DATABASE_URL=migrated).stdout == "No record is chained yet.\n"
+    assert idp("migrate", DATABASE_URL=empty).returncode == 0
+    assert idp("audit", "verify", DATABASE_URL=empty).stdout == "No record is chained yet.\n"
     for head in ("12", "0:" + "a" * 64, "1:" + "g" * 64, "-1:" + "a" * 64):
-        refused = idp("audit", "verify", f"--head={head}", DATABASE_URL=migrated)
+        refused = idp("audit", "verify", f"--head={head}", DATABASE_URL=empty)
         assert (refused.returncode, "--head takes a link" in refused.stderr) == (2, True)
 
 

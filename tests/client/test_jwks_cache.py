@@ -15,6 +15,8 @@ from idp_client import AuthUnavailable, JwksCache, OfflineVerifier, TokenRejecte
 from idp_client.keys import UnusableKey, from_jwk
 from signing.forgery import b64url, json_bytes
 
+pytestmark = pytest.mark.alone
+
 
 async def test_a_new_key_of_the_real_service_is_found_without_a_restart(postgres: EmbeddedPostgres) -> None:
     """SEC-31: `idp keys rotate --now`, then tokens of the new key are good, and those of the ended key soon not."""

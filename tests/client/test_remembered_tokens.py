@@ -16,6 +16,8 @@ from client.client_support import Issuer
 from idp_client import TokenExpired, TokenRejected, verifier
 from idp_client.compact import Parser
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from factories import PASSWORD, Service, postgres_bin, running
+from factories import OWN_LIMITS, PASSWORD, Service, postgres_bin, running
 from idp.dev.embedded import EmbeddedPostgres
+
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ async def expect_all_unavailable(service: Service, token: str) -> None:
 
 async def test_a_stopped_database_is_503_and_recovers_by_itself(own_postgres: EmbeddedPostgres) -> None:
     """SEC-77: nothing half-written; the same process serves again."""
-    async with running(own_postgres.create_database("away")) as service:
+    async with running(own_postgres.create_database("away"), environ=OWN_LIMITS) as service:
         person = await service.register("pat@example.com")
         own_postgres.stop()
         await expect_all_unavailable(service, person.token)
@@ -62,7 +64,7 @@ async def test_a_stopped_database_is_503_and_recovers_by_itself(own_postgres: Em
 async def test_a_database_that_hangs_is_503_and_not_a_hang(own_postgres: EmbeddedPostgres) -> None:
     """A paused server accepts connections and never answers: 503 within about a second, on old and new connections."""
     loop = asyncio.get_running_loop()
-    async with running(own_postgres.create_database("hangs")) as service:
+    async with running(own_postgres.create_database("hangs"), environ=OWN_LIMITS) as service:
         person = await service.register("pat@example.com")
         own_postgres.pause()
         try:

@@ -14,6 +14,8 @@ from faults.fleet_support import BOUND, PROCESSES, Fleet, Key, Said, histogram, 
 from idp.db.snapshot import STAMP
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
 
+pytestmark = pytest.mark.alone
+
 REVOCATIONS, WITH_A_FAULT = 200, 20
 NOISE = 1.0  # seconds that a busy machine may add to an answer
 

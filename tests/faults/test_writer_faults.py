@@ -20,7 +20,7 @@ import pytest
 from litestar.di import Provide
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from factories import Service, postgres_bin, root_secret, running
+from factories import OWN_LIMITS, Service, postgres_bin, root_secret, running
 from faults.proxy_support import Cut, Proxy
 from faults.writer_support import Order, WriterProcess
 from idp.apikeys import service as keys
@@ -28,13 +28,15 @@ from idp.apikeys.commands import CommandQueue
 from idp.dev.embedded import EmbeddedPostgres
 from idp.errors import DatabaseUnavailable, WriterBusy
 
+pytestmark = pytest.mark.alone
+
 ADMIN_TOKEN = secrets.token_urlsafe(40)
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 
 
 @asynccontextmanager
 async def serving(database_url: str, *, root: str | None = None, migrate: bool = True) -> AsyncIterator[Service]:
-    environ = {"ADMIN_TOKEN": ADMIN_TOKEN, "IDP_SECRET_KEY": root or root_secret()}
+    environ = OWN_LIMITS | {"ADMIN_TOKEN": ADMIN_TOKEN, "IDP_SECRET_KEY": root or root_secret()}
     async with running(database_url, profile="production", environ=environ, migrate=migrate) as service:
         yield service
 
@@ -94,7 +96,8 @@ async def test_a_commit_that_is_lost_is_answered_with_the_truth(proxied: tuple[S
         name = f"cut {cut.name} {number}"
         proxy.cut, before = cut, proxy.commits_lost
         made = await create(service, name)
-        assert (made.status_code, proxy.commits_lost) == (201, before + 1)
+        assert made.status_code == 201
+        assert proxy.commits_lost > before  # one in the background may be lost with it
         assert await rows_named(url, name) == 1
         assert (await service.validate(made.json()["token"]))["valid"]
 

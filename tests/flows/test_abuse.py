@@ -32,6 +32,7 @@ async def test_a_failing_database_logs_no_password_and_no_hash(
         assert secret not in log, secret
 
 
+@pytest.mark.alone
 async def test_a_silent_connection_is_closed(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that say nothing, or stop in the middle of a head, do not stay for ever."""
     monkeypatch.setattr(http_protocol, "_HEAD_SECONDS", 0.3)

@@ -196,15 +196,13 @@ async def test_logins_do_not_stall_other_requests(service: Service) -> None:
     person = await service.register()
     body = {"email": person.email, "password": PASSWORD}
     logins = [asyncio.create_task(service.client.post("/auth/login", json=body)) for _ in range(40)]
-    loop = asyncio.get_running_loop()
-    slowest = 0.0
+    answered = 0
     while not all(login.done() for login in logins):
-        started = loop.time()
         assert (await service.client.get("/healthz")).status_code == 200
-        slowest = max(slowest, loop.time() - started)
+        answered += 1
     codes = {(await login).status_code for login in logins}
     assert codes <= {200, 503}
-    assert slowest < 1.0  # one Argon2id hash in the event loop at a time would make 40 of them wait
+    assert answered > 2 * len(logins)  # in the event loop, at most one came through between two hashes
 
 
 async def test_a_full_password_queue_is_503_with_retry_after(postgres: EmbeddedPostgres) -> None:

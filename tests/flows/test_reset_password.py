@@ -85,6 +85,7 @@ async def test_asking_tells_nothing(service: Service, person: Person) -> None:
     assert await mails(service, disabled.email) == []
 
 
+@pytest.mark.alone
 async def test_asking_takes_as_long_for_an_address_that_nobody_has(service: Service) -> None:
     """SEC-9: a coarse bound, for a machine that does other things too; what differs is done after the answer."""
     known = iter([(await verified(service)).email for _ in range(16)])
@@ -221,6 +222,24 @@ async def test_nobody_is_mailed_more_than_five_links_an_hour(service: Service, p
         assert [answer.status_code for answer in answers] == [200] * 5 + [429]
         assert int(answers[-1].headers["Retry-After"]) > 0
     assert await ask_for_reset(service, (await verified(service)).email)
+
+
+async def test_a_stranger_who_asks_in_somebodys_name_does_not_keep_them_from_asking(
+    service: Service, person: Person
+) -> None:
+    """SEC-8: a device that has signed in to the account counts by itself, here as at the sign-in."""
+    path, body = "/api/auth/password/reset/request", {"email": person.email}
+    login = await service.client.post("/auth/login", json=body | {"password": PASSWORD})
+    device = {"Cookie": f"idp_device={login.cookies['idp_device']}"}
+    strangers = [await service.client.post(path, json=body) for _ in range(6)]
+    assert [answer.status_code for answer in strangers] == [200] * 5 + [429]
+    own = [await service.client.post(path, json=body, headers=device) for _ in range(6)]
+    assert [answer.status_code for answer in own] == [200] * 5 + [429]
+    other = {"email": (await verified(service)).email}
+    answers = [await service.client.post(path, json=other, headers=device) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429], "to another account it is a stranger's"
+    answer = await service.client.post(path, json=other)
+    assert answer.status_code == 429, "and counts as one"
 
 
 async def test_nobody_is_mailed_more_by_asking_at_once(service: Service, person: Person) -> None:

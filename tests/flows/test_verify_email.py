@@ -50,6 +50,23 @@ async def test_registering_answers_what_s4_promised_and_mails_a_link(service: Se
     assert len(token_in(mail)) == 64
 
 
+async def test_a_browser_that_verifies_can_have_a_cookie(service: Service) -> None:
+    """SEC-44: as at the sign-in: no refresh token, a CSRF token, and not for a page of another site."""
+    token = await sign_up(service, service.new_email())
+    path = "/api/auth/email/verify?mode=cookie"
+    foreign = await service.client.post(path, json={"token": token}, headers={"Origin": "https://evil.example"})
+    assert (foreign.status_code, foreign.json()["code"]) == (403, "csrf_rejected")
+    answer = await service.client.post(path, json={"token": token})
+    assert (answer.status_code, answer.json()["refresh_token"]) == (200, None), "the link was not used up"
+    assert answer.json()["password_set"] is True
+    cookie = {"Cookie": f"idp_session={answer.cookies['idp_session']}"}
+    assert (await service.me(cookie)).status_code == 200
+    refreshed = await service.client.post(
+        "/api/auth/refresh", headers=cookie | {"X-CSRF-Token": answer.json()["csrf_token"]}
+    )
+    assert refreshed.status_code == 200
+
+
 async def test_nobody_signs_in_before_the_address_is_verified(service: Service) -> None:
     """S4-09 S4-33 C-11: the mail has to be read first."""
     email = service.new_email()
@@ -238,6 +255,7 @@ async def test_registering_an_address_that_exists_looks_the_same_and_only_its_ow
     assert await log_in(service, person.email, OTHER) == 401
 
 
+@pytest.mark.alone
 async def test_registering_takes_as_long_for_an_address_that_exists(service: Service) -> None:
     """SEC-9 C-30: a coarse bound, for a machine that does other things too."""
 

@@ -24,6 +24,8 @@ from idp.settings import Secret
 from idp.signing.sealing import Sealer
 from mail.mail_support import Outbox, PostOffice, until
 
+pytestmark = pytest.mark.alone
+
 TOKEN = "5ec7e7" * 10
 VERIFY = VerifyEmail(name="Ada Lovelace", token=TOKEN, hours=24)
 RESET = ResetPassword(name="Ada", token=TOKEN, minutes=15)

@@ -1,7 +1,6 @@
 """Refresh tokens over HTTP: rotation, the grace window, reuse, races, and every way to be wrong."""
 
 import asyncio
-import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -199,7 +198,7 @@ async def test_a_session_ends_however_much_it_is_used(service: Service) -> None:
 @pytest.mark.parametrize(
     "token",
     [
-        "rt_" + secrets.token_urlsafe(32),
+        "rt_" + "Zb4-_" * 8 + "Zb4",
         "x" * 32,
         "é" * 40,
         "rt_" + "A" * 509,

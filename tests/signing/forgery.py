@@ -19,7 +19,13 @@ from uuid_utils.compat import uuid7
 from factories import Person, Service
 from idp.signing.keyring import SigningKey
 
-LEFT_OUT = object()  # as the value of a member: the member is not there at all
+
+class _LeftOut:
+    def __repr__(self) -> str:
+        return "left out"
+
+
+LEFT_OUT = _LeftOut()  # as the value of a member: the member is not there at all
 _HMAC = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
 
 

@@ -68,6 +68,13 @@ def _sessions() -> None:
         schema="idp",
     )
     op.create_index("ix_user_sessions_user_id_created_at", "user_sessions", ["user_id", "created_at"], schema="idp")
+    op.create_index(
+        "ix_user_sessions_user_id_live",
+        "user_sessions",
+        ["user_id"],
+        schema="idp",
+        postgresql_where=sa.text("ended_at IS NULL"),
+    )
     op.create_index("ix_user_sessions_expires_at", "user_sessions", ["expires_at"], schema="idp")
     op.execute(
         """

@@ -1,11 +1,12 @@
 """How a journey ends that signs somebody in: a session, its tokens or its cookie, and the answer that holds them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from litestar import Request, Response
 from litestar.datastructures import Cookie
-from msgspec import UNSET, Struct
+from litestar.params import QueryParameter
+from msgspec import UNSET, Struct, structs
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.accounts.shapes import SessionOut
@@ -23,6 +24,13 @@ from idp.settings import Settings
 from idp.signing.jwt import FIRST_PARTY_CLIENT, Family, TokenService, TokenSession, TokenUser
 
 Mode = Literal["token", "cookie"]
+SessionMode = Annotated[
+    Mode,
+    QueryParameter(
+        name="mode",
+        description="`cookie` continues the session with a cookie instead of a refresh token, for pages in a browser.",
+    ),
+]
 _DAY = 86_400
 _LARGEST_DEVICE_INFO, _DEEPEST_DEVICE_INFO = 4096, 8  # bytes of JSON, levels; it is listed with every session
 
@@ -32,10 +40,11 @@ class Begun(Struct, frozen=True):
 
     answer: SessionOut
     cookies: Sequence[Cookie] = ()
+    is_new_device: bool = False
 
     def with_cookie(self, cookie: Cookie) -> "Begun":
         """Return the same, with one cookie more."""
-        return Begun(self.answer, [*self.cookies, cookie])
+        return structs.replace(self, cookies=[*self.cookies, cookie])
 
     def response(self) -> Response[SessionOut]:
         """Return the response that the client gets."""
@@ -117,7 +126,7 @@ class SessionStarter:
         check_free_form(device_info, "device_info", most_bytes=_LARGEST_DEVICE_INFO, levels=_DEEPEST_DEVICE_INFO)
         origin, lifetime = origin_of(request), self._lifetimes[remember]
         cookie, digest = self._cookies.new() if mode == "cookie" else (None, None)
-        login = await sessions.begin(
+        beginning = await sessions.begin(
             session,
             user_id,
             Device(info=device_info, user_agent=origin.user_agent, ip_address=origin.ip_address),
@@ -126,21 +135,24 @@ class SessionStarter:
             amr=amr,
             cookie_digest=digest,
         )
-        if login is None:
+        if beginning is None:
             raise InvalidCredentials
-        await sessions.end_surplus(session, origin, user_id, most=self._most_sessions)
+        login, is_new = beginning.login, beginning.is_new_device
+        if beginning.others >= self._most_sessions:
+            await sessions.end_surplus(session, origin, user_id, most=self._most_sessions)
+        user = await load_user(session, user_id)
         details = {"method": " ".join(amr), "session_id": str(login.session_id)}
         record(session, origin, action="user.signed_in", user_id=user_id, details=details)
-        user = await load_user(session, user_id)
         if cookie is None:
             ends = sessions.idle_end(login, lifetime)
             refresh_token = self._refresh_tokens.begin(
                 session, login.session_id, client_id=FIRST_PARTY_CLIENT, expires_at=ends
             )
-            return Begun(await self.answer(user, login, family, message, refresh_token=refresh_token))
+            answer = await self.answer(user, login, family, message, refresh_token=refresh_token)
+            return Begun(answer, is_new_device=is_new)
         answer = await self.answer(user, login, family, message, csrf=True)
         seconds = lifetime.idle_seconds if remember else None
-        return Begun(answer, self._cookies.set(cookie, str(login.session_id), seconds=seconds))
+        return Begun(answer, self._cookies.set(cookie, str(login.session_id), seconds=seconds), is_new)
 
     async def answer(
         self,

@@ -1,19 +1,17 @@
 """Addresses: registering, verifying and changing them (S4-09, S4-13, S4-14, SEC-6)."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
-from uuid import UUID
 
-import msgspec
-from litestar import Request, Response, get, post
-from litestar.datastructures import CacheControlHeader
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, QueryParameter
+from msgspec import structs
 
 from idp import errors
-from idp.accounts.begin import Begun, SessionStarter
+from idp.accounts.begin import Begun, Mode, SessionMode, SessionStarter
 from idp.accounts.change_email import ChangeEmail
 from idp.accounts.credential_shapes import (
     ChangeEmailIn,
@@ -35,20 +33,18 @@ from idp.ops.openapi import responses
 from idp.ops.problems import invalid
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import LoginRules
+from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import accepts_shared_secret, public, requires_fresh_login, requires_user
-from idp.principal.model import Principal
+from idp.principal.requests import AnyRequest, UserRequest, session_id_of, user_id_of
 from idp.signing.jwt import Family
 from idp.users.email import parse_email
 
 _TAGS = ["Accounts"]
-NO_STORE = CacheControlHeader(no_store=True)
 COMMON = (errors.ValidationFailed, errors.MalformedJson, errors.BodyTooLarge, errors.RateLimited,
           errors.DatabaseUnavailable, errors.Busy)  # fmt: skip
 _VERIFY = "/api/auth/email/verify"
 _BY_MAIL = ("email",)  # how they proved who they are; RFC 8176 has no name for it
 _WANTS_JSON = re.compile(r"(^|,)\s*application/json\s*(;|,|$)", re.IGNORECASE)
-AnyRequest = Request[Any, Any, Any]
-UserRequest = Request[Principal, Any, Any]
 LinkParameter = Annotated[str, QueryParameter(max_length=4096, description="From the link in the mail.")]
 
 
@@ -90,7 +86,7 @@ async def register_by_email(
     summary="Verify an address and sign in",
     status_code=200,
     cache_control=NO_STORE,
-    responses=responses(errors.OneTimeTokenInvalid, *COMMON),
+    responses=responses(errors.OneTimeTokenInvalid, errors.CsrfRejected, *COMMON),
 )
 async def verify_address(
     request: AnyRequest,
@@ -98,13 +94,15 @@ async def verify_address(
     verify_email: NamedDependency[VerifyEmail],
     session_starter: NamedDependency[SessionStarter],
     data: JSONBody[VerifyIn],
+    mode: SessionMode = "token",
 ) -> Response[SessionOut]:
     """Use the link of the mail up, and begin a session.
 
     The first to verify an address claims its account: sessions and API keys that were made before end. So does a
     password, unless it came with the registration that the link belongs to.
     """
-    begun = await _verify(request, database, verify_email, session_starter, data)
+    session_starter.check_origin(request, mode)
+    begun = await _verify(request, database, verify_email, session_starter, data, mode=mode)
     return begun.response()
 
 
@@ -132,7 +130,7 @@ async def follow_link(
         headers = {"Location": f"/verify-email?token={quote(token, safe='')}", "Vary": "Accept"}
         return Response(None, status_code=303, headers=headers)
     begun = await _verify(request, database, verify_email, session_starter, VerifyIn(token))
-    answer = VerifiedOut(**msgspec.structs.asdict(begun.answer), redirect_url=verify_email.front_end)
+    answer = VerifiedOut(**structs.asdict(begun.answer), redirect_url=verify_email.front_end)
     return Response(answer, headers={"Vary": "Accept"})
 
 
@@ -142,6 +140,8 @@ async def _verify(
     verify_email: VerifyEmail,
     session_starter: SessionStarter,
     data: VerifyIn,
+    *,
+    mode: Mode = "token",
 ) -> Begun:
     origin = origin_of(request)
     found = await verify_email.look_at(data.token, origin)
@@ -156,9 +156,10 @@ async def _verify(
             password_version=holder.password_version,
             amr=_BY_MAIL,
             device_info=data.device_info,
+            mode=mode,
         )
-    has_password = holder.password_hash is not None
-    return Begun(msgspec.structs.replace(begun.answer, password_set=has_password), begun.cookies)
+    answer = structs.replace(begun.answer, password_set=holder.password_hash is not None)
+    return structs.replace(begun, answer=answer)
 
 
 @post(
@@ -174,7 +175,7 @@ async def resend_verification(
     request: AnyRequest, verify_email: NamedDependency[VerifyEmail], data: JSONBody[ResendIn]
 ) -> Response[Message]:
     """Mail another link, if the address waits to be verified; earlier links end. The answer does not tell."""
-    found = await verify_email.ask_again(data.email, origin_of(request))
+    found = await verify_email.ask_again(data.email, origin_of(request), cookies=request.cookies)
     message = Message("If the email waits to be verified, a new link has been sent")
     return Response(message, background=afterwards(verify_email.send_again, found))
 
@@ -213,18 +214,6 @@ async def confirm_email_change(
     """Take the address that the link was sent to. All other sessions end, and the old address is told."""
     await change_email.confirm(data.token, origin_of(request), user_id=user_id_of(request), keep=session_id_of(request))
     return Message("Email changed successfully")
-
-
-def user_id_of(request: UserRequest) -> str:
-    """Return who asks, on a route that only people may call."""
-    assert request.user.user is not None
-    return request.user.user.id
-
-
-def session_id_of(request: UserRequest) -> UUID | None:
-    """Return the session that the caller's credential belongs to, if any."""
-    session_id = request.user.credential.session_id
-    return UUID(session_id) if session_id else None
 
 
 def _parse(email: str, member: str) -> str:

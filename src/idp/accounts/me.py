@@ -1,9 +1,8 @@
 """What people do about themselves beside reading it: PATCH and DELETE /v1/me, GET /v1/me/export."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import MediaType, Request, Response, delete, get, patch
-from litestar.datastructures import CacheControlHeader
+from litestar import MediaType, Response, delete, get, patch
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from litestar.response import Stream
@@ -22,8 +21,10 @@ from idp.db.engine import Database
 from idp.lifecycle import offboard
 from idp.ops.openapi import documents, responses
 from idp.ops.problems import invalid
+from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import requires_fresh_login, requires_user
 from idp.principal.model import Principal, User
+from idp.principal.requests import UserRequest
 from idp.principal.standing import check_standing
 from idp.users.email import email_key
 from idp.users.profile import edit_profile
@@ -31,9 +32,7 @@ from idp.users.shapes import ProfileChange
 
 _PATH = "/v1/me"
 _TAGS = ["My account"]
-_NO_STORE = CacheControlHeader(no_store=True)
 _BODY = (errors.ValidationFailed, errors.MalformedJson, errors.BodyTooLarge, errors.DatabaseUnavailable)
-UserRequest = Request[Principal, Any, Any]
 
 
 class Farewell(Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +51,7 @@ class Farewell(Struct, frozen=True, forbid_unknown_fields=True):
     guards=[requires_user],
     tags=_TAGS,
     summary="Change one's name or picture",
-    cache_control=_NO_STORE,
+    cache_control=NO_STORE,
     responses=documents(MeV1) | responses(errors.UserNotFound, errors.SharedSecretToken, *_BODY),
 )
 async def edit_me(
@@ -71,7 +70,7 @@ async def edit_me(
     guards=[requires_user],
     tags=_TAGS,
     summary="Everything that is kept about oneself",
-    cache_control=_NO_STORE,
+    cache_control=NO_STORE,
     responses=documents(Export) | responses(errors.SharedSecretToken, errors.DatabaseUnavailable),
 )
 async def export_me(request: UserRequest, database: NamedDependency[Database]) -> Stream:
@@ -90,7 +89,7 @@ async def export_me(request: UserRequest, database: NamedDependency[Database]) -
     tags=_TAGS,
     summary="Delete one's account",
     status_code=200,
-    cache_control=_NO_STORE,
+    cache_control=NO_STORE,
     responses=responses(
         errors.FreshLoginRequired, errors.LastAdmin, errors.UserNotFound, errors.SharedSecretToken, *_BODY
     ),

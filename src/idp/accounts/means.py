@@ -14,6 +14,7 @@ from idp.mail.outbox import Mailer
 from idp.ops.logging import describe
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import LoginRules, Rule
+from idp.sessions.known_devices import KnownDevices
 from idp.settings_schema import Accounts
 from idp.users.one_time_tokens import OneTimeToken, OneTimeTokens, Purpose
 from idp.users.passwords import Passwords
@@ -34,6 +35,7 @@ class Means(Struct, frozen=True):
     mailer: Mailer
     limiter: Limiter
     rules: LoginRules
+    devices: KnownDevices
     settings: Accounts
     front_end: str
 

@@ -7,14 +7,16 @@ from litestar.params import JSONBody
 from idp import errors
 from idp.accounts.change_password import ChangePassword
 from idp.accounts.credential_shapes import AddressIn, ChangePasswordIn, ResetIn
-from idp.accounts.email_routes import COMMON, NO_STORE, AnyRequest, UserRequest, session_id_of, user_id_of
+from idp.accounts.email_routes import COMMON
 from idp.accounts.means import afterwards
 from idp.accounts.reset_password import ResetPassword
 from idp.accounts.shapes import Message
 from idp.audit.record import origin_of
 from idp.ops.address_limits import checks_address
 from idp.ops.openapi import responses
+from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import accepts_shared_secret, public, requires_fresh_login, requires_user
+from idp.principal.requests import AnyRequest, UserRequest, session_id_of, user_id_of
 
 _PATH = "/api/auth/password"
 _TAGS = ["Accounts"]
@@ -34,7 +36,7 @@ async def request_reset(
 ) -> Response[Message]:
     """Mail a link, if the address has an account; earlier links end. Answer and time do not tell."""
     origin = origin_of(request)
-    found = await reset_password.ask(data.email, origin)
+    found = await reset_password.ask(data.email, origin, cookies=request.cookies)
     message = Message("If the email exists, a reset link has been sent")
     return Response(message, background=afterwards(reset_password.send, found, origin))
 

@@ -1,7 +1,7 @@
 """A password that was forgotten, or the first one of somebody who was invited (S4-11, S4-12, SEC-10)."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -30,13 +30,20 @@ class ResetPassword:
     def __init__(self, means: Means) -> None:
         self._means = means
 
-    async def ask(self, email: str, origin: Origin) -> Holder | None:
+    async def ask(self, email: str, origin: Origin, *, cookies: Mapping[str, str]) -> Holder | None:
         """Return who may be sent a link; the same work for every address, before the answer (SEC-9).
+
+        Args:
+            email: what was typed.
+            origin: who asks.
+            cookies: of the request. A device that has signed in to this account before counts by itself.
 
         Raises:
             RateLimited: too many were asked for this address, or from there.
         """
-        await self._means.allow(*self._means.rules.reset(email_key(email), origin.ip_address or ""))
+        account = email_key(email)
+        device = self._means.devices.find(cookies, account)
+        await self._means.allow(*self._means.rules.reset(account, origin.ip_address or "", device=device))
         async with self._means.database.transaction() as session:
             return await credentials.find_by_email(session, email)
 

@@ -1,14 +1,11 @@
 """Signing up and in: POST /auth/register, /auth/login and /api/auth/login (S3-23 to S3-27, S4-10)."""
 
-from typing import Annotated, Any
-
-from litestar import Request, Response, post
-from litestar.datastructures import CacheControlHeader
+from litestar import Response, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, QueryParameter
+from litestar.params import JSONBody
 
 from idp import errors
-from idp.accounts.begin import Mode, SessionStarter
+from idp.accounts.begin import SessionMode, SessionStarter
 from idp.accounts.shapes import LoginIn, RegisterIn, SessionOut
 from idp.accounts.sign_in import PASSWORD, SignIn
 from idp.accounts.sign_up import create_account
@@ -19,7 +16,9 @@ from idp.ops.openapi import responses
 from idp.ops.problems import invalid
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import LoginRules
+from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import public
+from idp.principal.requests import AnyRequest
 from idp.settings import Settings
 from idp.signing.jwt import Family
 from idp.users.credentials import FIRST_PASSWORD
@@ -27,17 +26,8 @@ from idp.users.email import parse_email
 from idp.users.passwords import Passwords
 
 _TAGS = ["Accounts"]
-NO_STORE = CacheControlHeader(no_store=True)  # RFC 6749 section 5.1
 _COMMON = (errors.ValidationFailed, errors.MalformedJson, errors.BodyTooLarge, errors.RateLimited,
            errors.DatabaseUnavailable, errors.Busy)  # fmt: skip
-AnyRequest = Request[Any, Any, Any]
-SessionMode = Annotated[
-    Mode,
-    QueryParameter(
-        name="mode",
-        description="`cookie` continues the session with a cookie instead of a refresh token, for pages in a browser.",
-    ),
-]
 
 
 @post(

@@ -5,7 +5,6 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, delete, get, post
-from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
@@ -21,17 +20,17 @@ from idp.ops import metrics
 from idp.ops.flood import Flood
 from idp.ops.openapi import responses
 from idp.ops.problems import invalid
+from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import accepts_shared_secret, public, requires_user
-from idp.principal.model import AuthMethod, Principal
+from idp.principal.model import AuthMethod
+from idp.principal.requests import UserRequest, session_id_of, user_id_of
 from idp.sessions import service as sessions
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.refresh_tokens import Redeemed, RefreshTokens, is_well_formed
 from idp.signing.jwt import FIRST_PARTY_CLIENT, Family
 
 _TAGS = ["Sessions"]
-_NO_STORE = CacheControlHeader(no_store=True)  # RFC 6749 section 5.1
 _FAMILIES = {"/auth": Family.AUTH, "/api/auth": Family.API_AUTH}
-UserRequest = Request[Principal, Any, Any]
 WhichSession = Annotated[UUID | None, QueryParameter(description="Another session of one's own; else the current one.")]
 
 
@@ -43,7 +42,7 @@ def _refresh(prefix: str, family: Family) -> Any:
         summary="Exchange a refresh token",
         operation_id=f"{family}_refresh",
         status_code=200,
-        cache_control=_NO_STORE,
+        cache_control=NO_STORE,
         responses=responses(
             errors.RefreshTokenInvalid,
             errors.RefreshTokenReused,
@@ -136,7 +135,7 @@ async def logout(
 
     A credential that belongs to no session, such as a dev header, has nothing to end.
     """
-    user_id, current = _user_id(request), _current(request)
+    user_id, current = user_id_of(request), session_id_of(request)
     named = session_id
     if named is None and data is not None and data.refresh_token is not None:
         found = await refresh_tokens.session_of(data.refresh_token, client_id=FIRST_PARTY_CLIENT)
@@ -165,16 +164,16 @@ async def logout_all(
 ) -> Response[Message]:
     """End all of one's sessions, this one too."""
     async with database.transaction() as session:
-        await sessions.end_all(session, origin_of(request), _user_id(request), reason=sessions.LOGGED_OUT_EVERYWHERE)
-    return _done(request, "Logged out from all devices successfully", session_cookies, ended=_current(request))
+        await sessions.end_all(session, origin_of(request), user_id_of(request), reason=sessions.LOGGED_OUT_EVERYWHERE)
+    return _done(request, "Logged out from all devices successfully", session_cookies, ended=session_id_of(request))
 
 
 @get("/api/auth/sessions", guards=[requires_user], tags=_TAGS, summary="One's sessions")
 async def list_sessions(request: UserRequest, database: NamedDependency[Database]) -> SessionList:
     """Return where one is signed in, the newest session first."""
-    current = _current(request)
+    current = session_id_of(request)
     async with database.transaction() as session:
-        found = await sessions.list_live(session, _user_id(request))
+        found = await sessions.list_live(session, user_id_of(request))
     return SessionList(
         [SessionInfo(**msgspec.structs.asdict(each), current=each.session_id == current) for each in found]
     )
@@ -198,7 +197,7 @@ async def end_session(
     """End a session of one's own, with all its tokens. Somebody else's is not found."""
     async with database.transaction() as session:
         if not await sessions.end(
-            session, origin_of(request), session_id, user_id=_user_id(request), reason=sessions.LOGGED_OUT
+            session, origin_of(request), session_id, user_id=user_id_of(request), reason=sessions.LOGGED_OUT
         ):
             raise errors.SessionNotFound
     return _done(request, "Session revoked successfully", session_cookies, ended=session_id)
@@ -209,7 +208,7 @@ async def end_session(
     guards=[requires_user],
     tags=_TAGS,
     summary="The CSRF token of a session cookie",
-    cache_control=_NO_STORE,
+    cache_control=NO_STORE,
     responses=responses(errors.CredentialNotAccepted),
     sync_to_thread=False,
 )
@@ -221,20 +220,10 @@ def csrf(request: UserRequest, session_cookies: NamedDependency[SessionCookies])
     return CsrfToken(session_cookies.csrf_token(credential.session_id))
 
 
-def _user_id(request: UserRequest) -> str:
-    assert request.user.user is not None
-    return request.user.user.id
-
-
-def _current(request: UserRequest) -> UUID | None:
-    session_id = request.user.credential.session_id
-    return UUID(session_id) if session_id else None
-
-
 def _done(request: UserRequest, message: str, cookies: SessionCookies, *, ended: UUID | None) -> Response[Message]:
     """Answer; and where a browser's own session has ended, make it forget the cookies."""
     by_cookie = request.user.credential.method == AuthMethod.SESSION_COOKIE
-    return Response(Message(message), cookies=cookies.clear() if by_cookie and ended == _current(request) else [])
+    return Response(Message(message), cookies=cookies.clear() if by_cookie and ended == session_id_of(request) else [])
 
 
 ROUTES = (

@@ -17,7 +17,6 @@ from idp.mail.typed_text import device_name
 from idp.ops import metrics
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import LoginRules
-from idp.sessions import service as sessions
 from idp.sessions.known_devices import KnownDevices
 from idp.signing.jwt import Family
 from idp.users import credentials
@@ -72,7 +71,6 @@ class SignIn:
         origin, device = origin_of(request), self._devices.find(request.cookies, email_key(data.email))
         holder = await self._check(data, origin, device=device, verified_only=verified_only)
         async with self._database.transaction() as session:
-            is_new = device is None and await sessions.is_new_device(session, holder.user_id, origin)
             begun = await self._starter.begin(
                 session,
                 request,
@@ -85,7 +83,7 @@ class SignIn:
                 device_info=data.device_info,
                 mode=mode,
             )
-            if is_new and holder.email is not None and holder.email_verified:
+            if begun.is_new_device and device is None and holder.email is not None and holder.email_verified:
                 notice = await _notice(holder, origin, data.device_info)
                 self._mailer.post(session, notice, to=holder.email)
         metrics.count_attempt(method="password", outcome="authenticated")
@@ -95,8 +93,7 @@ class SignIn:
         account = email_key(data.email)
         (pair, key), *wider = self._rules.login(account, origin.ip_address or "", device=device)
         async with self._limiter.attempt(pair, key, *wider) as attempt:
-            async with self._database.transaction() as session:
-                holder = await credentials.find_by_email(session, data.email)
+            holder = await credentials.look_up(self._database.reads, data.email)
             stored = holder.password_hash if holder else None
             check = await self._passwords.check(stored, data.password, asker=origin.ip_address)
             if (

@@ -1,5 +1,7 @@
 """Verifying an address: the link in the mail is followed, or asked for again (S4-13, S4-14, C-11, C-31)."""
 
+from collections.abc import Mapping
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.accounts.means import Means
@@ -54,13 +56,20 @@ class VerifyEmail:
             raise OneTimeTokenInvalid
         return holder
 
-    async def ask_again(self, email: str, origin: Origin) -> Holder | None:
+    async def ask_again(self, email: str, origin: Origin, *, cookies: Mapping[str, str]) -> Holder | None:
         """Return who may be sent another link; the same work for every address, before the answer.
+
+        Args:
+            email: what was typed.
+            origin: who asks.
+            cookies: of the request. A device that has signed in to this account before counts by itself.
 
         Raises:
             RateLimited: too many were asked for this address, or from there.
         """
-        await self._means.allow(*self._means.rules.verification(email_key(email), origin.ip_address or ""))
+        account = email_key(email)
+        device = self._means.devices.find(cookies, account)
+        await self._means.allow(*self._means.rules.verification(account, origin.ip_address or "", device=device))
         async with self._means.database.transaction() as session:
             return await credentials.find_by_email(session, email)
 

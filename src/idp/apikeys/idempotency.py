@@ -1,7 +1,5 @@
 """Idempotency-Key on creations: the same request again gets the same answer, the secret included (C-27)."""
 
-import asyncio
-import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -15,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from idp import clock
 from idp.apikeys.models import IdempotentAnswerRow
 from idp.db.engine import Database
-from idp.errors import DatabaseUnavailable, IdempotencyKeyReused
+from idp.errors import IdempotencyKeyReused
+from idp.ops.periodic import Periodic
 from idp.signing.sealing import Sealer
 
 KEPT = timedelta(minutes=10)
@@ -34,23 +33,19 @@ class Idempotency:
     def __init__(self, sealer: Sealer, database: Database) -> None:
         self._sealer = sealer
         self._database = database
-        self._task: asyncio.Task[None] | None = None
+        self._periodic = Periodic("idempotency", _FORGET_EVERY_SECONDS, self._forget_old)
 
     def start(self) -> None:
         """Begin to forget, in the background, what is older than ten minutes."""
-        self._task = asyncio.create_task(self._run())
+        self._periodic.start()
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """Stop forgetting."""
+        await self._periodic.stop()
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(_FORGET_EVERY_SECONDS)
-            with contextlib.suppress(DatabaseUnavailable):
-                async with self._database.transaction() as session:
-                    await session.execute(_forget())
+    async def _forget_old(self) -> None:
+        async with self._database.transaction() as session:
+            await session.execute(_forget())
 
     def creation(
         self,

@@ -1,10 +1,9 @@
 """Routes of a user's own keys (S0-14 to S0-26). Interactive credentials only: a key makes no keys (C-29)."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from litestar import Request, Response, delete, get, patch, post
-from litestar.datastructures import CacheControlHeader
+from litestar import Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,15 +21,15 @@ from idp.db.engine import Database
 from idp.errors import KeyNotFound
 from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit, page
+from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import requires_fresh_login_for_keys, requires_user
-from idp.principal.model import Principal, User
+from idp.principal.model import User
+from idp.principal.requests import UserRequest
 from idp.principal.standing import while_standing
 
 _TAGS = ["API keys"]
-NO_STORE = CacheControlHeader(no_store=True)  # on every answer that shows a secret
 _WRITER = (errors.WriterBusy, errors.OutcomeUnknown, errors.DatabaseUnavailable)
 _ONE_KEY = responses(errors.KeyNotFound)
-UserRequest = Request[Principal, Any, Any]
 IncludeRevoked = Annotated[bool, QueryParameter(description="Whether revoked ones are listed too.")]
 IdempotencyKey = Annotated[
     str | None,

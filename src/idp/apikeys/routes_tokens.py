@@ -1,9 +1,9 @@
 """Routes of service tokens, for management (S2-20 to S2-24, C-09)."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
-from litestar import Request, get, post
+from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,7 +12,7 @@ from idp import errors
 from idp.apikeys import service
 from idp.apikeys.commands import CommandQueue
 from idp.apikeys.idempotency import Idempotency
-from idp.apikeys.routes_keys import NO_STORE, IdempotencyKey, IncludeRevoked
+from idp.apikeys.routes_keys import IdempotencyKey, IncludeRevoked
 from idp.apikeys.scopes import check_reserved
 from idp.apikeys.service import Minting
 from idp.apikeys.shapes import (
@@ -30,8 +30,10 @@ from idp.db.engine import Database
 from idp.errors import InvalidTokenId
 from idp.ops.openapi import responses
 from idp.ops.paging import Offset, OptionalLimit
+from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import accepts, requires_admin
 from idp.principal.model import AuthMethod
+from idp.principal.requests import AnyRequest
 from idp.principal.standing import while_standing
 
 _TAGS = ["Service tokens"]
@@ -39,7 +41,6 @@ _MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
 _WRITER = (errors.WriterBusy, errors.OutcomeUnknown, errors.DatabaseUnavailable)
 _ONE_TOKEN = responses(errors.InvalidTokenId, errors.ServiceTokenNotFound, errors.AdminRequired)
 TokenId = Annotated[str, PathParameter(schema_extra={"format": "uuid"})]
-AnyRequest = Request[Any, Any, Any]
 
 
 @post(

@@ -3,7 +3,6 @@
 Validation has no side effects of its own (S2-38); these writes change no verdict and take no lock (C-27).
 """
 
-import asyncio
 import contextlib
 from datetime import UTC, datetime
 from uuid import UUID
@@ -13,6 +12,7 @@ from sqlalchemy import text
 from idp import clock
 from idp.db.engine import Database
 from idp.errors import DatabaseUnavailable
+from idp.ops.periodic import Periodic
 
 FLUSH_SECONDS = 60.0
 _MOST = 100_000  # keys noted between two flushes; more are not worth the memory
@@ -39,7 +39,7 @@ class Usage:
         self._pepper = pepper
         self._used: dict[UUID, float] = {}
         self._redigest: dict[UUID, tuple[str, str]] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._periodic = Periodic("key usage", FLUSH_SECONDS, self.flush)
 
     def note(self, row_id: UUID) -> None:
         """Note that a key was used now."""
@@ -52,21 +52,14 @@ class Usage:
             self._redigest[row_id] = (before, after)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        """Begin to write, in the background."""
+        self._periodic.start()
 
     async def stop(self) -> None:
         """Write what is noted, and stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._periodic.stop()
         with contextlib.suppress(DatabaseUnavailable):
             await self.flush()
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            with contextlib.suppress(DatabaseUnavailable):
-                await self.flush()
 
     async def flush(self) -> None:
         """Write what is noted.

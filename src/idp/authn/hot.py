@@ -1,14 +1,14 @@
 """The usual request of the routes that everyone calls all the time, answered without the framework.
 
-Validate, validate-key, introspect and "me" are ordinary handlers (`authn/routes.py`), with documentation, policies and
-exact errors. Litestar spends 60 µs on such a request and the verdict takes five. So the envelope asks here first: a
-request that is well formed, simple and decided is answered from the same verdict and the same faces. Whatever is
-unusual in any way (another content type, a browser's Origin, a bad body) is `Cold`, and goes the long way
-with nothing lost.
+Validate, validate-key, introspect, "me", the JWKS and health are ordinary handlers (`authn/routes.py`,
+`signing/routes.py`, `ops/health.py`), with documentation, policies and exact errors. Litestar spends 60 µs on such a
+request and the verdict takes five. So the envelope asks here first: a request that is well formed, simple and decided
+is answered from the same verdict and the same faces. Whatever is unusual in any way (another method or content type,
+a browser's Origin, a bad body) is `Cold`, and goes the long way with nothing lost.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -19,12 +19,15 @@ from idp.authn.introspection import Introspector
 from idp.authn.shapes import IntrospectIn, ValidateIn, ValidateKeyIn
 from idp.authn.verdicts import Verdict
 from idp.errors import IdpError
-from idp.ops import metrics
-from idp.ops.envelope import Cold, HotRoute
+from idp.ops import health, metrics
+from idp.ops.envelope import JSON, Cold, HotRoute
+from idp.ops.health import HealthChecks
 from idp.ops.json_body import parse_form
 from idp.principal.guards import INTERACTIVE, MACHINES
 from idp.principal.model import AuthMethod, Principal
 from idp.principal.permissions import IDP_INTROSPECT
+from idp.signing import routes as signing
+from idp.signing.routes import PublishedKeys
 
 _JSON = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
 _FORM = b"application/x-www-form-urlencoded"
@@ -35,7 +38,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class HotRoutes:
-    """The hot routes of one application.
+    """The hot routes that decide about a credential.
 
     Args:
         introspector: decides.
@@ -49,12 +52,12 @@ class HotRoutes:
         self._decode_validate = msgspec.json.Decoder(ValidateIn).decode
         self._decode_key = msgspec.json.Decoder(ValidateKeyIn).decode
         self.routes: dict[tuple[str, str], HotRoute] = {
-            ("POST", "/auth/validate"): self._validate,
-            ("POST", "/oauth2/introspect"): self._introspect,
-            **{("GET", path): self._me for path in faces.ME},
+            ("POST", "/auth/validate"): HotRoute(self._validate),
+            ("POST", "/oauth2/introspect"): HotRoute(self._introspect),
+            **{("GET", path): HotRoute(self._me) for path in faces.ME},
         }
         if not internal_token:
-            self.routes["POST", "/internal/validate-key"] = self._validate_key
+            self.routes["POST", "/internal/validate-key"] = HotRoute(self._validate_key)
 
     async def _validate(self, scope: HTTPScope, receive: Receive) -> bytes:
         message = await _json_body(scope, receive)
@@ -105,6 +108,36 @@ class HotRoutes:
     async def _decide_caller(self, token: str, scope: HTTPScope) -> Verdict:
         client = scope["client"]
         return await self._introspector.introspect_caller(token, scope["headers"], client=client[0] if client else None)
+
+
+def public_routes(published: PublishedKeys, checks: HealthChecks) -> dict[tuple[str, str], HotRoute]:
+    """Return the hot routes that look at no credential, whichever comes along.
+
+    Args:
+        published: our public keys.
+        checks: how each part is.
+    """
+    of_jwks = {"Content-Type": signing.JWKS_TYPE, **signing.JWKS_HEADERS}
+    jwks_headers = tuple((name.lower().encode(), value.encode()) for name, value in of_jwks.items())
+    return {
+        ("GET", signing.JWKS_PATH): _public(published.document, headers=jwks_headers),
+        **{("GET", path): _public(checks.document, headers=(JSON,)) for path in health.HEALTH_PATHS},
+        **{("GET", path): _public(_alive, headers=(JSON,)) for path in health.LIVENESS_PATHS},
+    }
+
+
+async def _alive() -> bytes:
+    return health.ALIVE
+
+
+def _public(body: Callable[[], Awaitable[bytes]], *, headers: tuple[tuple[bytes, bytes], ...]) -> HotRoute:
+    async def answer(scope: HTTPScope, _receive: Receive) -> bytes:
+        for name, _ in scope["headers"]:
+            if name == b"origin":  # the framework knows which origins are ours
+                raise Cold
+        return await body()
+
+    return HotRoute(answer, headers)
 
 
 def _accepted(verdict: Verdict) -> Principal:

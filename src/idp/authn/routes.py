@@ -38,12 +38,12 @@ from idp.principal.guards import (
     requires_user,
 )
 from idp.principal.model import AuthMethod, Principal
+from idp.principal.requests import AnyRequest
 from idp.settings import Settings
 from idp.signing.jwt import TokenService
 
 _TAGS = ["Who is calling"]
 _NO_STORE = {"Cache-Control": "no-store"}
-AnyRequest = Request[Any, Any, Any]
 
 
 def _json(body: bytes) -> Response[bytes]:

@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,12 @@ from idp.cli.failure import Failure
 from idp.settings_schema import Server
 
 _INSISTS = 3  # how often somebody asks who means it
+_LOST_AFTER = 0.25  # seconds; an end that nobody has begun to handle by then got lost
 _THREAD_SECONDS = 5.0
+
+
+class _Stopped(SystemExit):
+    """Somebody asked us to end. Not KeyboardInterrupt: in the middle of an import that still ends us by the signal."""
 
 
 class PortTaken(Failure):
@@ -27,7 +33,7 @@ def until_stopped() -> Iterator[None]:
     """Run the block until it ends, or until Ctrl-C, SIGTERM or a closed terminal: a quiet end with exit code 0.
 
     What the block does on its way out is done in full, whoever asks a second time. Whoever asks a third time is obeyed
-    at once, with exit code 1: Python loses an exception that a signal raises in the middle of its own bookkeeping.
+    at once, with exit code 1.
     """
     asked = 0
 
@@ -37,22 +43,38 @@ def until_stopped() -> Iterator[None]:
         if asked >= _INSISTS:
             os._exit(1)
         if asked == 1:
-            # Not KeyboardInterrupt: caught in the middle of a module that is being made, it still ends us by the
-            # signal.
-            raise SystemExit(0)
+            signal.setitimer(signal.ITIMER_REAL, _LOST_AFTER, _LOST_AFTER)
+            raise _Stopped(0)
+
+    def see_to_it(*_: object) -> None:
+        # Python drops what a signal raises in the middle of its own bookkeeping: a callback of a weak reference, say,
+        # of which an import makes many. Then nobody is on the way out, and it is raised once more.
+        if _is_being_handled(sys.exc_info()[1]):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        else:
+            raise _Stopped(0)
 
     def hang_up(*_: object) -> None:
         signal.raise_signal(signal.SIGTERM)  # to whoever listens to that now
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    signal.signal(signal.SIGALRM, see_to_it)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under `nohup`
         signal.signal(signal.SIGHUP, hang_up)
     try:
         with suppress(KeyboardInterrupt):
             yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         _finish_threads()
+
+
+def _is_being_handled(error: BaseException | None) -> bool:
+    """Whether we are on the way out: in a `finally` or an `except` that our end leads through."""
+    while error is not None and not isinstance(error, _Stopped):
+        error = error.__context__
+    return error is not None
 
 
 def _finish_threads() -> None:

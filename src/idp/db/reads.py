@@ -56,6 +56,7 @@ class Reads:
         await asyncio.wait({task}, timeout=self._limit)
         if not task.done():
             task.cancel()
+            log.warning("database unavailable", error="TimeoutError", reason="no answer in time")
             raise DatabaseUnavailable
         try:
             rows: list[Any] = task.result()

@@ -106,9 +106,10 @@ async def _begin_session(session: AsyncSession, user_id: str) -> TokenSession | 
     life = sessions.Lifetime(idle_seconds=seconds, seconds=seconds)
     device = sessions.Device(info="idp dev")
     version = holder.password_version
-    login = await sessions.begin(session, user_id, device, life, password_version=version, amr=("pwd",))
-    if login is None:
+    beginning = await sessions.begin(session, user_id, device, life, password_version=version, amr=("pwd",))
+    if beginning is None:
         return None
+    login = beginning.login
     return TokenSession(login.session_id, login.auth_time, login.amr, login.acr, login.expires_at)
 
 

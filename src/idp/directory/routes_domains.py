@@ -16,12 +16,12 @@ from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit, page
 from idp.principal.guards import MACHINES, accepts, requires_admin, requires_principal
 from idp.principal.model import AuthMethod, Domain, Principal
+from idp.principal.requests import AnyRequest
 
 _TAGS = ["Domains"]
 _READ = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
 _MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
 _ONE_DOMAIN = responses(errors.DomainNotFound, errors.AdminRequired)
-AnyRequest = Request[Any, Any, Any]
 
 
 @get("/domains", guards=[requires_principal], opt=_READ, tags=_TAGS, sync_to_thread=False)

@@ -16,12 +16,12 @@ from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit, page
 from idp.principal.guards import MACHINES, accepts, requires_admin, requires_principal, requires_team_admin
 from idp.principal.model import AuthMethod, Principal, Team
+from idp.principal.requests import AnyRequest
 
 _TAGS = ["Teams"]
 _READ = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
 _MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
 _ONE_TEAM = responses(errors.TeamNotFound, errors.TeamAdminRequired)
-AnyRequest = Request[Any, Any, Any]
 
 
 @get("/teams", guards=[requires_principal], opt=_READ, tags=_TAGS, sync_to_thread=False)

@@ -11,23 +11,35 @@ from typing import Any
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from msgspec import Struct
 from uuid_utils import uuid7
 
 from idp import errors
 from idp.ops import metrics, problems
 from idp.ops.access_log import Line, access_log
 from idp.ops.http_protocol import answer_at_once, has_arrived
-from idp.ops.logging import request_id
+from idp.ops.logging import describe, request_id
 from idp.ops.security_headers import HSTS, SECURITY_HEADERS
 
 _MAX_NAME = 255  # bytes; what a file system takes
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
-_JSON = (b"content-type", b"application/json")
+Headers = tuple[tuple[bytes, bytes], ...]
+JSON = (b"content-type", b"application/json")
 _NO_STORE = (b"cache-control", b"no-store")
-# (scope, receive) -> the body of a 200 in JSON, or `Cold`.
-HotRoute = Callable[[HTTPScope, Receive], Awaitable[bytes]]
+
+
+class HotRoute(Struct, frozen=True):
+    """A route that is answered without the framework.
+
+    Attributes:
+        body: returns the body of a 200, or raises `Cold`, or what is to be refused.
+        headers: what this 200 says of itself, beside what every answer says.
+    """
+
+    body: Callable[[HTTPScope, Receive], Awaitable[bytes]]
+    headers: Headers = (JSON, _NO_STORE)
 
 
 class Cold(Exception):
@@ -62,10 +74,8 @@ class Envelope:
         body_timeout: float,
     ) -> None:
         self._app = app
-        self._hot = hot
         self._headers = (*SECURITY_HEADERS, HSTS) if https else SECURITY_HEADERS
-        self._hot_headers = (_JSON, _NO_STORE, *self._headers)
-        self._hot_head = b"".join(b"%b: %b\r\n" % header for header in self._hot_headers)
+        self._hot = {where: (route, _Head((*route.headers, *self._headers))) for where, route in hot.items()}
         self._max_header_bytes = max_header_bytes
         self._body_timeout = body_timeout
 
@@ -81,7 +91,7 @@ class Envelope:
             if exchange.header_bytes > self._max_header_bytes:
                 await exchange.refuse(errors.HeadersTooLarge())
             elif hot is not None:
-                await self._try(hot, scope, exchange)
+                await self._try(*hot, scope, exchange)
             elif not _is_nameable(scope["path"]):
                 await exchange.refuse(errors.NotFound())
             else:
@@ -90,10 +100,10 @@ class Envelope:
         finally:
             request_id.reset(token)
 
-    async def _try(self, hot: HotRoute, scope: HTTPScope, exchange: "_Exchange") -> None:
+    async def _try(self, route: HotRoute, head: "_Head", scope: HTTPScope, exchange: "_Exchange") -> None:
         """Answer a hot route, or let the framework do it."""
         try:
-            body = await hot(scope, exchange.receive)
+            body = await route.body(scope, exchange.receive)
         except Cold as cold:
             if cold.message is not None:
                 exchange.again = cold.message
@@ -101,9 +111,21 @@ class Envelope:
         except errors.IdpError as error:
             scope["path_template"] = scope["path"]
             await exchange.refuse(error)
+        except Exception as error:  # noqa: BLE001  answered as the framework's way answers it
+            scope["path_template"] = scope["path"]
+            problems.log.error("unexpected error", endpoint=scope["path"], **describe(error))
+            await exchange.refuse(errors.InternalError())
         else:
             scope["path_template"] = scope["path"]
-            await exchange.answer(body, self._hot_headers, self._hot_head)
+            await exchange.answer(body, head)
+
+
+class _Head:
+    """The headers that a hot route always has, as they are and as lines."""
+
+    def __init__(self, headers: Headers) -> None:
+        self.headers = headers
+        self.lines = b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
 class _Exchange:
@@ -112,7 +134,7 @@ class _Exchange:
     def __init__(
         self,
         scope: HTTPScope,
-        headers: tuple[tuple[bytes, bytes], ...],
+        headers: Headers,
         receive: Receive,
         send: Send,
         body_timeout: float,
@@ -157,14 +179,14 @@ class _Exchange:
             message["headers"] = [*message["headers"], *(pair for pair in ours if pair[0] not in present)]
         await self._send(message)
 
-    async def answer(self, body: bytes, headers: tuple[tuple[bytes, bytes], ...], head: bytes) -> None:
-        """Send a 200 with these headers, which `head` has as lines."""
+    async def answer(self, body: bytes, head: _Head) -> None:
+        """Send a 200."""
         self.status = 200
-        own_head = b"%bcontent-length: %d\r\nx-request-id: %b\r\n" % (head, len(body), self.request_id.encode())
+        own_head = b"%bcontent-length: %d\r\nx-request-id: %b\r\n" % (head.lines, len(body), self.request_id.encode())
         if answer_at_once(self._send, own_head, body):
             return
         own = ((b"content-length", b"%d" % len(body)), (b"x-request-id", self.request_id.encode()))
-        await self._send({"type": "http.response.start", "status": 200, "headers": (*headers, *own)})
+        await self._send({"type": "http.response.start", "status": 200, "headers": (*head.headers, *own)})
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def refuse(self, error: errors.IdpError) -> None:

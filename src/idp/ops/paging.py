@@ -3,11 +3,13 @@
 A list that grows while it is read has a cursor as well, which no addition moves.
 """
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import urlencode
 
-from litestar import Request, Response
+from litestar import Response
 from litestar.params import QueryParameter
+
+from idp.principal.requests import AnyRequest
 
 T = TypeVar("T")
 
@@ -25,7 +27,6 @@ Cursor = Annotated[
         description="Where to go on: `X-Next-Cursor` of the page before. Instead of `offset`.",
     ),
 ]
-AnyRequest = Request[Any, Any, Any]
 _PLACE = frozenset({"limit", "offset", "cursor"})
 
 

@@ -1,4 +1,8 @@
-"""Headers that every answer has."""
+"""Headers that every answer has, and the one of answers that hold what only their caller may see."""
+
+from litestar.datastructures import CacheControlHeader
+
+NO_STORE = CacheControlHeader(no_store=True)  # `cache_control` of routes (RFC 6749 section 5.1)
 
 # S4-46. Pages bring a policy of their own; whatever is not a page may load nothing at all.
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (

@@ -18,9 +18,10 @@ from idp.accounts.verify_email import VerifyEmail
 from idp.audit.record import origin_of
 from idp.db.engine import Database
 from idp.errors import IdpError, InvalidCredentials, OneTimeTokenInvalid, PasswordRejected
-from idp.pages.forms import ERROR_PAGES, AnyRequest, read_form
+from idp.pages.forms import ERROR_PAGES, read_form
 from idp.pages.rendering import form_page, go_on
 from idp.principal.guards import public
+from idp.principal.requests import AnyRequest
 from idp.settings import Settings
 from idp.signing.jwt import TokenService
 from idp.users.one_time_tokens import Purpose
@@ -67,7 +68,7 @@ async def verify_email_form(
     """Verify an address, or mail another link. Whoever has no password afterwards goes on to choose one."""
     form, origin = await read_form(request, public_url=tokens.issuer), origin_of(request)
     if "email" in form:
-        holder = await verify_email.ask_again(form["email"], origin)
+        holder = await verify_email.ask_again(form["email"], origin, cookies=request.cookies)
         return _go_on(_VERIFY, step=_SENT, background=afterwards(verify_email.send_again, holder))
     presented_token = form.get("token", "")
     try:
@@ -108,7 +109,7 @@ async def reset_password_form(
     """Set the password, or mail a link."""
     form, origin = await read_form(request, public_url=tokens.issuer), origin_of(request)
     if "email" in form:
-        holder = await reset_password.ask(form["email"], origin)
+        holder = await reset_password.ask(form["email"], origin, cookies=request.cookies)
         return _go_on(_RESET, step=_SENT, background=afterwards(reset_password.send, holder, origin))
     show = _Show("reset_password.html", settings)
     presented_token = form.get("token", "")

@@ -1,17 +1,15 @@
 """What every page with a form needs: the form, read strictly, from a page of our own, and errors as pages."""
 
 import math
-from typing import Any
 from urllib.parse import urlsplit
 
-from litestar import Request, Response
+from litestar import Response
 from litestar.types import ExceptionHandlersMap
 
 from idp.errors import BadRequest, Busy, CsrfRejected, DatabaseUnavailable, IdpError, RateLimited
 from idp.ops.json_body import check_form, parse_form
 from idp.pages.rendering import form_page
-
-AnyRequest = Request[Any, Any, Any]
+from idp.principal.requests import AnyRequest
 
 
 async def read_form(request: AnyRequest, *, public_url: str) -> dict[str, str]:

@@ -3,7 +3,6 @@
 Using a session moves its idle end. These writes change no verdict, so nobody is told of them.
 """
 
-import asyncio
 import contextlib
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -13,6 +12,7 @@ from sqlalchemy import text
 from idp import clock
 from idp.db.engine import Database
 from idp.errors import DatabaseUnavailable
+from idp.ops.periodic import Periodic
 
 FLUSH_SECONDS = 60.0
 KEPT = timedelta(days=30)
@@ -41,7 +41,7 @@ class Activity:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._used: dict[UUID, float] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._periodic = Periodic("session activity", FLUSH_SECONDS, self.flush, self.forget)
 
     def note(self, session_id: UUID) -> None:
         """Note that a session was used now."""
@@ -49,22 +49,14 @@ class Activity:
             self._used[session_id] = clock.timestamp()
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        """Begin to write, in the background."""
+        self._periodic.start()
 
     async def stop(self) -> None:
         """Write what is noted, and stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._periodic.stop()
         with contextlib.suppress(DatabaseUnavailable):
             await self.flush()
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            with contextlib.suppress(DatabaseUnavailable):
-                await self.flush()
-                await self.forget()
 
     async def flush(self) -> None:
         """Write what is noted.

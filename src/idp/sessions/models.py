@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.types import Text
@@ -20,6 +20,7 @@ class SessionRow(UUIDKey, Base):
     __table_args__ = (
         UniqueConstraint("cookie_digest"),
         Index("ix_user_sessions_user_id_created_at", "user_id", "created_at"),
+        Index("ix_user_sessions_user_id_live", "user_id", postgresql_where=text("ended_at IS NULL")),
         Index("ix_user_sessions_expires_at", "expires_at"),
         CheckConstraint("(ended_at IS NULL) = (ended_reason IS NULL)", name="ended"),
     )

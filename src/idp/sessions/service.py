@@ -31,20 +31,22 @@ WITH owner AS (
     SELECT id FROM idp.users
      WHERE id = :user_id AND is_active AND deleted_at IS NULL AND password_version = :password_version
        FOR SHARE
+), begun AS (
+    INSERT INTO idp.user_sessions (id, user_id, created_at, last_seen_at, idle_seconds, idle_expires_at, expires_at,
+                                   cookie_digest, device_info, user_agent, ip_address, amr, acr, auth_time)
+    SELECT :id, owner.id, :now, :now, :idle_seconds, :idle_expires_at, :expires_at,
+           :cookie_digest, :device_info, :user_agent, :ip_address, :amr, :acr, :now
+      FROM owner RETURNING user_id
 )
-INSERT INTO idp.user_sessions (id, user_id, created_at, last_seen_at, idle_seconds, idle_expires_at, expires_at,
-                               cookie_digest, device_info, user_agent, ip_address, amr, acr, auth_time)
-SELECT :id, owner.id, :now, :now, :idle_seconds, :idle_expires_at, :expires_at,
-       :cookie_digest, :device_info, :user_agent, :ip_address, :amr, :acr, :now
-  FROM owner RETURNING id
+SELECT EXISTS (SELECT FROM idp.user_sessions s WHERE s.user_id = begun.user_id) AS any_before,
+       EXISTS (SELECT FROM idp.user_sessions s
+                WHERE s.user_id = begun.user_id AND s.user_agent IS NOT DISTINCT FROM :user_agent
+                  AND s.ip_address IS NOT DISTINCT FROM :ip_address) AS same_before,
+       (SELECT count(*) FROM idp.user_sessions s
+         WHERE s.user_id = begun.user_id AND s.ended_at IS NULL AND s.expires_at > :now AND s.idle_expires_at > :now)
+       AS others
+  FROM begun
 """).bindparams(bindparam("device_info", type_=JSONB(none_as_null=True)), bindparam("amr", type_=ARRAY(Text())))
-
-
-_SEEN = text("""
-SELECT count(*) AS sessions,
-       coalesce(bool_or(user_agent IS NOT DISTINCT FROM :agent AND ip_address IS NOT DISTINCT FROM :ip), false) AS seen
-  FROM idp.user_sessions WHERE user_id = :user_id
-""")
 
 
 class Login(Struct, frozen=True):
@@ -62,6 +64,20 @@ class Login(Struct, frozen=True):
     acr: str
     auth_time: datetime
     expires_at: datetime
+
+
+class Beginning(Struct, frozen=True):
+    """A session that has just begun.
+
+    Attributes:
+        is_new_device: whether somebody who has signed in before does so now with another program, or from another
+            address. A first sign-in ever is nothing to warn of.
+        others: how many live sessions the user has besides.
+    """
+
+    login: Login
+    is_new_device: bool
+    others: int
 
 
 class Device(Struct, frozen=True):
@@ -105,7 +121,7 @@ async def begin(
     password_version: int,
     amr: tuple[str, ...],
     cookie_digest: str | None = None,
-) -> Login | None:
+) -> Beginning | None:
     """Begin a session, unless the user was disabled or their password changed since they proved who they are.
 
     Args:
@@ -140,7 +156,10 @@ async def begin(
             "acr": login.acr,
         },
     )
-    return login if begun.scalar_one_or_none() is not None else None
+    row = begun.one_or_none()
+    if row is None:
+        return None
+    return Beginning(login, is_new_device=row.any_before and not row.same_before, others=row.others)
 
 
 def login_of(credential: Credential) -> Login:
@@ -154,17 +173,6 @@ def login_of(credential: Credential) -> Login:
     return Login(
         UUID(credential.session_id), credential.amr, credential.acr or "", credential.auth_time, credential.expires_at
     )
-
-
-async def is_new_device(session: AsyncSession, user_id: str, origin: Origin) -> bool:
-    """Whether somebody who has signed in before does so now with another program, or from another address.
-
-    A first sign-in ever is nothing to warn of. A browser that keeps our cookie is known whatever it says.
-    """
-    row = (
-        await session.execute(_SEEN, {"user_id": user_id, "agent": origin.user_agent, "ip": origin.ip_address})
-    ).one()
-    return bool(row.sessions and not row.seen)
 
 
 def idle_end(login: Login, lifetime: Lifetime) -> datetime:

@@ -11,6 +11,7 @@ from sqlalchemy.sql import ColumnElement
 
 from idp import clock
 from idp.db.engine import sqlstate
+from idp.db.reads import Reads
 from idp.errors import EmailTaken
 from idp.users.email import email_key
 from idp.users.models import UserRow
@@ -45,6 +46,22 @@ _COLUMNS = (
     UserRow.password_hash,
     UserRow.password_version,
 )
+
+
+_LOOK_UP = (
+    f"SELECT {', '.join(column.key for column in _COLUMNS)} FROM idp.users "  # noqa: S608  names of columns
+    "WHERE email_key = $1 AND deleted_at IS NULL"
+)
+
+
+async def look_up(reads: Reads, email: str) -> Holder | None:
+    """Return the live user with this address, in any spelling, as of now: for who does not change the account.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL is away.
+    """
+    row = await reads.fetchrow(_LOOK_UP, email_key(email))
+    return Holder(*row) if row else None
 
 
 async def find_by_email(session: AsyncSession, email: str) -> Holder | None:

@@ -1,0 +1,53 @@
+"""Work that comes round again and again in the background, and survives whatever goes wrong once."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from idp.errors import DatabaseUnavailable
+from idp.ops.logging import describe
+
+log = structlog.get_logger("idp.background")
+
+Work = Callable[[], Awaitable[object]]
+
+
+class Periodic:
+    """Does some work every so many seconds, for as long as the service runs.
+
+    A database that is away is no news here: the work is tried again when its time comes round. Any other error is
+    logged, and ends neither the rest of the work nor the next round.
+
+    Args:
+        name: what the log calls it.
+        seconds: between the end of one round and the beginning of the next; the first one waits too.
+        work: what is done in a round, in this order.
+    """
+
+    def __init__(self, name: str, seconds: float, *work: Work) -> None:
+        self._name = name
+        self._seconds = seconds
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, in the background."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stop, also in the middle of a round."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._seconds)
+            for work in self._work:
+                try:
+                    with contextlib.suppress(DatabaseUnavailable):
+                        await work()
+                except Exception as error:  # noqa: BLE001  nobody waits for this; the next round may succeed
+                    log.error("background work failed", work=self._name, **describe(error))  # noqa: TRY400
