@@ -149,34 +149,21 @@ class Application(Envelope):
         self.parts = parts
 
 
-def _means(parts: Parts, limiter: Limiter, rules: LoginRules) -> Means:
-    return Means(
-        database=parts.database,
-        passwords=parts.passwords,
-        one_time_tokens=parts.one_time_tokens,
-        mailer=parts.mailer,
-        limiter=limiter,
-        rules=rules,
-        devices=parts.devices,
-        settings=parts.settings.accounts,
-        front_end=front_end(parts.settings).rstrip("/"),
-    )
+class _Working(Struct, frozen=True):
+    """What works on requests, or beside them, made of the parts."""
 
-
-def _mail_sender(parts: Parts, development: Development) -> MailSender:
-    mail = parts.settings.mail
-    try:
-        transport = SmtpTransport(mail) if mail.smtp_host else None
-    except UnusableAddress as error:
-        advice = "put an address such as no-reply@example.com there"
-        raise SettingsError([f"FROM_EMAIL is {mail.from_email!r} ({error}): {advice}."]) from None
-    return MailSender(
-        parts.database,
-        parts.sealer,
-        parts.mailer.posted,
-        transport=transport,
-        keeps_text=development.keeps_mail,
-    )
+    valkey: Valkey | None
+    shared: SharedCache
+    limiter: Limiter
+    rules: LoginRules
+    flood: Flood
+    commands: CommandQueue
+    idempotency: Idempotency
+    activity: Activity
+    resolver: Resolver
+    introspector: Introspector
+    checks: HealthChecks
+    document: OpenApiDocument
 
 
 def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) -> Application:
@@ -192,58 +179,78 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
         RuntimeError: a route declares no policy (rule 6).
     """
     parts = build_parts(loaded)
+    working = _working(parts, loaded.profile, development)
+    query_metrics.watch(parts.database.engine)
+    litestar = _litestar(parts, working, development)
+    check_policies(litestar)
+    working.document.app = litestar
+    internal_token = parts.settings.management.internal_token is not None
+    hot = HotRoutes(working.introspector, issuer=parts.tokens.issuer, internal_token=internal_token)
+    public = public_routes(PublishedKeys(parts.keyring), working.checks)
+    return Application(litestar, parts, hot.routes | public)
+
+
+def _working(parts: Parts, profile: str, development: Development) -> _Working:
     settings = parts.settings
     valkey = cache.connect(settings.valkey.url.reveal() if settings.valkey.url else None)
-    shared = SharedCache(valkey)
-    limiter, rules = Limiter(valkey, back_off=settings.rate_limits.back_off_seconds), LoginRules(settings.rate_limits)
-    commands, idempotency = CommandQueue(parts.database), Idempotency(parts.sealer, parts.database)
-    verdicts, activity = _verdicts(parts, shared, loaded.profile), Activity(parts.database)
+    shared, commands = SharedCache(valkey), CommandQueue(parts.database)
+    verdicts, activity = _verdicts(parts, shared, profile), Activity(parts.database)
     resolver = _resolver(parts, verdicts)
     flood = Flood(settings.rate_limits.bad_credentials_per_address_per_minute)
-    checks = HealthChecks(_probes(parts, valkey, commands))
-    introspector = _introspector(parts, _chain(parts, development), resolver, verdicts, activity, flood)
-    starter = SessionStarter(settings, parts.tokens, parts.refresh_tokens, parts.cookies)
-    document = OpenApiDocument(
-        openapi_config(public_url=public_url(settings), dev_headers=bool(development.authenticators))
+    return _Working(
+        valkey=valkey,
+        shared=shared,
+        limiter=Limiter(valkey, back_off=settings.rate_limits.back_off_seconds),
+        rules=LoginRules(settings.rate_limits),
+        flood=flood,
+        commands=commands,
+        idempotency=Idempotency(parts.sealer, parts.database),
+        activity=activity,
+        resolver=resolver,
+        introspector=_introspector(parts, _chain(parts, development), resolver, verdicts, activity, flood),
+        checks=HealthChecks(_probes(parts, valkey, commands)),
+        document=OpenApiDocument(
+            openapi_config(public_url=public_url(settings), dev_headers=bool(development.authenticators))
+        ),
     )
-    query_metrics.watch(parts.database.engine)
-    available = {
-        "settings": settings,
+
+
+def _available(parts: Parts, working: _Working) -> dict[str, object]:
+    """Return what routes ask for, by the names of their parameters."""
+    limiter, rules = working.limiter, working.rules
+    starter = SessionStarter(parts.settings, parts.tokens, parts.refresh_tokens, parts.cookies)
+    return {
+        "settings": parts.settings,
         "database": parts.database,
         "passwords": parts.passwords,
         "tokens": parts.tokens,
         "keyring": parts.keyring,
-        "introspector": introspector,
-        "flood": flood,
-        "resolver": resolver,
+        "introspector": working.introspector,
+        "flood": working.flood,
+        "resolver": working.resolver,
         "refresh_tokens": parts.refresh_tokens,
         "session_cookies": parts.cookies,
         "session_starter": starter,
         "limiter": limiter,
         "login_rules": rules,
         "sign_in": SignIn(parts.database, parts.passwords, limiter, rules, starter, parts.devices, parts.mailer),
-        "health_checks": checks,
-        "openapi_document": document,
-        "command_queue": commands,
-        "minting": Minting(settings.api_keys, parts.peppers),
+        "health_checks": working.checks,
+        "openapi_document": working.document,
+        "command_queue": working.commands,
+        "minting": Minting(parts.settings.api_keys, parts.peppers),
         "scope_policy": parts.scope_policy,
-        "idempotency": idempotency,
+        "idempotency": working.idempotency,
         "mailer": parts.mailer,
         **journeys(_means(parts, limiter, rules)),
     }
-    background: list[_Background] = [
-        parts.ear,
-        parts.usage,
-        activity,
-        idempotency,
-        commands,
-        _mail_sender(parts, development),
-        Chain(parts.database),
-    ]
-    litestar = Litestar(
+
+
+def _litestar(parts: Parts, working: _Working, development: Development) -> Litestar:
+    settings, most = parts.settings, parts.settings.server.max_body_bytes
+    return Litestar(
         route_handlers=[*_routes(), *(route for build in development.routes for route in build(parts))],
-        middleware=[AuthenticationMiddleware(introspector, parts.cookies, most=settings.server.max_body_bytes)],
-        dependencies={name: _always(part) for name, part in available.items()},
+        middleware=[AuthenticationMiddleware(working.introspector, parts.cookies, most=most)],
+        dependencies={name: _always(part) for name, part in _available(parts, working).items()},
         exception_handlers=problems.HANDLERS,
         cors_config=_cors(settings),
         openapi_config=None,
@@ -251,21 +258,29 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
             {
                 "fresh_login_seconds": settings.accounts.fresh_login_seconds,
                 "fresh_login_for_keys": settings.api_keys.require_fresh_login,
-                "address_limits": AddressLimits(limiter, rules),
+                "address_limits": AddressLimits(working.limiter, working.rules),
             }
         ),
         request_class=StrictRequest,
-        request_max_body_size=settings.server.max_body_bytes,
-        before_send=[correct_allow, settle(parts.ear), tell_limits(limiter)],
-        lifespan=[_lifespan(parts, valkey, shared, background)],
+        request_max_body_size=most,
+        before_send=[correct_allow, settle(parts.ear), tell_limits(working.limiter)],
+        lifespan=[_lifespan(parts, working, _background(parts, working, development))],
         logging_config=None,
     )
-    check_policies(litestar)
-    document.app = litestar
-    hot = HotRoutes(
-        introspector, issuer=parts.tokens.issuer, internal_token=settings.management.internal_token is not None
+
+
+def _means(parts: Parts, limiter: Limiter, rules: LoginRules) -> Means:
+    return Means(
+        database=parts.database,
+        passwords=parts.passwords,
+        one_time_tokens=parts.one_time_tokens,
+        mailer=parts.mailer,
+        limiter=limiter,
+        rules=rules,
+        devices=parts.devices,
+        settings=parts.settings.accounts,
+        front_end=front_end(parts.settings).rstrip("/"),
     )
-    return Application(litestar, parts, hot.routes | public_routes(PublishedKeys(parts.keyring), checks))
 
 
 def _resolver(parts: Parts, verdicts: Verdicts) -> Resolver:
@@ -323,8 +338,36 @@ class _Background(Protocol):
     async def stop(self) -> None: ...
 
 
+def _mail_sender(parts: Parts, development: Development) -> MailSender:
+    mail = parts.settings.mail
+    try:
+        transport = SmtpTransport(mail) if mail.smtp_host else None
+    except UnusableAddress as error:
+        advice = "put an address such as no-reply@example.com there"
+        raise SettingsError([f"FROM_EMAIL is {mail.from_email!r} ({error}): {advice}."]) from None
+    return MailSender(
+        parts.database,
+        parts.sealer,
+        parts.mailer.posted,
+        transport=transport,
+        keeps_text=development.keeps_mail,
+    )
+
+
+def _background(parts: Parts, working: _Working, development: Development) -> list[_Background]:
+    return [
+        parts.ear,
+        parts.usage,
+        working.activity,
+        working.idempotency,
+        working.commands,
+        _mail_sender(parts, development),
+        Chain(parts.database),
+    ]
+
+
 def _lifespan(
-    parts: Parts, valkey: Valkey | None, shared: SharedCache, background: Sequence[_Background]
+    parts: Parts, working: _Working, background: Sequence[_Background]
 ) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
@@ -337,9 +380,9 @@ def _lifespan(
             for each in reversed(background):
                 await each.stop()
             parts.passwords.stop()
-            await shared.close()
-            if valkey is not None:
-                await valkey.aclose()
+            await working.shared.close()
+            if working.valkey is not None:
+                await working.valkey.aclose()
             await parts.database.close()
             access_log.flush()
 
