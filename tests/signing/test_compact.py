@@ -66,6 +66,7 @@ def test_the_longest_token_is_read_and_one_more_character_is_not() -> None:
     assert parsed(head + "A" * (room - room % 4 + 4)) is None
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("depth", [7, 8, 9, 50, 900, 2900])
 def test_depth_is_bounded_and_costs_nothing(depth: int) -> None:
     """SEC-28: eight levels are enough for any claim; the parser's own recursion limit is not what saves us."""

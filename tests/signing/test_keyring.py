@@ -389,6 +389,7 @@ async def test_a_flood_of_unknown_kids_makes_one_look(start: Start) -> None:
         assert len(seen) == 1
 
 
+@pytest.mark.alone
 async def test_a_flood_over_http_makes_one_look_a_cool_down(service: Service) -> None:
     """SEC-22: with tokens that look like ours in everything but the key."""
     forge = await Forge.of(service, await service.register())
@@ -411,6 +412,7 @@ async def test_a_key_in_memory_needs_no_database(start: Start) -> None:
         assert seen == []
 
 
+@pytest.mark.alone
 async def test_without_a_database_an_unknown_key_is_unavailable_and_never_invalid(tmp_path: Path) -> None:
     """SEC-30, rule 1: refused connections and a frozen server; nobody waits in line behind the others."""
     with EmbeddedPostgres(tmp_path / "postgres") as server:

@@ -1,4 +1,4 @@
-"""Signatures checked straight on the key, beside joserfc's verdict on the very same token (RFC 7518 section 3)."""
+"""Signatures made and checked straight on the key, beside what joserfc says of them (RFC 7518 section 3)."""
 
 from base64 import urlsafe_b64decode
 from typing import Any
@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
-from idp.signing import raw_signature
-from signing.forgery import b64url, compact, es256, rs256
+from idp.signing import base64url, raw_signature
+from signing.forgery import b64url, compact, es256, json_bytes, rs256
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256
 KEYS: dict[str, Any] = {
@@ -36,7 +37,13 @@ def public(key: Any) -> Any:
 def ours(token: str, algorithm: str, key: Any = None) -> bool:
     """Whether our own check takes the signature; anything but ValueError is a defect."""
     try:
-        raw_signature.check(token, public(key or KEYS[algorithm]), algorithm)
+        signed, _, signature = token.rpartition(".")
+        raw_signature.check(
+            signed.encode(),
+            base64url.decode(signature),
+            public_key=public(key or KEYS[algorithm]),
+            algorithm=algorithm,
+        )
     except ValueError:
         return False
     return True
@@ -65,6 +72,16 @@ def agreed(signed: str, signature: bytes, algorithm: str, key: Any = None) -> bo
     verdict = ours(token, algorithm, key)
     assert verdict is theirs(token, algorithm, key)
     return verdict
+
+
+class Signed:
+    """A key that signs with these numbers, whatever they are."""
+
+    def __init__(self, r: int, s: int) -> None:
+        self._numbers = r, s
+
+    def sign(self, _message: bytes, _algorithm: object) -> bytes:
+        return encode_dss_signature(*self._numbers)
 
 
 # --- any of them -----------------------------------------------------------------------------------------------------
@@ -114,6 +131,24 @@ def test_any_two_numbers_are_bad_for_both(r: int, s: int) -> None:
     assert not agreed(made("ES256")[0], r.to_bytes(32, "big") + s.to_bytes(32, "big"), "ES256")
 
 
+@settings(max_examples=60, deadline=None)
+@given(payload=st.binary(max_size=200), algorithm=ALGORITHMS)
+def test_what_we_sign_is_good_for_both(payload: bytes, algorithm: str) -> None:
+    signed = f"{b64url(json_bytes({'alg': algorithm, 'n': len(payload)}))}.{b64url(payload or b'{}')}"
+    signature = raw_signature.sign(signed.encode(), KEYS[algorithm].private_key, algorithm)
+    assert theirs(f"{signed}.{b64url(signature)}", algorithm)
+    raw_signature.check(signed.encode(), signature, public_key=public(KEYS[algorithm]), algorithm=algorithm)
+
+
+@settings(max_examples=300, deadline=None)
+@given(r=st.integers(1, 2**256 - 1), s=st.integers(1, 2**256 - 1), less=st.integers(0, 255))
+def test_any_two_numbers_are_written_in_32_bytes_each(r: int, s: int, less: int) -> None:
+    """RFC 7518 section 3.4: the form that the key writes is longer for a high first bit, and shorter for small ones."""
+    r = max(1, r >> less)
+    assert raw_signature.sign(b"", Signed(r, s), "ES256") == r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    assert raw_signature.sign(b"", Signed(s, r), "ES256") == s.to_bytes(32, "big") + r.to_bytes(32, "big")
+
+
 # --- the edges -------------------------------------------------------------------------------------------------------
 
 
@@ -151,6 +186,13 @@ def test_halves_that_begin_with_zeros_keep_them() -> None:
             if found == 3:
                 return
     pytest.fail("no such signature in 2000")
+
+
+@pytest.mark.parametrize("r", [1, 0x7F, 0x80, 0xFF, 0x100, 2**247, 2**248 - 1, 2**255 - 1, 2**255, ORDER - 1])
+@pytest.mark.parametrize("s", [1, 0x80, 2**255, ORDER - 1])
+def test_numbers_of_every_length_are_written_in_32_bytes(r: int, s: int) -> None:
+    """RFC 7518 section 3.4: as the library writes them that goes through two integers."""
+    assert raw_signature.sign(b"", Signed(r, s), "ES256") == r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
 def test_der_is_not_jose() -> None:

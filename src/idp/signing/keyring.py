@@ -7,7 +7,7 @@ AUTH_JWT_SECRET_KEY stood in as the root secret it stays a live one (C-06c): who
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -37,14 +37,15 @@ _LOCK = 0x1D9_4E75
 
 
 class SigningKey(Struct, frozen=True):
-    """An opened key. `key` holds the private part and never leaves `idp.signing`."""
+    """An opened key. `key` and `private_key` hold the private part and never leave `idp.signing`."""
 
     kid: str
     algorithm: Algorithm
     key: PrivateKey
     signs_from: datetime
     expires_at: datetime | None
-    public_key: Any  # of `cryptography`, for verifying
+    private_key: Any  # of `cryptography`, as the next one: for signing
+    public_key: Any  # for verifying
 
     def __repr__(self) -> str:
         return f"SigningKey({self.kid})"
@@ -69,6 +70,7 @@ class Keyring:
         self._sealer = sealer
         self._algorithm: Algorithm = algorithm
         self._keys: dict[str, SigningKey] = {}
+        self._signers: list[SigningKey] = []  # those that may sign in their time, the one to be preferred first
         self._loaded = 0.0
         self._failed = float("-inf")
         self._lock = asyncio.Lock()
@@ -79,7 +81,8 @@ class Keyring:
         Raises:
             DatabaseUnavailable: it had to be read or made and PostgreSQL is away.
         """
-        await self._refresh(_RELOAD_SECONDS)
+        if self._age() >= _RELOAD_SECONDS:
+            await self._refresh(_RELOAD_SECONDS)
         key = self._current()
         if key is None:
             await self._add(signs_from=clock.now(), only_if_none=True)
@@ -97,7 +100,9 @@ class Keyring:
         Raises:
             DatabaseUnavailable: it had to look and PostgreSQL is away.
         """
-        await self._refresh(_RELOAD_SECONDS if kid in self._keys else _COOL_DOWN_SECONDS)
+        good_for = _RELOAD_SECONDS if kid in self._keys else _COOL_DOWN_SECONDS
+        if self._age() >= good_for:
+            await self._refresh(good_for)
         key = self._keys.get(kid)
         return None if key is None or (key.expires_at and key.expires_at <= clock.now()) else key
 
@@ -126,14 +131,12 @@ class Keyring:
 
     def _current(self) -> SigningKey | None:
         now = clock.now()
-        ready = [k for k in self._keys.values() if k.algorithm == self._algorithm and k.signs_from <= now]
-        ready = [k for k in ready if k.expires_at is None or k.expires_at > now]
-        # One that is to expire signs only while nothing else can: its tokens must not outlive it.
-        return max(ready, key=lambda k: (k.expires_at is None, k.signs_from), default=None)
+        for key in self._signers:
+            if key.signs_from <= now and (key.expires_at is None or key.expires_at > now):
+                return key
+        return None
 
     async def _refresh(self, older_than: float) -> None:
-        if self._age() < older_than:
-            return
         async with self._lock:  # single flight: whoever waited finds the keys fresh
             if self._age() < older_than:
                 return
@@ -156,7 +159,7 @@ class Keyring:
         async with self._database.transaction() as session:
             rows = list(await session.scalars(select(SigningKeyRow).where(alive)))
         opened = {row.kid: key for row in rows if (key := self._open(row))}
-        self._keys = opened
+        self._keys, self._signers = opened, _preferred(self._algorithm, opened.values())
         self._loaded, self._loaded_in = _monotonic(), epoch
 
     def _open(self, row: SigningKeyRow) -> SigningKey | None:
@@ -174,7 +177,15 @@ class Keyring:
         data = msgspec.json.decode(private)
         key: PrivateKey = ECKey.import_key(data) if data["kty"] == "EC" else RSAKey.import_key(data)
         algorithm: Algorithm = "ES256" if data["kty"] == "EC" else "RS256"
-        return SigningKey(row.kid, algorithm, key, row.signs_from, row.expires_at, key.public_key)
+        return SigningKey(
+            row.kid,
+            algorithm,
+            key,
+            row.signs_from,
+            row.expires_at,
+            private_key=key.private_key,
+            public_key=key.public_key,
+        )
 
     async def _add(self, *, signs_from: datetime, only_if_none: bool = False, end: bool = False) -> str | None:
         key = await asyncio.to_thread(generate, self._algorithm)
@@ -215,6 +226,15 @@ class Keyring:
 def _ending_all(now: datetime) -> Update:
     alive = or_(SigningKeyRow.expires_at.is_(None), SigningKeyRow.expires_at > now)
     return update(SigningKeyRow).where(alive).values(expires_at=now)
+
+
+def _preferred(algorithm: Algorithm, keys: Iterable[SigningKey]) -> list[SigningKey]:
+    """Return the keys of an algorithm: the newest first, and last what is to expire.
+
+    Such a key signs only while nothing else can: its tokens must not outlive it.
+    """
+    fitting = (key for key in keys if key.algorithm == algorithm)
+    return sorted(fitting, key=lambda key: (key.expires_at is None, key.signs_from), reverse=True)
 
 
 def _monotonic() -> float:
