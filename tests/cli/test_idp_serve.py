@@ -108,9 +108,10 @@ def test_a_taken_port_is_refused(migrated: str) -> None:
 # --- how it starts ---------------------------------------------------------------------------------------------------
 
 
-def test_two_variables_are_enough(migrated: str, tmp_path: Path) -> None:
+def test_two_variables_are_enough(empty: str, tmp_path: Path) -> None:
     """C-06c, S3-44: DATABASE_URL and AUTH_JWT_SECRET_KEY, as in the old `docker run`; tokens are HS256 then."""
-    environ = {"DATABASE_URL": migrated, "AUTH_JWT_SECRET_KEY": root_secret()}
+    assert idp("migrate", DATABASE_URL=empty).returncode == 0
+    environ = {"DATABASE_URL": empty, "AUTH_JWT_SECRET_KEY": root_secret()}
     with running_serve(tmp_path / "out", **environ) as (_, base_url):
         assert get(f"{base_url}/readyz").status == 200
         assert get(f"{base_url}/health").json["components"]["redis"] == "disabled"

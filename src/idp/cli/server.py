@@ -35,7 +35,7 @@ def until_stopped() -> Iterator[None]:
     What the block does on its way out is done in full, whoever asks a second time. Whoever asks a third time is obeyed
     at once, with exit code 1.
     """
-    asked = 0
+    asked, tell = 0, sys.unraisablehook
 
     def stop(*_: object) -> None:
         nonlocal asked
@@ -57,6 +57,11 @@ def until_stopped() -> Iterator[None]:
     def hang_up(*_: object) -> None:
         signal.raise_signal(signal.SIGTERM)  # to whoever listens to that now
 
+    def tell_if_it_matters(dropped: "sys.UnraisableHookArgs") -> None:
+        if not asked:  # what gets lost on the way out, and what that leads to, is no news
+            tell(dropped)
+
+    sys.unraisablehook = tell_if_it_matters
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     signal.signal(signal.SIGALRM, see_to_it)
