@@ -138,6 +138,7 @@ class TokenService:
         """Sign an `at+jwt` (RFC 9068) with the key ring, whatever shared secrets there are."""
         key = await self._keyring.signing_key()
         claims = {
+            **self._times(life, session),
             "iss": self.issuer,
             "aud": self._audience,
             "sub": user.id,
@@ -146,7 +147,6 @@ class TokenService:
             "scope": _SCOPE,
             "email": user.email,
             "email_verified": user.email_verified,
-            **self._times(life, session),
         }
         return self._issued(_signed(key, claims), claims)
 
