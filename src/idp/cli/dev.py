@@ -11,6 +11,7 @@ import rich_click as click
 if TYPE_CHECKING:
     import socket
 
+_LOAD_SECONDS = 10.0  # what takes longer hangs
 _EXAMPLE = "script/dev --port {port}"
 
 
@@ -32,13 +33,13 @@ def dev(port: int | None, data_dir: Path | None, processes: int, fresh: bool) ->
     started = time.monotonic()
     with until_stopped():
         # The service's modules take a second to load, and PostgreSQL nearly as long to start: both at once.
-        loading = threading.Thread(target=_load_the_service)
+        loading = threading.Thread(target=_load_the_service, daemon=True)
         loading.start()
         try:
             listeners = _listeners(port, processes)
             _run((data_dir or default_folder()).absolute(), listeners, loading, fresh=fresh, started=started)
         finally:
-            loading.join()  # an interpreter that ends while modules load complains about it
+            loading.join(_LOAD_SECONDS)  # an interpreter that ends while modules load complains about it
 
 
 def _load_the_service() -> None:

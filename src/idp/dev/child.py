@@ -7,14 +7,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from idp.dev.account import Account
 from idp.dev.fault import EmbeddedError
 
 _PR_SET_PDEATHSIG = 1
+_RAISING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 _ON_LINUX = sys.platform.startswith("linux")
 _PRCTL = ctypes.CDLL(None).prctl if _ON_LINUX else None
 
@@ -29,7 +31,7 @@ def spawn(
     if threading.current_thread() is not threading.main_thread():
         # The kernel's "parent" is the thread that forked: the server would die with a pool's idle thread.
         raise RuntimeError("start an embedded server from the main thread")
-    return subprocess.Popen(  # noqa: S603 - our own binaries, no shell
+    return _start(
         argv,
         cwd=cwd,
         stdin=subprocess.DEVNULL,
@@ -54,19 +56,62 @@ def run(
 
     Raises OSError when it cannot be executed at all.
     """
-    return subprocess.run(  # noqa: S603 - our own binaries, no shell
+    process = _start(
         argv,
         cwd=cwd,
-        input=text,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=clean_environment() | dict(environment or {}),
         preexec_fn=_die_with_parent(signal.SIGKILL),
         encoding="utf-8",
         errors="replace",
-        check=False,
         **account.identity,
     )
+    with process:
+        try:
+            output, _ = process.communicate(text)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+
+def _start(argv: Sequence[str | Path], **options: Any) -> subprocess.Popen[Any]:
+    process = None
+    try:
+        with _undisturbed():
+            process = subprocess.Popen(argv, **options)  # noqa: S603 - our own binaries, no shell
+    except BaseException:
+        if process is not None:
+            process.kill()
+            process.wait()
+        raise
+    return process
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold back what our signals raise until the block has ended.
+
+    With a `preexec_fn`, Python runs hooks around the fork, which take and release locks such as the one of logging.
+    What a signal raises in there is dropped, and a lock that is not released then stops whoever logs next, for ever.
+    """
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread only
+        return
+    handlers = {number: signal.getsignal(number) for number in _RAISING}
+    ours = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in ours:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        for each in came:
+            signal.raise_signal(each)
 
 
 def clean_environment() -> dict[str, str]:
