@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from bench import cpu, load, refresh
+from bench.population import Person
 from bench.traffic import Request, Traffic
 from bench.verdicts import Verdict
 from bench.world import World
@@ -25,6 +26,7 @@ from idp.signing.jwt import Family, TokenUser
 _ROUNDS = 3  # of a whole request's costs
 _TURNS, _SECONDS = 9, 0.06  # each side's, where one call takes microseconds: short, for both to meet the same noise
 _IN_FLIGHT = 32
+_PEOPLE = 12  # who sign in by turns: whoever has 100 sessions ends one of them with each more
 _POINT_SELECT = "SELECT id, kind, name, scopes, expires_at, revoked_at FROM idp.api_keys WHERE digest = $1"
 _GET_MICROSECONDS = 15.0
 Call = Callable[[], Awaitable[Any]]
@@ -95,14 +97,15 @@ async def _select(parts: Parts, world: World) -> Verdict:
 
 def _login(world: World) -> Verdict:
     hasher = argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)  # the service's defaults
-    stored = hasher.hash(world.person.password)
-    body = json.dumps({"email": world.person.email, "password": world.person.password})
-    logins = Traffic([Request("POST", "/auth/login", {"content-type": "application/json"}, body)])
+    people = [Person(world.idp.base_url) for _ in range(_PEOPLE)]
+    stored = hasher.hash(people[0].password)
+    bodies = [json.dumps({"email": each.email, "password": each.password}) for each in people]
+    logins = Traffic([Request("POST", "/auth/login", {"content-type": "application/json"}, body) for body in bodies])
     ratios = []
     for _ in range(_ROUNDS):
         before = time.process_time()
         for _ in range(20):
-            hasher.verify(stored, world.person.password)
+            hasher.verify(stored, people[0].password)
         alone = (time.process_time() - before) / 20
         spent = cpu.seconds_of(world.idp.pid)
         found = load.run(world.idp.base_url, logins, connections=2, seconds=0.8)

@@ -77,20 +77,45 @@ async def test_an_attacker_never_locks_the_owner_out(postgres: EmbeddedPostgres,
 
 async def test_a_device_is_known_to_the_accounts_that_it_signed_in_to(service: Service) -> None:
     """SEC-8: another account's cookie, a made up one and an altered one exempt nobody."""
-    devices = service.app.litestar.dependencies["sign_in"].dependency()._devices  # type: ignore[operator,union-attr]
+
+    def found(cookie: str, person: Person, *, version: int = 1) -> str | None:
+        return service.app.parts.devices.find({"idp_device": cookie}, person.id, password_version=version)
+
     one, two = await service.register(), await service.register()
     first = await log_in(service, one)
     assert "HttpOnly" in first.headers["set-cookie"]
     value = first.cookies["idp_device"]
-    assert devices.find({"idp_device": value}, one.email) is not None
-    assert devices.find({"idp_device": value}, two.email) is None
+    assert found(value, one) is not None
+    assert found(value, two) is None
+    assert found(value, one, version=2) is None
     both = (await log_in(service, two, **device_of(first))).cookies["idp_device"]
-    assert devices.find({"idp_device": both}, one.email) == devices.find({"idp_device": both}, two.email) is not None
+    assert found(both, one) == found(both, two) is not None
     for bad in ("", "x", value[:-1], value[:-1] + ("A" if value[-1] != "A" else "B"), value + ".", "é" * 22, "." * 50):
-        assert devices.find({"idp_device": bad}, one.email) is None
+        assert found(bad, one) is None
     for _ in range(8):
         both = (await log_in(service, await service.register(), Cookie=f"idp_device={both}")).cookies["idp_device"]
     assert len(both.split(".")) == 6
+
+
+async def test_a_new_password_makes_strangers_of_all_devices(
+    postgres: EmbeddedPostgres, valkey: EmbeddedValkey
+) -> None:
+    """SEC-8: whoever knew the old password and made devices with it guesses at the new one like anybody else."""
+    environ = PROXIED | {"IDP_RATE_LIMITS__FAILED_LOGINS_PER_ACCOUNT": "15"}
+    async with running(postgres.create_database("strangers"), valkey_url=valkey.url, environ=environ) as service:
+        person = await service.register()
+        devices = [device_of(await log_in(service, person)) for _ in range(3)]
+        changed = await service.client.post(
+            "/api/auth/password/change",
+            json={"current_password": PASSWORD, "new_password": "another long password"},
+            headers=person.bearer,
+        )
+        assert changed.status_code == 200
+        codes = [
+            (await guess(service, person, **device, **{"X-Forwarded-For": f"203.0.113.{n}"})).status_code
+            for n, device in enumerate(devices * 6)
+        ]
+        assert codes == [401] * 15 + [429] * 3
 
 
 async def test_forwarded_addresses_count_only_from_trusted_proxies(service: Service) -> None:

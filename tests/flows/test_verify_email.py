@@ -232,6 +232,7 @@ async def test_a_scanner_that_follows_links_uses_up_nothing(service: Service, ac
     headers = {"Accept": accept} if accept else {}
     answer = await service.client.get("/api/auth/email/verify", params={"token": token}, headers=headers)
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/verify-email?token={token}")
+    assert answer.content == b""
     for _ in range(3):
         assert (await service.client.get(answer.headers["Location"])).status_code == 200
     assert (await verify(service, token)).status_code == 200

@@ -55,7 +55,7 @@ async def send(service: Service, path: str, form: dict[str, str], **headers: str
 
 async def follow(service: Service, answer: httpx2.Response) -> httpx2.Response:
     """Follow the redirect after a form."""
-    assert answer.status_code == 303, answer.text
+    assert (answer.status_code, answer.text) == (303, "")
     return await service.client.get(answer.headers["Location"])
 
 

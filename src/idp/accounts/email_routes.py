@@ -8,6 +8,7 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, QueryParameter
+from litestar.response import Redirect
 from msgspec import structs
 
 from idp import errors
@@ -121,14 +122,14 @@ async def follow_link(
     verify_email: NamedDependency[VerifyEmail],
     session_starter: NamedDependency[SessionStarter],
     token: LinkParameter,
-) -> Response[VerifiedOut] | Response[None]:
+) -> Response[VerifiedOut] | Redirect:
     """Do what POST does, for a program that says `Accept: application/json`; anybody else is shown the page.
 
     What follows links in mails by itself, such as a scanner, never asks for JSON, so it uses up nothing (C-31).
     """
     if not _WANTS_JSON.search(request.headers.get("accept", "")):
-        headers = {"Location": f"/verify-email?token={quote(token, safe='')}", "Vary": "Accept"}
-        return Response(None, status_code=303, headers=headers)
+        page = f"/verify-email?token={quote(token, safe='')}"
+        return Redirect(page, status_code=303, headers={"Vary": "Accept"})
     begun = await _verify(request, database, verify_email, session_starter, VerifyIn(token))
     answer = VerifiedOut(**structs.asdict(begun.answer), redirect_url=verify_email.front_end)
     return Response(answer, headers={"Vary": "Accept"})

@@ -1,6 +1,6 @@
 """What every journey that goes through a mail works with, and the two steps that all of them share."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -16,6 +16,7 @@ from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import LoginRules, Rule
 from idp.sessions.known_devices import KnownDevices
 from idp.settings_schema import Accounts
+from idp.users.credentials import Holder
 from idp.users.one_time_tokens import OneTimeToken, OneTimeTokens, Purpose
 from idp.users.passwords import Passwords
 
@@ -38,6 +39,12 @@ class Means(Struct, frozen=True):
     devices: KnownDevices
     settings: Accounts
     front_end: str
+
+    def is_known(self, holder: Holder | None, cookies: Mapping[str, str]) -> bool:
+        """Whether these cookies are of a device where somebody has signed in with their present password."""
+        if holder is None:
+            return False
+        return self.devices.find(cookies, holder.user_id, password_version=holder.password_version) is not None
 
     async def allow(self, *counted: tuple[Rule, tuple[str, ...]]) -> None:
         """Count a request for a mail, or refuse it.

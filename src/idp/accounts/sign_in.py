@@ -68,8 +68,10 @@ class SignIn:
             CsrfRejected: with `mode` "cookie", a page of another site asks.
         """
         self._starter.check_origin(request, mode)
-        origin, device = origin_of(request), self._devices.find(request.cookies, email_key(data.email))
-        holder = await self._check(data, origin, device=device, verified_only=verified_only)
+        origin = origin_of(request)
+        holder = await credentials.look_up(self._database.reads, data.email)
+        device = self._find_device(request, holder)
+        holder = await self._check(data, holder, origin, device=device, verified_only=verified_only)
         async with self._database.transaction() as session:
             begun = await self._starter.begin(
                 session,
@@ -87,13 +89,20 @@ class SignIn:
                 notice = await _notice(holder, origin, data.device_info)
                 self._mailer.post(session, notice, to=holder.email)
         metrics.count_attempt(method="password", outcome="authenticated")
-        return begun.with_cookie(self._devices.remember(request.cookies, email_key(data.email)))
+        version = holder.password_version
+        return begun.with_cookie(self._devices.remember(request.cookies, holder.user_id, password_version=version))
 
-    async def _check(self, data: LoginIn, origin: Origin, *, device: str | None, verified_only: bool) -> Holder:
+    def _find_device(self, request: Request[Any, Any, Any], holder: Holder | None) -> str | None:
+        if holder is None:
+            return None
+        return self._devices.find(request.cookies, holder.user_id, password_version=holder.password_version)
+
+    async def _check(
+        self, data: LoginIn, holder: Holder | None, origin: Origin, *, device: str | None, verified_only: bool
+    ) -> Holder:
         account = email_key(data.email)
         (pair, key), *wider = self._rules.login(account, origin.ip_address or "", device=device)
         async with self._limiter.attempt(pair, key, *wider) as attempt:
-            holder = await credentials.look_up(self._database.reads, data.email)
             stored = holder.password_hash if holder else None
             check = await self._passwords.check(stored, data.password, asker=origin.ip_address)
             if (

@@ -62,16 +62,16 @@ class VerifyEmail:
         Args:
             email: what was typed.
             origin: who asks.
-            cookies: of the request. A device that has signed in to this account before counts by itself.
+            cookies: of the request, which may be one of the account's devices.
 
         Raises:
             RateLimited: too many were asked for this address, or from there.
         """
-        account = email_key(email)
-        device = self._means.devices.find(cookies, account)
-        await self._means.allow(*self._means.rules.verification(account, origin.ip_address or "", device=device))
-        async with self._means.database.transaction() as session:
-            return await credentials.find_by_email(session, email)
+        means = self._means
+        holder = await credentials.look_up(means.database.reads, email)
+        known = means.is_known(holder, cookies)
+        await means.allow(*means.rules.verification(email_key(email), origin.ip_address or "", known=known))
+        return holder
 
     async def send_again(self, found: Holder | None) -> None:
         """Mail a new link of the kind that was sent last; after the answer, and as much work for nobody (SEC-9).

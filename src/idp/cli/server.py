@@ -16,7 +16,7 @@ from idp.cli.failure import Failure
 from idp.settings_schema import Server
 
 _INSISTS = 3  # how often somebody asks who means it
-_LOST_AFTER = 0.25  # seconds; an end that nobody has begun to handle by then got lost
+_AGAIN_SECONDS = 0.01
 _THREAD_SECONDS = 5.0
 
 
@@ -43,43 +43,33 @@ def until_stopped() -> Iterator[None]:
         if asked >= _INSISTS:
             os._exit(1)
         if asked == 1:
-            signal.setitimer(signal.ITIMER_REAL, _LOST_AFTER, _LOST_AFTER)
             raise _Stopped(0)
 
-    def see_to_it(*_: object) -> None:
-        # Python drops what a signal raises in the middle of its own bookkeeping: a callback of a weak reference, say,
-        # of which an import makes many. Then nobody is on the way out, and it is raised once more.
-        if _is_being_handled(sys.exc_info()[1]):
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        else:
-            raise _Stopped(0)
+    def stop_again(*_: object) -> None:
+        raise _Stopped(0)
 
     def hang_up(*_: object) -> None:
         signal.raise_signal(signal.SIGTERM)  # to whoever listens to that now
 
-    def tell_if_it_matters(dropped: "sys.UnraisableHookArgs") -> None:
-        if not asked:  # what gets lost on the way out, and what that leads to, is no news
+    def heed(dropped: "sys.UnraisableHookArgs") -> None:
+        # Python drops what a signal raises in the middle of its own bookkeeping: in a callback of a weak reference,
+        # say, of which an import makes many. Then nobody is on the way out, and it is raised again a moment later.
+        if isinstance(dropped.exc_value, _Stopped):
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+        elif not asked:  # what else gets lost on the way out is no news
             tell(dropped)
 
-    sys.unraisablehook = tell_if_it_matters
+    sys.unraisablehook = heed
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    signal.signal(signal.SIGALRM, see_to_it)
+    signal.signal(signal.SIGALRM, stop_again)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under `nohup`
         signal.signal(signal.SIGHUP, hang_up)
     try:
         with suppress(KeyboardInterrupt):
             yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         _finish_threads()
-
-
-def _is_being_handled(error: BaseException | None) -> bool:
-    """Whether we are on the way out: in a `finally` or an `except` that our end leads through."""
-    while error is not None and not isinstance(error, _Stopped):
-        error = error.__context__
-    return error is not None
 
 
 def _finish_threads() -> None:

@@ -70,7 +70,7 @@ class LoginRules:
         address = network(address)
         of_address = (self._address, (address,))
         if device is not None:
-            return (self._pair, _share(account, device)), of_address
+            return (self._pair, (account, f"device:{device}")), of_address
         return (self._pair, (account, address)), (self._account, (account,)), of_address
 
     def of_address(self, what: str, address: str) -> Counted:
@@ -81,28 +81,29 @@ class LoginRules:
         """Return what a registration counts under."""
         return self._register, (network(address),)
 
-    def reset(self, account: str, address: str, *, device: str | None = None) -> tuple[Counted, ...]:
+    def reset(self, account: str, address: str, *, known: bool = False) -> tuple[Counted, ...]:
         """Return what asking for a new password counts under: the account, which need not exist, and the address.
 
         Args:
             account: the key of the address that was typed.
             address: where the request comes from.
-            device: as for `login`, so that no stranger who asks in somebody's name keeps them from asking.
+            known: whether it comes from a device of the account's. All of these together count by themselves: no
+                stranger who asks in somebody's name keeps them from asking, and nobody is mailed more than twice as
+                much.
         """
-        return tuple(zip(self._resets, (_share(account, device), (network(address),)), strict=True))
+        return tuple(zip(self._resets, (_share(account, known), (network(address),)), strict=True))
 
-    def verification(self, account: str, address: str, *, device: str | None = None) -> tuple[Counted, ...]:
+    def verification(self, account: str, address: str, *, known: bool = False) -> tuple[Counted, ...]:
         """Return what asking for a link that verifies an address counts under, like `reset`."""
-        return tuple(zip(self._verifications, (_share(account, device), (network(address),)), strict=True))
+        return tuple(zip(self._verifications, (_share(account, known), (network(address),)), strict=True))
 
     def bad_link(self, address: str) -> Counted:
         """Return what a link that does not work counts under."""
         return self._bad_link, (network(address),)
 
 
-def _share(account: str, device: str | None) -> tuple[str, ...]:
-    """Return what counts for an account: a device that has signed in to it before counts by itself."""
-    return (account,) if device is None else (account, f"device:{device}")
+def _share(account: str, known: bool) -> tuple[str, ...]:
+    return (account, "known") if known else (account,)
 
 
 def _two_rules(name: str, per_account: int, per_address: int) -> tuple[Rule, Rule]:

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
+from litestar.response import Redirect
 
 from idp.accounts.change_email import ChangeEmail
 from idp.accounts.means import afterwards
@@ -64,7 +65,7 @@ async def verify_email_form(
     reset_password: NamedDependency[ResetPassword],
     settings: NamedDependency[Settings],
     tokens: NamedDependency[TokenService],
-) -> Page | Response[None]:
+) -> Page | Redirect:
     """Verify an address, or mail another link. Whoever has no password afterwards goes on to choose one."""
     form, origin = await read_form(request, public_url=tokens.issuer), origin_of(request)
     if "email" in form:
@@ -105,7 +106,7 @@ async def reset_password_form(
     reset_password: NamedDependency[ResetPassword],
     settings: NamedDependency[Settings],
     tokens: NamedDependency[TokenService],
-) -> Page | Response[None]:
+) -> Page | Redirect:
     """Set the password, or mail a link."""
     form, origin = await read_form(request, public_url=tokens.issuer), origin_of(request)
     if "email" in form:
@@ -165,7 +166,7 @@ async def change_email_form(
     change_email: NamedDependency[ChangeEmail],
     settings: NamedDependency[Settings],
     tokens: NamedDependency[TokenService],
-) -> Page | Response[None]:
+) -> Page | Redirect:
     """Change the address."""
     form = await read_form(request, public_url=tokens.issuer)
     show = _Show("change_email.html", settings)
@@ -211,7 +212,7 @@ class _Show:
         return form_page(self._template, status=status, headers=None, state=state, **shared, **values)
 
 
-def _go_on(path: str, *, background: Any = None, **query: str) -> Response[None]:
+def _go_on(path: str, *, background: Any = None, **query: str) -> Redirect:
     return go_on(f"{path}?{urlencode(query)}", background=background)
 
 

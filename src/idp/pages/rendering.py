@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import MediaType, Response
 from litestar.background_tasks import BackgroundTask
+from litestar.response import Redirect
 
 HERE = Path(__file__).parent
 _TEMPLATES = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
@@ -40,15 +41,14 @@ def form_page(
     return _answer(template, values, status, {**_FORM_HEADERS, **(headers or {})})
 
 
-def go_on(path: str, *, background: BackgroundTask | None = None) -> Response[None]:
+def go_on(path: str, *, background: BackgroundTask | None = None) -> Redirect:
     """Answer a form with another page, so that loading it anew sends nothing twice (RFC 9110 section 15.4.4).
 
     Args:
         path: of our own.
         background: what happens when the answer has left.
     """
-    headers = {**_FORM_HEADERS, "Location": path}
-    return Response(None, status_code=303, headers=headers, background=background)
+    return Redirect(path, status_code=303, headers=_FORM_HEADERS, background=background)
 
 
 def _answer(template: str, values: dict[str, Any], status: int, headers: dict[str, str]) -> Response[str]:

@@ -1,7 +1,8 @@
 """Devices that have signed in before, told apart by a signed cookie (OWASP: device cookies).
 
 Such a device is exempt from the limit of its account: an attacker who guesses at the account from elsewhere uses up the
-account's attempts, and never those of its owner.
+account's attempts, and never those of its owner. It is known for as long as the password is the one that it signed in
+with: a new password, or an owner who claims the account (C-11), makes strangers of all devices.
 """
 
 import base64
@@ -33,16 +34,16 @@ class KnownDevices:
         self._secure = secure
         self.name = "__Host-idp_device" if secure else "idp_device"
 
-    def find(self, cookies: Mapping[str, str], account: str) -> str | None:
-        """Return the name of the device, if it has signed in to this account before."""
+    def find(self, cookies: Mapping[str, str], user_id: str, *, password_version: int) -> str | None:
+        """Return the name of the device, if this user has signed in there with the password of this version."""
         device, *accounts = _parts(cookies.get(self.name, ""))
-        known = (_mac(key, device, account) for key in self._keys)
+        known = (_mac(key, device, user_id, password_version) for key in self._keys)
         return device if any(each in accounts for each in known) else None
 
-    def remember(self, cookies: Mapping[str, str], account: str) -> Cookie:
-        """Return the cookie of a device that has just signed in to this account."""
+    def remember(self, cookies: Mapping[str, str], user_id: str, *, password_version: int) -> Cookie:
+        """Return the cookie of a device where this user has just signed in."""
         device, *accounts = _parts(cookies.get(self.name, ""))
-        mine = _mac(self._keys[0], device, account)
+        mine = _mac(self._keys[0], device, user_id, password_version)
         kept = [each for each in accounts if each != mine][: _MOST_ACCOUNTS - 1]
         return Cookie(
             key=self.name,
@@ -60,6 +61,6 @@ def _parts(value: str) -> list[str]:
     return value.split(".") if _FORM.match(value) else [secrets.token_urlsafe(16)]
 
 
-def _mac(key: bytes, device: str, account: str) -> str:
-    digest = hmac.digest(key, f"{device}\n{account}".encode(), "sha256")[:16]
+def _mac(key: bytes, device: str, user_id: str, password_version: int) -> str:
+    digest = hmac.digest(key, f"{device}\n{password_version}\n{user_id}".encode(), "sha256")[:16]
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
