@@ -34,6 +34,7 @@ __all__ = [
 Profile = Literal["development", "production"]
 _FILES: dict[Profile, str] = {"development": "dev.toml", "production": "production.toml"}
 # What Kubernetes puts into every pod for each Service beside it, be it called `idp` or `auth`: not settings of ours.
+_OF_A_SERVICE = ("server.public_url", "database.url")
 _SERVICE_LINK = re.compile(r"^IDP_PORT$|_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 _LINK_VALUE = re.compile(r"^(tcp|udp|sctp)://")  # such as AUTH_SERVICE_PORT, for a Service called `auth-service`
 _SHORTEST_STEM = 7  # of a name cut short, such as SMTP_USER
@@ -63,12 +64,14 @@ class ClientSettings(Struct, frozen=True):
         port: where a service with this environment would listen (PORT).
         admin_token: ADMIN_TOKEN, by any of its names.
         access_token: a person's (IDP_TOKEN).
+        describes_a_service: whether it has the database or the address of a service of its own.
     """
 
     url: str | None
     port: int | None
     admin_token: Secret | None
     access_token: Secret | None
+    describes_a_service: bool = False
 
 
 def client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
@@ -93,6 +96,7 @@ def client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
         port=given["server.port"],
         admin_token=given["management.admin_token"],
         access_token=Secret(access_token[0]) if access_token else None,
+        describes_a_service=any(_from_environment(path, kinds[path], environ) for path in _OF_A_SERVICE),
     )
 
 

@@ -136,6 +136,17 @@ def test_a_production_installation_never_looks_for_it(dev: Dev, here: dict[str, 
     assert "refuses: Unauthorized." in done.stderr
 
 
+@pytest.mark.parametrize(
+    "own", [{"DATABASE_URL": "postgresql://db.internal/idp"}, {"IDP_PUBLIC_URL": "https://id.example.com"}]
+)
+def test_who_has_a_service_of_their_own_does_not_mean_it_by_saying_nothing(
+    dev: Dev, here: dict[str, str], own: dict[str, str]
+) -> None:
+    """Rule 7: a command for production is not answered by what happens to run beside it."""
+    assert "ada@example.com" not in idp("users", "list", **here, **own).stdout
+    assert "ada@example.com" in idp("users", "list", "--url", dev.base_url, **here, **own).stdout
+
+
 def test_commands_on_the_database_never_use_it(dev: Dev, here: dict[str, str]) -> None:
     """Rule 7: what works on a database wants the address of one."""
     for line in ("keys secrets", "signing-keys list", "migrate", "users create-admin a@b.example"):

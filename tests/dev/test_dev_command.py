@@ -225,6 +225,16 @@ def test_a_taken_port_is_refused_with_a_free_one(dev: Dev, port: int, tmp_path: 
     assert not (tmp_path / "data").exists()
 
 
+def test_a_second_start_is_told_that_the_first_has_the_port(dev: Dev) -> None:
+    port = int(dev.base_url.rpartition(":")[2])
+    said = refusal("dev", "--port", str(port), "--data-dir", str(dev.data_dir))
+    assert said == (
+        f"idp: Port {port} is taken by another program: an `idp dev` with this data; stop it, or start one beside it: "
+        f"script/dev --port {port + 1} --data-dir {dev.data_dir}-2.\n"
+    )
+    assert get(f"{dev.base_url}/readyz").status == 200
+
+
 def test_a_port_that_is_none_is_refused(tmp_path: Path) -> None:
     said = refusal("dev", "--data-dir", str(tmp_path / "data"), PORT="http")
     assert said == "idp: server.port is 'http' (from env PORT): put a whole number from 0 to 65535 there.\n"

@@ -1,5 +1,7 @@
 """`idp dev`: everything for development in one command, on this machine alone."""
 
+import os
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -36,10 +38,23 @@ def dev(port: int | None, data_dir: Path | None, processes: int, fresh: bool) ->
         loading = threading.Thread(target=_load_the_service, daemon=True)
         loading.start()
         try:
-            listeners = _listeners(port, processes)
-            _run((data_dir or default_folder()).absolute(), listeners, loading, fresh=fresh, started=started)
+            path = (data_dir or default_folder()).absolute()
+            _run(path, _listeners(path, port, processes), loading, fresh=fresh, started=started)
+        except SystemExit:
+            _leave_at_once(while_alive=loading)
+            raise
         finally:
-            loading.join(_LOAD_SECONDS)  # an interpreter that ends while modules load complains about it
+            loading.join(_LOAD_SECONDS)
+
+
+def _leave_at_once(*, while_alive: threading.Thread) -> None:
+    """End, if modules still load: an interpreter that ends as usual waits for them, or complains.
+
+    Everything that was started is stopped by now.
+    """
+    if while_alive.is_alive():
+        sys.stdout.flush()
+        os._exit(0)
 
 
 def _load_the_service() -> None:
@@ -54,7 +69,8 @@ def _load_the_service() -> None:
         import idp.ops.http_protocol  # noqa: F401
 
 
-def _listeners(port: int | None, processes: int) -> "list[socket.socket]":
+def _listeners(path: Path, port: int | None, processes: int) -> "list[socket.socket]":
+    from idp.cli.dev_announcement import runs_on
     from idp.cli.server import bind
     from idp.settings import load
 
@@ -62,7 +78,10 @@ def _listeners(port: int | None, processes: int) -> "list[socket.socket]":
     host = "0.0.0.0" if wanted.dev.in_container else "127.0.0.1"  # noqa: S104
     first = wanted.server.port if port is None else port
     example = _EXAMPLE.format(port=first + 1 if first < 65535 else 0)
-    taken = [bind(host, first, hint=f"stop it, or choose another one, for example: {example}")]
+    hint = f"stop it, or choose another one, for example: {example}"
+    if runs_on(first, path):
+        hint = f"an `idp dev` with this data; stop it, or start one beside it: {example} --data-dir {path}-2"
+    taken = [bind(host, first, hint=hint)]
     port_taken = taken[0].getsockname()[1]
     return taken + [_next_port(host, port_taken + number) for number in range(1, processes)]
 

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -33,16 +34,22 @@ def default_folder() -> Path:
     return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "var" / "dev"
 
 
-def announced() -> Announcement | None:
-    """Return what an `idp dev` in the default folder has announced; None where none runs.
+def runs_on(port: int, folder: Path) -> bool:
+    """Whether the `idp dev` of this folder has announced this port."""
+    facts = announced(folder)
+    return facts is not None and any(urlsplit(base).port == port for base in facts.base_urls)
 
-    None too where this is a production installation, which has no `idp dev`, and for a file that is not ours alone: the
-    commands would talk to whoever wrote it.
+
+def announced(folder: Path | None = None) -> Announcement | None:
+    """Return what an `idp dev` in this folder, the default one, has announced; None where none runs.
+
+    None too where `idp dev` is not installed, and for a file that is not ours alone: the commands would talk to whoever
+    wrote it.
     """
     if importlib.util.find_spec("idp.dev") is None:
         return None
     try:
-        with (default_folder() / "dev.json").open("rb") as stream:
+        with ((folder or default_folder()) / "dev.json").open("rb") as stream:
             status = os.fstat(stream.fileno())
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
                 return None

@@ -70,6 +70,8 @@ def until_stopped() -> Iterator[None]:
             yield
     finally:
         _finish_threads()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # as Python takes itself apart it would forget our handlers first
 
 
 def _finish_threads() -> None:

@@ -66,9 +66,10 @@ def for_person(url: str | None, email: str | None) -> Target:
 def _with_dev(url: str | None, given: ClientSettings) -> tuple[str, Announcement | None]:
     """Return the address, and what the `idp dev` that listens at this very one has announced.
 
-    Without any setting the address is that of the `idp dev`. Its token never leaves for another address.
+    Without any setting the address is that of the `idp dev`; where the environment describes another service, nobody
+    means it by saying nothing. Its token never leaves for another address.
     """
-    dev = announced()
+    dev = None if url is None and given.describes_a_service else announced()
     if url is None and given.port is None and dev is not None:
         return _checked(dev.base_urls[0]), dev
     where = _checked(url or _default(given))
