@@ -126,6 +126,7 @@ class SessionStarter:
         check_free_form(device_info, "device_info", most_bytes=_LARGEST_DEVICE_INFO, levels=_DEEPEST_DEVICE_INFO)
         origin, lifetime = origin_of(request), self._lifetimes[remember]
         cookie, digest = self._cookies.new() if mode == "cookie" else (None, None)
+        token, first = self._refresh_tokens.new(client_id=FIRST_PARTY_CLIENT) if mode == "token" else (None, None)
         beginning = await sessions.begin(
             session,
             user_id,
@@ -134,6 +135,7 @@ class SessionStarter:
             password_version=password_version,
             amr=amr,
             cookie_digest=digest,
+            first_token=first,
         )
         if beginning is None:
             raise InvalidCredentials
@@ -144,11 +146,7 @@ class SessionStarter:
         details = {"method": " ".join(amr), "session_id": str(login.session_id)}
         record(session, origin, action="user.signed_in", user_id=user_id, details=details)
         if cookie is None:
-            ends = sessions.idle_end(login, lifetime)
-            refresh_token = self._refresh_tokens.begin(
-                session, login.session_id, client_id=FIRST_PARTY_CLIENT, expires_at=ends
-            )
-            answer = await self.answer(user, login, family, message, refresh_token=refresh_token)
+            answer = await self.answer(user, login, family, message, refresh_token=token)
             return Begun(answer, is_new_device=is_new)
         answer = await self.answer(user, login, family, message, csrf=True)
         seconds = lifetime.idle_seconds if remember else None

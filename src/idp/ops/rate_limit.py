@@ -3,12 +3,14 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
+from limits import WindowStats
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter, RateLimiter
 from valkey.asyncio import Valkey
@@ -20,25 +22,45 @@ from idp.ops.back_off import BackOff
 from idp.ops.rate_limit_rules import Counted, Rule
 
 log = structlog.get_logger("idp.rate_limit")
+T = TypeVar("T")
+
+
+class Asked:
+    """A rule that was asked about in a request.
+
+    Attributes:
+        rule: which.
+        key: what it counts by.
+        window: what it said, None where it may be another by now.
+    """
+
+    __slots__ = ("key", "rule", "window")
+
+    def __init__(self, rule: Rule, key: tuple[str, ...]) -> None:
+        self.rule, self.key = rule, key
+        self.window: WindowStats | None = None
 
 
 # Each request is a task of its own, with a context of its own.
-_COUNTED: ContextVar[dict[str, Counted] | None] = ContextVar("counted", default=None)
+_ASKED: ContextVar[dict[str, Asked] | None] = ContextVar("asked", default=None)
 
 
-def counted_in_this_request() -> list[Counted]:
-    """Return the rules that were asked about in this request, each with what it counts by; the next one begins anew."""
-    counted = _COUNTED.get() or {}
-    _COUNTED.set(None)  # requests that were sent at once over one connection share a context
-    return list(counted.values())
+def asked_in_this_request() -> list[Asked]:
+    """Return the rules that were asked about in this request; the next one begins anew."""
+    asked = _ASKED.get() or {}
+    _ASKED.set(None)  # requests that were sent at once over one connection share a context
+    return list(asked.values())
 
 
-def _remember(rule: Rule, key: tuple[str, ...]) -> None:
-    counted = _COUNTED.get()
-    if counted is None:
-        counted = {}
-        _COUNTED.set(counted)
-    counted[rule.name] = (rule, key)
+def _asked(rule: Rule, key: tuple[str, ...]) -> Asked:
+    asked = _ASKED.get()
+    if asked is None:
+        asked = {}
+        _ASKED.set(asked)
+    found = asked.get(rule.name)
+    if found is None or found.key != key:
+        found = asked[rule.name] = Asked(rule, key)
+    return found
 
 
 class _Gate:
@@ -91,21 +113,22 @@ class Limiter:
         """
         for rule, key in counted:
             await self._check_open(rule, key)
-            if not await self._ask("test", rule, key):
+            if not await self._has_room(rule, key):
                 await self._refuse(rule, key)
 
     async def _check_open(self, rule: Rule, key: tuple[str, ...]) -> None:
         """Refuse if this key was closed, because it used its limit up too often."""
-        _remember(rule, key)
+        _asked(rule, key)
         if rule.backs_off and (seconds := await self._back_off.seconds_left(_name(rule, key))):
             await self._refuse(rule, key, at_least=seconds)
 
     async def count(self, *counted: Counted) -> None:
         """Count an attempt under each rule."""
         for rule, key in counted:
-            await self._ask("hit", rule, key)
-            if rule.backs_off and not await self._ask("test", rule, key):
+            await self._hit(rule, key)
+            if rule.backs_off and not await self._has_room(rule, key):
                 await self._back_off.close(_name(rule, key))
+                _asked(rule, key).window = None
 
     async def take(self, *counted: Counted) -> None:
         """Count an attempt under each rule before it happens; of several at once none passes a limit.
@@ -115,20 +138,17 @@ class Limiter:
         """
         await self.check(*counted)
         for rule, key in counted:
-            if not await self._ask("hit", rule, key):
+            if not await self._hit(rule, key):
                 await self._refuse(rule, key)
 
-    async def left(self, rule: Rule, key: tuple[str, ...]) -> tuple[int, int]:
+    async def left(self, asked: Asked) -> tuple[int, int]:
         """Return how many attempts are left, and in how many seconds there will be more."""
-        closed = await self._back_off.seconds_left(_name(rule, key)) if rule.backs_off else 0
-        for limiter in self._limiters():
-            try:
-                stats = await limiter.get_window_stats(rule.item, rule.name, *key)
-            except (ValkeyError, OSError):
-                continue
-            wait = max(1, int(stats.reset_time - time.time()) + 1, closed)
-            return (0 if closed else max(0, stats.remaining)), min(wait, max(closed, rule.item.get_expiry()))
-        return 0, closed
+        rule, window, closed = asked.rule, asked.window, 0
+        if window is None:
+            closed = await self._back_off.seconds_left(_name(rule, asked.key)) if rule.backs_off else 0
+            window = await self._window(rule, asked.key)
+        wait = max(1, int(window.reset_time - time.time()) + 1, closed)
+        return (0 if closed else max(0, window.remaining)), min(wait, max(closed, rule.item.get_expiry()))
 
     @asynccontextmanager
     async def attempt(self, rule: Rule, key: tuple[str, ...], *further: Counted) -> AsyncIterator[Attempt]:
@@ -149,7 +169,7 @@ class Limiter:
         async with gate.turn:
             await self.check(*further)
             await self._check_open(rule, key)
-            while not await self._ask("test", rule, key, cost=gate.under_way + 1):
+            while not await self._has_room(rule, key, cost=gate.under_way + 1):
                 if gate.under_way == 0:
                     await self._refuse(rule, key)
                 gate.ended.clear()
@@ -168,24 +188,27 @@ class Limiter:
 
     async def _refuse(self, rule: Rule, key: tuple[str, ...], *, at_least: int = 1) -> None:
         metrics.count_limited(rule.name)
+        _asked(rule, key).window = None
         # The window slides, so the first free place comes at the latest when the oldest attempt leaves it.
-        raise RateLimited(headers={"Retry-After": str(max(at_least, await self._seconds_left(rule, key)))})
+        seconds_left = int((await self._window(rule, key)).reset_time - time.time()) + 1
+        raise RateLimited(headers={"Retry-After": str(max(at_least, seconds_left))})
 
-    async def _seconds_left(self, rule: Rule, key: tuple[str, ...]) -> int:
-        for limiter in self._limiters():
+    async def _has_room(self, rule: Rule, key: tuple[str, ...], *, cost: int = 1) -> bool:
+        window = _asked(rule, key).window = await self._window(rule, key)
+        return window.remaining >= cost
+
+    async def _window(self, rule: Rule, key: tuple[str, ...]) -> WindowStats:
+        nothing_known = WindowStats(time.time(), rule.item.amount)
+        return await self._ask(lambda limiter: limiter.get_window_stats(rule.item, rule.name, *key), nothing_known)
+
+    async def _hit(self, rule: Rule, key: tuple[str, ...]) -> bool:
+        _asked(rule, key).window = None
+        return await self._ask(lambda limiter: limiter.hit(rule.item, rule.name, *key), True)
+
+    async def _ask(self, question: Callable[[RateLimiter], Awaitable[T]], otherwise: T) -> T:
+        for limiter in [self._shared, self._local] if self._shared else [self._local]:
             try:
-                return int((await limiter.get_window_stats(rule.item, rule.name, *key)).reset_time - time.time()) + 1
-            except (ValkeyError, OSError):
-                continue
-        return 1
-
-    def _limiters(self) -> list[RateLimiter]:
-        return [self._shared, self._local] if self._shared else [self._local]
-
-    async def _ask(self, verb: str, rule: Rule, key: tuple[str, ...], *, cost: int = 1) -> bool:
-        for limiter in self._limiters():
-            try:
-                answer: bool = await getattr(limiter, verb)(rule.item, rule.name, *key, cost=cost)
+                answer = await question(limiter)
             except (ValkeyError, OSError) as error:
                 if not self._warned:
                     log.warning("valkey unavailable: limits count in this process alone", error=type(error).__name__)
@@ -193,7 +216,7 @@ class Limiter:
             else:
                 self._warned = self._warned and limiter is self._local
                 return answer
-        return True
+        return otherwise
 
 
 def _name(rule: Rule, key: tuple[str, ...]) -> str:

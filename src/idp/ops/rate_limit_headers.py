@@ -3,7 +3,7 @@
 from litestar.datastructures import MutableScopeHeaders
 from litestar.types import BeforeMessageSendHookHandler, Message, Scope
 
-from idp.ops.rate_limit import Limiter, counted_in_this_request
+from idp.ops.rate_limit import Limiter, asked_in_this_request
 
 
 def tell_limits(limiter: Limiter) -> BeforeMessageSendHookHandler:
@@ -15,15 +15,14 @@ def tell_limits(limiter: Limiter) -> BeforeMessageSendHookHandler:
     async def hook(message: Message, _scope: Scope) -> None:
         if message["type"] != "http.response.start":
             return
-        counted = counted_in_this_request()
-        told = [(rule, key) for rule, key in counted if rule.told]
+        told = [asked for asked in asked_in_this_request() if asked.rule.told]
         if not told:
             return
         policies, left = [], []
-        for rule, key in told:
-            item = rule.item
+        for asked in told:
+            rule, item = asked.rule, asked.rule.item
             policies.append(f'"{rule.name}";q={item.amount};w={item.get_expiry()}')
-            remaining, reset = await limiter.left(rule, key)
+            remaining, reset = await limiter.left(asked)
             left.append(f'"{rule.name}";r={remaining};t={reset}')
         headers = MutableScopeHeaders(message)
         headers["RateLimit-Policy"] = ", ".join(policies)

@@ -10,12 +10,11 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from idp import clock
@@ -24,7 +23,6 @@ from idp.db.engine import Database
 from idp.errors import RefreshTokenInvalid, RefreshTokenReused
 from idp.ops import metrics
 from idp.sessions import service
-from idp.sessions.models import RefreshTokenRow
 from idp.settings import Secret
 from idp.signing.peppers import Peppers
 from idp.signing.sealing import derive
@@ -90,18 +88,10 @@ class RefreshTokens:
         self._keys = [derive(root, "refresh-token-successor") for root in roots]
         self._grace = timedelta(seconds=grace_seconds)
 
-    def begin(self, session: AsyncSession, session_id: UUID, *, client_id: str, expires_at: datetime) -> str:
-        """Add the first token of a session's chain to the caller's transaction, and return it."""
+    def new(self, *, client_id: str) -> tuple[str, service.FirstToken]:
+        """Return the first token of a chain, and what `sessions.service.begin` keeps of it."""
         token = PREFIX + secrets.token_urlsafe(32)
-        row = RefreshTokenRow(
-            session_id=session_id,
-            generation=0,
-            digest=self._peppers.digest(token).hex,
-            client_id=client_id,
-            expires_at=expires_at,
-        )
-        session.add(row)
-        return token
+        return token, service.FirstToken(self._peppers.digest(token).hex, client_id)
 
     async def session_of(self, token: str, *, client_id: str) -> tuple[UUID, str] | None:
         """Return the session and the user that a token belongs to, whatever became of it; None for an unknown one."""

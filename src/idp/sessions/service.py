@@ -37,6 +37,10 @@ WITH owner AS (
     SELECT :id, owner.id, :now, :now, :idle_seconds, :idle_expires_at, :expires_at,
            :cookie_digest, :device_info, :user_agent, :ip_address, :amr, :acr, :now
       FROM owner RETURNING user_id
+), first_token AS (
+    INSERT INTO idp.refresh_tokens (id, session_id, generation, digest, client_id, created_at, expires_at)
+    SELECT :token_id, :id, 0, :token_digest, :client_id, :now, :idle_expires_at
+      FROM begun WHERE CAST(:token_digest AS text) IS NOT NULL
 )
 SELECT EXISTS (SELECT FROM idp.user_sessions s WHERE s.user_id = begun.user_id) AS any_before,
        EXISTS (SELECT FROM idp.user_sessions s
@@ -80,6 +84,13 @@ class Beginning(Struct, frozen=True):
     others: int
 
 
+class FirstToken(Struct, frozen=True):
+    """The refresh token that a session begins with, and whose it is; it ends with the session's idle time."""
+
+    digest: str
+    client_id: str
+
+
 class Device(Struct, frozen=True):
     """Where somebody signs in.
 
@@ -121,6 +132,7 @@ async def begin(
     password_version: int,
     amr: tuple[str, ...],
     cookie_digest: str | None = None,
+    first_token: FirstToken | None = None,
 ) -> Beginning | None:
     """Begin a session, unless the user was disabled or their password changed since they proved who they are.
 
@@ -132,6 +144,7 @@ async def begin(
         password_version: of the user when they proved it.
         amr: how they did.
         cookie_digest: of the cookie that continues it, if there is one.
+        first_token: the refresh token that does, if there is one.
 
     Returns:
         The new session; None where it may not begin any more.
@@ -149,6 +162,9 @@ async def begin(
             "idle_expires_at": idle_end(login, lifetime),
             "expires_at": login.expires_at,
             "cookie_digest": cookie_digest,
+            "token_id": uuid7(),
+            "token_digest": first_token.digest if first_token else None,
+            "client_id": first_token.client_id if first_token else None,
             "device_info": device.info,
             "user_agent": device.user_agent,
             "ip_address": device.ip_address,
