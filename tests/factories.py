@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.cookiejar import DefaultCookiePolicy
@@ -197,10 +197,20 @@ async def running(
         # All tests share it, and none is to be the browser of another.
         client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         try:
-            yield Service(base_url, database_url, loaded, app, client)
+            service = Service(base_url, database_url, loaded, app, client)
+            await until_it_hears(service)
+            yield service
         finally:
             server.should_exit = True
             await serving
+
+
+async def until_it_hears(service: Service) -> None:
+    """Wait until the service remembers verdicts, which it does while it hears changes."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(5):
+            while not service.app.parts.ear.hears:  # noqa: ASYNC110  its lease is a time, not an event
+                await asyncio.sleep(0.01)
 
 
 def user(**changes: Any) -> User:
