@@ -81,3 +81,28 @@ def test_whoever_asks_a_third_time_is_obeyed_at_once() -> None:
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 1
+
+
+_WRAPS_IT = """
+import time
+from idp.cli.server import until_stopped
+
+class Slow:
+    def __set_name__(self, owner, name):
+        print("on", flush=True)
+        time.sleep(60)
+
+with until_stopped():
+    class Owner:
+        slow = Slow()
+    print("went on", flush=True)
+"""
+
+
+def test_an_end_that_python_wraps_is_a_quiet_end_too() -> None:
+    """Python 3.11 makes a RuntimeError of it in `__set_name__`, and libraries make others."""
+    with child(_WRAPS_IT) as process:
+        time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        said, complaint = process.communicate(timeout=20)
+        assert (process.returncode, said, complaint) == (0, "", "")

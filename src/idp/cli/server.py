@@ -35,43 +35,54 @@ def until_stopped() -> Iterator[None]:
     What the block does on its way out is done in full, whoever asks a second time. Whoever asks a third time is obeyed
     at once, with exit code 1.
     """
-    asked, tell = 0, sys.unraisablehook
+    asked, stopping, tell = 0, False, sys.unraisablehook
 
     def stop(*_: object) -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal asked, stopping
+        asked, stopping = asked + 1, True
         if asked >= _INSISTS:
             os._exit(1)
         if asked == 1:
             raise _Stopped(0)
 
-    def stop_again(*_: object) -> None:
-        raise _Stopped(0)
-
-    def hang_up(*_: object) -> None:
+    def pass_on(*_: object) -> None:
         signal.raise_signal(signal.SIGTERM)  # to whoever listens to that now
 
     def heed(dropped: "sys.UnraisableHookArgs") -> None:
         # Python drops what a signal raises in the middle of its own bookkeeping: in a callback of a weak reference,
         # say, of which an import makes many. Then nobody is on the way out, and it is raised again a moment later.
-        if isinstance(dropped.exc_value, _Stopped):
+        nonlocal asked
+        if _comes_of_stopping(dropped.exc_value):
+            asked = 0
             signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
-        elif not asked:  # what else gets lost on the way out is no news
+        elif not stopping:  # what else gets lost on the way out is no news
             tell(dropped)
 
     sys.unraisablehook = heed
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    signal.signal(signal.SIGALRM, stop_again)
+    signal.signal(signal.SIGALRM, pass_on)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under `nohup`
-        signal.signal(signal.SIGHUP, hang_up)
+        signal.signal(signal.SIGHUP, pass_on)
     try:
         with suppress(KeyboardInterrupt):
             yield
+    except Exception as error:
+        # What fails because we were asked to end, such as an import that was cut short, is no failure.
+        if not (_comes_of_stopping(error) or (stopping and isinstance(error, Failure))):
+            raise
+        raise SystemExit(0) from None
     finally:
         _finish_threads()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # as Python takes itself apart it would forget our handlers first
+
+
+def _comes_of_stopping(error: BaseException | None) -> bool:
+    """Whether this is our end, or what it became: Python and libraries wrap what is raised in some places."""
+    while error is not None and not isinstance(error, _Stopped):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _finish_threads() -> None:
