@@ -106,3 +106,32 @@ def test_an_end_that_python_wraps_is_a_quiet_end_too() -> None:
         process.send_signal(signal.SIGTERM)
         said, complaint = process.communicate(timeout=20)
         assert (process.returncode, said, complaint) == (0, "", "")
+
+
+_FAILS_ON_THE_WAY_OUT = """
+import time
+from idp.cli.server import until_stopped
+
+class Fails:
+    def __del__(self):
+        raise ValueError("dropped")
+
+with until_stopped():
+    try:
+        print("on", flush=True)
+        time.sleep(60)
+    finally:
+        Fails()
+        time.sleep(0.3)
+        print("cleaned up", flush=True)
+        raise OSError("cannot be cleaned up")
+"""
+
+
+def test_what_goes_wrong_on_the_way_out_is_told_and_cuts_nothing_short() -> None:
+    with child(_FAILS_ON_THE_WAY_OUT) as process:
+        time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        said, complaint = process.communicate(timeout=20)
+        assert (process.returncode, said) == (1, "cleaned up\n")
+        assert "cannot be cleaned up" in complaint

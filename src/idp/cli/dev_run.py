@@ -16,7 +16,7 @@ import msgspec
 from idp.cli.dev_announcement import default_folder
 from idp.cli.dev_process import PATIENCE, build, load_development
 from idp.cli.failure import Failure
-from idp.cli.server import uvicorn_server
+from idp.cli.server import NotStarted, uvicorn_server
 
 if TYPE_CHECKING:
     from idp.dev.folder import DevFolder
@@ -109,7 +109,7 @@ class DevRun:
         if announced.done() and not announced.cancelled():
             announced.result()  # what stopped us, if it failed
         if not server.started:
-            raise Failure("The service did not start: see the log above.")
+            raise NotStarted
 
     async def _prepare(self, parts: "Parts") -> "list[Persona]":
         from idp.db.migrate import upgrade

@@ -24,6 +24,13 @@ class _Stopped(SystemExit):
     """Somebody asked us to end. Not KeyboardInterrupt: in the middle of an import that still ends us by the signal."""
 
 
+class NotStarted(Failure):
+    """The service did not start; the log says why."""
+
+    def __init__(self) -> None:
+        super().__init__("The service did not start: see the log above.")
+
+
 class PortTaken(Failure):
     """The port cannot be had."""
 
@@ -68,8 +75,8 @@ def until_stopped() -> Iterator[None]:
         with suppress(KeyboardInterrupt):
             yield
     except Exception as error:
-        # What fails because we were asked to end, such as an import that was cut short, is no failure.
-        if not (_comes_of_stopping(error) or (stopping and isinstance(error, Failure))):
+        # What fails because we were asked to end, such as a start that was cut short, is no failure.
+        if not (_comes_of_stopping(error) or (stopping and isinstance(error, NotStarted))):
             raise
         raise SystemExit(0) from None
     finally:
@@ -79,9 +86,12 @@ def until_stopped() -> Iterator[None]:
 
 
 def _comes_of_stopping(error: BaseException | None) -> bool:
-    """Whether this is our end, or what it became: Python and libraries wrap what is raised in some places."""
+    """Whether this is our end, or what it was made into: Python and libraries wrap what is raised in some places.
+
+    What merely went wrong on the way out has our end for its context, and not for its cause: that is a failure.
+    """
     while error is not None and not isinstance(error, _Stopped):
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
     return error is not None
 
 
@@ -157,7 +167,7 @@ def run(app: Any, settings: Server, listener: socket.socket, *, patience: int = 
     """Serve on this socket until a signal, and finish what is under way.
 
     Raises:
-        Failure: the service did not start; the log has the reason.
+        NotStarted: the log has the reason.
     """
     server = uvicorn_server(app, settings, patience=patience)
     # Everything made so far lives as long as the process: without this the collector walks over all of it now and then,
@@ -166,4 +176,4 @@ def run(app: Any, settings: Server, listener: socket.socket, *, patience: int = 
     gc.freeze()
     server.run(sockets=[listener])
     if not server.started:
-        raise Failure("The service did not start: see the log above.")
+        raise NotStarted
