@@ -121,10 +121,11 @@ def get(url: str, *, token: str | None = None, **headers: str) -> Answer:
     return _send(urllib.request.Request(url, headers=sent))
 
 
-def post(url: str, body: Mapping[str, Any]) -> Answer:
-    """Send a POST with a JSON body."""
+def post(url: str, body: Mapping[str, Any], *, token: str | None = None) -> Answer:
+    """Send a POST with a JSON body; with a bearer token, if there is one."""
     data = json.dumps(body).encode()
-    return _send(urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"}))
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    return _send(urllib.request.Request(url, data=data, headers=headers))
 
 
 def _send(request: urllib.request.Request) -> Answer:

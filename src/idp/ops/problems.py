@@ -102,7 +102,7 @@ def document(error: IdpError, *, path: str, request_id: str) -> bytes:
 def respond(request: Request[Any, Any, Any], error: IdpError) -> Response[bytes]:
     """Turn an error into the answer."""
     request_id, path = str(request.scope.get("request_id", "")), request.scope["path"]
-    request.scope["error_code"] = error.code  # type: ignore[typeddict-unknown-key]
+    request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
     if speaks_oauth(path) and error.status == 422:
         error = errors.OAuthInvalidRequest(error.detail)
     return Response(
