@@ -46,16 +46,19 @@ def auth_cli(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str
     )
 
 
-def in_a_terminal(*arguments: str, columns: int, typed: Sequence[str] = (), **environ: str) -> tuple[int, str]:
+def in_a_terminal(
+    *arguments: str, columns: int, typed: Sequence[str] = (), command: Sequence[str] = IDP, **environ: str
+) -> tuple[int, str]:
     """Run `idp` in a terminal of this width; return its exit code and what was shown.
 
     Args:
+        command: what to run instead of `idp`.
         typed: what the person types, a line at each question.
     """
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     process = subprocess.Popen(
-        [*IDP, *arguments],
+        [*command, *arguments],
         env=PLAIN | {"TERM": "xterm-256color"} | environ,
         stdin=theirs, stdout=theirs, stderr=theirs,
         start_new_session=True,
