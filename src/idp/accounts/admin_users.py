@@ -162,6 +162,7 @@ async def change_user(
     origin, is_person = origin_of(request), request.user.user is not None
     async with database.transaction() as session:
         await api_keys.lock(session)
+        await administration.hold(session, user_id)
         await check_standing(session, request.user, manages=True)
         if data.is_active is False:
             await offboard.disable(session, origin, user_id, keep_an_admin=is_person)
@@ -184,6 +185,7 @@ async def delete_user(
     is_person = request.user.user is not None
     async with database.transaction() as session:
         await api_keys.lock(session)
+        await administration.hold(session, user_id)
         await check_standing(session, request.user, manages=True)
         ended = await offboard.delete(session, origin_of(request), user_id, keep_an_admin=is_person)
     return DeletedUser(success=True, user_id=user_id, revoked_keys=ended.keys, ended_sessions=ended.sessions)

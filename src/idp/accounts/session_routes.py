@@ -7,6 +7,7 @@ import msgspec
 from litestar import Request, Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import errors
 from idp.accounts.begin import SessionStarter
@@ -24,10 +25,12 @@ from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import accepts_shared_secret, public, requires_user
 from idp.principal.model import AuthMethod
 from idp.principal.requests import UserRequest, session_id_of, user_id_of
+from idp.principal.standing import check_standing
 from idp.sessions import service as sessions
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.refresh_tokens import Redeemed, RefreshTokens, is_well_formed
 from idp.signing.jwt import FIRST_PARTY_CLIENT, Family
+from idp.users import credentials
 
 _TAGS = ["Sessions"]
 _FAMILIES = {"/auth": Family.AUTH, "/api/auth": Family.API_AUTH}
@@ -145,6 +148,7 @@ async def logout(
     ending = named or current
     if ending is not None:
         async with database.transaction() as session:
+            await _hold_caller(session, request)
             ended = await sessions.end(session, origin_of(request), ending, user_id=user_id, reason=sessions.LOGGED_OUT)
         if session_id is not None and not ended:
             raise errors.SessionNotFound
@@ -164,6 +168,7 @@ async def logout_all(
 ) -> Response[Message]:
     """End all of one's sessions, this one too."""
     async with database.transaction() as session:
+        await _hold_caller(session, request)
         await sessions.end_all(session, origin_of(request), user_id_of(request), reason=sessions.LOGGED_OUT_EVERYWHERE)
     return _done(request, "Logged out from all devices successfully", session_cookies, ended=session_id_of(request))
 
@@ -196,6 +201,7 @@ async def end_session(
 ) -> Response[Message]:
     """End a session of one's own, with all its tokens. Somebody else's is not found."""
     async with database.transaction() as session:
+        await _hold_caller(session, request)
         if not await sessions.end(
             session, origin_of(request), session_id, user_id=user_id_of(request), reason=sessions.LOGGED_OUT
         ):
@@ -218,6 +224,12 @@ def csrf(request: UserRequest, session_cookies: NamedDependency[SessionCookies])
     if credential.method != AuthMethod.SESSION_COOKIE or credential.session_id is None:
         raise errors.CredentialNotAccepted("Only a session cookie has a CSRF token.")
     return CsrfToken(session_cookies.csrf_token(credential.session_id))
+
+
+async def _hold_caller(session: AsyncSession, request: UserRequest) -> None:
+    """Let nobody else end or change anything of the caller, who must still be what they were (0031)."""
+    await credentials.hold(session, user_id_of(request))
+    await check_standing(session, request.user)
 
 
 def _done(request: UserRequest, message: str, cookies: SessionCookies, *, ended: UUID | None) -> Response[Message]:

@@ -173,7 +173,7 @@ async def revoke_key(
     async def work(session: AsyncSession) -> KeyOut:
         return await service.revoke_key(session, origin, user_id, row_id)
 
-    return await command_queue.submit("revoke_key", work, urgent=True)
+    return await command_queue.submit("revoke_key", while_standing(request.user, work), urgent=True)
 
 
 @get(

@@ -59,6 +59,15 @@ async def get_user(session: AsyncSession, user_id: str) -> ManagedUser:
     return _out(row, (await _roles_of(session, [user_id]))[user_id])
 
 
+async def hold(session: AsyncSession, user_id: str) -> None:
+    """Let nobody else change a user until the commit.
+
+    Raises:
+        UserNotFound: there is no such user, or no more.
+    """
+    await _get(session, user_id, lock=True)
+
+
 async def is_awaited(session: AsyncSession, user_id: str) -> bool:
     """Whether a live user was invited and has not come yet."""
     return bool(await session.scalar(select(_IS_AWAITED).where(UserRow.id == user_id, _IS_LIVE)))
