@@ -15,6 +15,7 @@ from idp import clock
 from idp.audit.record import Origin, record
 from idp.errors import LastAdmin, UserNotFound
 from idp.principal.permissions import ADMIN
+from idp.users.email import email_key
 from idp.users.models import RoleRow, UserRoleRow, UserRow
 from idp.users.shapes import ManagedUser, UserChange, UserFilter
 
@@ -41,7 +42,7 @@ def _conditions(wanted: UserFilter) -> list[ColumnElement[bool]]:
     if wanted.search is not None:
         columns = (UserRow.email, UserRow.name)
         parts = [column.icontains(wanted.search, autoescape=True) for column in columns]
-        conditions.append(or_(*parts, UserRow.id == wanted.search))
+        conditions.append(or_(*parts, UserRow.id == wanted.search, UserRow.email_key == email_key(wanted.search)))
     if wanted.role is not None:
         conditions.append(UserRow.id.in_(select(UserRoleRow.user_id).where(UserRoleRow.role == wanted.role)))
     if wanted.is_active is not None:
