@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import ColumnElement
 
 from idp.audit.models import AuditRow
+from idp.plain_text import without_unseen
 from idp.principal.model import Principal
 
 _TEXT_LIMIT = 512  # a record must be written whatever the client sent
@@ -47,7 +48,8 @@ def origin_of(request: Request[Any, Any, Any]) -> Origin:
 
 
 def _storable(text: str | None) -> str | None:
-    return text.replace("\x00", "")[:_TEXT_LIMIT] if text else None
+    """Return a header without what would move a terminal's cursor or turn text around where it is read."""
+    return without_unseen(text[:_TEXT_LIMIT]) if text else None
 
 
 def record(

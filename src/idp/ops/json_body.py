@@ -20,12 +20,16 @@ S = TypeVar("S", bound=Any)
 
 _MISSING = re.compile(r"Object missing required field `(\w+)`")
 _MOST_PARAMETERS = 50
-_LINE = "Send one line of text that does not begin with a space."
+_LINE = (
+    "Send one line of text that does not begin with a space, without control characters (such as a line break) and "
+    "invisible ones (such as U+202E)."
+)
 _FORMS: dict[str, str] = {
     "email": "This is not an e-mail address.",
     "name": _LINE,
     "external_ref": _LINE,
     "key": "Send lower case letters, digits, dot, dash and underscore, the first a letter or a digit.",
+    "reason": "Send one line of text without control and invisible characters.",
     "scopes": "A scope is plain ASCII without spaces, quotation marks or backslashes.",
     "roles": "A role is lower case letters, digits, dot, dash, colon and underscore, the first a letter.",
 }

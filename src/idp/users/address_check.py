@@ -48,7 +48,7 @@ async def misfiled_addresses(session: AsyncSession, *, most: int) -> list[Misfil
     while len(found) < most:
         rows = (await session.execute(wanted.where(UserRow.id > last).order_by(UserRow.id).limit(_AT_ONCE))).all()
         for user_id, email, stored in rows:
-            if (key := email_key(email)) != stored:
+            if email is not None and (key := email_key(email)) != stored:
                 found.append(MisfiledAddress(user_id, email, await _holder(session, key)))
         if len(rows) < _AT_ONCE:
             break
