@@ -66,6 +66,11 @@ def from_headers(raw: Headers) -> Presented:
     return Presented(cookies=_cookies(headers.get("cookie", "")), headers=headers)
 
 
+def cookies_only(presented: Presented) -> Presented:
+    """Return what a browser sent by itself, where the explicit credential beside it turned out to be no good."""
+    return Presented(cookies=_cookies(presented.headers.get("cookie", "")), headers=presented.headers)
+
+
 def _bearer(value: str) -> str:
     scheme, _, token = value.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else _FOREIGN_SCHEME + value
