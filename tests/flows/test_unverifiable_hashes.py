@@ -28,7 +28,7 @@ UNVERIFIABLE = {
     f"$argon2id$v=19$m=1048576,t=64,p=1${SALT}${TAG}": "more than is ever computed",
     f"$argon2id$v=19$m=64,t=1,p=16777215${SALT}${TAG}": "p=16777215",
     f"$argon2id$v=19$m=0,t=0,p=0${SALT}${TAG}": "m=0",
-    "$argon2id$v=19$m=19456,t=2,p=1$$": "",
+    "$argon2id$v=19$m=19456,t=2,p=1$$": "cannot be read",
     "$argon2id$": "malformed",
     "$argon2id$v=19$m=a,t=b,p=c$x$y": "malformed",
     "{SSHA}abcdefgh": "scheme",

@@ -50,11 +50,6 @@ class PasswordProof:
 
     async def _refuse(self, user_id: str, origin: Origin, *, why: str | None) -> NoReturn:
         async with self._means.database.transaction() as session:
-            record(
-                session,
-                origin,
-                action="user.password_check_failed",
-                user_id=user_id,
-                details={"stored_password": why} if why else None,
-            )
+            details = {"stored_password": why} if why else None
+            record(session, origin, action="user.password_check_failed", user_id=user_id, details=details)
         raise InvalidCredentials(_TEXT)

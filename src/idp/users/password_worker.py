@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import bcrypt
 from argon2 import PasswordHasher, extract_parameters
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 from argon2.low_level import Type
 
 _NICENESS = 10
@@ -82,7 +82,8 @@ def check_password(stored: str | None, password: str, cost: Cost) -> Check:
         return Check(fits=False, rehashed=None, unverifiable=why)
     try:
         fits = _fits(stored, password, cost)
-    except (ValueError, InvalidHashError) as error:  # of a form that passed, and yet cannot be read
+    except (ValueError, InvalidHashError, VerificationError) as error:  # its form passed, and yet it cannot be read
+        _fits(_of_nobody(cost), password, cost)
         return Check(fits=False, rehashed=None, unverifiable=f"the hash cannot be read: {error}"[:200])
     if not fits:
         return Check(fits=False, rehashed=None)
@@ -96,7 +97,7 @@ def _fits(stored: str, password: str, cost: Cost) -> bool:
         return "\x00" not in password and bcrypt.checkpw(password.encode()[:72], stored.encode())
     try:
         return _hasher(cost).verify(stored, password)
-    except VerificationError:
+    except VerifyMismatchError:
         return False
 
 
@@ -120,15 +121,12 @@ def why_unverifiable(stored: str, cost: Cost) -> str | None:
         given = extract_parameters(stored)
     except (InvalidHashError, ValueError):
         return "the Argon2 hash is malformed"
-    most = Cost(max(cost.time, _MOST_ARGON2.time), max(cost.memory, _MOST_ARGON2.memory), _MOST_ARGON2.lanes)
+    most = Cost(*(max(pair) for pair in zip(cost, _MOST_ARGON2, strict=True)))
     work = max(cost.time * cost.memory, _MOST_WORK)
-    fits = 0 < given.time_cost <= most.time and 0 < given.memory_cost <= most.memory
-    if (
-        not fits
-        or not 0 < given.parallelism <= max(cost.lanes, most.lanes)
-        or given.time_cost * given.memory_cost > work
-    ):
-        asked = f"t={given.time_cost}, m={given.memory_cost} KiB, p={given.parallelism}"
+    named = Cost(given.time_cost, given.memory_cost, given.parallelism)
+    each_fits = all(0 < value <= highest for value, highest in zip(named, most, strict=True))
+    if not each_fits or named.time * named.memory > work:
+        asked = f"t={named.time}, m={named.memory} KiB, p={named.lanes}"
         return f"Argon2 with {asked}, which is more than is ever computed"
     return None
 
