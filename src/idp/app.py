@@ -19,12 +19,22 @@ from valkey.asyncio import Valkey
 
 from idp import __version__, cache
 from idp.accounts import admin_routes as accounts_admin
-from idp.accounts import admin_sessions, admin_users, email_routes, me, password_routes, session_routes, trial_routes
+from idp.accounts import (
+    admin_sessions,
+    admin_users,
+    email_routes,
+    me,
+    password_routes,
+    session_routes,
+    sign_out_routes,
+    trial_routes,
+)
 from idp.accounts import routes as accounts
 from idp.accounts.begin import SessionStarter
 from idp.accounts.journeys import journeys
 from idp.accounts.means import Means
 from idp.accounts.sign_in import SignIn
+from idp.accounts.sign_out_routes import SigningOut
 from idp.apikeys import routes_keys as api_keys
 from idp.apikeys import routes_tokens as service_tokens
 from idp.apikeys.commands import CommandQueue
@@ -117,6 +127,7 @@ def _routes() -> list[ControllerRouterHandler]:
         *signing.ROUTES,
         *accounts.ROUTES,
         *session_routes.ROUTES,
+        *sign_out_routes.ROUTES,
         *email_routes.ROUTES,
         *password_routes.ROUTES,
         *accounts_admin.ROUTES,
@@ -240,6 +251,7 @@ def _available(parts: Parts, working: _Working) -> dict[str, object]:
         "refresh_tokens": parts.refresh_tokens,
         "session_cookies": parts.cookies,
         "session_starter": starter,
+        "signing_out": SigningOut(working.introspector, parts.cookies, parts.refresh_tokens, working.flood),
         "limiter": limiter,
         "login_rules": rules,
         "sign_in": SignIn(parts.database, parts.passwords, limiter, rules, starter, parts.devices, parts.mailer),

@@ -77,7 +77,12 @@ def build_parts(loaded: LoadedSettings) -> Parts:
         mailer=_mailer(settings, sealer),
         cookies=SessionCookies(roots, public_url=public_url(settings), origins=settings.cors.origins),
         devices=KnownDevices(roots, secure=public_url(settings).startswith("https://")),
-        refresh_tokens=RefreshTokens(database, roots, grace_seconds=settings.tokens.refresh_grace_seconds),
+        refresh_tokens=RefreshTokens(
+            database,
+            roots,
+            grace_seconds=settings.tokens.refresh_grace_seconds,
+            repeats=settings.tokens.refresh_repeat_while_unused,
+        ),
         one_time_tokens=OneTimeTokens(roots, settings.accounts),
         ear=ear,
     )

@@ -78,6 +78,7 @@ class Tokens(Section, frozen=True):
     refresh_token_days: Annotated[int, Meta(ge=1, le=365)] = 7
     remembered_refresh_token_days: Annotated[int, Meta(ge=1, le=365)] = 60
     refresh_grace_seconds: Annotated[float, Meta(ge=0, le=60)] = 10.0
+    refresh_repeat_while_unused: bool = True
     audience: str | None = None
     accept_legacy: bool = False
 

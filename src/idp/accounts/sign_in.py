@@ -112,16 +112,17 @@ class SignIn:
                 or (verified_only and not holder.email_verified)
             ):
                 attempt.fail()
-                await self._refuse(holder.user_id if holder else None, origin)
+                await self._refuse(holder.user_id if holder else None, origin, why=check.unverifiable)
         if check.rehashed and holder.password_hash:
             async with self._database.transaction() as session:
                 await users.replace_hash(session, holder.user_id, old=holder.password_hash, new=check.rehashed)
         return holder
 
-    async def _refuse(self, user_id: str | None, origin: Origin) -> NoReturn:
+    async def _refuse(self, user_id: str | None, origin: Origin, *, why: str | None) -> NoReturn:
         """Record the failure, commit, and only then refuse: a refusal must not roll its own record back (rule 4)."""
         async with self._database.transaction() as session:
-            record(session, origin, action="user.sign_in_failed", user_id=user_id, details={"method": "password"})
+            details = {"method": "password"} | ({"stored_password": why} if why else {})
+            record(session, origin, action="user.sign_in_failed", user_id=user_id, details=details)
         metrics.count_attempt(method="password", outcome="invalid_credentials")
         raise InvalidCredentials
 

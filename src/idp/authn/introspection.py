@@ -11,13 +11,13 @@ from idp.authn.outcome import Authenticated, NotMine, Rejected
 from idp.authn.resolve import Resolved, Resolver
 from idp.authn.verdicts import Verdict, Verdicts
 from idp.db.snapshot import Stamp
-from idp.errors import DatabaseUnavailable, IdpError, Unauthenticated
+from idp.errors import IdpError, Unauthenticated
 from idp.ops import metrics
 from idp.ops.flood import Flood
 from idp.sessions.activity import Activity
 
 _SHARED_FLIGHT_SECONDS = 0.1  # whoever comes later asks anew, so that no answer is older than its question by more
-_READS = 3
+_SHARED_READS = 3
 
 
 Decided = tuple[Verdict, Stamp | None, tuple[str, ...]]
@@ -131,12 +131,18 @@ class Introspector:
     # --- deciding ----------------------------------------------------------------------------------------------------
 
     async def _look_up(self, name: bytes, presented: Presented) -> Verdict:
-        """Decide, once for all who ask at the same moment; again if a change was heard meanwhile that was not seen."""
-        for _ in range(_READS):
+        """Decide, once for all who ask at the same moment; again if a change was heard meanwhile that was not seen.
+
+        Somebody whose memberships change all the time would be read for ever. So the last read is this caller's own:
+        no other question's, and nothing that was read before this question was asked. A change that it did not see was
+        committed after it began, so the answer was true while the question was under way. It is not remembered.
+        """
+        for _ in range(_SHARED_READS):
             verdict, stamp, about = await self._share(name, presented)
             if not self._verdicts.outdated(stamp, about):
                 return verdict
-        return Verdict(error=DatabaseUnavailable())
+        (verdict, _, _), _ = await self._decide_and_keep(name, presented)
+        return verdict
 
     async def _share(self, name: bytes, presented: Presented) -> Decided:
         flight = self._flights.get(name)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from idp.settings import Secret, Settings
 
 T = TypeVar("T")
+_MOST_MISFILED = 20  # addresses that `check-db` names
 _NO_LIMIT = 3600.0  # seconds; a migration may take longer than any request
 
 
@@ -90,13 +91,28 @@ def check_db() -> None:
             tls = (await connection.execute(text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"))).scalar()
         return str(version), str(name), bool(tls), await current(database)
 
-    version, name, tls, revision = with_database(load("production").settings, look)
+    settings = load("production").settings
+    version, name, tls, revision = with_database(settings, look)
     print(f"PostgreSQL {version.split()[0]}, database {name}, {'with' if tls else 'without'} TLS.")
     if int(version.split(".")[0]) < 15:
         from idp.cli.database_trouble import DatabaseNotReady
 
         raise DatabaseNotReady(f"PostgreSQL {version.split()[0]} is too old: use 15 to 18.")
     print(judged(revision)[1])
+    for line in with_database(settings, _misfiled):
+        print(line)
+
+
+async def _misfiled(database: "Database") -> list[str]:
+    """Return a sentence about each account that its own address does not find, and one that says what to do."""
+    from idp.users.address_check import misfiled_addresses
+
+    async with database.transaction() as session:
+        found = await misfiled_addresses(session, most=_MOST_MISFILED)
+    if not found:
+        return []
+    lines = [f"Warning: {each}" for each in found]
+    return [*lines, "Give each of these users another address: docs/operations.md#addresses-that-check-db-names."]
 
 
 def with_database(
