@@ -5,9 +5,10 @@
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Protocol
 
+import asyncpg
 import msgspec
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
@@ -48,6 +49,7 @@ from idp.authn.verdicts import Verdicts
 from idp.cache import SharedCache
 from idp.directory import routes_domains as domains
 from idp.directory import routes_teams as teams
+from idp.errors import DatabaseUnavailable
 from idp.mail.addresses import UnusableAddress
 from idp.mail.sender import MailSender
 from idp.mail.smtp import SmtpTransport
@@ -66,13 +68,12 @@ from idp.ops.settle import settle
 from idp.pages import account_pages
 from idp.pages import routes as pages
 from idp.pages.schema import OpenApiDocument, openapi_config
-from idp.parts import Parts, build_parts, front_end, public_url, root_secrets
+from idp.parts import Parts, build_parts, front_end, public_url
 from idp.principal.guards import check_policies
 from idp.sessions.activity import Activity
 from idp.settings import LoadedSettings, Settings, SettingsError
 from idp.signing import routes as signing
 from idp.signing.routes import PublishedKeys
-from idp.signing.sealing import derive
 
 DevelopmentAuthenticator = Callable[[Parts], Authenticator]
 DevelopmentRoutes = Callable[[Parts], Sequence[ControllerRouterHandler]]
@@ -313,11 +314,12 @@ def _introspector(
 
 def _verdicts(parts: Parts, shared: SharedCache, profile: str) -> Verdicts:
     """What is shared is named and signed with a key of this deployment and of what decides its verdicts."""
-    current = root_secrets(parts.settings)[0]
     policy = msgspec.json.encode(parts.settings.api_keys).hex()
-    key = derive(current, f"verdicts of {__version__} for {parts.tokens.issuer} in {profile} under {policy}")
+    key = parts.proofs.of(f"verdicts of {__version__} for {parts.tokens.issuer} in {profile} under {policy}")
     authn = parts.settings.authn
-    return Verdicts(parts.ear, shared, key=key, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries)
+    verdicts = Verdicts(parts.ear, shared, key=None, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries)
+    parts.proofs.when_ready(lambda: verdicts.share_under(key.current))
+    return verdicts
 
 
 def _probes(parts: Parts, valkey: Valkey | None, commands: CommandQueue) -> dict[str, health.Probe | None]:
@@ -356,6 +358,7 @@ def _mail_sender(parts: Parts, development: Development) -> MailSender:
 
 def _background(parts: Parts, working: _Working, development: Development) -> list[_Background]:
     return [
+        parts.proofs,
         parts.ear,
         parts.usage,
         working.activity,
@@ -372,6 +375,8 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         parts.passwords.start()
+        with suppress(DatabaseUnavailable, asyncpg.PostgresError):  # else it is read in the background
+            await parts.proofs.prepare()
         for each in background:
             each.start()
         try:
