@@ -47,6 +47,7 @@ from idp.authn.plugins import load_plugins
 from idp.authn.resolve import Resolver
 from idp.authn.verdicts import Verdicts
 from idp.cache import SharedCache
+from idp.db.development_mark import DevelopmentMark
 from idp.directory import routes_domains as domains
 from idp.directory import routes_teams as teams
 from idp.errors import DatabaseUnavailable
@@ -209,7 +210,7 @@ def _working(parts: Parts, profile: str, development: Development) -> _Working:
         activity=activity,
         resolver=resolver,
         introspector=_introspector(parts, _chain(parts, development), resolver, verdicts, activity, flood),
-        checks=HealthChecks(_probes(parts, valkey, commands)),
+        checks=HealthChecks(_probes(parts, valkey, commands), signing=parts.keyring.probe),
         document=OpenApiDocument(
             openapi_config(public_url=public_url(settings), dev_headers=bool(development.authenticators))
         ),
@@ -359,6 +360,7 @@ def _mail_sender(parts: Parts, development: Development) -> MailSender:
 def _background(parts: Parts, working: _Working, development: Development) -> list[_Background]:
     return [
         parts.proofs,
+        *([DevelopmentMark(parts.database)] if development is PRODUCTION else []),
         parts.ear,
         parts.usage,
         working.activity,

@@ -14,6 +14,10 @@ CHANNEL = "changes_channel"
 SALT = "proof_salt"
 DEVELOPMENT = "development"
 
+OF_DEVELOPMENT = (
+    "`idp dev` has written to this database: sessions, keys and cookies that were made in development would be "
+    "accepted in production. Use a database of its own, or revoke them with `idp clear-development-mark`."
+)
 READ = "SELECT value FROM idp.installation WHERE name = $1"
 # Of several starters at once one adds the row; all of them read the same value afterwards.
 _ADD = "INSERT INTO idp.installation (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING"
