@@ -5,9 +5,10 @@
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Protocol
 
+import asyncpg
 import msgspec
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
@@ -56,8 +57,10 @@ from idp.authn.plugins import load_plugins
 from idp.authn.resolve import Resolver
 from idp.authn.verdicts import Verdicts
 from idp.cache import SharedCache
+from idp.db.development_mark import DevelopmentMark
 from idp.directory import routes_domains as domains
 from idp.directory import routes_teams as teams
+from idp.errors import DatabaseUnavailable
 from idp.mail.addresses import UnusableAddress
 from idp.mail.sender import MailSender
 from idp.mail.smtp import SmtpTransport
@@ -76,13 +79,12 @@ from idp.ops.settle import settle
 from idp.pages import account_pages
 from idp.pages import routes as pages
 from idp.pages.schema import OpenApiDocument, openapi_config
-from idp.parts import Parts, build_parts, front_end, public_url, root_secrets
+from idp.parts import Parts, build_parts, front_end, public_url
 from idp.principal.guards import check_policies
 from idp.sessions.activity import Activity
 from idp.settings import LoadedSettings, Settings, SettingsError
 from idp.signing import routes as signing
 from idp.signing.routes import PublishedKeys
-from idp.signing.sealing import derive
 
 DevelopmentAuthenticator = Callable[[Parts], Authenticator]
 DevelopmentRoutes = Callable[[Parts], Sequence[ControllerRouterHandler]]
@@ -228,7 +230,7 @@ def _working(parts: Parts, profile: str, development: Development) -> _Working:
         activity=activity,
         resolver=resolver,
         introspector=_introspector(parts, _chain(parts, development), resolver, verdicts, activity, flood),
-        checks=HealthChecks(_probes(parts, valkey, commands)),
+        checks=HealthChecks(_probes(parts, valkey, commands), signing=parts.keyring.probe),
         document=OpenApiDocument(
             openapi_config(public_url=public_url(settings), dev_headers=bool(development.authenticators))
         ),
@@ -334,11 +336,12 @@ def _introspector(
 
 def _verdicts(parts: Parts, shared: SharedCache, profile: str) -> Verdicts:
     """What is shared is named and signed with a key of this deployment and of what decides its verdicts."""
-    current = root_secrets(parts.settings)[0]
     policy = msgspec.json.encode(parts.settings.api_keys).hex()
-    key = derive(current, f"verdicts of {__version__} for {parts.tokens.issuer} in {profile} under {policy}")
+    key = parts.proofs.of(f"verdicts of {__version__} for {parts.tokens.issuer} in {profile} under {policy}")
     authn = parts.settings.authn
-    return Verdicts(parts.ear, shared, key=key, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries)
+    verdicts = Verdicts(parts.ear, shared, key=None, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries)
+    parts.proofs.when_ready(lambda: verdicts.share_under(key.current))
+    return verdicts
 
 
 def _probes(parts: Parts, valkey: Valkey | None, commands: CommandQueue) -> dict[str, health.Probe | None]:
@@ -377,6 +380,8 @@ def _mail_sender(parts: Parts, development: Development) -> MailSender:
 
 def _background(parts: Parts, working: _Working, development: Development) -> list[_Background]:
     return [
+        parts.proofs,
+        *([DevelopmentMark(parts.database)] if development is PRODUCTION else []),
         parts.ear,
         parts.usage,
         working.activity,
@@ -393,6 +398,8 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         parts.passwords.start()
+        with suppress(DatabaseUnavailable, asyncpg.PostgresError):  # else it is read in the background
+            await parts.proofs.prepare()
         for each in background:
             each.start()
         try:

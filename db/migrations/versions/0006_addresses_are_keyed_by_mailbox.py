@@ -13,7 +13,7 @@ from alembic import op
 from idp.users.email import email_key
 
 revision = "0006"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

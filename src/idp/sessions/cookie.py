@@ -16,7 +16,7 @@ from litestar.datastructures import Cookie
 from idp.errors import CsrfRejected
 from idp.settings import Secret
 from idp.signing.peppers import Peppers
-from idp.signing.sealing import derive
+from idp.signing.proof_keys import ProofKeys
 
 CSRF_HEADER = "x-csrf-token"
 _LONGEST = 128  # characters; ours have 43
@@ -26,14 +26,15 @@ class SessionCookies:
     """Makes and checks the cookies of this deployment.
 
     Args:
-        roots: root secrets, the current one first.
+        roots: root secrets, the current one first: a cookie is found by its stored digest.
+        proofs: the keys of what is stored nowhere, such as the CSRF token.
         public_url: our own address; over https the cookies' names begin with `__Host-`, which no other host can set.
         origins: further origins of web pages that may call with a cookie.
     """
 
-    def __init__(self, roots: Sequence[Secret], *, public_url: str, origins: Sequence[str]) -> None:
+    def __init__(self, roots: Sequence[Secret], proofs: ProofKeys, *, public_url: str, origins: Sequence[str]) -> None:
         self._peppers = Peppers(roots, "session-cookie")
-        self._csrf_keys = [derive(root, "csrf") for root in roots]
+        self._csrf_key = proofs.of("csrf")
         self._secure = public_url.startswith("https://")
         address = urlsplit(public_url)
         self._origins = frozenset({f"{address.scheme}://{address.netloc}", *origins})
@@ -51,7 +52,7 @@ class SessionCookies:
 
     def csrf_token(self, session_id: str) -> str:
         """Return the token that shows, beside the cookie of this session, that one of our own pages asks."""
-        return _csrf(self._csrf_keys[0], session_id)
+        return _csrf(self._csrf_key.current, session_id)
 
     def set(self, secret: str, session_id: str, *, seconds: int | None) -> list[Cookie]:
         """Return the cookies of a session that begins.
@@ -78,7 +79,8 @@ class SessionCookies:
         """
         self.check_origin(headers)
         presented = headers.get(CSRF_HEADER, "")
-        if not any(hmac.compare_digest(presented.encode(), _csrf(key, session_id).encode()) for key in self._csrf_keys):
+        expected = [_csrf(key, session_id).encode() for key in self._csrf_key.all]
+        if not any(hmac.compare_digest(presented.encode(), each) for each in expected):
             raise CsrfRejected("The CSRF token is missing or is not this session's.")
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
