@@ -45,6 +45,8 @@ class Server(Section, frozen=True):
     max_body_bytes: Count = 1_000_000
     max_header_bytes: Count = 32_768
     body_timeout_seconds: Seconds = 15.0
+    max_connections: Count = 10_000
+    max_connections_per_address: Count = 1_000
 
 
 class Database(Section, frozen=True):

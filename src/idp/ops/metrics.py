@@ -61,6 +61,13 @@ _mails = Counter(
     registry=REGISTRY,
 )
 _mail_pending = Gauge("idp_mail_pending", "Mails that wait in the outbox.", registry=REGISTRY)
+_connections = Gauge("idp_connections", "Connections of clients that are open.", registry=REGISTRY)
+_dropped = Counter(
+    "idp_connections_dropped_total",
+    "Connections closed or refused at a limit: silent, address_limit, limit.",
+    ["reason"],
+    registry=REGISTRY,
+)
 _limited = Counter("idp_rate_limited_total", "Requests refused by a rate limit.", ["rule"], registry=REGISTRY)
 
 
@@ -128,6 +135,16 @@ def watch_command_queue(depth: Callable[[], int]) -> None:
 def watch_pool(in_use: Callable[[], int]) -> None:
     """Let the gauge ask how many connections are in use."""
     _pool.set_function(in_use)
+
+
+def watch_connections(number: Callable[[], int]) -> None:
+    """Let the gauge ask how many connections are open."""
+    _connections.set_function(number)
+
+
+def count_dropped_connection(reason: str) -> None:
+    """Count a connection that a limit closed: `silent`, or refused: `address_limit`, `limit`."""
+    _dropped.labels(reason).inc()
 
 
 def exposition() -> bytes:
