@@ -66,7 +66,7 @@ from idp.ops.settle import settle
 from idp.pages import account_pages
 from idp.pages import routes as pages
 from idp.pages.schema import OpenApiDocument, openapi_config
-from idp.parts import Parts, build_parts, front_end, public_url, root_secrets
+from idp.parts import Parts, allowed_origins, build_parts, front_end, public_url, root_secrets
 from idp.principal.guards import check_policies
 from idp.sessions.activity import Activity
 from idp.settings import LoadedSettings, Settings, SettingsError
@@ -141,7 +141,7 @@ class Application(Envelope):
         super().__init__(
             litestar,
             hot=hot,
-            https=public_url(parts.settings).startswith("https://"),
+            origins=allowed_origins(parts.settings),
             max_header_bytes=server.max_header_bytes,
             body_timeout=server.body_timeout_seconds,
         )
@@ -247,9 +247,10 @@ def _available(parts: Parts, working: _Working) -> dict[str, object]:
 
 def _litestar(parts: Parts, working: _Working, development: Development) -> Litestar:
     settings, most = parts.settings, parts.settings.server.max_body_bytes
+    origins = allowed_origins(settings)
     return Litestar(
         route_handlers=[*_routes(), *(route for build in development.routes for route in build(parts))],
-        middleware=[AuthenticationMiddleware(working.introspector, parts.cookies, most=most)],
+        middleware=[AuthenticationMiddleware(working.introspector, parts.cookies, origins=origins, most=most)],
         dependencies={name: _always(part) for name, part in _available(parts, working).items()},
         exception_handlers=problems.HANDLERS,
         cors_config=_cors(settings),
@@ -396,11 +397,23 @@ def _always(value: Any) -> Provide:
     return Provide(provide, sync_to_thread=False)
 
 
+_EXPOSED_HEADERS = (
+    "X-Request-Id",
+    "X-Total-Count",
+    "X-Next-Cursor",
+    "Link",
+    "Retry-After",
+    "WWW-Authenticate",
+    "RateLimit",
+    "RateLimit-Policy",
+)
+
+
 def _cors(settings: Settings) -> CORSConfig | None:
     if not settings.cors.origins:
         return None
     return CORSConfig(
-        allow_origins=list(settings.cors.origins),
+        allow_origins=list(allowed_origins(settings).others),
         allow_credentials=True,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
         allow_headers=[
@@ -413,6 +426,6 @@ def _cors(settings: Settings) -> CORSConfig | None:
             "X-User-Name",
             "X-Request-Id",
         ],
-        expose_headers=["X-Request-Id", "X-Total-Count", "X-Next-Cursor", "Link", "Retry-After"],
+        expose_headers=list(_EXPOSED_HEADERS),
         max_age=600,
     )

@@ -201,6 +201,15 @@ class CsrfRejected(IdpError):
     )
 
 
+class OriginNotAllowed(IdpError):
+    code, status, title = "origin_not_allowed", 403, "Origin not allowed"
+    text = "A page of another site sent this request: its origin is not in AUTH_API_CORS_ORIGINS."
+    remedy = (
+        "Operators: add the page's origin, such as https://app.example.com, to AUTH_API_CORS_ORIGINS (cors.origins), "
+        "or set IDP_PUBLIC_URL to the address that browsers use. Programs send no Origin header and are not affected."
+    )
+
+
 class ScopeNotGrantable(IdpError):
     code, status, title = "scope_not_grantable", 403, "Not a scope you may put on a key"
     text = "You may not put these scopes on a key."
@@ -373,7 +382,7 @@ class BodyTooLarge(IdpError):
 
 class UnsupportedMediaType(IdpError):
     code, status, title = "unsupported_media_type", 415, "Not a media type this path reads"
-    text = "Send the body as application/json."
+    text = "Send the body as application/json, and say so in Content-Type."
     remedy = "Set Content-Type: application/json."
 
 

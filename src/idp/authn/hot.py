@@ -164,9 +164,16 @@ def _token_of(message: Any) -> str:
 
 
 async def _json_body(scope: HTTPScope, receive: Receive) -> Any:
+    declared = False
     for name, value in scope["headers"]:
-        if (name == b"content-type" and value not in _JSON) or name == b"origin":
+        if name == b"content-type":
+            if value not in _JSON:
+                raise Cold
+            declared = True
+        elif name == b"origin" or name == b"sec-fetch-site":
             raise Cold
+    if not declared:
+        raise Cold
     return await _whole_body(receive)
 
 

@@ -19,6 +19,7 @@ from idp.ops import metrics, problems
 from idp.ops.access_log import Line, access_log
 from idp.ops.http_protocol import answer_at_once, has_arrived
 from idp.ops.logging import describe, request_id
+from idp.ops.origins import AllowedOrigins, refusal
 from idp.ops.security_headers import HSTS, SECURITY_HEADERS
 
 _MAX_NAME = 255  # bytes; what a file system takes
@@ -59,7 +60,7 @@ class Envelope:
     Args:
         app: what answers.
         hot: routes that are asked before it, by method and path.
-        https: whether clients reach us over TLS, so that HSTS is true (RFC 6797).
+        origins: which web pages may call; where our own is https, HSTS is true (RFC 6797).
         max_header_bytes: more is answered 431.
         body_timeout: seconds within which a body must have arrived, else 408.
     """
@@ -69,12 +70,13 @@ class Envelope:
         app: ASGIApp,
         *,
         hot: Mapping[tuple[str, str], HotRoute],
-        https: bool,
+        origins: AllowedOrigins,
         max_header_bytes: int,
         body_timeout: float,
     ) -> None:
         self._app = app
-        self._headers = (*SECURITY_HEADERS, HSTS) if https else SECURITY_HEADERS
+        self._origins = origins
+        self._headers = (*SECURITY_HEADERS, HSTS) if origins.own.startswith("https://") else SECURITY_HEADERS
         self._hot = {where: (route, _Head((*route.headers, *self._headers))) for where, route in hot.items()}
         self._max_header_bytes = max_header_bytes
         self._body_timeout = body_timeout
@@ -94,11 +96,21 @@ class Envelope:
                 await self._try(*hot, scope, exchange)
             elif not _is_nameable(scope["path"]):
                 await exchange.refuse(errors.NotFound())
+            elif scope["method"] == "OPTIONS" and (refused := self._refused_preflight(scope)):
+                await exchange.refuse(refused)
             else:
                 await self._app(scope, exchange.receive, exchange.send)
             exchange.finish()
         finally:
             request_id.reset(token)
+
+    def _refused_preflight(self, scope: HTTPScope) -> errors.IdpError | None:
+        """Return why a browser may not send what it asks about (Fetch section 3.2.2), None where it may."""
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not origin or b"access-control-request-method" not in headers or self._origins.allows(origin):
+            return None
+        return refusal(origin)
 
     async def _try(self, route: HotRoute, head: "_Head", scope: HTTPScope, exchange: "_Exchange") -> None:
         """Answer a hot route, or let the framework do it."""

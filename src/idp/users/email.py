@@ -1,9 +1,11 @@
 """E-mail addresses: syntax, the form we store, and the key by which two spellings are one person (C-13)."""
 
-import unicodedata
+import hashlib
 
 import idna
 from email_validator import EmailNotValidError, EmailSyntaxError, validate_email
+
+from idp.users.normal_form import normal_form
 
 MAX_LENGTH = 254  # RFC 5321 section 4.5.3.1.3
 
@@ -28,10 +30,14 @@ def parse_email(text: str) -> str:
 def email_key(email: str) -> str:
     """Return the key under which an address is unique: NFC, casefolded, the domain in IDNA A-labels.
 
-    Takes any text, so that looking up nonsense finds nobody instead of failing.
+    Takes any text, so that looking up nonsense finds nobody instead of failing. What is too long for an address has a
+    key that no address has, and costs no Unicode work.
     """
-    local, _, domain = unicodedata.normalize("NFC", email.strip().replace("\x00", "")).rpartition("@")
-    folded = unicodedata.normalize("NFC", local.casefold())
+    text = email.strip().replace("\x00", "")
+    if len(text) > MAX_LENGTH:
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    local, _, domain = normal_form(text).rpartition("@")
+    folded = normal_form(local.casefold())
     try:
         ascii_domain = idna.encode(domain, uts46=True).decode()
     except idna.IDNAError:
