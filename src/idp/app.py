@@ -15,7 +15,6 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
-from valkey.asyncio import Valkey
 
 from idp import __version__, cache
 from idp.accounts import admin_routes as accounts_admin
@@ -45,7 +44,7 @@ from idp.authn.middleware import AuthenticationMiddleware
 from idp.authn.plugins import load_plugins
 from idp.authn.resolve import Resolver
 from idp.authn.verdicts import Verdicts
-from idp.cache import SharedCache
+from idp.cache import SharedCache, SharedStore
 from idp.directory import routes_domains as domains
 from idp.directory import routes_teams as teams
 from idp.mail.addresses import UnusableAddress
@@ -152,7 +151,7 @@ class Application(Envelope):
 class _Working(Struct, frozen=True):
     """What works on requests, or beside them, made of the parts."""
 
-    valkey: Valkey | None
+    store: SharedStore
     shared: SharedCache
     limiter: Limiter
     rules: LoginRules
@@ -193,14 +192,19 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
 def _working(parts: Parts, profile: str, development: Development) -> _Working:
     settings = parts.settings
     valkey = cache.connect(settings.valkey.url.reveal() if settings.valkey.url else None)
-    shared, commands = SharedCache(valkey), CommandQueue(parts.database)
+    store, commands = SharedStore(valkey), CommandQueue(parts.database)
+    shared = SharedCache(store)
     verdicts, activity = _verdicts(parts, shared, profile), Activity(parts.database)
     resolver = _resolver(parts, verdicts)
     flood = Flood(settings.rate_limits.bad_credentials_per_address_per_minute)
     return _Working(
-        valkey=valkey,
+        store=store,
         shared=shared,
-        limiter=Limiter(valkey, back_off=settings.rate_limits.back_off_seconds),
+        limiter=Limiter(
+            store,
+            key=derive(root_secrets(settings)[0], "rate-limit-counters"),
+            back_off=settings.rate_limits.back_off_seconds,
+        ),
         rules=LoginRules(settings.rate_limits),
         flood=flood,
         commands=commands,
@@ -208,7 +212,7 @@ def _working(parts: Parts, profile: str, development: Development) -> _Working:
         activity=activity,
         resolver=resolver,
         introspector=_introspector(parts, _chain(parts, development), resolver, verdicts, activity, flood),
-        checks=HealthChecks(_probes(parts, valkey, commands)),
+        checks=HealthChecks(_probes(parts, store, commands)),
         document=OpenApiDocument(
             openapi_config(public_url=public_url(settings), dev_headers=bool(development.authenticators))
         ),
@@ -321,14 +325,10 @@ def _verdicts(parts: Parts, shared: SharedCache, profile: str) -> Verdicts:
     return Verdicts(parts.ear, shared, key=key, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries)
 
 
-def _probes(parts: Parts, valkey: Valkey | None, commands: CommandQueue) -> dict[str, health.Probe | None]:
-    async def ping_valkey() -> None:
-        assert valkey is not None
-        await valkey.ping()
-
+def _probes(parts: Parts, store: SharedStore, commands: CommandQueue) -> dict[str, health.Probe | None]:
     return {
         "database": parts.database.ping,
-        "redis": ping_valkey if valkey is not None else None,
+        "redis": store.check if store.valkey is not None else None,
         "command_processor": commands.probe,
     }
 
@@ -382,8 +382,7 @@ def _lifespan(
                 await each.stop()
             parts.passwords.stop()
             await working.shared.close()
-            if working.valkey is not None:
-                await working.valkey.aclose()
+            await working.store.close()
             await parts.database.close()
             access_log.flush()
 
