@@ -128,6 +128,7 @@ class RateLimits(Section, frozen=True):
     failed_logins_per_pair: Count = 10
     failed_logins_per_account: Count = 100
     failed_logins_per_address: Count = 100
+    consecutive_failures_per_account: Annotated[int, Meta(ge=1, le=100)] = 100  # SEC-8: a hundred at the most
     registrations_per_address_per_hour: Count = 100
     resets_per_account_per_hour: Count = 5
     resets_per_address_per_hour: Count = 50
