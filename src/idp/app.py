@@ -54,7 +54,7 @@ from idp.ops import health, problems, query_metrics
 from idp.ops.access_log import access_log
 from idp.ops.address_limits import AddressLimits
 from idp.ops.allow import correct_allow
-from idp.ops.envelope import Envelope, HotRoute
+from idp.ops.envelope import Envelope, HotRoute, Observer
 from idp.ops.flood import Flood
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
@@ -84,11 +84,13 @@ class Development(Struct, frozen=True):
         authenticators: asked last, in this order.
         routes: further pages.
         keeps_mail: whether mails stay readable, for a page that shows them.
+        observe: called after each request.
     """
 
     authenticators: tuple[DevelopmentAuthenticator, ...] = ()
     routes: tuple[DevelopmentRoutes, ...] = ()
     keeps_mail: bool = False
+    observe: Observer | None = None
 
 
 PRODUCTION = Development()
@@ -135,7 +137,13 @@ def _routes() -> list[ControllerRouterHandler]:
 class Application(Envelope):
     """The ASGI application: Litestar inside the envelope that every answer leaves in."""
 
-    def __init__(self, litestar: Litestar, parts: Parts, hot: Mapping[tuple[str, str], HotRoute]) -> None:
+    def __init__(
+        self,
+        litestar: Litestar,
+        parts: Parts,
+        hot: Mapping[tuple[str, str], HotRoute],
+        observe: Observer | None = None,
+    ) -> None:
         server = parts.settings.server
         super().__init__(
             litestar,
@@ -143,6 +151,7 @@ class Application(Envelope):
             origins=allowed_origins(parts.settings),
             max_header_bytes=server.max_header_bytes,
             body_timeout=server.body_timeout_seconds,
+            observe=observe,
         )
         self.litestar = litestar
         self.parts = parts
@@ -186,7 +195,7 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
     internal_token = parts.settings.management.internal_token is not None
     hot = HotRoutes(working.introspector, issuer=parts.tokens.issuer, internal_token=internal_token)
     public = public_routes(PublishedKeys(parts.keyring), working.checks)
-    return Application(litestar, parts, hot.routes | public)
+    return Application(litestar, parts, hot.routes | public, development.observe)
 
 
 def _working(parts: Parts, profile: str, development: Development) -> _Working:

@@ -1,8 +1,8 @@
 """IdpError and the one catalogue of codes: every refusal a client can meet, as a fact with a name.
 
 A class here *is* its catalogue entry: `code`, `status`, `title`, the default `detail` a client reads, and `remedy`, the
-sentence that the documentation page `/errors/{code}` adds. The format is RFC 9457; the texts are those that the old
-services' clients read (C-16).
+sentence that says what to do about it, in the answer and on the documentation page `/errors/{code}`. The format is
+RFC 9457; the texts are those that the old services' clients read (C-16).
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,6 +16,7 @@ class IdpError(Exception):
     Args:
         detail: public text; the class's own text by default. Never holds a secret.
         headers: response headers to add, such as `Retry-After` in seconds.
+        remedy: what to do about this case; the class's own advice by default.
         extra: further members of the problem document (RFC 9457 section 3.2).
     """
 
@@ -23,11 +24,19 @@ class IdpError(Exception):
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
     text: ClassVar[str] = "Something went wrong on our side. The request id names it in the log."
-    remedy: ClassVar[str] = "Try again; if it stays, give the operator the request id of the answer."
+    remedy: str = "Try again; if it stays, give the operator the request id of the answer."
     default_headers: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, detail: str | None = None, *, headers: Mapping[str, str] | None = None, **extra: Any) -> None:
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        remedy: str | None = None,
+        **extra: Any,
+    ) -> None:
         self.detail = detail or self.text
+        self.remedy = remedy or type(self).remedy
         self.headers = {**self.default_headers, **(headers or {})}
         self.extra = extra
         super().__init__(self.detail)

@@ -382,7 +382,7 @@ async def test_only_a_service_with_the_scope_may_introspect(world: World) -> Non
     ):
         answer = await world.form(headers, token=about)
         assert (answer.status_code, answer.json()["error"]) == (status, code), answer.text
-        assert answer.json().keys() == {"error", "error_description", "code", "request_id"}
+        assert answer.json().keys() == {"error", "error_description", "code", "remedy", "request_id"}
         assert answer.headers["content-type"] == "application/json"
         assert answer.headers["cache-control"] == "no-store"
         assert ("www-authenticate" in answer.headers) == (status == 401)

@@ -46,16 +46,19 @@ def auth_cli(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str
     )
 
 
-def in_a_terminal(*arguments: str, columns: int, typed: Sequence[str] = (), **environ: str) -> tuple[int, str]:
+def in_a_terminal(
+    *arguments: str, columns: int, typed: Sequence[str] = (), command: Sequence[str] = IDP, **environ: str
+) -> tuple[int, str]:
     """Run `idp` in a terminal of this width; return its exit code and what was shown.
 
     Args:
+        command: what to run instead of `idp`.
         typed: what the person types, a line at each question.
     """
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     process = subprocess.Popen(
-        [*IDP, *arguments],
+        [*command, *arguments],
         env=PLAIN | {"TERM": "xterm-256color"} | environ,
         stdin=theirs, stdout=theirs, stderr=theirs,
         start_new_session=True,
@@ -121,10 +124,11 @@ def get(url: str, *, token: str | None = None, **headers: str) -> Answer:
     return _send(urllib.request.Request(url, headers=sent))
 
 
-def post(url: str, body: Mapping[str, Any]) -> Answer:
-    """Send a POST with a JSON body."""
+def post(url: str, body: Mapping[str, Any], *, token: str | None = None) -> Answer:
+    """Send a POST with a JSON body; with a bearer token, if there is one."""
     data = json.dumps(body).encode()
-    return _send(urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"}))
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    return _send(urllib.request.Request(url, data=data, headers=headers))
 
 
 def _send(request: urllib.request.Request) -> Answer:

@@ -52,7 +52,8 @@ def test_help_loads_neither_the_service_nor_its_settings(group: str) -> None:
 def test_a_command_loads_the_others_not_at_all() -> None:
     loaded = loaded_by("tokens", "--help")
     ours = {module for module in loaded if module.startswith("idp.cli.")}
-    assert ours == {"idp.cli.main", "idp.cli.commands", "idp.cli.tokens", "idp.cli.service_options", "idp.cli.naming"}
+    expected = ("main", "commands", "groups", "tokens", "service_options", "naming")
+    assert ours == {f"idp.cli.{name}" for name in expected}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -70,7 +71,7 @@ def test_the_installed_command_is_the_same() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["frobnicate"], "No such command 'frobnicate'"),
+        (["frobnicate"], "has no command 'frobnicate'"),
         (["dev", "--prot", "1"], "No such option '--prot'. Did you mean '--port'?"),
         (["dev", "--port", "70000"], "70000 is not in the range 0<=x<=65535"),
         (["dev", "--processes", "0"], "0 is not in the range 1<=x<=16"),
@@ -83,3 +84,22 @@ def test_what_is_not_understood_is_named(arguments: list[str], sentence: str) ->
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "suggestion"),
+    [
+        (["user", "list"], "Did you mean `idp users`?"),
+        (["user"], "Did you mean `idp users`?"),
+        (["Migrate"], "Did you mean `idp migrate`?"),
+        (["start"], "Did you mean `idp serve` or `idp dev`?"),
+        (["users", "lst"], "Did you mean `idp users list`?"),
+        (["keys", "ls"], "Did you mean `idp keys list`?"),
+        (["signing-keys", "rotat"], "Did you mean `idp signing-keys rotate`?"),
+        (["config", "xyz"], "It has check, show."),
+    ],
+)
+def test_an_unknown_command_suggests_the_right_one(arguments: list[str], suggestion: str) -> None:
+    done = idp(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert suggestion in " ".join(done.stderr.replace("│", " ").split())

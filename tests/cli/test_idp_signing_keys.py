@@ -1,6 +1,8 @@
 """`idp signing-keys`: the signing keys, listed and rotated from the command line."""
 
 import json
+import re
+from typing import Any
 
 import pytest
 
@@ -15,11 +17,15 @@ def environ(empty: str) -> dict[str, str]:
 
 
 def kids(environ: dict[str, str]) -> list[str]:
-    done = idp("signing-keys", "list", **environ)
+    return [key["kid"] for key in listed(environ)]
+
+
+def listed(environ: dict[str, str]) -> list[dict[str, Any]]:
+    done = idp("signing-keys", "list", "-o", "json", **environ)
     assert (done.returncode, done.stderr) == (0, ""), done
-    keys = json.loads(done.stdout)["keys"]
-    assert all(key["use"] == "sig" and "d" not in key for key in keys)
-    return [key["kid"] for key in keys]
+    keys: list[dict[str, Any]] = json.loads(done.stdout)
+    assert all(key["jwk"]["use"] == "sig" and "d" not in key["jwk"] for key in keys)
+    return keys
 
 
 def test_rotating_publishes_a_key_beside_the_old_one(environ: dict[str, str]) -> None:
@@ -29,6 +35,14 @@ def test_rotating_publishes_a_key_beside_the_old_one(environ: dict[str, str]) ->
     (new,) = set(kids(environ)) - {old}
     assert done.stdout == f"The key {new} is published and signs in ten minutes.\n"
     assert old in kids(environ)
+    first, second = listed(environ)
+    assert (first["kid"], first["status"], first["expires_at"]) == (new, "announced", None)
+    assert (second["kid"], second["status"]) == (old, "signing")
+    assert second["signs_from"] < first["signs_from"] < second["expires_at"]
+    table = idp("signing-keys", "list", **environ).stdout
+    assert table.splitlines()[0].split("  ")[0] == "Key ID"
+    for key in (first, second):
+        assert re.search(rf"{key['kid']} +ES256 +{key['status']} +\d{{4}}-\d\d-\d\dT", table)
 
 
 def test_a_leaked_key_is_replaced_at_once(environ: dict[str, str]) -> None:

@@ -205,9 +205,8 @@ def test_another_server_is_told_from_ours_and_redirects_get_no_credential() -> N
         base = f"http://127.0.0.1:{server.server_port}"
         for path, status in (("", 200), ("/moved", 302)):
             code, said = failure("list", "--url", base + path, ADMIN_TOKEN="x")
-            assert (code, said) == (
-                1, f"idp: {base}{path} answered {status}, and not as idp does: is the address right?\n"
-            )  # fmt: skip
+            sentence = f"it answered {status} without idp's form. Check the address (--url)."
+            assert (code, said) == (1, f"idp: {base}{path} is not an idp: {sentence}\n")
         server.shutdown()
     assert [path.partition("?")[0] for path, _ in handler.asked] == ["/auth/tokens", "/moved/auth/tokens"]
 
@@ -217,7 +216,7 @@ def test_what_is_not_understood_is_named(served: Served) -> None:
         (["create"], "Missing argument 'NAME'"),
         (["create", "x", "--days", "0"], "0 is not in the range 1<=x<=3650"),
         (["extend", "x"], "Missing option '--days'"),
-        (["frobnicate"], "No such command 'frobnicate'"),
+        (["frobnicate"], "has no command 'frobnicate'"),
     ):
         done = run(served, *arguments)
         assert (done.returncode, done.stdout) == (2, "")

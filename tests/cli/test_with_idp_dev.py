@@ -44,7 +44,7 @@ def answer(*arguments: str, **environ: str) -> Any:
 
 def test_everything_works_without_any_setting(dev: Dev, here: dict[str, str]) -> None:
     """On whatever port it listens; an access token or --as says who one is."""
-    assert dev.base_url != "http://127.0.0.1:8000"
+    assert dev.base_url != "http://localhost:8000"
     emails = {user["email"] for user in answer("users", "list", **here)["users"]}
     assert "ada@example.com" in emails
     assert answer("tokens", "create", "mine", "read", **here)["name"] == "mine"
@@ -86,7 +86,7 @@ def test_its_token_is_for_its_own_address_alone(dev: Dev, served: Served, here: 
         idp("users", "list", PORT=served.url.rpartition(":")[2], **here),
     ):
         assert refused.returncode in {1, 4}
-        assert '"code":"unauthenticated"' in refused.stderr or "refuses: Unauthorized." in refused.stderr
+        assert "Error: 401 - Unauthorized." in refused.stderr or "refuses: Unauthorized." in refused.stderr
 
 
 def test_a_token_of_ones_own_is_never_sent_to_it_by_chance(dev: Dev, here: dict[str, str]) -> None:
@@ -180,3 +180,16 @@ def test_in_another_folder_the_line_brings_what_is_needed(tmp_path_factory: pyte
         assert "ada@example.com" in shell(f"ADMIN_TOKEN={own} {command}").stdout
         assert idp("users", "list", ADMIN_TOKEN=token, IDP_URL=dev.base_url).returncode == 4
     assert (folder / "d" / "admin_token").read_text() == token
+
+
+def test_as_a_user_that_does_not_exist_is_asked_about_first(dev: Dev, here: dict[str, str]) -> None:
+    """A misspelt --as made a user without a word."""
+    typo = idp("keys", "list", "--as", "adaa@example.com", **here)
+    assert (typo.returncode, typo.stdout) == (2, "")
+    assert typo.stderr == (
+        "idp: No user has the address adaa@example.com. Did you mean ada@example.com? With --new-user it is created.\n"
+    )
+    assert "adaa@example.com" not in idp("users", "list", "-o", "json", **here).stdout
+    meant = idp("keys", "list", "--as", "adaa@example.com", "--new-user", "-o", "json", **here)
+    assert (meant.returncode, meant.stdout.strip()) == (0, "[]"), meant.stderr
+    assert idp("keys", "list", "--as", "ADA@example.com", **here).returncode == 0

@@ -97,7 +97,7 @@ def test_dev_json_is_for_its_owner_and_holds_exactly_what_was_agreed(dev: Dev) -
 
 def test_port_is_where_it_listens(dev: Dev, port: int) -> None:
     """S1-13, S2-34, C-12."""
-    address = f"http://127.0.0.1:{port}"
+    address = f"http://localhost:{port}"
     assert (dev.facts["base_url"], dev.facts["issuer"], dev.facts["base_urls"]) == (address, address, [address])
     assert dev.facts["docs_url"] == f"{address}/docs"
 
@@ -200,6 +200,27 @@ def test_what_it_keeps_is_for_its_owner_alone(dev: Dev) -> None:
         assert stat.S_IMODE((dev.data_dir / name).stat().st_mode) == 0o600, name
 
 
+# --- what it says of requests -----------------------------------------------------------------------------------------
+
+
+def test_each_request_is_a_line_with_its_caller_and_a_refusal_with_its_remedy(dev: Dev) -> None:
+    ada = dev.persona("ada@example.com")
+    get(f"{dev.base_url}/auth/me", token=ada["access_token"])
+    get(f"{dev.base_url}/nowhere/at-all?token=secret-in-a-query")
+    get(f"{dev.base_url}/auth/me", Authorization="Token abc")
+    post(f"{dev.base_url}/auth/login", {"email": ada["email"], "password": "wrong horse"})
+    wait_until(lambda: "invalid_credentials" in dev.said())
+    lines = [line for line in dev.said().splitlines() if re.match(r"  [1-5]\d\d ", line)]
+    assert any(re.fullmatch(r"  200 GET    /auth/me  ada@example\.com  [\d.]+ ms", line) for line in lines)
+    assert any(re.match(r"  404 GET    /nowhere/at-all  [\d.]+ ms  not_found: Check the path", line) for line in lines)
+    assert any(
+        re.match(r"  401 GET    /auth/me  [\d.]+ ms  credential_unrecognised: Put the word", line) for line in lines
+    )
+    assert any(re.match(r"  401 POST   /auth/login  [\d.]+ ms  invalid_credentials: ", line) for line in lines)
+    assert "secret-in-a-query" not in dev.said()
+    assert "wrong horse" not in dev.said()
+
+
 # --- what it refuses -------------------------------------------------------------------------------------------------
 
 
@@ -208,7 +229,7 @@ def test_a_second_start_on_the_same_folder_is_refused_and_harms_nothing(dev: Dev
         said = refusal("dev", "--port", "0", "--data-dir", str(dev.data_dir), *more)
         assert re.fullmatch(
             rf"idp: The data folder {dev.data_dir} is in use by process \d+: stop it, or choose another with "
-            r"--data-dir\.\n",
+            rf"--data-dir\. `idp dev` runs there at {dev.base_url}\.\n",
             said,
         )
     assert json.loads((dev.data_dir / "dev.json").read_text()) == dev.facts
@@ -229,8 +250,8 @@ def test_a_second_start_is_told_that_the_first_has_the_port(dev: Dev) -> None:
     port = int(dev.base_url.rpartition(":")[2])
     said = refusal("dev", "--port", str(port), "--data-dir", str(dev.data_dir))
     assert said == (
-        f"idp: Port {port} is taken by another program: an `idp dev` with this data; stop it, or start one beside it: "
-        f"script/dev --port {port + 1} --data-dir {dev.data_dir}-2.\n"
+        f"idp: `idp dev` with this data runs already at {dev.base_url}: use that one, stop it with Ctrl-C in its "
+        f"terminal, or start another one beside it: script/dev --port {port + 1} --data-dir {dev.data_dir}-2.\n"
     )
     assert get(f"{dev.base_url}/readyz").status == 200
 
@@ -356,8 +377,9 @@ def data_dir(private: Path) -> Path:
 
 
 def is_quiet(said: str) -> bool:
-    """Say whether the output ends with the screen: no traceback, no complaint."""
-    return said.rstrip().endswith("Ctrl-C stops everything; the data stays.")
+    """Say whether nothing but lines of requests follows the screen: no traceback, no complaint."""
+    _, shown, after = said.rpartition("Ctrl-C stops everything; the data stays.")
+    return bool(shown) and all(re.match(r"  [1-5]\d\d [A-Z]+ +/", line) for line in after.splitlines() if line.strip())
 
 
 @linux
@@ -458,6 +480,47 @@ def test_fresh_forgets(private: Path) -> None:
         assert (folder / "admin_token").read_text() != managing
 
 
+def test_a_changed_password_is_the_printed_one_again_at_the_next_start(data_dir: Path) -> None:
+    with running_dev(data_dir) as dev:
+        ada = dev.persona("ada@example.com")
+        token = log_in(dev.base_url, ada["email"], ada["password"]).json["access_token"]
+        body = {"current_password": ada["password"], "new_password": "another horse battery"}
+        changed = post(f"{dev.base_url}/api/auth/password/change", body, token=token)
+        assert changed.status == 200, changed.text
+        assert "printed ones again" not in dev.said()
+    with running_dev(data_dir) as dev:
+        assert "Changed passwords are the printed ones again: ada@example.com." in dev.said()
+        assert dev.persona("ada@example.com")["password"] == ada["password"]
+        assert log_in(dev.base_url, ada["email"], ada["password"]).status == 200
+        assert log_in(dev.base_url, ada["email"], "another horse battery").status == 401
+    with running_dev(data_dir, "--quiet") as dev:
+        get(f"{dev.base_url}/auth/me")
+        assert "printed ones again" not in dev.said()
+        assert "unauthenticated" not in dev.said()
+
+
+def test_a_misspelt_variable_is_told(data_dir: Path) -> None:
+    with running_dev(data_dir, JWT_SECRET_KYE="x") as dev:
+        assert "JWT_SECRET_KYE in the environment" in dev.said()
+
+
+@linux
+@pytest.mark.parametrize(("server", "name"), [("postgres", "PostgreSQL"), ("valkey-server", "Valkey")])
+def test_a_database_that_dies_ends_it_with_a_sentence(data_dir: Path, server: str, name: str) -> None:
+    dev = Dev(data_dir, "--port", "0").wait()
+    try:
+        # The postmaster, not one of its backends, which it would replace.
+        pid = min(pid for pid, line in dev.left_behind().items() if f"/{server} " in line)
+        os.kill(pid, signal.SIGKILL)
+        assert dev.process.wait(60) == 1
+        sentence = rf"^idp: {name} \(process {pid}\) ended by signal 9, so `idp dev` stops\."
+        assert re.search(sentence, dev.said(), re.MULTILINE)
+        assert "Traceback" not in dev.said()
+        assert dev.leaves_nothing()
+    finally:
+        dev.clean_up()
+
+
 def test_three_processes_answer_and_accept_each_others_tokens(data_dir: Path) -> None:
     with running_dev(data_dir, "--processes", "3") as dev:
         urls = dev.facts["base_urls"]
@@ -483,7 +546,7 @@ def test_a_process_that_cannot_start_ends_the_start_with_a_sentence(data_dir: Pa
         (pid,) = [pid for pid, line in dev.left_behind().items() if "idp.cli.dev_process" in line]
         os.kill(pid, signal.SIGKILL)
         assert dev.process.wait(60) == 1
-        assert re.search(r"^idp: http://127\.0\.0\.1:\d+/healthz did not answer \(process \d+ ended\)", dev.said())
+        assert re.search(r"^idp: http://localhost:\d+/healthz did not answer \(process \d+ ended\)", dev.said())
         assert dev.leaves_nothing()
     finally:
         dev.clean_up()

@@ -55,7 +55,7 @@ def fits(shown: str, real: str) -> bool:
 
 async def follow(page: str, base_url: str) -> list[list[str]]:
     """Paste every block into one shell, and return what each printed."""
-    text = page.replace("IDP=http://127.0.0.1:8000", f"IDP={base_url}").replace("sleep 11", f"sleep {GRACE + 0.5}")
+    text = page.replace("IDP=http://localhost:8000", f"IDP={base_url}").replace("sleep 11", f"sleep {GRACE + 0.5}")
     script = "exec 2>&1\n" + "".join(f"{block.commands}\necho; echo '{_END}'\n" for block in blocks(text))
     shell = await asyncio.create_subprocess_exec(
         "bash", "-c", script, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL

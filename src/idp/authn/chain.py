@@ -5,9 +5,9 @@ from typing import Protocol
 
 import structlog
 
-from idp.authn.credential import Presented
+from idp.authn.credential import Presented, unrecognised
 from idp.authn.outcome import NOT_MINE, NotMine, Outcome, Rejected, Unavailable
-from idp.errors import CredentialUnrecognised, DatabaseUnavailable, DependencyUnavailable
+from idp.errors import DatabaseUnavailable, DependencyUnavailable
 from idp.ops.logging import describe
 
 log = structlog.get_logger("idp.authn")
@@ -47,7 +47,7 @@ class AuthenticatorChain:
             outcome = await self._ask(authenticator, presented)
             if not isinstance(outcome, NotMine):
                 return outcome
-        return NOT_MINE if presented.token is None else Rejected(CredentialUnrecognised())
+        return NOT_MINE if presented.token is None else Rejected(unrecognised(presented))
 
     @staticmethod
     async def _ask(authenticator: Authenticator, presented: Presented) -> Outcome:

@@ -8,11 +8,17 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from idp.errors import AmbiguousCredentials
+from idp.errors import AmbiguousCredentials, CredentialUnrecognised, Unauthenticated
 from idp.signing.compact import Malformed, UnverifiedJwt, parse
 
 # In front of what came under another scheme, or under none, so that it can equal no credential of ours.
 _FOREIGN_SCHEME = "\x00"
+# Schemes that clients of other services use. Only these are repeated in an answer: in `Authorization: <secret>`, the
+# first word is the secret.
+_KNOWN_SCHEMES = ("ApiKey", "Api-Key", "Basic", "Digest", "DPoP", "JWT", "Key", "Negotiate", "OAuth", "Token")
+# Headers in which other services take a key or a token, and this one does not.
+_UNREAD_HEADERS = ("Api-Key", "ApiKey", "Api-Token", "X-ApiKey", "X-Api-Token", "X-Auth-Token", "X-Access-Token")
+_ACCEPTED_HEADERS = "`Authorization: Bearer …` or, for a key, `X-API-Key: …`"
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -64,6 +70,31 @@ def from_headers(raw: Headers) -> Presented:
         token = explicit.pop()
         return Presented(token=token, jwt=_as_jwt(token), headers=headers)
     return Presented(cookies=_cookies(headers.get("cookie", "")), headers=headers)
+
+
+def unrecognised(presented: Presented) -> CredentialUnrecognised:
+    """Return the refusal of a credential that no authenticator owns; it names an unsupported scheme."""
+    token = presented.token or ""
+    if not token.startswith(_FOREIGN_SCHEME):
+        return CredentialUnrecognised()
+    first = token.removeprefix(_FOREIGN_SCHEME).partition(" ")[0].lower()
+    scheme = next((known for known in _KNOWN_SCHEMES if known.lower() == first), None)
+    seen = f"Unsupported scheme `{scheme}`" if scheme else "The Authorization header names no supported scheme"
+    return CredentialUnrecognised(
+        f"{seen}; send `Authorization: Bearer …`.",
+        remedy=f"Put the word Bearer and a space in front of the token. Accepted are {_ACCEPTED_HEADERS}.",
+    )
+
+
+def unauthenticated(presented: Presented) -> Unauthenticated:
+    """Return the refusal of a request without a credential; it names a header that looks like one and is not read."""
+    unread = next((name for name in _UNREAD_HEADERS if name.lower() in presented.headers), None)
+    if unread is None:
+        return Unauthenticated()
+    return Unauthenticated(
+        f"The header `{unread}` is not read; send {_ACCEPTED_HEADERS}.",
+        remedy=f"Move the credential to {_ACCEPTED_HEADERS}.",
+    )
 
 
 def _bearer(value: str) -> str:

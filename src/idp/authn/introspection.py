@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from idp.apikeys.usage import Usage
 from idp.authn.chain import AuthenticatorChain
-from idp.authn.credential import Headers, Presented, from_headers, from_token
+from idp.authn.credential import Headers, Presented, from_headers, from_token, unauthenticated
 from idp.authn.outcome import Authenticated, NotMine, Rejected
 from idp.authn.resolve import Resolved, Resolver
 from idp.authn.verdicts import Verdict, Verdicts
@@ -170,7 +170,7 @@ class Introspector:
         """Return the verdict, what was read for it, and whether it may be kept."""
         outcome = await self.chain.authenticate(presented)
         if isinstance(outcome, NotMine):
-            return Verdict(error=Unauthenticated()), None, False
+            return Verdict(error=unauthenticated(presented)), None, False
         if not isinstance(outcome, Authenticated):
             return Verdict(error=outcome.error), None, isinstance(outcome, Rejected) and outcome.cacheable
         try:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from idp.cli.groups import SuggestingGroup
 from idp.cli.service_options import management, managing, with_output
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ _PATH = "/api/auth/admin/audit"
 _MOST = 1000  # records that one request may ask for
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def audit() -> None:
     """Read the audit log, and verify that nobody changed it."""
 

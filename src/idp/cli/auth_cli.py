@@ -41,13 +41,15 @@ class _Tokens:
             return decoded
         if answer.status == 404 and token_id:
             raise _Stop(f"Token not found: {token_id}")
-        raise _Stop(f"Error: {answer.status} - {answer.text}{_advice(answer)}")
+        raise _Stop(f"Error: {answer.status} - {_sentence(answer, decoded)}")
 
 
-def _advice(answer: Answer) -> str:
-    if answer.status not in {401, 403}:
-        return ""
-    return "\nPut the service's ADMIN_TOKEN into the environment of this command."
+def _sentence(answer: Answer, decoded: Any) -> str:
+    """Return the body, which scripts read (S2-14); for a refused credential, a sentence that says what to do."""
+    detail = decoded.get("detail") if isinstance(decoded, dict) else None
+    if answer.status not in {401, 403} or not isinstance(detail, str):
+        return answer.text
+    return f"{detail.rstrip('.')}. Put the service's ADMIN_TOKEN into the environment of this command."
 
 
 def create(tokens: _Tokens, given: argparse.Namespace) -> None:
@@ -71,6 +73,9 @@ def list_tokens(tokens: _Tokens, given: argparse.Namespace) -> None:
         print("No tokens found.")
         return
     print(f"Total tokens: {found['total']}")
+    if sys.stdout.isatty():  # S2's table is 130 characters wide; scripts get that one
+        _print_table(found["tokens"])
+        return
     print(_ROW.format("ID", "Name", "Scopes", "Expires", "Revoked"))
     print(_RULE)
     for token in found["tokens"]:
@@ -78,6 +83,29 @@ def list_tokens(tokens: _Tokens, given: argparse.Namespace) -> None:
         expires = (token["expires_at"] or "Never")[:19]
         revoked = "Yes" if token["revoked"] else "No"
         print(_ROW.format(token["token_id"], name, scopes, expires, revoked))
+
+
+def _print_table(tokens: list[dict[str, Any]]) -> None:
+    from idp.cli.tables import Cell, Column, print_table
+
+    columns = (
+        Column("ID"),
+        Column("Name", wraps=True),
+        Column("Scopes", wraps=True),
+        Column("Expires", spare=1),
+        Column("Revoked", spare=2),
+    )
+    rows = [
+        [
+            Cell(token["token_id"], "cyan"),
+            Cell(token["name"], "bold"),
+            Cell(", ".join(token["scopes"])),
+            Cell((token["expires_at"] or "Never")[:19]),
+            Cell("Yes" if token["revoked"] else "No"),
+        ]
+        for token in tokens
+    ]
+    print_table(columns, rows)
 
 
 def info(tokens: _Tokens, given: argparse.Namespace) -> None:

@@ -63,7 +63,9 @@ class Client:
     def _failure(self, answer: Answer, decoded: Any) -> Failure:
         where, said = self._target.url, _detail(decoded)
         if said is None:
-            return Failure(f"{where} answered {answer.status}, and not as idp does: is the address right?")
+            return Failure(
+                f"{where} is not an idp: it answered {answer.status} without idp's form. Check the address (--url)."
+            )
         if answer.status in {401, 403}:
             return Refused(f"{where} refuses: {said} {self._hints.get(answer.status, '')}".rstrip())
         if answer.status == 404:
@@ -79,8 +81,8 @@ def segment(text: str) -> str:
 
 
 def _detail(decoded: Any) -> str | None:
-    """Return the sentence of a problem document (RFC 9457), None for what is none."""
-    detail = decoded.get("detail") if isinstance(decoded, dict) else None
+    """Return the sentence of a problem document of ours (RFC 9457 with `code`), None for anything else."""
+    detail = decoded.get("detail") if isinstance(decoded, dict) and "code" in decoded else None
     if not isinstance(detail, str) or not detail:
         return None
     return detail if detail.endswith((".", "?", "!")) else f"{detail}."

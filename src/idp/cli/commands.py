@@ -5,6 +5,7 @@ from importlib import import_module
 import rich_click as click
 
 from idp import __version__
+from idp.cli.groups import SuggestingGroup
 
 # In the order in which `--help` lists them: module and name.
 _COMMANDS = {
@@ -22,7 +23,7 @@ _COMMANDS = {
 }
 
 
-class _Commands(click.RichGroup):
+class _Commands(SuggestingGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return list(_COMMANDS)
 

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from idp.cli.groups import SuggestingGroup
+
 if TYPE_CHECKING:
     from idp.settings import Profile
 
 _PROFILES = click.Choice(["production", "development"])
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def config() -> None:
     """Show and check the settings."""
 
@@ -33,11 +35,18 @@ def show(profile: "Profile", output: str) -> None:
         listed = {path: {"value": value, "source": sources[path]} for path, value in values.items()}
         print(msgspec.json.format(msgspec.json.encode(listed), indent=2).decode())
         return
-    from idp.cli.columns import print_columns
+    from idp.cli.tables import Cell, Column, print_table
 
     notes = {path: " (no effect yet)" if path in NOT_YET_USED else "" for path in values}
-    rows = [(path, _in_words(value), sources[path] + notes[path]) for path, value in values.items()]
-    print_columns(("Setting", "Value", "From"), rows)
+    rows = [
+        [
+            Cell(path, "bold"),
+            Cell(_in_words(value)),
+            Cell(sources[path] + notes[path], "dim" if sources[path] == "default" else ""),
+        ]
+        for path, value in values.items()
+    ]
+    print_table((Column("Setting"), Column("Value", wraps=True), Column("From", wraps=True, spare=1)), rows)
 
 
 def _hidden(value: Any) -> Any:

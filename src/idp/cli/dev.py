@@ -24,10 +24,11 @@ _EXAMPLE = "script/dev --port {port}"
     "--processes", type=click.IntRange(1, 16), default=1, show_default=True, help="Each on a port of its own."
 )
 @click.option("--fresh", is_flag=True, help="Forget the data of earlier starts.")
-def dev(port: int | None, data_dir: Path | None, processes: int, fresh: bool) -> None:
-    """Start the service with its own PostgreSQL, its own Valkey and a few people to be.
+@click.option("-q", "--quiet", is_flag=True, help="Do not print a line for each request.")
+def dev(port: int | None, data_dir: Path | None, processes: int, fresh: bool, quiet: bool) -> None:
+    """Start the service with its own PostgreSQL, its own Valkey and demo users.
 
-    It listens on 127.0.0.1, believes X-User-Email, and signs tokens that production refuses.
+    It listens on 127.0.0.1, accepts X-User-Email, signs tokens that production refuses, and prints each request.
     """
     from idp.cli.dev_announcement import default_folder
     from idp.cli.server import until_stopped
@@ -39,7 +40,7 @@ def dev(port: int | None, data_dir: Path | None, processes: int, fresh: bool) ->
         loading.start()
         try:
             path = (data_dir or default_folder()).absolute()
-            _run(path, _listeners(path, port, processes), loading, fresh=fresh, started=started)
+            _run(path, _listeners(path, port, processes), loading, fresh=fresh, started=started, quiet=quiet)
         except SystemExit:
             _leave_at_once(while_alive=loading)
             raise
@@ -70,18 +71,24 @@ def _load_the_service() -> None:
 
 
 def _listeners(path: Path, port: int | None, processes: int) -> "list[socket.socket]":
-    from idp.cli.dev_announcement import runs_on
-    from idp.cli.server import bind
+    from idp.cli.dev_announcement import url_on
+    from idp.cli.server import PortTaken, bind
     from idp.settings import load
 
     wanted = load("development").settings
     host = "0.0.0.0" if wanted.dev.in_container else "127.0.0.1"  # noqa: S104
     first = wanted.server.port if port is None else port
     example = _EXAMPLE.format(port=first + 1 if first < 65535 else 0)
-    hint = f"stop it, or choose another one, for example: {example}"
-    if runs_on(first, path):
-        hint = f"an `idp dev` with this data; stop it, or start one beside it: {example} --data-dir {path}-2"
-    taken = [bind(host, first, hint=hint)]
+    try:
+        taken = [bind(host, first, hint=f"stop it, or choose another one, for example: {example}")]
+    except PortTaken:
+        running = url_on(first, path)
+        if running is None:
+            raise
+        raise PortTaken(
+            f"`idp dev` with this data runs already at {running}: use that one, stop it with Ctrl-C in its terminal, "
+            f"or start another one beside it: {example} --data-dir {path}-2."
+        ) from None
     port_taken = taken[0].getsockname()[1]
     return taken + [_next_port(host, port_taken + number) for number in range(1, processes)]
 
@@ -97,28 +104,41 @@ def _next_port(host: str, port: int) -> "socket.socket":
 
 
 def _run(
-    path: Path, listeners: "list[socket.socket]", loading: threading.Thread, *, fresh: bool, started: float
+    path: Path, listeners: "list[socket.socket]", loading: threading.Thread, *, fresh: bool, started: float, quiet: bool
 ) -> None:
     """Start the servers on this folder, serve, and stop them whatever happens."""
-    from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
+    from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey, FolderInUse
     from idp.dev.folder import DevFolder
 
     folder = DevFolder(path)
-    if fresh:
-        folder.clear()
-    else:
-        folder.clear_announcement()
+    try:
+        if fresh:
+            folder.clear()
+        else:
+            folder.clear_announcement()
+    except FolderInUse as error:
+        raise _in_use(path, error) from None
     postgres, valkey = EmbeddedPostgres(path), EmbeddedValkey()
     try:
         postgres.start()  # from here on the folder is ours alone
         valkey.start()
         loading.join()
-        from idp.cli.dev_run import DevRun
+        from idp.cli.dev_run import DevRun, Servers
 
+        servers = Servers(postgres, valkey)
         try:
-            DevRun(folder, listeners, postgres.url, valkey.url, started).serve()
+            DevRun(folder, listeners, servers, started=started, quiet=quiet).serve()
         finally:
             folder.announce_nothing()
     finally:
         valkey.stop()
         postgres.stop()
+
+
+def _in_use(path: Path, error: Exception) -> Exception:
+    """Return the refusal of a data folder that is in use, with the address of the `idp dev` that runs there."""
+    from idp.cli.dev_announcement import announced
+    from idp.cli.failure import Failure
+
+    facts = announced(path)
+    return Failure(f"{error} `idp dev` runs there at {facts.base_urls[0]}.") if facts else error

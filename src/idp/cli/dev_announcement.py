@@ -34,10 +34,10 @@ def default_folder() -> Path:
     return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "var" / "dev"
 
 
-def runs_on(port: int, folder: Path) -> bool:
-    """Whether the `idp dev` of this folder has announced this port."""
+def url_on(port: int, folder: Path) -> str | None:
+    """Return the address that the `idp dev` of this folder has announced with this port, None where it has none."""
     facts = announced(folder)
-    return facts is not None and any(urlsplit(base).port == port for base in facts.base_urls)
+    return next((base for base in facts.base_urls if urlsplit(base).port == port), None) if facts else None
 
 
 def announced(folder: Path | None = None) -> Announcement | None:

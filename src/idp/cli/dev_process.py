@@ -26,12 +26,18 @@ def load_development(overrides: Mapping[str, str | None]) -> "LoadedSettings":
     return load("development", overrides=overrides)
 
 
-def build(loaded: "LoadedSettings") -> "Application":
-    """Build the application with the authenticators and pages that exist in development only (rule 7)."""
+def build(loaded: "LoadedSettings", *, quiet: bool = True) -> "Application":
+    """Build the application with the authenticators and pages that exist in development only (rule 7).
+
+    Args:
+        loaded: the settings of `load_development`.
+        quiet: whether no line is printed for each request.
+    """
     from idp.app import Development, create_app
     from idp.dev.dev_headers import DevHeaders
     from idp.dev.mailbox import Mailbox
     from idp.dev.mailbox_routes import mailbox_routes
+    from idp.dev.request_lines import print_request
     from idp.ops import logging
     from idp.parts import Parts
 
@@ -45,11 +51,17 @@ def build(loaded: "LoadedSettings") -> "Application":
         return mailbox_routes(Mailbox(parts.database, parts.sealer))
 
     authenticators = (dev_headers,) if settings.authn.allow_dev_headers else ()
-    return create_app(loaded, Development(authenticators, routes=(mailbox,), keeps_mail=True))
+    return create_app(
+        loaded,
+        Development(authenticators, routes=(mailbox,), keeps_mail=True, observe=None if quiet else print_request),
+    )
 
 
 def main() -> None:
-    """Serve on the inherited socket whose number is the argument, with the settings that come on stdin."""
+    """Serve on the inherited socket whose number is the argument, with the settings that come on stdin.
+
+    A second argument `--quiet` prints no line for each request.
+    """
     from idp.cli.server import run, until_stopped
 
     if sys.platform == "linux":
@@ -60,7 +72,7 @@ def main() -> None:
     with until_stopped():
         loaded = load_development(msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, str | None]))
         listener = socket.socket(fileno=int(sys.argv[1]))
-        run(build(loaded), loaded.settings.server, listener, patience=PATIENCE)
+        run(build(loaded, quiet="--quiet" in sys.argv), loaded.settings.server, listener, patience=PATIENCE)
 
 
 if __name__ == "__main__":

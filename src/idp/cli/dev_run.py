@@ -9,7 +9,7 @@ import time
 import urllib.request
 from pathlib import Path
 from socket import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,7 @@ from idp.cli.failure import Failure
 from idp.cli.server import NotStarted, uvicorn_server
 
 if TYPE_CHECKING:
+    from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
     from idp.dev.folder import DevFolder
     from idp.dev.personas import Persona
     from idp.parts import Parts
@@ -26,6 +27,23 @@ if TYPE_CHECKING:
 _SIGNS_HS256 = "AUTH_JWT_SECRET_KEY is set: /auth/login answers HS256; the tokens above are ES256 all the same."
 _STOP_SECONDS = 10.0  # longer than a process waits for requests that are under way
 _FIRST_ANSWER_SECONDS = 30.0
+_LOOK_SECONDS = 0.5  # how often the servers' processes are looked at
+
+
+class Servers(NamedTuple):
+    """The servers that were started for us."""
+
+    postgres: "EmbeddedPostgres"
+    valkey: "EmbeddedValkey"
+
+    def ended(self) -> str | None:
+        """Return a sentence about a server that ended by itself, None while both run."""
+        for name, process in (("PostgreSQL", self.postgres.process), ("Valkey", self.valkey.process)):
+            code = process.poll()
+            if code is not None:
+                how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+                return f"{name} (process {process.pid}) ended {how}"
+        return None
 
 
 class DevRun:
@@ -34,18 +52,22 @@ class DevRun:
     Args:
         folder: where to keep and to announce things.
         listeners: a listening socket for each process, our own first.
+        servers: the databases, which run already.
         started: when the command began (`time.monotonic`).
+        quiet: whether requests are answered without a line in the terminal.
     """
 
     def __init__(
-        self, folder: "DevFolder", listeners: list[socket], database_url: str, valkey_url: str, started: float
+        self, folder: "DevFolder", listeners: list[socket], servers: Servers, *, started: float, quiet: bool
     ) -> None:
         self._folder = folder
         self._listeners = listeners
-        self._urls = [f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in listeners]
-        self._database_url = database_url
-        self._valkey_url = valkey_url
+        self._urls = [f"http://localhost:{listener.getsockname()[1]}" for listener in listeners]
+        self._servers = servers
+        self._database_url = servers.postgres.url
+        self._valkey_url = servers.valkey.url
         self._started = started
+        self._quiet = quiet
         self._shared_secret = False
         self._admin_token = load_development({}).settings.management.admin_token or folder.admin_token()
 
@@ -60,7 +82,7 @@ class DevRun:
         try:
             loaded = load_development(self._overrides())
             self._shared_secret = bool(loaded.settings.tokens.auth_jwt_secret)
-            app = build(loaded)
+            app = build(loaded, quiet=self._quiet)
             server = uvicorn_server(app, loaded.settings.server, patience=PATIENCE)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
                 runner.run(self._serve(server, app.parts, others))
@@ -84,7 +106,13 @@ class DevRun:
 
     def _start_process(self, listener: socket) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(  # noqa: S603  our own module, no shell
-            [sys.executable, "-m", "idp.cli.dev_process", str(listener.fileno())],
+            [
+                sys.executable,
+                "-m",
+                "idp.cli.dev_process",
+                str(listener.fileno()),
+                *(["--quiet"] if self._quiet else []),
+            ],
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
             process_group=0,  # Ctrl-C reaches us, and we end it
@@ -101,15 +129,32 @@ class DevRun:
         except BaseException:
             parts.passwords.stop()  # the application would, but it never starts
             raise
-        announced = asyncio.create_task(self._announce(server, personas, others))
+        beside = [
+            asyncio.create_task(self._announce(server, personas, others)),
+            asyncio.create_task(self._watch_servers(server)),
+        ]
         try:
             await server.serve(sockets=[self._listeners[0]])
         finally:
-            announced.cancel()
-        if announced.done() and not announced.cancelled():
-            announced.result()  # what stopped us, if it failed
+            for task in beside:
+                task.cancel()
+        for task in beside:
+            if task.done() and not task.cancelled():
+                task.result()  # what stopped us, if it failed
         if not server.started:
             raise NotStarted
+
+    async def _watch_servers(self, server: Any) -> None:
+        """Stop serving when a database ends by itself: without it every request would be 503.
+
+        Raises:
+            Failure: with which one, and what to do.
+        """
+        while not (ended := self._servers.ended()):  # noqa: ASYNC110  a process has no event that asyncio knows
+            await asyncio.sleep(_LOOK_SECONDS)
+        server.should_exit = True
+        log = self._folder.path / "postgres.log"
+        raise Failure(f"{ended}, so `idp dev` stops. Start it again: the data stays. Log of PostgreSQL: {log}")
 
     async def _prepare(self, parts: "Parts") -> "list[Persona]":
         from idp.db.migrate import upgrade
@@ -147,8 +192,19 @@ class DevRun:
             folder=self._folder.path,
             seconds=time.monotonic() - self._started,
             manage=self._managing(),
-            note=_SIGNS_HS256 if self._shared_secret else None,
+            notes=self._notes(personas),
         )
+
+    def _notes(self, personas: "list[Persona]") -> list[str]:
+        """Return a sentence for each thing that is unlike the usual."""
+        from idp.settings import misspelt
+
+        restored = [persona.email for persona in personas if persona.restored]
+        return [
+            *misspelt(),
+            *([f"Changed passwords are the printed ones again: {', '.join(restored)}."] if restored else []),
+            *([_SIGNS_HS256] if self._shared_secret else []),
+        ]
 
     def _managing(self) -> str:
         """Return a command that administers this start; in the default folder it finds all it needs by itself."""

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import rich_click as click
 
+from idp.cli.groups import SuggestingGroup
 from idp.cli.naming import check_separated, counted, scopes_of, status, the_one
 from idp.cli.root_secrets import secrets
 from idp.cli.service_options import acting, days, person, with_literal
@@ -19,7 +20,7 @@ _WEEK = 7 * 24 * 3600
 _WHICH = click.argument("key", metavar="NAME_OR_ID")
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def keys() -> None:
     """Make, list, rotate and revoke your API keys.
 

@@ -1,5 +1,7 @@
 """`idp routes`: each route with its policy and the credentials it accepts."""
 
+import re
+
 import rich_click as click
 
 
@@ -27,11 +29,18 @@ def routes(output: str) -> None:
         ]
         print(msgspec.json.format(msgspec.json.encode(listed), indent=2).decode())
         return
-    from idp.cli.columns import print_columns
+    from idp.cli.tables import Cell, Column, print_table
 
     rows = []
     for line in lines:
         further = sorted(line.accepts - INTERACTIVE)
         accepted = "anyone" if line.policy == "public" else ", ".join(["a person's", *further])
-        rows.append((line.method, line.path, line.policy or "", accepted))
-    print_columns(("Method", "Path", "Who", "Credentials"), rows)
+        path = re.sub(r":\w+}", "}", line.path)
+        rows.append([Cell(line.method), Cell(path, "bold"), Cell(line.policy or ""), Cell(accepted)])
+    columns = (
+        Column("Method"),
+        Column("Path"),
+        Column("Who", wraps=True),
+        Column("Credentials", wraps=True, spare=1),
+    )
+    print_table(columns, rows)

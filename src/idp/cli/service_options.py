@@ -17,7 +17,21 @@ _PERSON_HINT = "IDP_TOKEN must hold an access token that is still good; POST /au
 _AS_HINT = "--as is believed by an `idp dev` alone."
 
 with_url = click.option("--url", metavar="URL", help=_URL)
-with_person = click.option("--as", "email", metavar="EMAIL", help="Whom to be, at an `idp dev` on this machine.")
+with_person = click.option("--as", "email", metavar="EMAIL", help="Act as this user, at an `idp dev` on this machine.")
+_NEW_USER = "idp.new_user"  # in click's context
+
+
+def _remember_new_user(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
+    ctx.meta[_NEW_USER] = value
+
+
+with_new_user = click.option(
+    "--new-user",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember_new_user,
+    help="Create the user that --as names, if there is none.",
+)
 with_literal = click.option("--literal", is_flag=True, help="A comma is a part of a scope's name.")
 with_output = click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="JSON for scripts."
@@ -36,7 +50,7 @@ def options(*each: Callable[[F], F]) -> Callable[[F], F]:
 
 
 managing = options(with_output, with_url)
-acting = options(with_person, with_output, with_url)
+acting = options(with_person, with_new_user, with_output, with_url)
 
 
 def management(url: str | None) -> "Client":
@@ -53,7 +67,38 @@ def person(url: str | None, email: str | None) -> "Client":
     from idp.cli.target import for_person
 
     target = for_person(url, email)
+    context = click.get_current_context()
+    if email is not None and not (context and context.meta.get(_NEW_USER)):
+        _check_user_exists(url, email)
     return Client(target, hints={401: _PERSON_HINT if "Authorization" in target.headers else _AS_HINT})
+
+
+def _check_user_exists(url: str | None, email: str) -> None:
+    """Ask before `--as` creates a user, which dev headers do for any address: it may be misspelt.
+
+    Raises:
+        BadInput: there is no such user and nobody can be asked.
+        click.Abort: the answer was no.
+    """
+    import difflib
+    import sys
+
+    from idp.cli.client import Client
+    from idp.cli.failure import BadInput
+    from idp.cli.target import for_management
+
+    target = for_management(url)
+    if not target.headers:
+        return  # another data folder's `idp dev`: nothing here may list its users
+    found = Client(target, hints={}).get("/api/auth/admin/users", limit=1000)["users"]
+    known = {user["email"].lower(): user["email"] for user in found if user["email"]}
+    if email.strip().lower() in known:
+        return
+    alike = difflib.get_close_matches(email.lower(), known, n=1)
+    hint = f" Did you mean {known[alike[0]]}?" if alike else ""
+    if not sys.stdin.isatty():
+        raise BadInput(f"No user has the address {email}.{hint} With --new-user it is created.")
+    click.confirm(f"No user has the address {email}.{hint} Create it", abort=True, err=True)
 
 
 days = partial(click.option, "--days", type=click.IntRange(1, 3650), metavar="N")

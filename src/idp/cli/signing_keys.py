@@ -5,24 +5,46 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
 
+from idp.cli.groups import SuggestingGroup
+from idp.cli.service_options import with_output
+
 if TYPE_CHECKING:
     from idp.signing.keyring import Keyring
 
 T = TypeVar("T")
 
 
-@click.group("signing-keys")
+@click.group("signing-keys", cls=SuggestingGroup)
 def signing_keys() -> None:
     """List and rotate the keys that tokens are signed with."""
 
 
 @signing_keys.command("list")
-def list_keys() -> None:
-    """Print the public keys, as the JWKS shows them."""
+@with_output
+def list_keys(output: str) -> None:
+    """List the published keys, the newest first: which one signs, since when, and when it leaves the JWKS."""
     import msgspec
 
-    found = _with_keyring(lambda keyring: keyring.jwks())
-    print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    found = msgspec.to_builtins(_with_keyring(lambda keyring: keyring.list_keys()))
+    from idp.cli.tables import Cell, Column, print_json, print_table
+    from idp.cli.times import exactly
+
+    if output == "json":
+        print_json(found)
+        return
+    styles = {"signing": "green", "announced": "yellow", "retiring": "dim"}
+    rows = [
+        [
+            Cell(key["kid"], "cyan"),
+            Cell(key["algorithm"]),
+            Cell(key["status"], styles[key["status"]]),
+            exactly(key["signs_from"]),
+            exactly(key["expires_at"]),
+        ]
+        for key in found
+    ]
+    columns = (Column("Key ID"), Column("Algorithm"), Column("Status"), Column("Signs from"), Column("Expires"))
+    print_table(columns, rows)
 
 
 @signing_keys.command()
@@ -32,12 +54,18 @@ def list_keys() -> None:
     is_flag=True,
     help="For a key that has leaked: end every earlier one at once; every access token has to be refreshed.",
 )
-def rotate(at_once: bool) -> None:
+@with_output
+def rotate(at_once: bool, output: str) -> None:
     """Publish a new signing key.
 
     It signs after ten minutes, when every service has fetched it; the old one expires later.
     """
     kid = _with_keyring(lambda keyring: keyring.rotate(at_once=at_once))
+    if output == "json":
+        from idp.cli.tables import print_json
+
+        print_json({"kid": kid, "signs": "now" if at_once else "in ten minutes"})
+        return
     print(f"The key {kid} is published and signs {'now' if at_once else 'in ten minutes'}.")
 
 

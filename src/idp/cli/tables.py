@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 _GAP = 3
 _MARGIN = "  "
-_LONGEST_WORD = 40  # for a longer one no other column is left out
-_NARROWEST = 12  # a column that wraps is not made narrower than this
 _COMFORTABLE = 20  # rather than make a column narrower, spare ones are left out
 
 
@@ -57,12 +55,17 @@ def print_table(
         return
     console = _console()
     shown = _fitting(columns, rows, console.width) if rows else []
+    kept = [columns[place] for place in shown], [[row[place] for place in shown] for row in rows]
+    as_table = _fits(*kept, console.width) if rows else True
     if not follows:
         console.print()
     if rows:
-        _print_rows(console, [columns[place] for place in shown], [[row[place] for place in shown] for row in rows])
+        if as_table:
+            _print_rows(console, *kept)
+        else:
+            _print_records(console, columns, rows)
         console.print()
-    if rows and len(shown) < len(columns):
+    if rows and as_table and len(shown) < len(columns):
         note = f"{note} A wider terminal shows more."
     if note:
         say(note, style="dim")
@@ -133,6 +136,29 @@ def _print_rows(console: Any, columns: Sequence[Column], rows: Sequence[Sequence
     _console(max(console.width, needed)).print(Padding(table, (0, 0, 0, len(_MARGIN)), expand=False))
 
 
+def _fits(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> bool:
+    """Whether a table of these columns can be as narrow as the terminal without breaking a word, such as an id."""
+    return _whole([_least(*pair) for pair in _pairs(columns, rows)]) <= width
+
+
+def _print_records(console: Any, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
+    """Print a block of lines for each row: a heading and its text, wrapped between words, for what is not empty."""
+    import textwrap
+
+    from rich.text import Text
+
+    size = max(len(column.heading) for column in columns) + _GAP
+    space = max(1, console.width - len(_MARGIN) - size)
+    for number, row in enumerate(rows):
+        if number:
+            console.print()
+        for column, cell in zip(columns, row, strict=True):
+            lines = textwrap.wrap(printable(cell.text), space, break_long_words=False, break_on_hyphens=False)
+            for heading, text in zip([column.heading, *[""] * len(lines)], lines, strict=False):
+                line = Text.assemble(_MARGIN, (heading.ljust(size), "dim"), (text, cell.style))
+                console.print(line, soft_wrap=True)
+
+
 def _fitting(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> list[int]:
     """Return the places of the columns that fit, leaving spare ones out."""
     shown = list(range(len(columns)))
@@ -148,15 +174,13 @@ def _fitting(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: i
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> list[int]:
     """Return a width for each column: what it wants, with those that wrap made narrower until all fit.
 
-    First no word is broken; where that is not enough, long ones are.
+    No word is broken: `_fits` says whether that is possible.
     """
     pairs = _pairs(columns, rows)
     widths, whole_words = [_natural(*pair) for pair in pairs], [_least(*pair) for pair in pairs]
-    broken = [min(each, _NARROWEST) if pair[0].wraps else each for each, pair in zip(whole_words, pairs, strict=True)]
-    for least in (whole_words, broken):
-        while _whole(widths) > width and widths != least:
-            widest = max(range(len(columns)), key=lambda place: widths[place] - least[place])
-            widths[widest] -= 1
+    while _whole(widths) > width and widths != whole_words:
+        widest = max(range(len(columns)), key=lambda place: widths[place] - whole_words[place])
+        widths[widest] -= 1
     return widths
 
 
@@ -171,7 +195,7 @@ def _natural(_column: Column, texts: Sequence[str]) -> int:
 def _least(column: Column, texts: Sequence[str]) -> int:
     if not column.wraps:
         return _longest(texts)
-    return min(_longest([word for text in texts for word in text.split()]), _LONGEST_WORD)
+    return _longest([word for text in texts for word in text.split()])
 
 
 def _longest(texts: Sequence[str]) -> int:

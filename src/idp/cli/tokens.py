@@ -5,6 +5,7 @@ from uuid import UUID
 
 import rich_click as click
 
+from idp.cli.groups import SuggestingGroup
 from idp.cli.naming import check_separated, counted, scopes_of, status, the_one
 from idp.cli.service_options import days, management, managing, with_literal
 
@@ -15,7 +16,7 @@ _PATH = "/auth/tokens"
 _WHICH = click.argument("token", metavar="NAME_OR_ID")
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def tokens() -> None:
     """Make, list, extend and revoke the tokens of services.
 

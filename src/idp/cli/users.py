@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from idp.cli.create_admin import create_admin
+from idp.cli.groups import SuggestingGroup
 from idp.cli.service_options import management, managing
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _PLAN = click.Choice(["FREE", "BASIC", "PRO"], case_sensitive=False)
 _STATES = {True: ("enabled", "green"), False: ("disabled", "red")}
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def users() -> None:
     """Invite and list people, change what they may, sign them out, disable and delete them.
 

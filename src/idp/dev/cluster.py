@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from idp.dev.account import Account
-from idp.dev.fault import EmbeddedError
+from idp.dev.fault import EmbeddedError, FolderInUse
 from idp.dev.leftovers import end_leftovers
 from idp.dev.spare import digest, spare_folder
 
@@ -100,7 +100,7 @@ def acquire(home: Home) -> int:
     except OSError as error:
         holder = os.read(lock, 20).decode(errors="replace").strip() or "unknown"
         os.close(lock)
-        raise EmbeddedError(
+        raise FolderInUse(
             f"The data folder {home.data_dir} is in use by process {holder}:"
             " stop it, or choose another with --data-dir."
         ) from error

@@ -5,8 +5,8 @@ the wheels' own Python servers add a system user and open up every parent folder
 """
 
 from idp.dev.cluster import remove_data
-from idp.dev.fault import EmbeddedError
+from idp.dev.fault import EmbeddedError, FolderInUse
 from idp.dev.postgres import EmbeddedPostgres
 from idp.dev.valkey import EmbeddedValkey
 
-__all__ = ["EmbeddedError", "EmbeddedPostgres", "EmbeddedValkey", "remove_data"]
+__all__ = ["EmbeddedError", "EmbeddedPostgres", "EmbeddedValkey", "FolderInUse", "remove_data"]

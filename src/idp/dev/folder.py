@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
 from idp.dev.account import Account
 from idp.dev.cluster import find_home, locked
@@ -18,6 +19,18 @@ from idp.settings import Secret
 
 if TYPE_CHECKING:  # half the service stands behind it, and `--fresh` needs none of that
     from idp.dev.personas import Persona
+
+
+class KeptPassword(Struct, frozen=True):
+    """A persona's password as the banner printed it.
+
+    Attributes:
+        password: in clear; the file is its owner's alone.
+        version: the account's `password_version` at that time. Another one means that the password was changed since.
+    """
+
+    password: str
+    version: int
 
 
 class DevFolder:
@@ -66,16 +79,16 @@ class DevFolder:
         except OSError as error:
             raise EmbeddedError(f"{file} cannot be read ({error.strerror}): run as its owner.") from None
 
-    def passwords(self) -> dict[str, str]:
+    def passwords(self) -> dict[str, KeptPassword]:
         """Return the personas' passwords of earlier starts, by e-mail."""
         try:
-            return msgspec.json.decode((self.path / "passwords.json").read_bytes(), type=dict[str, str])
+            return msgspec.json.decode((self.path / "passwords.json").read_bytes(), type=dict[str, KeptPassword])
         except (OSError, msgspec.DecodeError):
             return {}
 
-    def keep_passwords(self, personas: "Sequence[Persona]", known: Mapping[str, str]) -> None:
+    def keep_passwords(self, personas: "Sequence[Persona]", known: Mapping[str, KeptPassword]) -> None:
         """Keep them for the next start, with those of people who are left out of this one."""
-        kept = {**known, **{persona.email: persona.password for persona in personas}}
+        kept = {**known, **{each.email: KeptPassword(each.password, each.password_version) for each in personas}}
         _write(self.path / "passwords.json", _json(kept))
 
     def token_files(self, personas: "Sequence[Persona]") -> dict[str, Path]:
@@ -104,7 +117,8 @@ class DevFolder:
 
 def _shown(persona: "Persona") -> dict[str, Any]:
     shown = msgspec.structs.asdict(persona)
-    del shown["leads"]
+    for name in ("leads", "password_version", "restored"):  # for the screen and the next start
+        del shown[name]
     return shown
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from idp.audit.record import SYSTEM
 from idp.authn.resolve import load_user
 from idp.db.engine import Database
+from idp.dev.folder import KeptPassword
 from idp.directory import domains, members, teams
 from idp.directory.seed import SeedFile, SeedPersona
 from idp.directory.shapes import MemberRole
@@ -39,6 +40,10 @@ class Persona(Struct, frozen=True):
     access_token: str
     leads: frozenset[str] = frozenset()
     """The teams they are an admin of, for the screen; `dev.json` leaves it out."""
+    password_version: int = 0
+    """The account's, for `passwords.json`."""
+    restored: bool = False
+    """Whether somebody had changed the password, so that this start set it to the kept one again."""
 
 
 def new_password() -> str:
@@ -47,7 +52,7 @@ def new_password() -> str:
 
 
 async def prepare(
-    database: Database, passwords: Passwords, tokens: TokenService, seed: SeedFile, known: Mapping[str, str]
+    database: Database, passwords: Passwords, tokens: TokenService, seed: SeedFile, known: Mapping[str, KeptPassword]
 ) -> list[Persona]:
     """Make the personas that are missing and sign a token for each; one that somebody disabled is left out.
 
@@ -56,7 +61,8 @@ async def prepare(
         passwords: hashes new ones.
         tokens: signs as `idp dev`.
         seed: who they are.
-        known: passwords of earlier starts by e-mail, kept.
+        known: passwords of earlier starts by e-mail. They are kept, and restored where somebody changed them, so that
+            what is printed signs in.
     """
     found = [
         await _prepare(database, passwords, tokens, persona, known.get(persona.email)) for persona in seed.personas
@@ -65,12 +71,14 @@ async def prepare(
 
 
 async def _prepare(
-    database: Database, passwords: Passwords, tokens: TokenService, wanted: SeedPersona, known: str | None
+    database: Database, passwords: Passwords, tokens: TokenService, wanted: SeedPersona, known: KeptPassword | None
 ) -> Persona | None:
-    password = known or new_password()
+    password = known.password if known else new_password()
     async with database.transaction() as session:
         user_id = await users.find_id_by_email(session, wanted.email)
-    if user_id is None or known is None:  # new, or the file that knew the password is gone
+        holder = await credentials.find_by_id(session, user_id) if user_id else None
+    changed = holder is not None and known is not None and holder.password_version != known.version
+    if user_id is None or known is None or changed:  # new, or the kept password is not the account's
         password_hash = await passwords.hash(password)
         async with database.transaction() as session:
             if user_id is None:
@@ -80,7 +88,8 @@ async def _prepare(
     try:
         async with database.transaction() as session:
             user = await load_user(session, user_id)
-            begun = await _begin_session(session, user_id)
+            holder = await credentials.find_by_id(session, user_id)
+            begun = await _begin_session(session, user_id, holder)
     except UserInactive:
         return None
     about = TokenUser(id=user.id, email=user.email, email_verified=user.email_verified, roles=user.roles)
@@ -94,12 +103,13 @@ async def _prepare(
         domains=tuple(domain.key for domain in user.domains),
         access_token=token.token,
         leads=frozenset(team.name for team in user.teams if team.role == "admin"),
+        password_version=holder.password_version if holder else 0,
+        restored=changed,
     )
 
 
-async def _begin_session(session: AsyncSession, user_id: str) -> TokenSession | None:
+async def _begin_session(session: AsyncSession, user_id: str, holder: credentials.Holder | None) -> TokenSession | None:
     """Begin a session for the token of this start; those of earlier starts end by themselves."""
-    holder = await credentials.find_by_id(session, user_id)
     if holder is None:
         return None
     seconds = int(TOKEN_LIFE.total_seconds()) + 60  # the token is signed a moment later

@@ -24,7 +24,7 @@ def show(
     folder: Path,
     seconds: float,
     manage: str,
-    note: str | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Print it.
 
@@ -35,7 +35,7 @@ def show(
         folder: the data folder.
         seconds: how long the start took.
         manage: a command that administers this service, to paste into another terminal.
-        note: what is unlike the usual, in a sentence.
+        notes: a sentence for each thing that is unlike the usual.
     """
     width = max(shutil.get_terminal_size((_PIPED, 24)).columns, _NARROWEST)
     console = Console(width=width, highlight=False)
@@ -63,7 +63,7 @@ def show(
         line()
         line(command)
     line()
-    if note:
+    for note in notes:
         line((note, "yellow"))
     line(("Manage it from another terminal: ", "dim"), manage)
     line(("All of this as JSON: ", "dim"), str(folder / "dev.json"))

@@ -27,6 +27,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 Headers = tuple[tuple[bytes, bytes], ...]
+Observer = Callable[[HTTPScope, int, float], None]  # the request, its status (0: none was sent), seconds
 JSON = (b"content-type", b"application/json")
 _NO_STORE = (b"cache-control", b"no-store")
 
@@ -63,6 +64,7 @@ class Envelope:
         origins: which web pages may call; where our own is https, HSTS is true (RFC 6797).
         max_header_bytes: more is answered 431.
         body_timeout: seconds within which a body must have arrived, else 408.
+        observe: called after each request, for `idp dev`; None for nobody.
     """
 
     def __init__(
@@ -73,9 +75,11 @@ class Envelope:
         origins: AllowedOrigins,
         max_header_bytes: int,
         body_timeout: float,
+        observe: "Observer | None" = None,
     ) -> None:
         self._app = app
         self._origins = origins
+        self._observe = observe
         self._headers = (*SECURITY_HEADERS, HSTS) if origins.own.startswith("https://") else SECURITY_HEADERS
         self._hot = {where: (route, _Head((*route.headers, *self._headers))) for where, route in hot.items()}
         self._max_header_bytes = max_header_bytes
@@ -100,7 +104,9 @@ class Envelope:
                 await exchange.refuse(refused)
             else:
                 await self._app(scope, exchange.receive, exchange.send)
-            exchange.finish()
+            seconds = exchange.finish()
+            if self._observe is not None:
+                self._observe(scope, exchange.status, seconds)
         finally:
             request_id.reset(token)
 
@@ -204,7 +210,7 @@ class _Exchange:
     async def refuse(self, error: errors.IdpError) -> None:
         path = self._scope["path"]
         body = problems.document(error, path=path, request_id=self.request_id)
-        self._scope["error_code"] = error.code  # type: ignore[typeddict-unknown-key]
+        self._scope["error"] = error  # type: ignore[typeddict-unknown-key]
         headers = [
             (b"content-type", problems.media_type(path).encode()),
             _NO_STORE,
@@ -214,7 +220,8 @@ class _Exchange:
         await self.send({"type": "http.response.start", "status": error.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def finish(self) -> None:
+    def finish(self) -> float:
+        """Count and log the request; return how many seconds it took."""
         scope, seconds = self._scope, time.perf_counter() - self._started
         endpoint = str(scope.get("path_template") or "(none)")
         method = scope["method"] if scope["method"] in _METHODS else "(other)"
@@ -229,9 +236,10 @@ class _Exchange:
                 self.request_id,
                 client[0] if client else None,
                 getattr(user, "actor", None),
-                scope.get("error_code"),  # type: ignore[arg-type]
+                getattr(scope.get("error"), "code", None),
             )
         )
+        return seconds
 
 
 def _is_nameable(path: str) -> bool:

@@ -38,6 +38,7 @@ def example(error: type[IdpError]) -> dict[str, object]:
         "status": error.status,
         "detail": error.text,
         "code": error.code,
+        "remedy": error.remedy,
         "request_id": "01990c7e-7f3b-7c1e-8a54-0f6f1d5a9a10",
     }
     if error.code == "validation_failed":

@@ -44,6 +44,7 @@ class Problem(Struct, frozen=True):
     status: Annotated[int, Meta(examples=[401])]
     detail: Annotated[str, Meta(examples=["Token expired"])]
     code: Annotated[str, Meta(examples=["token_expired"])]
+    remedy: Annotated[str, Meta(description="What to do about it.", examples=["Sign in again for a new access token."])]
     request_id: Annotated[str, Meta(examples=["01990c7e-7f3b-7c1e-8a54-0f6f1d5a9a10"])]
     errors: list[FieldError] | msgspec.UnsetType = msgspec.UNSET
     error: str | msgspec.UnsetType = msgspec.UNSET
@@ -55,6 +56,7 @@ class OAuthError(Struct, frozen=True):
     error: Annotated[str, Meta(examples=["invalid_request"])]
     error_description: Annotated[str, Meta(examples=["A parameter stands twice."])]
     code: Annotated[str, Meta(examples=["invalid_request"])]
+    remedy: Annotated[str, Meta(description="What to do about it.", examples=["Send each parameter once."])]
     request_id: Annotated[str, Meta(examples=["01990c7e-7f3b-7c1e-8a54-0f6f1d5a9a10"])]
 
 
@@ -80,13 +82,16 @@ def oauth_code(status: int) -> str:
 def document(error: IdpError, *, path: str, request_id: str) -> bytes:
     """Return the body that describes an error."""
     if speaks_oauth(path):
-        return msgspec.json.encode(OAuthError(oauth_code(error.status), error.detail, error.code, request_id))
+        return msgspec.json.encode(
+            OAuthError(oauth_code(error.status), error.detail, error.code, error.remedy, request_id)
+        )
     problem = Problem(
         type=f"/errors/{error.code}",
         title=error.title,
         status=error.status,
         detail=error.detail,
         code=error.code,
+        remedy=error.remedy,
         request_id=request_id,
         error=error.detail if _OLD_ERROR_MEMBER.match(path) else msgspec.UNSET,
         **error.extra,
@@ -97,7 +102,7 @@ def document(error: IdpError, *, path: str, request_id: str) -> bytes:
 def respond(request: Request[Any, Any, Any], error: IdpError) -> Response[bytes]:
     """Turn an error into the answer."""
     request_id, path = str(request.scope.get("request_id", "")), request.scope["path"]
-    request.scope["error_code"] = error.code  # type: ignore[typeddict-unknown-key]
+    request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
     if speaks_oauth(path) and error.status == 422:
         error = errors.OAuthInvalidRequest(error.detail)
     return Response(

@@ -48,7 +48,7 @@ _ELSE = ("Something went wrong", "Please try again. If it stays like this, tell 
 
 
 def _show_error(request: AnyRequest, error: IdpError) -> Response[str]:
-    request.scope["error_code"] = error.code  # type: ignore[typeddict-unknown-key]
+    request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
     title, text = _TEXTS.get(type(error), _ELSE)
     text = text.format(wait=_duration(int(error.headers.get("Retry-After", "60"))))
     number = str(request.scope.get("request_id", ""))

@@ -191,7 +191,7 @@ def _in_oauth(responses: dict[str, Any]) -> dict[str, Any]:
             for code, shown in answer["content"][MEDIA_TYPE].get("examples", {}).items():
                 value = shown["value"]
                 names = {"error": oauth_code(value["status"]), "error_description": value["detail"]}
-                value = {**names, "code": value["code"], "request_id": value["request_id"]}
+                value = {**names, "code": value["code"], "remedy": value["remedy"], "request_id": value["request_id"]}
                 examples["examples"][code] = {"summary": shown["summary"], "value": value}
     return answers
 

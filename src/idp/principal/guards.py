@@ -134,7 +134,7 @@ async def requires_fresh_login(connection: Connection, _handler: BaseRouteHandle
     _check_fresh(connection)
 
 
-@_policy("fresh login, if api_keys.require_fresh_login")
+@_policy("fresh login if required")
 async def requires_fresh_login_for_keys(connection: Connection, _handler: BaseRouteHandler) -> None:
     """The same for keys, where the setting asks for it: off by default, since Clerk's clients cannot step up (C-33)."""
     if connection.app.state.fresh_login_for_keys:
@@ -212,6 +212,8 @@ def _line(method: str, path: str, handler: BaseRouteHandler) -> RoutePolicy:
     names = [name for guard in handler.resolve_guards() if (name := getattr(guard, "policy", None))]
     policy = "public" if is_public(handler) else ", ".join(names) or None
     methods = frozenset() if is_public(handler) else accepted_by(handler)
+    if "user" in names:  # a service is answered 403 `not_a_user` there, whichever credential it has
+        methods -= {AuthMethod.SERVICE_TOKEN, AuthMethod.ADMIN_TOKEN}
     return RoutePolicy(method, path, policy, methods, handler.handler_name)
 
 

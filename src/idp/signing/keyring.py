@@ -51,6 +51,24 @@ class SigningKey(Struct, frozen=True):
         return f"SigningKey({self.kid})"
 
 
+class KeyStatus(Struct, frozen=True):
+    """A published key, for people.
+
+    Attributes:
+        status: `announced` signs later, `signing` signs now, `retiring` verifies the tokens it has signed.
+        signs_from: when it signs, or began to.
+        expires_at: when it leaves the JWKS, None while it is not to be replaced.
+        jwk: its public part (RFC 7517).
+    """
+
+    kid: str
+    algorithm: Algorithm
+    status: Literal["announced", "signing", "retiring"]
+    signs_from: datetime
+    expires_at: datetime | None
+    jwk: dict[str, Any]
+
+
 class Keyring:
     """All our keys, kept in memory and read again every minute.
 
@@ -108,10 +126,29 @@ class Keyring:
 
     async def jwks(self) -> dict[str, Any]:
         """Return the public keys (RFC 7517 section 5), those that will sign soon included."""
-        await self.signing_key()
+        return {"keys": [public_jwk(key.key, key.algorithm) for key in (await self._published())[1]]}
+
+    async def list_keys(self) -> list[KeyStatus]:
+        """Return the published keys with their dates, the newest first."""
+        signing, published = await self._published()
         now = clock.now()
-        live = [key for key in self._keys.values() if key.expires_at is None or key.expires_at > now]
-        return {"keys": [public_jwk(key.key, key.algorithm) for key in live]}
+        return [
+            KeyStatus(
+                key.kid,
+                key.algorithm,
+                "signing" if key is signing else "announced" if key.signs_from > now else "retiring",
+                key.signs_from,
+                key.expires_at,
+                public_jwk(key.key, key.algorithm),
+            )
+            for key in sorted(published, key=lambda key: key.signs_from, reverse=True)
+        ]
+
+    async def _published(self) -> tuple[SigningKey, list[SigningKey]]:
+        """Return the key that signs now, and all that the JWKS shows."""
+        signing = await self.signing_key()
+        now = clock.now()
+        return signing, [key for key in self._keys.values() if key.expires_at is None or key.expires_at > now]
 
     async def rotate(self, *, at_once: bool = False) -> str:
         """Publish a new key, which signs after `PUBLISH_BEFORE_USE`, and let the present one expire.
