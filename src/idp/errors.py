@@ -331,7 +331,7 @@ class MembershipNotFound(IdpError):
 class MethodNotAllowed(IdpError):
     code, status, title = "method_not_allowed", 405, "Method not allowed"
     text = "This path does not answer to this method."
-    remedy = "The Allow header of the answer lists the methods that work."
+    remedy = "Use one of the methods that the detail and the Allow header name."
 
 
 class RequestTimeout(IdpError):

@@ -20,7 +20,7 @@ from idp.authn.shapes import IntrospectIn, ValidateIn, ValidateKeyIn
 from idp.authn.verdicts import Verdict
 from idp.errors import IdpError
 from idp.ops import health, metrics
-from idp.ops.envelope import JSON, Cold, HotRoute
+from idp.ops.envelope import JSON, NO_STORE, Cold, HotRoute
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import parse_form
 from idp.principal.guards import INTERACTIVE, MACHINES
@@ -121,8 +121,8 @@ def public_routes(published: PublishedKeys, checks: HealthChecks) -> dict[tuple[
     jwks_headers = tuple((name.lower().encode(), value.encode()) for name, value in of_jwks.items())
     return {
         ("GET", signing.JWKS_PATH): _public(published.document, headers=jwks_headers),
-        **{("GET", path): _public(checks.document, headers=(JSON,)) for path in health.HEALTH_PATHS},
-        **{("GET", path): _public(_alive, headers=(JSON,)) for path in health.LIVENESS_PATHS},
+        **{("GET", path): _public(checks.document, headers=(JSON, NO_STORE)) for path in health.HEALTH_PATHS},
+        **{("GET", path): _public(_alive, headers=(JSON, NO_STORE)) for path in health.LIVENESS_PATHS},
     }
 
 

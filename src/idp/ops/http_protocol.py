@@ -236,6 +236,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             (b"content-length", str(len(body)).encode()),
             (b"x-request-id", request_id.encode()),
             (b"connection", b"close"),
+            (b"cache-control", b"no-store"),
             *SECURITY_HEADERS,
         ]
         lines = [f"HTTP/1.1 {error.status} {phrase(error.status)}".encode(), *(n + b": " + v for n, v in headers)]
