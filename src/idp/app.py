@@ -58,6 +58,7 @@ from idp.ops.envelope import Envelope, HotRoute, Observer
 from idp.ops.flood import Flood
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
+from idp.ops.metrics_access import MetricsAccess
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_headers import tell_limits
 from idp.ops.rate_limit_rules import LoginRules
@@ -142,6 +143,7 @@ class Application(Envelope):
         litestar: Litestar,
         parts: Parts,
         hot: Mapping[tuple[str, str], HotRoute],
+        metrics_access: MetricsAccess,
         observe: Observer | None = None,
     ) -> None:
         server = parts.settings.server
@@ -149,6 +151,7 @@ class Application(Envelope):
             litestar,
             hot=hot,
             origins=allowed_origins(parts.settings),
+            metrics_access=metrics_access,
             max_header_bytes=server.max_header_bytes,
             body_timeout=server.body_timeout_seconds,
             observe=observe,
@@ -172,6 +175,7 @@ class _Working(Struct, frozen=True):
     introspector: Introspector
     checks: HealthChecks
     document: OpenApiDocument
+    metrics_access: MetricsAccess
 
 
 def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) -> Application:
@@ -195,7 +199,7 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
     internal_token = parts.settings.management.internal_token is not None
     hot = HotRoutes(working.introspector, issuer=parts.tokens.issuer, internal_token=internal_token)
     public = public_routes(PublishedKeys(parts.keyring), working.checks)
-    return Application(litestar, parts, hot.routes | public, development.observe)
+    return Application(litestar, parts, hot.routes | public, working.metrics_access, development.observe)
 
 
 def _working(parts: Parts, profile: str, development: Development) -> _Working:
@@ -225,6 +229,11 @@ def _working(parts: Parts, profile: str, development: Development) -> _Working:
         document=OpenApiDocument(
             openapi_config(public_url=public_url(settings), dev_headers=bool(development.authenticators))
         ),
+        metrics_access=MetricsAccess(
+            is_open=profile == "development",
+            token=settings.management.metrics_token,
+            port=settings.server.metrics_port,
+        ),
     )
 
 
@@ -248,6 +257,7 @@ def _available(parts: Parts, working: _Working) -> dict[str, object]:
         "login_rules": rules,
         "sign_in": SignIn(parts.database, parts.passwords, limiter, rules, starter, parts.devices, parts.mailer),
         "health_checks": working.checks,
+        "metrics_access": working.metrics_access,
         "openapi_document": working.document,
         "command_queue": working.commands,
         "minting": Minting(parts.settings.api_keys, parts.peppers),

@@ -219,6 +219,16 @@ class OriginNotAllowed(IdpError):
     )
 
 
+class MetricsTokenRequired(IdpError):
+    code, status, title = "metrics_token_required", 401, "Metrics need a token"
+    text = "Metrics need a token here."
+    remedy = (
+        "Send Authorization: Bearer followed by the value of METRICS_TOKEN. Operators: set METRICS_TOKEN, or let "
+        "Prometheus scrape a listener of its own at IDP_METRICS_PORT."
+    )
+    default_headers = _BEARER
+
+
 class ScopeNotGrantable(IdpError):
     code, status, title = "scope_not_grantable", 403, "Not a scope you may put on a key"
     text = "You may not put these scopes on a key."

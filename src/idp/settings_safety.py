@@ -68,6 +68,7 @@ def _keys(settings: Settings) -> Iterator[tuple[str, Secret]]:
         "JWT_SECRET_KEY": settings.tokens.jwt_secret,
         "ADMIN_TOKEN": settings.management.admin_token,
         "INTERNAL_API_TOKEN": settings.management.internal_token,
+        "METRICS_TOKEN": settings.management.metrics_token,
     }
     yield from ((name, secret) for name, secret in single.items() if secret is not None)
     yield from (("IDP_PREVIOUS_SECRET_KEYS", secret) for secret in settings.secrets.previous_secret_keys)

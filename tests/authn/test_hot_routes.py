@@ -8,10 +8,11 @@ import httpx2
 import pytest
 
 from apikeys.key_support import ADMIN_TOKEN, KEYS, bearer, make_key, make_token
-from factories import Person, Service, running
+from factories import Person, Service, root_secret, running
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
 
 Headers = dict[str, str]
+METRICS_TOKEN = root_secret()
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 SECURITY = {
@@ -57,7 +58,7 @@ class Site:
 @pytest.fixture(scope="module")
 async def site(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> AsyncIterator[Site]:
     url = postgres.create_database("hot_routes")
-    environ = {"ADMIN_TOKEN": ADMIN_TOKEN}
+    environ = {"ADMIN_TOKEN": ADMIN_TOKEN, "METRICS_TOKEN": METRICS_TOKEN}
     async with running(url, valkey_url=valkey.url, profile="production", environ=environ) as service:
         person = await service.register()
         revoked = await make_key(service, person)
@@ -202,7 +203,9 @@ async def test_a_public_answer_is_short_and_the_same_either_way(site: Site, path
 @pytest.mark.parametrize("path", PUBLIC)
 async def test_other_methods_of_a_public_route_are_the_framework_s(site: Site, path: str) -> None:
     """RFC 9110: OPTIONS names the methods, 405 too, and an answer to HEAD has no body."""
-    for method, status in (("OPTIONS", 204), ("HEAD", 405), ("POST", 405), ("DELETE", 405)):
+    head, long_way = await site.send("HEAD", path, {}, None)
+    assert (head.status_code, head.content, long_way) == (200, b"", False)
+    for method, status in (("OPTIONS", 204), ("POST", 405), ("DELETE", 405)):
         answer, long_way = await site.send(method, path, {}, None)
         assert (answer.status_code, answer.headers["allow"], long_way) == (status, "GET, HEAD, OPTIONS", True)
         assert bool(answer.content) == (method in {"POST", "DELETE"})
@@ -288,7 +291,7 @@ async def test_answers_are_counted_once_either_way(site: Site) -> None:
     """S3-65: by route template and status; a verdict and an attempt each, refusals included."""
 
     async def counts() -> dict[str, float]:
-        text = (await site.service.client.get("/metrics")).text
+        text = (await site.service.client.get("/metrics", headers=bearer(METRICS_TOKEN))).text
         pairs = [line.rsplit(" ", 1) for line in text.splitlines() if line and line[0] != "#"]
         return {name: float(value) for name, value in pairs if name.split("{")[0].endswith("_total")}
 

@@ -170,8 +170,8 @@ def uvicorn_server(app: Any, settings: Server, *, patience: int = 10) -> Any:
     )
 
 
-def run(app: Any, settings: Server, listener: socket.socket, *, patience: int = 10) -> None:
-    """Serve on this socket until a signal, and finish what is under way.
+def run(app: Any, settings: Server, *listeners: socket.socket, patience: int = 10) -> None:
+    """Serve on these sockets until a signal, and finish what is under way.
 
     Raises:
         NotStarted: the log has the reason.
@@ -181,6 +181,6 @@ def run(app: Any, settings: Server, listener: socket.socket, *, patience: int = 
     # which stops every request for 50 ms and more.
     gc.collect()
     gc.freeze()
-    server.run(sockets=[listener])
+    server.run(sockets=list(listeners))
     if not server.started:
         raise NotStarted

@@ -19,6 +19,7 @@ from idp.ops import metrics, problems
 from idp.ops.access_log import Line, access_log
 from idp.ops.http_protocol import answer_at_once, has_arrived
 from idp.ops.logging import describe, request_id
+from idp.ops.metrics_access import METRICS_PATHS, MetricsAccess
 from idp.ops.origins import AllowedOrigins, refusal
 from idp.ops.paths import is_served
 from idp.ops.security_headers import HSTS, SECURITY_HEADERS
@@ -62,6 +63,7 @@ class Envelope:
         app: what answers.
         hot: routes that are asked before it, by method and path.
         origins: which web pages may call; where our own is https, HSTS is true (RFC 6797).
+        metrics_access: knows the listener that answers metrics alone.
         max_header_bytes: more is answered 431.
         body_timeout: seconds within which a body must have arrived, else 408.
         observe: called after each request, for `idp dev`; None for nobody.
@@ -73,12 +75,14 @@ class Envelope:
         *,
         hot: Mapping[tuple[str, str], HotRoute],
         origins: AllowedOrigins,
+        metrics_access: MetricsAccess,
         max_header_bytes: int,
         body_timeout: float,
         observe: "Observer | None" = None,
     ) -> None:
         self._app = app
         self._origins = origins
+        self._metrics_access = metrics_access
         self._observe = observe
         self._headers = (*SECURITY_HEADERS, HSTS) if origins.own.startswith("https://") else SECURITY_HEADERS
         self._hot = {where: (route, _Head((*route.headers, *self._headers))) for where, route in hot.items()}
@@ -100,6 +104,8 @@ class Envelope:
             raw_path = scope.get("raw_path") or scope["path"].encode()
             if exchange.header_bytes > self._max_header_bytes:
                 await exchange.refuse(errors.HeadersTooLarge())
+            elif self._metrics_access.is_own_listener(scope) and scope["path"] not in METRICS_PATHS:
+                await exchange.refuse(errors.NotFound())
             elif hot is not None and len(raw_path) == len(scope["path"]):
                 await self._try(*hot, scope, exchange)
             elif not is_served(scope["path"], raw_path):
