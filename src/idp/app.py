@@ -16,7 +16,6 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
-from valkey.asyncio import Valkey
 
 from idp import __version__, cache
 from idp.accounts import admin_routes as accounts_admin
@@ -56,7 +55,7 @@ from idp.authn.middleware import AuthenticationMiddleware
 from idp.authn.plugins import load_plugins
 from idp.authn.resolve import Resolver
 from idp.authn.verdicts import Verdicts
-from idp.cache import SharedCache
+from idp.cache import SharedCache, SharedStore
 from idp.db.development_mark import DevelopmentMark
 from idp.directory import routes_domains as domains
 from idp.directory import routes_teams as teams
@@ -72,6 +71,7 @@ from idp.ops.envelope import Envelope, HotRoute, Observer
 from idp.ops.flood import Flood
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
+from idp.ops.metrics_access import MetricsAccess
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_headers import tell_limits
 from idp.ops.rate_limit_rules import LoginRules
@@ -79,12 +79,13 @@ from idp.ops.settle import settle
 from idp.pages import account_pages
 from idp.pages import routes as pages
 from idp.pages.schema import OpenApiDocument, openapi_config
-from idp.parts import Parts, build_parts, front_end, public_url
+from idp.parts import Parts, allowed_origins, build_parts, front_end, public_url, root_secrets
 from idp.principal.guards import check_policies
 from idp.sessions.activity import Activity
 from idp.settings import LoadedSettings, Settings, SettingsError
 from idp.signing import routes as signing
 from idp.signing.routes import PublishedKeys
+from idp.signing.sealing import derive
 
 DevelopmentAuthenticator = Callable[[Parts], Authenticator]
 DevelopmentRoutes = Callable[[Parts], Sequence[ControllerRouterHandler]]
@@ -156,13 +157,15 @@ class Application(Envelope):
         litestar: Litestar,
         parts: Parts,
         hot: Mapping[tuple[str, str], HotRoute],
+        metrics_access: MetricsAccess,
         observe: Observer | None = None,
     ) -> None:
         server = parts.settings.server
         super().__init__(
             litestar,
             hot=hot,
-            https=public_url(parts.settings).startswith("https://"),
+            origins=allowed_origins(parts.settings),
+            metrics_access=metrics_access,
             max_header_bytes=server.max_header_bytes,
             body_timeout=server.body_timeout_seconds,
             observe=observe,
@@ -174,7 +177,7 @@ class Application(Envelope):
 class _Working(Struct, frozen=True):
     """What works on requests, or beside them, made of the parts."""
 
-    valkey: Valkey | None
+    store: SharedStore
     shared: SharedCache
     limiter: Limiter
     rules: LoginRules
@@ -186,6 +189,7 @@ class _Working(Struct, frozen=True):
     introspector: Introspector
     checks: HealthChecks
     document: OpenApiDocument
+    metrics_access: MetricsAccess
 
 
 def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) -> Application:
@@ -209,20 +213,25 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
     internal_token = parts.settings.management.internal_token is not None
     hot = HotRoutes(working.introspector, issuer=parts.tokens.issuer, internal_token=internal_token)
     public = public_routes(PublishedKeys(parts.keyring), working.checks)
-    return Application(litestar, parts, hot.routes | public, development.observe)
+    return Application(litestar, parts, hot.routes | public, working.metrics_access, development.observe)
 
 
 def _working(parts: Parts, profile: str, development: Development) -> _Working:
     settings = parts.settings
     valkey = cache.connect(settings.valkey.url.reveal() if settings.valkey.url else None)
-    shared, commands = SharedCache(valkey), CommandQueue(parts.database)
+    store, commands = SharedStore(valkey), CommandQueue(parts.database)
+    shared = SharedCache(store)
     verdicts, activity = _verdicts(parts, shared, profile), Activity(parts.database)
     resolver = _resolver(parts, verdicts)
     flood = Flood(settings.rate_limits.bad_credentials_per_address_per_minute)
     return _Working(
-        valkey=valkey,
+        store=store,
         shared=shared,
-        limiter=Limiter(valkey, back_off=settings.rate_limits.back_off_seconds),
+        limiter=Limiter(
+            store,
+            key=derive(root_secrets(settings)[0], "rate-limit-counters"),
+            back_off=settings.rate_limits.back_off_seconds,
+        ),
         rules=LoginRules(settings.rate_limits),
         flood=flood,
         commands=commands,
@@ -230,9 +239,14 @@ def _working(parts: Parts, profile: str, development: Development) -> _Working:
         activity=activity,
         resolver=resolver,
         introspector=_introspector(parts, _chain(parts, development), resolver, verdicts, activity, flood),
-        checks=HealthChecks(_probes(parts, valkey, commands), signing=parts.keyring.probe),
+        checks=HealthChecks(_probes(parts, store, commands), signing=parts.keyring.probe),
         document=OpenApiDocument(
             openapi_config(public_url=public_url(settings), dev_headers=bool(development.authenticators))
+        ),
+        metrics_access=MetricsAccess(
+            is_open=profile == "development",
+            token=settings.management.metrics_token,
+            port=settings.server.metrics_port,
         ),
     )
 
@@ -258,6 +272,7 @@ def _available(parts: Parts, working: _Working) -> dict[str, object]:
         "login_rules": rules,
         "sign_in": SignIn(parts.database, parts.passwords, limiter, rules, starter, parts.devices, parts.mailer),
         "health_checks": working.checks,
+        "metrics_access": working.metrics_access,
         "openapi_document": working.document,
         "command_queue": working.commands,
         "minting": Minting(parts.settings.api_keys, parts.peppers),
@@ -270,9 +285,10 @@ def _available(parts: Parts, working: _Working) -> dict[str, object]:
 
 def _litestar(parts: Parts, working: _Working, development: Development) -> Litestar:
     settings, most = parts.settings, parts.settings.server.max_body_bytes
+    origins = allowed_origins(settings)
     return Litestar(
         route_handlers=[*_routes(), *(route for build in development.routes for route in build(parts))],
-        middleware=[AuthenticationMiddleware(working.introspector, parts.cookies, most=most)],
+        middleware=[AuthenticationMiddleware(working.introspector, parts.cookies, origins=origins, most=most)],
         dependencies={name: _always(part) for name, part in _available(parts, working).items()},
         exception_handlers=problems.HANDLERS,
         cors_config=_cors(settings),
@@ -344,14 +360,10 @@ def _verdicts(parts: Parts, shared: SharedCache, profile: str) -> Verdicts:
     return verdicts
 
 
-def _probes(parts: Parts, valkey: Valkey | None, commands: CommandQueue) -> dict[str, health.Probe | None]:
-    async def ping_valkey() -> None:
-        assert valkey is not None
-        await valkey.ping()
-
+def _probes(parts: Parts, store: SharedStore, commands: CommandQueue) -> dict[str, health.Probe | None]:
     return {
         "database": parts.database.ping,
-        "redis": ping_valkey if valkey is not None else None,
+        "redis": store.check if store.valkey is not None else None,
         "command_processor": commands.probe,
     }
 
@@ -409,8 +421,7 @@ def _lifespan(
                 await each.stop()
             parts.passwords.stop()
             await working.shared.close()
-            if working.valkey is not None:
-                await working.valkey.aclose()
+            await working.store.close()
             await parts.database.close()
             access_log.flush()
 
@@ -424,11 +435,23 @@ def _always(value: Any) -> Provide:
     return Provide(provide, sync_to_thread=False)
 
 
+_EXPOSED_HEADERS = (
+    "X-Request-Id",
+    "X-Total-Count",
+    "X-Next-Cursor",
+    "Link",
+    "Retry-After",
+    "WWW-Authenticate",
+    "RateLimit",
+    "RateLimit-Policy",
+)
+
+
 def _cors(settings: Settings) -> CORSConfig | None:
     if not settings.cors.origins:
         return None
     return CORSConfig(
-        allow_origins=list(settings.cors.origins),
+        allow_origins=list(allowed_origins(settings).others),
         allow_credentials=True,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
         allow_headers=[
@@ -441,6 +464,6 @@ def _cors(settings: Settings) -> CORSConfig | None:
             "X-User-Name",
             "X-Request-Id",
         ],
-        expose_headers=["X-Request-Id", "X-Total-Count", "X-Next-Cursor", "Link", "Retry-After"],
+        expose_headers=list(_EXPOSED_HEADERS),
         max_age=600,
     )

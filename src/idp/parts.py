@@ -12,6 +12,7 @@ from idp.db.engine import Database
 from idp.db.notify import Ear
 from idp.mail.addresses import service_name
 from idp.mail.outbox import Mailer
+from idp.ops.origins import AllowedOrigins
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.known_devices import KnownDevices
 from idp.sessions.refresh_tokens import RefreshTokens
@@ -50,6 +51,11 @@ def public_url(settings: Settings) -> str:
     return (settings.server.public_url or f"http://localhost:{settings.server.port}").rstrip("/")
 
 
+def allowed_origins(settings: Settings) -> AllowedOrigins:
+    """Return which web pages may call."""
+    return AllowedOrigins(public_url(settings), settings.cors.origins)
+
+
 def build_parts(loaded: LoadedSettings) -> Parts:
     """Make the parts, without connecting to anything.
 
@@ -78,8 +84,8 @@ def build_parts(loaded: LoadedSettings) -> Parts:
         scope_policy=ScopePolicy(settings.api_keys),
         usage=Usage(database, peppers.current),
         mailer=_mailer(settings, sealer),
-        cookies=SessionCookies(roots, proofs, public_url=public_url(settings), origins=settings.cors.origins),
-        devices=KnownDevices(proofs, secure=public_url(settings).startswith("https://")),
+        cookies=SessionCookies(roots, proofs, origins=allowed_origins(settings)),
+        devices=KnownDevices(proofs, secure=allowed_origins(settings).own.startswith("https://")),
         refresh_tokens=RefreshTokens(
             database,
             roots,

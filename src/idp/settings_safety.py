@@ -17,6 +17,7 @@ _LONGEST_PERIOD = 16
 _VALKEY_URL = re.compile(r"^((valkey|redis)s?://[^/\s]|unix://)")
 _ORIGIN = re.compile(r"^https?://[^/\s?#@*]+$")
 _PAGES = re.compile(r"^https?://[^/\s?#@]+(/[^\s?#]*)?$")
+_MAPPED = ip_network("::ffff:0:0/96")
 _SENDER = re.compile(r"^([^<>@\x00-\x1f]*<[^@\s<>,;]+@[^@\s<>,;]+>|[^@\s<>,;]+@[^@\s<>,;]+)$(?!\n)")
 _ADVICE = "put 32 or more random characters there, for example what `openssl rand -base64 48` prints."
 
@@ -67,6 +68,7 @@ def _keys(settings: Settings) -> Iterator[tuple[str, Secret]]:
         "JWT_SECRET_KEY": settings.tokens.jwt_secret,
         "ADMIN_TOKEN": settings.management.admin_token,
         "INTERNAL_API_TOKEN": settings.management.internal_token,
+        "METRICS_TOKEN": settings.management.metrics_token,
     }
     yield from ((name, secret) for name, secret in single.items() if secret is not None)
     yield from (("IDP_PREVIOUS_SECRET_KEYS", secret) for secret in settings.secrets.previous_secret_keys)
@@ -101,7 +103,9 @@ def _origins(settings: Settings) -> Iterator[str]:
 def _proxies(settings: Settings) -> Iterator[str]:
     for network in settings.server.trusted_proxies:
         try:
-            everyone = ip_network(network).prefixlen == 0
+            parsed = ip_network(network)
+            # ::ffff:0:0/96 is every IPv4 address.
+            everyone = parsed.prefixlen == 0 or (parsed.overlaps(_MAPPED) and parsed.prefixlen <= _MAPPED.prefixlen)
         except ValueError as error:
             yield f"IDP_TRUSTED_PROXIES holds {network!r}, which is no network ({error}): put 10.0.0.0/8 there."
             continue

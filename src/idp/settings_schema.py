@@ -40,11 +40,14 @@ class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Server(Section, frozen=True):
     host: str = "0.0.0.0"  # noqa: S104  a container publishes it; `idp dev` binds to loopback
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    metrics_port: Annotated[int, Meta(ge=1, le=65535)] | None = None
     public_url: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     max_body_bytes: Count = 1_000_000
     max_header_bytes: Count = 32_768
     body_timeout_seconds: Seconds = 15.0
+    max_connections: Count = 10_000
+    max_connections_per_address: Count = 1_000
 
 
 class Database(Section, frozen=True):
@@ -94,6 +97,7 @@ class Authn(Section, frozen=True):
 class Management(Section, frozen=True):
     admin_token: Secret | None = None
     internal_token: Secret | None = None
+    metrics_token: Secret | None = None
 
 
 class Passwords(Section, frozen=True):
@@ -128,6 +132,7 @@ class RateLimits(Section, frozen=True):
     failed_logins_per_pair: Count = 10
     failed_logins_per_account: Count = 100
     failed_logins_per_address: Count = 100
+    consecutive_failures_per_account: Annotated[int, Meta(ge=1, le=100)] = 100  # SEC-8: a hundred at the most
     registrations_per_address_per_hour: Count = 100
     resets_per_account_per_hour: Count = 5
     resets_per_address_per_hour: Count = 50
@@ -224,6 +229,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 # given as IDP_<SECTION>__<KEY>, which comes first, and every secret as <NAME>_FILE.
 ALIASES: dict[str, tuple[str, ...]] = {
     "server.port": ("PORT", "AUTH_SERVICE_PORT"),
+    "server.metrics_port": ("IDP_METRICS_PORT",),
     "server.public_url": ("IDP_PUBLIC_URL", "API_BASE_URL"),
     "server.trusted_proxies": ("IDP_TRUSTED_PROXIES",),
     "database.url": ("DATABASE_URL", "AUTH_DATABASE_URL"),
@@ -248,6 +254,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "authn.cache_ttl_seconds": ("TOKEN_CACHE_TTL",),
     "management.admin_token": ("ADMIN_TOKEN", "AUTH_ADMIN_TOKEN"),
     "management.internal_token": ("INTERNAL_API_TOKEN",),
+    "management.metrics_token": ("METRICS_TOKEN",),
     "accounts.session_ttl_seconds": ("SESSION_TTL",),
     "rate_limits.failed_logins_per_pair": ("MAX_LOGIN_ATTEMPTS",),
     "rate_limits.login_window_seconds": ("RATE_LIMIT_WINDOW",),

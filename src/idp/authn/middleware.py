@@ -2,19 +2,21 @@
 
 import time
 
+from litestar.datastructures import Headers
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from idp.authn.credential import Presented, from_headers
 from idp.authn.introspection import Introspector
+from idp.ops.origins import AllowedOrigins
 from idp.ops.read_ahead import read_ahead
 from idp.principal.guards import changes_or_manages, is_public
 from idp.principal.model import AuthMethod, Principal
 from idp.sessions.cookie import SessionCookies
 
 _HELD_BACK_SECONDS = 0.05  # a body that took longer to come; then who sends it may be somebody else by now
-_SAFE = frozenset({"GET", "HEAD"})  # RFC 9110 section 9.2.1
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 
 
 class AuthenticationMiddleware(ASGIMiddleware):
@@ -32,14 +34,21 @@ class AuthenticationMiddleware(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, introspector: Introspector, cookies: SessionCookies, *, most: int) -> None:
+    def __init__(
+        self, introspector: Introspector, cookies: SessionCookies, *, origins: AllowedOrigins, most: int
+    ) -> None:
         self.introspector = introspector
         self._cookies = cookies
+        self._origins = origins
         self._most = most
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         assert scope["type"] == ScopeType.HTTP
-        if scope["method"] != "OPTIONS" and not is_public(scope["route_handler"]):
+        if is_public(scope["route_handler"]):
+            if scope["method"] not in _SAFE and not scope["route_handler"].opt.get("form"):
+                # Before anything is counted: a page somewhere must not use up the limits of those who look at it.
+                self._origins.check_sender(Headers.from_scope(scope))
+        elif scope["method"] != "OPTIONS":
             client = scope["client"][0] if scope["client"] else None
             presented = from_headers(scope["headers"])
             confirm = changes_or_manages(scope["route_handler"])

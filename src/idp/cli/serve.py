@@ -37,9 +37,13 @@ def _serve(asked: dict[str, Any]) -> None:
     _say_what_is_odd(log, loaded)
     app = create_app(loaded)
     listener = bind(settings.server.host, settings.server.port, hint="stop it, or set PORT to another one")
+    listeners = [listener]
+    if settings.server.metrics_port is not None:
+        hint = "stop it, or set IDP_METRICS_PORT to another one"
+        listeners.append(bind(settings.server.host, settings.server.metrics_port, hint=hint))
     prepare_database(log, settings)
     log.info("serving", address=f"http://{settings.server.host}:{listener.getsockname()[1]}")
-    run(app, settings.server, listener)
+    run(app, settings.server, *listeners)
 
 
 def _say_what_is_odd(log: Any, loaded: "LoadedSettings") -> None:

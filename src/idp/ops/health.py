@@ -3,17 +3,20 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from idp import __version__
+from idp.errors import MetricsTokenRequired
 from idp.ops import metrics
+from idp.ops.metrics_access import MetricsAccess
+from idp.ops.openapi import responses
 from idp.principal.guards import public
 
 Probe = Callable[[], Awaitable[str | None]]  # a word of its own for "healthy", such as "running"
@@ -166,11 +169,13 @@ async def readiness(health_checks: NamedDependency[HealthChecks]) -> Response[Re
     tags=["Operations"],
     summary="Prometheus metrics",
     media_type="text/plain",
+    responses=responses(MetricsTokenRequired),
     sync_to_thread=False,
 )
-def prometheus() -> Response[str]:
-    """Return this process's metrics. Let only your monitoring reach it (S3-65, S4-43)."""
-    return Response(metrics.exposition().decode(), media_type=metrics.CONTENT_TYPE)
+def prometheus(request: Request[Any, Any, Any], metrics_access: NamedDependency[MetricsAccess]) -> Response[str]:
+    """Return this process's metrics (S3-65, S4-43). In production with `METRICS_TOKEN` as a bearer token."""
+    metrics_access.check(request.scope)
+    return Response(metrics.exposition().decode(), media_type=metrics.MEDIA_TYPE)
 
 
 ROUTES = (health, liveness, readiness, prometheus)

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, Router, get
+from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.static_files import create_static_files_router
@@ -70,7 +71,7 @@ def asset_routers() -> list[Router]:
             opt=public(),
             include_in_schema=False,
             name=f"assets{root.replace('/', '-')}",
-            cache_control=None,
+            cache_control=CacheControlHeader(no_cache=True),  # kept, and asked about by its ETag
         )
         for root in _ROOTS
     ]

@@ -9,11 +9,11 @@ import base64
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from litestar.datastructures import Cookie
 
 from idp.errors import CsrfRejected
+from idp.ops.origins import AllowedOrigins
 from idp.settings import Secret
 from idp.signing.peppers import Peppers
 from idp.signing.proof_keys import ProofKeys
@@ -28,16 +28,15 @@ class SessionCookies:
     Args:
         roots: root secrets, the current one first: a cookie is found by its stored digest.
         proofs: the keys of what is stored nowhere, such as the CSRF token.
-        public_url: our own address; over https the cookies' names begin with `__Host-`, which no other host can set.
-        origins: further origins of web pages that may call with a cookie.
+        origins: of web pages that may call with a cookie. Where our own is https, the cookies' names begin with
+            `__Host-`, which no other host can set.
     """
 
-    def __init__(self, roots: Sequence[Secret], proofs: ProofKeys, *, public_url: str, origins: Sequence[str]) -> None:
+    def __init__(self, roots: Sequence[Secret], proofs: ProofKeys, *, origins: AllowedOrigins) -> None:
         self._peppers = Peppers(roots, "session-cookie")
         self._csrf_key = proofs.of("csrf")
-        self._secure = public_url.startswith("https://")
-        address = urlsplit(public_url)
-        self._origins = frozenset({f"{address.scheme}://{address.netloc}", *origins})
+        self._secure = origins.own.startswith("https://")
+        self._origins = origins
         prefix = "__Host-" if self._secure else ""
         self.name, self.csrf_name = f"{prefix}idp_session", f"{prefix}idp_csrf"
 
@@ -90,7 +89,7 @@ class SessionCookies:
             CsrfRejected: another origin asks.
         """
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins:
+        if origin is not None and not self._origins.allows(origin):
             raise CsrfRejected("This request comes from a page of another origin.")
         if origin is None and headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
             raise CsrfRejected("This request comes from a page of another site.")

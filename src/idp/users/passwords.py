@@ -7,7 +7,6 @@ in separate processes of lower priority, behind a queue that refuses instead of 
 import asyncio
 import os
 import signal
-import unicodedata
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,10 +20,12 @@ from idp.errors import Busy, PasswordRejected
 from idp.settings_schema import Passwords as PasswordSettings
 from idp.users import password_worker
 from idp.users.email import email_key
+from idp.users.normal_form import normal_form
 from idp.users.password_queue import PasswordQueue
 from idp.users.password_worker import Check, Cost
 
 log = structlog.get_logger("idp.passwords")
+_MOST_PARTS = 4  # code points that can become one in NFC
 _FEWEST_CHARACTERS = 4  # different ones; "aaaaaaaa" and eight spaces stand for their like
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,11 +56,12 @@ class Passwords:
         Raises:
             PasswordRejected: with the reason.
         """
-        length = len(unicodedata.normalize("NFC", password))
         low, high = self._settings.min_length, self._settings.max_length
+        too_long = len(password) > high * _MOST_PARTS  # whatever its normal form is
+        length = len(password if too_long else normal_form(password))
         if not low <= length <= high:
             raise PasswordRejected(f"The password has {length} characters; choose {low} to {high}.")
-        plain = _normal(password).casefold().strip()
+        plain = normal_form(password).casefold().strip()
         if email is not None and plain in {email.casefold(), email_key(email), email.casefold().rpartition("@")[0]}:
             raise PasswordRejected("The password is the e-mail address, or a part of it; choose another one.")
         if self._settings.refuse_common and (plain in _common_passwords() or len(set(plain)) < _FEWEST_CHARACTERS):
@@ -78,7 +80,7 @@ class Passwords:
             Busy: too many checks wait already, or too many of this address.
         """
         with self._queue.place(asker):
-            return await self._run(password_worker.hash_password, _normal(password), self._cost)
+            return await self._run(password_worker.hash_password, normal_form(password), self._cost)
 
     async def check(self, stored: str | None, password: str, *, asker: str | None = None) -> Check:
         """Compare a password with a stored hash, None for nobody; both take the same time (SEC-9).
@@ -92,7 +94,7 @@ class Passwords:
             Busy: too many checks wait already, or too many of this address.
         """
         with self._queue.place(asker):
-            return await self._run(password_worker.check_password, stored, _normal(password), self._cost)
+            return await self._run(password_worker.check_password, stored, normal_form(password), self._cost)
 
     async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:
@@ -120,11 +122,6 @@ class Passwords:
                 initargs=(os.getpid(),),
             )
         return self._pool
-
-
-def _normal(password: str) -> str:
-    """Return the password in one spelling: the same text typed on two keyboards must be the same password (SEC-3)."""
-    return unicodedata.normalize("NFC", password)
 
 
 @cache
