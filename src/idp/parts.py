@@ -82,7 +82,7 @@ def build_parts(loaded: LoadedSettings) -> Parts:
         usage=Usage(database, peppers.current),
         mailer=_mailer(settings, sealer),
         cookies=SessionCookies(roots, origins=allowed_origins(settings)),
-        devices=KnownDevices(roots, secure=allowed_origins(settings).own.startswith("https://")),
+        devices=KnownDevices(roots, origins=allowed_origins(settings)),
         refresh_tokens=RefreshTokens(database, roots, grace_seconds=settings.tokens.refresh_grace_seconds),
         one_time_tokens=OneTimeTokens(roots, settings.accounts),
         ear=ear,

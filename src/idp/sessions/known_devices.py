@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from litestar.datastructures import Cookie
 
+from idp.ops.origins import AllowedOrigins
 from idp.settings import Secret
 from idp.signing.sealing import derive
 
@@ -26,13 +27,14 @@ class KnownDevices:
 
     Args:
         roots: root secrets, the current one first.
-        secure: whether our address is https.
+        origins: our own address: whether it is https, and the path it ends with.
     """
 
-    def __init__(self, roots: Sequence[Secret], *, secure: bool) -> None:
+    def __init__(self, roots: Sequence[Secret], *, origins: AllowedOrigins) -> None:
         self._keys = [derive(root, "known-device") for root in roots]
-        self._secure = secure
-        self.name = "__Host-idp_device" if secure else "idp_device"
+        self._secure = origins.own.startswith("https://")
+        self._path = origins.cookie_path
+        self.name = origins.cookie_name("idp_device")
 
     def find(self, cookies: Mapping[str, str], user_id: str, *, password_version: int) -> str | None:
         """Return the name of the device, if this user has signed in there with the password of this version."""
@@ -49,7 +51,7 @@ class KnownDevices:
             key=self.name,
             value=".".join((device, mine, *kept)),
             max_age=_SECONDS,
-            path="/",
+            path=self._path,
             secure=self._secure,
             httponly=True,
             samesite="lax",
