@@ -5,9 +5,10 @@
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Protocol
 
+import asyncpg
 import msgspec
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
@@ -18,12 +19,22 @@ from msgspec import Struct
 
 from idp import __version__, cache
 from idp.accounts import admin_routes as accounts_admin
-from idp.accounts import admin_sessions, admin_users, email_routes, me, password_routes, session_routes, trial_routes
+from idp.accounts import (
+    admin_sessions,
+    admin_users,
+    email_routes,
+    me,
+    password_routes,
+    session_routes,
+    sign_out_routes,
+    trial_routes,
+)
 from idp.accounts import routes as accounts
 from idp.accounts.begin import SessionStarter
 from idp.accounts.journeys import journeys
 from idp.accounts.means import Means
 from idp.accounts.sign_in import SignIn
+from idp.accounts.sign_out_routes import SigningOut
 from idp.apikeys import routes_keys as api_keys
 from idp.apikeys import routes_tokens as service_tokens
 from idp.apikeys.commands import CommandQueue
@@ -45,8 +56,10 @@ from idp.authn.plugins import load_plugins
 from idp.authn.resolve import Resolver
 from idp.authn.verdicts import Verdicts
 from idp.cache import SharedCache, SharedStore
+from idp.db.development_mark import DevelopmentMark
 from idp.directory import routes_domains as domains
 from idp.directory import routes_teams as teams
+from idp.errors import DatabaseUnavailable
 from idp.mail.addresses import UnusableAddress
 from idp.mail.sender import MailSender
 from idp.mail.smtp import SmtpTransport
@@ -118,6 +131,7 @@ def _routes() -> list[ControllerRouterHandler]:
         *signing.ROUTES,
         *accounts.ROUTES,
         *session_routes.ROUTES,
+        *sign_out_routes.ROUTES,
         *email_routes.ROUTES,
         *password_routes.ROUTES,
         *accounts_admin.ROUTES,
@@ -232,7 +246,7 @@ def _working(parts: Parts, profile: str, development: Development) -> _Working:
         activity=activity,
         resolver=resolver,
         introspector=_introspector(parts, _chain(parts, development), resolver, verdicts, activity, flood),
-        checks=HealthChecks(_probes(parts, store, commands)),
+        checks=HealthChecks(_probes(parts, store, commands), signing=parts.keyring.probe),
         document=OpenApiDocument(
             openapi_config(public_url=public_url(settings), dev_headers=bool(development.authenticators))
         ),
@@ -260,6 +274,7 @@ def _available(parts: Parts, working: _Working) -> dict[str, object]:
         "refresh_tokens": parts.refresh_tokens,
         "session_cookies": parts.cookies,
         "session_starter": starter,
+        "signing_out": SigningOut(working.introspector, parts.cookies, parts.refresh_tokens, working.flood),
         "limiter": limiter,
         "login_rules": rules,
         "sign_in": SignIn(parts.database, parts.passwords, limiter, rules, starter, parts.devices, parts.mailer),
@@ -344,11 +359,12 @@ def _introspector(
 
 def _verdicts(parts: Parts, shared: SharedCache, profile: str) -> Verdicts:
     """What is shared is named and signed with a key of this deployment and of what decides its verdicts."""
-    current = root_secrets(parts.settings)[0]
     policy = msgspec.json.encode(parts.settings.api_keys).hex()
-    key = derive(current, f"verdicts of {__version__} for {parts.tokens.issuer} in {profile} under {policy}")
+    key = parts.proofs.of(f"verdicts of {__version__} for {parts.tokens.issuer} in {profile} under {policy}")
     authn = parts.settings.authn
-    return Verdicts(parts.ear, shared, key=key, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries)
+    verdicts = Verdicts(parts.ear, shared, key=None, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries)
+    parts.proofs.when_ready(lambda: verdicts.share_under(key.current))
+    return verdicts
 
 
 def _probes(parts: Parts, store: SharedStore, commands: CommandQueue) -> dict[str, health.Probe | None]:
@@ -383,6 +399,8 @@ def _mail_sender(parts: Parts, development: Development) -> MailSender:
 
 def _background(parts: Parts, working: _Working, development: Development) -> list[_Background]:
     return [
+        parts.proofs,
+        *([DevelopmentMark(parts.database)] if development is PRODUCTION else []),
         parts.ear,
         parts.usage,
         working.activity,
@@ -399,6 +417,8 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         parts.passwords.start()
+        with suppress(DatabaseUnavailable, asyncpg.PostgresError):  # else it is read in the background
+            await parts.proofs.prepare()
         for each in background:
             each.start()
         try:

@@ -456,6 +456,16 @@ class DatabaseUnavailable(IdpError):
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
+class SigningKeysSealed(IdpError):
+    code, status, title = "signing_keys_sealed", 503, "The signing keys cannot be opened"
+    text = "The signing keys in the database cannot be opened with the present IDP_SECRET_KEY, so no token is signed."
+    remedy = (
+        "Operators: put the secret that they were made with into IDP_PREVIOUS_SECRET_KEYS and restart. If it is lost, "
+        "`idp signing-keys rotate --now` makes a new key; everybody signs in again."
+    )
+    default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "60"}
+
+
 class DependencyUnavailable(IdpError):
     code, status, title = "dependency_unavailable", 503, "A service behind this one does not answer"
     text = "A service that is needed to check this credential does not answer. Try again shortly."

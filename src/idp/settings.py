@@ -312,5 +312,5 @@ def seed_file(settings: Settings) -> Path:
 
 
 def root_secret(settings: Settings) -> Secret | None:
-    """Return the root secret; where only AUTH_JWT_SECRET_KEY is given, it stands in (C-06c)."""
-    return settings.secrets.secret_key or settings.tokens.auth_jwt_secret
+    """Return the root secret; where none is given, the old services' shared secrets stand in (C-06c, decision 0025)."""
+    return settings.secrets.secret_key or settings.tokens.auth_jwt_secret or settings.tokens.jwt_secret

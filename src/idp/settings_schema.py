@@ -77,9 +77,11 @@ class Tokens(Section, frozen=True):
     previous_jwt_secrets: tuple[Secret, ...] = ()
     algorithm: Literal["ES256", "RS256", "HS256"] | None = None
     access_token_minutes: Annotated[int, Meta(ge=1, le=60)] = 30
+    max_roles: Annotated[int, Meta(ge=0, le=100)] = 32
     refresh_token_days: Annotated[int, Meta(ge=1, le=365)] = 7
     remembered_refresh_token_days: Annotated[int, Meta(ge=1, le=365)] = 60
     refresh_grace_seconds: Annotated[float, Meta(ge=0, le=60)] = 10.0
+    refresh_repeat_while_unused: bool = True
     audience: str | None = None
     accept_legacy: bool = False
 

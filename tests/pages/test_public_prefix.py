@@ -154,12 +154,12 @@ async def test_documentation_links_and_problems_carry_the_prefix(proxied: Proxie
     problem = (await proxied.client.get(f"{proxied.public}/auth/me")).json()
     assert problem["type"] == "/idp/errors/unauthenticated"
     admin = await proxied.service.register_admin()
-    await proxied.service.register()
-    users = await proxied.client.get(f"{proxied.public}/auth/admin/users?limit=1", headers=admin.bearer)
-    if users.status_code == 404:
-        users = await proxied.client.get(f"{proxied.public}/api/auth/admin/users?limit=1", headers=admin.bearer)
-    assert users.headers["link"].startswith("</idp/")
-    following = re.findall(r"<([^>]+)>", users.headers["link"])[0]
+    for name in ("One", "Two"):
+        team = await proxied.client.post(f"{proxied.public}/teams", json={"name": name}, headers=admin.bearer)
+        assert team.status_code < 300, team.text
+    teams = await proxied.client.get(f"{proxied.public}/teams?limit=1", headers=admin.bearer)
+    assert teams.headers["link"].startswith("</idp/teams?")
+    following = re.findall(r"<([^>]+)>", teams.headers["link"])[0]
     again = await proxied.client.get(urljoin(proxied.public, following), headers=admin.bearer)
     assert again.status_code == 200
 

@@ -103,10 +103,11 @@ async def test_refresh_token_reuse_ends_the_family_and_the_session_and_is_report
     bearer = {"Authorization": f"Bearer {second['access_token']}"}
     assert (await service.me(bearer)).status_code == 200
     before = await reuses(service)
+    third = await refreshed(service, second["refresh_token"])
     with later(seconds=11):
         refused(await service.refresh(person.refresh_token), "refresh_token_reused")
         refused(await service.refresh(person.refresh_token), "refresh_token_invalid")  # reported once
-        refused(await service.refresh(second["refresh_token"]), "refresh_token_invalid")
+        refused(await service.refresh(third["refresh_token"]), "refresh_token_invalid")
         assert (await service.me(bearer)).json()["code"] == "token_revoked"
         assert (await service.me(person.bearer)).json()["code"] == "token_revoked"
         assert (await service.me(elsewhere.bearer)).status_code == 200
@@ -273,3 +274,81 @@ async def test_a_chain_survives_the_rotation_of_the_root_secret(postgres: Embedd
     async with running(url, environ={"IDP_SECRET_KEY": new}, migrate=False) as service:
         await refreshed(service, fourth)
         refused(await service.refresh(stays.refresh_token), "refresh_token_invalid")
+
+
+# --- a lost answer (issue 9, line 20; decision 0033) ------------------------------------------------------------------
+
+
+async def test_a_lost_answer_is_given_again_for_as_long_as_nobody_used_it(service: Service) -> None:
+    """C-08: the phone asks again after 12 s, after an hour and after two days, and the session goes on."""
+    person = await service.register()
+    lost = (await refreshed(service, person.refresh_token))["refresh_token"]
+    for wait in ({"seconds": 12}, {"hours": 1}, {"days": 2}):
+        with later(**wait):
+            again = await refreshed(service, person.refresh_token)
+            assert again["refresh_token"] == lost
+            assert (await service.me({"Authorization": f"Bearer {again['access_token']}"})).status_code == 200
+    with later(days=2, seconds=1):
+        assert (await refreshed(service, lost))["refresh_token"] not in {lost, person.refresh_token}
+    assert await reason_of(service, person) is None
+
+
+@pytest.mark.parametrize("thief_first", [True, False])
+async def test_a_stolen_token_is_found_out_at_the_first_use_of_both(service: Service, thief_first: bool) -> None:
+    """SEC-49: owner and thief have one token; each gets the successor, and whoever uses it second ends the session."""
+    person = await service.register()
+    with later(seconds=1):
+        await refreshed(service, person.refresh_token)
+    with later(seconds=15):
+        successor = (await refreshed(service, person.refresh_token))["refresh_token"]
+    with later(seconds=20):
+        newest = (await refreshed(service, successor))["refresh_token"]
+    with later(seconds=40):
+        stale = successor if thief_first else person.refresh_token
+        refused(await service.refresh(stale), "refresh_token_reused")
+        refused(await service.refresh(newest), "refresh_token_invalid")
+    assert await reason_of(service, person) == "refresh_token_reused"
+
+
+async def test_a_repeat_of_an_older_token_is_reuse(service: Service) -> None:
+    """SEC-49: only the last token's own predecessor may come again."""
+    person = await service.register()
+    second = (await refreshed(service, person.refresh_token))["refresh_token"]
+    await refreshed(service, second)
+    with later(seconds=12):
+        refused(await service.refresh(person.refresh_token), "refresh_token_reused")
+
+
+async def test_a_late_repeat_and_a_first_use_at_once_never_leave_two_chains(service: Service) -> None:
+    """SEC-49: a race of 16 repeats with 16 first uses leaves one last token, or none."""
+    person = await service.register()
+    successor = (await refreshed(service, person.refresh_token))["refresh_token"]
+    with later(seconds=12):
+        tokens = [person.refresh_token, successor] * 16
+        answers = await asyncio.gather(*(service.refresh(token) for token in tokens))
+    assert {answer.status_code for answer in answers} <= {200, 401}
+    rows = await service.sql(
+        "SELECT count(*) AS open FROM idp.refresh_tokens WHERE session_id = $1::text::uuid AND rotated_at IS NULL",
+        person.session_id,
+    )
+    assert rows[0]["open"] == 1
+
+
+async def test_a_setting_ends_the_session_at_any_late_repeat(postgres: EmbeddedPostgres) -> None:
+    """RFC 9700 section 4.14.2 in its strictest reading."""
+    environ = {"IDP_TOKENS__REFRESH_REPEAT_WHILE_UNUSED": "false"}
+    async with running(postgres.create_database("strict_repeat"), environ=environ) as service:
+        person = await service.register()
+        await refreshed(service, person.refresh_token)
+        with later(seconds=11):
+            refused(await service.refresh(person.refresh_token), "refresh_token_reused")
+
+
+async def test_a_lost_answer_of_an_ended_session_is_not_given_again(service: Service) -> None:
+    """SEC-59: signing out ends the unused successor, too."""
+    person = await service.register()
+    second = await refreshed(service, person.refresh_token)
+    bearer = {"Authorization": f"Bearer {second['access_token']}"}
+    assert (await service.client.post("/auth/logout", headers=bearer)).status_code == 200
+    with later(seconds=12):
+        refused(await service.refresh(person.refresh_token), "refresh_token_invalid")

@@ -1,14 +1,14 @@
 """How often a password was wrong for an account, one time after the other (SEC-8)
 
 Revision ID: 0010
-Revises: 0003
+Revises: 0007
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0010"
-down_revision = "0003"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 

@@ -7,6 +7,7 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
+from msgspec import structs
 
 from idp import errors
 from idp.audit.record import AuditRecord, Position, RecordFilter, before, recent
@@ -14,7 +15,7 @@ from idp.db.engine import Database
 from idp.ops.openapi import responses
 from idp.ops.paging import Cursor, Limit, Offset, page, page_at_cursor
 from idp.ops.problems import invalid
-from idp.principal.guards import accepts, requires_admin
+from idp.principal.guards import accepts, read_by_shared_secret_admins, requires_admin
 from idp.principal.model import AuthMethod
 
 _NO_NUL = r"^[^\x00]*$"
@@ -46,10 +47,10 @@ Until = Annotated[
 @get(
     "/api/auth/admin/audit",
     guards=[requires_admin],
-    opt=accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN),
+    opt=accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN) | read_by_shared_secret_admins(),
     tags=["Administration"],
     summary="Who did what",
-    responses=responses(errors.AdminRequired, errors.ValidationFailed),
+    responses=responses(errors.AdminRequired, errors.FreshLoginRequired, errors.ValidationFailed),
 )
 async def audit(
     request: Request[Any, Any, Any],
@@ -74,7 +75,7 @@ async def audit(
         async with database.transaction() as session:
             items, total = await recent(session, wanted, limit=limit, offset=offset)
         last = str(Position.of(items[-1])) if items else None
-        return page(request, items, total=total, limit=limit, offset=offset, cursor=last)
+        return page(request, _told(request, items), total=total, limit=limit, offset=offset, cursor=last)
     if offset:
         raise invalid(["query", "offset"], "Say where to begin with `cursor` or with `offset`, not with both.")
     position = _position(cursor)
@@ -82,7 +83,18 @@ async def audit(
         found = await before(session, wanted, position, limit=limit + 1)
     items = found[:limit]
     following = str(Position.of(items[-1])) if len(found) > limit else None
-    return page_at_cursor(request, items, limit=limit, cursor=following)
+    return page_at_cursor(request, _told(request, items), limit=limit, cursor=following)
+
+
+def _told(request: Request[Any, Any, Any], records: list[AuditRecord]) -> list[AuditRecord]:
+    """Leave the ids of sessions out for a shared-secret token: who holds the secret could make tokens for them."""
+    if not request.user.credential.shared_secret:
+        return records
+    return [structs.replace(each, details=_without_sessions(each.details)) for each in records]
+
+
+def _without_sessions(details: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in details.items() if name not in {"session_id", "sessions"}}
 
 
 def _position(cursor: str) -> Position:

@@ -62,8 +62,8 @@ async def end_user_sessions(
 ) -> SignedOutUser:
     """End all sessions of a user at once, with their access and refresh tokens. Their password and API keys stay."""
     async with database.transaction() as session:
+        await administration.hold(session, user_id)
         await check_standing(session, request.user, manages=True)
-        await administration.get_user(session, user_id)
         ended = await sessions.end_all(session, origin_of(request), user_id, reason=sessions.SIGNED_OUT_BY_ADMIN)
     return SignedOutUser(success=True, user_id=user_id, ended_sessions=ended)
 

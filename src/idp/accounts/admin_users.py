@@ -18,7 +18,7 @@ from idp.lifecycle import offboard
 from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit, page
 from idp.ops.problems import invalid
-from idp.principal.guards import accepts, requires_admin
+from idp.principal.guards import accepts, read_by_shared_secret_admins, requires_admin
 from idp.principal.model import AuthMethod, Principal
 from idp.principal.standing import check_standing
 from idp.users import administration
@@ -28,6 +28,7 @@ from idp.users.shapes import ManagedUser, PersonName, Plan, Roles, UserChange, U
 _PATH = "/api/auth/admin/users"
 _TAGS = ["Administration"]
 _MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
+_READ = _MANAGE | read_by_shared_secret_admins()
 _ONE_USER = responses(errors.UserNotFound, errors.AdminRequired)
 _NO_NUL = r"^[^\x00]*$"
 AdminRequest = Request[Principal, Any, Any]
@@ -79,10 +80,10 @@ class InviteIn(Struct, frozen=True, forbid_unknown_fields=True):
 @get(
     _PATH,
     guards=[requires_admin],
-    opt=_MANAGE,
+    opt=_READ,
     tags=_TAGS,
     summary="Users",
-    responses=responses(errors.AdminRequired, errors.ValidationFailed),
+    responses=responses(errors.AdminRequired, errors.FreshLoginRequired, errors.ValidationFailed),
 )
 async def list_users(
     database: NamedDependency[Database],
@@ -135,9 +136,7 @@ async def invite_user(request: AdminRequest, invite: NamedDependency[Invite], da
     return await invite.invite(email, wanted, origin_of(request), host=request.user)
 
 
-@get(
-    f"{_PATH}/{{user_id:str}}", guards=[requires_admin], opt=_MANAGE, tags=_TAGS, summary="A user", responses=_ONE_USER
-)
+@get(f"{_PATH}/{{user_id:str}}", guards=[requires_admin], opt=_READ, tags=_TAGS, summary="A user", responses=_ONE_USER)
 async def get_user(database: NamedDependency[Database], user_id: FromPath[str]) -> ManagedUser:
     """Return a user."""
     async with database.transaction() as session:
@@ -162,6 +161,7 @@ async def change_user(
     origin, is_person = origin_of(request), request.user.user is not None
     async with database.transaction() as session:
         await api_keys.lock(session)
+        await administration.hold(session, user_id)
         await check_standing(session, request.user, manages=True)
         if data.is_active is False:
             await offboard.disable(session, origin, user_id, keep_an_admin=is_person)
@@ -184,6 +184,7 @@ async def delete_user(
     is_person = request.user.user is not None
     async with database.transaction() as session:
         await api_keys.lock(session)
+        await administration.hold(session, user_id)
         await check_standing(session, request.user, manages=True)
         ended = await offboard.delete(session, origin_of(request), user_id, keep_an_admin=is_person)
     return DeletedUser(success=True, user_id=user_id, revoked_keys=ended.keys, ended_sessions=ended.sessions)
@@ -192,7 +193,7 @@ async def delete_user(
 @get(
     f"{_PATH}/{{user_id:str}}/api-keys",
     guards=[requires_admin],
-    opt=_MANAGE,
+    opt=_READ,
     tags=_TAGS,
     summary="A user's API keys",
     responses=_ONE_USER,

@@ -145,6 +145,8 @@ class SessionStarter:
         login, is_new = beginning.login, beginning.is_new_device
         if beginning.others >= self._most_sessions:
             await sessions.end_surplus(session, origin, user_id, most=self._most_sessions)
+        if mode == "cookie" and (brought := request.cookies.get(self._cookies.name)):
+            await sessions.end_of_cookie(session, origin, self._cookies.digests(brought), keep=login.session_id)
         user = await load_user(session, user_id)
         details = {"method": " ".join(amr), "session_id": str(login.session_id)}
         record(session, origin, action="user.signed_in", user_id=user_id, details=details)

@@ -13,6 +13,8 @@ from idp.audit.record import Origin, record
 from idp.errors import EmailTaken, InvalidCredentials, OneTimeTokenInvalid
 from idp.lifecycle import credentials_changed
 from idp.mail.messages import AlreadyRegistered, ConfirmNewEmail, EmailChanged, EmailChangeRequested
+from idp.principal.model import Principal
+from idp.principal.standing import check_standing
 from idp.users import credentials
 from idp.users.email import email_key
 from idp.users.one_time_tokens import OneTimeToken, Purpose
@@ -28,12 +30,12 @@ class ChangeEmail:
         self._proof = proof
 
     async def ask(
-        self, user_id: str, current_password: str, new_email: str, origin: Origin, *, session_id: UUID | None
+        self, caller: Principal, current_password: str, new_email: str, origin: Origin, *, session_id: UUID | None
     ) -> None:
         """Mail a link to the new address, and word to the present one. An address that is taken looks the same.
 
         Args:
-            user_id: who is signed in.
+            caller: who is signed in, looked at once more when the mails are written.
             current_password: what proves that it is them.
             new_email: as `parse_email` returned it.
             origin: who asks.
@@ -44,7 +46,7 @@ class ChangeEmail:
             RateLimited: too many wrong passwords, or too many mails.
             Busy: too many passwords wait to be checked.
         """
-        means = self._means
+        means, user_id = self._means, caller.user_id
         proven = await self._proof.check(user_id, current_password, origin, session_id=session_id)
         own, _ = means.rules.verification(user_id, origin.ip_address or "")
         await means.allow(own, *means.rules.verification(email_key(new_email), origin.ip_address or ""))
@@ -52,6 +54,7 @@ class ChangeEmail:
             holder = await credentials.hold(session, user_id)
             if holder is None or holder.email is None or holder.password_version != proven.password_version:
                 raise InvalidCredentials
+            await check_standing(session, caller)
             taken = await credentials.find_by_email(session, new_email)
             token = await means.one_time_tokens.make(session, Purpose.CHANGE, user_id=user_id, email=new_email)
             if taken is None or taken.user_id == user_id:
@@ -66,13 +69,13 @@ class ChangeEmail:
         """Return what a link proves, without using it up; errors as for `Means.look_at`."""
         return await self._means.look_at(presented_token, _CHANGING, origin)
 
-    async def confirm(self, presented_token: str, origin: Origin, *, user_id: str, keep: UUID | None) -> None:
+    async def confirm(self, presented_token: str, origin: Origin, *, caller: Principal, keep: UUID | None) -> None:
         """Give a signed-in user the address that the link was sent to; their other sessions end.
 
         Args:
             presented_token: what came with the request.
             origin: who follows the link.
-            user_id: who is signed in.
+            caller: who is signed in, looked at once more when the address is set.
             keep: the session they are in.
 
         Raises:
@@ -80,13 +83,20 @@ class ChangeEmail:
             RateLimited: too many bad links came from there.
         """
         found = await self.look_at(presented_token, origin)
-        if found.user_id != user_id:
+        if found.user_id != caller.user_id:
             raise OneTimeTokenInvalid
+        await self._confirm(found.user_id, presented_token, origin, caller=caller, keep=keep)
+
+    async def _confirm(
+        self, user_id: str, presented_token: str, origin: Origin, *, caller: Principal | None, keep: UUID | None
+    ) -> None:
         async with self._means.database.transaction() as session:
             holder = await credentials.hold(session, user_id)
             token = await self._means.one_time_tokens.redeem(session, presented_token, _CHANGING)
             if holder is None:
                 raise OneTimeTokenInvalid
+            if caller is not None:
+                await check_standing(session, caller)
             try:
                 ended = await credentials_changed.change_email(session, origin, user_id, token.email, keep=keep)
             except EmailTaken:
@@ -104,4 +114,4 @@ class ChangeEmail:
         """
         found = await self.look_at(presented_token, origin)
         await self._proof.check(found.user_id, current_password, origin, session_id=None)
-        await self.confirm(presented_token, origin, user_id=found.user_id, keep=None)
+        await self._confirm(found.user_id, presented_token, origin, caller=None, keep=None)

@@ -8,6 +8,8 @@ from idp.accounts.reset_password import password_changed
 from idp.audit.record import Origin, record
 from idp.errors import InvalidCredentials
 from idp.lifecycle import credentials_changed
+from idp.principal.model import Principal
+from idp.principal.standing import check_standing
 from idp.users import credentials
 
 
@@ -19,24 +21,25 @@ class ChangePassword:
         self._proof = proof
 
     async def change(
-        self, user_id: str, current_password: str, new_password: str, origin: Origin, *, keep: UUID | None
+        self, caller: Principal, current_password: str, new_password: str, origin: Origin, *, keep: UUID | None
     ) -> None:
         """Set another password; all other sessions of the user end, and every link that was mailed to them.
 
         Args:
-            user_id: who is signed in.
+            caller: who is signed in, looked at once more when the password is set.
             current_password: what proves that it is them.
             new_password: what they want instead.
             origin: who asks.
             keep: the session they ask in.
 
         Raises:
+            TokenRevoked: their session ended meanwhile; also UserInactive.
             InvalidCredentials: the present password is another one, or was changed at the same moment.
             PasswordRejected: with the reason.
             RateLimited: too many wrong passwords came before.
             Busy: too many passwords wait to be checked.
         """
-        means = self._means
+        means, user_id = self._means, caller.user_id
         proven = await self._proof.check(user_id, current_password, origin, session_id=keep)
         means.passwords.check_policy(new_password, email=proven.email)
         password_hash = await means.passwords.hash(new_password, asker=origin.ip_address)
@@ -45,6 +48,7 @@ class ChangePassword:
             holder = await credentials.hold(session, user_id)
             if holder is None or not holder.is_active or holder.password_version != proven.password_version:
                 raise InvalidCredentials
+            await check_standing(session, caller)
             ended = await credentials_changed.change_password(session, origin, user_id, password_hash, keep=keep)
             record(session, origin, action="user.password_changed", user_id=user_id, details={"ended_sessions": ended})
             if holder.email is not None:

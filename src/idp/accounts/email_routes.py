@@ -36,7 +36,7 @@ from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import LoginRules
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import accepts_shared_secret, public, requires_fresh_login, requires_user
-from idp.principal.requests import AnyRequest, UserRequest, session_id_of, user_id_of
+from idp.principal.requests import AnyRequest, UserRequest, session_id_of
 from idp.signing.jwt import Family
 from idp.users.email import parse_email
 
@@ -195,8 +195,8 @@ async def request_email_change(
 ) -> Message:
     """Mail a link to the new address, and word to the present one. The answer does not tell whether it is taken."""
     email = _parse(data.new_email, "new_email")
-    user_id, session_id = user_id_of(request), session_id_of(request)
-    await change_email.ask(user_id, data.current_password, email, origin_of(request), session_id=session_id)
+    session_id = session_id_of(request)
+    await change_email.ask(request.user, data.current_password, email, origin_of(request), session_id=session_id)
     return Message("Please check your new email for a confirmation link")
 
 
@@ -213,7 +213,7 @@ async def confirm_email_change(
     request: UserRequest, change_email: NamedDependency[ChangeEmail], data: JSONBody[ConfirmEmailIn]
 ) -> Message:
     """Take the address that the link was sent to. All other sessions end, and the old address is told."""
-    await change_email.confirm(data.token, origin_of(request), user_id=user_id_of(request), keep=session_id_of(request))
+    await change_email.confirm(data.token, origin_of(request), caller=request.user, keep=session_id_of(request))
     return Message("Email changed successfully")
 
 

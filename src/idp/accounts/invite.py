@@ -41,12 +41,12 @@ class Invite:
         means = self._means
         invited_by = host.user.name if host.user else None
         async with means.database.transaction() as session:
-            await check_standing(session, host, manages=True)
             try:
                 user_id, again = await self._create(session, email, wanted, origin), False
             except EmailTaken:
                 user_id, email = await _hold_awaited(session, email)
                 again = True
+            await check_standing(session, host, manages=True)
             # Nobody who is only invited counts as an administrator, so none can be lost here.
             user = await administration.change(session, origin, user_id, wanted, keep_an_admin=False)
             token = await means.one_time_tokens.make(session, Purpose.INVITE, user_id=user_id, email=email)

@@ -26,6 +26,7 @@ from idp.principal.guards import requires_fresh_login, requires_user
 from idp.principal.model import Principal, User
 from idp.principal.requests import UserRequest
 from idp.principal.standing import check_standing
+from idp.users import credentials
 from idp.users.email import email_key
 from idp.users.profile import edit_profile
 from idp.users.shapes import ProfileChange
@@ -60,6 +61,8 @@ async def edit_me(
     """Change what is given, and answer as GET /v1/me does. The address and the password have routes of their own."""
     user_id = _caller(request).id
     async with database.transaction() as session:
+        await credentials.hold(session, user_id)
+        await check_standing(session, request.user)
         await edit_profile(session, origin_of(request), user_id, data)
         changed = Principal(user=await load_user(session, user_id), credential=request.user.credential)
     return Response(faces.me(Verdict(changed), _PATH), media_type=MediaType.JSON)
@@ -103,6 +106,7 @@ async def delete_me(request: UserRequest, database: NamedDependency[Database], d
     _check_meant(user, data.confirm)
     async with database.transaction() as session:
         await lock(session)
+        await credentials.hold(session, user.id)
         await check_standing(session, request.user)
         ended = await offboard.delete(session, origin_of(request), user.id, keep_an_admin=True)
     return DeletedUser(success=True, user_id=user.id, revoked_keys=ended.keys, ended_sessions=ended.sessions)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from idp import clock
 from idp.apikeys import service as api_keys
 from idp.apikeys.shapes import KeyOut
-from idp.audit.record import AuditRecord, Position, RecordFilter, before, recent
+from idp.audit.record import AuditRecord, Position, RecordFilter, as_seen_by, before, recent
 from idp.authn.resolve import load_user
 from idp.db.engine import Database
 from idp.principal.model import User
@@ -22,7 +22,6 @@ from idp.users.profile import list_identities
 from idp.users.shapes import Identity
 
 _AT_ONCE = 1000  # audit records in memory
-_NOT_THEIRS = ("user:", "service:")
 
 
 class ExportedSession(Struct, frozen=True):
@@ -76,7 +75,7 @@ async def written(database: Database, found: Export) -> AsyncIterator[bytes]:
     separator = b""
     while records:
         for record in records:
-            yield separator + msgspec.json.encode(_as_theirs(record, user_id))
+            yield separator + msgspec.json.encode(as_seen_by(record, user_id))
             separator = b","
         if len(records) < _AT_ONCE:
             break
@@ -84,13 +83,6 @@ async def written(database: Database, found: Export) -> AsyncIterator[bytes]:
             wanted, last = RecordFilter(user_id=user_id), Position.of(records[-1])
             records = await before(session, wanted, last, limit=_AT_ONCE)
     yield b"]}"
-
-
-def _as_theirs(record: AuditRecord, user_id: str) -> AuditRecord:
-    """Leave out where somebody else was when they did something to this person: that is about somebody else."""
-    if record.actor == f"user:{user_id}" or not record.actor.startswith(_NOT_THEIRS):
-        return record
-    return msgspec.structs.replace(record, ip_address=None, user_agent=None, request_id=None)
 
 
 async def _sessions(session: AsyncSession, user_id: str) -> list[ExportedSession]:

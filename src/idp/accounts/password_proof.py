@@ -45,10 +45,11 @@ class PasswordProof:
             check = await means.passwords.check(stored, password, asker=origin.ip_address)
             if holder is None or not check.fits or not holder.is_active:
                 attempt.fail()
-                await self._refuse(user_id, origin)
+                await self._refuse(user_id, origin, why=check.unverifiable)
         return holder
 
-    async def _refuse(self, user_id: str, origin: Origin) -> NoReturn:
+    async def _refuse(self, user_id: str, origin: Origin, *, why: str | None) -> NoReturn:
         async with self._means.database.transaction() as session:
-            record(session, origin, action="user.password_check_failed", user_id=user_id)
+            details = {"stored_password": why} if why else None
+            record(session, origin, action="user.password_check_failed", user_id=user_id, details=details)
         raise InvalidCredentials(_TEXT)

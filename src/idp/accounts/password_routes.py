@@ -16,7 +16,7 @@ from idp.ops.address_limits import checks_address
 from idp.ops.openapi import responses
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import accepts_shared_secret, public, requires_fresh_login, requires_user
-from idp.principal.requests import AnyRequest, UserRequest, session_id_of, user_id_of
+from idp.principal.requests import AnyRequest, UserRequest, session_id_of
 
 _PATH = "/api/auth/password"
 _TAGS = ["Accounts"]
@@ -76,7 +76,7 @@ async def replace_password(
 ) -> Message:
     """Set another password. All other sessions end, and every link that was mailed; this session goes on."""
     await change_password.change(
-        user_id_of(request),
+        request.user,
         data.current_password,
         data.new_password,
         origin_of(request),

@@ -1,16 +1,16 @@
-"""What a person does with their sessions: continue, list and end them (S4-17 to S4-21)."""
+"""What a person does with their sessions: continue and list them (S4-19, S4-20). Ending them is `sign_out_routes`."""
 
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, delete, get, post
+from litestar import Request, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import JSONBody, QueryParameter
 
 from idp import errors
 from idp.accounts.begin import SessionStarter
-from idp.accounts.shapes import CsrfToken, LogoutIn, Message, RefreshIn, SessionInfo, SessionList, SessionOut
+from idp.accounts.shapes import CsrfToken, RefreshIn, SessionInfo, SessionList, SessionOut
 from idp.audit.record import origin_of
 from idp.authn.credential import from_headers
 from idp.authn.introspection import Introspector
@@ -21,7 +21,7 @@ from idp.ops.flood import Flood
 from idp.ops.openapi import responses
 from idp.ops.problems import invalid
 from idp.ops.security_headers import NO_STORE
-from idp.principal.guards import accepts_shared_secret, public, requires_user
+from idp.principal.guards import public, requires_user
 from idp.principal.model import AuthMethod
 from idp.principal.requests import UserRequest, session_id_of, user_id_of
 from idp.sessions import service as sessions
@@ -114,93 +114,17 @@ async def _by_cookie(
     return await starter.answer(principal.user, login, family, "Token refreshed successfully", csrf=True)
 
 
-@post(
-    ["/auth/logout", "/api/auth/logout"],
-    guards=[requires_user],
-    opt=accepts_shared_secret(),
-    tags=_TAGS,
-    summary="Sign out",
-    status_code=200,
-    responses=responses(errors.SessionNotFound, errors.ValidationFailed),
-)
-async def logout(
-    request: UserRequest,
-    database: NamedDependency[Database],
-    refresh_tokens: NamedDependency[RefreshTokens],
-    session_cookies: NamedDependency[SessionCookies],
-    data: JSONBody[LogoutIn | None] = None,
-    session_id: WhichSession = None,
-) -> Response[Message]:
-    """End the session of this credential, with all its tokens; or the one that is named, if it is one's own.
-
-    A credential that belongs to no session, such as a dev header, has nothing to end.
-    """
-    user_id, current = user_id_of(request), session_id_of(request)
-    named = session_id
-    if named is None and data is not None and data.refresh_token is not None:
-        found = await refresh_tokens.session_of(data.refresh_token, client_id=FIRST_PARTY_CLIENT)
-        if found is None or found[1] != user_id:
-            raise errors.SessionNotFound
-        named = found[0]
-    ending = named or current
-    if ending is not None:
-        async with database.transaction() as session:
-            ended = await sessions.end(session, origin_of(request), ending, user_id=user_id, reason=sessions.LOGGED_OUT)
-        if session_id is not None and not ended:
-            raise errors.SessionNotFound
-    return _done(request, "Logged out successfully", session_cookies, ended=ending)
-
-
-@post(
-    ["/auth/logout-all", "/api/auth/logout-all"],
-    guards=[requires_user],
-    opt=accepts_shared_secret(),
-    tags=_TAGS,
-    summary="Sign out everywhere",
-    status_code=200,
-)
-async def logout_all(
-    request: UserRequest, database: NamedDependency[Database], session_cookies: NamedDependency[SessionCookies]
-) -> Response[Message]:
-    """End all of one's sessions, this one too."""
-    async with database.transaction() as session:
-        await sessions.end_all(session, origin_of(request), user_id_of(request), reason=sessions.LOGGED_OUT_EVERYWHERE)
-    return _done(request, "Logged out from all devices successfully", session_cookies, ended=session_id_of(request))
-
-
 @get("/api/auth/sessions", guards=[requires_user], tags=_TAGS, summary="One's sessions")
 async def list_sessions(request: UserRequest, database: NamedDependency[Database]) -> SessionList:
-    """Return where one is signed in, the newest session first."""
+    """Return where one is signed in, the newest session first; to a shared-secret token its own session alone."""
     current = session_id_of(request)
     async with database.transaction() as session:
         found = await sessions.list_live(session, user_id_of(request))
+    if request.user.credential.shared_secret:  # whoever made it could make one for each session that it is told
+        found = [each for each in found if each.session_id == current]
     return SessionList(
         [SessionInfo(**msgspec.structs.asdict(each), current=each.session_id == current) for each in found]
     )
-
-
-@delete(
-    "/api/auth/sessions/{session_id:uuid}",
-    guards=[requires_user],
-    opt=accepts_shared_secret(),
-    tags=_TAGS,
-    summary="End a session",
-    status_code=200,
-    responses=responses(errors.SessionNotFound),
-)
-async def end_session(
-    request: UserRequest,
-    database: NamedDependency[Database],
-    session_cookies: NamedDependency[SessionCookies],
-    session_id: FromPath[UUID],
-) -> Response[Message]:
-    """End a session of one's own, with all its tokens. Somebody else's is not found."""
-    async with database.transaction() as session:
-        if not await sessions.end(
-            session, origin_of(request), session_id, user_id=user_id_of(request), reason=sessions.LOGGED_OUT
-        ):
-            raise errors.SessionNotFound
-    return _done(request, "Session revoked successfully", session_cookies, ended=session_id)
 
 
 @get(
@@ -220,17 +144,8 @@ def csrf(request: UserRequest, session_cookies: NamedDependency[SessionCookies])
     return CsrfToken(session_cookies.csrf_token(credential.session_id))
 
 
-def _done(request: UserRequest, message: str, cookies: SessionCookies, *, ended: UUID | None) -> Response[Message]:
-    """Answer; and where a browser's own session has ended, make it forget the cookies."""
-    by_cookie = request.user.credential.method == AuthMethod.SESSION_COOKIE
-    return Response(Message(message), cookies=cookies.clear() if by_cookie and ended == session_id_of(request) else [])
-
-
 ROUTES = (
     *(_refresh(prefix, family) for prefix, family in _FAMILIES.items()),
-    logout,
-    logout_all,
     list_sessions,
-    end_session,
     csrf,
 )

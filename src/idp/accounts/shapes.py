@@ -7,12 +7,12 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from idp.authn.shapes import UserOut
+from idp.plain_text import LINE
 
-_LINE = r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*(?!\n)$"
 # The pattern says what an address looks like from outside; `parse_email` has the last word.
 Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^\s\x00-\x1f\x7f]+@[^\s\x00-\x1f\x7f]+(?!\n)$",
                             examples=["ada@example.com"])]  # fmt: skip
-PersonName = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE, examples=["Ada Lovelace"])]
+PersonName = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE, examples=["Ada Lovelace"])]
 Password = Annotated[str, Meta(max_length=4096, examples=["correct horse battery"])]
 
 

@@ -114,17 +114,18 @@ class SignIn:
                 or (device is None and holder.failures >= self._rules.consecutive_failures)
             ):
                 attempt.fail()
-                await self._refuse(holder, origin, was_wrong=not check.fits)
+                await self._refuse(holder, origin, was_wrong=not check.fits, why=check.unverifiable)
         if check.rehashed and holder.password_hash:
             async with self._database.transaction() as session:
                 await users.replace_hash(session, holder.user_id, old=holder.password_hash, new=check.rehashed)
         return holder
 
-    async def _refuse(self, holder: Holder | None, origin: Origin, *, was_wrong: bool) -> NoReturn:
+    async def _refuse(self, holder: Holder | None, origin: Origin, *, was_wrong: bool, why: str | None) -> NoReturn:
         """Record the failure, commit, and only then refuse: a refusal must not roll its own record back (rule 4)."""
         user_id = holder.user_id if holder else None
         async with self._database.transaction() as session:
-            record(session, origin, action="user.sign_in_failed", user_id=user_id, details={"method": "password"})
+            details = {"method": "password"} | ({"stored_password": why} if why else {})
+            record(session, origin, action="user.sign_in_failed", user_id=user_id, details=details)
             if holder is not None and was_wrong:
                 failures = await sign_in_failures.count(session, holder.user_id)
                 # Told once. The answer stays that of a wrong password, which says nothing about the account (SEC-9).

@@ -16,7 +16,7 @@ from idp.apikeys.scopes import ScopePolicy
 from idp.apikeys.service import Minting
 from idp.apikeys.shapes import KeyChange, KeyOut, KeySecret, NewKey, Rotation
 from idp.apikeys.shapes import key_id as public_id
-from idp.audit.record import AuditRecord, RecordFilter, origin_of, recent
+from idp.audit.record import AuditRecord, RecordFilter, as_seen_by, origin_of, recent
 from idp.db.engine import Database
 from idp.errors import KeyNotFound
 from idp.ops.openapi import responses
@@ -173,7 +173,7 @@ async def revoke_key(
     async def work(session: AsyncSession) -> KeyOut:
         return await service.revoke_key(session, origin, user_id, row_id)
 
-    return await command_queue.submit("revoke_key", work, urgent=True)
+    return await command_queue.submit("revoke_key", while_standing(request.user, work), urgent=True)
 
 
 @get(
@@ -190,12 +190,13 @@ async def key_audit(
     limit: Limit = 100,
     offset: Offset = 0,
 ) -> Response[list[AuditRecord]]:
-    """Return what was done to one of your keys, newest first: who, from where, when."""
-    row_id = parse_key_id(key_id)
+    """Return what was done to one of your keys, newest first: who and when, and from where if it was you."""
+    row_id, user_id = parse_key_id(key_id), _user(request).id
     async with database.transaction() as session:
-        await service.get_key(session, _user(request).id, row_id)
+        await service.get_key(session, user_id, row_id)
         about_it = RecordFilter(target=f"api_key:{public_id(row_id)}")
         items, total = await recent(session, about_it, limit=limit, offset=offset)
+    items = [as_seen_by(each, user_id) for each in items]
     return page(request, items, total=total, limit=limit, offset=offset)
 
 

@@ -8,12 +8,11 @@ from msgspec import Meta, Struct, field
 
 from idp.apikeys.models import ApiKeyRow
 from idp.apikeys.scopes import Scopes
+from idp.plain_text import LINE, REMARK
 
-# One line: `$` alone also matches before a line break at the end.
-_LINE = r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*(?!\n)$"
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE, examples=["laptop"])]
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE, examples=["laptop"])]
 Days = Annotated[int, Meta(ge=1, le=3650, examples=[30])]
-Reason = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00]*(?!\n)$")]
+Reason = Annotated[str, Meta(max_length=500, pattern=REMARK)]
 _WEEK = 7 * 24 * 3600
 
 

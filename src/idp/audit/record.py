@@ -6,16 +6,18 @@ from typing import Any
 from uuid import UUID
 
 from litestar import Request
-from msgspec import Struct
+from msgspec import Struct, structs
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import ColumnElement
 
 from idp.audit.models import AuditRow
+from idp.plain_text import without_unseen
 from idp.principal.model import Principal
 
 _TEXT_LIMIT = 512  # a record must be written whatever the client sent
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SOMEBODY = ("user:", "service:")
 _POSITION_BYTES = 24  # microseconds since 1970, and an id
 
 
@@ -47,7 +49,8 @@ def origin_of(request: Request[Any, Any, Any]) -> Origin:
 
 
 def _storable(text: str | None) -> str | None:
-    return text.replace("\x00", "")[:_TEXT_LIMIT] if text else None
+    """Return a header without what would move a terminal's cursor or turn text around where it is read."""
+    return without_unseen(text[:_TEXT_LIMIT]) if text else None
 
 
 def record(
@@ -96,6 +99,16 @@ class AuditRecord(Struct, frozen=True):
     ip_address: str | None
     user_agent: str | None
     request_id: str | None
+
+
+def as_seen_by(record: AuditRecord, user_id: str) -> AuditRecord:
+    """Return a record as anybody reads it who is no administrator, about themselves or what is theirs.
+
+    Where somebody else was, and with which program, when they did something is about that somebody, and left out.
+    """
+    if record.actor == f"user:{user_id}" or not record.actor.startswith(_SOMEBODY):
+        return record
+    return structs.replace(record, ip_address=None, user_agent=None, request_id=None)
 
 
 class RecordFilter(Struct, frozen=True):

@@ -72,6 +72,11 @@ def from_headers(raw: Headers) -> Presented:
     return Presented(cookies=_cookies(headers.get("cookie", "")), headers=headers)
 
 
+def cookies_only(presented: Presented) -> Presented:
+    """Return what a browser sent by itself, where the explicit credential beside it turned out to be no good."""
+    return Presented(cookies=_cookies(presented.headers.get("cookie", "")), headers=presented.headers)
+
+
 def unrecognised(presented: Presented) -> CredentialUnrecognised:
     """Return the refusal of a credential that no authenticator owns; it names an unsupported scheme."""
     token = presented.token or ""

@@ -9,7 +9,7 @@ a browser's Origin, a bad body) is `Cold`, and goes the long way with nothing lo
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import msgspec
 from litestar.types import HTTPScope, Receive
@@ -18,11 +18,12 @@ from idp.authn import faces
 from idp.authn.introspection import Introspector
 from idp.authn.shapes import IntrospectIn, ValidateIn, ValidateKeyIn
 from idp.authn.verdicts import Verdict
-from idp.errors import IdpError
+from idp.errors import IdpError, ValidationFailed
 from idp.ops import health, metrics
 from idp.ops.envelope import JSON, NO_STORE, Cold, HotRoute
 from idp.ops.health import HealthChecks
-from idp.ops.json_body import parse_form
+from idp.ops.json_body import decode_body, parse_form
+from idp.ops.misspelt_members import strict
 from idp.principal.guards import INTERACTIVE, MACHINES
 from idp.principal.model import AuthMethod, Principal
 from idp.principal.permissions import IDP_INTROSPECT
@@ -34,7 +35,9 @@ _FORM = b"application/x-www-form-urlencoded"
 _TOKEN_ALONE = re.compile(rb"token=[A-Za-z0-9._~-]+\Z")
 _LARGEST_BODY = 65_536
 _ME_ACCEPTS = INTERACTIVE | MACHINES
+_UNUSUAL = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 Headers = Iterable[tuple[bytes, bytes]]
+S = TypeVar("S")
 
 
 class HotRoutes:
@@ -49,8 +52,8 @@ class HotRoutes:
     def __init__(self, introspector: Introspector, *, issuer: str, internal_token: bool) -> None:
         self._introspector = introspector
         self._issuer = issuer
-        self._decode_validate = msgspec.json.Decoder(ValidateIn).decode
-        self._decode_key = msgspec.json.Decoder(ValidateKeyIn).decode
+        self._decode_validate = msgspec.json.Decoder(strict(ValidateIn)).decode
+        self._decode_key = msgspec.json.Decoder(strict(ValidateKeyIn)).decode
         self.routes: dict[tuple[str, str], HotRoute] = {
             ("POST", "/auth/validate"): HotRoute(self._validate),
             ("POST", "/oauth2/introspect"): HotRoute(self._introspect),
@@ -63,8 +66,8 @@ class HotRoutes:
         message = await _json_body(scope, receive)
         try:
             asked = self._decode_validate(message["body"])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise Cold(message) from None
+        except _UNUSUAL:
+            asked = _with_unknown_members(message, ValidateIn)
         verdict = await self._decide(asked.token, scope)
         body, kind, result = faces.validate(verdict, asked.token, asked.required_scopes)
         metrics.count_validation(kind=kind, result=result)
@@ -74,8 +77,8 @@ class HotRoutes:
         message = await _json_body(scope, receive)
         try:
             asked = self._decode_key(message["body"])
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise Cold(message) from None
+        except _UNUSUAL:
+            asked = _with_unknown_members(message, ValidateKeyIn)
         return faces.validate_key(await self._decide(asked.key, scope), asked.key)
 
     async def _introspect(self, scope: HTTPScope, receive: Receive) -> bytes:
@@ -108,6 +111,14 @@ class HotRoutes:
     async def _decide_caller(self, token: str, scope: HTTPScope) -> Verdict:
         client = scope["client"]
         return await self._introspector.introspect_caller(token, scope["headers"], client=client[0] if client else None)
+
+
+def _with_unknown_members(message: Any, struct: type[S]) -> S:
+    """Decode a body that has members which are ignored; the long way says what is wrong with any other."""
+    try:
+        return cast("S", decode_body(message["body"], struct))
+    except (*_UNUSUAL, ValidationFailed):
+        raise Cold(message) from None
 
 
 def public_routes(published: PublishedKeys, checks: HealthChecks) -> dict[tuple[str, str], HotRoute]:

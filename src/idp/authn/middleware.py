@@ -11,7 +11,7 @@ from idp.authn.credential import Presented, from_headers
 from idp.authn.introspection import Introspector
 from idp.ops.origins import AllowedOrigins
 from idp.ops.read_ahead import read_ahead
-from idp.principal.guards import is_public
+from idp.principal.guards import changes_or_manages, is_public
 from idp.principal.model import AuthMethod, Principal
 from idp.sessions.cookie import SessionCookies
 
@@ -27,6 +27,9 @@ class AuthenticationMiddleware(ASGIMiddleware):
 
     A body that comes slowly is waited for, and then it is decided once more: whoever holds a request back acts with
     what they are when it is complete.
+
+    What changes something, and what only who manages may see, is decided by the database: a verdict from Valkey, which
+    more than we can write to, is not enough there (decision 0025).
     """
 
     scopes = (ScopeType.HTTP,)
@@ -48,12 +51,13 @@ class AuthenticationMiddleware(ASGIMiddleware):
         elif scope["method"] != "OPTIONS":
             client = scope["client"][0] if scope["client"] else None
             presented = from_headers(scope["headers"])
-            principal = await self._decide(presented, client)
+            confirm = changes_or_manages(scope["route_handler"])
+            principal = await self._decide(presented, client, confirm)
             if scope["method"] not in _SAFE:
                 began = time.monotonic()
                 receive = await read_ahead(receive, most=self._most)
                 if time.monotonic() - began > _HELD_BACK_SECONDS:
-                    principal = await self._decide(presented, client)
+                    principal = await self._decide(presented, client, confirm)
             credential = principal.credential
             if credential.method == AuthMethod.SESSION_COOKIE and scope["method"] not in _SAFE:
                 assert credential.session_id is not None
@@ -62,8 +66,8 @@ class AuthenticationMiddleware(ASGIMiddleware):
             scope["user"] = principal
         await next_app(scope, receive, send)
 
-    async def _decide(self, presented: Presented, client: str | None) -> Principal:
-        verdict = await self.introspector.introspect(presented, client=client)
+    async def _decide(self, presented: Presented, client: str | None, confirm: bool) -> Principal:
+        verdict = await self.introspector.introspect(presented, client=client, confirm=confirm)
         if verdict.principal is None:
             assert verdict.error is not None
             raise verdict.error

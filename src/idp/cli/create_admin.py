@@ -23,6 +23,7 @@ def create_admin(email: str, name: str | None, existing: bool) -> None:
     """
     from idp.cli.failure import BadInput
     from idp.errors import IdpError
+    from idp.plain_text import unseen_character
     from idp.settings import load
     from idp.users.email import parse_email
 
@@ -31,6 +32,8 @@ def create_admin(email: str, name: str | None, existing: bool) -> None:
         address = parse_email(email)
     except ValueError as error:
         raise BadInput(f"{email} is not an e-mail address: {error}") from None
+    if name is not None and (found := unseen_character(name)):
+        raise BadInput(f"The name holds the character {found}: give one line of text without control characters.")
     try:
         if existing:
             verified = _promote(settings, address)

@@ -157,6 +157,7 @@ class DevRun:
         raise Failure(f"{ended}, so `idp dev` stops. Start it again: the data stays. Log of PostgreSQL: {log}")
 
     async def _prepare(self, parts: "Parts") -> "list[Persona]":
+        from idp.db import installation
         from idp.db.migrate import upgrade
         from idp.dev import personas
         from idp.directory import seed
@@ -165,6 +166,7 @@ class DevRun:
 
         planted = seed.read(seed_file(parts.settings))
         await upgrade(parts.database)
+        await installation.add(parts.database, installation.DEVELOPMENT, "idp dev")
         async with parts.database.transaction() as session:
             await users.ensure_roles(session)
             await seed.plant(session, planted)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 if TYPE_CHECKING:
-    from idp.settings import LoadedSettings, Settings
+    from idp.settings import LoadedSettings
 
 
 @click.command()
@@ -28,6 +28,7 @@ def _serve(asked: dict[str, Any]) -> None:
     import structlog
 
     from idp.app import create_app
+    from idp.cli.preparation import prepare_database
     from idp.cli.server import bind, run
     from idp.ops import logging
 
@@ -40,7 +41,7 @@ def _serve(asked: dict[str, Any]) -> None:
     if settings.server.metrics_port is not None:
         hint = "stop it, or set IDP_METRICS_PORT to another one"
         listeners.append(bind(settings.server.host, settings.server.metrics_port, hint=hint))
-    _prepare_database(log, settings)
+    prepare_database(log, settings)
     log.info("serving", address=f"http://{settings.server.host}:{listener.getsockname()[1]}")
     run(app, settings.server, *listeners)
 
@@ -55,25 +56,3 @@ def _say_what_is_odd(log: Any, loaded: "LoadedSettings") -> None:
         log.warning(sentence)
     for path in set_but_unused(loaded):
         log.warning("this setting is understood and not used by this version yet", setting=path)
-
-
-def _prepare_database(log: Any, settings: "Settings") -> None:
-    """Migrate if asked to, and refuse a database that is behind; one that is away may come back while we serve."""
-    import logging
-
-    from idp.cli.database import judged, migrate_now, with_database
-    from idp.cli.database_trouble import DatabaseAway
-    from idp.db.migrate import current
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it lists its plugins, and we say what was done
-    if settings.database.run_migrations:
-        for sentence in migrate_now(settings):
-            log.info(sentence)
-        return
-    try:
-        exact, sentence = judged(with_database(settings, current))
-    except DatabaseAway as error:
-        log.warning("the database does not answer yet; /readyz says 503 until it does", reason=str(error))
-        return
-    if not exact:
-        log.warning(sentence)

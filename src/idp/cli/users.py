@@ -295,12 +295,13 @@ def find_user(client: "Client", wanted: str) -> str:
         NotFound: nobody has this address.
     """
     from idp.cli.failure import NotFound
+    from idp.users.email import email_key
 
     if "@" not in wanted:
         return wanted
     found = client.get(_PATH, search=wanted, limit=_MOST)["users"]
     for user in found:
-        if (user["email"] or "").casefold() == wanted.casefold():
+        if user["email"] and email_key(user["email"]) == email_key(wanted):
             return str(user["user_id"])
     raise NotFound(f"Nobody has the address {wanted}: `idp users list --search TEXT` looks for a part of it.")
 

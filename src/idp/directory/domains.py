@@ -50,6 +50,22 @@ async def get(session: AsyncSession, domain_id: UUID) -> DomainOut:
     return _out(await _get(session, domain_id))
 
 
+async def hold(session: AsyncSession, domain_id: UUID, *, moves: bool = False) -> None:
+    """Let nobody else change a domain or who is in it until the commit; of several at once each sees the one before.
+
+    Args:
+        session: the caller's transaction.
+        domain_id: the domain.
+        moves: whether it may go into another parent.
+
+    Raises:
+        DomainNotFound: there is none of this id.
+    """
+    if moves:
+        await _lock_tree(session)  # before the row's own lock, so that two moves cannot wait for each other
+    await _get(session, domain_id, lock=True)
+
+
 async def create(session: AsyncSession, origin: Origin, new: NewDomain) -> DomainOut:
     """Make a domain, inside a parent if one is given.
 
@@ -74,9 +90,8 @@ async def change(session: AsyncSession, origin: Origin, domain_id: UUID, wanted:
         DomainNotFound: there is none of this id, or the parent does not exist.
         DomainCycle: the new parent lies inside this domain, or the tree would be too deep.
     """
-    if wanted.parent_domain_id is not UNSET:
-        await _lock_tree(session)  # before the row's own lock, so that two moves cannot wait for each other
-    row = await _get(session, domain_id, lock=True)
+    await hold(session, domain_id, moves=wanted.parent_domain_id is not UNSET)
+    row = await _get(session, domain_id)
     before = _out(row)
     if wanted.name is not UNSET:
         row.name = wanted.name
@@ -124,7 +139,8 @@ async def _nest(session: AsyncSession, row: DomainRow, parent: UUID) -> None:
 
 
 async def _get(session: AsyncSession, domain_id: UUID, *, lock: bool = False) -> DomainRow:
-    row = await session.get(DomainRow, domain_id, with_for_update=lock or None)
+    # Not against who is assigned to it, which only needs it to exist.
+    row = await session.get(DomainRow, domain_id, with_for_update={"key_share": True} if lock else None)
     if row is None:
         raise DomainNotFound
     return row

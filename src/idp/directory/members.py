@@ -66,6 +66,17 @@ async def get_team_member(session: AsyncSession, team_id: UUID, user_id: str) ->
     return Member(*row)
 
 
+async def hold_team_member(session: AsyncSession, team_id: UUID, user_id: str) -> None:
+    """Let nobody else change a team or this membership of it until the commit.
+
+    Raises:
+        TeamNotFound: there is no such team.
+    """
+    await teams.hold(session, team_id)
+    mine = (TeamMembershipRow.team_id == team_id, TeamMembershipRow.user_id == user_id)
+    await session.execute(select(TeamMembershipRow.id).where(*mine).with_for_update())
+
+
 async def set_team_member(
     session: AsyncSession, origin: Origin, *, team_id: UUID, user_id: str, role: MemberRole | None
 ) -> Member:

@@ -6,6 +6,7 @@ from uuid import UUID
 from litestar import Request, Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
+from msgspec import UNSET
 
 from idp import errors
 from idp.audit.record import origin_of
@@ -17,6 +18,7 @@ from idp.ops.paging import Limit, Offset, OptionalLimit, page
 from idp.principal.guards import MACHINES, accepts, requires_admin, requires_principal
 from idp.principal.model import AuthMethod, Domain, Principal
 from idp.principal.requests import AnyRequest
+from idp.principal.standing import check_standing
 
 _TAGS = ["Domains"]
 _READ = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
@@ -53,7 +55,9 @@ async def create_domain(
 ) -> DomainOut:
     """Make a domain, inside a parent if one is given."""
     async with database.transaction() as session:
-        return await domains.create(session, origin_of(request), data)
+        domain = await domains.create(session, origin_of(request), data)
+        await check_standing(session, request.user, manages=True)
+        return domain
 
 
 @get(
@@ -84,6 +88,8 @@ async def change_domain(
 ) -> DomainOut:
     """Rename a domain, move it into another parent or out of one, deactivate or activate it."""
     async with database.transaction() as session:
+        await domains.hold(session, domain_id, moves=data.parent_domain_id is not UNSET)
+        await check_standing(session, request.user, manages=True)
         return await domains.change(session, origin_of(request), domain_id, data)
 
 
@@ -100,6 +106,8 @@ async def deactivate_domain(
 ) -> DomainOut:
     """Deactivate a domain: it leaves every principal at once; the domains inside it stay as they are."""
     async with database.transaction() as session:
+        await domains.hold(session, domain_id)
+        await check_standing(session, request.user, manages=True)
         return await domains.change(session, origin_of(request), domain_id, DomainChange(is_active=False))
 
 
@@ -153,6 +161,8 @@ async def add_domain_user(
 ) -> DomainUser:
     """Assign a user to a domain."""
     async with database.transaction() as session:
+        await domains.hold(session, domain_id)
+        await check_standing(session, request.user, manages=True)
         return await members.add_domain_user(session, origin_of(request), domain_id=domain_id, user_id=user_id)
 
 
@@ -172,6 +182,8 @@ async def remove_domain_user(
 ) -> Removed:
     """Take a user out of a domain; doing it twice is not an error."""
     async with database.transaction() as session:
+        await domains.hold(session, domain_id)
+        await check_standing(session, request.user, manages=True)
         removed = await members.remove_domain_user(session, origin_of(request), domain_id=domain_id, user_id=user_id)
     return Removed(removed)
 

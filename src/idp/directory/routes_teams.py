@@ -17,6 +17,7 @@ from idp.ops.paging import Limit, Offset, OptionalLimit, page
 from idp.principal.guards import MACHINES, accepts, requires_admin, requires_principal, requires_team_admin
 from idp.principal.model import AuthMethod, Principal, Team
 from idp.principal.requests import AnyRequest
+from idp.principal.standing import check_standing
 
 _TAGS = ["Teams"]
 _READ = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
@@ -51,7 +52,9 @@ async def all_teams(
 async def create_team(request: AnyRequest, database: NamedDependency[Database], data: JSONBody[NewTeam]) -> TeamOut:
     """Make a team."""
     async with database.transaction() as session:
-        return await teams.create(session, origin_of(request), data)
+        team = await teams.create(session, origin_of(request), data)
+        await check_standing(session, request.user, manages=True)
+        return team
 
 
 @get(
@@ -82,6 +85,8 @@ async def change_team(
 ) -> TeamOut:
     """Rename a team, change its reference, deactivate or activate it."""
     async with database.transaction() as session:
+        await teams.hold(session, team_id)
+        await check_standing(session, request.user, team=team_id)
         return await teams.change(session, origin_of(request), team_id, data)
 
 
@@ -96,6 +101,8 @@ async def change_team(
 async def deactivate_team(request: AnyRequest, database: NamedDependency[Database], team_id: FromPath[UUID]) -> TeamOut:
     """Deactivate a team: it leaves every principal at once and keeps its members for the day it is activated again."""
     async with database.transaction() as session:
+        await teams.hold(session, team_id)
+        await check_standing(session, request.user, team=team_id)
         return await teams.change(session, origin_of(request), team_id, TeamChange(is_active=False))
 
 
@@ -150,6 +157,8 @@ async def set_team_member(
 ) -> Member:
     """Put a user into a team, or change their role in it."""
     async with database.transaction() as session:
+        await members.hold_team_member(session, team_id, user_id)
+        await check_standing(session, request.user, team=team_id)
         return await members.set_team_member(
             session, origin_of(request), team_id=team_id, user_id=user_id, role=data.role
         )
@@ -168,6 +177,8 @@ async def remove_team_member(
 ) -> Removed:
     """Take a user out of a team; doing it twice is not an error."""
     async with database.transaction() as session:
+        await members.hold_team_member(session, team_id, user_id)
+        await check_standing(session, request.user, team=team_id)
         removed = await members.remove_team_member(session, origin_of(request), team_id=team_id, user_id=user_id)
     return Removed(removed)
 

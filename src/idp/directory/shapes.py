@@ -6,10 +6,10 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-# One line of printable text that does not begin with a space. NUL could not be stored; control characters mislead.
-_LINE = r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*(?!\n)$"
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE, examples=["Platform"])]
-Reference = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE, examples=["plat"])]
+from idp.plain_text import LINE
+
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE, examples=["Platform"])]
+Reference = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE, examples=["plat"])]
 Key = Annotated[
     str,
     Meta(

@@ -33,6 +33,15 @@ async def get(session: AsyncSession, team_id: UUID) -> TeamOut:
     return _out(await _get(session, team_id))
 
 
+async def hold(session: AsyncSession, team_id: UUID) -> None:
+    """Let nobody else change a team or who is in it until the commit; of several at once each sees the one before.
+
+    Raises:
+        TeamNotFound: there is none of this id.
+    """
+    await _get(session, team_id, lock=True)
+
+
 async def create(session: AsyncSession, origin: Origin, new: NewTeam) -> TeamOut:
     """Make a team.
 
@@ -73,7 +82,8 @@ def _verb(changed: dict[str, Any]) -> str:
 
 
 async def _get(session: AsyncSession, team_id: UUID, *, lock: bool = False) -> TeamRow:
-    row = await session.get(TeamRow, team_id, with_for_update=lock or None)
+    # Not against who joins it, which only needs it to exist.
+    row = await session.get(TeamRow, team_id, with_for_update={"key_share": True} if lock else None)
     if row is None:
         raise TeamNotFound
     return row

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from idp.ops.problems import invalid
+from idp.plain_text import unseen_character
 
 
 def check_free_form(value: Any, member: str, *, most_bytes: int, levels: int) -> None:
@@ -26,8 +27,8 @@ def check_free_form(value: Any, member: str, *, most_bytes: int, levels: int) ->
 
 
 def _check_storable(value: Any, member: str, *, levels: int, most: int) -> None:
-    if isinstance(value, str) and "\x00" in value:
-        raise invalid(["body", member], "The character NUL cannot be stored.")
+    if isinstance(value, str) and (found := unseen_character(value)):
+        raise invalid(["body", member], f"The character {found} is not allowed: it moves, turns or hides text.")
     children = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
     if children and not levels:
         raise invalid(["body", member], f"At most {most} levels of objects and lists.")

@@ -10,7 +10,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from idp import __version__
 from idp.errors import MetricsTokenRequired
@@ -56,16 +56,23 @@ ALIVE = msgspec.json.encode(Alive())
 
 
 class Ready(Struct, frozen=True):
-    """S4's readiness document; "unavailable" comes with 503."""
+    """S4's readiness document; "unavailable" comes with 503, and with a reason where somebody made a mistake."""
 
     status: Literal["ok", "unavailable"]
+    reason: str | UnsetType = UNSET
 
 
 class HealthChecks:
-    """The probes of this deployment; None where a part is not used."""
+    """The probes of this deployment; None where a part is not used.
 
-    def __init__(self, probes: Mapping[str, Probe | None]) -> None:
+    Args:
+        probes: of the parts that the health document lists.
+        signing: says why no token can be signed although the database answers.
+    """
+
+    def __init__(self, probes: Mapping[str, Probe | None], *, signing: Probe | None = None) -> None:
         self._probes = probes
+        self._signing = signing
         self._run: asyncio.Task[dict[str, str]] | None = None
         self._began = 0.0
 
@@ -81,6 +88,15 @@ class HealthChecks:
                 database=states["database"], redis=states["redis"], command_processor=states["command_processor"]
             ),
         )
+
+    async def readiness(self) -> Ready:
+        """Return whether requests can be decided, and where a mistake is in the way, which."""
+        database = (await self.states())["database"]
+        if database != "healthy":
+            mistake = database.removeprefix("unhealthy: ")
+            return Ready("unavailable", reason=mistake if " " in mistake else UNSET)
+        reason = await self._signing() if self._signing is not None else None
+        return Ready("ok") if reason is None else Ready("unavailable", reason=reason)
 
     async def document(self) -> bytes:
         """Return what `health` returns, as it is sent."""
@@ -135,7 +151,7 @@ def liveness() -> Alive:
     responses={
         503: ResponseSpec(
             Ready,
-            description="The database does not answer.",
+            description="The database does not answer, or no signing key can be opened.",
             generate_examples=False,
             examples=[Example(value={"status": "unavailable"})],
         )
@@ -143,8 +159,8 @@ def liveness() -> Alive:
 )
 async def readiness(health_checks: NamedDependency[HealthChecks]) -> Response[Ready]:
     """Answer 200 when requests can be decided, 503 when the database is away (S4-41)."""
-    ready = (await health_checks.states())["database"] == "healthy"
-    return Response(Ready("ok" if ready else "unavailable"), status_code=200 if ready else 503)
+    ready = await health_checks.readiness()
+    return Response(ready, status_code=200 if ready.status == "ok" else 503)
 
 
 @get(

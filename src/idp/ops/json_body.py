@@ -12,20 +12,25 @@ import msgspec
 from litestar import Request
 
 from idp.errors import MalformedJson, OAuthInvalidRequest, UnsupportedMediaType, ValidationFailed
+from idp.ops.misspelt_members import check_members, strict_annotation, struct_of
 from idp.ops.problems import FieldError
 
 U = TypeVar("U")
 A = TypeVar("A")
 S = TypeVar("S", bound=Any)
 
-_MISSING = re.compile(r"Object missing required field `(\w+)`")
 _MOST_PARAMETERS = 50
-_LINE = "Send one line of text that does not begin with a space."
+_MOST_TOLD = 5  # entries in `detail`; `errors` has all of them
+_LINE = (
+    "Send one line of text that does not begin with a space, without control characters (such as a line break) and "
+    "invisible ones (such as U+202E)."
+)
 _FORMS: dict[str, str] = {
     "email": "This is not an e-mail address.",
     "name": _LINE,
     "external_ref": _LINE,
     "key": "Send lower case letters, digits, dot, dash and underscore, the first a letter or a digit.",
+    "reason": "Send one line of text without control and invisible characters.",
     "scopes": "A scope is plain ASCII without spaces, quotation marks or backslashes.",
     "roles": "A role is lower case letters, digits, dot, dash, colon and underscore, the first a letter.",
 }
@@ -54,12 +59,35 @@ class StrictRequest(Request[U, A, S]):
         if not body and field.is_optional:
             return None
         try:
-            return msgspec.json.decode(body, type=field.annotation)
+            return decode_body(body, field.annotation)
         except msgspec.ValidationError as error:
-            entry = _place(error)
-            raise ValidationFailed(f"{'.'.join(map(str, entry.loc))}: {entry.msg}", errors=[entry]) from None
+            raise _refusal([_place(error)]) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _malformed(str(error)[:200]) from None
+
+
+def decode_body(body: bytes, annotation: Any) -> Any:
+    """Decode once, refusing unknown members; only where there are any, look at them, and decode without them.
+
+    Raises:
+        ValidationFailed: a member is missing, or looks like a misspelt one.
+        msgspec.DecodeError: it is not JSON, or of another shape.
+    """
+    struct = struct_of(annotation)
+    try:
+        decoded = msgspec.json.decode(body, type=strict_annotation(annotation))
+        # The framework wants the declared type itself.
+        return decoded if struct is None or decoded is None else struct(*msgspec.structs.astuple(decoded))
+    except msgspec.ValidationError:
+        sent = msgspec.json.decode(body) if struct is not None else None
+        if struct is not None and isinstance(sent, dict) and (entries := check_members(sent, struct)):
+            raise _refusal(entries) from None
+        return msgspec.json.decode(body, type=annotation)
+
+
+def _refusal(entries: list[FieldError]) -> ValidationFailed:
+    told = "; ".join(f"{'.'.join(map(str, entry.loc))}: {entry.msg}" for entry in entries[:_MOST_TOLD])
+    return ValidationFailed(told, errors=entries)
 
 
 async def check_form(request: Request[Any, Any, Any]) -> None:
@@ -98,8 +126,6 @@ def _place(error: msgspec.ValidationError) -> FieldError:
     """Turn msgspec's text, such as "Expected `str`, got `int` - at `$.email`", into a place and a message."""
     message, _, place = str(error).partition(" - at `")
     path: list[str | int] = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]$`]+", place)]
-    if missing := _MISSING.match(message):
-        return FieldError(loc=["body", *path, missing[1]], msg="This member is required.", type="missing")
     if "matching regex" in message:
         names = [part for part in path if isinstance(part, str)]  # of an item, its list's name
         message = _FORMS.get(names[-1] if names else "", "Not of the form that /docs shows.")

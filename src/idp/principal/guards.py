@@ -39,12 +39,22 @@ INTERACTIVE = frozenset(
         AuthMethod.PLUGIN,
     }
 )
+_CONFIRMED = "is_confirmed"  # in a handler's `opt`, worked out once
 MACHINES = frozenset({AuthMethod.API_KEY, AuthMethod.SERVICE_TOKEN})
 
 
 def public() -> dict[str, Any]:
     """Declare, in a handler's `opt`, that anyone may call it: no credential is looked at."""
     return {"public": True}
+
+
+def decided_by_handler(policy: str) -> dict[str, Any]:
+    """Declare, in a handler's `opt`, that the handler looks at the caller itself, with what the body holds.
+
+    Args:
+        policy: who may call it, for `idp routes`.
+    """
+    return {"decided_by_handler": policy}
 
 
 def decides_only() -> dict[str, Any]:
@@ -61,6 +71,16 @@ def accepts_shared_secret() -> dict[str, Any]:
     return {"accepts_shared_secret": True}
 
 
+def read_by_shared_secret_admins() -> dict[str, Any]:
+    """Declare, in a handler's `opt`, that an administrator may read this with a shared-secret token, right after login.
+
+    The old service's administrators have no other token. Whoever holds the secret can make one for every session they
+    have seen, so only reading is open, only while the session's password was typed a moment ago, and never what tells
+    of other sessions (decision 0034).
+    """
+    return {"read_by_shared_secret_admins": True}
+
+
 def accepts(*methods: AuthMethod) -> dict[str, Any]:
     """Declare, in a handler's `opt`, further kinds of credential beside those of a person."""
     return {"accepts": INTERACTIVE | set(methods)}
@@ -72,12 +92,14 @@ def accepted_by(handler: BaseRouteHandler) -> frozenset[AuthMethod]:
 
 
 def is_public(handler: BaseRouteHandler) -> bool:
-    return handler.opt.get("public") is True
+    """Whether nobody is authenticated before the handler runs."""
+    return handler.opt.get("public") is True or "decided_by_handler" in handler.opt
 
 
-def _policy(name: str) -> Callable[[Guard], Guard]:
+def _policy(name: str, *, manages: bool = False) -> Callable[[Guard], Guard]:
     def mark(guard: Guard) -> Guard:
         guard.policy = name  # type: ignore[attr-defined]
+        guard.manages = manages  # type: ignore[attr-defined]
         return guard
 
     return mark
@@ -105,6 +127,15 @@ def check_change(principal: Principal, handler: BaseRouteHandler) -> None:
         return
     if credential.session_id is None or not handler.opt.get("accepts_shared_secret"):
         raise SharedSecretToken
+
+
+def changes_or_manages(handler: BaseRouteHandler) -> bool:
+    """Whether a route changes something, or shows what only who manages may see."""
+    known = handler.opt.get(_CONFIRMED)
+    if known is None:
+        managing = any(getattr(guard, "manages", False) for guard in handler.resolve_guards())
+        known = handler.opt[_CONFIRMED] = managing or _may_change(handler)
+    return bool(known)
 
 
 def _may_change(handler: BaseRouteHandler) -> bool:
@@ -149,15 +180,17 @@ def _check_fresh(connection: Connection) -> None:
         raise FreshLoginRequired(headers={"WWW-Authenticate": challenge})
 
 
-@_policy("admin")
+@_policy("admin", manages=True)
 async def requires_admin(connection: Connection, handler: BaseRouteHandler) -> None:
     """Allow users with the role `admin`, and management credentials (C-09)."""
     check_accepted(connection.user, handler)
+    if handler.opt.get("read_by_shared_secret_admins") and _reads_after_login(connection):
+        return
     if not _manages(connection.user):
         raise AdminRequired
 
 
-@_policy("team admin")
+@_policy("team admin", manages=True)
 async def requires_team_admin(connection: Connection, handler: BaseRouteHandler) -> None:
     """Allow whoever `requires_admin` allows, and the admins of the team that the path names."""
     check_accepted(connection.user, handler)
@@ -170,13 +203,29 @@ async def requires_team_admin(connection: Connection, handler: BaseRouteHandler)
         raise TeamAdminRequired
 
 
-@_policy("scope idp:introspect")
+@_policy("scope idp:introspect", manages=True)
 async def requires_introspect_scope(connection: Connection, handler: BaseRouteHandler) -> None:
     """Allow service tokens with the scope `idp:introspect` (SEC-57)."""
     check_accepted(connection.user, handler)
     principal: Principal = connection.user
     if principal.user is not None or IDP_INTROSPECT not in principal.credential.scopes:
         raise IntrospectScopeRequired
+
+
+def _reads_after_login(connection: Connection) -> bool:
+    """Whether an administrator reads with a shared-secret token of a session that a password has just begun.
+
+    Raises:
+        FreshLoginRequired: the password was typed too long ago.
+    """
+    user, credential = connection.user.user, connection.user.credential
+    is_admin = user is not None and ADMIN in user.roles  # as the database says, whatever the token does
+    if not credential.shared_secret or not is_admin or connection.scope.get("method") not in {"GET", "HEAD"}:
+        return False
+    if credential.session_id is None or "pwd" not in credential.amr:
+        return False
+    _check_fresh(connection)
+    return True
 
 
 def _manages(principal: Principal) -> bool:
@@ -210,8 +259,9 @@ def policies(app: Litestar) -> list[RoutePolicy]:
 
 def _line(method: str, path: str, handler: BaseRouteHandler) -> RoutePolicy:
     names = [name for guard in handler.resolve_guards() if (name := getattr(guard, "policy", None))]
-    policy = "public" if is_public(handler) else ", ".join(names) or None
-    methods = frozenset() if is_public(handler) else accepted_by(handler)
+    by_handler = handler.opt.get("decided_by_handler")
+    policy = by_handler or ("public" if is_public(handler) else ", ".join(names) or None)
+    methods = frozenset() if is_public(handler) and not by_handler else accepted_by(handler)
     if "user" in names:  # a service is answered 403 `not_a_user` there, whichever credential it has
         methods -= {AuthMethod.SERVICE_TOKEN, AuthMethod.ADMIN_TOKEN}
     return RoutePolicy(method, path, policy, methods, handler.handler_name)

@@ -108,6 +108,12 @@ class Principal(Struct, frozen=True):
     credential: Credential
 
     @property
+    def user_id(self) -> str:
+        """The person's id, where it is certain that a person calls."""
+        assert self.user is not None
+        return self.user.id
+
+    @property
     def actor(self) -> str:
         """The caller's name in audit records: `user:<id>` or `service:<id>`."""
         return f"user:{self.user.id}" if self.user else f"service:{self.credential.id}"

@@ -16,7 +16,7 @@ from idp.errors import CsrfRejected
 from idp.ops.origins import AllowedOrigins
 from idp.settings import Secret
 from idp.signing.peppers import Peppers
-from idp.signing.sealing import derive
+from idp.signing.proof_keys import ProofKeys
 
 CSRF_HEADER = "x-csrf-token"
 _LONGEST = 128  # characters; ours have 43
@@ -26,14 +26,15 @@ class SessionCookies:
     """Makes and checks the cookies of this deployment.
 
     Args:
-        roots: root secrets, the current one first.
+        roots: root secrets, the current one first: a cookie is found by its stored digest.
+        proofs: the keys of what is stored nowhere, such as the CSRF token.
         origins: of web pages that may call with a cookie. Where our own is https, the cookies' names begin with
             `__Host-`, which no other host can set.
     """
 
-    def __init__(self, roots: Sequence[Secret], *, origins: AllowedOrigins) -> None:
+    def __init__(self, roots: Sequence[Secret], proofs: ProofKeys, *, origins: AllowedOrigins) -> None:
         self._peppers = Peppers(roots, "session-cookie")
-        self._csrf_keys = [derive(root, "csrf") for root in roots]
+        self._csrf_key = proofs.of("csrf")
         self._secure = origins.own.startswith("https://")
         self._origins = origins
         self.name, self.csrf_name = origins.cookie_name("idp_session"), origins.cookie_name("idp_csrf")
@@ -49,7 +50,7 @@ class SessionCookies:
 
     def csrf_token(self, session_id: str) -> str:
         """Return the token that shows, beside the cookie of this session, that one of our own pages asks."""
-        return _csrf(self._csrf_keys[0], session_id)
+        return _csrf(self._csrf_key.current, session_id)
 
     def set(self, secret: str, session_id: str, *, seconds: int | None) -> list[Cookie]:
         """Return the cookies of a session that begins.
@@ -76,7 +77,8 @@ class SessionCookies:
         """
         self.check_origin(headers)
         presented = headers.get(CSRF_HEADER, "")
-        if not any(hmac.compare_digest(presented.encode(), _csrf(key, session_id).encode()) for key in self._csrf_keys):
+        expected = [_csrf(key, session_id).encode() for key in self._csrf_key.all]
+        if not any(hmac.compare_digest(presented.encode(), each) for each in expected):
             raise CsrfRejected("The CSRF token is missing or is not this session's.")
 
     def check_origin(self, headers: Mapping[str, str]) -> None:

@@ -56,3 +56,5 @@ class RefreshTokenRow(UUIDKey, Base):
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
     expires_at: Mapped[datetime]
     rotated_at: Mapped[datetime | None]
+    # When it was handed out again, to somebody who came late with the token before: from then on two may have it.
+    repeated_at: Mapped[datetime | None]

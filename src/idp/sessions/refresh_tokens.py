@@ -2,7 +2,8 @@
 
 The tokens of a session are a chain. Each one's successor is derived from it under a key of the root secret, so only
 digests are stored, and a tab that comes a moment late with the token before can still be given the last one: by
-deriving forward as far as the chain goes.
+deriving forward as far as the chain goes. A client that never got its answer can, too, for as long as the successor is
+unused: then nobody else has it (`docs/decisions/0033-a-repeat-gets-the-unused-successor.md`).
 """
 
 import base64
@@ -10,7 +11,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from idp.ops import metrics
 from idp.sessions import service
 from idp.settings import Secret
 from idp.signing.peppers import Peppers
-from idp.signing.sealing import derive
+from idp.signing.proof_keys import ProofKeys
 
 PREFIX = "rt_"
 LONGEST = 512  # characters (S4-19)
@@ -54,12 +55,22 @@ WITH used AS (
 SELECT id AS session_id, user_id, expires_at, amr, acr, auth_time FROM live
 """
 _FIND = """
-SELECT t.session_id, t.generation, t.rotated_at, t.expires_at AS token_expires_at, s.user_id, s.ended_at, s.expires_at,
-       s.amr, s.acr, s.auth_time
+SELECT t.session_id, t.generation, t.rotated_at, t.repeated_at, t.expires_at AS token_expires_at,
+       s.user_id, s.ended_at, s.expires_at, s.amr, s.acr, s.auth_time
   FROM idp.refresh_tokens t JOIN idp.user_sessions s ON s.id = t.session_id
  WHERE t.digest = ANY($1) AND t.client_id = $2
 """
 _LATER = "SELECT digest FROM idp.refresh_tokens WHERE session_id = $1 AND generation > $2 ORDER BY generation"
+
+
+# Only where it is unused: of a repeat and a first use at once, one waits for the other and sees what it did.
+_HAND_OUT_AGAIN = """
+UPDATE idp.refresh_tokens t SET repeated_at = $3
+  FROM idp.user_sessions s
+ WHERE t.session_id = $1 AND t.generation = $2 AND t.rotated_at IS NULL AND t.expires_at > $3
+   AND s.id = t.session_id AND s.ended_at IS NULL AND s.expires_at > $3
+RETURNING t.generation
+"""
 
 
 class Redeemed(Struct, frozen=True):
@@ -73,33 +84,65 @@ class Redeemed(Struct, frozen=True):
         return f"Redeemed(session={self.login.session_id})"
 
 
+class OfToken(Struct, frozen=True):
+    """Whose a refresh token is.
+
+    Attributes:
+        continues: whether it could be exchanged now.
+    """
+
+    session_id: UUID
+    user_id: str
+    continues: bool
+
+
 class RefreshTokens:
     """The chains of all sessions.
 
     Args:
         database: where their digests are.
-        roots: root secrets, the current one first: digests and successors under each of them are known.
+        roots: root secrets, the current one first: digests under each of them are known.
+        proofs: the keys that successors are derived with.
         grace_seconds: how long after its rotation a token still leads to the last one of its chain.
+        repeats: whether it leads there after that, too, while its successor is unused.
     """
 
-    def __init__(self, database: Database, roots: Sequence[Secret], *, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        roots: Sequence[Secret],
+        proofs: ProofKeys,
+        *,
+        grace_seconds: float,
+        repeats: bool = True,
+    ) -> None:
         self._database = database
         self._peppers = Peppers(roots, "refresh-token")
-        self._keys = [derive(root, "refresh-token-successor") for root in roots]
+        self._proofs = proofs
+        self._key = proofs.of("refresh-token-successor")
         self._grace = timedelta(seconds=grace_seconds)
+        self._repeats = repeats
 
     def new(self, *, client_id: str) -> tuple[str, service.FirstToken]:
         """Return the first token of a chain, and what `sessions.service.begin` keeps of it."""
         token = PREFIX + secrets.token_urlsafe(32)
         return token, service.FirstToken(self._peppers.digest(token).hex, client_id)
 
-    async def session_of(self, token: str, *, client_id: str) -> tuple[UUID, str] | None:
+    async def session_of(self, token: str, *, client_id: str) -> OfToken | None:
         """Return the session and the user that a token belongs to, whatever became of it; None for an unknown one."""
         row = await self._find(token, client_id)
-        return None if row is None else (row["session_id"], row["user_id"])
+        if row is None:
+            return None
+        now = clock.now()
+        ends = min(row["token_expires_at"], row["expires_at"])
+        continues = row["rotated_at"] is None and row["ended_at"] is None and ends > now
+        return OfToken(row["session_id"], row["user_id"], continues)
 
     async def redeem(self, token: str, origin: Origin, *, client_id: str) -> Redeemed:
-        """Exchange a token for its successor. Whoever repeats it within the grace window gets the last of the chain.
+        """Exchange a token for its successor.
+
+        Repeated within the grace window it leads to the last token of the chain; later to its successor, if that was
+        never used.
 
         Args:
             token: what was presented.
@@ -108,11 +151,13 @@ class RefreshTokens:
 
         Raises:
             RefreshTokenInvalid: it is unknown, expired or another client's, or its session ended.
-            RefreshTokenReused: it was used before the grace window; its session and the whole chain ended with it.
+            RefreshTokenReused: it was used before the grace window, and so was its successor, or it had been handed
+                out twice; its session and the whole chain ended with it.
             DatabaseUnavailable: PostgreSQL is away. Nothing is lost by trying again.
         """
+        await self._proofs.prepare()
         digests, now = self._possible(token), clock.now()
-        successor = self._successor(token, self._keys[0])
+        successor = self._successor(token, self._key.current)
         digest = self._peppers.digest(successor).hex
         row = await self._database.reads.fetchrow(ROTATE, digests, client_id, now, uuid7(), digest)
         if row is not None:
@@ -120,7 +165,7 @@ class RefreshTokens:
         row = await self._find(token, client_id)
         if row is None or row["rotated_at"] is None or row["ended_at"] is not None or row["expires_at"] <= now:
             raise RefreshTokenInvalid
-        if now - row["rotated_at"] > self._grace:
+        if now - row["rotated_at"] > self._grace and not await self._hand_out_again(row, now):
             await self._revoke(row, origin)
         tip = await self._tip(token, row)
         return Redeemed(tip, row["user_id"], _login(row))
@@ -128,10 +173,20 @@ class RefreshTokens:
     async def _find(self, token: str, client_id: str) -> Any:
         return await self._database.reads.fetchrow(_FIND, self._possible(token), client_id)
 
+    async def _hand_out_again(self, row: Any, now: datetime) -> bool:
+        """Say whether a late repeat may have the successor: it is unused, and this token was not handed out twice.
+
+        If it was, two may have it. One of them has just used it and got the successor, so this is the other one.
+        """
+        if not self._repeats or row["repeated_at"] is not None:
+            return False
+        following = row["generation"] + 1
+        return await self._database.reads.fetchrow(_HAND_OUT_AGAIN, row["session_id"], following, now) is not None
+
     async def _tip(self, token: str, row: Any) -> str:
         """Derive the last token of the chain; each step may have been made under another live root secret."""
         for later in await self._database.reads.fetch(_LATER, row["session_id"], row["generation"]):
-            candidates = [self._successor(token, key) for key in self._keys]
+            candidates = [self._successor(token, key) for key in self._key.all]
             known = [each for each in candidates if later["digest"] in self._peppers.possible(each)]
             if not known:
                 raise RefreshTokenInvalid  # made under a root secret that is gone

@@ -1,5 +1,6 @@
 """Sessions: beginning, listing and ending them. Every function works inside the caller's transaction."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,7 @@ from idp.sessions.models import SessionRow
 SINGLE_FACTOR = "1"  # `acr`: one factor, the lowest level of ISO/IEC 29115 that names a person
 LOGGED_OUT, LOGGED_OUT_EVERYWHERE = "logged_out", "logged_out_everywhere"
 SURPLUS = "too_many_sessions"
+REPLACED = "signed_in_again"
 _MOST_AT_ONCE = 100  # sessions that one sign-in ends
 SIGNED_OUT_BY_ADMIN = "signed_out_by_admin"
 
@@ -234,6 +236,22 @@ async def list_live(session: AsyncSession, user_id: str) -> list[SessionRecord]:
 async def end(session: AsyncSession, origin: Origin, session_id: UUID, *, user_id: str, reason: str) -> bool:
     """End a session of a user, with its refresh tokens, its cookie and its access tokens; False if it had ended."""
     return bool(await _end(session, origin, user_id, reason, SessionRow.id == session_id))
+
+
+async def end_of_cookie(session: AsyncSession, origin: Origin, digests: Sequence[str], *, keep: UUID) -> None:
+    """End the session that a browser brought along, whoever's it is: its cookie is replaced, so nobody can use it.
+
+    Args:
+        session: the caller's transaction.
+        origin: who signed in.
+        digests: under which the cookie may be stored.
+        keep: the session that has just begun.
+    """
+    wanted = select(SessionRow.id, SessionRow.user_id).where(
+        SessionRow.cookie_digest.in_(digests), SessionRow.id != keep, SessionRow.ended_at.is_(None)
+    )
+    for session_id, user_id in (await session.execute(wanted)).all():
+        await end(session, origin, session_id, user_id=user_id, reason=REPLACED)
 
 
 async def end_all(session: AsyncSession, origin: Origin, user_id: str, *, reason: str, keep: UUID | None = None) -> int:

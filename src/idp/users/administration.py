@@ -15,6 +15,7 @@ from idp import clock
 from idp.audit.record import Origin, record
 from idp.errors import LastAdmin, UserNotFound
 from idp.principal.permissions import ADMIN
+from idp.users.email import email_key
 from idp.users.models import RoleRow, UserRoleRow, UserRow
 from idp.users.shapes import ManagedUser, UserChange, UserFilter
 
@@ -41,7 +42,7 @@ def _conditions(wanted: UserFilter) -> list[ColumnElement[bool]]:
     if wanted.search is not None:
         columns = (UserRow.email, UserRow.name)
         parts = [column.icontains(wanted.search, autoescape=True) for column in columns]
-        conditions.append(or_(*parts, UserRow.id == wanted.search))
+        conditions.append(or_(*parts, UserRow.id == wanted.search, UserRow.email_key == email_key(wanted.search)))
     if wanted.role is not None:
         conditions.append(UserRow.id.in_(select(UserRoleRow.user_id).where(UserRoleRow.role == wanted.role)))
     if wanted.is_active is not None:
@@ -57,6 +58,15 @@ async def get_user(session: AsyncSession, user_id: str) -> ManagedUser:
     """
     row = await _get(session, user_id)
     return _out(row, (await _roles_of(session, [user_id]))[user_id])
+
+
+async def hold(session: AsyncSession, user_id: str) -> None:
+    """Let nobody else change a user until the commit.
+
+    Raises:
+        UserNotFound: there is no such user, or no more.
+    """
+    await _get(session, user_id, lock=True)
 
 
 async def is_awaited(session: AsyncSession, user_id: str) -> bool:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import sys
 import threading
@@ -9,12 +10,14 @@ import time
 from typing import NamedTuple
 
 import bcrypt
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 from argon2.low_level import Type
 
 _NICENESS = 10
 _BCRYPT_PREFIXES = ("$2a$", "$2b$", "$2y$")
+_BCRYPT = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}\Z")
+_BCRYPT_ROUNDS = (4, 15)  # 15 takes two seconds of a core, 31 a day and a half
 
 
 class Cost(NamedTuple):
@@ -25,11 +28,19 @@ class Cost(NamedTuple):
     lanes: int
 
 
+_MOST_ARGON2 = Cost(time=64, memory=1 << 20, lanes=64)  # a gibibyte
+_MOST_WORK = 1 << 22  # passes times KiB: about two seconds of a core
+
+
 class Check(NamedTuple):
-    """Whether the password fits, and its new hash if the stored one is weaker than the settings ask for."""
+    """Whether the password fits, and its new hash if the stored one is weaker than the settings ask for.
+
+    `unverifiable` says why no password can fit what is stored: such a hash is a wrong password, and the audit says so.
+    """
 
     fits: bool
     rehashed: str | None
+    unverifiable: str | None = None
 
 
 def start(parent: int) -> None:
@@ -65,18 +76,59 @@ def check_password(stored: str | None, password: str, cost: Cost) -> Check:
         password: normalised text.
         cost: what new hashes cost.
     """
-    if stored is not None and stored.startswith(_BCRYPT_PREFIXES):
-        # bcrypt reads 72 bytes; the old services cut there, and bcrypt >= 5 refuses more.
-        fits = bcrypt.checkpw(password.encode()[:72], stored.encode())
-        return Check(fits, hash_password(password, cost) if fits else None)
-    hasher = _hasher(cost)
+    why = None if stored is None else why_unverifiable(stored, cost)
+    if stored is None or why is not None:
+        _fits(_of_nobody(cost), password, cost)
+        return Check(fits=False, rehashed=None, unverifiable=why)
     try:
-        fits = hasher.verify(stored or _of_nobody(cost), password)
-    except (VerificationError, InvalidHashError):
+        fits = _fits(stored, password, cost)
+    except (ValueError, InvalidHashError, VerificationError) as error:  # its form passed, and yet it cannot be read
+        _fits(_of_nobody(cost), password, cost)
+        return Check(fits=False, rehashed=None, unverifiable=f"the hash cannot be read: {error}"[:200])
+    if not fits:
         return Check(fits=False, rehashed=None)
-    if stored is None:
-        return Check(fits=False, rehashed=None)
-    return Check(fits, hasher.hash(password) if hasher.check_needs_rehash(stored) else None)
+    weak = stored.startswith(_BCRYPT_PREFIXES) or _hasher(cost).check_needs_rehash(stored)
+    return Check(fits=True, rehashed=hash_password(password, cost) if weak else None)
+
+
+def _fits(stored: str, password: str, cost: Cost) -> bool:
+    if stored.startswith(_BCRYPT_PREFIXES):
+        # bcrypt reads 72 bytes; the old services cut there, and bcrypt >= 5 refuses more. It ends at a NUL.
+        return "\x00" not in password and bcrypt.checkpw(password.encode()[:72], stored.encode())
+    try:
+        return _hasher(cost).verify(stored, password)
+    except VerifyMismatchError:
+        return False
+
+
+def why_unverifiable(stored: str, cost: Cost) -> str | None:
+    """Return why a stored hash is never computed: nobody could verify it, or it would take seconds or gigabytes.
+
+    Args:
+        stored: what the database has.
+        cost: what new hashes cost; that much is always allowed.
+    """
+    if stored.startswith(_BCRYPT_PREFIXES):
+        found = _BCRYPT.match(stored)
+        if found is None:
+            return "the bcrypt hash is malformed"
+        rounds = int(found[1])
+        lowest, highest = _BCRYPT_ROUNDS
+        return None if lowest <= rounds <= highest else f"bcrypt with cost {rounds}; {lowest} to {highest} is verified"
+    if not stored.startswith("$argon2"):
+        return "the hash is of no known scheme" if stored else "the hash is empty"
+    try:
+        given = extract_parameters(stored)
+    except (InvalidHashError, ValueError):
+        return "the Argon2 hash is malformed"
+    most = Cost(*(max(pair) for pair in zip(cost, _MOST_ARGON2, strict=True)))
+    work = max(cost.time * cost.memory, _MOST_WORK)
+    named = Cost(given.time_cost, given.memory_cost, given.parallelism)
+    each_fits = all(0 < value <= highest for value, highest in zip(named, most, strict=True))
+    if not each_fits or named.time * named.memory > work:
+        asked = f"t={named.time}, m={named.memory} KiB, p={named.lanes}"
+        return f"Argon2 with {asked}, which is more than is ever computed"
+    return None
 
 
 _nobody: dict[Cost, str] = {}

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-_LINE = r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*(?!\n)$"
-PersonName = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE, examples=["Ada Lovelace"])]
+from idp.plain_text import LINE
+
+PersonName = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE, examples=["Ada Lovelace"])]
 Role = Annotated[
     str,
     Meta(

@@ -1,0 +1,36 @@
+"""Addresses are keyed anew: two mailboxes are never one account (docs/decisions/0032)
+
+Only addresses beyond ASCII have another key. The new rule keeps apart what the old one did, so no two rows collide; if
+somebody else wrote rows that would, the one at hand keeps its key, and `idp check-db` names it.
+
+Revision ID: 0006
+Revises: 0003
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from idp.users.email import email_key
+
+revision = "0006"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+_STORED = sa.text(r"SELECT id, email, email_key FROM idp.users WHERE email ~ '[^\x01-\x7f]'")
+_SET = sa.text("""
+UPDATE idp.users u SET email_key = :key
+ WHERE id = :id AND (deleted_at IS NOT NULL OR NOT EXISTS (
+       SELECT FROM idp.users o WHERE o.email_key = :key AND o.deleted_at IS NULL AND o.id <> u.id))
+""")
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    for row in connection.execute(_STORED).all():
+        if (key := email_key(row.email)) != row.email_key:
+            connection.execute(_SET, {"id": row.id, "key": key})
+
+
+def downgrade() -> None:
+    """Nothing: the keys of the old rule cannot be told apart any more."""

@@ -1,0 +1,22 @@
+"""When a refresh token was handed out again, to a client that lost the answer (docs/decisions/0033)
+
+Revision ID: 0007
+Revises: 0006
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    column = sa.Column("repeated_at", sa.DateTime(timezone=True), nullable=True)
+    op.add_column("refresh_tokens", column, schema="idp")
+
+
+def downgrade() -> None:
+    op.drop_column("refresh_tokens", "repeated_at", schema="idp")

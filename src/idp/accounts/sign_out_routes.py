@@ -1,0 +1,244 @@
+"""Signing out: one session, a named one, or all of them (S4-17, S4-18, S4-21).
+
+What can continue a session can end it. So these routes take the access token or the cookie, and where that has lapsed
+the refresh token in the body, or the cookie beside a lapsed access token: each of them by itself is enough.
+"""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Request, Response, delete, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody, PathParameter, QueryParameter
+from msgspec import structs
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp import errors
+from idp.accounts.shapes import LogoutIn, Message
+from idp.audit.record import Origin, origin_of
+from idp.authn.credential import Presented, cookies_only, from_headers
+from idp.authn.introspection import Introspector
+from idp.db.engine import Database
+from idp.ops.flood import Flood
+from idp.ops.openapi import responses
+from idp.principal.guards import accepts_shared_secret, decided_by_handler, requires_user
+from idp.principal.model import AuthMethod, Principal
+from idp.principal.requests import UserRequest, session_id_of, user_id_of
+from idp.principal.standing import check_standing
+from idp.sessions import service as sessions
+from idp.sessions.cookie import SessionCookies
+from idp.sessions.refresh_tokens import OfToken, RefreshTokens, is_well_formed
+from idp.signing.jwt import FIRST_PARTY_CLIENT
+from idp.users import credentials
+
+_TAGS = ["Sessions"]
+AnyRequest = Request[Any, Any, Any]
+WhichSession = Annotated[UUID | None, QueryParameter(description="Another session of one's own; else the current one.")]
+SessionId = Annotated[str, PathParameter(schema_extra={"format": "uuid"})]
+_OUT: dict[str, Any] = {
+    "opt": decided_by_handler("user or refresh token") | accepts_shared_secret(),
+    "tags": _TAGS,
+    "status_code": 200,
+}
+_ERRORS = (errors.Unauthenticated, errors.RefreshTokenInvalid, errors.CsrfRejected, errors.ValidationFailed,
+           errors.MalformedJson, errors.BodyTooLarge, errors.RateLimited, errors.DatabaseUnavailable)  # fmt: skip
+
+
+class SigningOut:
+    """Finds out whose sessions a request may end.
+
+    Args:
+        introspector: decides about the access token and the cookie.
+        cookies: checks that no other site is behind a request with a cookie.
+        refresh_tokens: knows whose a refresh token is.
+        flood: counts unknown ones by address.
+    """
+
+    def __init__(
+        self, introspector: Introspector, cookies: SessionCookies, refresh_tokens: RefreshTokens, flood: Flood
+    ) -> None:
+        self._introspector = introspector
+        self._cookies = cookies
+        self._refresh_tokens = refresh_tokens
+        self._flood = flood
+
+    async def caller(self, request: AnyRequest, *, needed: bool) -> Principal | None:
+        """Return who calls by an access token or a cookie that is good, and let the route know them.
+
+        Args:
+            request: the request.
+            needed: whether nobody is refused; else, where a refresh token may stand in for a credential, it is None.
+
+        Raises:
+            IdpError: what is wrong with the credential, where it is needed; or with a good one on this route.
+        """
+        presented = from_headers(request.scope["headers"])
+        principal, error = await self._decide(request, presented)
+        if principal is None and presented.token is not None:
+            principal, _ = await self._decide(request, cookies_only(presented))
+        if principal is None:
+            if needed:
+                raise error
+            return None
+        request.scope["user"] = principal
+        await requires_user(request, request.route_handler)
+        if principal.credential.method == AuthMethod.SESSION_COOKIE:
+            self._cookies.check_csrf(presented.headers, principal.credential.session_id or "")
+        return principal
+
+    async def _decide(self, request: AnyRequest, presented: Presented) -> tuple[Principal | None, errors.IdpError]:
+        client = request.client.host if request.client else None
+        verdict = await self._introspector.introspect(presented, client=client)
+        if verdict.unknown and verdict.error is not None:
+            raise verdict.error
+        return verdict.principal, verdict.error or errors.Unauthenticated()
+
+    async def session_of(self, request: AnyRequest, presented_token: str) -> OfToken:
+        """Return the session that a refresh token belongs to, whatever became of it.
+
+        Raises:
+            RefreshTokenInvalid: it is none of ours.
+            RateLimited: this address sent too many of those.
+        """
+        client = request.client.host if request.client else None
+        self._flood.check(client, plausible=lambda: is_well_formed(presented_token))
+        found = await self._refresh_tokens.session_of(presented_token, client_id=FIRST_PARTY_CLIENT)
+        if found is None:
+            self._flood.count(client)
+            raise errors.RefreshTokenInvalid
+        return found
+
+
+@post(
+    ["/auth/logout", "/api/auth/logout"],
+    summary="Sign out",
+    responses=responses(errors.SessionNotFound, *_ERRORS),
+    **_OUT,
+)
+async def logout(
+    request: AnyRequest,
+    database: NamedDependency[Database],
+    signing_out: NamedDependency[SigningOut],
+    session_cookies: NamedDependency[SessionCookies],
+    data: JSONBody[LogoutIn | None] = None,
+    session_id: WhichSession = None,
+) -> Response[Message]:
+    """End the session of this credential, with all its tokens; or the one that is named, if it is one's own.
+
+    A refresh token in the body names its session, and is enough by itself: the access token may have lapsed or be left
+    out. A credential that belongs to no session, such as a dev header, has nothing to end.
+    """
+    refresh_token = data.refresh_token if data is not None else None
+    caller = await signing_out.caller(request, needed=refresh_token is None)
+    if refresh_token is None:
+        assert caller is not None
+        ending, user_id = session_id or session_id_of(request), user_id_of(request)
+    else:
+        of_token = await _named(signing_out, request, refresh_token, caller)
+        ending, user_id = session_id or of_token.session_id, of_token.user_id
+        if caller is None and session_id not in {None, of_token.session_id}:
+            raise errors.SessionNotFound
+    if ending is not None:
+        async with database.transaction() as session:
+            await _hold(session, user_id, caller)
+            origin = _origin(request, user_id, caller)
+            ended = await sessions.end(session, origin, ending, user_id=user_id, reason=sessions.LOGGED_OUT)
+        if session_id is not None and not ended:
+            raise errors.SessionNotFound
+    return _done(request, "Logged out successfully", session_cookies, ended=ending, caller=caller)
+
+
+@post(
+    ["/auth/logout-all", "/api/auth/logout-all"], summary="Sign out everywhere", responses=responses(*_ERRORS), **_OUT
+)
+async def logout_all(
+    request: AnyRequest,
+    database: NamedDependency[Database],
+    signing_out: NamedDependency[SigningOut],
+    session_cookies: NamedDependency[SessionCookies],
+    data: JSONBody[LogoutIn | None] = None,
+) -> Response[Message]:
+    """End all of one's sessions, this one too. Where the access token has lapsed, a refresh token that could still be
+    exchanged is enough.
+    """
+    refresh_token = data.refresh_token if data is not None else None
+    caller = await signing_out.caller(request, needed=refresh_token is None)
+    if caller is not None:
+        user_id = user_id_of(request)
+    else:
+        assert refresh_token is not None
+        of_token = await signing_out.session_of(request, refresh_token)
+        if not of_token.continues:
+            raise errors.RefreshTokenInvalid
+        user_id = of_token.user_id
+    async with database.transaction() as session:
+        await _hold(session, user_id, caller)
+        origin = _origin(request, user_id, caller)
+        await sessions.end_all(session, origin, user_id, reason=sessions.LOGGED_OUT_EVERYWHERE)
+    current = session_id_of(request) if caller is not None else None
+    return _done(request, "Logged out from all devices successfully", session_cookies, ended=current, caller=caller)
+
+
+@delete(
+    "/api/auth/sessions/{session_id:str}",
+    guards=[requires_user],
+    opt=accepts_shared_secret(),
+    tags=_TAGS,
+    summary="End a session",
+    status_code=200,
+    responses=responses(errors.SessionNotFound),
+)
+async def end_session(
+    request: UserRequest,
+    database: NamedDependency[Database],
+    session_cookies: NamedDependency[SessionCookies],
+    session_id: SessionId,
+) -> Response[Message]:
+    """End a session of one's own, with all its tokens. Somebody else's is not found."""
+    try:
+        wanted = UUID(session_id)
+    except ValueError:
+        raise errors.SessionNotFound from None
+    user_id = user_id_of(request)
+    async with database.transaction() as session:
+        await _hold(session, user_id, request.user)
+        if not await sessions.end(session, origin_of(request), wanted, user_id=user_id, reason=sessions.LOGGED_OUT):
+            raise errors.SessionNotFound
+    return _done(request, "Session revoked successfully", session_cookies, ended=wanted, caller=request.user)
+
+
+async def _named(signing_out: SigningOut, request: AnyRequest, refresh_token: str, caller: Principal | None) -> OfToken:
+    """Return the session of a refresh token, which is the caller's own if somebody calls."""
+    if caller is None:
+        return await signing_out.session_of(request, refresh_token)
+    try:
+        found = await signing_out.session_of(request, refresh_token)
+    except errors.RefreshTokenInvalid:
+        raise errors.SessionNotFound from None
+    if found.user_id != user_id_of(request):
+        raise errors.SessionNotFound
+    return found
+
+
+async def _hold(session: AsyncSession, user_id: str, caller: Principal | None) -> None:
+    """Let nobody else change the user until the commit; a caller must still be what they were (decision 0031)."""
+    await credentials.hold(session, user_id)
+    if caller is not None:
+        await check_standing(session, caller)
+
+
+def _origin(request: AnyRequest, user_id: str, caller: Principal | None) -> Origin:
+    origin = origin_of(request)
+    return origin if caller is not None else structs.replace(origin, actor=f"user:{user_id}")
+
+
+def _done(
+    request: AnyRequest, message: str, cookies: SessionCookies, *, ended: UUID | None, caller: Principal | None
+) -> Response[Message]:
+    """Answer; and where a browser's own session has ended, make it forget the cookies."""
+    by_cookie = caller is not None and caller.credential.method == AuthMethod.SESSION_COOKIE
+    forget = by_cookie and ended == session_id_of(request)
+    return Response(Message(message), cookies=cookies.clear() if forget else [])
+
+
+ROUTES = (logout, logout_all, end_session)

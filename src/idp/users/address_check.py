@@ -1,0 +1,60 @@
+"""Stored addresses that are filed under another key than the rule of `email_key` gives them: for `idp check-db`."""
+
+from msgspec import Struct
+from sqlalchemy import func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp.users.email import email_key
+from idp.users.models import UserRow
+
+_AT_ONCE = 1000
+
+
+class MisfiledAddress(Struct, frozen=True):
+    """A live user who is not found by their own address.
+
+    Attributes:
+        holder: the other user who is found by it instead; None where nobody is.
+    """
+
+    user_id: str
+    email: str
+    holder: str | None
+
+    def __str__(self) -> str:
+        if self.holder is None:
+            return f"User {self.user_id} is not found by the address {ascii(self.email)[1:-1]}."
+        return (
+            f"The address {ascii(self.email)[1:-1]} of user {self.user_id} finds user {self.holder}: two accounts, one "
+            "mailbox."
+        )
+
+
+async def misfiled_addresses(session: AsyncSession, *, most: int) -> list[MisfiledAddress]:
+    """Return live users whose stored key is not that of their address, at most so many.
+
+    Only what may be wrong is looked at one by one: of an address in ASCII the key is the same in lower case.
+    """
+    unlike = or_(
+        UserRow.email_key.is_(None),
+        UserRow.email_key != func.lower(UserRow.email),
+        UserRow.email.regexp_match(r"[^\x01-\x7f]"),
+    )
+    wanted = select(UserRow.id, UserRow.email, UserRow.email_key).where(
+        UserRow.deleted_at.is_(None), UserRow.email.is_not(None), unlike
+    )
+    found: list[MisfiledAddress] = []
+    last = ""
+    while len(found) < most:
+        rows = (await session.execute(wanted.where(UserRow.id > last).order_by(UserRow.id).limit(_AT_ONCE))).all()
+        for user_id, email, stored in rows:
+            if email is not None and (key := email_key(email)) != stored:
+                found.append(MisfiledAddress(user_id, email, await _holder(session, key)))
+        if len(rows) < _AT_ONCE:
+            break
+        last = rows[-1].id
+    return found[:most]
+
+
+async def _holder(session: AsyncSession, key: str) -> str | None:
+    return await session.scalar(select(UserRow.id).where(UserRow.email_key == key, UserRow.deleted_at.is_(None)))
