@@ -157,8 +157,8 @@ async def test_documentation_links_and_problems_carry_the_prefix(proxied: Proxie
     for name in ("One", "Two"):
         team = await proxied.client.post(f"{proxied.public}/teams", json={"name": name}, headers=admin.bearer)
         assert team.status_code < 300, team.text
-    teams = await proxied.client.get(f"{proxied.public}/teams?limit=1", headers=admin.bearer)
-    assert teams.headers["link"].startswith("</idp/teams?")
+    teams = await proxied.client.get(f"{proxied.public}/teams/all?limit=1", headers=admin.bearer)
+    assert teams.headers["link"].startswith("</idp/teams/all?")
     following = re.findall(r"<([^>]+)>", teams.headers["link"])[0]
     again = await proxied.client.get(urljoin(proxied.public, following), headers=admin.bearer)
     assert again.status_code == 200
