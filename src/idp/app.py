@@ -72,6 +72,7 @@ from idp.ops.flood import Flood
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
 from idp.ops.metrics_access import MetricsAccess
+from idp.ops.public_prefix import PublicPrefix, prefix_of
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_headers import tell_limits
 from idp.ops.rate_limit_rules import LoginRules
@@ -166,12 +167,18 @@ class Application(Envelope):
             hot=hot,
             origins=allowed_origins(parts.settings),
             metrics_access=metrics_access,
+            prefix=_prefix(parts.settings, litestar),
             max_header_bytes=server.max_header_bytes,
             body_timeout=server.body_timeout_seconds,
             observe=observe,
         )
         self.litestar = litestar
         self.parts = parts
+
+
+def _prefix(settings: Settings, litestar: Litestar) -> PublicPrefix | None:
+    prefix = prefix_of(public_url(settings))
+    return PublicPrefix(prefix, {route.path.split("/")[1] for route in litestar.routes}) if prefix else None
 
 
 class _Working(Struct, frozen=True):

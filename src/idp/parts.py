@@ -85,7 +85,7 @@ def build_parts(loaded: LoadedSettings) -> Parts:
         usage=Usage(database, peppers.current),
         mailer=_mailer(settings, sealer),
         cookies=SessionCookies(roots, proofs, origins=allowed_origins(settings)),
-        devices=KnownDevices(proofs, secure=allowed_origins(settings).own.startswith("https://")),
+        devices=KnownDevices(proofs, origins=allowed_origins(settings)),
         refresh_tokens=RefreshTokens(
             database,
             roots,

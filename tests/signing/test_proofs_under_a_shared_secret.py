@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from factories import PASSWORD, Service, principal, root_secret, running, until_it_hears, user
 from idp.apikeys.secret import generate
 from idp.authn.verdicts import Verdict, Verdicts
-from idp.cache import SharedCache, connect
+from idp.cache import SharedCache, SharedStore, connect
 from idp.db.snapshot import STAMP, Stamp
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
 from idp.principal.model import AuthMethod
@@ -52,7 +52,7 @@ async def forging(service: Service, key: bytes) -> AsyncIterator[Verdicts]:
     await until_it_hears(service)
     client = connect(service.loaded.settings.valkey.url.reveal())  # type: ignore[union-attr]
     assert client is not None
-    cache = SharedCache(client)
+    cache = SharedCache(SharedStore(client))
     yield Verdicts(service.app.parts.ear, cache, key=key, ttl=600, entries=100)
     assert cache._task is not None
     await cache._task

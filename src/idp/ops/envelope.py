@@ -22,6 +22,7 @@ from idp.ops.logging import describe, request_id
 from idp.ops.metrics_access import METRICS_PATHS, MetricsAccess
 from idp.ops.origins import AllowedOrigins, refusal
 from idp.ops.paths import is_served
+from idp.ops.public_prefix import PublicPrefix
 from idp.ops.security_headers import HSTS, SECURITY_HEADERS
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -64,6 +65,7 @@ class Envelope:
         hot: routes that are asked before it, by method and path.
         origins: which web pages may call; where our own is https, HSTS is true (RFC 6797).
         metrics_access: knows the listener that answers metrics alone.
+        prefix: the path that our address ends with; None for none.
         max_header_bytes: more is answered 431.
         body_timeout: seconds within which a body must have arrived, else 408.
         observe: called after each request, for `idp dev`; None for nobody.
@@ -76,6 +78,7 @@ class Envelope:
         hot: Mapping[tuple[str, str], HotRoute],
         origins: AllowedOrigins,
         metrics_access: MetricsAccess,
+        prefix: PublicPrefix | None,
         max_header_bytes: int,
         body_timeout: float,
         observe: "Observer | None" = None,
@@ -83,6 +86,7 @@ class Envelope:
         self._app = app
         self._origins = origins
         self._metrics_access = metrics_access
+        self._prefix = prefix
         self._observe = observe
         self._headers = (*SECURITY_HEADERS, HSTS) if origins.own.startswith("https://") else SECURITY_HEADERS
         self._hot = {where: (route, _Head((*route.headers, *self._headers))) for where, route in hot.items()}
@@ -93,6 +97,8 @@ class Envelope:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        if self._prefix is not None:
+            self._prefix.enter(scope)
         exchange = _Exchange(scope, self._headers, receive, send, self._body_timeout)
         scope["request_id"] = exchange.request_id  # type: ignore[typeddict-unknown-key]
         token = request_id.set(exchange.request_id)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import idna
 
 from idp.errors import OriginNotAllowed
+from idp.ops.public_prefix import prefix_of
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST = 300  # characters; a host has 253 at most
@@ -51,8 +52,18 @@ class AllowedOrigins:
 
     def __init__(self, public_url: str, others: Iterable[str] = ()) -> None:
         self.own = serialize_origin(public_url)
+        self.cookie_path = prefix_of(public_url) or "/"
         self.others = tuple(dict.fromkeys(serialize_origin(each) for each in others))
         self._all = frozenset({self.own, *self.others})
+
+    def cookie_name(self, name: str) -> str:
+        """Return a cookie's name with the prefix that browsers enforce over https (RFC 6265bis section 4.1.3).
+
+        `__Host-` wants the path `/`; below a prefix, where others live beside us, the path is worth more.
+        """
+        if not self.own.startswith("https://"):
+            return name
+        return f"__Host-{name}" if self.cookie_path == "/" else f"__Secure-{name}"
 
     def allows(self, origin: str) -> bool:
         """Whether pages of this origin may call."""

@@ -15,6 +15,7 @@ from idp import errors
 from idp.errors import IdpError
 from idp.ops.allow import allowed
 from idp.ops.logging import describe
+from idp.ops.public_prefix import prefixed
 
 log = structlog.get_logger("idp.errors")
 
@@ -86,7 +87,7 @@ def document(error: IdpError, *, path: str, request_id: str) -> bytes:
             OAuthError(oauth_code(error.status), error.detail, error.code, error.remedy, request_id)
         )
     problem = Problem(
-        type=f"/errors/{error.code}",
+        type=prefixed(f"/errors/{error.code}"),
         title=error.title,
         status=error.status,
         detail=error.detail,

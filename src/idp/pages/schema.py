@@ -15,6 +15,7 @@ from idp import __version__, errors
 from idp.errors import IdpError
 from idp.ops.openapi import example
 from idp.ops.problems import MEDIA_TYPE, OAuthError, oauth_code, speaks_oauth
+from idp.ops.public_prefix import prefix_of
 from idp.principal.guards import policies
 
 _DESCRIPTION = """
@@ -23,7 +24,7 @@ Who is calling, and what are they in this organisation? One principal for every 
 **To try it here:** run *login* with an address and a password, copy `access_token`, press **Authorize**, paste it into
 *bearer*.{in_development}
 
-Every error is a problem document (RFC 9457) with a `code`; [all codes](/errors) are explained.
+Every error is a problem document (RFC 9457) with a `code`; [all codes]({prefix}/errors) are explained.
 """
 _IN_DEVELOPMENT = " Or put an address into *devEmail*, without any password: that works in development only."
 _BEARER = "bearer"
@@ -55,9 +56,11 @@ def openapi_config(*, public_url: str, dev_headers: bool) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="idp",
         version=__version__,
-        description=_DESCRIPTION.format(in_development=_IN_DEVELOPMENT if dev_headers else "").strip(),
+        description=_DESCRIPTION.format(
+            prefix=prefix_of(public_url), in_development=_IN_DEVELOPMENT if dev_headers else ""
+        ).strip(),
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
-        servers=[Server(url="/", description=public_url)],
+        servers=[Server(url=prefix_of(public_url) or "/", description=public_url)],
         components=Components(security_schemes=schemes),  # type: ignore[arg-type]
         use_handler_docstrings=True,
         operation_id_creator=_operation_id,

@@ -37,8 +37,7 @@ class SessionCookies:
         self._csrf_key = proofs.of("csrf")
         self._secure = origins.own.startswith("https://")
         self._origins = origins
-        prefix = "__Host-" if self._secure else ""
-        self.name, self.csrf_name = f"{prefix}idp_session", f"{prefix}idp_csrf"
+        self.name, self.csrf_name = origins.cookie_name("idp_session"), origins.cookie_name("idp_csrf")
 
     def new(self) -> tuple[str, str]:
         """Return a new secret for a cookie, and the digest to store."""
@@ -99,7 +98,7 @@ class SessionCookies:
             key=name,
             value=value,
             max_age=seconds,
-            path="/",
+            path=self._origins.cookie_path,
             secure=self._secure,
             httponly=httponly,
             samesite="lax",

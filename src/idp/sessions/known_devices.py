@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from litestar.datastructures import Cookie
 
+from idp.ops.origins import AllowedOrigins
 from idp.signing.proof_keys import ProofKeys
 
 _MOST_ACCOUNTS = 5  # of people who share a browser
@@ -25,13 +26,14 @@ class KnownDevices:
 
     Args:
         proofs: the keys of what comes with a request.
-        secure: whether our address is https.
+        origins: our own address: whether it is https, and the path it ends with.
     """
 
-    def __init__(self, proofs: ProofKeys, *, secure: bool) -> None:
+    def __init__(self, proofs: ProofKeys, *, origins: AllowedOrigins) -> None:
         self._key = proofs.of("known-device")
-        self._secure = secure
-        self.name = "__Host-idp_device" if secure else "idp_device"
+        self._secure = origins.own.startswith("https://")
+        self._path = origins.cookie_path
+        self.name = origins.cookie_name("idp_device")
 
     def find(self, cookies: Mapping[str, str], user_id: str, *, password_version: int) -> str | None:
         """Return the name of the device, if this user has signed in there with the password of this version."""
@@ -48,7 +50,7 @@ class KnownDevices:
             key=self.name,
             value=".".join((device, mine, *kept)),
             max_age=_SECONDS,
-            path="/",
+            path=self._path,
             secure=self._secure,
             httponly=True,
             samesite="lax",
