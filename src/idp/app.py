@@ -69,6 +69,7 @@ from idp.ops.envelope import Envelope, HotRoute, Observer
 from idp.ops.flood import Flood
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
+from idp.ops.outbox_gauge import OutboxGauge
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_headers import tell_limits
 from idp.ops.rate_limit_rules import LoginRules
@@ -384,6 +385,7 @@ def _background(parts: Parts, working: _Working, development: Development) -> li
         working.commands,
         _mail_sender(parts, development),
         Chain(parts.database),
+        OutboxGauge(parts.database),
     ]
 
 

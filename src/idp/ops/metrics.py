@@ -61,6 +61,9 @@ _mails = Counter(
     registry=REGISTRY,
 )
 _mail_pending = Gauge("idp_mail_pending", "Mails that wait in the outbox.", registry=REGISTRY)
+_outbox_pending = Gauge(
+    "idp_outbox_pending", "Events in idp.outbox that are not published; nothing publishes them yet.", registry=REGISTRY
+)
 _limited = Counter("idp_rate_limited_total", "Requests refused by a rate limit.", ["rule"], registry=REGISTRY)
 
 
@@ -108,6 +111,11 @@ def count_limited(rule: str) -> None:
 def count_mail(*, template: str, outcome: str) -> None:
     """Count an attempt to send a mail: `sent`, `put_off` or `failed`."""
     _mails.labels(template, outcome).inc()
+
+
+def set_outbox_pending(number: int) -> None:
+    """Say how many events are not published."""
+    _outbox_pending.set(number)
 
 
 def set_mail_pending(number: int) -> None:
