@@ -72,6 +72,7 @@ from idp.ops.flood import Flood
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
 from idp.ops.metrics_access import MetricsAccess
+from idp.ops.outbox_gauge import OutboxGauge
 from idp.ops.public_prefix import PublicPrefix, prefix_of
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_headers import tell_limits
@@ -408,6 +409,7 @@ def _background(parts: Parts, working: _Working, development: Development) -> li
         working.commands,
         _mail_sender(parts, development),
         Chain(parts.database),
+        OutboxGauge(parts.database),
     ]
 
 

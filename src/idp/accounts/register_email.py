@@ -39,6 +39,7 @@ class RegisterEmail:
             Busy: too many passwords wait to be hashed.
         """
         means = self._means
+        means.passwords.check_address(email)
         means.passwords.check_policy(password, email=email)
         await means.allow(*means.rules.verification(email_key(email), origin.ip_address or ""))
         password_hash = await means.passwords.hash(password, asker=origin.ip_address)

@@ -60,6 +60,7 @@ async def register(
         email = parse_email(data.email)
     except ValueError as error:
         raise invalid(["body", "email"], str(error)) from None
+    passwords.check_address(email)
     passwords.check_policy(data.password, email=email)
     await limiter.take(rule)
     password_hash = await passwords.hash(data.password, asker=origin.ip_address)

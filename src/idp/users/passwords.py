@@ -17,8 +17,9 @@ from typing import ParamSpec, TypeVar
 import structlog
 
 from idp.errors import Busy, PasswordRejected
+from idp.ops.problems import FieldError, invalid
 from idp.settings_schema import Passwords as PasswordSettings
-from idp.users import password_worker
+from idp.users import complexity, password_worker
 from idp.users.email import email_key
 from idp.users.normal_form import normal_form
 from idp.users.password_queue import PasswordQueue
@@ -50,24 +51,44 @@ class Passwords:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
 
-    def check_policy(self, password: str, *, email: str | None) -> None:
+    def check_policy(self, password: str, *, email: str | None, member: str = "password") -> None:
         """Refuse a password that may not be chosen (C-07; SEC-1, SEC-3, SEC-4).
+
+        Args:
+            password: what was chosen.
+            email: whose it is to be.
+            member: what the body calls it.
 
         Raises:
             PasswordRejected: with the reason.
         """
-        low, high = self._settings.min_length, self._settings.max_length
+        reason = self._why_not(password, email)
+        if reason is not None:
+            raise PasswordRejected(reason, errors=[FieldError(["body", member], reason, "value_error")])
+
+    def _why_not(self, password: str, email: str | None) -> str | None:
+        settings = self._settings
+        low, high = settings.min_length, settings.max_length
         too_long = len(password) > high * _MOST_PARTS  # whatever its normal form is
         length = len(password if too_long else normal_form(password))
         if not low <= length <= high:
-            raise PasswordRejected(f"The password has {length} characters; choose {low} to {high}.")
+            return f"The password has {length} characters; choose {low} to {high}."
         plain = normal_form(password).casefold().strip()
         if email is not None and plain in {email.casefold(), email_key(email), email.casefold().rpartition("@")[0]}:
-            raise PasswordRejected("The password is the e-mail address, or a part of it; choose another one.")
-        if self._settings.refuse_common and (plain in _common_passwords() or len(set(plain)) < _FEWEST_CHARACTERS):
-            raise PasswordRejected("The password is among the most common ones, which attackers try first.")
-        if self._settings.require_complexity and not _is_complex(password):
-            raise PasswordRejected("The password needs upper and lower case, a digit and a symbol.")
+            return "The password is the e-mail address, or a part of it; choose another one."
+        refuse_common = settings.refuse_common or settings.require_complexity
+        if refuse_common and (plain in _common_passwords() or len(set(plain)) < _FEWEST_CHARACTERS):
+            return "The password is among the most common ones, which attackers try first."
+        return complexity.missing_from(password) if settings.require_complexity else None
+
+    def check_address(self, email: str, *, member: str = "email") -> None:
+        """Refuse an address that is lent for minutes, where the old service's rules are on (S4-47).
+
+        Raises:
+            ValidationFailed: naming the member.
+        """
+        if self._settings.require_complexity and complexity.is_disposable(email):
+            raise invalid(["body", member], "Addresses of disposable mail services are not accepted here; use another.")
 
     async def hash(self, password: str, *, asker: str | None = None) -> str:
         """Return the hash to store.
@@ -129,13 +150,3 @@ def _common_passwords() -> frozenset[str]:
     from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
     return frozenset(FREQUENCY_LISTS["passwords"])
-
-
-def _is_complex(password: str) -> bool:
-    kinds: tuple[Callable[[str], bool], ...] = (
-        str.isupper,
-        str.islower,
-        str.isdigit,
-        lambda character: not character.isalnum(),
-    )
-    return all(any(kind(character) for character in password) for kind in kinds)
