@@ -72,6 +72,7 @@ from idp.ops.flood import Flood
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
 from idp.ops.metrics_access import MetricsAccess
+from idp.ops.origins import LOOPBACK
 from idp.ops.outbox_gauge import OutboxGauge
 from idp.ops.public_prefix import PublicPrefix, prefix_of
 from idp.ops.rate_limit import Limiter
@@ -457,10 +458,12 @@ _EXPOSED_HEADERS = (
 
 
 def _cors(settings: Settings) -> CORSConfig | None:
-    if not settings.cors.origins:
+    allowed = allowed_origins(settings)
+    if not allowed.others and not allowed.loopback:
         return None
     return CORSConfig(
-        allow_origins=list(allowed_origins(settings).others),
+        allow_origins=list(allowed.others),
+        allow_origin_regex=LOOPBACK.pattern if allowed.loopback else None,
         allow_credentials=True,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
         allow_headers=[

@@ -53,7 +53,7 @@ def public_url(settings: Settings) -> str:
 
 def allowed_origins(settings: Settings) -> AllowedOrigins:
     """Return which web pages may call."""
-    return AllowedOrigins(public_url(settings), settings.cors.origins)
+    return AllowedOrigins(public_url(settings), settings.cors.origins, loopback=settings.cors.loopback)
 
 
 def build_parts(loaded: LoadedSettings) -> Parts:

@@ -145,6 +145,7 @@ class RateLimits(Section, frozen=True):
 
 class Cors(Section, frozen=True):
     origins: tuple[str, ...] = ()
+    loopback: bool = False
 
 
 class Seed(Section, frozen=True):
