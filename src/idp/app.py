@@ -324,12 +324,21 @@ def _verdicts(parts: Parts, shared: SharedCache, profile: str) -> Verdicts:
 
 
 def _probes(parts: Parts, valkey: Valkey | None, commands: CommandQueue) -> dict[str, health.Probe | None]:
+    async def ping_database() -> str | None:
+        try:
+            await parts.database.ping()
+        except DatabaseUnavailable as error:
+            if error.mistake is None:
+                raise
+            return f"unhealthy: {error.mistake}"
+        return None
+
     async def ping_valkey() -> None:
         assert valkey is not None
         await valkey.ping()
 
     return {
-        "database": parts.database.ping,
+        "database": ping_database,
         "redis": ping_valkey if valkey is not None else None,
         "command_processor": commands.probe,
     }

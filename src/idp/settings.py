@@ -18,7 +18,8 @@ import msgspec
 from msgspec import Struct
 
 from idp.settings_schema import ALIASES, NOT_YET_USED, Secret, Section, Settings
-from idp.settings_values import checked, expected, from_text, is_secret, seen
+from idp.settings_servers import is_host
+from idp.settings_values import checked, expected, from_text, is_secret, seen, trimmed
 
 __all__ = [
     "ClientSettings",
@@ -200,7 +201,7 @@ def _from_environment(path: str, kind: Any, environ: Mapping[str, str]) -> tuple
         if is_secret(kind):
             given = _secret_given(name, environ)
         else:
-            text = environ.get(name, "").strip()  # empty is how Compose spells "not set"
+            text = trimmed(environ.get(name, ""))  # empty is how Compose spells "not set"
             linked = name.endswith("_PORT") and _LINK_VALUE.match(text)
             given = (text, name) if text and not linked else None
         if given is not None:
@@ -210,17 +211,17 @@ def _from_environment(path: str, kind: Any, environ: Mapping[str, str]) -> tuple
 
 def _secret_given(name: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
     """Return a secret and the variable it came from: NAME itself, or NAME_FILE, which names a file."""
-    text, file = environ.get(name, ""), environ.get(f"{name}_FILE", "")
-    if text.strip() and file:
+    text, file = trimmed(environ.get(name, "")), environ.get(f"{name}_FILE", "").strip()
+    if text and file:
         raise SettingsError([f"{name} and {name}_FILE are both set: keep one of them."])
     if file:
         return _read_secret(f"{name}_FILE", file), f"{name}_FILE"
-    return (text, name) if text.strip() else None
+    return (text, name) if text else None
 
 
 def _read_secret(name: str, file: str) -> str:
     try:
-        text = Path(file).read_text("utf-8").strip()
+        text = trimmed(Path(file).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise SettingsError([f"{name} names {file}, which cannot be read: {reason}."]) from None
@@ -235,6 +236,12 @@ def _from_redis_host(environ: Mapping[str, str]) -> tuple[str, str] | None:
         return None
     if not port or _LINK_VALUE.match(port):
         port = "6379"
+    if not is_host(host):
+        raise SettingsError(["REDIS_HOST is no name of a host: put the name alone there, and the port in REDIS_PORT."])
+    if not port.isascii() or not port.isdigit() or int(port) not in range(1, 65536):
+        raise SettingsError(["REDIS_PORT is no port: put a whole number from 1 to 65535 there."])
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
     password = _secret_given("REDIS_PASSWORD", environ)
     login = f":{quote(password[0], safe='')}@" if password else ""
     return f"redis://{login}{host}:{port}/0", "env REDIS_HOST"
@@ -304,6 +311,11 @@ def value_of(settings: Settings, path: str) -> Any:
     """Return the value of `section.key`."""
     section, key = path.split(".")
     return getattr(getattr(settings, section), key)
+
+
+def of_libpq(name: str) -> str | None:
+    """Return a variable of PostgreSQL's own client library, such as PGSSLROOTCERT, which our driver follows."""
+    return os.environ.get(name)
 
 
 def seed_file(settings: Settings) -> Path:

@@ -54,7 +54,8 @@ class Database(Section, frozen=True):
     pool_size: Count = 10
     max_overflow: Annotated[int, Meta(ge=0, le=1000)] = 20
     pool_timeout_seconds: Seconds = 1.0
-    connect_timeout_seconds: Seconds = 1.0
+    connect_timeout_seconds: Seconds = 10.0
+    connection_max_age_seconds: Annotated[float, Meta(ge=10, le=86_400)] = 1800.0
     statement_timeout_seconds: Seconds = 5.0
     run_migrations: bool = False
 
