@@ -11,6 +11,7 @@ import pytest
 from msgspec import structs
 
 from idp.db.address import DatabaseUrlError, parse
+from idp.errors import PasswordRejected
 from idp.settings import (
     Secret,
     Settings,
@@ -27,6 +28,7 @@ from idp.settings import (
 from idp.settings_safety import refuse_unsafe
 from idp.settings_schema import ALIASES, NOT_YET_USED, Passwords
 from idp.settings_values import is_secret
+from idp.users.passwords import Passwords as UserPasswords
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "config"
@@ -530,3 +532,16 @@ def test_the_example_environment_lacks_only_what_is_required() -> None:
     assert list(given) == ["DATABASE_URL", "IDP_SECRET_KEY", "IDP_PUBLIC_URL"]
     assert [problem.split()[0] for problem in problems(**given)] == ["DATABASE_URL", "IDP_SECRET_KEY"]
     refuse_unsafe(settings(**(example() | safe(IDP_CONFIG_DIR=""))))
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["Pat Person", "patperson", "PersonPat2024!", "pat.person-1999", "idp-idp-idp", "Example Corp 1", "corpexample99"],
+)
+def test_ones_own_name_and_the_services_make_no_password_in_production(password: str) -> None:
+    """SEC-4, issue 9 A21."""
+    policy = UserPasswords(PRODUCTION.passwords, service=("idp", "Example Corp", "accounts"))
+    with pytest.raises(PasswordRejected, match=r"your name or the service's|most common"):
+        policy.check_policy(password, email="p@example.com", name="Pat Person")
+    policy.check_policy("correct horse battery", email="p@example.com", name="Pat Person")
+    policy.check_policy("patient zero persona", email="p@example.com", name="Pat Person")

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from idp.settings_schema import ALIASES, NOT_YET_USED, Secret, Section, Settings
+from idp.settings_schema import ALIASES, NOT_YET_USED, UNREAD, Secret, Section, Settings
 from idp.settings_servers import is_host
 from idp.settings_values import checked, expected, from_text, is_secret, seen, trimmed
 
@@ -38,6 +38,8 @@ _FILES: dict[Profile, str] = {"development": "dev.toml", "production": "producti
 _OF_A_SERVICE = ("server.public_url", "database.url")
 _SERVICE_LINK = re.compile(r"^IDP_PORT$|_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 _LINK_VALUE = re.compile(r"^(tcp|udp|sctp)://")  # such as AUTH_SERVICE_PORT, for a Service called `auth-service`
+_ADDRESS = re.compile(r"^[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;]+\Z")
+_AN_ADDRESS = re.compile(r"^([\d.]+|\[?[\da-fA-F]*:[\da-fA-F:.]*\]?)\Z")
 _SHORTEST_STEM = 7  # of a name cut short, such as SMTP_USER
 
 
@@ -147,10 +149,18 @@ def load(
             continue
         if given is not None:
             values[path], sources[path] = given
+    _default_sender(values, sources)
     values |= overrides or {}
     sources |= dict.fromkeys(overrides or {}, "command")
     settings = _convert(values, sources, problems)
     return LoadedSettings(settings=settings, profile=profile, sources=sources)
+
+
+def _default_sender(values: dict[str, Any], sources: dict[str, str]) -> None:
+    """Let FROM_EMAIL be the login of the mail server, where that is an address (S4's environment has no other)."""
+    login = values.get("mail.smtp_username")
+    if values.get("mail.from_email") is None and isinstance(login, str) and _ADDRESS.match(login):
+        values["mail.from_email"], sources["mail.from_email"] = login, sources["mail.smtp_username"]
 
 
 def _from_files(
@@ -296,6 +306,19 @@ def known_names() -> set[str]:
     return names
 
 
+def unread(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return a sentence for each variable of an old service, or of a habit, that is set and that nothing reads."""
+    environ = os.environ if environ is None else environ
+    return [f"{name} is set, and nothing reads it: {why}" for name, why in UNREAD.items() if _says(environ, name)]
+
+
+def _says(environ: Mapping[str, str], name: str) -> bool:
+    value = environ.get(name, "").strip()
+    if name == "HOST":  # shells keep the machine's name there, which is no address to listen on
+        return value == "localhost" or bool(_AN_ADDRESS.match(value))
+    return bool(value)
+
+
 def _nearly(name: str, names: Iterable[str]) -> bool:
     """Tell SMTP_USER and DATABSE_URL from variables that are somebody else's."""
     cut_short = "_" in name and len(name) > _SHORTEST_STEM and any(known.startswith(name) for known in names)
@@ -305,6 +328,20 @@ def _nearly(name: str, names: Iterable[str]) -> bool:
 def set_but_unused(loaded: LoadedSettings) -> list[str]:
     """Return the settings that somebody changed and this version does not use yet."""
     return sorted(path for path in NOT_YET_USED if value_of(loaded.settings, path) != value_of(Settings(), path))
+
+
+def without_effect(settings: Settings) -> list[str]:
+    """Return a sentence for each setting that another one takes the effect of."""
+    tokens = settings.tokens
+    secrets = {"AUTH_JWT_SECRET_KEY": tokens.auth_jwt_secret, "JWT_SECRET_KEY": tokens.jwt_secret}
+    if tokens.algorithm in {None, "HS256"}:
+        return []
+    return [
+        f"{name} is set and AUTH_JWT_ALGORITHM is {tokens.algorithm}: the shared secret signs nothing, tokens are "
+        f"verified with the JWKS; remove {name}, or put HS256 for services that verify with it."
+        for name, secret in secrets.items()
+        if secret is not None
+    ]
 
 
 def value_of(settings: Settings, path: str) -> Any:

@@ -6,9 +6,10 @@ in separate processes of lower priority, behind a queue that refuses instead of 
 
 import asyncio
 import os
+import re
 import signal
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
@@ -25,22 +26,53 @@ from idp.users.password_queue import PasswordQueue
 from idp.users.password_worker import Check, Cost
 
 log = structlog.get_logger("idp.passwords")
+_NO_LETTER = re.compile(r"[\W\d_]+")
+_SHORTEST_WORD = 3  # of a name
 _FEWEST_CHARACTERS = 4  # different ones; "aaaaaaaa" and eight spaces stand for their like
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Passwords:
-    """Hashes and checks passwords in worker processes."""
+class NoSharedMemory(Exception):
+    """The machine has no place for the semaphores between processes; the message says what to do."""
 
-    def __init__(self, settings: PasswordSettings) -> None:
+
+def check_shared_memory() -> None:
+    """Find out whether processes can share semaphores here.
+
+    Raises:
+        NoSharedMemory: they cannot.
+    """
+    try:
+        get_context("spawn").Semaphore(1)
+    except OSError as error:
+        raise NoSharedMemory(
+            f"Passwords are checked in processes of their own, which need a writable /dev/shm ({error.strerror}): "
+            "mount a tmpfs there, for example with `docker run --tmpfs /dev/shm`."
+        ) from None
+
+
+class Passwords:
+    """Hashes and checks passwords in worker processes.
+
+    Args:
+        settings: the policy, and what hashing costs.
+        service: what the service calls itself and where it is found; neither makes a password (SEC-4).
+    """
+
+    def __init__(self, settings: PasswordSettings, *, service: Sequence[str] = ()) -> None:
         self._settings = settings
+        self._service = tuple(service)
         self._cost = Cost(settings.argon2_time_cost, settings.argon2_memory_kib, settings.argon2_parallelism)
         self._queue = PasswordQueue(settings.queue_limit, settings.queue_limit_per_address)
         self._pool: ProcessPoolExecutor | None = None
 
     def start(self) -> None:
-        """Start the workers in the background."""
+        """Start the workers in the background.
+
+        Raises:
+            NoSharedMemory: /dev/shm cannot be written.
+        """
         self._submit(password_worker.warm_up, self._cost)
 
     def stop(self) -> None:
@@ -49,7 +81,7 @@ class Passwords:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
 
-    def check_policy(self, password: str, *, email: str | None) -> None:
+    def check_policy(self, password: str, *, email: str | None, name: str | None = None) -> None:
         """Refuse a password that may not be chosen (C-07; SEC-1, SEC-3, SEC-4).
 
         Raises:
@@ -64,6 +96,8 @@ class Passwords:
             raise PasswordRejected("The password is the e-mail address, or a part of it; choose another one.")
         if self._settings.refuse_common and (plain in _common_passwords() or len(set(plain)) < _FEWEST_CHARACTERS):
             raise PasswordRejected("The password is among the most common ones, which attackers try first.")
+        if self._settings.refuse_common and _is_made_of(plain, (name or "", *self._service)):
+            raise PasswordRejected("The password is your name or the service's; choose another one.")
         if self._settings.require_complexity and not _is_complex(password):
             raise PasswordRejected("The password needs upper and lower case, a digit and a symbol.")
 
@@ -113,6 +147,7 @@ class Passwords:
 
     def _executor(self) -> ProcessPoolExecutor:
         if self._pool is None:
+            check_shared_memory()
             self._pool = ProcessPoolExecutor(
                 max_workers=self._settings.workers,
                 mp_context=get_context("spawn"),  # a fork would copy sockets and locks of a running event loop
@@ -125,6 +160,17 @@ class Passwords:
 def _normal(password: str) -> str:
     """Return the password in one spelling: the same text typed on two keyboards must be the same password (SEC-3)."""
     return unicodedata.normalize("NFC", password)
+
+
+def _is_made_of(password: str, names: Sequence[str]) -> bool:
+    """Whether a password is nothing but words of these names, in any order, with digits and signs between them."""
+    letters = _NO_LETTER.sub("", password)
+    spelled = [_normal(name).casefold() for name in names]
+    pieces = {piece for name in spelled for piece in (*_NO_LETTER.split(name), _NO_LETTER.sub("", name))}
+    rest = letters
+    for piece in sorted((each for each in pieces if len(each) >= _SHORTEST_WORD), key=len, reverse=True):
+        rest = rest.replace(piece, "")
+    return bool(letters) and not rest
 
 
 @cache
