@@ -370,8 +370,17 @@ def _verdicts(parts: Parts, shared: SharedCache, profile: str) -> Verdicts:
 
 
 def _probes(parts: Parts, store: SharedStore, commands: CommandQueue) -> dict[str, health.Probe | None]:
+    async def ping_database() -> str | None:
+        try:
+            await parts.database.ping()
+        except DatabaseUnavailable as error:
+            if error.mistake is None:
+                raise
+            return f"unhealthy: {error.mistake}"
+        return None
+
     return {
-        "database": parts.database.ping,
+        "database": ping_database,
         "redis": store.check if store.valkey is not None else None,
         "command_processor": commands.probe,
     }
