@@ -276,6 +276,7 @@ def _available(parts: Parts, working: _Working) -> dict[str, object]:
         "refresh_tokens": parts.refresh_tokens,
         "session_cookies": parts.cookies,
         "session_starter": starter,
+        "known_devices": parts.devices,
         "signing_out": SigningOut(working.introspector, parts.cookies, parts.refresh_tokens, working.flood),
         "limiter": limiter,
         "login_rules": rules,
