@@ -159,8 +159,8 @@ class Application(Envelope):
         self,
         litestar: Litestar,
         parts: Parts,
+        working: "_Working",
         hot: Mapping[tuple[str, str], HotRoute],
-        metrics_access: MetricsAccess,
         observe: Observer | None = None,
     ) -> None:
         server = parts.settings.server
@@ -168,7 +168,7 @@ class Application(Envelope):
             litestar,
             hot=hot,
             origins=allowed_origins(parts.settings),
-            metrics_access=metrics_access,
+            metrics_access=working.metrics_access,
             prefix=_prefix(parts.settings, litestar),
             max_header_bytes=server.max_header_bytes,
             body_timeout=server.body_timeout_seconds,
@@ -176,6 +176,7 @@ class Application(Envelope):
         )
         self.litestar = litestar
         self.parts = parts
+        self.document = working.document
 
 
 def _prefix(settings: Settings, litestar: Litestar) -> PublicPrefix | None:
@@ -222,7 +223,7 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
     internal_token = parts.settings.management.internal_token is not None
     hot = HotRoutes(working.introspector, issuer=parts.tokens.issuer, internal_token=internal_token)
     public = public_routes(PublishedKeys(parts.keyring), working.checks)
-    return Application(litestar, parts, hot.routes | public, working.metrics_access, development.observe)
+    return Application(litestar, parts, working, hot.routes | public, development.observe)
 
 
 def _working(parts: Parts, profile: str, development: Development) -> _Working:

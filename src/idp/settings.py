@@ -67,14 +67,19 @@ class ClientSettings(Struct, frozen=True):
         port: where a service with this environment would listen (PORT).
         admin_token: ADMIN_TOKEN, by any of its names.
         access_token: a person's (IDP_TOKEN).
-        describes_a_service: whether it has the database or the address of a service of its own.
+        named_by: the variables that give the database or the address of a service of its own.
     """
 
     url: str | None
     port: int | None
     admin_token: Secret | None
     access_token: Secret | None
-    describes_a_service: bool = False
+    named_by: tuple[str, ...] = ()
+
+    @property
+    def describes_a_service(self) -> bool:
+        """Whether the environment is that of a service of its own."""
+        return bool(self.named_by)
 
 
 def client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
@@ -99,7 +104,11 @@ def client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
         port=given["server.port"],
         admin_token=given["management.admin_token"],
         access_token=Secret(access_token[0]) if access_token else None,
-        describes_a_service=any(_from_environment(path, kinds[path], environ) for path in _OF_A_SERVICE),
+        named_by=tuple(
+            found[1].removeprefix("env ")
+            for path in _OF_A_SERVICE
+            if (found := _from_environment(path, kinds[path], environ)) is not None
+        ),
     )
 
 

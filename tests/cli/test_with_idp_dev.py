@@ -5,13 +5,16 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from cli.conftest import Served
-from cli.support import ROOT, Dev, auth_cli, free_port, get, idp, post, running_dev, shell, unquoted
+from cli.support import ROOT, Dev, auth_cli, free_port, get, idp, in_a_terminal, post, running_dev, shell, unquoted
+from idp.db.migrate import head
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +89,10 @@ def test_its_token_is_for_its_own_address_alone(dev: Dev, served: Served, here: 
         idp("users", "list", PORT=served.url.rpartition(":")[2], **here),
     ):
         assert refused.returncode in {1, 4}
-        assert "Error: 401 - Unauthorized." in refused.stderr or "refuses: Unauthorized." in refused.stderr
+        assert (
+            "Error: 401 - Missing Authorization header." in refused.stderr
+            or "refuses: Missing Authorization header." in refused.stderr
+        )
 
 
 def test_a_token_of_ones_own_is_never_sent_to_it_by_chance(dev: Dev, here: dict[str, str]) -> None:
@@ -133,7 +139,7 @@ def test_a_production_installation_never_looks_for_it(dev: Dev, here: dict[str, 
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['idp.dev'] = None\n")
     done = idp("tokens", "list", "--url", dev.base_url, PYTHONPATH=str(tmp_path), **here)
     assert (done.returncode, done.stdout) == (4, "")
-    assert "refuses: Unauthorized." in done.stderr
+    assert "refuses: Missing Authorization header." in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -145,14 +151,6 @@ def test_who_has_a_service_of_their_own_does_not_mean_it_by_saying_nothing(
     """Rule 7: a command for production is not answered by what happens to run beside it."""
     assert "ada@example.com" not in idp("users", "list", **here, **own).stdout
     assert "ada@example.com" in idp("users", "list", "--url", dev.base_url, **here, **own).stdout
-
-
-def test_commands_on_the_database_never_use_it(dev: Dev, here: dict[str, str]) -> None:
-    """Rule 7: what works on a database wants the address of one."""
-    for line in ("keys secrets", "signing-keys list", "migrate", "users create-admin a@b.example"):
-        done = idp(*line.split(), **here)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert "DATABASE_URL is not set" in done.stderr
 
 
 def test_the_screen_says_how_in_one_line(dev: Dev, here: dict[str, str]) -> None:
@@ -193,3 +191,54 @@ def test_as_a_user_that_does_not_exist_is_asked_about_first(dev: Dev, here: dict
     meant = idp("keys", "list", "--as", "adaa@example.com", "--new-user", "-o", "json", **here)
     assert (meant.returncode, meant.stdout.strip()) == (0, "[]"), meant.stderr
     assert idp("keys", "list", "--as", "ADA@example.com", **here).returncode == 0
+
+
+def test_commands_that_open_the_database_find_it(dev: Dev, here: dict[str, str]) -> None:
+    """As `idp users` finds the service: nothing to set."""
+    checked = answer("check-db", **here)
+    assert (checked["database"], checked["revision"]) == ("idp", head())
+    assert any("idp dev" in sentence for sentence in checked["messages"])
+    assert answer("migrate", **here)["messages"] == ["The database is up to date."]
+    assert answer("audit", "verify", **here)["intact"] is True
+    (key,) = answer("signing-keys", "list", **here)
+    assert key["kid"] in {each["kid"] for each in get(f"{dev.base_url}/.well-known/jwks.json").json["keys"]}
+    assert answer("keys", "secrets", **here)[0]["secret"] == "IDP_SECRET_KEY"
+
+
+def test_a_variable_that_leads_elsewhere_is_named_to_a_person(dev: Dev, served: Served, here: dict[str, str]) -> None:
+    elsewhere = {"DATABASE_URL": served.database_url, **here}
+    for command in (("check-db",), ("users", "list", "--limit", "1")):
+        _, shown = in_a_terminal(*command, columns=200, **elsewhere)
+        assert "DATABASE_URL" in shown
+        assert f"this command does not use the `idp dev` at {dev.base_url}." in shown
+    _, shown = in_a_terminal("check-db", columns=200, **here)
+    assert f"This command uses the database of the `idp dev` at {dev.base_url}." in shown
+
+
+def test_the_sample_of_the_docs_page_signs_in_as_it_stands(dev: Dev) -> None:
+    sample = get(f"{dev.base_url}/openapi.json").json["components"]["schemas"]["LoginIn"]["example"]
+    for path in ("/auth/login", "/api/auth/login"):
+        assert post(f"{dev.base_url}{path}", sample).status == 200
+
+
+def test_another_program_is_not_an_idp(here: dict[str, str]) -> None:
+    """A FastAPI service answers {"detail": "Not Found"}, which was taken for idp's own answer."""
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b'{"detail": "Not Found"}'
+            self.send_response(404)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        done = idp("users", "list", "--url", url, ADMIN_TOKEN="x", **here)
+        server.shutdown()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"idp: {url} is not an idp: it answered 404")

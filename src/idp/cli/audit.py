@@ -80,9 +80,9 @@ def verify(head: str | None, output: str) -> None:
     from idp.audit.verify import verify as walk
     from idp.cli.database import with_database
     from idp.cli.failure import Failure
-    from idp.settings import load
+    from idp.cli.production import load_for_database
 
-    found = with_database(load("production").settings, lambda database: walk(database, noted=noted))
+    found = with_database(load_for_database().settings, lambda database: walk(database, noted=noted))
     _print(found, output)
     if found.problem:
         raise Failure(f"The audit log is not whole. {found.problem}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from idp.cli.groups import SuggestingGroup
+from idp.cli.service_options import with_output
 
 if TYPE_CHECKING:
     from idp.settings import Profile
@@ -20,7 +21,7 @@ def config() -> None:
 
 @config.command()
 @click.option("--profile", type=_PROFILES, default="production", show_default=True)
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@with_output
 def show(profile: "Profile", output: str) -> None:
     """Print every setting, its value and where it came from. Secrets are hidden."""
     from idp.settings import fields, load, value_of
@@ -72,7 +73,8 @@ def _in_words(value: Any) -> str:
 
 @config.command()
 @click.option("--profile", type=_PROFILES, default="production", show_default=True)
-def check(profile: "Profile") -> None:
+@with_output
+def check(profile: "Profile", output: str) -> None:
     """Check the settings: unknown and misspelt names, values that do not fit, and what production refuses."""
     from idp.cli.production import unsafe
     from idp.settings import SettingsError, load, misspelt, unread, without_effect
@@ -85,8 +87,14 @@ def check(profile: "Profile") -> None:
     else:
         problems += unsafe(settings) if profile == "production" else []
         notes += without_effect(settings)
-    for sentence in [*problems, *notes]:
-        print(sentence, file=sys.stderr)
+    if output == "json":
+        from idp.cli.tables import print_json
+
+        print_json({"good": not problems, "problems": problems, "notes": notes})
+    else:
+        for sentence in [*problems, *notes]:
+            print(sentence, file=sys.stderr)
     if problems:
         sys.exit(1)
-    print("The settings are good.")
+    if output == "table":
+        print("The settings are good.")

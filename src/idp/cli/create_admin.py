@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from idp.cli.service_options import with_output
+
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,18 +18,19 @@ if TYPE_CHECKING:
 @click.argument("email")
 @click.option("--name", help="What people call them; the e-mail up to its @ by default.")
 @click.option("--existing", is_flag=True, help="Give the role to an account that is there; it keeps its password.")
-def create_admin(email: str, name: str | None, existing: bool) -> None:
+@with_output
+def create_admin(email: str, name: str | None, existing: bool, output: str) -> None:
     """Make an administrator with this EMAIL, directly in the database.
 
     Uses the settings of the service (DATABASE_URL). The password is asked for, or read from stdin: there is no default.
     """
     from idp.cli.failure import BadInput
+    from idp.cli.production import load_for_database
     from idp.errors import IdpError
     from idp.plain_text import unseen_character
-    from idp.settings import load
     from idp.users.email import parse_email
 
-    settings = load("production").settings
+    settings = load_for_database().settings
     try:
         address = parse_email(email)
     except ValueError as error:
@@ -42,6 +45,11 @@ def create_admin(email: str, name: str | None, existing: bool) -> None:
             verified = True
     except IdpError as error:
         raise BadInput(error.detail) from None
+    if output == "json":
+        from idp.cli.tables import print_json
+
+        print_json({"email": address, "role": "admin", "email_verified": verified})
+        return
     print(f"{address} is an administrator.")
     if not verified:
         print("The address is not verified yet: until its owner does that, POST /api/auth/login refuses it.")

@@ -1,11 +1,12 @@
 """`idp migrate` and `idp check-db`."""
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import rich_click as click
 
 from idp.cli.failure import Failure
+from idp.cli.service_options import with_output
 
 if TYPE_CHECKING:
     from idp.db.engine import Database
@@ -18,18 +19,27 @@ _NO_LIMIT = 3600.0  # seconds; a migration may take longer than any request
 
 @click.command()
 @click.option("--check", is_flag=True, help="Change nothing; exit 1 if the database is not at this version.")
-def migrate(check: bool) -> None:
-    """Bring the database to this version, and make the teams, domains and roles of the seed that are missing."""
-    from idp.settings import load
+@with_output
+def migrate(check: bool, output: str) -> None:
+    """Run migrations, and create the teams, domains and roles of the seed that are missing."""
+    from idp.cli.production import load_for_database
 
-    settings = load("production").settings
+    settings = load_for_database().settings
     if check:
         from idp.db.migrate import current
 
-        _, sentence = judged(with_database(settings, current))
-        print(sentence)
+        _print_messages([judged(with_database(settings, current))[1]], output)
         return
-    for sentence in migrate_now(settings):
+    _print_messages(migrate_now(settings), output)
+
+
+def _print_messages(messages: list[str], output: str) -> None:
+    if output == "json":
+        from idp.cli.tables import print_json
+
+        print_json({"messages": messages})
+        return
+    for sentence in messages:
         print(sentence)
 
 
@@ -74,39 +84,66 @@ async def _grant(database: "Database", settings: "Settings") -> str | None:
 
 
 @click.command("check-db")
-def check_db() -> None:
+@with_output
+def check_db(output: str) -> None:
     """Check the connection, the version of the tables, and that the signing keys can be opened."""
-    from idp.settings import load, root_secret
+    from idp.cli.production import load_for_database
+    from idp.cli.tables import print_json
 
-    async def look(database: "Database") -> tuple[str, str, bool, str | None]:
-        from sqlalchemy import text
+    settings = load_for_database().settings
+    facts = with_database(settings, _look)
+    messages = _findings(settings, facts)
+    if output == "table":
+        for sentence in messages:
+            print(sentence)
+        return
+    print_json({**facts._asdict(), "messages": list(messages)})
 
-        from idp.db.migrate import current
 
-        async with database.engine.connect() as connection:
-            version = (await connection.execute(text("SHOW server_version"))).scalar_one()
-            name = (await connection.execute(text("SELECT current_database()"))).scalar_one()
-            tls = (await connection.execute(text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"))).scalar()
-        return str(version), str(name), bool(tls), await current(database)
+class _Facts(NamedTuple):
+    """What a database says of itself; `revision` is None where it was never migrated."""
 
-    settings = load("production").settings
-    version, name, tls, revision = with_database(settings, look)
-    print(f"PostgreSQL {version.split()[0]}, database {name}, {'with' if tls else 'without'} TLS.")
-    if int(version.split(".")[0]) < 15:
+    server_version: str
+    database: str
+    tls: bool
+    revision: str | None
+
+
+async def _look(database: "Database") -> _Facts:
+    from sqlalchemy import text
+
+    from idp.db.migrate import current
+
+    async with database.engine.connect() as connection:
+        version = (await connection.execute(text("SHOW server_version"))).scalar_one()
+        name = (await connection.execute(text("SELECT current_database()"))).scalar_one()
+        tls = (await connection.execute(text("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"))).scalar()
+    return _Facts(str(version).split()[0], str(name), bool(tls), await current(database))
+
+
+def _findings(settings: "Settings", facts: _Facts) -> Iterator[str]:
+    """Yield a sentence about each thing that is in order or not.
+
+    Raises:
+        Failure: the service cannot work with this database.
+    """
+    from idp.settings import root_secret
+
+    yield f"PostgreSQL {facts.server_version}, database {facts.database}, {'with' if facts.tls else 'without'} TLS."
+    if int(facts.server_version.split(".")[0]) < 15:
         from idp.cli.database_trouble import DatabaseNotReady
 
-        raise DatabaseNotReady(f"PostgreSQL {version.split()[0]} is too old: use 15 to 18.")
-    print(judged(revision)[1])
+        raise DatabaseNotReady(f"PostgreSQL {facts.server_version} is too old: use 15 to 18.")
+    yield judged(facts.revision)[1]
     if root_secret(settings) is not None:
         from idp.cli.preparation import sealed_keys
         from idp.db import installation
 
         if with_database(settings, lambda database: installation.find(database, installation.DEVELOPMENT)):
-            print(installation.OF_DEVELOPMENT)
+            yield installation.OF_DEVELOPMENT
         if problem := with_database(settings, lambda database: sealed_keys(database, settings)):
             raise Failure(problem)
-    for line in with_database(settings, _misfiled):
-        print(line)
+    yield from with_database(settings, _misfiled)
 
 
 async def _misfiled(database: "Database") -> list[str]:

@@ -19,6 +19,7 @@ class Announcement(Struct, frozen=True):
 
     base_urls: tuple[str, ...]
     management_token: str
+    database_url: str = ""
 
     def __repr__(self) -> str:
         return f"Announcement({self.base_urls})"

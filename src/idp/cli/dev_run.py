@@ -20,6 +20,7 @@ from idp.cli.server import NotStarted, uvicorn_server
 from idp.users.passwords import check_shared_memory
 
 if TYPE_CHECKING:
+    from idp.app import Application
     from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
     from idp.dev.folder import DevFolder
     from idp.dev.personas import Persona
@@ -87,7 +88,7 @@ class DevRun:
             app = build(loaded, quiet=self._quiet)
             server = uvicorn_server(app, loaded.settings.server, patience=PATIENCE)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-                runner.run(self._serve(server, app.parts, others))
+                runner.run(self._serve(server, app, others))
         finally:
             for process in others:
                 process.terminate()
@@ -125,12 +126,14 @@ class DevRun:
         listener.close()
         return process
 
-    async def _serve(self, server: Any, parts: "Parts", others: "list[subprocess.Popen[bytes]]") -> None:
+    async def _serve(self, server: Any, app: "Application", others: "list[subprocess.Popen[bytes]]") -> None:
         try:
-            personas = await self._prepare(parts)
+            personas = await self._prepare(app.parts)
         except BaseException:
-            parts.passwords.stop()  # the application would, but it never starts
+            app.parts.passwords.stop()  # the application would, but it never starts
             raise
+        if personas:
+            app.document.show_login(personas[0].email, personas[0].password)
         beside = [
             asyncio.create_task(self._announce(server, personas, others)),
             asyncio.create_task(self._watch_servers(server)),

@@ -34,9 +34,9 @@ def secrets(output: str) -> None:
     Keys of people and services move to the current secret when they are used, signing keys when they are rotated.
     """
     from idp.cli.database import with_database
-    from idp.cli.production import load_production
+    from idp.cli.production import load_production_for_database
 
-    settings = load_production().settings
+    settings = load_production_for_database().settings
     roots = named_roots(settings)
     counted = with_database(settings, lambda database: _count(database, roots))
     from idp.cli.tables import Cell, Column, print_json, print_table, say

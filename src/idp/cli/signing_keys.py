@@ -71,9 +71,9 @@ def rotate(at_once: bool, output: str) -> None:
 
 def _with_keyring(work: "Callable[[Keyring], Coroutine[Any, Any, T]]") -> T:
     from idp.cli.database import run
-    from idp.cli.production import load_production
+    from idp.cli.production import load_production_for_database
     from idp.parts import build_parts
 
-    parts = build_parts(load_production())
+    parts = build_parts(load_production_for_database())
     assert parts.settings.database.url is not None
     return run(parts.database, work(parts.keyring), url=parts.settings.database.url)

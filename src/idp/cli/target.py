@@ -7,6 +7,7 @@ from msgspec import Struct
 from idp.cli.dev_announcement import Announcement, announced
 from idp.cli.failure import BadInput, Refused
 from idp.cli.http import is_loopback
+from idp.cli.remarks import remark
 from idp.settings import ClientSettings, Secret, client_settings
 
 DEFAULT_PORT = 8000
@@ -69,7 +70,10 @@ def _with_dev(url: str | None, given: ClientSettings) -> tuple[str, Announcement
     Without any setting the address is that of the `idp dev`; where the environment describes another service, nobody
     means it by saying nothing. Its token never leaves for another address.
     """
-    dev = None if url is None and given.describes_a_service else announced()
+    dev = announced()
+    if url is None and given.describes_a_service and dev is not None:
+        remark(f"{', '.join(given.named_by)} is set: this command does not use the `idp dev` at {dev.base_urls[0]}.")
+        dev = None
     if url is None and given.port is None and dev is not None:
         return _checked(dev.base_urls[0]), dev
     where = _checked(url or _default(given))

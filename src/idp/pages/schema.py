@@ -212,11 +212,20 @@ class OpenApiDocument:
     def __init__(self, config: OpenAPIConfig) -> None:
         self._config = config
         self._encoded: bytes | None = None
+        self._sample_login: dict[str, str] | None = None
         self.app: Litestar | None = None
+
+    def show_login(self, email: str, password: str) -> None:
+        """Make the sample of login one that signs in as it stands, with a demo user; for `idp dev`."""
+        self._sample_login = {"email": email, "password": password}
+        self._encoded = None
 
     def encoded(self) -> bytes:
         """Return the document as JSON."""
         if self._encoded is None:
             assert self.app is not None
-            self._encoded = msgspec.json.encode(build(self.app, self._config))
+            schema = build(self.app, self._config)
+            if self._sample_login is not None:
+                schema["components"]["schemas"]["LoginIn"]["example"] = self._sample_login
+            self._encoded = msgspec.json.encode(schema)
         return self._encoded
