@@ -69,7 +69,7 @@ async def _signatures(parts: Parts) -> list[Verdict]:
 async def _get(world: World) -> Verdict:
     valkey = cache.connect(world.deployment.env["VALKEY_URL"])
     assert valkey is not None
-    shared = cache.SharedCache(valkey)
+    shared = cache.SharedCache(cache.SharedStore(valkey))
     keys = [b"bench:%d" % number for number in range(1000)]
     for key in keys:
         await valkey.set(key, b"x" * 400, px=60_000)

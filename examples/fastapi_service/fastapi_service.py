@@ -1,7 +1,7 @@
 """A FastAPI service whose callers are known by idp.
 
     pip install './clients/python[fastapi]' uvicorn
-    export AUTH_SERVICE_URL=http://127.0.0.1:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
+    export AUTH_SERVICE_URL=http://localhost:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
     uvicorn --app-dir examples/fastapi_service fastapi_service:app --port 8002
 
 Access tokens are verified here, with the service's public keys; API keys and service tokens are asked about.
@@ -15,10 +15,10 @@ from typing import Annotated
 from fastapi import Body, Depends, FastAPI
 
 from idp_client import AuthMiddleware, Caller, Gate
-from idp_client.fastapi import AuthenticatedCaller, requires_scopes
+from idp_client.fastapi import AuthenticatedCaller, requires_roles, requires_scopes
 
 gate = Gate.at(
-    os.environ.get("AUTH_SERVICE_URL", "http://127.0.0.1:8000"),
+    os.environ.get("AUTH_SERVICE_URL", "http://localhost:8000"),
     issuer=os.environ.get("IDP_ISSUER"),  # what IDP_PUBLIC_URL says over there, if it is another address
     allow_development=os.environ.get("IDP_DEVELOPMENT") == "1",  # take tokens of `idp dev`; never in production
     service_name="fastapi-service",
@@ -44,7 +44,7 @@ async def public() -> dict[str, str]:
 
 @app.get("/me")
 async def me(caller: AuthenticatedCaller) -> dict[str, object]:
-    """For whoever says who they are."""
+    """For every caller with a credential."""
     email = caller.user.email if caller.user else None
     return {"kind": caller.kind, "name": caller.name, "email": email, "scopes": list(caller.scopes)}
 
@@ -61,3 +61,9 @@ async def echo(
 async def secret() -> dict[str, str]:
     """For callers with the scope `admin`."""
     return {"secret": "This is secret admin data"}
+
+
+@app.get("/admin/report", dependencies=[Depends(requires_roles("admin"))])
+async def report() -> dict[str, str]:
+    """For users with the role `admin`."""
+    return {"report": "This is for administrators"}

@@ -1,7 +1,7 @@
 """A Litestar service whose callers are known by idp.
 
     pip install './clients/python[litestar]' uvicorn
-    export AUTH_SERVICE_URL=http://127.0.0.1:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
+    export AUTH_SERVICE_URL=http://localhost:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
     uvicorn --app-dir examples/litestar_service litestar_service:app --port 8002
 
 Access tokens are verified here, with the service's public keys; API keys and service tokens are asked about.
@@ -15,10 +15,10 @@ from litestar.params import JSONBody
 from msgspec import Struct
 
 from idp_client import Caller, Gate
-from idp_client.litestar import IdpPlugin, requires_scopes
+from idp_client.litestar import IdpPlugin, requires_roles, requires_scopes
 
 gate = Gate.at(
-    os.environ.get("AUTH_SERVICE_URL", "http://127.0.0.1:8000"),
+    os.environ.get("AUTH_SERVICE_URL", "http://localhost:8000"),
     issuer=os.environ.get("IDP_ISSUER"),  # what IDP_PUBLIC_URL says over there, if it is another address
     allow_development=os.environ.get("IDP_DEVELOPMENT") == "1",  # take tokens of `idp dev`; never in production
     service_name="litestar-service",
@@ -39,7 +39,7 @@ async def public() -> dict[str, str]:
 
 @get("/me")
 async def me(caller: NamedDependency[Caller]) -> dict[str, object]:
-    """For whoever says who they are."""
+    """For every caller with a credential."""
     email = caller.user.email if caller.user else None
     return {"kind": caller.kind, "name": caller.name, "email": email, "scopes": list(caller.scopes)}
 
@@ -56,5 +56,11 @@ async def secret() -> dict[str, str]:
     return {"secret": "This is secret admin data"}
 
 
+@get("/admin/report", guards=[requires_roles("admin")])
+async def report() -> dict[str, str]:
+    """For users with the role `admin`."""
+    return {"report": "This is for administrators"}
+
+
 # Litestar's own logging would show every request that the gate makes.
-app = Litestar([public, me, echo, secret], plugins=[IdpPlugin(gate)], logging_config=None)
+app = Litestar([public, me, echo, secret, report], plugins=[IdpPlugin(gate)], logging_config=None)

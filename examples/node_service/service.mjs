@@ -1,7 +1,7 @@
 // A Node service whose callers are known by idp: plain `node:http`, and `jose` for the signatures.
 //
 //     npm install
-//     export AUTH_SERVICE_URL=http://127.0.0.1:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
+//     export AUTH_SERVICE_URL=http://localhost:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
 //     PORT=8002 node service.mjs
 //
 // Access tokens are verified here, with the service's public keys; API keys and service tokens are asked about.
@@ -9,7 +9,7 @@ import { createServer, STATUS_CODES } from "node:http";
 import { createRemoteJWKSet, decodeJwt, errors, jwtVerify } from "jose";
 
 const { env } = process;
-const AUTH_SERVICE_URL = (env.AUTH_SERVICE_URL ?? "http://127.0.0.1:8000").replace(/\/$/, "");
+const AUTH_SERVICE_URL = (env.AUTH_SERVICE_URL ?? "http://localhost:8000").replace(/\/$/, "");
 const ISSUER = env.IDP_ISSUER ?? AUTH_SERVICE_URL; // what IDP_PUBLIC_URL says over there
 const DEVELOPMENT = env.IDP_DEVELOPMENT === "1"; // take tokens of `idp dev`; never in production
 
@@ -61,7 +61,7 @@ async function verify(token) {
     const { payload } = await jwtVerify(token, keys, policy);
     if ("idp_env" in payload && !DEVELOPMENT) throw rejected("development_token", "Made by `idp dev`; IDP_DEVELOPMENT=1 takes it");
     const scopes = (payload.scope ?? "").split(" ").filter(Boolean);
-    return { kind: "user", name: null, email: payload.email ?? null, scopes };
+    return { kind: "user", name: null, email: payload.email ?? null, scopes, roles: payload.roles };
   } catch (error) {
     if (error instanceof Refusal) throw error;
     if (error instanceof errors.JWTExpired) throw rejected("token_expired", "Token expired");
@@ -83,7 +83,8 @@ async function ask(token) {
   const verdict = answer.status === 200 ? await answer.json() : undefined; // any other status is no verdict
   if (typeof verdict?.valid !== "boolean") throw unavailable();
   if (!verdict.valid) throw rejected(verdict.error, verdict.detail ?? undefined);
-  return { kind: verdict.kind, name: verdict.name, email: verdict.user?.email ?? null, scopes: verdict.scopes };
+  const { kind, name, user, scopes } = verdict;
+  return { kind, name, email: user?.email ?? null, scopes, roles: user?.roles };
 }
 
 async function caller(request, ...required) {
@@ -95,6 +96,15 @@ async function caller(request, ...required) {
   const scope = required.join(" ");
   const challenge = { "WWW-Authenticate": `Bearer error="insufficient_scope", scope="${scope}"` };
   throw new Refusal(403, "insufficient_scopes", `Insufficient permissions. Required: ${scope}`, challenge);
+}
+
+// A token names the roles it was signed with; where it has too many to name, the service is asked.
+async function requireRole(request, role) {
+  const who = await caller(request);
+  const { roles } = who.roles || who.kind !== "user" ? who : await ask(presented(request.headers));
+  if (roles?.includes(role)) return who;
+  const challenge = { "WWW-Authenticate": 'Bearer error="insufficient_scope"' };
+  throw new Refusal(403, "insufficient_roles", `Insufficient permissions. Required role: ${role}`, challenge);
 }
 
 async function body(request) {
@@ -109,7 +119,10 @@ async function body(request) {
 
 const routes = {
   "GET /public": () => ({ message: "This is a public endpoint" }),
-  "GET /me": (request) => caller(request),
+  "GET /me": async (request) => {
+    const { kind, name, email, scopes } = await caller(request);
+    return { kind, name, email, scopes };
+  },
   "POST /echo": async (request) => {
     const { name, scopes } = await caller(request, "read");
     const message = (await body(request))?.message;
@@ -119,6 +132,10 @@ const routes = {
   "GET /admin/secret": async (request) => {
     await caller(request, "admin");
     return { secret: "This is secret admin data" };
+  },
+  "GET /admin/report": async (request) => {
+    await requireRole(request, "admin");
+    return { report: "This is for administrators" };
   },
 };
 

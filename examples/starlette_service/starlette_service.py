@@ -1,7 +1,7 @@
 """A Starlette service whose callers are known by idp.
 
     pip install './clients/python[starlette]' uvicorn
-    export AUTH_SERVICE_URL=http://127.0.0.1:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
+    export AUTH_SERVICE_URL=http://localhost:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
     uvicorn --app-dir examples/starlette_service starlette_service:app --port 8002
 
 Access tokens are verified here, with the service's public keys; API keys and service tokens are asked about.
@@ -23,7 +23,7 @@ from idp_client import Gate
 from idp_client.starlette import AuthMiddleware, authenticated, caller
 
 gate = Gate.at(
-    os.environ.get("AUTH_SERVICE_URL", "http://127.0.0.1:8000"),
+    os.environ.get("AUTH_SERVICE_URL", "http://localhost:8000"),
     issuer=os.environ.get("IDP_ISSUER"),  # what IDP_PUBLIC_URL says over there, if it is another address
     allow_development=os.environ.get("IDP_DEVELOPMENT") == "1",  # take tokens of `idp dev`; never in production
     service_name="starlette-service",
@@ -49,7 +49,7 @@ async def public(_request: Request) -> JSONResponse:
 
 
 async def me(request: Request) -> JSONResponse:
-    """For whoever says who they are."""
+    """For every caller with a credential."""
     who = await caller(request)
     email = who.user.email if who.user else None
     return JSONResponse({"kind": who.kind, "name": who.name, "email": email, "scopes": list(who.scopes)})
@@ -71,12 +71,19 @@ async def secret(_request: Request) -> JSONResponse:
     return JSONResponse({"secret": "This is secret admin data"})
 
 
+@authenticated(required_roles=["admin"])
+async def report(_request: Request) -> JSONResponse:
+    """For users with the role `admin`."""
+    return JSONResponse({"report": "This is for administrators"})
+
+
 app = Starlette(
     routes=[
         Route("/public", public),
         Route("/me", me),
         Route("/echo", echo, methods=["POST"]),
         Route("/admin/secret", secret),
+        Route("/admin/report", report),
     ],
     middleware=[Middleware(AuthMiddleware, gate=gate)],
     lifespan=lifespan,

@@ -5,9 +5,10 @@
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Protocol
 
+import asyncpg
 import msgspec
 from litestar import Litestar
 from litestar.config.cors import CORSConfig
@@ -15,7 +16,6 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
-from valkey.asyncio import Valkey
 
 from idp import __version__, cache
 from idp.accounts import admin_routes as accounts_admin
@@ -55,9 +55,11 @@ from idp.authn.middleware import AuthenticationMiddleware
 from idp.authn.plugins import load_plugins
 from idp.authn.resolve import Resolver
 from idp.authn.verdicts import Verdicts
-from idp.cache import SharedCache
+from idp.cache import SharedCache, SharedStore
+from idp.db.development_mark import DevelopmentMark
 from idp.directory import routes_domains as domains
 from idp.directory import routes_teams as teams
+from idp.errors import DatabaseUnavailable
 from idp.mail.addresses import UnusableAddress
 from idp.mail.sender import MailSender
 from idp.mail.smtp import SmtpTransport
@@ -69,7 +71,10 @@ from idp.ops.envelope import Envelope, HotRoute, Observer
 from idp.ops.flood import Flood
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
+from idp.ops.metrics_access import MetricsAccess
+from idp.ops.origins import LOOPBACK
 from idp.ops.outbox_gauge import OutboxGauge
+from idp.ops.public_prefix import PublicPrefix, prefix_of
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_headers import tell_limits
 from idp.ops.rate_limit_rules import LoginRules
@@ -77,7 +82,7 @@ from idp.ops.settle import settle
 from idp.pages import account_pages
 from idp.pages import routes as pages
 from idp.pages.schema import OpenApiDocument, openapi_config
-from idp.parts import Parts, build_parts, front_end, public_url, root_secrets
+from idp.parts import Parts, allowed_origins, build_parts, front_end, public_url, root_secrets
 from idp.principal.guards import check_policies
 from idp.sessions.activity import Activity
 from idp.settings import LoadedSettings, Settings, SettingsError
@@ -155,13 +160,16 @@ class Application(Envelope):
         litestar: Litestar,
         parts: Parts,
         hot: Mapping[tuple[str, str], HotRoute],
+        metrics_access: MetricsAccess,
         observe: Observer | None = None,
     ) -> None:
         server = parts.settings.server
         super().__init__(
             litestar,
             hot=hot,
-            https=public_url(parts.settings).startswith("https://"),
+            origins=allowed_origins(parts.settings),
+            metrics_access=metrics_access,
+            prefix=_prefix(parts.settings, litestar),
             max_header_bytes=server.max_header_bytes,
             body_timeout=server.body_timeout_seconds,
             observe=observe,
@@ -170,10 +178,15 @@ class Application(Envelope):
         self.parts = parts
 
 
+def _prefix(settings: Settings, litestar: Litestar) -> PublicPrefix | None:
+    prefix = prefix_of(public_url(settings))
+    return PublicPrefix(prefix, {route.path.split("/")[1] for route in litestar.routes}) if prefix else None
+
+
 class _Working(Struct, frozen=True):
     """What works on requests, or beside them, made of the parts."""
 
-    valkey: Valkey | None
+    store: SharedStore
     shared: SharedCache
     limiter: Limiter
     rules: LoginRules
@@ -185,6 +198,7 @@ class _Working(Struct, frozen=True):
     introspector: Introspector
     checks: HealthChecks
     document: OpenApiDocument
+    metrics_access: MetricsAccess
 
 
 def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) -> Application:
@@ -208,20 +222,25 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
     internal_token = parts.settings.management.internal_token is not None
     hot = HotRoutes(working.introspector, issuer=parts.tokens.issuer, internal_token=internal_token)
     public = public_routes(PublishedKeys(parts.keyring), working.checks)
-    return Application(litestar, parts, hot.routes | public, development.observe)
+    return Application(litestar, parts, hot.routes | public, working.metrics_access, development.observe)
 
 
 def _working(parts: Parts, profile: str, development: Development) -> _Working:
     settings = parts.settings
     valkey = cache.connect(settings.valkey.url.reveal() if settings.valkey.url else None)
-    shared, commands = SharedCache(valkey), CommandQueue(parts.database)
+    store, commands = SharedStore(valkey), CommandQueue(parts.database)
+    shared = SharedCache(store)
     verdicts, activity = _verdicts(parts, shared, profile), Activity(parts.database)
     resolver = _resolver(parts, verdicts)
     flood = Flood(settings.rate_limits.bad_credentials_per_address_per_minute)
     return _Working(
-        valkey=valkey,
+        store=store,
         shared=shared,
-        limiter=Limiter(valkey, back_off=settings.rate_limits.back_off_seconds),
+        limiter=Limiter(
+            store,
+            key=derive(root_secrets(settings)[0], "rate-limit-counters"),
+            back_off=settings.rate_limits.back_off_seconds,
+        ),
         rules=LoginRules(settings.rate_limits),
         flood=flood,
         commands=commands,
@@ -229,9 +248,14 @@ def _working(parts: Parts, profile: str, development: Development) -> _Working:
         activity=activity,
         resolver=resolver,
         introspector=_introspector(parts, _chain(parts, development), resolver, verdicts, activity, flood),
-        checks=HealthChecks(_probes(parts, valkey, commands)),
+        checks=HealthChecks(_probes(parts, store, commands), signing=parts.keyring.probe),
         document=OpenApiDocument(
             openapi_config(public_url=public_url(settings), dev_headers=bool(development.authenticators))
+        ),
+        metrics_access=MetricsAccess(
+            is_open=profile == "development",
+            token=settings.management.metrics_token,
+            port=settings.server.metrics_port,
         ),
     )
 
@@ -258,6 +282,7 @@ def _available(parts: Parts, working: _Working) -> dict[str, object]:
         "login_rules": rules,
         "sign_in": SignIn(parts.database, parts.passwords, limiter, rules, starter, parts.devices, parts.mailer),
         "health_checks": working.checks,
+        "metrics_access": working.metrics_access,
         "openapi_document": working.document,
         "command_queue": working.commands,
         "minting": Minting(parts.settings.api_keys, parts.peppers),
@@ -270,9 +295,10 @@ def _available(parts: Parts, working: _Working) -> dict[str, object]:
 
 def _litestar(parts: Parts, working: _Working, development: Development) -> Litestar:
     settings, most = parts.settings, parts.settings.server.max_body_bytes
+    origins = allowed_origins(settings)
     return Litestar(
         route_handlers=[*_routes(), *(route for build in development.routes for route in build(parts))],
-        middleware=[AuthenticationMiddleware(working.introspector, parts.cookies, most=most)],
+        middleware=[AuthenticationMiddleware(working.introspector, parts.cookies, origins=origins, most=most)],
         dependencies={name: _always(part) for name, part in _available(parts, working).items()},
         exception_handlers=problems.HANDLERS,
         cors_config=_cors(settings),
@@ -336,21 +362,27 @@ def _introspector(
 
 def _verdicts(parts: Parts, shared: SharedCache, profile: str) -> Verdicts:
     """What is shared is named and signed with a key of this deployment and of what decides its verdicts."""
-    current = root_secrets(parts.settings)[0]
     policy = msgspec.json.encode(parts.settings.api_keys).hex()
-    key = derive(current, f"verdicts of {__version__} for {parts.tokens.issuer} in {profile} under {policy}")
+    key = parts.proofs.of(f"verdicts of {__version__} for {parts.tokens.issuer} in {profile} under {policy}")
     authn = parts.settings.authn
-    return Verdicts(parts.ear, shared, key=key, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries)
+    verdicts = Verdicts(parts.ear, shared, key=None, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries)
+    parts.proofs.when_ready(lambda: verdicts.share_under(key.current))
+    return verdicts
 
 
-def _probes(parts: Parts, valkey: Valkey | None, commands: CommandQueue) -> dict[str, health.Probe | None]:
-    async def ping_valkey() -> None:
-        assert valkey is not None
-        await valkey.ping()
+def _probes(parts: Parts, store: SharedStore, commands: CommandQueue) -> dict[str, health.Probe | None]:
+    async def ping_database() -> str | None:
+        try:
+            await parts.database.ping()
+        except DatabaseUnavailable as error:
+            if error.mistake is None:
+                raise
+            return f"unhealthy: {error.mistake}"
+        return None
 
     return {
-        "database": parts.database.ping,
-        "redis": ping_valkey if valkey is not None else None,
+        "database": ping_database,
+        "redis": store.check if store.valkey is not None else None,
         "command_processor": commands.probe,
     }
 
@@ -379,6 +411,8 @@ def _mail_sender(parts: Parts, development: Development) -> MailSender:
 
 def _background(parts: Parts, working: _Working, development: Development) -> list[_Background]:
     return [
+        parts.proofs,
+        *([DevelopmentMark(parts.database)] if development is PRODUCTION else []),
         parts.ear,
         parts.usage,
         working.activity,
@@ -396,6 +430,8 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         parts.passwords.start()
+        with suppress(DatabaseUnavailable, asyncpg.PostgresError):  # else it is read in the background
+            await parts.proofs.prepare()
         for each in background:
             each.start()
         try:
@@ -405,8 +441,7 @@ def _lifespan(
                 await each.stop()
             parts.passwords.stop()
             await working.shared.close()
-            if working.valkey is not None:
-                await working.valkey.aclose()
+            await working.store.close()
             await parts.database.close()
             access_log.flush()
 
@@ -420,11 +455,25 @@ def _always(value: Any) -> Provide:
     return Provide(provide, sync_to_thread=False)
 
 
+_EXPOSED_HEADERS = (
+    "X-Request-Id",
+    "X-Total-Count",
+    "X-Next-Cursor",
+    "Link",
+    "Retry-After",
+    "WWW-Authenticate",
+    "RateLimit",
+    "RateLimit-Policy",
+)
+
+
 def _cors(settings: Settings) -> CORSConfig | None:
-    if not settings.cors.origins:
+    allowed = allowed_origins(settings)
+    if not allowed.others and not allowed.loopback:
         return None
     return CORSConfig(
-        allow_origins=list(settings.cors.origins),
+        allow_origins=list(allowed.others),
+        allow_origin_regex=LOOPBACK.pattern if allowed.loopback else None,
         allow_credentials=True,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
         allow_headers=[
@@ -437,6 +486,6 @@ def _cors(settings: Settings) -> CORSConfig | None:
             "X-User-Name",
             "X-Request-Id",
         ],
-        expose_headers=["X-Request-Id", "X-Total-Count", "X-Next-Cursor", "Link", "Retry-After"],
+        expose_headers=list(_EXPOSED_HEADERS),
         max_age=600,
     )

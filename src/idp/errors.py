@@ -210,6 +210,25 @@ class CsrfRejected(IdpError):
     )
 
 
+class OriginNotAllowed(IdpError):
+    code, status, title = "origin_not_allowed", 403, "Origin not allowed"
+    text = "A page of another site sent this request: its origin is not in AUTH_API_CORS_ORIGINS."
+    remedy = (
+        "Operators: add the page's origin, such as https://app.example.com, to AUTH_API_CORS_ORIGINS (cors.origins), "
+        "or set IDP_PUBLIC_URL to the address that browsers use. Programs send no Origin header and are not affected."
+    )
+
+
+class MetricsTokenRequired(IdpError):
+    code, status, title = "metrics_token_required", 401, "Metrics need a token"
+    text = "Metrics need a token here."
+    remedy = (
+        "Send Authorization: Bearer followed by the value of METRICS_TOKEN. Operators: set METRICS_TOKEN, or let "
+        "Prometheus scrape a listener of its own at IDP_METRICS_PORT."
+    )
+    default_headers = _BEARER
+
+
 class ScopeNotGrantable(IdpError):
     code, status, title = "scope_not_grantable", 403, "Not a scope you may put on a key"
     text = "You may not put these scopes on a key."
@@ -322,7 +341,7 @@ class MembershipNotFound(IdpError):
 class MethodNotAllowed(IdpError):
     code, status, title = "method_not_allowed", 405, "Method not allowed"
     text = "This path does not answer to this method."
-    remedy = "The Allow header of the answer lists the methods that work."
+    remedy = "Use one of the methods that the detail and the Allow header name."
 
 
 class RequestTimeout(IdpError):
@@ -382,7 +401,7 @@ class BodyTooLarge(IdpError):
 
 class UnsupportedMediaType(IdpError):
     code, status, title = "unsupported_media_type", 415, "Not a media type this path reads"
-    text = "Send the body as application/json."
+    text = "Send the body as application/json, and say so in Content-Type."
     remedy = "Set Content-Type: application/json."
 
 
@@ -434,7 +453,18 @@ class DatabaseUnavailable(IdpError):
     code, status, title = "database_unavailable", 503, "The database does not answer"
     text = "The database does not answer; nothing was decided. Try again shortly."
     remedy = "Nothing is wrong with the credential. Operators: `idp check-db` says what is wrong."
+    mistake: str | None = None  # which one in the configuration is behind it, for operators
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class SigningKeysSealed(IdpError):
+    code, status, title = "signing_keys_sealed", 503, "The signing keys cannot be opened"
+    text = "The signing keys in the database cannot be opened with the present IDP_SECRET_KEY, so no token is signed."
+    remedy = (
+        "Operators: put the secret that they were made with into IDP_PREVIOUS_SECRET_KEYS and restart. If it is lost, "
+        "`idp signing-keys rotate --now` makes a new key; everybody signs in again."
+    )
+    default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "60"}
 
 
 class DependencyUnavailable(IdpError):

@@ -3,6 +3,8 @@
 `app.py` puts the parts together; commands, development and measurements use them without an application.
 """
 
+from urllib.parse import urlsplit
+
 from msgspec import Struct
 
 from idp.apikeys.scopes import ScopePolicy
@@ -12,12 +14,14 @@ from idp.db.engine import Database
 from idp.db.notify import Ear
 from idp.mail.addresses import service_name
 from idp.mail.outbox import Mailer
+from idp.ops.origins import AllowedOrigins
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.known_devices import KnownDevices
 from idp.sessions.refresh_tokens import RefreshTokens
 from idp.settings import LoadedSettings, Secret, Settings, SettingsError, root_secret
 from idp.signing.jwt import TokenService
 from idp.signing.keyring import Algorithm, Keyring
+from idp.signing.proof_keys import ProofKeys
 from idp.signing.sealing import Sealer
 from idp.users.one_time_tokens import OneTimeTokens
 from idp.users.passwords import Passwords
@@ -32,6 +36,7 @@ class Parts(Struct, frozen=True):
     tokens: TokenService
     passwords: Passwords
     sealer: Sealer
+    proofs: ProofKeys
     peppers: Peppers
     ear: Ear
     scope_policy: ScopePolicy
@@ -48,6 +53,11 @@ def public_url(settings: Settings) -> str:
     return (settings.server.public_url or f"http://localhost:{settings.server.port}").rstrip("/")
 
 
+def allowed_origins(settings: Settings) -> AllowedOrigins:
+    """Return which web pages may call."""
+    return AllowedOrigins(public_url(settings), settings.cors.origins, loopback=settings.cors.loopback)
+
+
 def build_parts(loaded: LoadedSettings) -> Parts:
     """Make the parts, without connecting to anything.
 
@@ -58,7 +68,7 @@ def build_parts(loaded: LoadedSettings) -> Parts:
     settings = loaded.settings
     database = Database(settings.database)
     roots = root_secrets(settings)
-    sealer = Sealer(roots)
+    sealer, proofs = Sealer(roots), ProofKeys(database, own_secrets(settings), shared_secrets(settings))
     ear = Ear(database, floor_seconds=settings.authn.cache_ttl_seconds)
     algorithm: Algorithm = "RS256" if _wants_rsa(settings) else "ES256"
     keyring = Keyring(database, sealer, algorithm, epoch=lambda: ear.changes.signing)
@@ -69,17 +79,19 @@ def build_parts(loaded: LoadedSettings) -> Parts:
         database=database,
         keyring=keyring,
         tokens=tokens,
-        passwords=Passwords(settings.passwords),
+        passwords=Passwords(settings.passwords, service=names_of_service(settings)),
         sealer=sealer,
+        proofs=proofs,
         peppers=peppers,
         scope_policy=ScopePolicy(settings.api_keys),
         usage=Usage(database, peppers.current),
         mailer=_mailer(settings, sealer),
-        cookies=SessionCookies(roots, public_url=public_url(settings), origins=settings.cors.origins),
-        devices=KnownDevices(roots, secure=public_url(settings).startswith("https://")),
+        cookies=SessionCookies(roots, proofs, origins=allowed_origins(settings)),
+        devices=KnownDevices(proofs, origins=allowed_origins(settings)),
         refresh_tokens=RefreshTokens(
             database,
             roots,
+            proofs,
             grace_seconds=settings.tokens.refresh_grace_seconds,
             repeats=settings.tokens.refresh_repeat_while_unused,
         ),
@@ -89,21 +101,45 @@ def build_parts(loaded: LoadedSettings) -> Parts:
 
 
 def root_secrets(settings: Settings) -> list[Secret]:
-    """Return every live root secret, the current one first (C-06c).
+    """Return every secret that may open what is stored in the database, the current one first (C-06c, decision 0025).
+
+    A shared secret that stood in for the root secret goes on opening what was sealed and digested meanwhile. Proofs
+    that come with a request are another matter: see `signing/proof_keys.py`.
 
     Raises:
         SettingsError: there is none.
     """
-    current = root_secret(settings)
-    if current is None:
+    if root_secret(settings) is None:
         raise SettingsError(["IDP_SECRET_KEY is not set: put 32 or more random characters there."])
-    earlier = [settings.tokens.auth_jwt_secret] if settings.tokens.auth_jwt_secret else []
-    return list(dict.fromkeys([current, *settings.secrets.previous_secret_keys, *earlier]))
+    current = [settings.secrets.secret_key] if settings.secrets.secret_key else []
+    stand_in = [] if current else shared_secrets(settings)[:1]
+    everything = [*current, *stand_in, *settings.secrets.previous_secret_keys, *shared_secrets(settings)]
+    return list(dict.fromkeys(everything))
+
+
+def own_secrets(settings: Settings) -> list[Secret]:
+    """Return the root secrets that no other service holds, the current one first."""
+    current = settings.secrets.secret_key
+    held = set(shared_secrets(settings))
+    return [each for each in (current, *settings.secrets.previous_secret_keys) if each and each not in held]
+
+
+def shared_secrets(settings: Settings) -> list[Secret]:
+    """Return the secrets that sibling services hold as well, those in use first."""
+    tokens = settings.tokens
+    given = [tokens.auth_jwt_secret, tokens.jwt_secret, *tokens.previous_jwt_secrets]
+    return list(dict.fromkeys(each for each in given if each is not None))
 
 
 def _mailer(settings: Settings, sealer: Sealer) -> Mailer:
     name, home = service_name(settings.mail.from_email), settings.mail.frontend_url
     return Mailer(sealer, base_url=front_end(settings), service=name, home=home)
+
+
+def names_of_service(settings: Settings) -> list[str]:
+    """Return what the service calls itself, and the labels of its address, the common ones left out."""
+    labels = (urlsplit(public_url(settings)).hostname or "").split(".")[:-1]
+    return ["idp", service_name(settings.mail.from_email), *(each for each in labels if len(each) > 3)]
 
 
 def front_end(settings: Settings) -> str:

@@ -40,11 +40,14 @@ class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Server(Section, frozen=True):
     host: str = "0.0.0.0"  # noqa: S104  a container publishes it; `idp dev` binds to loopback
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
+    metrics_port: Annotated[int, Meta(ge=1, le=65535)] | None = None
     public_url: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     max_body_bytes: Count = 1_000_000
     max_header_bytes: Count = 32_768
     body_timeout_seconds: Seconds = 15.0
+    max_connections: Count = 10_000
+    max_connections_per_address: Count = 1_000
 
 
 class Database(Section, frozen=True):
@@ -54,7 +57,8 @@ class Database(Section, frozen=True):
     pool_size: Count = 10
     max_overflow: Annotated[int, Meta(ge=0, le=1000)] = 20
     pool_timeout_seconds: Seconds = 1.0
-    connect_timeout_seconds: Seconds = 1.0
+    connect_timeout_seconds: Seconds = 10.0
+    connection_max_age_seconds: Annotated[float, Meta(ge=10, le=86_400)] = 1800.0
     statement_timeout_seconds: Seconds = 5.0
     run_migrations: bool = False
 
@@ -74,6 +78,7 @@ class Tokens(Section, frozen=True):
     previous_jwt_secrets: tuple[Secret, ...] = ()
     algorithm: Literal["ES256", "RS256", "HS256"] | None = None
     access_token_minutes: Annotated[int, Meta(ge=1, le=60)] = 30
+    max_roles: Annotated[int, Meta(ge=0, le=100)] = 32
     refresh_token_days: Annotated[int, Meta(ge=1, le=365)] = 7
     remembered_refresh_token_days: Annotated[int, Meta(ge=1, le=365)] = 60
     refresh_grace_seconds: Annotated[float, Meta(ge=0, le=60)] = 10.0
@@ -93,6 +98,7 @@ class Authn(Section, frozen=True):
 class Management(Section, frozen=True):
     admin_token: Secret | None = None
     internal_token: Secret | None = None
+    metrics_token: Secret | None = None
 
 
 class Passwords(Section, frozen=True):
@@ -127,6 +133,7 @@ class RateLimits(Section, frozen=True):
     failed_logins_per_pair: Count = 10
     failed_logins_per_account: Count = 100
     failed_logins_per_address: Count = 100
+    consecutive_failures_per_account: Annotated[int, Meta(ge=1, le=100)] = 100  # SEC-8: a hundred at the most
     registrations_per_address_per_hour: Count = 100
     resets_per_account_per_hour: Count = 5
     resets_per_address_per_hour: Count = 50
@@ -139,6 +146,7 @@ class RateLimits(Section, frozen=True):
 
 class Cors(Section, frozen=True):
     origins: tuple[str, ...] = ()
+    loopback: bool = False
 
 
 class Seed(Section, frozen=True):
@@ -223,6 +231,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 # given as IDP_<SECTION>__<KEY>, which comes first, and every secret as <NAME>_FILE.
 ALIASES: dict[str, tuple[str, ...]] = {
     "server.port": ("PORT", "AUTH_SERVICE_PORT"),
+    "server.metrics_port": ("IDP_METRICS_PORT",),
     "server.public_url": ("IDP_PUBLIC_URL", "API_BASE_URL"),
     "server.trusted_proxies": ("IDP_TRUSTED_PROXIES",),
     "database.url": ("DATABASE_URL", "AUTH_DATABASE_URL"),
@@ -247,6 +256,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "authn.cache_ttl_seconds": ("TOKEN_CACHE_TTL",),
     "management.admin_token": ("ADMIN_TOKEN", "AUTH_ADMIN_TOKEN"),
     "management.internal_token": ("INTERNAL_API_TOKEN",),
+    "management.metrics_token": ("METRICS_TOKEN",),
     "accounts.session_ttl_seconds": ("SESSION_TTL",),
     "rate_limits.failed_logins_per_pair": ("MAX_LOGIN_ATTEMPTS",),
     "rate_limits.login_window_seconds": ("RATE_LIMIT_WINDOW",),
@@ -283,3 +293,13 @@ NOT_YET_USED: frozenset[str] = frozenset(
     for section, struct in (("oidc", Oidc), ("clerk", Clerk), ("kafka", Kafka))
     for name in struct.__struct_fields__
 )
+
+# Variables of the old services, or of other programs' habits, that nothing here reads, and what to do instead:
+# `idp config check` names them, `idp serve` says so at the start.
+UNREAD: dict[str, str] = {
+    "BCRYPT_ROUNDS": "passwords are hashed with Argon2id; passwords.argon2_time_cost sets what that costs.",
+    "GENERAL_RATE_LIMIT_PER_IP": "the section [rate_limits] has a limit for each purpose.",
+    "ACCESS_TOKEN_TTL": "put minutes into AUTH_JWT_ACCESS_TOKEN_EXPIRE_MINUTES.",
+    "REFRESH_TOKEN_TTL": "put days into JWT_REFRESH_TOKEN_EXPIRE_DAYS.",
+    "HOST": "the address to listen on is IDP_SERVER__HOST, or `idp serve --host`.",
+}

@@ -2,6 +2,7 @@
 
 from idp.apikeys import models as apikeys
 from idp.audit import models as audit
+from idp.db import models as db
 from idp.db.base import Base
 from idp.directory import models as directory
 from idp.events import models as events
@@ -11,4 +12,4 @@ from idp.signing import models as signing
 from idp.users import models as users
 
 METADATA = Base.metadata
-MODULES = (apikeys, audit, directory, events, mail, sessions, signing, users)
+MODULES = (apikeys, audit, db, directory, events, mail, sessions, signing, users)

@@ -8,10 +8,11 @@ import httpx2
 import pytest
 
 from apikeys.key_support import ADMIN_TOKEN, KEYS, bearer, make_key, make_token
-from factories import Person, Service, running
+from factories import Person, Service, root_secret, running
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
 
 Headers = dict[str, str]
+METRICS_TOKEN = root_secret()
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 SECURITY = {
@@ -57,7 +58,7 @@ class Site:
 @pytest.fixture(scope="module")
 async def site(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> AsyncIterator[Site]:
     url = postgres.create_database("hot_routes")
-    environ = {"ADMIN_TOKEN": ADMIN_TOKEN}
+    environ = {"ADMIN_TOKEN": ADMIN_TOKEN, "METRICS_TOKEN": METRICS_TOKEN}
     async with running(url, valkey_url=valkey.url, profile="production", environ=environ) as service:
         person = await service.register()
         revoked = await make_key(service, person)
@@ -93,7 +94,7 @@ def comparable(answer: httpx2.Response) -> tuple[int, bytes, Headers]:
 async def same(site: Site, method: str, path: str, headers: Headers, content: bytes | None) -> httpx2.Response:
     """Send a request as it is, and in every way that goes the long way; all answers must be equal."""
     plain, _ = await site.send(method, path, headers, content)
-    long_ways: list[tuple[Headers, Any]] = [(headers | {"Origin": "https://app.example.com"}, content)]
+    long_ways: list[tuple[Headers, Any]] = [(headers | {"Origin": site.service.base_url}, content)]
     if content is not None:
         long_ways.append((headers, chunks(content)))
     if path in ME or path == "/oauth2/introspect":
@@ -127,7 +128,6 @@ async def test_the_usual_request_is_short(site: Site) -> None:
     key, asker = site.secrets["key"], bearer(site.secrets["asker"])
     for method, path, headers, content in (
         ("POST", "/auth/validate", JSON, f'{{"token":"{key}"}}'.encode()),
-        ("POST", "/auth/validate", {}, f'{{"token":"{key}"}}'.encode()),
         ("POST", "/auth/validate", JSON, b'{"token":"rubbish","required_scopes":["a"],"x":1}'),
         ("POST", "/internal/validate-key", JSON, f'{{"key":"{key}"}}'.encode()),
         ("POST", "/oauth2/introspect", asker | FORM, f"token={key}".encode()),
@@ -188,7 +188,7 @@ async def test_a_public_answer_is_short_and_the_same_either_way(site: Site, path
     for headers in ({}, bearer("rubbish"), doubled):
         plain, long_way = await site.send("GET", path, headers, None)
         assert (plain.status_code, long_way) == (200, False)
-        other, long_way = await site.send("GET", path, headers | {"Origin": "https://app.example.com"}, None)
+        other, long_way = await site.send("GET", path, headers | {"Origin": site.service.base_url}, None)
         assert long_way
         assert comparable(other) == comparable(plain)
     for name, value in SECURITY.items():
@@ -203,9 +203,11 @@ async def test_a_public_answer_is_short_and_the_same_either_way(site: Site, path
 @pytest.mark.parametrize("path", PUBLIC)
 async def test_other_methods_of_a_public_route_are_the_framework_s(site: Site, path: str) -> None:
     """RFC 9110: OPTIONS names the methods, 405 too, and an answer to HEAD has no body."""
-    for method, status in (("OPTIONS", 204), ("HEAD", 405), ("POST", 405), ("DELETE", 405)):
+    head, long_way = await site.send("HEAD", path, {}, None)
+    assert (head.status_code, head.content, long_way) == (200, b"", False)
+    for method, status in (("OPTIONS", 204), ("POST", 405), ("DELETE", 405)):
         answer, long_way = await site.send(method, path, {}, None)
-        assert (answer.status_code, answer.headers["allow"], long_way) == (status, "GET, OPTIONS", True)
+        assert (answer.status_code, answer.headers["allow"], long_way) == (status, "GET, HEAD, OPTIONS", True)
         assert bool(answer.content) == (method in {"POST", "DELETE"})
 
 
@@ -289,14 +291,14 @@ async def test_answers_are_counted_once_either_way(site: Site) -> None:
     """S3-65: by route template and status; a verdict and an attempt each, refusals included."""
 
     async def counts() -> dict[str, float]:
-        text = (await site.service.client.get("/metrics")).text
+        text = (await site.service.client.get("/metrics", headers=bearer(METRICS_TOKEN))).text
         pairs = [line.rsplit(" ", 1) for line in text.splitlines() if line and line[0] != "#"]
         return {name: float(value) for name, value in pairs if name.split("{")[0].endswith("_total")}
 
     def grown(name: str) -> float:
         return after.get(name, 0.0) - before.get(name, 0.0)
 
-    for origin in ({}, {"Origin": "https://app.example.com"}):
+    for origin in ({}, {"Origin": site.service.base_url}):
         before = await counts()
         await site.send("POST", "/auth/validate", JSON | origin, b'{"token":"rubbish"}')
         await site.send("GET", "/auth/me", bearer("rubbish") | origin, None)

@@ -17,9 +17,9 @@ def empty(postgres: EmbeddedPostgres) -> str:
     return postgres.create_database(f"cli_{secrets.token_hex(4)}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _migrated(postgres: EmbeddedPostgres) -> str:
-    url = postgres.create_database("cli_migrated")
+    url = postgres.create_database(f"cli_migrated_{secrets.token_hex(4)}")  # of one module, with its root secret
     done = idp("migrate", DATABASE_URL=url)
     assert done.returncode == 0, done.stderr
     return url

@@ -10,8 +10,8 @@ import pytest
 from cli.support import PLAIN, ROOT, idp
 
 COMMANDS = (
-    "dev", "serve", "migrate", "check-db", "config", "routes", "tokens", "keys", "users", "audit",
-    "signing-keys",
+    "dev", "serve", "migrate", "check-db", "clear-development-mark", "config", "routes", "tokens", "keys", "users",
+    "audit", "signing-keys",
 )  # fmt: skip
 HEAVY = {"idp.app", "idp.settings", "litestar", "sqlalchemy", "asyncio", "msgspec", "uvicorn", "urllib.request", "ssl"}
 

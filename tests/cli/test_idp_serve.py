@@ -5,13 +5,29 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from cli.support import IDP, Running, free_port, get, idp, log_in, post, refusal, root_secret, running_serve, wait_until
+from cli.support import (
+    IDP,
+    PLAIN,
+    ROOT,
+    Running,
+    free_port,
+    get,
+    idp,
+    log_in,
+    post,
+    refusal,
+    root_secret,
+    running_serve,
+    wait_until,
+)
 from idp.dev.embedded import EmbeddedPostgres, remove_data
 
 GOOD = {"DATABASE_URL": "postgresql://idp:hush@127.0.0.1:1/idp", "IDP_SECRET_KEY": root_secret()}
@@ -62,10 +78,45 @@ def complaint(output: str) -> str:
     return output.splitlines()[-1]
 
 
-def test_a_database_that_was_never_migrated_is_refused(empty: str) -> None:
-    done = idp("serve", "--port", "0", **(GOOD | {"DATABASE_URL": empty}))
-    assert done.returncode == 1
-    assert done.stderr == "idp: The database was never migrated: run `idp migrate`.\n"
+def test_an_empty_database_is_migrated_by_the_start_itself(empty: str, tmp_path: Path) -> None:
+    """Issue 9, S3's `docker run`: several at once migrate and seed it once."""
+    environ = GOOD | {"DATABASE_URL": empty}
+    with (
+        running_serve(tmp_path / "one", **environ) as (one, url),
+        running_serve(tmp_path / "two", **environ) as (two, other_url),
+    ):
+        for base_url in (url, other_url):
+            assert get(f"{base_url}/readyz").status == 200
+            body = {"email": f"p-{free_port()}@example.com", "password": "correct horse battery", "name": "P"}
+            assert post(f"{base_url}/auth/register", body).status == 200
+        assert (one.said() + two.said()).count("The database was migrated.") >= 1
+
+
+def test_after_alembic_alone_people_can_register(empty: str, tmp_path: Path) -> None:
+    """Issue 9, S3-39: roles come with the schema, and teams and domains with the start of `idp serve`."""
+    alembic = [str(Path(sys.executable).with_name("alembic")), "upgrade", "head"]
+    subprocess.run(alembic, cwd=ROOT, env={**PLAIN, "DATABASE_URL": empty}, check=True, capture_output=True, timeout=60)
+    with running_serve(tmp_path / "out", **(GOOD | {"DATABASE_URL": empty})) as (_, url):
+        body = {"email": "p@example.com", "password": "correct horse battery", "name": "P"}
+        answer = post(f"{url}/auth/register", body)
+        assert answer.status == 200
+        me = get(f"{url}/auth/me", token=answer.json["access_token"]).json
+        assert [team["name"] for team in me["teams"]] == ["General"]
+
+
+def test_a_changed_root_secret_is_told_at_the_start_and_by_check_db(empty: str, tmp_path: Path) -> None:
+    """Issue 9, found as a new user: it says where the old secret belongs, and makes no new key."""
+    with running_serve(tmp_path / "out", **(GOOD | {"DATABASE_URL": empty})) as (_, url):
+        assert len(get(f"{url}/.well-known/jwks.json").json["keys"]) == 1
+    changed = {"DATABASE_URL": empty, "IDP_SECRET_KEY": root_secret()}
+    with running_serve(tmp_path / "again", **changed) as (serve, url):
+        assert "cannot be opened with the present IDP_SECRET_KEY" in serve.said()
+        ready = get(f"{url}/readyz")
+        assert (ready.status, "IDP_PREVIOUS_SECRET_KEYS" in ready.json["reason"]) == (503, True)
+    done = idp("check-db", **changed)
+    assert (done.returncode, "IDP_PREVIOUS_SECRET_KEYS" in done.stderr) == (1, True)
+    assert idp("signing-keys", "rotate", "--now", **changed).returncode == 0
+    assert idp("check-db", **changed).returncode == 0
 
 
 async def test_a_database_that_is_behind_is_refused_and_one_that_is_ahead_is_served(empty: str, tmp_path: Path) -> None:

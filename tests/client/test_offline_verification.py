@@ -71,7 +71,8 @@ async def test_a_caller_is_who_the_service_says_they_are(production: Service) ->
     assert caller.user.email_verified is verdict["user"]["email_verified"]
     assert list(caller.scopes) == verdict["scopes"]
     assert caller.token_id == verdict["token_id"] == caller.claims["jti"]
-    assert caller.user.roles is None, "a token does not say; None is unknown, and not none"
+    assert list(caller.user.roles or ()) == verdict["user"]["roles"]
+    assert caller.user.teams is None, "a token does not say; None is unknown, and not none"
 
 
 async def test_a_token_made_in_development_is_refused_unless_the_service_is_told(service: Service) -> None:

@@ -16,7 +16,7 @@ import idp_client
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "clients" / "python"
 MODULES = sorted((CLIENT / "src/idp_client").glob("*.py"))
-ADAPTERS = {"litestar", "fastapi", "starlette"}
+ADAPTERS = {"litestar", "fastapi", "starlette", "flask", "django"}
 # cryptography is what joserfc stands on; the rest is declared.
 ALLOWED = {"httpx2", "joserfc", "cryptography", "msgspec", "idp_client"} | sys.stdlib_module_names
 

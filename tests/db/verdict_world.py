@@ -119,6 +119,7 @@ class Read:
     key: str
     stamp: Stamp
     seen: list[Commit]
+    began: int  # what the process had heard by then
 
 
 class Process:
@@ -161,18 +162,18 @@ class Process:
     def read(self, key: str) -> None:
         primary = self.world.primary
         stamp = primary.stamp()
-        self.reads.append(Read(key, stamp, primary.seen(stamp.snapshot, (key, USER))))
+        self.reads.append(Read(key, stamp, primary.seen(stamp.snapshot, (key, USER)), self.ear.changes.version))
 
     def finish(self, read: Read) -> None:
         """Use what was read, as `Introspector` does: unless a change was heard meanwhile that it did not see."""
         self.reads.remove(read)
         about = (read.key, USER)
-        if self.verdicts.outdated(read.stamp, about):
+        if self.verdicts.outdated(read.stamp, about, read.began):
             return
         label = self.world.label(read.seen)
         revoked = revocations(read.key, read.seen)
         verdict = Verdict(error=TokenRevoked(label)) if revoked else Verdict(principal(user(), name=label))
-        self.verdicts.keep(self.verdicts.name(read.key), verdict, read.stamp, about)
+        self.verdicts.keep(self.verdicts.name(read.key), verdict, read.stamp, about, began=read.began)
         if read.stamp.instance == self.world.primary.instance:
             self.refused[read.key] = [*self.refused.get(read.key, []), *revoked]
 

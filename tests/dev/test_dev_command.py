@@ -346,21 +346,34 @@ def test_a_persona_in_a_team_that_does_not_exist_is_refused(private: Path) -> No
 # --- production beside it --------------------------------------------------------------------------------------------
 
 
-def test_production_refuses_the_tokens_made_here_and_accepts_the_people(dev: Dev, tmp_path: Path) -> None:
-    """Rule 7: development cannot reach production, not even with its database, its secret and its name."""
-    environ = {
-        "DATABASE_URL": dev.facts["database_url"],
-        "IDP_SECRET_KEY": (dev.data_dir / "secret_key").read_text(),
-        "IDP_PUBLIC_URL": dev.facts["issuer"],
-    }
-    ada = dev.persona("ada@example.com")
-    with running_serve(tmp_path / "serve.out", **environ) as (_, base_url):
-        refused = get(f"{base_url}/auth/me", token=ada["access_token"])
-        assert (refused.status, refused.json["code"]) == (401, "development_token")
-        assert get(f"{base_url}/auth/me", X_User_Email=ada["email"]).status == 401
-        session = log_in(base_url, ada["email"], ada["password"])
-        assert session.status == 200
-        assert get(f"{base_url}/auth/me", token=session.json["access_token"]).json["email"] == ada["email"]
+def test_production_refuses_its_database_until_everything_in_it_was_revoked(private: Path, tmp_path: Path) -> None:
+    """Rule 7, issue 9 A7: neither tokens, refresh tokens, cookies nor keys of development are good in production."""
+    with running_dev(private / "marked") as dev:
+        environ = {
+            "DATABASE_URL": dev.facts["database_url"],
+            "IDP_SECRET_KEY": (dev.data_dir / "secret_key").read_text(),
+            "IDP_PUBLIC_URL": dev.facts["issuer"],
+        }
+        ada = dev.persona("ada@example.com")
+        session = log_in(dev.base_url, ada["email"], ada["password"]).json
+        keys = ("keys", "create", "laptop", "-o", "json", "--url", dev.base_url)
+        key = json.loads(idp(*keys, IDP_TOKEN=session["access_token"]).stdout)["secret"]
+        assert get(f"{dev.base_url}/auth/me", X_API_Key=key).status == 200
+        said = refusal("serve", "--port", "0", **environ)
+        assert said.startswith("idp: `idp dev` has written to this database:")
+        assert "idp clear-development-mark" in said
+        assert "`idp clear-development-mark`" in idp("check-db", **environ).stdout
+        cleared = idp("clear-development-mark", "--yes", **environ)
+        assert (cleared.returncode, cleared.stderr) == (0, "")
+        assert "ada@example.com" in cleared.stdout, "administrators are named"
+        with running_serve(tmp_path / "serve.out", **environ) as (_, base_url):
+            assert get(f"{base_url}/auth/me", token=ada["access_token"]).status == 401
+            assert get(f"{base_url}/auth/me", X_User_Email=ada["email"]).status == 401
+            assert get(f"{base_url}/auth/me", X_API_Key=key).status == 401
+            assert post(f"{base_url}/auth/refresh", {"refresh_token": session["refresh_token"]}).status == 401
+            again = log_in(base_url, ada["email"], ada["password"])
+            assert get(f"{base_url}/auth/me", token=again.json["access_token"]).json["email"] == ada["email"]
+        assert "nothing to clear" in idp("clear-development-mark", **environ).stdout
 
 
 # --- how it ends, and starts again -----------------------------------------------------------------------------------

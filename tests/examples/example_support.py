@@ -17,7 +17,7 @@ START_SECONDS = 40
 Command = Callable[[int], list[str]]
 
 
-def python_service(name: str) -> Command:
+def asgi_service(name: str) -> Command:
     """Return the command in the first lines of a Python example."""
     uvicorn = [
         sys.executable,
@@ -30,6 +30,18 @@ def python_service(name: str) -> Command:
         "warning",
     ]
     return lambda port: [*uvicorn, "--port", str(port)]
+
+
+def flask_service() -> Command:
+    """Return the command in the first lines of the Flask example."""
+    app = str(EXAMPLES / "flask_service/flask_service.py")
+    return lambda port: [sys.executable, "-m", "flask", "--app", app, "run", "--port", str(port)]
+
+
+def django_service() -> Command:
+    """Return the command in the first lines of the Django example."""
+    script = str(EXAMPLES / "django_service/django_service.py")
+    return lambda port: [sys.executable, script, "runserver", "--noreload", str(port)]
 
 
 @contextmanager

@@ -10,17 +10,21 @@ import httpx2
 import pytest
 
 from client.machines import api_key, revoke, service_token
-from examples.example_support import EXAMPLES, ROOT, Command, python_service, started
+from examples.example_support import EXAMPLES, ROOT, Command, asgi_service, django_service, flask_service, started
 from factories import Service
 
-PYTHON = ["litestar_service", "fastapi_service", "starlette_service"]
+ASGI = ["litestar_service", "fastapi_service", "starlette_service"]
+WSGI = {"flask_service": flask_service(), "django_service": django_service()}
+PYTHON = [*ASGI, *WSGI]
 DEAD = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module", params=[*PYTHON, "node_service"])
 def command(request: pytest.FixtureRequest) -> Command:
-    if request.param in PYTHON:
-        return python_service(request.param)
+    if request.param in WSGI:
+        return WSGI[request.param]
+    if request.param in ASGI:
+        return asgi_service(request.param)
     folder = request.getfixturevalue("node_service")
     return lambda _port: ["node", str(folder / "service.mjs")]
 
@@ -85,6 +89,20 @@ async def test_echo_needs_read_and_the_secret_needs_admin(idp: Service, example:
     assert answer.headers["WWW-Authenticate"] == 'Bearer error="insufficient_scope", scope="admin"'
 
 
+async def test_the_report_needs_the_role_admin_and_not_the_scope(idp: Service, example: httpx2.Client) -> None:
+    """An administrator's token names the role; a service token with the scope `admin` has none."""
+    admin, person = await idp.sign_in(await idp.register_admin()), await idp.register()
+    assert (await call(example, "GET", "/admin/report", headers=admin.bearer)).status_code == 200
+    key = await api_key(idp, admin, "read")
+    assert (await call(example, "GET", "/admin/report", headers={"X-API-Key": key["secret"]})).status_code == 200
+    service = await service_token(idp, "admin")
+    for headers in (person.bearer, bearer(service["token"])):
+        answer = await call(example, "GET", "/admin/report", headers=headers)
+        check_problem(answer, 403, "insufficient_roles")
+        assert answer.json()["detail"] == "Insufficient permissions. Required role: admin"
+    check_problem(await call(example, "GET", "/admin/report"), 401, "unauthenticated")
+
+
 async def test_nobody_and_bad_credentials_are_401(idp: Service, example: httpx2.Client) -> None:
     """Rule 1: and a revoked token is bad at the very next request."""
     made, person = await service_token(idp, "read"), await idp.register()
@@ -140,13 +158,14 @@ def test_the_examples_stay_small() -> None:
     """They are there to be read."""
     for name in PYTHON:
         assert len((EXAMPLES / name / f"{name}.py").read_text().splitlines()) <= 90, name
-    assert len((EXAMPLES / "node_service/service.mjs").read_text().splitlines()) <= 140
+    assert len((EXAMPLES / "node_service/service.mjs").read_text().splitlines()) <= 160
 
 
 def test_the_first_lines_say_how_to_start_it() -> None:
+    starts = {"flask_service": "flask --app", "django_service": "runserver"}
     for name in PYTHON:
         first = (EXAMPLES / name / f"{name}.py").read_text().split('"""')[1]
-        assert f"uvicorn --app-dir examples/{name} {name}:app" in first
+        assert starts.get(name, f"uvicorn --app-dir examples/{name} {name}:app") in first
         (extra,) = re.findall(r"clients/python\[(\w+)\]", first)
         assert f"\n{extra} = [" in (ROOT / "clients/python/pyproject.toml").read_text()
 

@@ -8,9 +8,11 @@ import httpx2
 import pytest
 import time_machine
 
-from factories import PASSWORD, Person, Service, running
-from flows.mail_support import mails, mails_about, verified
+from factories import PASSWORD, Person, Service, root_secret, running
+from flows.mail_support import mails, mails_about, token_in, verified
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
+from idp.sessions import service as sessions
+from idp.sessions.service import Device, Lifetime
 
 PROXIED = {"IDP_TRUSTED_PROXIES": "127.0.0.0/8"}
 WARNING = "new device"
@@ -162,6 +164,7 @@ async def test_the_back_off_is_shared_by_all_processes(postgres: EmbeddedPostgre
         "RATE_LIMIT_WINDOW": "1",
         "MAX_LOGIN_ATTEMPTS": "2",
         "IDP_RATE_LIMITS__BACK_OFF_SECONDS": "1,3",
+        "IDP_SECRET_KEY": root_secret(),
     }
     url = postgres.create_database("shared_back_off")
     async with (
@@ -193,3 +196,64 @@ async def test_a_sign_in_from_a_new_device_is_told_to_its_owner(service: Service
     assert (await log_in(service, unverified, **phone)).status_code == 200
     assert len([each for each in await mails(service, person.email) if WARNING in each["subject"]]) == 1
     assert await mails(service, unverified.email) == []
+
+
+async def test_a_hundred_failures_in_a_row_lock_unknown_devices_out_whatever_the_pace(
+    postgres: EmbeddedPostgres,
+) -> None:
+    """SEC-8, issue 9, A16: guesses at the pace of a short window; a restart and another process count on."""
+    environ = PROXIED | {
+        "RATE_LIMIT_WINDOW": "1",
+        "MAX_LOGIN_ATTEMPTS": "1000",
+        "IDP_RATE_LIMITS__CONSECUTIVE_FAILURES_PER_ACCOUNT": "6",
+        "IDP_SECRET_KEY": root_secret(),
+    }
+    url = postgres.create_database("consecutive")
+    elsewhere = {"X-Forwarded-For": "203.0.113.7"}
+    async with running(url, environ=environ) as service:
+        person = await verified(service)
+        device = device_of(await log_in(service, person))
+        for _ in range(3):
+            assert (await guess(service, person, **elsewhere)).status_code == 401
+    async with running(url, environ=environ, migrate=False) as service:
+        for _ in range(3):
+            assert (await guess(service, person, **elsewhere)).status_code == 401
+        wrong, right = await guess(service, person, **elsewhere), await log_in(service, person, **elsewhere)
+        assert right.status_code == wrong.status_code == 401, "the password is right, and nobody learns that"
+        assert right.json()["detail"] == wrong.json()["detail"]
+        assert (await log_in(service, person, **elsewhere)).status_code == 401
+        (told,) = await mails_about(service, person.email, "locked")
+        assert told["links"][0].endswith("/reset-password")
+        # The owner's own device goes on, and its success ends the row.
+        assert (await log_in(service, person, **elsewhere | device)).status_code == 200
+        assert (await log_in(service, person, **elsewhere)).status_code == 200
+
+
+async def test_the_mailed_link_opens_a_locked_account_again(postgres: EmbeddedPostgres) -> None:
+    """SEC-8, issue 9, A16: an owner without a known device is not locked out for good."""
+    environ = {"IDP_RATE_LIMITS__CONSECUTIVE_FAILURES_PER_ACCOUNT": "3"}
+    async with running(postgres.create_database("opened_again"), environ=environ) as service:
+        person = await verified(service)
+        for _ in range(3):
+            assert (await guess(service, person)).status_code == 401
+        assert (await log_in(service, person)).status_code == 401
+        await service.client.post("/api/auth/password/reset/request", json={"email": person.email})
+        (mail,) = await mails_about(service, person.email, "Choose a new password")
+        new = {"token": token_in(mail), "new_password": "another horse battery"}
+        assert (await service.client.post("/api/auth/password/reset/confirm", json=new)).status_code == 200
+        body = {"email": person.email, "password": "another horse battery"}
+        assert (await service.client.post("/auth/login", json=body)).status_code == 200
+
+
+async def test_of_guesses_at_once_none_is_let_in_late(service: Service) -> None:
+    """SEC-8, issue 9, A16: what was checked before the others failed is decided by what is counted at the end."""
+    person = await service.register()
+    device, lifetime = Device(None, None, None), Lifetime(idle_seconds=60, seconds=60)
+    await service.sql("INSERT INTO idp.sign_in_failures VALUES ($1, 3, now())", person.id)
+    for most, begins in ((3, False), (2, False), (4, True)):
+        async with service.app.parts.database.transaction() as session:
+            begun = await sessions.begin(
+                session, person.id, device, lifetime, password_version=1, amr=("pwd",), most_failures=most
+            )
+            assert (begun is not None) is begins
+    assert await service.sql("SELECT FROM idp.sign_in_failures WHERE user_id = $1", person.id) == []

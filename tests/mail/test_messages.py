@@ -23,6 +23,7 @@ from idp.mail.messages import (
     NewDevice,
     PasswordChanged,
     ResetPassword,
+    SignInLocked,
     VerifyEmail,
     Welcome,
 )
@@ -46,6 +47,7 @@ def examples(name: str | None = "Ada Lovelace") -> list[Mail]:
         EmailChangeRequested(name=name, new_email="new@example.com"),
         EmailChanged(name=name, new_email="new@example.com"),
         NewDevice(name=name, at=AT, device=None, ip_address=None),
+        SignInLocked(name=name, failures=100),
         Invitation(name=name, token=TOKEN, invited_by=name, days=7),
         Welcome(name=name),
     ]

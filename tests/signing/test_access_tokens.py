@@ -17,7 +17,7 @@ from factories import Service, running
 from idp.dev.embedded import EmbeddedPostgres
 
 CLAIMS = {"iss", "aud", "sub", "uid", "exp", "iat", "jti", "client_id", "scope", "email", "email_verified"}
-CLAIMS |= {"sid", "auth_time", "amr", "acr"}
+CLAIMS |= {"roles", "sid", "auth_time", "amr", "acr"}
 
 
 def parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:

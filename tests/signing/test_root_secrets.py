@@ -88,14 +88,22 @@ async def test_a_previous_secret_opens_the_signing_keys(deployment: Deployment) 
         assert await kids(service) == {rotated}
 
 
-async def test_without_the_previous_secret_a_new_key_is_made_and_old_tokens_are_refused(
-    deployment: Deployment,
-) -> None:
-    """C-06c: people sign in again; nothing is broken for good."""
+async def test_a_changed_secret_is_noticed_and_nothing_new_is_made_silently(deployment: Deployment) -> None:
+    """Issue 9, a changed IDP_SECRET_KEY: /readyz says so; whoever lost the old one makes a new key deliberately."""
     async with deployment.start(IDP_SECRET_KEY=root_secret()) as service:
         person, before = await service.register(), await kids(service)
-    async with deployment.start(IDP_SECRET_KEY=root_secret()) as service:
+    changed = root_secret()
+    async with deployment.start(IDP_SECRET_KEY=changed) as service:
         assert await code_of(service, person.token) == "token_invalid"
+        ready = await service.client.get("/readyz")
+        assert ready.status_code == 503
+        assert "IDP_PREVIOUS_SECRET_KEYS" in ready.json()["reason"]
+        jwks = await service.client.get("/.well-known/jwks.json")
+        assert (jwks.status_code, jwks.json()["code"]) == (503, "signing_keys_sealed")
+        assert len(await service.sql("SELECT kid FROM idp.signing_keys")) == 1
+        await service.app.parts.keyring.rotate(at_once=True)
+    async with deployment.start(IDP_SECRET_KEY=changed) as service:
+        assert (await service.client.get("/readyz")).json() == {"status": "ok"}
         after = await kids(service)
         assert len(after) == 1
         assert not after & before
@@ -110,7 +118,7 @@ async def test_going_back_to_the_old_secret_brings_its_key_back(deployment: Depl
     async with deployment.start(IDP_SECRET_KEY=secret) as service:
         person = await service.register()
     async with deployment.start(IDP_SECRET_KEY=root_secret()) as service:
-        await kids(service)
+        assert (await service.client.get("/readyz")).status_code == 503
     async with deployment.start(IDP_SECRET_KEY=secret) as service:
         assert await code_of(service, person.token) == "accepted"
 

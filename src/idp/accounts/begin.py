@@ -104,6 +104,7 @@ class SessionStarter:
         remember: bool = False,
         device_info: object = None,
         mode: Mode = "token",
+        most_failures: int | None = None,
     ) -> Begun:
         """Begin a session in the caller's transaction.
 
@@ -118,6 +119,7 @@ class SessionStarter:
             remember: for weeks rather than days.
             device_info: what the client says of itself.
             mode: whether a refresh token continues the session, or a cookie.
+            most_failures: with so many wrong passwords in a row none begins; None for any number.
 
         Raises:
             InvalidCredentials: the user was disabled, or their password changed, since they proved who they are.
@@ -136,6 +138,7 @@ class SessionStarter:
             amr=amr,
             cookie_digest=digest,
             first_token=first,
+            most_failures=most_failures,
         )
         if beginning is None:
             raise InvalidCredentials

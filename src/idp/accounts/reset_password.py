@@ -98,6 +98,8 @@ class ResetPassword:
         async with means.database.transaction() as session:
             await lock(session)
             holder = await credentials.hold(session, found.user_id)
+            if holder is not None:
+                means.passwords.check_policy(new_password, email=found.email, name=holder.name)
             token = await means.one_time_tokens.redeem(session, presented_token, CHOOSING)
             if holder is None:
                 raise OneTimeTokenInvalid

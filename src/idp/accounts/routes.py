@@ -63,7 +63,7 @@ async def register(
     except ValueError as error:
         raise invalid(["body", "email"], str(error)) from None
     passwords.check_address(email)
-    passwords.check_policy(data.password, email=email)
+    passwords.check_policy(data.password, email=email, name=data.name)
     await limiter.take(rule)
     password_hash = await passwords.hash(data.password, asker=origin.ip_address)
     async with database.transaction() as session:

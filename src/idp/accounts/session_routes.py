@@ -66,10 +66,10 @@ def _refresh(prefix: str, family: Family) -> Any:
         """Answer with a new access token and a new refresh token; the one that was sent is used up (C-08).
 
         Sent again within ten seconds, it leads to the newest one, so that tabs do not sign each other out. Sent again
-        later it ends the whole session, in case somebody stole it. Without a body, a session cookie and its CSRF token
-        are answered with a new access token.
+        later it ends the whole session, in case somebody stole it. Without a refresh token, a session
+        cookie and its CSRF token are answered with a new access token.
         """
-        if data is None:
+        if data is None or data.refresh_token is None:
             return await _by_cookie(request, introspector, session_starter, family)
         redeemed = await _redeem(request, refresh_tokens, flood, data.refresh_token)
         try:

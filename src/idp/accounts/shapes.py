@@ -48,9 +48,9 @@ class LoginIn(Struct, frozen=True):
 
 
 class RefreshIn(Struct, frozen=True):
-    """A refresh token to exchange (S4-19)."""
+    """A refresh token to exchange (S4-19); without one the session cookie counts."""
 
-    refresh_token: RefreshToken
+    refresh_token: RefreshToken | None = None
 
     def __repr__(self) -> str:
         return "RefreshIn(hidden)"

@@ -11,7 +11,7 @@ from idp.accounts.shapes import LoginIn
 from idp.audit.record import Origin, origin_of, record
 from idp.db.engine import Database
 from idp.errors import InvalidCredentials
-from idp.mail.messages import NewDevice
+from idp.mail.messages import NewDevice, SignInLocked
 from idp.mail.outbox import Mailer
 from idp.mail.typed_text import device_name
 from idp.ops import metrics
@@ -19,7 +19,7 @@ from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import LoginRules
 from idp.sessions.known_devices import KnownDevices
 from idp.signing.jwt import Family
-from idp.users import credentials
+from idp.users import credentials, sign_in_failures
 from idp.users import service as users
 from idp.users.credentials import Holder
 from idp.users.email import email_key
@@ -84,6 +84,7 @@ class SignIn:
                 remember=data.remember_me,
                 device_info=data.device_info,
                 mode=mode,
+                most_failures=self._rules.consecutive_failures if device is None else None,
             )
             if begun.is_new_device and device is None and holder.email is not None and holder.email_verified:
                 notice = await _notice(holder, origin, data.device_info)
@@ -110,19 +111,26 @@ class SignIn:
                 or not check.fits
                 or not holder.is_active
                 or (verified_only and not holder.email_verified)
+                or (device is None and holder.failures >= self._rules.consecutive_failures)
             ):
                 attempt.fail()
-                await self._refuse(holder.user_id if holder else None, origin, why=check.unverifiable)
+                await self._refuse(holder, origin, was_wrong=not check.fits, why=check.unverifiable)
         if check.rehashed and holder.password_hash:
             async with self._database.transaction() as session:
                 await users.replace_hash(session, holder.user_id, old=holder.password_hash, new=check.rehashed)
         return holder
 
-    async def _refuse(self, user_id: str | None, origin: Origin, *, why: str | None) -> NoReturn:
+    async def _refuse(self, holder: Holder | None, origin: Origin, *, was_wrong: bool, why: str | None) -> NoReturn:
         """Record the failure, commit, and only then refuse: a refusal must not roll its own record back (rule 4)."""
+        user_id = holder.user_id if holder else None
         async with self._database.transaction() as session:
             details = {"method": "password"} | ({"stored_password": why} if why else {})
             record(session, origin, action="user.sign_in_failed", user_id=user_id, details=details)
+            if holder is not None and was_wrong:
+                failures = await sign_in_failures.count(session, holder.user_id)
+                # Told once. The answer stays that of a wrong password, which says nothing about the account (SEC-9).
+                if failures == self._rules.consecutive_failures and holder.email is not None and holder.email_verified:
+                    self._mailer.post(session, SignInLocked(name=holder.name, failures=failures), to=holder.email)
         metrics.count_attempt(method="password", outcome="invalid_credentials")
         raise InvalidCredentials
 

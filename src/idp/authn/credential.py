@@ -59,7 +59,7 @@ def from_headers(raw: Headers) -> Presented:
     explicit: set[str] = set()
     for name_bytes, value_bytes in raw:
         name, value = name_bytes.decode("latin-1").lower(), value_bytes.decode("latin-1").strip()
-        headers[name] = value
+        headers[name] = f"{headers[name]}; {value}" if name == "cookie" and name in headers else value
         if name == "authorization":
             explicit.add(_bearer(value))
         elif name == "x-api-key":

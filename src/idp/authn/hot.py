@@ -20,7 +20,7 @@ from idp.authn.shapes import IntrospectIn, ValidateIn, ValidateKeyIn
 from idp.authn.verdicts import Verdict
 from idp.errors import IdpError, ValidationFailed
 from idp.ops import health, metrics
-from idp.ops.envelope import JSON, Cold, HotRoute
+from idp.ops.envelope import JSON, NO_STORE, Cold, HotRoute
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import decode_body, parse_form
 from idp.ops.misspelt_members import strict
@@ -132,8 +132,8 @@ def public_routes(published: PublishedKeys, checks: HealthChecks) -> dict[tuple[
     jwks_headers = tuple((name.lower().encode(), value.encode()) for name, value in of_jwks.items())
     return {
         ("GET", signing.JWKS_PATH): _public(published.document, headers=jwks_headers),
-        **{("GET", path): _public(checks.document, headers=(JSON,)) for path in health.HEALTH_PATHS},
-        **{("GET", path): _public(_alive, headers=(JSON,)) for path in health.LIVENESS_PATHS},
+        **{("GET", path): _public(checks.document, headers=(JSON, NO_STORE)) for path in health.HEALTH_PATHS},
+        **{("GET", path): _public(_alive, headers=(JSON, NO_STORE)) for path in health.LIVENESS_PATHS},
     }
 
 
@@ -175,9 +175,16 @@ def _token_of(message: Any) -> str:
 
 
 async def _json_body(scope: HTTPScope, receive: Receive) -> Any:
+    declared = False
     for name, value in scope["headers"]:
-        if (name == b"content-type" and value not in _JSON) or name == b"origin":
+        if name == b"content-type":
+            if value not in _JSON:
+                raise Cold
+            declared = True
+        elif name == b"origin" or name == b"sec-fetch-site":
             raise Cold
+    if not declared:
+        raise Cold
     return await _whole_body(receive)
 
 

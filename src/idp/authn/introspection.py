@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from idp.apikeys.usage import Usage
 from idp.authn.chain import AuthenticatorChain
@@ -21,7 +22,13 @@ _SHARED_FLIGHT_SECONDS = 0.1  # whoever comes later asks anew, so that no answer
 _SHARED_READS = 3
 
 
-Decided = tuple[Verdict, Stamp | None, tuple[str, ...]]
+class Decided(NamedTuple):
+    """A verdict, the stamp of the statement that read it, what it depends on, and `Verdicts.heard` before that."""
+
+    verdict: Verdict
+    stamp: Stamp | None
+    about: tuple[str, ...]
+    began: int
 
 
 class _Flight:
@@ -78,20 +85,21 @@ class Introspector:
         self._is_intact = is_intact
         self._flights: dict[bytes, _Flight] = {}
 
-    async def introspect(self, presented: Presented, *, client: str | None = None) -> Verdict:
+    async def introspect(self, presented: Presented, *, client: str | None = None, confirm: bool = False) -> Verdict:
         """Return the verdict; `Unauthenticated` if nothing was presented.
 
         Args:
             presented: what the caller presented.
             client: the address that asks; None for questions of our own.
+            confirm: whether nothing from Valkey will do, which everybody who can write there may have written.
 
         Raises:
             RateLimited: this address sent too many bad credentials, and this one would have to be looked up.
         """
         if presented.token is not None:
-            return await self._introspect(presented.token, lambda: presented, client)
+            return await self._introspect(presented.token, lambda: presented, client, confirm=confirm)
         started = time.perf_counter()
-        verdict, _, _ = await self._decide(presented)
+        verdict, _, _ = await self._decide(presented, confirm=confirm)
         if not isinstance(verdict.error, Unauthenticated):
             self._count(verdict, "database", started)
         return verdict
@@ -104,19 +112,23 @@ class Introspector:
         """Return what `introspect` returns about these headers, whose explicit credential is known already."""
         return await self._introspect(token, lambda: from_headers(headers), client)
 
-    async def _introspect(self, token: str, present: Callable[[], Presented], client: str | None) -> Verdict:
+    async def _introspect(
+        self, token: str, present: Callable[[], Presented], client: str | None, *, confirm: bool = False
+    ) -> Verdict:
         started = time.perf_counter()
         name = self._verdicts.name(token)
         verdict, source = self._verdicts.remembered(name), "memory"
-        if verdict is None:
-            presented = present()
-            if presented.jwt is None:  # what a JWT says of itself is verified here faster than it is fetched
+        if verdict is None or (confirm and verdict.hint):
+            presented, verdict = present(), None
+            if (
+                presented.jwt is None and not confirm
+            ):  # what a JWT says of itself is verified here faster than it is fetched
                 verdict, source = await self._verdicts.shared(name), "shared"
             if verdict is None:
                 if self._is_key(token):  # the only kind that is looked up before anything else is known of it
                     self._flood.check(client, plausible=lambda: self._is_intact(token))
                     asking_client.set(client)
-                verdict, source = await self._look_up(name, presented), "database"
+                verdict, source = await self._look_up(name, presented, confirm), "database"
         if verdict.error is not None and not verdict.unknown:
             self._flood.count(client)
         self._count(verdict, source, started)
@@ -132,7 +144,7 @@ class Introspector:
 
     # --- deciding ----------------------------------------------------------------------------------------------------
 
-    async def _look_up(self, name: bytes, presented: Presented) -> Verdict:
+    async def _look_up(self, name: bytes, presented: Presented, confirm: bool) -> Verdict:
         """Decide, once for all who ask at the same moment; again if a change was heard meanwhile that was not seen.
 
         Somebody whose memberships change all the time would be read for ever. So the last read is this caller's own:
@@ -140,11 +152,15 @@ class Introspector:
         committed after it began, so the answer was true while the question was under way. It is not remembered.
         """
         for _ in range(_SHARED_READS):
-            verdict, stamp, about = await self._share(name, presented)
-            if not self._verdicts.outdated(stamp, about):
-                return verdict
-        (verdict, _, _), _ = await self._decide_and_keep(name, presented)
-        return verdict
+            it = await (self._confirm(name, presented) if confirm else self._share(name, presented))
+            if not self._verdicts.outdated(it.stamp, it.about, it.began):
+                return it.verdict
+        decided, _ = await self._decide_and_keep(name, presented, confirm=confirm)
+        return decided.verdict
+
+    async def _confirm(self, name: bytes, presented: Presented) -> Decided:
+        """Decide by the database alone; another's decision under way may rest on Valkey."""
+        return (await self._decide_and_keep(name, presented, confirm=True))[0]
 
     async def _share(self, name: bytes, presented: Presented) -> Decided:
         flight = self._flights.get(name)
@@ -158,23 +174,28 @@ class Introspector:
         try:
             decided, of_itself = await self._decide_and_keep(name, presented)
             # Another caller's headers may decide otherwise, where more than the credential is looked at.
-            landing = decided if of_itself or decided[0].unknown else None
+            landing = decided if of_itself or decided.verdict.unknown else None
             return decided
         finally:
             if self._flights.get(name) is flight:
                 del self._flights[name]
             flight.land(landing)
 
-    async def _decide_and_keep(self, name: bytes, presented: Presented) -> tuple[Decided, bool]:
+    async def _decide_and_keep(
+        self, name: bytes, presented: Presented, *, confirm: bool = False
+    ) -> tuple[Decided, bool]:
         """Decide, and say whether the credential by itself decided it."""
         signing = self._verdicts.signing if presented.jwt is not None else None
-        verdict, resolved, cacheable = await self._decide(presented)
+        began = self._verdicts.heard
+        verdict, resolved, cacheable = await self._decide(presented, confirm=confirm)
         stamp, about = (resolved.stamp, resolved.about) if resolved else (None, ())
-        if cacheable and not self._verdicts.outdated(stamp, about):
-            self._verdicts.keep(name, verdict, stamp, about, signing=signing)
-        return (verdict, stamp, about), cacheable
+        if resolved is not None and resolved.began is not None:
+            began = resolved.began
+        if cacheable and not self._verdicts.outdated(stamp, about, began):
+            self._verdicts.keep(name, verdict, stamp, about, began=began, signing=signing)
+        return Decided(verdict, stamp, about, began), cacheable
 
-    async def _decide(self, presented: Presented) -> tuple[Verdict, Resolved | None, bool]:
+    async def _decide(self, presented: Presented, *, confirm: bool) -> tuple[Verdict, Resolved | None, bool]:
         """Return the verdict, what was read for it, and whether it may be kept."""
         outcome = await self.chain.authenticate(presented)
         if isinstance(outcome, NotMine):
@@ -182,7 +203,8 @@ class Introspector:
         if not isinstance(outcome, Authenticated):
             return Verdict(error=outcome.error), None, isinstance(outcome, Rejected) and outcome.cacheable
         try:
-            resolved = await self._resolver.resolve(outcome)
+            resolved = await self._resolver.resolve(outcome, confirm=confirm)
         except IdpError as error:
             return Verdict(error=error), None, False
-        return Verdict(resolved.principal, resolved.error, resolved.key), resolved, outcome.cacheable
+        verdict = Verdict(resolved.principal, resolved.error, resolved.key, hint=resolved.hint)
+        return verdict, resolved, outcome.cacheable

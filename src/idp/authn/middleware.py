@@ -2,19 +2,21 @@
 
 import time
 
+from litestar.datastructures import Headers
 from litestar.enums import ScopeType
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from idp.authn.credential import Presented, from_headers
 from idp.authn.introspection import Introspector
+from idp.ops.origins import AllowedOrigins
 from idp.ops.read_ahead import read_ahead
-from idp.principal.guards import is_public
+from idp.principal.guards import changes_or_manages, is_public
 from idp.principal.model import AuthMethod, Principal
 from idp.sessions.cookie import SessionCookies
 
 _HELD_BACK_SECONDS = 0.05  # a body that took longer to come; then who sends it may be somebody else by now
-_SAFE = frozenset({"GET", "HEAD"})  # RFC 9110 section 9.2.1
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 
 
 class AuthenticationMiddleware(ASGIMiddleware):
@@ -25,26 +27,37 @@ class AuthenticationMiddleware(ASGIMiddleware):
 
     A body that comes slowly is waited for, and then it is decided once more: whoever holds a request back acts with
     what they are when it is complete.
+
+    What changes something, and what only who manages may see, is decided by the database: a verdict from Valkey, which
+    more than we can write to, is not enough there (decision 0025).
     """
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, introspector: Introspector, cookies: SessionCookies, *, most: int) -> None:
+    def __init__(
+        self, introspector: Introspector, cookies: SessionCookies, *, origins: AllowedOrigins, most: int
+    ) -> None:
         self.introspector = introspector
         self._cookies = cookies
+        self._origins = origins
         self._most = most
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         assert scope["type"] == ScopeType.HTTP
-        if scope["method"] != "OPTIONS" and not is_public(scope["route_handler"]):
+        if is_public(scope["route_handler"]):
+            if scope["method"] not in _SAFE and not scope["route_handler"].opt.get("form"):
+                # Before anything is counted: a page somewhere must not use up the limits of those who look at it.
+                self._origins.check_sender(Headers.from_scope(scope))
+        elif scope["method"] != "OPTIONS":
             client = scope["client"][0] if scope["client"] else None
             presented = from_headers(scope["headers"])
-            principal = await self._decide(presented, client)
+            confirm = changes_or_manages(scope["route_handler"])
+            principal = await self._decide(presented, client, confirm)
             if scope["method"] not in _SAFE:
                 began = time.monotonic()
                 receive = await read_ahead(receive, most=self._most)
                 if time.monotonic() - began > _HELD_BACK_SECONDS:
-                    principal = await self._decide(presented, client)
+                    principal = await self._decide(presented, client, confirm)
             credential = principal.credential
             if credential.method == AuthMethod.SESSION_COOKIE and scope["method"] not in _SAFE:
                 assert credential.session_id is not None
@@ -53,8 +66,8 @@ class AuthenticationMiddleware(ASGIMiddleware):
             scope["user"] = principal
         await next_app(scope, receive, send)
 
-    async def _decide(self, presented: Presented, client: str | None) -> Principal:
-        verdict = await self.introspector.introspect(presented, client=client)
+    async def _decide(self, presented: Presented, client: str | None, confirm: bool) -> Principal:
+        verdict = await self.introspector.introspect(presented, client=client, confirm=confirm)
         if verdict.principal is None:
             assert verdict.error is not None
             raise verdict.error

@@ -67,6 +67,9 @@ class Resolved(Struct, frozen=True):
         stamp: of the statement that read it, None where nothing was read or nothing was found.
         about: what it depends on, in the terms of `db/changes.py`.
         key: the row of the API key or service token.
+        began: how far changes had been heard when that statement was sent (`Verdicts.heard`); None for what was read
+            just now, -1 for what another process read.
+        hint: whether some of it came from Valkey.
     """
 
     principal: Principal | None = None
@@ -74,6 +77,8 @@ class Resolved(Struct, frozen=True):
     stamp: Stamp | None = None
     about: tuple[str, ...] = ()
     key: UUID | None = None
+    began: int | None = None
+    hint: bool = False
 
 
 class Resolver:
@@ -91,8 +96,12 @@ class Resolver:
         self._policy = policy
         self._usage = usage
 
-    async def resolve(self, authenticated: Authenticated) -> Resolved:
+    async def resolve(self, authenticated: Authenticated, *, confirm: bool = False) -> Resolved:
         """Return the principal, or `TokenNotFound`, `TokenRevoked`, `TokenExpired` or `UserInactive` (SEC-19).
+
+        Args:
+            authenticated: who it says it is.
+            confirm: whether nothing from Valkey will do.
 
         Raises:
             DatabaseUnavailable: PostgreSQL is away.
@@ -106,9 +115,9 @@ class Resolver:
         if isinstance(subject, Service):
             return Resolved(principal=Principal(user=None, credential=credential))
         if isinstance(subject, BySession):
-            return _of_session(await self._known_session(subject.session_id), subject.user_id, credential)
+            return _of_session(await self._known_session(subject.session_id, confirm), subject.user_id, credential)
         if isinstance(subject, ByUserId) and authenticated.cacheable:
-            return _with_credential(await self._known_person(subject), credential)
+            return _with_credential(await self._known_person(subject, confirm), credential)
         return _with_credential(await self._read_person(subject), credential)
 
     async def user(self, user_id: str) -> User:
@@ -119,28 +128,33 @@ class Resolver:
             UserInactive: the user is disabled or deleted.
             DatabaseUnavailable: PostgreSQL is away.
         """
-        known = await self._known_person(ByUserId(user_id))
+        known = await self._known_person(ByUserId(user_id), confirm=False)
         if known.principal is None or known.principal.user is None:
             raise known.error or TokenNotFound
         return known.principal.user
 
-    async def _known_person(self, subject: ByUserId) -> Resolved:
+    async def _known_person(self, subject: ByUserId, confirm: bool) -> Resolved:
         """Resolve a user whom another credential may have named: people are kept beside verdicts."""
-        return await self._known(self._verdicts.name_of_person(subject.user_id), lambda: self._read_person(subject))
+        name = self._verdicts.name_of_person(subject.user_id)
+        return await self._known(name, lambda: self._read_person(subject), confirm)
 
-    async def _known_session(self, session_id: UUID) -> Resolved:
+    async def _known_session(self, session_id: UUID, confirm: bool) -> Resolved:
         """Resolve a session that another token may have named: sessions are kept beside verdicts too."""
-        return await self._known(
-            self._verdicts.name_of_session(str(session_id)), lambda: self._read_session(str(session_id))
-        )
+        name = self._verdicts.name_of_session(str(session_id))
+        return await self._known(name, lambda: self._read_session(str(session_id)), confirm)
 
-    async def _known(self, name: bytes, read: Callable[[], Awaitable[Resolved]]) -> Resolved:
-        entry = self._verdicts.entry(name) or await self._verdicts.shared_entry(name)
-        if entry is not None:
-            return Resolved(entry.verdict.principal, entry.verdict.error, entry.stamp, entry.about)
-        found = await read()
-        if found.stamp is not None and not self._verdicts.outdated(found.stamp, found.about):
-            self._verdicts.keep(name, Verdict(found.principal, found.error), found.stamp, found.about)
+    async def _known(self, name: bytes, read: Callable[[], Awaitable[Resolved]], confirm: bool) -> Resolved:
+        entry = self._verdicts.entry(name)
+        if entry is None and not confirm:
+            entry = await self._verdicts.shared_entry(name)
+        if entry is not None and not (confirm and entry.verdict.hint):
+            it = entry.verdict
+            return Resolved(it.principal, it.error, entry.stamp, entry.about, began=entry.began, hint=it.hint)
+        began = self._verdicts.heard
+        found = msgspec.structs.replace(await read(), began=began)
+        if found.stamp is not None and not self._verdicts.outdated(found.stamp, found.about, began):
+            verdict = Verdict(found.principal, found.error)
+            self._verdicts.keep(name, verdict, found.stamp, found.about, began=began)
         return found
 
     async def _read_session(self, session_id: str) -> Resolved:
@@ -224,7 +238,7 @@ def _with_credential(known: Resolved, credential: Credential) -> Resolved:
     """Return a person with the credential that names them now: they outlive the one that named them first."""
     if known.principal is None:
         return known
-    return Resolved(Principal(known.principal.user, credential), None, known.stamp, known.about)
+    return msgspec.structs.replace(known, principal=Principal(known.principal.user, credential))
 
 
 def _of_session(known: Resolved, user_id: str, credential: Credential) -> Resolved:
@@ -243,7 +257,7 @@ def _of_session(known: Resolved, user_id: str, credential: Credential) -> Resolv
         amr=login.amr,
         acr=login.acr,
     )
-    return Resolved(Principal(known.principal.user, merged), None, known.stamp, known.about)
+    return msgspec.structs.replace(known, principal=Principal(known.principal.user, merged))
 
 
 def _session(row: Row, method: AuthMethod) -> Resolved:

@@ -7,6 +7,7 @@ checked once stays checked until something else is heard, so that the usual chec
 
 import hashlib
 import hmac
+import secrets
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -36,13 +37,20 @@ class Verdict:
         session: the row of the session, for `last_seen_at`.
         faces: the answers that this verdict was encoded into before, by name.
         kind, method, outcome: what metrics call it.
+        hint: whether any of it came from Valkey, so that nothing is managed by it before the database confirms it.
     """
 
-    __slots__ = ("error", "faces", "key", "kind", "method", "outcome", "principal", "session")
+    __slots__ = ("error", "faces", "hint", "key", "kind", "method", "outcome", "principal", "session")
 
     def __init__(
-        self, principal: Principal | None = None, error: IdpError | None = None, key: UUID | None = None
+        self,
+        principal: Principal | None = None,
+        error: IdpError | None = None,
+        key: UUID | None = None,
+        *,
+        hint: bool = False,
     ) -> None:
+        self.hint = hint
         self.principal = principal
         self.error = error
         self.key = key
@@ -75,9 +83,10 @@ class Entry:
         good_until: seconds since 1970 when it ends, or the credential does.
         version: of what had been heard when it was checked last.
         signing: which of our signing keys it was verified with, in the count of `Changes.signing`; None for none.
+        began: what had been heard when that statement was sent; -1 where another process sent it.
     """
 
-    __slots__ = ("about", "good_until", "signing", "stamp", "verdict", "version")
+    __slots__ = ("about", "began", "good_until", "signing", "stamp", "verdict", "version")
 
     def __init__(
         self,
@@ -86,8 +95,11 @@ class Entry:
         about: tuple[str, ...],
         good_until: float,
         signing: int | None = None,
+        *,
+        began: int = -1,
     ) -> None:
         self.signing = signing
+        self.began = began
         self.verdict = verdict
         self.stamp = stamp
         self.about = about
@@ -146,19 +158,25 @@ class Verdicts:
     Args:
         ear: hears changes, and knows whether it does.
         shared: Valkey, a hint for all processes.
-        key: 32 bytes that name and sign what is shared; of another deployment or configuration nothing is found.
+        key: 32 bytes that name and sign what is shared; of another deployment or configuration nothing is found. None
+            shares nothing until `share_under` is called.
         ttl: seconds that a verdict may be kept; 0 keeps nothing.
         entries: how many are kept in memory; bad ones have as much room again, so that they push no good one out.
     """
 
-    def __init__(self, ear: Ear, shared: SharedCache, *, key: bytes, ttl: float, entries: int) -> None:
+    def __init__(self, ear: Ear, shared: SharedCache, *, key: bytes | None, ttl: float, entries: int) -> None:
         self.ear = ear
         self._changes = ear.changes
         self._shared = shared
-        self._key = key
+        self._key = key or secrets.token_bytes(32)
+        self._shares = key is not None
         self._ttl = ttl
         self._good = _Generations(entries)
         self._bad = _Generations(entries)
+
+    def share_under(self, key: bytes) -> None:
+        """Share verdicts from now on; what this process remembers so far is forgotten."""
+        self._key, self._shares = key, True
 
     def name(self, token: str) -> bytes:
         """Return what a credential is called in both caches: a keyed digest, which tells nobody anything."""
@@ -201,7 +219,7 @@ class Verdicts:
 
     async def shared_entry(self, name: bytes) -> Entry | None:
         """Return a verdict from Valkey with what it depends on; as `shared`."""
-        if not self._ttl or boottime() >= self.ear.lease_until:
+        if not self._ttl or not self._shares or boottime() >= self.ear.lease_until:
             return None
         raw = await self._shared.get(b"idp:verdict:" + name)
         entry = None if raw is None else self._open(name, raw)
@@ -217,12 +235,17 @@ class Verdicts:
         """Which state of our signing keys is known now."""
         return self._changes.signing
 
-    def outdated(self, stamp: Stamp | None, about: tuple[str, ...]) -> bool:
-        """Whether a change was heard, while this was read, that the statement did not see."""
+    @property
+    def heard(self) -> int:
+        """How far this process has heard by now, for a statement that is about to be sent."""
+        return self._changes.version
+
+    def outdated(self, stamp: Stamp | None, about: tuple[str, ...], began: int) -> bool:
+        """Whether a change was heard, since this read began, that the statement did not see."""
         if stamp is None:
             return False
         self._changes.meet(stamp)
-        return self._changes.stands and self._changes.contradicts(stamp, about)
+        return self._changes.stands and self._changes.contradicts(stamp, about, began)
 
     def keep(
         self,
@@ -231,6 +254,7 @@ class Verdicts:
         stamp: Stamp | None,
         about: tuple[str, ...],
         *,
+        began: int,
         signing: int | None = None,
     ) -> None:
         """Remember a verdict that was just read, here and in Valkey.
@@ -240,6 +264,7 @@ class Verdicts:
             verdict: what was decided.
             stamp: of the statement that it was read by.
             about: what it depends on.
+            began: `heard` from before that statement was sent.
             signing: for a signed token, `Changes.signing` from before it was verified; then it stays in this process.
         """
         if not self._ttl:
@@ -248,9 +273,9 @@ class Verdicts:
         good_until = clock.seconds() + life
         if verdict.principal is not None and verdict.principal.credential.expires_at is not None:
             good_until = min(good_until, verdict.principal.credential.expires_at.timestamp())
-        entry = Entry(verdict, stamp, about, good_until, signing)
+        entry = Entry(verdict, stamp, about, good_until, signing, began=began)
         self._remember(name, entry)
-        if stamp is not None and signing is None:
+        if stamp is not None and signing is None and self._shares:
             milliseconds = max(1, int((good_until - clock.seconds()) * 1000))
             self._shared.put(b"idp:verdict:" + name, self._seal(name, entry, stamp), milliseconds=milliseconds)
 
@@ -269,7 +294,7 @@ class Verdicts:
 
     def _believes(self, entry: Entry) -> bool:
         version = self._changes.version
-        if entry.stamp is None or not self._changes.believes(entry.stamp, entry.about):
+        if entry.stamp is None or not self._changes.believes(entry.stamp, entry.about, entry.began):
             return False
         if entry.signing is not None and entry.signing != self._changes.signing:
             return False
@@ -306,7 +331,7 @@ class Verdicts:
         error = _error(*it.error) if it.error else None
         if (it.principal is None) == (error is None):
             return None
-        return Entry(Verdict(it.principal, error, it.key), stamp, it.about, it.good_until)
+        return Entry(Verdict(it.principal, error, it.key, hint=True), stamp, it.about, it.good_until)
 
     def _sign(self, name: bytes, payload: bytes) -> bytes:
         return hashlib.blake2b(name + payload, digest_size=_MAC, key=self._key, person=b"signature").digest()

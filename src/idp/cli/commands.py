@@ -13,6 +13,7 @@ _COMMANDS = {
     "serve": ("idp.cli.serve", "serve"),
     "migrate": ("idp.cli.database", "migrate"),
     "check-db": ("idp.cli.database", "check_db"),
+    "clear-development-mark": ("idp.cli.development_mark", "clear_development_mark"),
     "config": ("idp.cli.config", "config"),
     "routes": ("idp.cli.routes", "routes"),
     "tokens": ("idp.cli.tokens", "tokens"),

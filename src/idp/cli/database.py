@@ -44,18 +44,16 @@ def migrate_now(settings: "Settings") -> list[str]:
     """
 
     async def work(database: "Database") -> list[str]:
+        from idp.cli.preparation import seed_database
         from idp.db.migrate import current, upgrade
         from idp.directory import seed
         from idp.settings import seed_file
-        from idp.users import service as users
 
-        planted = seed.read(seed_file(settings))
+        seed.read(seed_file(settings))  # what is wrong with it is told before anything is changed
         if is_newer(await current(database)):
             return ["The database is newer than this version: nothing was changed."]
         changed = await upgrade(database)
-        async with database.transaction() as session:
-            await users.ensure_roles(session)
-            made = await seed.plant(session, planted)
+        made = await seed_database(database, settings)
         remark = await _grant(database, settings)
         return [
             "The database was migrated." if changed else "The database is up to date.",
@@ -77,8 +75,8 @@ async def _grant(database: "Database", settings: "Settings") -> str | None:
 
 @click.command("check-db")
 def check_db() -> None:
-    """Connect to the database and say how it is."""
-    from idp.settings import load
+    """Check the connection, the version of the tables, and that the signing keys can be opened."""
+    from idp.settings import load, root_secret
 
     async def look(database: "Database") -> tuple[str, str, bool, str | None]:
         from sqlalchemy import text
@@ -99,6 +97,14 @@ def check_db() -> None:
 
         raise DatabaseNotReady(f"PostgreSQL {version.split()[0]} is too old: use 15 to 18.")
     print(judged(revision)[1])
+    if root_secret(settings) is not None:
+        from idp.cli.preparation import sealed_keys
+        from idp.db import installation
+
+        if with_database(settings, lambda database: installation.find(database, installation.DEVELOPMENT)):
+            print(installation.OF_DEVELOPMENT)
+        if problem := with_database(settings, lambda database: sealed_keys(database, settings)):
+            raise Failure(problem)
     for line in with_database(settings, _misfiled):
         print(line)
 

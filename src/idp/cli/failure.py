@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 # Foreseen failures of packages that are not worth loading just to name their errors.
-_FORESEEN = frozenset({"EmbeddedError", "FolderInUse", "DatabaseUrlError"})
+_FORESEEN = frozenset({"EmbeddedError", "FolderInUse", "DatabaseUrlError", "NoSharedMemory"})
 
 
 class Failure(Exception):
@@ -38,12 +38,15 @@ class Away(Failure):
 
 def explain(error: Exception) -> str | None:
     """Return the sentence for a failure that was foreseen, None for one that is a defect of ours."""
+    from idp.errors import IdpError
     from idp.settings import SettingsError
 
     if isinstance(error, SettingsError):
         return "\n".join(f"idp: {problem}" for problem in error.problems)
     if isinstance(error, ModuleNotFoundError):
         return _missing(error.name or "")
+    if isinstance(error, IdpError):
+        return f"idp: {error.detail} {error.remedy}"
     if isinstance(error, Failure) or type(error).__name__ in _FORESEEN:
         return f"idp: {error}"
     return None

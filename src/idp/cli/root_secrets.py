@@ -58,19 +58,24 @@ def named_roots(settings: "Settings") -> "list[tuple[str, Secret]]":
 
     The same ones, in the same order, that `build_parts` gives to the sealer and the peppers.
     """
+    from idp.parts import root_secrets
+
     earlier = settings.secrets.previous_secret_keys
     given = [
         ("IDP_SECRET_KEY", settings.secrets.secret_key),
         *((f"IDP_PREVIOUS_SECRET_KEYS, number {place}", secret) for place, secret in enumerate(earlier, start=1)),
         ("AUTH_JWT_SECRET_KEY", settings.tokens.auth_jwt_secret),
+        ("JWT_SECRET_KEY", settings.tokens.jwt_secret),
+        *(
+            (f"AUTH_JWT_PREVIOUS_SECRET_KEYS, number {place}", secret)
+            for place, secret in enumerate(settings.tokens.previous_jwt_secrets, start=1)
+        ),
     ]
-    if settings.secrets.secret_key is None:
-        given.insert(0, given.pop())  # it stands in
     names: dict[Secret, str] = {}
     for name, secret in given:
         if secret is not None:
             names.setdefault(secret, name)
-    return [(name, secret) for secret, name in names.items()]
+    return [(names[secret], secret) for secret in root_secrets(settings)]
 
 
 async def _count(database: "Database", roots: "Sequence[tuple[str, Secret]]") -> list[Dependents]:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -136,7 +137,15 @@ def uvicorn_server(app: Any, settings: Server, *, patience: int = 10) -> Any:
     """
     import uvicorn
 
+    from idp.ops.connections import ConnectionLimits, connections_for, raise_file_limit
+    from idp.ops.forwarded import ForwardedHeaders, TrustedProxies
     from idp.ops.http_protocol import BoundedHttpProtocol
+
+    proxies = TrustedProxies(settings.trusted_proxies)
+    most = connections_for(raise_file_limit(), settings.max_connections)
+    limits = ConnectionLimits(
+        most=most, most_per_address=settings.max_connections_per_address, is_trusted=proxies.__contains__
+    )
 
     class SignalledOnce(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -146,16 +155,14 @@ def uvicorn_server(app: Any, settings: Server, *, patience: int = 10) -> Any:
 
     return SignalledOnce(
         uvicorn.Config(
-            app,
-            http=BoundedHttpProtocol,
+            ForwardedHeaders(app, proxies) if proxies else app,
+            http=partial(BoundedHttpProtocol, limits=limits),  # type: ignore[arg-type]
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
-            # Forwarded headers are believed only from the networks that are named.
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=list(settings.trusted_proxies),
+            proxy_headers=False,  # ours reads mapped addresses, too
             timeout_keep_alive=75,
             timeout_graceful_shutdown=patience,
             backlog=2048,
@@ -163,8 +170,8 @@ def uvicorn_server(app: Any, settings: Server, *, patience: int = 10) -> Any:
     )
 
 
-def run(app: Any, settings: Server, listener: socket.socket, *, patience: int = 10) -> None:
-    """Serve on this socket until a signal, and finish what is under way.
+def run(app: Any, settings: Server, *listeners: socket.socket, patience: int = 10) -> None:
+    """Serve on these sockets until a signal, and finish what is under way.
 
     Raises:
         NotStarted: the log has the reason.
@@ -174,6 +181,6 @@ def run(app: Any, settings: Server, listener: socket.socket, *, patience: int = 
     # which stops every request for 50 ms and more.
     gc.collect()
     gc.freeze()
-    server.run(sockets=[listener])
+    server.run(sockets=list(listeners))
     if not server.started:
         raise NotStarted

@@ -10,8 +10,9 @@ from idp.db.snapshot import Snapshot, Stamp
 
 SIGNING = "signing"  # our signing keys changed: what was verified with them is verified again
 EVERYONE = "directory"  # teams, domains and what roles mean count for every verdict
-# By what was changed: transactions that a statement must have seen, or snapshots that it must include.
-Heard = dict[str, list[int | Snapshot]]
+# By what was changed: transactions that a statement must have seen, or snapshots that it must include; each with the
+# version it was heard in.
+Heard = dict[str, list[tuple[int, int | Snapshot]]]
 
 _MOST_OF_ONE = 64  # changes of one thing, all of which each check looks at
 _MOST_HEARD = 20_000  # changes kept before the older half is exchanged for a newer floor
@@ -39,6 +40,7 @@ class Changes:
         self._oldest: Heard = {}
         self._turning = False
         self._count = 0
+        self._unproven: list[tuple[int, str, int]] = []  # heard, and not yet known to be in the database's past
 
     @property
     def stands(self) -> bool:
@@ -62,6 +64,7 @@ class Changes:
         self._instance = self._floor = self._next_floor = None
         self._recent, self._earlier, self._oldest = {}, {}, {}
         self._turning, self._count = False, 0
+        self._unproven = []
 
     def stand_on(self, floor: Stamp) -> None:
         """Take the first floor: the stamp of a statement that began after `listen`."""
@@ -75,9 +78,28 @@ class Changes:
             self.signing += 1
             return
         heard = self._recent.setdefault(what, [])
-        heard.append(transaction)
+        heard.append((self.version, transaction))
+        self._unproven.append((self.version, what, transaction))
         self._count += 1
         self._crowded = self._crowded or len(heard) > _MOST_OF_ONE
+
+    def prove(self, heard_before: int, following: int) -> None:
+        """Forget announcements of transactions that there have not been: an announcement comes after its commit.
+
+        Args:
+            heard_before: the `version` when a statement was sent.
+            following: the first transaction that had not begun when it ran (`pg_snapshot_xmax`).
+        """
+        known = [each for each in self._unproven if each[0] <= heard_before]
+        self._unproven = [each for each in self._unproven if each[0] > heard_before]
+        for version, what, transaction in known:
+            if transaction >= following:
+                self._forget(what, (version, transaction))
+
+    def _forget(self, what: str, false: tuple[int, int]) -> None:
+        for heard in (self._recent, self._earlier, self._oldest):
+            if false in heard.get(what, ()):
+                heard[what].remove(false)
 
     def meet(self, stamp: Stamp) -> None:
         """Look at the stamp of a fresh read: of another database than is listened to, nothing heard says anything.
@@ -100,10 +122,11 @@ class Changes:
         self.version += 1
         for what in about:
             needed = self._recent.setdefault(what, [])
-            if needed and isinstance(needed[-1], Snapshot) and stamp.snapshot.includes(needed[-1]):
-                needed[-1] = stamp.snapshot  # a flood of one revoked key leaves one entry
+            last = needed[-1][1] if needed else None
+            if isinstance(last, Snapshot) and stamp.snapshot.includes(last):
+                needed[-1] = (self.version, stamp.snapshot)  # a flood of one revoked key leaves one entry
             else:
-                needed.append(stamp.snapshot)
+                needed.append((self.version, stamp.snapshot))
                 self._count += 1
 
     def turn_over(self) -> None:
@@ -125,28 +148,34 @@ class Changes:
         self._floor, self._next_floor = self._next_floor, newer.snapshot
         self._oldest, self._turning = {}, False
 
-    def believes(self, stamp: Stamp, about: Iterable[str]) -> bool:
+    def believes(self, stamp: Stamp, about: Iterable[str], began: int = -1) -> bool:
         """Whether what was read with this stamp still holds, as far as this process knows.
 
         Args:
             stamp: of the statement that read it; of several, the oldest.
             about: what it depends on, such as `("credential:…", "user:…")`; `directory` always counts.
+            began: the `version` when that statement was sent; -1 where another process sent it.
         """
         if self._floor is None or stamp.instance != self._instance or not stamp.snapshot.includes(self._floor):
             return False
-        return not self.contradicts(stamp, about)
+        return not self.contradicts(stamp, about, began)
 
-    def contradicts(self, stamp: Stamp, about: Iterable[str]) -> bool:
+    def contradicts(self, stamp: Stamp, about: Iterable[str], began: int = -1) -> bool:
         """Whether a change was heard that the statement with this stamp did not see.
 
         Args:
             stamp: of a statement to the database that is listened to.
             about: as for `believes`.
+            began: as for `believes`: what was heard before a statement began, it saw, whatever number was announced.
         """
         return not all(
-            stamp.snapshot.includes(needed) if isinstance(needed, Snapshot) else stamp.snapshot.sees(needed)
+            version <= began or _saw(stamp.snapshot, needed)
             for heard in (self._recent, self._earlier, self._oldest)
             if heard
             for what in (EVERYONE, *about)
-            for needed in heard.get(what, ())
+            for version, needed in heard.get(what, ())
         )
+
+
+def _saw(snapshot: Snapshot, needed: int | Snapshot) -> bool:
+    return snapshot.includes(needed) if isinstance(needed, Snapshot) else snapshot.sees(needed)

@@ -41,6 +41,13 @@ async def current(database: Database) -> str | None:
         return await connection.run_sync(_current)
 
 
+async def is_empty(database: Database) -> bool:
+    """Whether there is nothing of ours in the database yet, so that migrating it can lose nothing."""
+    async with database.engine.connect() as connection:
+        tables = text("SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname = :schema").bindparams(schema=SCHEMA)
+        return bool(await connection.scalar(tables) == 0)
+
+
 async def upgrade(database: Database) -> bool:
     """Bring the database to `head()`; of several starters at once, one works and the others wait.
 

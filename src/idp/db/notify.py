@@ -17,18 +17,20 @@ import structlog
 
 from idp.db.changes import Changes
 from idp.db.engine import Database
+from idp.db.installation import read_channel
 from idp.db.snapshot import INSTANCE, STAMP, Stamp
 from idp.errors import DatabaseUnavailable
 
 log = structlog.get_logger("idp.db.notify")
 
-CHANNEL = "idp_changes"  # written by triggers of the tables themselves: migration 0002
 PULSE_SECONDS = 0.25
 LEASE_SECONDS = 0.75
 _DEAF_SECONDS = 2.0  # without a pulse heard, the connection is opened anew
 _RETRY_SECONDS = 0.25
 _SETTLE_SECONDS = 0.5
-_NOTIFY = f"SELECT pg_notify($1, $2), {INSTANCE} AS instance"
+_NOTIFY = (
+    f"SELECT pg_notify($1, $2), {INSTANCE} AS instance, pg_snapshot_xmax(pg_current_snapshot())::text AS following"
+)
 # Goes on while the machine sleeps, where there is such a clock; macOS' monotonic clock does so too.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -114,7 +116,8 @@ class Ear:
         try:
             self._moved = False
             self.changes.listen()
-            await connection.add_listener(CHANNEL, self._on_change)
+            # Triggers of the tables announce there (migration 0004); the channel's name is known to nobody else.
+            await connection.add_listener(await read_channel(connection), self._on_change)
             await connection.add_listener(self._pulse_channel, self._on_pulse)
             self.changes.stand_on(await _stamp(connection))
             self._listening = True
@@ -153,7 +156,8 @@ class Ear:
 
     def _on_change(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         transaction, _, what = str(payload).partition(" ")
-        self.changes.hear(what, int(transaction))
+        if transaction.isascii() and transaction.isdigit():  # anything else is no announcement of ours
+            self.changes.hear(what, int(transaction))
 
     def _on_pulse(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         nonce = str(payload)
@@ -178,7 +182,10 @@ class Ear:
             await asyncio.sleep(PULSE_SECONDS if self._listening else PULSE_SECONDS / 10)
 
     async def _send(self, nonce: str) -> str:
+        heard_before = self.changes.version
         row = await self._database.reads.fetchrow(_NOTIFY, self._pulse_channel, nonce)
+        if self.changes.is_of(row["instance"]):
+            self.changes.prove(heard_before, int(row["following"]))
         return str(row["instance"])
 
     def _nonce(self) -> str:

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.audit.record import Origin
 from idp.sessions.service import end_all
-from idp.users import credentials
+from idp.users import credentials, sign_in_failures
 from idp.users import service as users
 from idp.users.one_time_tokens import forget_all
 
@@ -28,6 +28,7 @@ async def change_password(
     """
     await users.set_password(session, user_id, password_hash)
     await forget_all(session, user_id)
+    await sign_in_failures.forget(session, user_id)
     return await end_all(session, origin, user_id, reason="password changed", keep=keep)
 
 

@@ -110,6 +110,13 @@ class NewDevice(Mail, frozen=True):
     ip_address: str | None
 
 
+class SignInLocked(Mail, frozen=True):
+    """So many wrong passwords came one after the other that only known devices may still use it (SEC-8)."""
+
+    template, subject, page = "sign_in_locked", "Sign-in from new devices is locked", "/reset-password"
+    failures: int
+
+
 class Invitation(Mail, frozen=True):
     """An administrator made the account; the link, for so many days, chooses its first password."""
 
@@ -136,6 +143,7 @@ MAILS: tuple[type[Mail], ...] = (
     EmailChangeRequested,
     EmailChanged,
     NewDevice,
+    SignInLocked,
     Invitation,
     Welcome,
 )

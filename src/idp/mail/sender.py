@@ -203,7 +203,7 @@ class MailSender:
             log.error("sending a mail failed", mail=str(mail.id), template=mail.template, **describe(error))  # noqa: TRY400
             await self._put_off(mail, type(error).__name__)
         else:
-            metrics.count_mail(template=mail.template, outcome="sent")
+            metrics.count_mail(outcome="sent")
             self._delivered.add(mail.id)
             await self._note_delivery(mail)
 
@@ -229,12 +229,12 @@ class MailSender:
             await self._fail(mail, f"given up after {mail.attempts} attempts: {reason}")
             return
         log.warning("mail put off", mail=str(mail.id), template=mail.template, attempt=mail.attempts, reason=reason)
-        metrics.count_mail(template=mail.template, outcome="put_off")
+        metrics.count_mail(outcome="put_off")
         await self._note(_LATER, mail, due=due, reason=reason)
 
     async def _fail(self, mail: Taken, reason: str) -> None:
         log.error("mail failed", mail=str(mail.id), template=mail.template, attempt=mail.attempts, reason=reason)
-        metrics.count_mail(template=mail.template, outcome="failed")
+        metrics.count_mail(outcome="failed")
         await self._note(_FAILED, mail, now=clock.now(), reason=reason, keep=self._keeps_text)
 
     async def _note(self, statement: TextClause, mail: Taken, **values: object) -> bool:
@@ -267,7 +267,7 @@ class MailSender:
                 rows = await session.execute(_NEVER_TRIED, {"now": now, "before": now - GIVE_UP_AFTER})
                 for (template,) in rows:
                     log.error("mail failed", template=template, reason="SMTP_HOST is not set")
-                    metrics.count_mail(template=template, outcome="failed")
+                    metrics.count_mail(outcome="failed")
             await session.execute(_FORGET, {"before": now - KEPT})
             metrics.set_mail_pending((await session.execute(_PENDING)).scalar_one())
 

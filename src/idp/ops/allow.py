@@ -1,4 +1,6 @@
-"""A true `Allow` header on OPTIONS (RFC 9110 section 10.2.1)."""
+"""A true `Allow` header on OPTIONS (RFC 9110 section 10.2.1); HEAD is wherever GET is (section 9.3.2)."""
+
+from collections.abc import Iterable
 
 from litestar.datastructures import MutableScopeHeaders
 from litestar.types import Message, Scope
@@ -12,4 +14,10 @@ async def correct_allow(message: Message, scope: Scope) -> None:
     methods = {m for route in scope["litestar_app"].routes if route.path_format == template for m in route.methods}
     headers = MutableScopeHeaders(message)
     if methods and "allow" in headers:
-        headers["allow"] = ", ".join(sorted(methods))
+        headers["allow"] = allowed(methods)
+
+
+def allowed(methods: Iterable[str]) -> str:
+    """Return methods as the header lists them."""
+    known = {str(method) for method in methods}
+    return ", ".join(sorted(known | {"HEAD"} if "GET" in known else known))

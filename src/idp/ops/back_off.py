@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 
 from valkey.asyncio import Valkey
-from valkey.exceptions import ValkeyError
+
+from idp.cache import SharedStore, StoreUnavailable
 
 _DAY = 86_400
 _MOST_LOCAL = 10_000
@@ -23,13 +24,12 @@ class BackOff:
     """Closes a key for a while, and for longer when it is closed again within a day.
 
     Args:
-        valkey: shared by all processes; None, or one that is away, closes in this process alone.
+        store: shared by all processes; where it is not available, a key is closed in this process alone.
         seconds: how long for the first time, the second, and so on; the last one stays. Empty for never.
     """
 
-    def __init__(self, valkey: Valkey | None, seconds: Sequence[int]) -> None:
-        self._valkey = valkey
-        self._close = valkey.register_script(_CLOSE) if valkey is not None else None
+    def __init__(self, store: SharedStore, seconds: Sequence[int]) -> None:
+        self._store = store
         self._seconds = tuple(seconds)
         self._closed: dict[str, tuple[float, int, float]] = {}  # until, how often, forgotten at
 
@@ -37,26 +37,25 @@ class BackOff:
         """Return how long a key is still closed, 0 for an open one."""
         if not self._seconds:
             return 0
-        if self._valkey is not None:
-            try:
-                return max(0, int(await self._valkey.ttl(f"idp:closed:{name}")))
-            except (ValkeyError, OSError):
-                pass
         until, _, _ = self._closed.get(name, (0.0, 0, 0.0))
-        return max(0, int(until - time.time() + 0.999))
+        here = max(0, int(until - time.time() + 0.999))
+        try:
+            return max(here, int(await self._store.ask(lambda valkey: valkey.ttl(f"idp:closed:{name}"))))
+        except StoreUnavailable:
+            return here
 
     async def close(self, name: str) -> None:
         """Close a key whose limit was just used up; one that is closed already stays as it is."""
         if not self._seconds:
             return
-        if self._close is not None:
-            try:
-                await self._close(keys=[f"idp:closed:{name}", f"idp:closings:{name}"], args=[_DAY, *self._seconds])
-            except (ValkeyError, OSError):
-                pass
-            else:
-                return
-        self._close_here(name)
+        try:
+            await self._store.ask(lambda valkey: self._close_everywhere(valkey, name))
+        except StoreUnavailable:
+            self._close_here(name)
+
+    async def _close_everywhere(self, valkey: Valkey, name: str) -> None:
+        keys = f"idp:closed:{name}", f"idp:closings:{name}"
+        await valkey.eval(_CLOSE, 2, *keys, str(_DAY), *map(str, self._seconds))  # type: ignore[misc]
 
     def _close_here(self, name: str) -> None:
         now = time.time()

@@ -19,16 +19,19 @@ from idp.ops import metrics, problems
 from idp.ops.access_log import Line, access_log
 from idp.ops.http_protocol import answer_at_once, has_arrived
 from idp.ops.logging import describe, request_id
+from idp.ops.metrics_access import METRICS_PATHS, MetricsAccess
+from idp.ops.origins import AllowedOrigins, refusal
+from idp.ops.paths import is_served
+from idp.ops.public_prefix import PublicPrefix
 from idp.ops.security_headers import HSTS, SECURITY_HEADERS
 
-_MAX_NAME = 255  # bytes; what a file system takes
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 Headers = tuple[tuple[bytes, bytes], ...]
 Observer = Callable[[HTTPScope, int, float], None]  # the request, its status (0: none was sent), seconds
 JSON = (b"content-type", b"application/json")
-_NO_STORE = (b"cache-control", b"no-store")
+NO_STORE = (b"cache-control", b"no-store")
 
 
 class HotRoute(Struct, frozen=True):
@@ -40,7 +43,7 @@ class HotRoute(Struct, frozen=True):
     """
 
     body: Callable[[HTTPScope, Receive], Awaitable[bytes]]
-    headers: Headers = (JSON, _NO_STORE)
+    headers: Headers = (JSON, NO_STORE)
 
 
 class Cold(Exception):
@@ -60,7 +63,9 @@ class Envelope:
     Args:
         app: what answers.
         hot: routes that are asked before it, by method and path.
-        https: whether clients reach us over TLS, so that HSTS is true (RFC 6797).
+        origins: which web pages may call; where our own is https, HSTS is true (RFC 6797).
+        metrics_access: knows the listener that answers metrics alone.
+        prefix: the path that our address ends with; None for none.
         max_header_bytes: more is answered 431.
         body_timeout: seconds within which a body must have arrived, else 408.
         observe: called after each request, for `idp dev`; None for nobody.
@@ -71,14 +76,19 @@ class Envelope:
         app: ASGIApp,
         *,
         hot: Mapping[tuple[str, str], HotRoute],
-        https: bool,
+        origins: AllowedOrigins,
+        metrics_access: MetricsAccess,
+        prefix: PublicPrefix | None,
         max_header_bytes: int,
         body_timeout: float,
         observe: "Observer | None" = None,
     ) -> None:
         self._app = app
+        self._origins = origins
+        self._metrics_access = metrics_access
+        self._prefix = prefix
         self._observe = observe
-        self._headers = (*SECURITY_HEADERS, HSTS) if https else SECURITY_HEADERS
+        self._headers = (*SECURITY_HEADERS, HSTS) if origins.own.startswith("https://") else SECURITY_HEADERS
         self._hot = {where: (route, _Head((*route.headers, *self._headers))) for where, route in hot.items()}
         self._max_header_bytes = max_header_bytes
         self._body_timeout = body_timeout
@@ -87,17 +97,27 @@ class Envelope:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
+        if self._prefix is not None:
+            self._prefix.enter(scope)
         exchange = _Exchange(scope, self._headers, receive, send, self._body_timeout)
         scope["request_id"] = exchange.request_id  # type: ignore[typeddict-unknown-key]
         token = request_id.set(exchange.request_id)
         try:
+            if scope["method"] == "HEAD":
+                # As GET (RFC 9110 section 9.3.2). The server keeps its own scope, and so leaves the body out.
+                scope = exchange.as_get()
             hot = self._hot.get((scope["method"], scope["path"]))
+            raw_path = scope.get("raw_path") or scope["path"].encode()
             if exchange.header_bytes > self._max_header_bytes:
                 await exchange.refuse(errors.HeadersTooLarge())
-            elif hot is not None:
-                await self._try(*hot, scope, exchange)
-            elif not _is_nameable(scope["path"]):
+            elif self._metrics_access.is_own_listener(scope) and scope["path"] not in METRICS_PATHS:
                 await exchange.refuse(errors.NotFound())
+            elif hot is not None and len(raw_path) == len(scope["path"]):
+                await self._try(*hot, scope, exchange)
+            elif not is_served(scope["path"], raw_path):
+                await exchange.refuse(errors.NotFound())
+            elif scope["method"] == "OPTIONS" and (refused := self._refused_preflight(scope)):
+                await exchange.refuse(refused)
             else:
                 await self._app(scope, exchange.receive, exchange.send)
             seconds = exchange.finish()
@@ -105,6 +125,14 @@ class Envelope:
                 self._observe(scope, exchange.status, seconds)
         finally:
             request_id.reset(token)
+
+    def _refused_preflight(self, scope: HTTPScope) -> errors.IdpError | None:
+        """Return why a browser may not send what it asks about (Fetch section 3.2.2), None where it may."""
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not origin or b"access-control-request-method" not in headers or self._origins.allows(origin):
+            return None
+        return refusal(origin)
 
     async def _try(self, route: HotRoute, head: "_Head", scope: HTTPScope, exchange: "_Exchange") -> None:
         """Answer a hot route, or let the framework do it."""
@@ -154,7 +182,16 @@ class _Exchange:
         self._body_complete = False
         self.again: Any = None
         self.status = 0
-        self.request_id, self.header_bytes = _read_head(scope["headers"])
+        self.is_head = False
+        self.request_id, self.header_bytes, cookie_lines = _read_head(scope["headers"])
+        if cookie_lines > 1:
+            scope["headers"] = _join_cookies(scope["headers"])
+
+    def as_get(self) -> HTTPScope:
+        """Return the scope of the same request by GET; what is learnt of it is kept there."""
+        self.is_head = True
+        self._scope = {**self._scope, "method": "GET"}
+        return self._scope
 
     async def receive(self) -> Any:
         """Pass the client's next message on, unless the body takes too long (no request may hang)."""
@@ -181,7 +218,7 @@ class _Exchange:
             self.status = message["status"]
             message["headers"] = _sane_cors(list(message["headers"]))
             present = {name.lower() for name, _ in message["headers"]}
-            ours = [*self._headers, (b"x-request-id", self.request_id.encode())]
+            ours = [*self._headers, NO_STORE, (b"x-request-id", self.request_id.encode())]
             message["headers"] = [*message["headers"], *(pair for pair in ours if pair[0] not in present)]
         await self._send(message)
 
@@ -189,7 +226,7 @@ class _Exchange:
         """Send a 200."""
         self.status = 200
         own_head = b"%bcontent-length: %d\r\nx-request-id: %b\r\n" % (head.lines, len(body), self.request_id.encode())
-        if answer_at_once(self._send, own_head, body):
+        if not self.is_head and answer_at_once(self._send, own_head, body):
             return
         own = ((b"content-length", b"%d" % len(body)), (b"x-request-id", self.request_id.encode()))
         await self._send({"type": "http.response.start", "status": 200, "headers": (*head.headers, *own)})
@@ -201,7 +238,7 @@ class _Exchange:
         self._scope["error"] = error  # type: ignore[typeddict-unknown-key]
         headers = [
             (b"content-type", problems.media_type(path).encode()),
-            _NO_STORE,
+            NO_STORE,
             (b"content-length", str(len(body)).encode()),
             *((name.lower().encode(), value.encode()) for name, value in error.headers.items()),
         ]
@@ -212,7 +249,7 @@ class _Exchange:
         """Count and log the request; return how many seconds it took."""
         scope, seconds = self._scope, time.perf_counter() - self._started
         endpoint = str(scope.get("path_template") or "(none)")
-        method = scope["method"] if scope["method"] in _METHODS else "(other)"
+        method = "HEAD" if self.is_head else scope["method"] if scope["method"] in _METHODS else "(other)"
         metrics.observe_request(method=method, endpoint=endpoint, status=self.status, seconds=seconds)
         client, user = scope["client"], scope.get("user")
         access_log.write(
@@ -230,11 +267,6 @@ class _Exchange:
         return seconds
 
 
-def _is_nameable(path: str) -> bool:
-    """Whether files and rows can have these names at all; NUL, line breaks and endless ones make them choke."""
-    return path.isprintable() and all(len(name.encode("utf-8", "replace")) <= _MAX_NAME for name in path.split("/"))
-
-
 def _sane_cors(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Let `Access-Control-Allow-Credentials` stand only beside a named origin (SEC-78)."""
     origin = next((value for name, value in headers if name.lower() == b"access-control-allow-origin"), b"*")
@@ -243,14 +275,22 @@ def _sane_cors(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in headers if name.lower() != b"access-control-allow-credentials"]
 
 
-def _read_head(headers: Any) -> tuple[str, int]:
-    """Return the request's id and the size of its headers in bytes.
+def _read_head(headers: Any) -> tuple[str, int, int]:
+    """Return the request's id, the size of its headers in bytes, and how many lines of cookies there are.
 
     The id is the one that the client or its proxy gave, where it is safe to repeat; else a new one.
     """
-    size, request_id = 0, ""
+    size, request_id, cookie_lines = 0, "", 0
     for name, value in headers:
         size += len(name) + len(value)
         if name == b"x-request-id" and _REQUEST_ID.match(given := value.decode("latin-1")):
             request_id = given
-    return request_id or str(uuid7()), size
+        elif name == b"cookie":
+            cookie_lines += 1
+    return request_id or str(uuid7()), size, cookie_lines
+
+
+def _join_cookies(headers: Any) -> list[tuple[bytes, bytes]]:
+    """Join the lines of Cookie (RFC 9113 section 8.2.3), which HTTP/2 proxies pass on one by one."""
+    joined = b"; ".join(value for name, value in headers if name == b"cookie")
+    return [*((name, value) for name, value in headers if name != b"cookie"), (b"cookie", joined)]

@@ -3,17 +3,20 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from idp import __version__
+from idp.errors import MetricsTokenRequired
 from idp.ops import metrics
+from idp.ops.metrics_access import MetricsAccess
+from idp.ops.openapi import responses
 from idp.principal.guards import public
 
 Probe = Callable[[], Awaitable[str | None]]  # a word of its own for "healthy", such as "running"
@@ -53,16 +56,23 @@ ALIVE = msgspec.json.encode(Alive())
 
 
 class Ready(Struct, frozen=True):
-    """S4's readiness document; "unavailable" comes with 503."""
+    """S4's readiness document; "unavailable" comes with 503, and with a reason where somebody made a mistake."""
 
     status: Literal["ok", "unavailable"]
+    reason: str | UnsetType = UNSET
 
 
 class HealthChecks:
-    """The probes of this deployment; None where a part is not used."""
+    """The probes of this deployment; None where a part is not used.
 
-    def __init__(self, probes: Mapping[str, Probe | None]) -> None:
+    Args:
+        probes: of the parts that the health document lists.
+        signing: says why no token can be signed although the database answers.
+    """
+
+    def __init__(self, probes: Mapping[str, Probe | None], *, signing: Probe | None = None) -> None:
         self._probes = probes
+        self._signing = signing
         self._run: asyncio.Task[dict[str, str]] | None = None
         self._began = 0.0
 
@@ -78,6 +88,15 @@ class HealthChecks:
                 database=states["database"], redis=states["redis"], command_processor=states["command_processor"]
             ),
         )
+
+    async def readiness(self) -> Ready:
+        """Return whether requests can be decided, and where a mistake is in the way, which."""
+        database = (await self.states())["database"]
+        if database != "healthy":
+            mistake = database.removeprefix("unhealthy: ")
+            return Ready("unavailable", reason=mistake if " " in mistake else UNSET)
+        reason = await self._signing() if self._signing is not None else None
+        return Ready("ok") if reason is None else Ready("unavailable", reason=reason)
 
     async def document(self) -> bytes:
         """Return what `health` returns, as it is sent."""
@@ -132,7 +151,7 @@ def liveness() -> Alive:
     responses={
         503: ResponseSpec(
             Ready,
-            description="The database does not answer.",
+            description="The database does not answer, or no signing key can be opened.",
             generate_examples=False,
             examples=[Example(value={"status": "unavailable"})],
         )
@@ -140,8 +159,8 @@ def liveness() -> Alive:
 )
 async def readiness(health_checks: NamedDependency[HealthChecks]) -> Response[Ready]:
     """Answer 200 when requests can be decided, 503 when the database is away (S4-41)."""
-    ready = (await health_checks.states())["database"] == "healthy"
-    return Response(Ready("ok" if ready else "unavailable"), status_code=200 if ready else 503)
+    ready = await health_checks.readiness()
+    return Response(ready, status_code=200 if ready.status == "ok" else 503)
 
 
 @get(
@@ -150,11 +169,13 @@ async def readiness(health_checks: NamedDependency[HealthChecks]) -> Response[Re
     tags=["Operations"],
     summary="Prometheus metrics",
     media_type="text/plain",
+    responses=responses(MetricsTokenRequired),
     sync_to_thread=False,
 )
-def prometheus() -> Response[str]:
-    """Return this process's metrics. Let only your monitoring reach it (S3-65, S4-43)."""
-    return Response(metrics.exposition().decode(), media_type=metrics.CONTENT_TYPE)
+def prometheus(request: Request[Any, Any, Any], metrics_access: NamedDependency[MetricsAccess]) -> Response[str]:
+    """Return this process's metrics (S3-65, S4-43). In production with `METRICS_TOKEN` as a bearer token."""
+    metrics_access.check(request.scope)
+    return Response(metrics.exposition().decode(), media_type=metrics.MEDIA_TYPE)
 
 
 ROUTES = (health, liveness, readiness, prometheus)

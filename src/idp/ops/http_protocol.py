@@ -1,21 +1,29 @@
-"""uvicorn's HTTP protocol with bounds on how long a request's head may be and take.
+"""uvicorn's HTTP protocol with bounds on how long a request's head may be and take, and on what waits in memory.
 
 The parser under uvicorn collects headers without any limit, keeps a silent connection for ever, and adds the trailers
-after a chunked body to the headers, where they would be believed. None of that reaches the application from here.
+after a chunked body to the headers, where they would be believed. It also reads on while requests that were sent ahead
+(RFC 9112 section 9.3.2) are queued, so that one client fills the memory. None of that happens here.
 """
 
 import asyncio
+from collections.abc import Sized
 from typing import Any
 
 from uuid_utils.compat import uuid7
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from idp import errors
 from idp.errors import IdpError, phrase
+from idp.ops.connections import ConnectionLimits
+from idp.ops.forwarded import plain_address
 from idp.ops.problems import MEDIA_TYPE, document
 from idp.ops.security_headers import SECURITY_HEADERS
 
 _HEAD_SECONDS = 15.0
+_UNREAD_SECONDS = 60.0  # an answer that the client does not read at all for so long is given up
+_LARGEST_PIECE = 1024  # bytes given to the parser at once, if no head ends before
+_END_OF_HEAD = b"\r\n\r\n"
 
 
 def answer_at_once(send: Any, head: bytes, body: bytes) -> bool:
@@ -54,20 +62,74 @@ def has_arrived(receive: Any) -> bool:
     return isinstance(cycle, RequestResponseCycle) and not cycle.more_body and not cycle.disconnected
 
 
+class _Flow(FlowControl):
+    """Reads nothing more while a request is queued, whoever asks for it."""
+
+    def __init__(self, transport: asyncio.Transport, queue: Sized) -> None:
+        super().__init__(transport)
+        self._queue = queue
+
+    def resume_reading(self) -> None:
+        if not self._queue:
+            super().resume_reading()
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Refuses a head that is too long (431) or too slow (408), and bytes that are not HTTP (400)."""
+    """Refuses a head that is too long (431) or too slow (408), and bytes that are not HTTP (400).
+
+    Of requests that a client sends ahead of the answers one is queued. What comes after it stays unparsed, and nothing
+    more is read, until its turn has come.
+
+    Args:
+        limits: how many connections there may be; None for any number.
+        arguments: uvicorn's.
+    """
 
     max_head_bytes = 131_072  # above server.max_header_bytes, which the envelope answers more exactly
 
+    def __init__(self, *arguments: Any, limits: ConnectionLimits | None = None, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._limits = limits
+        self._unparsed = b""
+        self._running: RequestResponseCycle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+        self.address = ""
+        self.answered = 0
+        self.heard_at = 0.0
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
+        if self.client is not None:
+            self.client = (plain_address(self.client[0]), self.client[1])
+        self.heard_at = self.loop.time()
         self._head_bytes = 0
         self._in_head = True
         self._hosts = 0
         # Nothing said yet: after a while it hangs up without a word.
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(_HEAD_SECONDS, transport.close)
+        if self._limits is not None and not self._limits.admit(self, self.client[0] if self.client else ""):
+            self.drop()
 
     def data_received(self, data: bytes) -> None:
+        self.heard_at = self.loop.time()
+        self._unparsed = self._unparsed + data if self._unparsed else data
+        self._parse()
+
+    def _parse(self) -> None:
+        """Give the parser what has come, piece by piece, until a request has to be queued.
+
+        Every head ends with an empty line, so that no piece holds the ends of two.
+        """
+        data, at = self._unparsed, 0
+        while at < len(data) and not self.pipeline and not self.transport.is_closing():
+            end = data.find(_END_OF_HEAD, at, at + _LARGEST_PIECE)
+            end = min(at + _LARGEST_PIECE, len(data)) if end < 0 else end + len(_END_OF_HEAD)
+            self._parse_piece(data if end - at == len(data) else data[at:end])
+            at = end
+        self._unparsed = b"" if at >= len(data) or self.transport.is_closing() else data[at:]
+
+    def _parse_piece(self, data: bytes) -> None:
         if not self._in_head:
             super().data_received(data)
             return
@@ -103,14 +165,50 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self.answered += 1
+        if not self.pipeline:
+            if self._unparsed:
+                self._parse()
+            self.flow.resume_reading()
         if not self._in_head and not self.pipeline and self.cycle.response_complete:
             # Answered before the body was there: its sender gets a while to finish, and then no connection.
             self._stop_timer()
             self._timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(_UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._stop_waiting_for_reader()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._stop_waiting_for_reader()
+        if self._limits is not None:
+            self._limits.release(self)
+        self._unparsed = b""
+        # uvicorn tells the newest request alone that the client is gone; the one that is being answered is another.
+        for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self.pipeline.clear()
         super().connection_lost(exc)
+
+    def is_silent(self) -> bool:
+        """Whether the client has to send something before anything can happen."""
+        cycle = self._running
+        return cycle is None or cycle.response_complete or (cycle.more_body and cycle is self.cycle)
+
+    def drop(self) -> None:
+        """Close the connection at once."""
+        self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(errors.BadRequest(msg))
@@ -124,6 +222,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
+    def _stop_waiting_for_reader(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
     def _refuse(self, error: IdpError) -> None:
         """Write the answer by hand, for there is no request to give to the application, and hang up."""
         request_id = str(uuid7())
@@ -133,6 +236,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             (b"content-length", str(len(body)).encode()),
             (b"x-request-id", request_id.encode()),
             (b"connection", b"close"),
+            (b"cache-control", b"no-store"),
             *SECURITY_HEADERS,
         ]
         lines = [f"HTTP/1.1 {error.status} {phrase(error.status)}".encode(), *(n + b": " + v for n, v in headers)]

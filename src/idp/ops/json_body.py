@@ -44,7 +44,7 @@ class StrictRequest(Request[U, A, S]):
         """Return the decoded body.
 
         Raises:
-            UnsupportedMediaType: the client says that it is something else.
+            UnsupportedMediaType: the client does not say that it is JSON.
             MalformedJson: it is not JSON, or not UTF-8.
             ValidationFailed: it is JSON of another shape.
         """
@@ -52,6 +52,8 @@ class StrictRequest(Request[U, A, S]):
         if declared and not _JSON.match(declared):
             raise UnsupportedMediaType
         body = await self.body()
+        if body and not declared:
+            raise UnsupportedMediaType  # as a page of another site sends it, which then needs no preflight
         field = self.route_handler.parsed_data_field
         assert field is not None
         if not body and field.is_optional:

@@ -16,7 +16,7 @@ if platform.python_implementation() == "CPython":
 ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MEDIA_TYPE = "text/plain; version=0.0.4"  # the framework adds the charset
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 _requests = Tally(
@@ -57,10 +57,17 @@ _commands = Histogram(
 _mails = Counter(
     "idp_mail_total",
     "Mails by what came of an attempt: sent, put_off, failed.",
-    ["template", "outcome"],
+    ["outcome"],
     registry=REGISTRY,
 )
 _mail_pending = Gauge("idp_mail_pending", "Mails that wait in the outbox.", registry=REGISTRY)
+_connections = Gauge("idp_connections", "Connections of clients that are open.", registry=REGISTRY)
+_dropped = Counter(
+    "idp_connections_dropped_total",
+    "Connections closed or refused at a limit: silent, address_limit, limit.",
+    ["reason"],
+    registry=REGISTRY,
+)
 _outbox_pending = Gauge(
     "idp_outbox_pending", "Events in idp.outbox that are not published; nothing publishes them yet.", registry=REGISTRY
 )
@@ -108,9 +115,9 @@ def count_limited(rule: str) -> None:
     _limited.labels(rule).inc()
 
 
-def count_mail(*, template: str, outcome: str) -> None:
-    """Count an attempt to send a mail: `sent`, `put_off` or `failed`."""
-    _mails.labels(template, outcome).inc()
+def count_mail(*, outcome: str) -> None:
+    """Count an attempt to send a mail: `sent`, `put_off` or `failed`. Its kind would tell who has an account."""
+    _mails.labels(outcome).inc()
 
 
 def set_outbox_pending(number: int) -> None:
@@ -136,6 +143,16 @@ def watch_command_queue(depth: Callable[[], int]) -> None:
 def watch_pool(in_use: Callable[[], int]) -> None:
     """Let the gauge ask how many connections are in use."""
     _pool.set_function(in_use)
+
+
+def watch_connections(number: Callable[[], int]) -> None:
+    """Let the gauge ask how many connections are open."""
+    _connections.set_function(number)
+
+
+def count_dropped_connection(reason: str) -> None:
+    """Count a connection that a limit closed: `silent`, or refused: `address_limit`, `limit`."""
+    _dropped.labels(reason).inc()
 
 
 def exposition() -> bytes:

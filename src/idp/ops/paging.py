@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from litestar import Response
 from litestar.params import QueryParameter
 
+from idp.ops.public_prefix import prefixed
 from idp.principal.requests import AnyRequest
 
 T = TypeVar("T")
@@ -63,4 +64,4 @@ def page_at_cursor(request: AnyRequest, items: list[T], *, limit: int, cursor: s
 
 def _link(request: AnyRequest, relation: str, **place: object) -> str:
     kept = [(name, value) for name, value in request.query_params.multi_items() if name not in _PLACE]
-    return f'<{request.scope["path"]}?{urlencode([*kept, *place.items()])}>; rel="{relation}"'
+    return f'<{prefixed(request.scope["path"])}?{urlencode([*kept, *place.items()])}>; rel="{relation}"'

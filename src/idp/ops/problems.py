@@ -13,7 +13,9 @@ from msgspec import Meta, Struct
 
 from idp import errors
 from idp.errors import IdpError
+from idp.ops.allow import allowed
 from idp.ops.logging import describe
+from idp.ops.public_prefix import prefixed
 
 log = structlog.get_logger("idp.errors")
 
@@ -28,7 +30,6 @@ _S2_TEXTS: dict[type[IdpError], str] = {
 }
 _BY_STATUS: dict[int, type[IdpError]] = {
     404: errors.NotFound,
-    405: errors.MethodNotAllowed,
     413: errors.BodyTooLarge,
     415: errors.UnsupportedMediaType,
 }
@@ -92,7 +93,7 @@ def document(error: IdpError, *, path: str, request_id: str) -> bytes:
             OAuthError(oauth_code(error.status), error.detail, error.code, error.remedy, request_id)
         )
     problem = Problem(
-        type=f"/errors/{error.code}",
+        type=prefixed(f"/errors/{error.code}"),
         title=error.title,
         status=error.status,
         detail=_detail(error, path),
@@ -140,17 +141,22 @@ def _idp_error(request: Request[Any, Any, Any], error: IdpError) -> Response[byt
 def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     if isinstance(error, ValidationException) or error.status_code == 400:
         return respond(request, _validation(error))
+    if error.status_code == 405:
+        return respond(request, _method_not_allowed(request, error))
     known = _BY_STATUS.get(error.status_code)
     if known is not None:
-        return respond(request, known(headers=_allow(error)))
+        return respond(request, known())
     if error.status_code >= 500:
         return _unexpected(request, error)
     return respond(request, errors.BadRequest())
 
 
-def _allow(error: HTTPException) -> dict[str, str]:
-    headers = Headers(error.headers or {})
-    return {"Allow": headers["allow"]} if "allow" in headers else {}
+def _method_not_allowed(request: Request[Any, Any, Any], error: HTTPException) -> IdpError:
+    methods = allowed(part.strip() for part in Headers(error.headers or {}).get("allow", "").split(",") if part.strip())
+    if not methods:
+        return errors.MethodNotAllowed()
+    detail = f"{request.scope['method']} is not allowed here; this path answers to {methods}."
+    return errors.MethodNotAllowed(detail, headers={"Allow": methods})
 
 
 def _validation(error: HTTPException) -> IdpError:

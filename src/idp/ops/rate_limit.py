@@ -1,4 +1,8 @@
-"""Rate limits, counted in Valkey for all processes together, or in memory where there is none (S3-54, SEC-8)."""
+"""Rate limits, counted in Valkey for all processes together, and always in this process too (S3-54, SEC-8).
+
+What is counted has a keyed digest for a name, over parts whose lengths are part of it: nobody who reads Valkey learns
+an address or what was typed for one, and no two lists of parts have the same name.
+"""
 
 import asyncio
 import hashlib
@@ -6,22 +10,19 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-import structlog
 from limits import WindowStats
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter, RateLimiter
-from valkey.asyncio import Valkey
-from valkey.exceptions import ValkeyError
 
+from idp.cache import SharedStore, StoreUnavailable
 from idp.errors import RateLimited
 from idp.ops import metrics
 from idp.ops.back_off import BackOff
 from idp.ops.rate_limit_rules import Counted, Rule
 
-log = structlog.get_logger("idp.rate_limit")
 T = TypeVar("T")
 
 
@@ -87,20 +88,23 @@ class Limiter:
     """Counts attempts.
 
     Args:
-        valkey: shared storage; None counts in this process alone.
+        store: shared storage; where it is not available, this process alone counts.
+        key: 32 bytes that name what is counted.
         back_off: how long (seconds) a limit stays closed that is used up once, twice, and so on within a day.
     """
 
-    def __init__(self, valkey: Valkey | None, *, back_off: Sequence[int] = ()) -> None:
-        self._back_off = BackOff(valkey, back_off)
+    def __init__(self, store: SharedStore, *, key: bytes, back_off: Sequence[int] = ()) -> None:
+        self._store = store
+        self._key = key
+        self._back_off = BackOff(store, back_off)
         self._local = MovingWindowRateLimiter(MemoryStorage())
         self._shared: RateLimiter | None = None
-        if valkey is not None:
-            # The address is only a form here: connections come from the pool that the caller owns and closes.
-            storage = RedisStorage("async+valkey://", connection_pool=valkey.connection_pool)  # type: ignore[arg-type]
+        if store.valkey is not None:
+            # The address is only a form here: connections come from the pool that the store owns and closes.
+            pool: Any = store.valkey.connection_pool
+            storage = RedisStorage("async+valkey://", key_prefix="idp:limits", connection_pool=pool)
             self._shared = MovingWindowRateLimiter(storage)
-        self._warned = False
-        self._gates: WeakValueDictionary[tuple[str, ...], _Gate] = WeakValueDictionary()
+        self._gates: WeakValueDictionary[str, _Gate] = WeakValueDictionary()
 
     async def check(self, *counted: Counted) -> None:
         """Refuse if a limit is used up, without counting anything.
@@ -119,7 +123,7 @@ class Limiter:
     async def _check_open(self, rule: Rule, key: tuple[str, ...]) -> None:
         """Refuse if this key was closed, because it used its limit up too often."""
         _asked(rule, key)
-        if rule.backs_off and (seconds := await self._back_off.seconds_left(_name(rule, key))):
+        if rule.backs_off and (seconds := await self._back_off.seconds_left(self._name(rule, key))):
             await self._refuse(rule, key, at_least=seconds)
 
     async def count(self, *counted: Counted) -> None:
@@ -127,7 +131,7 @@ class Limiter:
         for rule, key in counted:
             await self._hit(rule, key)
             if rule.backs_off and not await self._has_room(rule, key):
-                await self._back_off.close(_name(rule, key))
+                await self._back_off.close(self._name(rule, key))
                 _asked(rule, key).window = None
 
     async def take(self, *counted: Counted) -> None:
@@ -145,7 +149,7 @@ class Limiter:
         """Return how many attempts are left, and in how many seconds there will be more."""
         rule, window, closed = asked.rule, asked.window, 0
         if window is None:
-            closed = await self._back_off.seconds_left(_name(rule, asked.key)) if rule.backs_off else 0
+            closed = await self._back_off.seconds_left(self._name(rule, asked.key)) if rule.backs_off else 0
             window = await self._window(rule, asked.key)
         wait = max(1, int(window.reset_time - time.time()) + 1, closed)
         return (0 if closed else max(0, window.remaining)), min(wait, max(closed, rule.item.get_expiry()))
@@ -165,7 +169,7 @@ class Limiter:
         Raises:
             RateLimited: with `Retry-After` in seconds.
         """
-        gate = self._gates.setdefault((rule.name, *key), _Gate())
+        gate = self._gates.setdefault(self._name(rule, key), _Gate())
         async with gate.turn:
             await self.check(*further)
             await self._check_open(rule, key)
@@ -198,26 +202,35 @@ class Limiter:
         return window.remaining >= cost
 
     async def _window(self, rule: Rule, key: tuple[str, ...]) -> WindowStats:
-        nothing_known = WindowStats(time.time(), rule.item.amount)
-        return await self._ask(lambda limiter: limiter.get_window_stats(rule.item, rule.name, *key), nothing_known)
+        name = self._name(rule, key)
+        here = await self._local.get_window_stats(rule.item, name)
+        shared = await self._ask(lambda limiter: limiter.get_window_stats(rule.item, name))
+        # Whichever has counted more: what is shared knows of other processes, this one of the time without Valkey.
+        return here if shared is None or here.remaining < shared.remaining else shared
 
     async def _hit(self, rule: Rule, key: tuple[str, ...]) -> bool:
         _asked(rule, key).window = None
-        return await self._ask(lambda limiter: limiter.hit(rule.item, rule.name, *key), True)
+        name = self._name(rule, key)
+        here = await self._local.hit(rule.item, name)
+        shared = await self._ask(lambda limiter: limiter.hit(rule.item, name))
+        return here and shared is not False
 
-    async def _ask(self, question: Callable[[RateLimiter], Awaitable[T]], otherwise: T) -> T:
-        for limiter in [self._shared, self._local] if self._shared else [self._local]:
-            try:
-                answer = await question(limiter)
-            except (ValkeyError, OSError) as error:
-                if not self._warned:
-                    log.warning("valkey unavailable: limits count in this process alone", error=type(error).__name__)
-                self._warned = True
-            else:
-                self._warned = self._warned and limiter is self._local
-                return answer
-        return otherwise
+    async def _ask(self, question: Callable[[RateLimiter], Awaitable[T]]) -> T | None:
+        """Return what is counted for all processes, None where that is not known now."""
+        shared = self._shared
+        if shared is None:
+            return None
+        try:
+            return await self._store.ask(lambda _: question(shared))
+        except StoreUnavailable:
+            return None
+
+    def _name(self, rule: Rule, key: tuple[str, ...]) -> str:
+        return counter_name(self._key, rule.name, *key)
 
 
-def _name(rule: Rule, key: tuple[str, ...]) -> str:
-    return hashlib.sha256("\n".join((rule.name, *key)).encode()).hexdigest()[:32]
+def counter_name(key: bytes, *parts: str) -> str:
+    """Return what a counter is called: a keyed digest of its parts, each with its length before it."""
+    encoded = (part.encode("utf-8", "surrogatepass") for part in parts)
+    framed = b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
+    return hashlib.blake2b(framed, digest_size=16, key=key, person=b"counter").hexdigest()

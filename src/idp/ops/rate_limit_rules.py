@@ -27,9 +27,14 @@ Counted = tuple[Rule, tuple[str, ...]]
 
 
 class LoginRules:
-    """The limits of sign-in and registration, from the settings."""
+    """The limits of sign-in and registration, from the settings.
+
+    Attributes:
+        consecutive_failures: after so many wrong passwords in a row, whatever the time, only known devices sign in.
+    """
 
     def __init__(self, settings: RateLimits) -> None:
+        self.consecutive_failures = settings.consecutive_failures_per_account
         window = settings.login_window_seconds
         pair, account, address = (
             RateLimitItemPerSecond(amount, window)

@@ -19,7 +19,7 @@ from idp.accounts.verify_email import VerifyEmail
 from idp.audit.record import origin_of
 from idp.db.engine import Database
 from idp.errors import IdpError, InvalidCredentials, OneTimeTokenInvalid, PasswordRejected
-from idp.pages.forms import ERROR_PAGES, read_form
+from idp.pages.forms import ERROR_PAGES, FORM, read_form
 from idp.pages.rendering import form_page, go_on
 from idp.principal.guards import public
 from idp.principal.requests import AnyRequest
@@ -57,7 +57,7 @@ async def verify_email_page(
     return show.page("form", token=token, email=found.email)
 
 
-@post(_VERIFY, opt=public(), include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
+@post(_VERIFY, opt=public() | FORM, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
 async def verify_email_form(
     request: AnyRequest,
     database: NamedDependency[Database],
@@ -100,7 +100,7 @@ async def reset_password_page(
     return await _choose(request, reset_password, show, token, just_verified=step == "verified")
 
 
-@post(_RESET, opt=public(), include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
+@post(_RESET, opt=public() | FORM, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
 async def reset_password_form(
     request: AnyRequest,
     reset_password: NamedDependency[ResetPassword],
@@ -160,7 +160,7 @@ async def change_email_page(
     return await _confirm(request, change_email, show, token)
 
 
-@post(_CHANGE, opt=public(), include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
+@post(_CHANGE, opt=public() | FORM, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
 async def change_email_form(
     request: AnyRequest,
     change_email: NamedDependency[ChangeEmail],

@@ -1,13 +1,13 @@
 """What every page with a form needs: the form, read strictly, from a page of our own, and errors as pages."""
 
 import math
-from urllib.parse import urlsplit
 
 from litestar import Response
 from litestar.types import ExceptionHandlersMap
 
-from idp.errors import BadRequest, Busy, CsrfRejected, DatabaseUnavailable, IdpError, RateLimited
+from idp.errors import BadRequest, Busy, CsrfRejected, DatabaseUnavailable, IdpError, OriginNotAllowed, RateLimited
 from idp.ops.json_body import check_form, parse_form
+from idp.ops.origins import AllowedOrigins
 from idp.pages.rendering import form_page
 from idp.principal.requests import AnyRequest
 
@@ -23,28 +23,15 @@ async def read_form(request: AnyRequest, *, public_url: str) -> dict[str, str]:
         CsrfRejected: a page of another origin sends it (SEC-44).
         BadRequest: it is not a form with each field once.
     """
-    _check_is_ours(request, public_url)
+    try:
+        AllowedOrigins(public_url).check_sender(request.headers)
+    except OriginNotAllowed:
+        raise CsrfRejected("This form was sent by a page of another site.") from None
     try:
         await check_form(request)
         return dict(parse_form(await request.body()))
     except IdpError:
         raise BadRequest("The form cannot be read.") from None
-
-
-def _check_is_ours(request: AnyRequest, public_url: str) -> None:
-    """Look at what browsers say of the page that sends a form; programs say nothing.
-
-    Our pages have no referrer, so browsers send `Origin: null` for them: what counts is Sec-Fetch-Site, which every
-    browser of today sends over https and to this machine.
-    """
-    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    own = urlsplit(public_url)
-    if site is not None:
-        ours = site in {"same-origin", "none"}
-    else:
-        ours = origin is None or origin == f"{own.scheme}://{own.netloc}"
-    if not ours:
-        raise CsrfRejected("This form was sent by a page of another site.")
 
 
 _TEXTS: dict[type[IdpError], tuple[str, str]] = {
@@ -77,4 +64,5 @@ def _duration(seconds: int) -> str:
     return f"{minutes} minutes"
 
 
+FORM = {"form": True}  # `opt` of routes that read a form, and look at the page it comes from by `read_form`
 ERROR_PAGES: ExceptionHandlersMap = {IdpError: _show_error}

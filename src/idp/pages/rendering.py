@@ -9,6 +9,8 @@ from litestar import MediaType, Response
 from litestar.background_tasks import BackgroundTask
 from litestar.response import Redirect
 
+from idp.ops.public_prefix import prefixed
+
 HERE = Path(__file__).parent
 _TEMPLATES = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
 POLICY = (
@@ -48,9 +50,9 @@ def go_on(path: str, *, background: BackgroundTask | None = None) -> Redirect:
         path: of our own.
         background: what happens when the answer has left.
     """
-    return Redirect(path, status_code=303, headers=_FORM_HEADERS, background=background)
+    return Redirect(prefixed(path), status_code=303, headers=_FORM_HEADERS, background=background)
 
 
 def _answer(template: str, values: dict[str, Any], status: int, headers: dict[str, str]) -> Response[str]:
-    text = _TEMPLATES.get_template(template).render(values)
+    text = _TEMPLATES.get_template(template).render(values | {"prefix": prefixed("")})
     return Response(text, status_code=status, media_type=MediaType.HTML, headers=headers)

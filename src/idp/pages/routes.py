@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, Router, get
+from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.static_files import create_static_files_router
@@ -12,6 +13,7 @@ from swagger_ui_bundle import swagger_ui_path
 
 from idp.errors import NotFound, catalogue, phrase
 from idp.ops.problems import document
+from idp.ops.public_prefix import prefixed
 from idp.pages.rendering import HERE, POLICY, page
 from idp.pages.schema import OpenApiDocument
 from idp.principal.guards import public
@@ -25,7 +27,9 @@ _ROOTS = ("", "/api/auth")  # a gateway may let only /api/auth through (S4-45)
 def docs(request: Request[Any, Any, Any]) -> Response[str]:
     """The API, to read and to try."""
     root = request.scope["path"].rstrip("/").removesuffix("/docs")
-    return page("docs.html", policy=_DOCS_POLICY, root=f"{root}/docs", schema=f"{root}/openapi.json")
+    return page(
+        "docs.html", policy=_DOCS_POLICY, root=prefixed(f"{root}/docs"), schema=prefixed(f"{root}/openapi.json")
+    )
 
 
 @get([f"{root}/openapi.json" for root in _ROOTS], opt=public(), include_in_schema=False, sync_to_thread=False)
@@ -41,7 +45,7 @@ def openapi(openapi_document: NamedDependency[OpenApiDocument]) -> Response[byte
 @get("/errors", opt=public(), include_in_schema=False, sync_to_thread=False)
 def error_list() -> Response[str]:
     """All codes."""
-    return page("errors.html", root="/docs", errors=list(catalogue().values()))
+    return page("errors.html", root=prefixed("/docs"), errors=list(catalogue().values()))
 
 
 @get("/errors/{code:str}", opt=public(), include_in_schema=False, sync_to_thread=False)
@@ -53,7 +57,7 @@ def error_page(code: FromPath[str]) -> Response[str]:
     body = document(error(), path="/auth/me", request_id="01990c7e-7f3b-7c1e-8a54-0f6f1d5a9a10")
     return page(
         "error.html",
-        root="/docs",
+        root=prefixed("/docs"),
         error=error,
         phrase=phrase(error.status),
         headers=list(error.default_headers.items()),
@@ -70,7 +74,7 @@ def asset_routers() -> list[Router]:
             opt=public(),
             include_in_schema=False,
             name=f"assets{root.replace('/', '-')}",
-            cache_control=None,
+            cache_control=CacheControlHeader(no_cache=True),  # kept, and asked about by its ETag
         )
         for root in _ROOTS
     ]

@@ -15,6 +15,8 @@ from idp import __version__, errors
 from idp.errors import IdpError
 from idp.ops.openapi import example
 from idp.ops.problems import MEDIA_TYPE, OAuthError, oauth_code, speaks_oauth
+from idp.ops.public_prefix import prefix_of
+from idp.pages.operations import describe_alias, operation_id
 from idp.principal.guards import policies
 
 _DESCRIPTION = """
@@ -23,7 +25,7 @@ Who is calling, and what are they in this organisation? One principal for every 
 **To try it here:** run *login* with an address and a password, copy `access_token`, press **Authorize**, paste it into
 *bearer*.{in_development}
 
-Every error is a problem document (RFC 9457) with a `code`; [all codes](/errors) are explained.
+Every error is a problem document (RFC 9457) with a `code`; [all codes]({prefix}/errors) are explained.
 """
 _IN_DEVELOPMENT = " Or put an address into *devEmail*, without any password: that works in development only."
 _BEARER = "bearer"
@@ -55,12 +57,14 @@ def openapi_config(*, public_url: str, dev_headers: bool) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="idp",
         version=__version__,
-        description=_DESCRIPTION.format(in_development=_IN_DEVELOPMENT if dev_headers else "").strip(),
+        description=_DESCRIPTION.format(
+            prefix=prefix_of(public_url), in_development=_IN_DEVELOPMENT if dev_headers else ""
+        ).strip(),
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
-        servers=[Server(url="/", description=public_url)],
+        servers=[Server(url=prefix_of(public_url) or "/", description=public_url)],
         components=Components(security_schemes=schemes),  # type: ignore[arg-type]
         use_handler_docstrings=True,
-        operation_id_creator=_operation_id,
+        operation_id_creator=_unique_id,
         tags=[
             Tag(name="Accounts", description="Make an account and sign in."),
             Tag(name="Who is calling", description="Ask about a credential, or about yourself."),
@@ -74,12 +78,10 @@ def openapi_config(*, public_url: str, dev_headers: bool) -> OpenAPIConfig:
     )
 
 
-def _operation_id(handler: BaseRouteHandler, _method: Method, components: list[str | Any]) -> str:
-    """Return the function's name; an alias of its path adds that path."""
-    name = handler.handler_name.rpartition(".")[2]
-    path = "/" + "/".join(part if isinstance(part, str) else f"{{{part.name}}}" for part in components)
-    first = min(handler.paths, key=lambda candidate: (len(candidate), candidate))
-    return name if len(handler.paths) == 1 or path == first else f"{name}_{path.strip('/').replace('/', '_') or 'root'}"
+def _unique_id(handler: BaseRouteHandler, method: Method, components: list[str | Any]) -> str:
+    """Return an id that is unique in the framework's document; `build` writes the one that clients see."""
+    path = "/".join(part if isinstance(part, str) else f"{{{part.name}}}" for part in components)
+    return f"{method} /{path} {handler.handler_name}"
 
 
 # What any route can answer, by what it takes.
@@ -119,11 +121,16 @@ def build(app: Litestar, config: OpenAPIConfig) -> dict[str, Any]:
         for method, operation in item.items():
             who = policy[paths[template], method.upper()]
             is_open = who == "public"
+            route, handler = (method.upper(), template), re.split(r"[. ]", operation["operationId"])[-1]
+            operation["operationId"] = operation_id(handler, route)
             operation["security"] = [] if is_open else [{name: []} for name in schemes]
             if not is_open:
                 operation["description"] = f"{operation.get('description', '')}\n\nWho may call: {who}.".strip()
             if " " not in operation["summary"]:  # the framework's, made of the function's name
                 operation["summary"] = re.split(r"[.:;]", operation["description"])[0]
+            if (alias := describe_alias(route)) is not None:
+                sentence, operation["deprecated"] = alias
+                operation["description"] = f"{operation.get('description', '')}\n\n{sentence}".strip()
             _add_errors(operation, is_open=is_open)
             if speaks_oauth(template):
                 operation["responses"] = _in_oauth(operation["responses"])

@@ -39,6 +39,7 @@ INTERACTIVE = frozenset(
         AuthMethod.PLUGIN,
     }
 )
+_CONFIRMED = "is_confirmed"  # in a handler's `opt`, worked out once
 MACHINES = frozenset({AuthMethod.API_KEY, AuthMethod.SERVICE_TOKEN})
 
 
@@ -95,9 +96,10 @@ def is_public(handler: BaseRouteHandler) -> bool:
     return handler.opt.get("public") is True or "decided_by_handler" in handler.opt
 
 
-def _policy(name: str) -> Callable[[Guard], Guard]:
+def _policy(name: str, *, manages: bool = False) -> Callable[[Guard], Guard]:
     def mark(guard: Guard) -> Guard:
         guard.policy = name  # type: ignore[attr-defined]
+        guard.manages = manages  # type: ignore[attr-defined]
         return guard
 
     return mark
@@ -125,6 +127,15 @@ def check_change(principal: Principal, handler: BaseRouteHandler) -> None:
         return
     if credential.session_id is None or not handler.opt.get("accepts_shared_secret"):
         raise SharedSecretToken
+
+
+def changes_or_manages(handler: BaseRouteHandler) -> bool:
+    """Whether a route changes something, or shows what only who manages may see."""
+    known = handler.opt.get(_CONFIRMED)
+    if known is None:
+        managing = any(getattr(guard, "manages", False) for guard in handler.resolve_guards())
+        known = handler.opt[_CONFIRMED] = managing or _may_change(handler)
+    return bool(known)
 
 
 def _may_change(handler: BaseRouteHandler) -> bool:
@@ -169,7 +180,7 @@ def _check_fresh(connection: Connection) -> None:
         raise FreshLoginRequired(headers={"WWW-Authenticate": challenge})
 
 
-@_policy("admin")
+@_policy("admin", manages=True)
 async def requires_admin(connection: Connection, handler: BaseRouteHandler) -> None:
     """Allow users with the role `admin`, and management credentials (C-09)."""
     check_accepted(connection.user, handler)
@@ -179,7 +190,7 @@ async def requires_admin(connection: Connection, handler: BaseRouteHandler) -> N
         raise AdminRequired
 
 
-@_policy("team admin")
+@_policy("team admin", manages=True)
 async def requires_team_admin(connection: Connection, handler: BaseRouteHandler) -> None:
     """Allow whoever `requires_admin` allows, and the admins of the team that the path names."""
     check_accepted(connection.user, handler)
@@ -192,7 +203,7 @@ async def requires_team_admin(connection: Connection, handler: BaseRouteHandler)
         raise TeamAdminRequired
 
 
-@_policy("scope idp:introspect")
+@_policy("scope idp:introspect", manages=True)
 async def requires_introspect_scope(connection: Connection, handler: BaseRouteHandler) -> None:
     """Allow service tokens with the scope `idp:introspect` (SEC-57)."""
     check_accepted(connection.user, handler)

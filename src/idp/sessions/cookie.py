@@ -9,14 +9,14 @@ import base64
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from litestar.datastructures import Cookie
 
 from idp.errors import CsrfRejected
+from idp.ops.origins import AllowedOrigins
 from idp.settings import Secret
 from idp.signing.peppers import Peppers
-from idp.signing.sealing import derive
+from idp.signing.proof_keys import ProofKeys
 
 CSRF_HEADER = "x-csrf-token"
 _LONGEST = 128  # characters; ours have 43
@@ -26,19 +26,18 @@ class SessionCookies:
     """Makes and checks the cookies of this deployment.
 
     Args:
-        roots: root secrets, the current one first.
-        public_url: our own address; over https the cookies' names begin with `__Host-`, which no other host can set.
-        origins: further origins of web pages that may call with a cookie.
+        roots: root secrets, the current one first: a cookie is found by its stored digest.
+        proofs: the keys of what is stored nowhere, such as the CSRF token.
+        origins: of web pages that may call with a cookie. Where our own is https, the cookies' names begin with
+            `__Host-`, which no other host can set.
     """
 
-    def __init__(self, roots: Sequence[Secret], *, public_url: str, origins: Sequence[str]) -> None:
+    def __init__(self, roots: Sequence[Secret], proofs: ProofKeys, *, origins: AllowedOrigins) -> None:
         self._peppers = Peppers(roots, "session-cookie")
-        self._csrf_keys = [derive(root, "csrf") for root in roots]
-        self._secure = public_url.startswith("https://")
-        address = urlsplit(public_url)
-        self._origins = frozenset({f"{address.scheme}://{address.netloc}", *origins})
-        prefix = "__Host-" if self._secure else ""
-        self.name, self.csrf_name = f"{prefix}idp_session", f"{prefix}idp_csrf"
+        self._csrf_key = proofs.of("csrf")
+        self._secure = origins.own.startswith("https://")
+        self._origins = origins
+        self.name, self.csrf_name = origins.cookie_name("idp_session"), origins.cookie_name("idp_csrf")
 
     def new(self) -> tuple[str, str]:
         """Return a new secret for a cookie, and the digest to store."""
@@ -51,7 +50,7 @@ class SessionCookies:
 
     def csrf_token(self, session_id: str) -> str:
         """Return the token that shows, beside the cookie of this session, that one of our own pages asks."""
-        return _csrf(self._csrf_keys[0], session_id)
+        return _csrf(self._csrf_key.current, session_id)
 
     def set(self, secret: str, session_id: str, *, seconds: int | None) -> list[Cookie]:
         """Return the cookies of a session that begins.
@@ -78,7 +77,8 @@ class SessionCookies:
         """
         self.check_origin(headers)
         presented = headers.get(CSRF_HEADER, "")
-        if not any(hmac.compare_digest(presented.encode(), _csrf(key, session_id).encode()) for key in self._csrf_keys):
+        expected = [_csrf(key, session_id).encode() for key in self._csrf_key.all]
+        if not any(hmac.compare_digest(presented.encode(), each) for each in expected):
             raise CsrfRejected("The CSRF token is missing or is not this session's.")
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
@@ -88,7 +88,7 @@ class SessionCookies:
             CsrfRejected: another origin asks.
         """
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins:
+        if origin is not None and not self._origins.allows(origin):
             raise CsrfRejected("This request comes from a page of another origin.")
         if origin is None and headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
             raise CsrfRejected("This request comes from a page of another site.")
@@ -98,7 +98,7 @@ class SessionCookies:
             key=name,
             value=value,
             max_age=seconds,
-            path="/",
+            path=self._origins.cookie_path,
             secure=self._secure,
             httponly=httponly,
             samesite="lax",

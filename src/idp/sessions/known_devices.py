@@ -9,12 +9,12 @@ import base64
 import hmac
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from litestar.datastructures import Cookie
 
-from idp.settings import Secret
-from idp.signing.sealing import derive
+from idp.ops.origins import AllowedOrigins
+from idp.signing.proof_keys import ProofKeys
 
 _MOST_ACCOUNTS = 5  # of people who share a browser
 _SECONDS = 400 * 86_400  # the longest that browsers keep a cookie (RFC 6265bis section 5.5)
@@ -25,31 +25,32 @@ class KnownDevices:
     """Knows devices again.
 
     Args:
-        roots: root secrets, the current one first.
-        secure: whether our address is https.
+        proofs: the keys of what comes with a request.
+        origins: our own address: whether it is https, and the path it ends with.
     """
 
-    def __init__(self, roots: Sequence[Secret], *, secure: bool) -> None:
-        self._keys = [derive(root, "known-device") for root in roots]
-        self._secure = secure
-        self.name = "__Host-idp_device" if secure else "idp_device"
+    def __init__(self, proofs: ProofKeys, *, origins: AllowedOrigins) -> None:
+        self._key = proofs.of("known-device")
+        self._secure = origins.own.startswith("https://")
+        self._path = origins.cookie_path
+        self.name = origins.cookie_name("idp_device")
 
     def find(self, cookies: Mapping[str, str], user_id: str, *, password_version: int) -> str | None:
         """Return the name of the device, if this user has signed in there with the password of this version."""
         device, *accounts = _parts(cookies.get(self.name, ""))
-        known = (_mac(key, device, user_id, password_version) for key in self._keys)
+        known = (_mac(key, device, user_id, password_version) for key in self._key.all)
         return device if any(each in accounts for each in known) else None
 
     def remember(self, cookies: Mapping[str, str], user_id: str, *, password_version: int) -> Cookie:
         """Return the cookie of a device where this user has just signed in."""
         device, *accounts = _parts(cookies.get(self.name, ""))
-        mine = _mac(self._keys[0], device, user_id, password_version)
+        mine = _mac(self._key.current, device, user_id, password_version)
         kept = [each for each in accounts if each != mine][: _MOST_ACCOUNTS - 1]
         return Cookie(
             key=self.name,
             value=".".join((device, mine, *kept)),
             max_age=_SECONDS,
-            path="/",
+            path=self._path,
             secure=self._secure,
             httponly=True,
             samesite="lax",

@@ -26,7 +26,7 @@ from idp.ops import metrics
 from idp.sessions import service
 from idp.settings import Secret
 from idp.signing.peppers import Peppers
-from idp.signing.sealing import derive
+from idp.signing.proof_keys import ProofKeys
 
 PREFIX = "rt_"
 LONGEST = 512  # characters (S4-19)
@@ -101,17 +101,25 @@ class RefreshTokens:
 
     Args:
         database: where their digests are.
-        roots: root secrets, the current one first: digests and successors under each of them are known.
+        roots: root secrets, the current one first: digests under each of them are known.
+        proofs: the keys that successors are derived with.
         grace_seconds: how long after its rotation a token still leads to the last one of its chain.
         repeats: whether it leads there after that, too, while its successor is unused.
     """
 
     def __init__(
-        self, database: Database, roots: Sequence[Secret], *, grace_seconds: float, repeats: bool = True
+        self,
+        database: Database,
+        roots: Sequence[Secret],
+        proofs: ProofKeys,
+        *,
+        grace_seconds: float,
+        repeats: bool = True,
     ) -> None:
         self._database = database
         self._peppers = Peppers(roots, "refresh-token")
-        self._keys = [derive(root, "refresh-token-successor") for root in roots]
+        self._proofs = proofs
+        self._key = proofs.of("refresh-token-successor")
         self._grace = timedelta(seconds=grace_seconds)
         self._repeats = repeats
 
@@ -147,8 +155,9 @@ class RefreshTokens:
                 out twice; its session and the whole chain ended with it.
             DatabaseUnavailable: PostgreSQL is away. Nothing is lost by trying again.
         """
+        await self._proofs.prepare()
         digests, now = self._possible(token), clock.now()
-        successor = self._successor(token, self._keys[0])
+        successor = self._successor(token, self._key.current)
         digest = self._peppers.digest(successor).hex
         row = await self._database.reads.fetchrow(ROTATE, digests, client_id, now, uuid7(), digest)
         if row is not None:
@@ -177,7 +186,7 @@ class RefreshTokens:
     async def _tip(self, token: str, row: Any) -> str:
         """Derive the last token of the chain; each step may have been made under another live root secret."""
         for later in await self._database.reads.fetch(_LATER, row["session_id"], row["generation"]):
-            candidates = [self._successor(token, key) for key in self._keys]
+            candidates = [self._successor(token, key) for key in self._key.all]
             known = [each for each in candidates if later["digest"] in self._peppers.possible(each)]
             if not known:
                 raise RefreshTokenInvalid  # made under a root secret that is gone

@@ -32,7 +32,11 @@ _BEGIN = text("""
 WITH owner AS (
     SELECT id FROM idp.users
      WHERE id = :user_id AND is_active AND deleted_at IS NULL AND password_version = :password_version
+       AND (CAST(:most_failures AS integer) IS NULL OR :most_failures >
+            coalesce((SELECT failures FROM idp.sign_in_failures WHERE user_id = :user_id), 0))
        FOR SHARE
+), forgiven AS (
+    DELETE FROM idp.sign_in_failures WHERE user_id IN (SELECT id FROM owner)
 ), begun AS (
     INSERT INTO idp.user_sessions (id, user_id, created_at, last_seen_at, idle_seconds, idle_expires_at, expires_at,
                                    cookie_digest, device_info, user_agent, ip_address, amr, acr, auth_time)
@@ -135,6 +139,7 @@ async def begin(
     amr: tuple[str, ...],
     cookie_digest: str | None = None,
     first_token: FirstToken | None = None,
+    most_failures: int | None = None,
 ) -> Beginning | None:
     """Begin a session, unless the user was disabled or their password changed since they proved who they are.
 
@@ -147,6 +152,7 @@ async def begin(
         amr: how they did.
         cookie_digest: of the cookie that continues it, if there is one.
         first_token: the refresh token that does, if there is one.
+        most_failures: with so many wrong passwords in a row, or more, none begins (SEC-8); None for any number.
 
     Returns:
         The new session; None where it may not begin any more.
@@ -159,6 +165,7 @@ async def begin(
             "id": login.session_id,
             "user_id": user_id,
             "password_version": password_version,
+            "most_failures": most_failures,
             "now": now,
             "idle_seconds": lifetime.idle_seconds,
             "idle_expires_at": idle_end(login, lifetime),

@@ -148,6 +148,8 @@ class TokenService:
             "email": user.email,
             "email_verified": user.email_verified,
         }
+        if len(user.roles) <= self._settings.max_roles:  # headers must not grow past a proxy's limit
+            claims["roles"] = list(user.roles)
         return self._issued(_signed(key, claims), claims)
 
     def _sign_shared(self, user: TokenUser, family: Family, key: OctKey, times: dict[str, Any]) -> IssuedToken:

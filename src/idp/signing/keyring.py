@@ -19,7 +19,7 @@ from sqlalchemy import Update, or_, select, text, update
 
 from idp import clock
 from idp.db.engine import Database
-from idp.errors import DatabaseUnavailable
+from idp.errors import DatabaseUnavailable, SigningKeysSealed
 from idp.signing.models import SigningKeyRow
 from idp.signing.sealing import Sealer
 
@@ -89,6 +89,7 @@ class Keyring:
         self._algorithm: Algorithm = algorithm
         self._keys: dict[str, SigningKey] = {}
         self._signers: list[SigningKey] = []  # those that may sign in their time, the one to be preferred first
+        self._sealed = False  # whether there are keys that no live root secret opens
         self._loaded = 0.0
         self._failed = float("-inf")
         self._lock = asyncio.Lock()
@@ -97,17 +98,30 @@ class Keyring:
         """Return the key that signs now; make the first one if there is none.
 
         Raises:
+            SigningKeysSealed: there are keys, and no live root secret opens any of them: nothing is made silently.
             DatabaseUnavailable: it had to be read or made and PostgreSQL is away.
         """
         if self._age() >= _RELOAD_SECONDS:
             await self._refresh(_RELOAD_SECONDS)
         key = self._current()
         if key is None:
+            if self._sealed and not self._keys:
+                raise SigningKeysSealed
             await self._add(signs_from=clock.now(), only_if_none=True)
             await self._refresh(0)
             key = self._current()
             assert key is not None
         return key
+
+    async def probe(self) -> str | None:
+        """Return why tokens cannot be signed although the database answers, None where they can."""
+        try:
+            await self.signing_key()
+        except SigningKeysSealed as error:
+            return f"{error.text} {error.remedy}"
+        except DatabaseUnavailable:
+            pass  # another probe says so
+        return None
 
     async def verification_key(self, kid: str) -> SigningKey | None:
         """Return the key of this id, None where there is none.
@@ -197,6 +211,7 @@ class Keyring:
             rows = list(await session.scalars(select(SigningKeyRow).where(alive)))
         opened = {row.kid: key for row in rows if (key := self._open(row))}
         self._keys, self._signers = opened, _preferred(self._algorithm, opened.values())
+        self._sealed = len(opened) < len(rows)
         self._loaded, self._loaded_in = _monotonic(), epoch
 
     def _open(self, row: SigningKeyRow) -> SigningKey | None:
@@ -258,6 +273,18 @@ class Keyring:
             and (row.expires_at is None or row.expires_at > now)
             for row in rows
         )
+
+
+async def all_sealed(database: Database, sealer: Sealer) -> bool:
+    """Whether there are live signing keys and none of them can be opened.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL is away.
+    """
+    alive = or_(SigningKeyRow.expires_at.is_(None), SigningKeyRow.expires_at > clock.now())
+    async with database.transaction() as session:
+        sealed = list(await session.scalars(select(SigningKeyRow.sealed_private_jwk).where(alive)))
+    return bool(sealed) and all(sealer.open(each) is None for each in sealed)
 
 
 def _ending_all(now: datetime) -> Update:

@@ -17,9 +17,9 @@ from idp.settings import Secret
 _ALGORITHMS = ["A256KW", "A256GCM"]
 
 
-def derive(root: Secret, label: str) -> bytes:
-    """Return 32 bytes that belong to this label alone."""
-    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=f"idp/{label}/v1".encode()).derive(
+def derive(root: Secret, label: str, *, salt: bytes | None = None) -> bytes:
+    """Return 32 bytes that belong to this label alone, and with a salt to those who know it."""
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=salt, info=f"idp/{label}/v1".encode()).derive(
         root.reveal().encode()
     )
 

@@ -32,6 +32,7 @@ class Holder(Struct, frozen=True):
     is_active: bool
     password_hash: str | None
     password_version: int
+    failures: int = 0  # wrong passwords since the last right one; only `look_up` reads it
 
     def __repr__(self) -> str:
         return f"Holder({self.user_id})"
@@ -49,7 +50,8 @@ _COLUMNS = (
 
 
 _LOOK_UP = (
-    f"SELECT {', '.join(column.key for column in _COLUMNS)} FROM idp.users "  # noqa: S608  names of columns
+    f"SELECT {', '.join(column.key for column in _COLUMNS)}, "  # noqa: S608  names of columns
+    "coalesce((SELECT failures FROM idp.sign_in_failures WHERE user_id = users.id), 0) FROM idp.users "
     "WHERE email_key = $1 AND deleted_at IS NULL"
 )
 

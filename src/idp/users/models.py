@@ -43,6 +43,16 @@ class UserRow(Timestamps, Base):
     deleted_at: Mapped[datetime | None]
 
 
+class SignInFailuresRow(Base):
+    """How many wrong passwords came for a user since the last right one; no row for none."""
+
+    __tablename__ = "sign_in_failures"
+
+    user_id: Mapped[str] = mapped_column(ForeignKey(UserRow.id, ondelete="CASCADE"), primary_key=True)
+    failures: Mapped[int]
+    last_at: Mapped[datetime]
+
+
 class IdentityRow(UUIDKey, Base):
     """What another issuer calls this person: (provider, subject) is theirs alone (SEC-15, SEC-69)."""
 

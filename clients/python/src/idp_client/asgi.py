@@ -1,13 +1,11 @@
 """The middleware, for every ASGI framework and for none (ASGI 3.0): the decision into the scope, refusals out."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from http import HTTPStatus
 from typing import Any, TypeAlias
-
-import msgspec
 
 from idp_client.errors import AuthError
 from idp_client.gate import Authentication, Gate
+from idp_client.problem import headers_of, problem
 
 # Every framework has types of its own for the same three things.
 Scope: TypeAlias = Any
@@ -15,7 +13,6 @@ Receive: TypeAlias = Any
 Send: TypeAlias = Any
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-MEDIA_TYPE = "application/problem+json"
 _KEY = "idp_client.authentication"
 _POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
 _TRY_AGAIN_LATER = 1013
@@ -71,19 +68,6 @@ def authentication_of(scope: Mapping[str, Any]) -> Authentication:
     return authentication
 
 
-def problem(error: AuthError) -> bytes:
-    """Return the body that describes a refusal (RFC 9457)."""
-    return msgspec.json.encode(
-        {
-            "type": "about:blank",
-            "title": HTTPStatus(error.status).phrase,
-            "status": error.status,
-            "detail": error.detail,
-            "code": error.code,
-        }
-    )
-
-
 async def _refuse(error: AuthError, scope: Scope, send: Send) -> None:
     prefix = "http"
     if scope["type"] == "websocket":
@@ -93,12 +77,11 @@ async def _refuse(error: AuthError, scope: Scope, send: Send) -> None:
             return
         prefix = "websocket.http"
     body = problem(error)
-    headers = {"Content-Type": MEDIA_TYPE, "Content-Length": str(len(body)), "Cache-Control": "no-store"}
     await send(
         {
             "type": f"{prefix}.response.start",
             "status": error.status,
-            "headers": [(name.lower().encode(), text.encode()) for name, text in (headers | error.headers).items()],
+            "headers": [(name.lower().encode(), text.encode()) for name, text in headers_of(error, body).items()],
         }
     )
     await send({"type": f"{prefix}.response.body", "body": body})

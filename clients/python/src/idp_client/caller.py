@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from idp_client.errors import AuthError, AuthUnavailable, InsufficientScopes
+from idp_client.errors import AuthError, AuthUnavailable, InsufficientRoles, InsufficientScopes
 
 
 class Team(Struct, frozen=True):
@@ -31,8 +31,8 @@ class Domain(Struct, frozen=True):
 class User(Struct, frozen=True, gc=False):
     """The person behind the call.
 
-    A token says who it is, and not what they are in the organisation: `roles`, `teams` and `domains` are None, which
-    means unknown, unless the service was asked.
+    A token says who it is and which roles they had when it was signed. `teams` and `domains` are None, which means
+    unknown, unless the service was asked; so are `roles` where the token names none.
     """
 
     id: str
@@ -84,6 +84,27 @@ class Caller(Struct, frozen=True, kw_only=True, gc=False):
         missing = [scope for scope in required if scope not in self.scopes]
         if missing:
             raise InsufficientScopes(required, f"Missing scopes: {missing}")
+
+    def require_roles(self, roles: Iterable[str]) -> None:
+        """Check that the caller is a user with all of these roles: plain membership, `admin` implies nothing.
+
+        Raises:
+            InsufficientRoles: one is missing, the caller is a service, or the roles are unknown.
+        """
+        required = tuple(roles)
+        if not required:
+            return
+        if self.user is None:
+            raise InsufficientRoles(required, "a service has no roles")
+        if self.user.roles is None:
+            raise InsufficientRoles(required, "the token names no roles, and nothing can be asked (Gate(online=…))")
+        if missing := [role for role in required if role not in self.user.roles]:
+            raise InsufficientRoles(required, f"Missing roles: {missing}")
+
+    @property
+    def roles_are_unknown(self) -> bool:
+        """Whether this is a user whose roles only the service knows."""
+        return self.user is not None and self.user.roles is None
 
 
 class Absent(Struct, frozen=True):

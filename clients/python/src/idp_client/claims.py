@@ -50,6 +50,7 @@ class AccessToken(Struct, gc=False, kw_only=True):
     scope: str | UnsetType = UNSET
     email: str | UnsetType | None = UNSET
     email_verified: bool | UnsetType = UNSET
+    roles: list[str] | UnsetType = UNSET
     nbf: _Date | UnsetType = UNSET
 
 
@@ -103,7 +104,10 @@ def check(token: AccessToken, policy: Policy, now: float) -> float:
 
 def caller_of(token: AccessToken, payload: bytes) -> Caller:
     """Return whom a checked token names; the payload holds all of its claims."""
-    user = None if token.uid is UNSET else User(token.sub, token.email or None, token.email_verified is True)
+    user = None
+    if token.uid is not UNSET:
+        roles = None if token.roles is UNSET else tuple(token.roles)
+        user = User(token.sub, token.email or None, token.email_verified is True, roles=roles)
     return Caller(
         kind="client" if user is None else "user",
         scopes=tuple((token.scope or "").split()),

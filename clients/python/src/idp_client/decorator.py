@@ -12,8 +12,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def authenticated(*, required_scopes: Iterable[str] = ()) -> Callable[[Callable[P, Any]], Callable[P, Awaitable[Any]]]:
-    """Let only those call a handler who are authenticated and hold all of these scopes.
+def authenticated(
+    *, required_scopes: Iterable[str] = (), required_roles: Iterable[str] = ()
+) -> Callable[[Callable[P, Any]], Callable[P, Awaitable[Any]]]:
+    """Let only those call a handler who are authenticated and hold all of these scopes and roles.
 
         @authenticated(required_scopes=["read"])
         async def echo(request): ...
@@ -23,13 +25,15 @@ def authenticated(*, required_scopes: Iterable[str] = ()) -> Callable[[Callable[
 
     Args:
         required_scopes: none means that any caller may.
+        required_roles: roles of the user, such as `admin`; services have none.
     """
-    required = tuple(required_scopes)
+    scopes, roles = tuple(required_scopes), tuple(required_roles)
 
     def decorate(handler: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:
         @functools.wraps(handler)
         async def guarded(*args: P.args, **kwargs: P.kwargs) -> Any:
-            await authentication_of(_scope([*args, *kwargs.values()])).require(required)
+            authentication = authentication_of(_scope([*args, *kwargs.values()]))
+            await authentication.require(scopes, required_roles=roles)
             if inspect.iscoroutinefunction(handler):
                 return await handler(*args, **kwargs)
             return await asyncio.to_thread(handler, *args, **kwargs)

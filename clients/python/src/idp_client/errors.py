@@ -95,6 +95,25 @@ class InsufficientScopes(AuthError):
         return {"WWW-Authenticate": challenge}
 
 
+class InsufficientRoles(AuthError):
+    """The caller is known and lacks a role.
+
+    Args:
+        required: every role that the route needs.
+    """
+
+    status = 403
+    code = "insufficient_roles"
+
+    def __init__(self, required: Iterable[str], reason: str = "") -> None:
+        self.required = tuple(required)
+        super().__init__(reason, detail=f"Insufficient permissions. Required role: {', '.join(self.required)}")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
+
+
 class AmbiguousCredentials(AuthError):
     """Two explicit credentials that differ: nobody can say which one the caller meant."""
 

@@ -14,7 +14,7 @@ from idp_client.credentials import find_token
 from idp_client.errors import AuthError, NoCredential
 from idp_client.token_info import TokenInfo, error_of
 
-__all__ = ["AuthMiddleware", "AuthenticatedCaller", "requires_scopes"]
+__all__ = ["AuthMiddleware", "AuthenticatedCaller", "requires_roles", "requires_scopes"]
 
 # They only describe, for the Authorize button of the documentation; the middleware's gate decides.
 _DESCRIBED = [
@@ -34,6 +34,18 @@ def requires_scopes(*required_scopes: str) -> Callable[..., Awaitable[Caller]]:
 
     async def dependency(connection: HTTPConnection, _bearer: Any = _DESCRIBED[0], _key: Any = _DESCRIBED[1]) -> Caller:
         return await authentication_of(connection.scope).require(required_scopes)
+
+    return dependency
+
+
+def requires_roles(*required_roles: str) -> Callable[..., Awaitable[Caller]]:
+    """Return a dependency: who is calling, if they are a user with all of these roles, such as `admin`.
+
+    async def report(caller: Annotated[Caller, Depends(requires_roles("admin"))]): ...
+    """
+
+    async def dependency(connection: HTTPConnection, _bearer: Any = _DESCRIBED[0], _key: Any = _DESCRIBED[1]) -> Caller:
+        return await authentication_of(connection.scope).require(required_roles=required_roles)
 
     return dependency
 

@@ -83,6 +83,18 @@ class Gate:
             log.info("credential refused: %s: %s", error.code, error.reason)
             return Rejected(error)
 
+    async def with_roles(self, caller: Caller, headers: Headers, action: str | None = None) -> Caller:
+        """Return the caller with their roles: where the token names none, the service is asked if it can be.
+
+        Raises:
+            AuthError: the service refuses the credential, or cannot be asked.
+        """
+        if self._online is None or not caller.roles_are_unknown:
+            return caller
+        token = find_token(headers)
+        assert token is not None
+        return await self._ask(self._online, token, action)
+
     async def _caller(self, token: str, action: str | None) -> Caller:
         if not is_plausible(token):
             raise TokenRejected("empty, too long, or of another scheme than Bearer")
@@ -93,7 +105,10 @@ class Gate:
                 if self._online is None:
                     raise
         assert self._online is not None
-        return caller_of(await self._online.validate_token(token, (), self._service_name, action))
+        return await self._ask(self._online, token, action)
+
+    async def _ask(self, online: AuthClient, token: str, action: str | None) -> Caller:
+        return caller_of(await online.validate_token(token, (), self._service_name, action))
 
     async def close(self) -> None:
         """Close what it keeps open."""
@@ -133,16 +148,21 @@ class Authentication:
             case Rejected(error) | Unavailable(error):
                 raise error
 
-    async def require(self, required_scopes: Iterable[str] = ()) -> Caller:
-        """Return who is calling, if they hold all of these scopes.
+    async def require(self, required_scopes: Iterable[str] = (), *, required_roles: Iterable[str] = ()) -> Caller:
+        """Return who is calling, if they hold all of these scopes, and all of these roles.
 
         Raises:
-            NoCredential: nobody says who is calling.
+            NoCredential: the request carries no credential.
             InsufficientScopes: a scope is missing.
+            InsufficientRoles: a role is missing, or the caller is a service.
             AuthError: as `caller` does.
         """
-        caller = await self.caller()
+        caller, roles = await self.caller(), tuple(required_roles)
         if caller is None:
             raise NoCredential
         caller.require(required_scopes)
+        if roles:
+            caller = await self._gate.with_roles(caller, self._headers, self._action)
+            caller.require_roles(roles)
+            self._outcome = Authenticated(caller)
         return caller

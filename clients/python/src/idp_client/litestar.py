@@ -11,12 +11,13 @@ from litestar.handlers import BaseRouteHandler
 from litestar.middleware import DefineMiddleware
 from litestar.plugins import InitPlugin
 
-from idp_client.asgi import MEDIA_TYPE, AuthMiddleware, authentication_of, problem
+from idp_client.asgi import AuthMiddleware, authentication_of
 from idp_client.caller import Caller
 from idp_client.errors import AuthError
 from idp_client.gate import Gate
+from idp_client.problem import MEDIA_TYPE, problem
 
-__all__ = ["IdpPlugin", "requires_scopes"]
+__all__ = ["IdpPlugin", "requires_roles", "requires_scopes"]
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 
@@ -48,6 +49,15 @@ def requires_scopes(*required_scopes: str) -> Callable[[Connection, BaseRouteHan
 
     async def guard(connection: Connection, _handler: BaseRouteHandler) -> None:
         await authentication_of(connection.scope).require(required_scopes)
+
+    return guard
+
+
+def requires_roles(*required_roles: str) -> Callable[[Connection, BaseRouteHandler], Awaitable[None]]:
+    """Return a guard: only users with all of these roles, such as `admin`."""
+
+    async def guard(connection: Connection, _handler: BaseRouteHandler) -> None:
+        await authentication_of(connection.scope).require(required_roles=required_roles)
 
     return guard
 

@@ -1,5 +1,7 @@
 """Starlette: `Middleware(AuthMiddleware, gate=gate)`, and on a route the decorator or `caller`."""
 
+from collections.abc import Iterable
+
 from starlette.requests import HTTPConnection
 
 from idp_client.asgi import AuthMiddleware, authentication_of
@@ -9,13 +11,13 @@ from idp_client.decorator import authenticated
 __all__ = ["AuthMiddleware", "authenticated", "caller", "optional_caller"]
 
 
-async def caller(connection: HTTPConnection, *required_scopes: str) -> Caller:
-    """Return who is calling, if they hold all of these scopes.
+async def caller(connection: HTTPConnection, *required_scopes: str, roles: Iterable[str] = ()) -> Caller:
+    """Return who is calling, if they hold all of these scopes and roles.
 
     Raises:
         AuthError: they do not; the middleware answers it.
     """
-    return await authentication_of(connection.scope).require(required_scopes)
+    return await authentication_of(connection.scope).require(required_scopes, required_roles=roles)
 
 
 async def optional_caller(connection: HTTPConnection) -> Caller | None:

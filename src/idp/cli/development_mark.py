@@ -1,0 +1,57 @@
+"""`idp clear-development-mark`: makes a database that `idp dev` wrote to fit for production (decision 0027)."""
+
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from idp.db.engine import Database
+
+# Everything that was made in development and would be accepted in production.
+_REVOKE = (
+    "UPDATE idp.user_sessions SET ended_at = now(), ended_reason = 'development' WHERE ended_at IS NULL",
+    "UPDATE idp.api_keys SET revoked_at = now(), revoked_reason = 'development' WHERE revoked_at IS NULL",
+    "UPDATE idp.signing_keys SET expires_at = now() WHERE expires_at IS NULL OR expires_at > now()",
+    "UPDATE idp.users SET password_version = password_version + 1",  # known devices
+    "DELETE FROM idp.email_verification_tokens",
+    "DELETE FROM idp.password_reset_tokens",
+    "DELETE FROM idp.idempotent_answers",
+    "DELETE FROM idp.mail_outbox WHERE sent_at IS NULL",
+    "DELETE FROM idp.installation WHERE name = 'development'",
+)
+_ADMINISTRATORS = (
+    "SELECT u.email FROM idp.users u JOIN idp.user_roles r ON r.user_id = u.id "
+    "WHERE r.role = 'admin' AND u.is_active AND u.deleted_at IS NULL AND u.email IS NOT NULL ORDER BY u.email"
+)
+
+
+@click.command("clear-development-mark")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clear_development_mark(yes: bool) -> None:
+    """Let `idp serve` use a database of `idp dev`: revoke all its sessions, keys, links and signing keys."""
+    from idp.cli.database import with_database
+    from idp.cli.production import load_production
+    from idp.db import installation
+
+    settings = load_production().settings
+    if with_database(settings, lambda database: installation.find(database, installation.DEVELOPMENT)) is None:
+        print("`idp dev` has not written to this database: there is nothing to clear.")
+        return
+    if not yes:
+        click.confirm("Every session, key, link and signing key in this database will be revoked. Go on?", abort=True)
+    administrators = with_database(settings, _clear)
+    print("Revoked every session, key, link and signing key; `idp serve` takes this database now.")
+    if administrators:
+        print(f"People keep their passwords. Administrators: {', '.join(administrators)}: check each of them.")
+
+
+async def _clear(database: "Database") -> list[str]:
+    from sqlalchemy import text
+
+    from idp.audit.record import SYSTEM, record
+
+    async with database.transaction() as session:
+        for statement in _REVOKE:
+            await session.execute(text(statement))
+        record(session, SYSTEM, action="development.cleared")
+        return list(await session.scalars(text(_ADMINISTRATORS)))

@@ -1,0 +1,42 @@
+"""Ends a production process that meets a database of `idp dev` which was away when the process started."""
+
+import asyncio
+import signal
+
+import structlog
+
+from idp.db import installation
+from idp.db.engine import Database
+
+log = structlog.get_logger("idp.db")
+
+_RETRY_SECONDS = 0.5
+
+
+class DevelopmentMark:
+    """Looks for the mark once, as soon as the database answers (decision 0027)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._look())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _look(self) -> None:
+        while True:
+            try:
+                mark = await installation.find(self._database, installation.DEVELOPMENT)
+            except Exception as error:  # noqa: BLE001  away, or not migrated yet
+                log.debug("the database cannot be looked at yet", error=type(error).__name__)
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if mark is not None:
+                log.critical(installation.OF_DEVELOPMENT)
+                signal.raise_signal(signal.SIGTERM)
+            return

@@ -1,0 +1,99 @@
+"""Whom a request comes from: the peer, or the address that a trusted proxy forwards (S3-54).
+
+An IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) is the IPv4 address that it maps, wherever one is read: a
+listener on `::` shows every IPv4 client so.
+"""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+_MAPPED_BITS = 96
+_SCHEMES = {b"http": "http", b"https": "https"}
+
+
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return an address, the IPv4 address for a mapped one; None where the text is none."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+
+
+def plain_address(text: str) -> str:
+    """Return an address as it is written everywhere; what is none stays as it is."""
+    return text if ":" not in text else str(parse_address(text) or text)
+
+
+def parse_network(text: str) -> IPv4Network | IPv6Network:
+    """Return a network, the IPv4 network for a mapped one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    network = ip_network(text)
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    if mapped is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+
+
+class TrustedProxies:
+    """The networks whose forwarded headers are believed."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        self._networks = [parse_network(each) for each in networks]
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def __contains__(self, host: str) -> bool:
+        address = parse_address(host)
+        return address is not None and any(address in network for network in self._networks)
+
+    def client_of(self, values: Sequence[bytes]) -> str | None:
+        """Return the client's address from X-Forwarded-For: from the right, the first that is no proxy of ours.
+
+        Args:
+            values: of all lines of that header, in their order.
+        """
+        found = None
+        for entry in reversed(b",".join(values).decode("latin-1").split(",")):
+            if not entry.strip():
+                continue
+            address = parse_address(_without_port(entry.strip()))
+            if address is None:
+                break  # what stands further left was passed on by nobody we know
+            found = str(address)
+            if found not in self:
+                break
+        return found
+
+
+def _without_port(entry: str) -> str:
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    host, colon, _ = entry.partition(":")
+    return host if colon and ":" not in entry[len(host) + 1 :] else entry
+
+
+class ForwardedHeaders:
+    """Puts into the scope what a trusted proxy says of the client: its address, and whether it came over TLS."""
+
+    def __init__(self, app: ASGIApp, trusted: TrustedProxies) -> None:
+        self._app = app
+        self._trusted = trusted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope["client"] if scope["type"] == ScopeType.HTTP else None
+        if client is not None and client[0] in self._trusted:
+            forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+            address = self._trusted.client_of(forwarded) if forwarded else None
+            if address is not None:
+                scope["client"] = (address, 0)
+            scheme = next((value for name, value in scope["headers"] if name == b"x-forwarded-proto"), b"")
+            scope["scheme"] = _SCHEMES.get(scheme.strip(), scope["scheme"])
+        await self._app(scope, receive, send)

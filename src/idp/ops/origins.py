@@ -1,0 +1,101 @@
+"""Which web pages may call: their origins, compared as browsers write them (RFC 6454 section 6.1; SEC-44, SEC-78).
+
+A browser writes scheme and host in lower case, the host in A-labels, and no default port. Settings may be written in
+another way, so both sides are brought to that form before they are compared.
+"""
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv6Address
+from urllib.parse import urlsplit
+
+import idna
+
+from idp.errors import OriginNotAllowed
+from idp.ops.public_prefix import prefix_of
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_LONGEST = 300  # characters; a host has 253 at most
+_OWN_SITES = frozenset({"same-origin", "none"})  # of Sec-Fetch-Site; no script can set it
+_SHOWN = 100
+# Names and addresses of this machine alone, as browsers write them; no other site can have such an origin.
+LOOPBACK = re.compile(r"https?://(localhost|([a-z0-9-]+\.)+localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
+
+
+@functools.lru_cache(maxsize=1024)
+def serialize_origin(url: str) -> str:
+    """Return the origin of a URL as a browser writes it; what has none stays as it is."""
+    if len(url) > _LONGEST:
+        return url
+    try:
+        parts = urlsplit(url.strip())
+        host, port, scheme = parts.hostname, parts.port, parts.scheme.lower()
+        if not host or scheme not in _DEFAULT_PORTS:
+            return url
+        written = f"[{IPv6Address(host).compressed}]" if ":" in host else _a_labels(host)
+    except ValueError:
+        return url
+    return f"{scheme}://{written}" if port in {None, _DEFAULT_PORTS[scheme]} else f"{scheme}://{written}:{port}"
+
+
+def _a_labels(host: str) -> str:
+    if host.isascii():
+        return host.lower()
+    return idna.encode(host, uts46=True).decode()
+
+
+class AllowedOrigins:
+    """Our own origin, and those that may call us.
+
+    Args:
+        public_url: our own address.
+        others: further origins of web pages, the setting `cors.origins`.
+        loopback: whether pages that this machine itself serves may call, on any port; for development.
+    """
+
+    def __init__(self, public_url: str, others: Iterable[str] = (), *, loopback: bool = False) -> None:
+        self.own = serialize_origin(public_url)
+        self.cookie_path = prefix_of(public_url) or "/"
+        self.others = tuple(dict.fromkeys(serialize_origin(each) for each in others))
+        self.loopback = loopback
+        self._all = frozenset({self.own, *self.others})
+
+    def cookie_name(self, name: str) -> str:
+        """Return a cookie's name with the prefix that browsers enforce over https (RFC 6265bis section 4.1.3).
+
+        `__Host-` wants the path `/`; below a prefix, where others live beside us, the path is worth more.
+        """
+        if not self.own.startswith("https://"):
+            return name
+        return f"__Host-{name}" if self.cookie_path == "/" else f"__Secure-{name}"
+
+    def allows(self, origin: str) -> bool:
+        """Whether pages of this origin may call."""
+        if origin in self._all or serialize_origin(origin) in self._all:
+            return True
+        return self.loopback and LOOPBACK.fullmatch(origin) is not None
+
+    def check_sender(self, headers: Mapping[str, str]) -> None:
+        """Refuse a request that a page of a foreign origin sends; programs name no origin, and pass.
+
+        Pages without a referrer, such as ours, say `Origin: null`. So what a browser says of the site counts first.
+
+        Args:
+            headers: of the request, names in lower case.
+
+        Raises:
+            OriginNotAllowed: naming the setting.
+        """
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if site in _OWN_SITES or (origin is None and site is None):
+            return
+        if origin is None or not self.allows(origin):
+            raise refusal(origin)
+
+
+def refusal(origin: str | None) -> OriginNotAllowed:
+    """Return the error that tells an operator which origin to add, and where."""
+    if origin is None or origin == "null":
+        return OriginNotAllowed()
+    return OriginNotAllowed(f"Pages of {origin[:_SHOWN]} may not call this service: add it to AUTH_API_CORS_ORIGINS.")

@@ -1,0 +1,129 @@
+"""Keys of proofs that come with a request and stand in no table (decision 0025).
+
+Cached verdicts, CSRF tokens, device cookies and the successors of refresh tokens are believed because of a key alone.
+That key never comes from a secret that others hold: not from AUTH_JWT_SECRET_KEY or JWT_SECRET_KEY while there is an
+IDP_SECRET_KEY, and where one of them stands in for it, only together with a random salt that only the database has.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from idp.db.engine import Database
+from idp.db.installation import proof_salt
+from idp.errors import DatabaseUnavailable
+from idp.settings import Secret
+from idp.signing.sealing import derive
+
+log = structlog.get_logger("idp.signing")
+
+_RETRY_SECONDS = 0.5
+
+
+class ProofKey:
+    """The keys of one label, the current one first."""
+
+    def __init__(self, keys: "ProofKeys", label: str) -> None:
+        self._keys = keys
+        self._label = label
+        self._derived: list[bytes] = []
+
+    @property
+    def all(self) -> list[bytes]:
+        """Every key that is still believed.
+
+        Raises:
+            DatabaseUnavailable: the salt could not be read yet.
+        """
+        if not self._derived:
+            self._derived = self._keys.derive(self._label)
+        return self._derived
+
+    @property
+    def current(self) -> bytes:
+        """The key that new proofs are made with; raises as `all` does."""
+        return self.all[0]
+
+
+class ProofKeys:
+    """The keys of all labels.
+
+    Args:
+        database: has the salt.
+        own: root secrets that nobody else holds, the current one first.
+        shared: what stands in where there is none of them.
+
+    Attributes:
+        labels: what keys are derived for.
+    """
+
+    def __init__(self, database: Database, own: Sequence[Secret], shared: Sequence[Secret]) -> None:
+        self._database = database
+        self._roots = [*own] or [*shared]
+        self._needs_salt = not own
+        self._salt: bytes | None = None
+        self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: list[Callable[[], None]] = []
+        self.labels: set[str] = set()
+
+    def of(self, label: str) -> ProofKey:
+        """Return the keys of a label; they are derived when they are used first."""
+        self.labels.add(label)
+        return ProofKey(self, label)
+
+    def derive(self, label: str) -> list[bytes]:
+        """Derive the keys of a label.
+
+        Raises:
+            DatabaseUnavailable: the salt could not be read yet.
+        """
+        if self._needs_salt and self._salt is None:
+            raise DatabaseUnavailable
+        return [derive(root, label, salt=self._salt) for root in self._roots]
+
+    @property
+    def ready(self) -> bool:
+        """Whether the keys can be derived."""
+        return self._salt is not None or not self._needs_salt
+
+    async def prepare(self) -> None:
+        """Read the salt, if it is needed and was not read yet.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is away.
+        """
+        if self.ready:
+            return
+        async with self._lock:
+            if self._salt is None:
+                self._salt = await proof_salt(self._database)
+        for tell in self._waiting:
+            tell()
+        self._waiting.clear()
+
+    def when_ready(self, tell: Callable[[], None]) -> None:
+        """Call this as soon as the keys can be derived: at once where they can be now."""
+        if self.ready:
+            tell()
+        else:
+            self._waiting.append(tell)
+
+    def start(self) -> None:
+        """Read the salt in the background, for as long as it takes."""
+        if not self.ready:
+            self._task = asyncio.create_task(self._prepare_at_last())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _prepare_at_last(self) -> None:
+        while not self.ready:
+            try:
+                await self.prepare()
+            except Exception as error:  # noqa: BLE001  not migrated yet, say: nothing is decided until it can be read
+                log.debug("the salt of proofs cannot be read yet", error=type(error).__name__)
+                await asyncio.sleep(_RETRY_SECONDS)
