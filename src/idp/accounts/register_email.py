@@ -54,6 +54,7 @@ class RegisterEmail:
                 try:
                     async with session.begin_nested():
                         user_id = await self._create(session, origin, email, password_hash)
+                        await credentials.contest(session, user_id, contested=False)
                         await self._send_link(session, Purpose.REGISTER, user_id, None, email)
                 except EmailTaken:  # by somebody in this moment
                     holder = await credentials.hold_by_email(session, email)
@@ -80,14 +81,14 @@ class RegisterEmail:
         async with session.begin_nested() as savepoint:
             user_id = await self._create(session, origin, nobody, password_hash)
             if not is_sent_link:
+                await credentials.contest(session, user_id, contested=False)
                 await self._make_token(session, Purpose.VERIFY, user_id, nobody)
             if not is_told:
                 self._post(session, AlreadyRegistered(holder.name), nobody)
             await undo(session, savepoint)
         if is_sent_link:
             purpose = Purpose.REGISTER if is_same else Purpose.VERIFY
-            if not is_same:
-                await credentials.outdate_sign_ins(session, holder.user_id)  # contested: `verify` keeps the first only
+            await credentials.contest(session, holder.user_id, contested=not is_same)
             await self._send_link(session, purpose, holder.user_id, holder.name, holder.email or nobody)
         elif is_told:
             self._post(session, AlreadyRegistered(holder.name), holder.email or nobody)

@@ -111,6 +111,14 @@ async def outdate_sign_ins(session: AsyncSession, user_id: str) -> None:
     await _change(session, user_id, password_version=UserRow.password_version + 1)
 
 
+async def contest(session: AsyncSession, user_id: str, *, contested: bool) -> None:
+    """Note that another password was chosen for an unverified account: no link keeps the first one any more (C-11).
+
+    The same statement where nothing is contested, so that its time tells nothing (SEC-9).
+    """
+    await _change(session, user_id, password_version=UserRow.password_version + int(contested))
+
+
 async def set_email(session: AsyncSession, user_id: str, email: str) -> None:
     """Give a user another address, which is verified.
 
