@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from idp.db.engine import DatabaseUrlError, normalise_url
+from idp.db.address import DatabaseUrlError, parse
+from idp.errors import PasswordRejected
 from idp.settings import (
     Secret,
     Settings,
@@ -27,6 +28,7 @@ from idp.settings import (
 from idp.settings_safety import refuse_unsafe
 from idp.settings_schema import ALIASES, NOT_YET_USED, Passwords
 from idp.settings_values import is_secret
+from idp.users.passwords import Passwords as UserPasswords
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "config"
@@ -431,13 +433,16 @@ WEAK = {
 def test_a_weak_secret_is_refused_without_showing_it(name: str, value: str) -> None:
     """S3-47, SEC-11."""
     (said,) = problems(**safe(**{name: value}))
-    assert said.startswith(f"{name} {WEAK[value]}: put 32 or more random characters there")
+    # What tokens were signed with before cannot be chosen any more, so the sentence says what can be done.
+    advice = "who guesses it" if name == "AUTH_JWT_PREVIOUS_SECRET_KEYS" else "put 32 or more random characters there"
+    assert said.startswith(f"{name} {WEAK[value]}: {advice}")
     assert value not in said
 
 
 @pytest.mark.parametrize("value", [STRONG, "a3f1" * 3 + "09b8c7d6e5f41728394a5b6c7d8e9f01"])
 def test_a_random_secret_is_accepted(value: str) -> None:
-    assert refuse_unsafe(settings(**safe(IDP_SECRET_KEY=value, ADMIN_TOKEN=value))) is None
+    assert refuse_unsafe(settings(**safe(IDP_SECRET_KEY=value))) is None
+    assert refuse_unsafe(settings(**safe(ADMIN_TOKEN=value[::-1]))) is None
 
 
 @pytest.mark.parametrize(
@@ -478,18 +483,18 @@ def test_all_problems_are_told_at_once() -> None:
             "postgresql://u:p%40ss@h/d?schema=public&sslmode=require&connection_limit=5",
             "postgresql://u:p%40ss@h/d?sslmode=require",
         ),
-        ("postgresql://u:p@h/d?pgbouncer=true&sslmode=verify-full", "postgresql://u:p@h/d?sslmode=verify-full"),
+        ("postgresql://u:p@h/d?pgbouncer=true&sslmode=prefer", "postgresql://u:p@h/d?sslmode=prefer"),
     ],
 )
 def test_an_address_of_prisma_or_sqlalchemy_is_understood(given: str, used: str) -> None:
     """S1-09, S3-17, S3-52."""
-    assert normalise_url(given) == used
+    assert parse(given).dsn == used
 
 
 @pytest.mark.parametrize("given", ["mysql://u:hush@h/d", "sqlite:///idp.db", "postgresql:///d", "nothing at all"])
 def test_an_address_of_anything_else_is_refused_without_its_password(given: str) -> None:
     with pytest.raises(DatabaseUrlError, match=r"DATABASE_URL .*put postgresql://") as refused:
-        normalise_url(given)
+        parse(given)
     assert "hush" not in str(refused.value)
 
 
@@ -527,3 +532,16 @@ def test_the_example_environment_lacks_only_what_is_required() -> None:
     assert list(given) == ["DATABASE_URL", "IDP_SECRET_KEY", "IDP_PUBLIC_URL"]
     assert [problem.split()[0] for problem in problems(**given)] == ["DATABASE_URL", "IDP_SECRET_KEY"]
     refuse_unsafe(settings(**(example() | safe(IDP_CONFIG_DIR=""))))
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["Pat Person", "patperson", "PersonPat2024!", "pat.person-1999", "idp-idp-idp", "Example Corp 1", "corpexample99"],
+)
+def test_ones_own_name_and_the_services_make_no_password_in_production(password: str) -> None:
+    """SEC-4, issue 9 A21."""
+    policy = UserPasswords(PRODUCTION.passwords, service=("idp", "Example Corp", "accounts"))
+    with pytest.raises(PasswordRejected, match=r"your name or the service's|most common"):
+        policy.check_policy(password, email="p@example.com", name="Pat Person")
+    policy.check_policy("correct horse battery", email="p@example.com", name="Pat Person")
+    policy.check_policy("patient zero persona", email="p@example.com", name="Pat Person")

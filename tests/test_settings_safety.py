@@ -1,10 +1,13 @@
-"""What production refuses beside secrets: see tests/test_settings.py for those."""
+"""What production refuses beside secrets: see tests/test_settings.py for those (issue 9 A10, 4, 9, 13, 14, 24)."""
 
+import itertools
 import secrets
+from pathlib import Path
 
 import pytest
 
-from idp.settings import SettingsError, load
+from idp.db.address import DatabaseUrlError, parse
+from idp.settings import Settings, SettingsError, environment_names, fields, load
 from idp.settings_safety import refuse_unsafe
 
 KEY = secrets.token_urlsafe(48)
@@ -53,3 +56,261 @@ def test_what_is_safe_is_accepted() -> None:
         "AUTH_API_CORS_ORIGINS": "https://app.example.com,http://localhost:5173",
     }
     assert refuse_unsafe(load("production", environ=environ).settings) is None
+
+
+SINGLE = ("IDP_SECRET_KEY", "AUTH_JWT_SECRET_KEY", "JWT_SECRET_KEY", "ADMIN_TOKEN", "INTERNAL_API_TOKEN")
+LISTS = ("IDP_PREVIOUS_SECRET_KEYS", "AUTH_JWT_PREVIOUS_SECRET_KEYS")
+HARMLESS = (
+    {"IDP_SECRET_KEY", "IDP_PREVIOUS_SECRET_KEYS"},
+    {"AUTH_JWT_SECRET_KEY", "AUTH_JWT_PREVIOUS_SECRET_KEYS"},
+    {"JWT_SECRET_KEY", "AUTH_JWT_PREVIOUS_SECRET_KEYS"},
+)
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations((*SINGLE, *LISTS), 2)))
+def test_no_two_secrets_are_one(pair: tuple[str, str]) -> None:
+    """A10: but for one that is still named among its own predecessors."""
+    if set(pair) in HARMLESS:
+        pytest.skip("a secret among its own predecessors opens nothing more")
+    problem = refused(**dict.fromkeys(pair, KEY))
+    assert any(name in problem for name in pair)
+    assert "value of its own" in problem
+    assert KEY not in problem
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"DATABASE_URL": f"postgresql://idp:{KEY}@db/idp"},
+        {"VALKEY_URL": f"valkey://:{KEY}@v:6379/0"},
+        {"SMTP_PASSWORD": KEY},
+    ],
+)
+def test_no_key_of_ours_is_the_password_of_another_server(environ: dict[str, str]) -> None:
+    """A10."""
+    assert refused(ADMIN_TOKEN=KEY, **environ).startswith("ADMIN_TOKEN is also the password in ")
+
+
+@pytest.mark.parametrize(
+    "networks",
+    [
+        "0.0.0.0/1,128.0.0.0/1",
+        "0.0.0.0/2,64.0.0.0/2,128.0.0.0/2,192.0.0.0/2",
+        "::/1,8000::/1",
+        "0.0.0.0/1",
+        "::ffff:0:0/96",
+        "2000::/3",
+        "::ffff:0:0/64",
+    ],
+)
+def test_networks_of_proxies_are_looked_at_together(networks: str) -> None:
+    """A10, SEC-8."""
+    assert refused(IDP_TRUSTED_PROXIES=networks).startswith("IDP_TRUSTED_PROXIES holds ")
+
+
+@pytest.mark.parametrize(
+    ("environ", "start"),
+    [
+        ({"IDP_PUBLIC_URL": "http://id.example.com"}, "IDP_PUBLIC_URL begins with http://"),
+        ({"IDP_PUBLIC_URL": "https://ada:Geheim9@id.example.com"}, "IDP_PUBLIC_URL holds credentials"),
+        ({"IDP_PUBLIC_URL": "https://Geheim9@id.example.com/x"}, "IDP_PUBLIC_URL holds credentials"),
+        ({"IDP_PUBLIC_URL": "https://id.example.com:0"}, "IDP_PUBLIC_URL is "),
+        ({"IDP_PUBLIC_URL": "https://id.example.com:70000"}, "IDP_PUBLIC_URL cannot be read"),
+        ({"IDP_PUBLIC_URL": "https://[::1"}, "IDP_PUBLIC_URL cannot be read"),
+        ({"IDP_PUBLIC_URL": "https://id..example.com"}, "IDP_PUBLIC_URL is "),
+        ({"IDP_PUBLIC_URL": "ftp://id.example.com"}, "IDP_PUBLIC_URL is "),
+        ({"FRONTEND_URL": "http://app.example.com"}, "FRONTEND_URL begins with http://"),
+        ({"FRONTEND_URL": "https://a:Geheim9@app.example.com"}, "FRONTEND_URL holds credentials"),
+        ({"AUTH_API_CORS_ORIGINS": "http://app.example.com"}, "AUTH_API_CORS_ORIGINS holds "),
+        ({"AUTH_API_CORS_ORIGINS": "https://a:Geheim9@app.example.com"}, "AUTH_API_CORS_ORIGINS holds one with"),
+        ({"AUTH_API_CORS_ORIGINS": "https://app.example.com:99999"}, "AUTH_API_CORS_ORIGINS holds "),
+        ({"AUTH_API_CORS_ORIGINS": "https://app.example.com/"}, "AUTH_API_CORS_ORIGINS holds "),
+        ({"VALKEY_URL": "redis://h/0?family=0"}, "VALKEY_URL has an option that idp does not know"),
+        ({"VALKEY_URL": "redis://h/0?decode_responses=true"}, "VALKEY_URL has an option that idp does not know"),
+        ({"VALKEY_URL": "redis://h/0?socket_timeout=soon"}, "The option socket_timeout of VALKEY_URL"),
+        ({"VALKEY_URL": "redis://h/zero"}, "VALKEY_URL ends in no number"),
+        ({"VALKEY_URL": "redis://h:x/0"}, "VALKEY_URL cannot be read"),
+        ({"VALKEY_URL": "redis://::1:6379/0"}, "VALKEY_URL cannot be read"),
+        ({"VALKEY_URL": "redis://:Geheim#9@h/0"}, "VALKEY_URL cannot be read"),
+        ({"VALKEY_URL": "h:6379"}, "VALKEY_URL is no address of a Valkey"),
+        ({"VALKEY_URL": "unix://"}, "VALKEY_URL names no socket"),
+    ],
+)
+def test_an_address_that_is_unsafe_or_none_is_one_sentence(environ: dict[str, str], start: str) -> None:
+    """A10 and line 9: at the start, and no credential of it is repeated."""
+    problem = refused(**environ)
+    assert problem.startswith(start)
+    assert "Geheim" not in problem
+
+
+MAIL = {"SMTP_HOST": "smtp.example.com", "FROM_EMAIL": "idp@example.com"}
+
+
+@pytest.mark.parametrize("host", ["smtp.example.com:587", "smtp://smtp.example.com", "a b", "-x", "256.1.1.1", "[::1]"])
+def test_a_mail_server_is_named_by_its_host_alone(host: str) -> None:
+    """Line 9."""
+    assert refused(**(MAIL | {"SMTP_HOST": host})).startswith("SMTP_HOST ")
+
+
+def test_a_password_for_mail_travels_encrypted_or_stays_on_this_machine() -> None:
+    """A10."""
+    login = {"SMTP_USERNAME": "idp", "SMTP_PASSWORD": secrets.token_urlsafe(9), "SMTP_USE_TLS": "false"}
+    assert refused(**MAIL, **login).startswith("SMTP_PASSWORD is set and SMTP_USE_TLS is false")
+    accepted(**(MAIL | login | {"SMTP_HOST": "127.0.0.1"}))
+
+
+def accepted(**environ: str) -> Settings:
+    safe = {"DATABASE_URL": "postgresql://db/idp", "IDP_SECRET_KEY": secrets.token_urlsafe(48)}
+    settings = load("production", environ=safe | environ).settings
+    refuse_unsafe(settings)
+    return settings
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"IDP_PUBLIC_URL": "http://localhost:8000"},
+        {"IDP_PUBLIC_URL": "http://[::1]:8000/idp"},
+        {"IDP_PUBLIC_URL": "https://bücher.example"},
+        {"VALKEY_URL": "valkeys://user:p%40ss@[2001:db8::1]:6380/3?socket_keepalive=true&ssl_cert_reqs=required"},
+        {"VALKEY_URL": "unix:///run/valkey.sock?db=2"},
+        {"IDP_TRUSTED_PROXIES": "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fd00::/8"},
+    ],
+)
+def test_addresses_that_are_right_are_accepted(environ: dict[str, str]) -> None:
+    assert accepted(**environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "used"),
+    [
+        ({"REDIS_HOST": "::1"}, "redis://[::1]:6379/0"),
+        ({"REDIS_HOST": "[::1]", "REDIS_PORT": "7"}, "redis://[::1]:7/0"),
+        ({"REDIS_HOST": "valkey", "REDIS_PASSWORD": "a@b/c"}, "redis://:a%40b%2Fc@valkey:6379/0"),
+    ],
+)
+def test_the_old_variables_of_redis_make_an_address(environ: dict[str, str], used: str) -> None:
+    """Line 9."""
+    url = accepted(**environ).valkey.url
+    assert url is not None
+    assert url.reveal() == used
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"REDIS_HOST": "redis://h"}, {"REDIS_HOST": "h:6379"}, {"REDIS_HOST": "h", "REDIS_PORT": "x"}],
+)
+def test_old_variables_that_make_none_are_refused(environ: dict[str, str]) -> None:
+    """Line 9."""
+    with pytest.raises(SettingsError, match=r"^REDIS_"):
+        load("production", environ=environ)
+
+
+# --- what surrounds a secret -----------------------------------------------------------------------------------------
+
+AROUND = ["{}\n", "\r\n{}\r\n", "\ufeff{}", "\ufeff{}\n", "  {}\t", "\u200b{}\u00a0", "\n\ufeff {}"]
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("name", [*SINGLE, *LISTS, "SMTP_PASSWORD", "CLERK_SECRET_KEY"])
+def test_what_surrounds_a_secret_is_no_part_of_it(name: str, around: str, tmp_path: Path) -> None:
+    """Lines 4 and 24: one rule for variables, files and lists."""
+    file = tmp_path / "secret"
+    file.write_bytes(around.format(KEY).encode())
+    given = [{name: around.format(KEY)}, {f"{name}_FILE": str(file)}]
+    if name in LISTS:
+        given.append({name: f"{around.format(KEY)},{around.format(KEY)}"})
+    for environ in given:
+        settings = load("production", environ=environ).settings
+        section, key = next(path for path, _ in fields() if name in environment_names(path)).split(".")
+        value = getattr(getattr(settings, section), key)
+        for each in value if isinstance(value, tuple) else (value,):
+            assert each.reveal() == KEY, environ
+
+
+# --- the database's address ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:Geheim#Wort9@h/db",
+        "postgresql://u:Geheim/Wort9@h/db",
+        "postgresql://u:Geheim?Wort9@h/db",
+        "postgresql://u:Geheim@Wort9@h/db",
+        "postgresql://u:Geheim%Wort9@h/db",
+        "postgresql://u:[Geheim@h/db",
+        "postgresql://u:Geheim Wort9@h/db",
+        "postgresql://u:1234#Geheim@h/db",
+        "postgresql://h:Geheim/db",
+        "postgresql://u:p@h:Geheim/db",
+        "Geheim:Wort9@h/db",
+        "h:5432/Geheim",
+        "Geheim://u:p@h/db",
+        "postgresql://u:p@h/db?Geheim=Wort9",
+        "postgresql://u:p@h/db?sslmode=Geheim",
+        "postgresql://u:p@h/db?connect_timeout=Geheim",
+    ],
+)
+def test_no_piece_of_an_address_that_cannot_be_read_is_shown(url: str) -> None:
+    """Line 14."""
+    with pytest.raises(DatabaseUrlError) as caught:
+        parse(url)
+    said = str(caught.value)
+    assert not any(piece in said for piece in ("Geheim", "Wort9", "1234"))
+    assert "DATABASE_URL" in said
+
+
+def test_the_sentence_says_to_percent_encode() -> None:
+    """Line 14."""
+    with pytest.raises(DatabaseUrlError, match="percent-encode"):
+        parse("postgresql://u:Geheim#Wort9@h/db")
+
+
+@pytest.mark.parametrize(
+    ("url", "dsn", "hosts"),
+    [
+        (
+            "postgresql://u:p@h1:5432,h2:5433/db",
+            "postgresql://u:p@h1:5432,h2:5433/db?target_session_attrs=read-write",
+            "h1:5432, h2:5433",
+        ),
+        (
+            "postgresql://u:p@h1,h2/db?target_session_attrs=any&connect_timeout=3&keepalives_idle=5",
+            "postgresql://u:p@h1,h2/db?target_session_attrs=any",
+            "h1:5432, h2:5432",
+        ),
+        ("postgresql://u:p@[::1]:5433/db", "postgresql://u:p@[::1]:5433/db", "[::1]:5433"),
+        ("postgresql:///db?host=/run/postgresql", "postgresql:///db?host=%2Frun%2Fpostgresql", "/run/postgresql"),
+    ],
+)
+def test_several_hosts_and_libpqs_parameters_are_used(url: str, dsn: str, hosts: str) -> None:
+    """Line 13."""
+    address = parse(url)
+    assert (address.dsn, address.hosts) == (dsn, hosts)
+
+
+@pytest.mark.parametrize(
+    "parameter", ["gssencmode=require", "channel_binding=require", "hostaddr=10.0.0.1", "load_balance_hosts=random"]
+)
+def test_what_cannot_be_done_is_refused_by_name(parameter: str) -> None:
+    """Line 13."""
+    with pytest.raises(DatabaseUrlError, match=parameter.partition("=")[0]):
+        parse(f"postgresql://u:p@h/db?{parameter}")
+    with pytest.raises(DatabaseUrlError, match="did you mean sslmode"):
+        parse("postgresql://u:p@h/db?sslmod=require")
+
+
+def test_verifying_without_a_certificate_is_a_mistake_of_the_address(tmp_path: Path) -> None:
+    """Line 15."""
+    with pytest.raises(DatabaseUrlError, match="names no certificate to verify by"):
+        parse("postgresql://u:p@h/db?sslmode=verify-full")
+    with pytest.raises(DatabaseUrlError, match="cannot be read"):
+        parse(f"postgresql://u:p@h/db?sslmode=verify-full&sslrootcert={tmp_path}/none.crt")
+
+
+def test_the_time_to_connect_is_ten_seconds_or_what_is_asked_for() -> None:
+    """Line 16."""
+    assert accepted().database.connect_timeout_seconds == 10
+    assert parse("postgresql://u:p@h/db?connect_timeout=25").connect_timeout == 25
+    assert parse("postgresql://u:p@h/db").connect_timeout is None

@@ -72,6 +72,8 @@ from idp.ops.flood import Flood
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
 from idp.ops.metrics_access import MetricsAccess
+from idp.ops.origins import LOOPBACK
+from idp.ops.outbox_gauge import OutboxGauge
 from idp.ops.public_prefix import PublicPrefix, prefix_of
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_headers import tell_limits
@@ -274,6 +276,7 @@ def _available(parts: Parts, working: _Working) -> dict[str, object]:
         "refresh_tokens": parts.refresh_tokens,
         "session_cookies": parts.cookies,
         "session_starter": starter,
+        "known_devices": parts.devices,
         "signing_out": SigningOut(working.introspector, parts.cookies, parts.refresh_tokens, working.flood),
         "limiter": limiter,
         "login_rules": rules,
@@ -368,8 +371,17 @@ def _verdicts(parts: Parts, shared: SharedCache, profile: str) -> Verdicts:
 
 
 def _probes(parts: Parts, store: SharedStore, commands: CommandQueue) -> dict[str, health.Probe | None]:
+    async def ping_database() -> str | None:
+        try:
+            await parts.database.ping()
+        except DatabaseUnavailable as error:
+            if error.mistake is None:
+                raise
+            return f"unhealthy: {error.mistake}"
+        return None
+
     return {
-        "database": parts.database.ping,
+        "database": ping_database,
         "redis": store.check if store.valkey is not None else None,
         "command_processor": commands.probe,
     }
@@ -408,6 +420,7 @@ def _background(parts: Parts, working: _Working, development: Development) -> li
         working.commands,
         _mail_sender(parts, development),
         Chain(parts.database),
+        OutboxGauge(parts.database),
     ]
 
 
@@ -455,10 +468,12 @@ _EXPOSED_HEADERS = (
 
 
 def _cors(settings: Settings) -> CORSConfig | None:
-    if not settings.cors.origins:
+    allowed = allowed_origins(settings)
+    if not allowed.others and not allowed.loopback:
         return None
     return CORSConfig(
-        allow_origins=list(allowed_origins(settings).others),
+        allow_origins=list(allowed.others),
+        allow_origin_regex=LOOPBACK.pattern if allowed.loopback else None,
         allow_credentials=True,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
         allow_headers=[

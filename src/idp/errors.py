@@ -453,6 +453,7 @@ class DatabaseUnavailable(IdpError):
     code, status, title = "database_unavailable", 503, "The database does not answer"
     text = "The database does not answer; nothing was decided. Try again shortly."
     remedy = "Nothing is wrong with the credential. Operators: `idp check-db` says what is wrong."
+    mistake: str | None = None  # which one in the configuration is behind it, for operators
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 

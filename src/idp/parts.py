@@ -3,6 +3,8 @@
 `app.py` puts the parts together; commands, development and measurements use them without an application.
 """
 
+from urllib.parse import urlsplit
+
 from msgspec import Struct
 
 from idp.apikeys.scopes import ScopePolicy
@@ -53,7 +55,7 @@ def public_url(settings: Settings) -> str:
 
 def allowed_origins(settings: Settings) -> AllowedOrigins:
     """Return which web pages may call."""
-    return AllowedOrigins(public_url(settings), settings.cors.origins)
+    return AllowedOrigins(public_url(settings), settings.cors.origins, loopback=settings.cors.loopback)
 
 
 def build_parts(loaded: LoadedSettings) -> Parts:
@@ -77,7 +79,7 @@ def build_parts(loaded: LoadedSettings) -> Parts:
         database=database,
         keyring=keyring,
         tokens=tokens,
-        passwords=Passwords(settings.passwords),
+        passwords=Passwords(settings.passwords, service=names_of_service(settings)),
         sealer=sealer,
         proofs=proofs,
         peppers=peppers,
@@ -132,6 +134,12 @@ def shared_secrets(settings: Settings) -> list[Secret]:
 def _mailer(settings: Settings, sealer: Sealer) -> Mailer:
     name, home = service_name(settings.mail.from_email), settings.mail.frontend_url
     return Mailer(sealer, base_url=front_end(settings), service=name, home=home)
+
+
+def names_of_service(settings: Settings) -> list[str]:
+    """Return what the service calls itself, and the labels of its address, the common ones left out."""
+    labels = (urlsplit(public_url(settings)).hostname or "").split(".")[:-1]
+    return ["idp", service_name(settings.mail.from_email), *(each for each in labels if len(each) > 3)]
 
 
 def front_end(settings: Settings) -> str:

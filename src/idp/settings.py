@@ -17,8 +17,9 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from idp.settings_schema import ALIASES, NOT_YET_USED, Secret, Section, Settings
-from idp.settings_values import checked, expected, from_text, is_secret, seen
+from idp.settings_schema import ALIASES, NOT_YET_USED, UNREAD, Secret, Section, Settings
+from idp.settings_servers import is_host
+from idp.settings_values import checked, expected, from_text, is_secret, seen, trimmed
 
 __all__ = [
     "ClientSettings",
@@ -37,6 +38,8 @@ _FILES: dict[Profile, str] = {"development": "dev.toml", "production": "producti
 _OF_A_SERVICE = ("server.public_url", "database.url")
 _SERVICE_LINK = re.compile(r"^IDP_PORT$|_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 _LINK_VALUE = re.compile(r"^(tcp|udp|sctp)://")  # such as AUTH_SERVICE_PORT, for a Service called `auth-service`
+_ADDRESS = re.compile(r"^[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;]+\Z")
+_AN_ADDRESS = re.compile(r"^([\d.]+|\[?[\da-fA-F]*:[\da-fA-F:.]*\]?)\Z")
 _SHORTEST_STEM = 7  # of a name cut short, such as SMTP_USER
 
 
@@ -146,10 +149,18 @@ def load(
             continue
         if given is not None:
             values[path], sources[path] = given
+    _default_sender(values, sources)
     values |= overrides or {}
     sources |= dict.fromkeys(overrides or {}, "command")
     settings = _convert(values, sources, problems)
     return LoadedSettings(settings=settings, profile=profile, sources=sources)
+
+
+def _default_sender(values: dict[str, Any], sources: dict[str, str]) -> None:
+    """Let FROM_EMAIL be the login of the mail server, where that is an address (S4's environment has no other)."""
+    login = values.get("mail.smtp_username")
+    if values.get("mail.from_email") is None and isinstance(login, str) and _ADDRESS.match(login):
+        values["mail.from_email"], sources["mail.from_email"] = login, sources["mail.smtp_username"]
 
 
 def _from_files(
@@ -200,7 +211,7 @@ def _from_environment(path: str, kind: Any, environ: Mapping[str, str]) -> tuple
         if is_secret(kind):
             given = _secret_given(name, environ)
         else:
-            text = environ.get(name, "").strip()  # empty is how Compose spells "not set"
+            text = trimmed(environ.get(name, ""))  # empty is how Compose spells "not set"
             linked = name.endswith("_PORT") and _LINK_VALUE.match(text)
             given = (text, name) if text and not linked else None
         if given is not None:
@@ -210,17 +221,17 @@ def _from_environment(path: str, kind: Any, environ: Mapping[str, str]) -> tuple
 
 def _secret_given(name: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
     """Return a secret and the variable it came from: NAME itself, or NAME_FILE, which names a file."""
-    text, file = environ.get(name, ""), environ.get(f"{name}_FILE", "")
-    if text.strip() and file:
+    text, file = trimmed(environ.get(name, "")), environ.get(f"{name}_FILE", "").strip()
+    if text and file:
         raise SettingsError([f"{name} and {name}_FILE are both set: keep one of them."])
     if file:
         return _read_secret(f"{name}_FILE", file), f"{name}_FILE"
-    return (text, name) if text.strip() else None
+    return (text, name) if text else None
 
 
 def _read_secret(name: str, file: str) -> str:
     try:
-        text = Path(file).read_text("utf-8").strip()
+        text = trimmed(Path(file).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise SettingsError([f"{name} names {file}, which cannot be read: {reason}."]) from None
@@ -235,6 +246,12 @@ def _from_redis_host(environ: Mapping[str, str]) -> tuple[str, str] | None:
         return None
     if not port or _LINK_VALUE.match(port):
         port = "6379"
+    if not is_host(host):
+        raise SettingsError(["REDIS_HOST is no name of a host: put the name alone there, and the port in REDIS_PORT."])
+    if not port.isascii() or not port.isdigit() or int(port) not in range(1, 65536):
+        raise SettingsError(["REDIS_PORT is no port: put a whole number from 1 to 65535 there."])
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
     password = _secret_given("REDIS_PASSWORD", environ)
     login = f":{quote(password[0], safe='')}@" if password else ""
     return f"redis://{login}{host}:{port}/0", "env REDIS_HOST"
@@ -289,6 +306,19 @@ def known_names() -> set[str]:
     return names
 
 
+def unread(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return a sentence for each variable of an old service, or of a habit, that is set and that nothing reads."""
+    environ = os.environ if environ is None else environ
+    return [f"{name} is set, and nothing reads it: {why}" for name, why in UNREAD.items() if _says(environ, name)]
+
+
+def _says(environ: Mapping[str, str], name: str) -> bool:
+    value = environ.get(name, "").strip()
+    if name == "HOST":  # shells keep the machine's name there, which is no address to listen on
+        return value == "localhost" or bool(_AN_ADDRESS.match(value))
+    return bool(value)
+
+
 def _nearly(name: str, names: Iterable[str]) -> bool:
     """Tell SMTP_USER and DATABSE_URL from variables that are somebody else's."""
     cut_short = "_" in name and len(name) > _SHORTEST_STEM and any(known.startswith(name) for known in names)
@@ -300,10 +330,29 @@ def set_but_unused(loaded: LoadedSettings) -> list[str]:
     return sorted(path for path in NOT_YET_USED if value_of(loaded.settings, path) != value_of(Settings(), path))
 
 
+def without_effect(settings: Settings) -> list[str]:
+    """Return a sentence for each setting that another one takes the effect of."""
+    tokens = settings.tokens
+    secrets = {"AUTH_JWT_SECRET_KEY": tokens.auth_jwt_secret, "JWT_SECRET_KEY": tokens.jwt_secret}
+    if tokens.algorithm in {None, "HS256"}:
+        return []
+    return [
+        f"{name} is set and AUTH_JWT_ALGORITHM is {tokens.algorithm}: the shared secret signs nothing, tokens are "
+        f"verified with the JWKS; remove {name}, or put HS256 for services that verify with it."
+        for name, secret in secrets.items()
+        if secret is not None
+    ]
+
+
 def value_of(settings: Settings, path: str) -> Any:
     """Return the value of `section.key`."""
     section, key = path.split(".")
     return getattr(getattr(settings, section), key)
+
+
+def of_libpq(name: str) -> str | None:
+    """Return a variable of PostgreSQL's own client library, such as PGSSLROOTCERT, which our driver follows."""
+    return os.environ.get(name)
 
 
 def seed_file(settings: Settings) -> Path:

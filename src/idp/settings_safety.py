@@ -1,25 +1,36 @@
 """What production refuses: each unsafe setting is named, with what was seen and what to put there.
 
-S3-47, S3-48, S3-50, SEC-11, SEC-12.
+S3-47, S3-48, S3-50, SEC-11, SEC-12. What merely cannot be an address is in `settings_servers.py`.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from idp.settings import Secret, Settings, SettingsError, root_secret
+from idp.settings_servers import problem_of_host, problem_of_url, problem_of_valkey
 
 _PLACEHOLDER = re.compile(
     r"change|placeholder|replace|example|secret|password|your[-_ ]|dummy|default|insecure|x{6,}|12345|abcdef",
     re.IGNORECASE,
 )
 _LONGEST_PERIOD = 16
-_VALKEY_URL = re.compile(r"^((valkey|redis)s?://[^/\s]|unix://)")
-_ORIGIN = re.compile(r"^https?://[^/\s?#@*]+$")
-_PAGES = re.compile(r"^https?://[^/\s?#@]+(/[^\s?#]*)?$")
-_MAPPED = ip_network("::ffff:0:0/96")
 _SENDER = re.compile(r"^([^<>@\x00-\x1f]*<[^@\s<>,;]+@[^@\s<>,;]+>|[^@\s<>,;]+@[^@\s<>,;]+)$(?!\n)")
 _ADVICE = "put 32 or more random characters there, for example what `openssl rand -base64 48` prints."
+_PUBLIC = "https://id.example.com"
+_MAPPED = IPv6Network("::ffff:0:0/96")
+_WIDEST = {4: 2**29, 6: 2**121}  # addresses: an eighth of all, and a 128th (every public one is in 2000::/3)
+_SHARED = ("AUTH_JWT_SECRET_KEY", "JWT_SECRET_KEY", "AUTH_JWT_PREVIOUS_SECRET_KEYS")
+
+
+class _Named(NamedTuple):
+    """A secret, and the variable it stands in."""
+
+    name: str
+    secret: Secret
 
 
 def refuse_unsafe(settings: Settings) -> None:
@@ -36,7 +47,7 @@ def refuse_unsafe(settings: Settings) -> None:
         )
     if root_secret(settings) is None:
         problems.append(f"IDP_SECRET_KEY is not set: {_ADVICE}")
-    problems += [problem for name, secret in _keys(settings) if (problem := _weakness(name, secret))]
+    problems += [problem for each in _keys(settings) if (problem := _weakness(each))]
     if settings.authn.allow_dev_headers:
         problems.append(
             "AUTH_ALLOW_DEV_HEADERS is true: dev headers let anyone be anyone and exist only under `idp dev`; "
@@ -44,24 +55,23 @@ def refuse_unsafe(settings: Settings) -> None:
         )
     problems += _origins(settings)
     problems += _proxies(settings)
-    problems += _shared_with_siblings(settings)
+    problems += _same(settings)
     if settings.tokens.algorithm == "HS256" and not (settings.tokens.auth_jwt_secret or settings.tokens.jwt_secret):
         problems.append(
             "AUTH_JWT_ALGORITHM is HS256 and no shared secret is set: "
             "set AUTH_JWT_SECRET_KEY, or remove AUTH_JWT_ALGORITHM to sign with ES256."
         )
-    valkey = settings.valkey.url
-    if valkey is not None and not _VALKEY_URL.match(valkey.reveal()):
-        problems.append("VALKEY_URL is no address of a Valkey: put valkey://:password@host:6379/0 there.")
-    url = settings.server.public_url
-    if url is not None and not re.match(r"^https?://[^/\s?#]+(/[^\s?#]*)?$", url):
-        problems.append(f"IDP_PUBLIC_URL is {url!r}: put an address such as https://id.example.com there.")
+    problems += _addresses(settings)
     problems += _mail(settings)
     if problems:
         raise SettingsError(problems)
 
 
-def _keys(settings: Settings) -> Iterator[tuple[str, Secret]]:
+# --- secrets ---------------------------------------------------------------------------------------------------------
+
+
+def _keys(settings: Settings) -> Iterator[_Named]:
+    """Yield what opens something here."""
     single = {
         "IDP_SECRET_KEY": settings.secrets.secret_key,
         "AUTH_JWT_SECRET_KEY": settings.tokens.auth_jwt_secret,
@@ -70,17 +80,24 @@ def _keys(settings: Settings) -> Iterator[tuple[str, Secret]]:
         "INTERNAL_API_TOKEN": settings.management.internal_token,
         "METRICS_TOKEN": settings.management.metrics_token,
     }
-    yield from ((name, secret) for name, secret in single.items() if secret is not None)
-    yield from (("IDP_PREVIOUS_SECRET_KEYS", secret) for secret in settings.secrets.previous_secret_keys)
-    yield from (("AUTH_JWT_PREVIOUS_SECRET_KEYS", secret) for secret in settings.tokens.previous_jwt_secrets)
+    yield from (_Named(name, secret) for name, secret in single.items() if secret is not None)
+    yield from (_Named("IDP_PREVIOUS_SECRET_KEYS", each) for each in settings.secrets.previous_secret_keys)
+    yield from (_Named("AUTH_JWT_PREVIOUS_SECRET_KEYS", each) for each in settings.tokens.previous_jwt_secrets)
 
 
-def _weakness(name: str, secret: Secret) -> str | None:
-    value = secret.reveal()
+def _weakness(key: _Named) -> str | None:
+    value, advice = key.secret.reveal(), _ADVICE
+    if key.name == "AUTH_JWT_PREVIOUS_SECRET_KEYS":  # what tokens were signed with is not to be chosen any more
+        advice = (
+            "who guesses it can make tokens with it, so remove it from the list; people whose token was signed with it "
+            "sign in again."
+        )
     if len(value) < 32:
-        return f"{name} has {len(value)} characters: {_ADVICE}"
+        return f"{key.name} has {len(value)} characters: {advice}"
     if _PLACEHOLDER.search(value) or _repeats(value) or len(set(value)) < 10:
-        return f"{name} looks like a placeholder or a pattern: {_ADVICE}"
+        return f"{key.name} looks like a placeholder or a pattern: {advice}"
+    if key.name.endswith("_TOKEN") and not re.fullmatch(r"[!-~]+", value):
+        return f"{key.name} holds a space or a character that no header of a request can carry: {advice}"
     return None
 
 
@@ -89,47 +106,149 @@ def _repeats(value: str) -> bool:
     return any(all(c == value[i % n] for i, c in enumerate(value)) for n in range(1, _LONGEST_PERIOD + 1))
 
 
+def _same(settings: Settings) -> Iterator[str]:
+    """Name each pair of secrets that are one: whoever is given the one has the other as well."""
+    keys = list(_keys(settings))
+    for one, other in itertools.combinations(keys, 2):
+        kinds = {one.name, other.name}
+        is_repeated = any(kinds <= set(kind) for kind in (("IDP_SECRET_KEY", "IDP_PREVIOUS_SECRET_KEYS"), _SHARED[::2]))
+        if one.secret != other.secret or is_repeated or kinds == {"JWT_SECRET_KEY", _SHARED[2]}:
+            continue
+        shared = [each for each in (one, other) if each.name in _SHARED]
+        own = one if other in shared else other
+        if len(shared) == 1:
+            yield f"{own.name} is also a shared JWT secret, which other services hold: give it a value of its own."
+        else:
+            yield f"{one.name} and {other.name} are the same: who is given one has both; give each a value of its own."
+    for name, password in _passwords(settings):
+        for key in keys:
+            if password == key.secret.reveal():
+                yield f"{key.name} is also the password in {name}: give each a value of its own."
+
+
+def _passwords(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the passwords that open other servers."""
+    if settings.mail.smtp_password is not None:
+        yield "SMTP_PASSWORD", settings.mail.smtp_password.reveal()
+    database = settings.database
+    for name, url in (
+        ("DATABASE_URL", database.url),
+        ("DATABASE_DIRECT_URL", database.direct_url),
+        ("DATABASE_MIGRATION_URL", database.migration_url),
+        ("VALKEY_URL", settings.valkey.url),
+    ):
+        found = re.match(r"^[^/]+://[^/@]*?:([^/@]+)@", url.reveal()) if url is not None else None
+        if found:
+            yield name, unquote(found[1])
+
+
+# --- addresses -------------------------------------------------------------------------------------------------------
+
+
+def _addresses(settings: Settings) -> Iterator[str]:
+    valkey, url = settings.valkey.url, settings.server.public_url
+    if valkey is not None and (problem := problem_of_valkey("VALKEY_URL", valkey.reveal())):
+        yield problem
+    if url is not None:
+        yield from _page("IDP_PUBLIC_URL", url, example=_PUBLIC, why="passwords and tokens would travel unencrypted")
+
+
+def _page(name: str, url: str, *, example: str, why: str, path: bool = True) -> Iterator[str]:
+    if problem := problem_of_url(name, url, example=example, path=path):
+        yield problem
+    elif _is_plain_http(url):
+        yield f"{name} begins with http:// and is no address of this machine, so {why}: put {example} there."
+
+
+def _is_plain_http(url: str) -> bool:
+    return url.lower().startswith("http://") and not _is_loopback(urlsplit(url).hostname or "")
+
+
+def _is_loopback(host: str) -> bool:
+    name = host.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 def _origins(settings: Settings) -> Iterator[str]:
+    if settings.cors.loopback:
+        yield (
+            "IDP_CORS__LOOPBACK is true: pages that any program on a user's machine serves could call; it "
+            "is for `idp dev` alone, so remove it or put false."
+        )
     for origin in settings.cors.origins:
         if "*" in origin:
             yield (
                 "AUTH_API_CORS_ORIGINS holds *: any web page could call with a visitor's credentials; "
                 "put the exact origins there, for example https://app.example.com."
             )
-        elif not _ORIGIN.match(origin):
-            yield f"AUTH_API_CORS_ORIGINS holds {origin!r}, which is no origin: put https://app.example.com there."
+        elif problem_of_url("", origin, example="", path=False):
+            seen = "one with credentials" if "@" in origin else repr(origin)
+            yield f"AUTH_API_CORS_ORIGINS holds {seen}, which is no origin: put https://app.example.com there."
+        elif _is_plain_http(origin):
+            yield (
+                f"AUTH_API_CORS_ORIGINS holds {origin!r}: whoever is on the way could change that page and call with a "
+                "visitor's credentials; put its https:// address there."
+            )
 
 
 def _proxies(settings: Settings) -> Iterator[str]:
-    for network in settings.server.trusted_proxies:
+    networks: list[IPv4Network | IPv6Network] = []
+    for text in settings.server.trusted_proxies:
         try:
-            parsed = ip_network(network)
-            # ::ffff:0:0/96 is every IPv4 address.
-            everyone = parsed.prefixlen == 0 or (parsed.overlaps(_MAPPED) and parsed.prefixlen <= _MAPPED.prefixlen)
+            network = ip_network(text)
         except ValueError as error:
-            yield f"IDP_TRUSTED_PROXIES holds {network!r}, which is no network ({error}): put 10.0.0.0/8 there."
+            yield f"IDP_TRUSTED_PROXIES holds {text!r}, which is no network ({error}): put 10.0.0.0/8 there."
             continue
-        if everyone:
+        if network.prefixlen == 0:
             yield (
                 f"IDP_TRUSTED_PROXIES holds {network}: anybody could choose the address they are counted by; "
                 "put the networks of your own proxies there."
             )
+        else:
+            networks.append(_unmapped(network))
+    if _too_wide(networks):
+        yield (
+            "IDP_TRUSTED_PROXIES holds networks that together are much of the Internet: anybody could choose the "
+            "address they are counted by; put the networks of your own proxies there."
+        )
+
+
+def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Return the IPv4 network that an IPv6 one of mapped addresses stands for."""
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
+    return network
+
+
+def _too_wide(networks: list[IPv4Network | IPv6Network]) -> bool:
+    four = collapse_addresses(each for each in networks if isinstance(each, IPv4Network))
+    six = list(collapse_addresses(each for each in networks if isinstance(each, IPv6Network)))
+    if any(each.supernet_of(_MAPPED) for each in six):
+        return True
+    return sum(each.num_addresses for each in four) > _WIDEST[4] or sum(each.num_addresses for each in six) > _WIDEST[6]
+
+
+# --- mail ------------------------------------------------------------------------------------------------------------
 
 
 def _mail(settings: Settings) -> Iterator[str]:
     """S4-29: without a sender no server takes a mail, and links must lead to pages."""
     mail = settings.mail
+    if mail.smtp_host and (problem := problem_of_host("SMTP_HOST", mail.smtp_host, example="smtp.example.com")):
+        yield problem
     if mail.smtp_host and not _SENDER.match(mail.from_email or ""):
         seen = "not set" if mail.from_email is None else repr(mail.from_email)
         yield f"FROM_EMAIL is {seen}, and SMTP_HOST is set: put an address such as no-reply@example.com there."
-    if mail.frontend_url is not None and not _PAGES.match(mail.frontend_url):
-        yield f"FRONTEND_URL is {mail.frontend_url!r}: put an address such as https://app.example.com there."
-
-
-def _shared_with_siblings(settings: Settings) -> Iterator[str]:
-    """A secret that other services hold must not also be a key to this one."""
-    shared = {settings.tokens.auth_jwt_secret, settings.tokens.jwt_secret, *settings.tokens.previous_jwt_secrets}
-    own = {"IDP_SECRET_KEY": settings.secrets.secret_key, "ADMIN_TOKEN": settings.management.admin_token}
-    for name, secret in own.items():
-        if secret is not None and secret in shared:
-            yield f"{name} is also a shared JWT secret, which other services hold: give it a value of its own."
+    if mail.smtp_host and mail.smtp_password and not mail.smtp_use_tls and not _is_loopback(mail.smtp_host):
+        yield (
+            "SMTP_PASSWORD is set and SMTP_USE_TLS is false: the password would travel unencrypted; "
+            "put SMTP_USE_TLS=true, or remove SMTP_USERNAME and SMTP_PASSWORD where the server wants none."
+        )
+    if mail.frontend_url is not None:
+        why = "links that sign somebody in would travel unencrypted"
+        yield from _page("FRONTEND_URL", mail.frontend_url, example="https://app.example.com", why=why)

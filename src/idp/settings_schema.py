@@ -57,7 +57,8 @@ class Database(Section, frozen=True):
     pool_size: Count = 10
     max_overflow: Annotated[int, Meta(ge=0, le=1000)] = 20
     pool_timeout_seconds: Seconds = 1.0
-    connect_timeout_seconds: Seconds = 1.0
+    connect_timeout_seconds: Seconds = 10.0
+    connection_max_age_seconds: Annotated[float, Meta(ge=10, le=86_400)] = 1800.0
     statement_timeout_seconds: Seconds = 5.0
     run_migrations: bool = False
 
@@ -145,6 +146,7 @@ class RateLimits(Section, frozen=True):
 
 class Cors(Section, frozen=True):
     origins: tuple[str, ...] = ()
+    loopback: bool = False
 
 
 class Seed(Section, frozen=True):
@@ -291,3 +293,13 @@ NOT_YET_USED: frozenset[str] = frozenset(
     for section, struct in (("oidc", Oidc), ("clerk", Clerk), ("kafka", Kafka))
     for name in struct.__struct_fields__
 )
+
+# Variables of the old services, or of other programs' habits, that nothing here reads, and what to do instead:
+# `idp config check` names them, `idp serve` says so at the start.
+UNREAD: dict[str, str] = {
+    "BCRYPT_ROUNDS": "passwords are hashed with Argon2id; passwords.argon2_time_cost sets what that costs.",
+    "GENERAL_RATE_LIMIT_PER_IP": "the section [rate_limits] has a limit for each purpose.",
+    "ACCESS_TOKEN_TTL": "put minutes into AUTH_JWT_ACCESS_TOKEN_EXPIRE_MINUTES.",
+    "REFRESH_TOKEN_TTL": "put days into JWT_REFRESH_TOKEN_EXPIRE_DAYS.",
+    "HOST": "the address to listen on is IDP_SERVER__HOST, or `idp serve --host`.",
+}

@@ -12,6 +12,18 @@ _SWITCHES = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _SHOWN = 80
 
 
+# What surrounds a value by accident: line breaks and spaces of every kind, a byte-order mark, invisible characters.
+_AROUND = "\ufeff\u200b\u200c\u200d\u2060\u00ad\x00"
+
+
+def trimmed(text: str) -> str:
+    """Return a value without what surrounds it: the one rule for every secret, however it comes."""
+    before = None
+    while before != text:
+        before, text = text, text.strip().strip(_AROUND)
+    return text
+
+
 def is_secret(kind: Any) -> bool:
     """Say whether it holds a secret, or several."""
     return "Secret" in str(kind)
@@ -25,7 +37,7 @@ def is_list(kind: Any) -> bool:
 def from_text(text: str, kind: Any) -> Any:
     """Return what an environment variable means; a list is separated by commas, a table is JSON."""
     if is_list(kind):
-        return [part.strip() for part in text.split(",") if part.strip()]
+        return [trimmed(part) for part in text.split(",") if trimmed(part)]
     described = _described(kind)
     if isinstance(described, inspect.DictType):
         try:
@@ -52,7 +64,7 @@ def _to_secret(_kind: type, value: Any) -> Secret:
     if isinstance(value, Secret):
         return value
     if isinstance(value, str):
-        return Secret(value)
+        return Secret(trimmed(value))
     raise ValueError("not text")
 
 

@@ -1,8 +1,12 @@
 """Kubernetes, ECS and Prometheus."""
 
 import json
+import os
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from prometheus_client.metrics_core import Metric
@@ -79,14 +83,14 @@ def test_an_init_container_migrates(deployment: Any) -> None:
 
 def test_probes_ask_the_right_routes(containers: list[Any]) -> None:
     """S4-40: start and life by /healthz, which does no I/O; readiness by /readyz."""
-    service = by_name(containers, "auth-service")
+    service = by_name(containers, "auth")
     asked = {kind: service[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")}
     assert asked == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
 
 
 def test_more_than_one_replica_shares_a_valkey(containers: list[Any]) -> None:
     """C-12: it is required for more than one."""
-    url = next(entry["value"] for entry in by_name(containers, "auth-service")["env"] if entry["name"] == "VALKEY_URL")
+    url = next(entry["value"] for entry in by_name(containers, "auth")["env"] if entry["name"] == "VALKEY_URL")
     host = re.match(r"valkey://(\w+):6379/", url)
     assert host
     assert ("Service", host[1]) in objects()
@@ -174,7 +178,7 @@ def test_the_task_definition_is_for_fargate_on_port_8001(task: Any) -> None:
     """S3-45."""
     assert task["requiresCompatibilities"] == ["FARGATE"]
     assert task["networkMode"] == "awsvpc"
-    service = by_name(task["containerDefinitions"], "auth-service")
+    service = by_name(task["containerDefinitions"], "auth")
     assert [port["containerPort"] for port in service["portMappings"]] == [8001]
     given = {entry["name"]: entry.get("value") for entry in service["environment"] + service["secrets"]}
     assert {"DATABASE_URL", "AUTH_JWT_SECRET_KEY", "AUTH_ALLOW_DEV_HEADERS"} <= set(given)
@@ -184,7 +188,7 @@ def test_the_task_definition_is_for_fargate_on_port_8001(task: Any) -> None:
 
 
 def test_the_task_migrates_before_it_serves(task: Any) -> None:
-    service = by_name(task["containerDefinitions"], "auth-service")
+    service = by_name(task["containerDefinitions"], "auth")
     assert service["dependsOn"] == [{"containerName": "migrate", "condition": "SUCCESS"}]
     migrate = by_name(task["containerDefinitions"], "migrate")
     assert migrate["command"] == ["idp", "migrate"]
@@ -215,3 +219,39 @@ def test_alerts_watch_metrics_that_exist() -> None:
         assert watched or 'up{job="auth-service"}' in rule["expr"]
         assert {"severity"} <= set(rule["labels"])
         assert rule["annotations"]["summary"]
+
+
+def test_the_tasks_secrets_are_named_so_that_aws_reads_them_as_names(task: Any) -> None:
+    """Issue 9: a name that ends in a hyphen and six characters is taken for a whole ARN, and not found."""
+    for definition in task["containerDefinitions"]:
+        for entry in definition["secrets"]:
+            assert not re.search(r"-[A-Za-z0-9]{6}$", entry["valueFrom"]), entry
+
+
+def test_mail_and_both_shared_secrets_can_be_set_everywhere(task: Any, containers: list[Any]) -> None:
+    """Issue 9: no file set SMTP, FROM_EMAIL or JWT_SECRET_KEY, and the task had no ADMIN_TOKEN."""
+    wanted = {"SMTP_HOST", "SMTP_USERNAME", "SMTP_PASSWORD", "FROM_EMAIL", "JWT_SECRET_KEY", "ADMIN_TOKEN"}
+    service = next(each for each in task["containerDefinitions"] if each["essential"])
+    assert wanted <= {entry["name"] for entry in service["environment"] + service["secrets"]}
+    for container in containers:
+        assert wanted <= {entry["name"] for entry in container["env"]}
+
+
+@pytest.mark.parametrize("password", ["simple9", "a:b\\c", "p@ss/w#rd?%41", "ü €"])
+def test_the_backup_keeps_the_password_off_the_command_line(password: str, tmp_path: Path) -> None:
+    """Issue 9 A21: everybody on the machine can read the list of processes; libpq reads the file."""
+    script = pod_of(objects()["CronJob", "auth-database-backup"])["spec"]["containers"][0]["args"][0]
+    assert '"$DATABASE_URL"' not in re.findall("pg_dump .*", script)[0]
+    head = script[: script.index("pg_dump --format")].replace("/tmp/password", str(tmp_path / "password"))
+    url = f"postgresql+asyncpg://idp:{quote(password, safe='')}@db.internal:5432/idp?sslmode=require"
+    done = subprocess.run(
+        ["bash", "-euc", f'{head}\nprintf %s "$address"'],
+        env={"DATABASE_URL": url, "PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "postgresql://idp@db.internal:5432/idp?sslmode=require"
+    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    assert (tmp_path / "password").read_text() == f"*:*:*:*:{escaped}\n"
+    assert (tmp_path / "password").stat().st_mode & 0o077 == 0

@@ -204,3 +204,27 @@ def test_make_secrets_makes_each_once_and_for_its_owner_only(tmp_path: Path) -> 
     assert all(re.fullmatch(r"[\w-]{64}", text) for text in first.values())
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
     assert run() == first
+
+
+@pytest.mark.parametrize("name", ["amplify", "promptstack", "anomalyze"])
+def test_each_family_passes_on_mail_and_the_shared_secret(name: str) -> None:
+    """Issue 9: SMTP, FROM_EMAIL and JWT_SECRET_KEY."""
+    wanted = [
+        "SMTP_HOST",
+        "SMTP_PORT",
+        "SMTP_USERNAME",
+        "SMTP_PASSWORD",
+        "FROM_EMAIL",
+        "FRONTEND_URL",
+        "JWT_SECRET_KEY",
+    ]
+    services = family(name, dict.fromkeys(wanted, "theirs"))["services"]
+    environment = services["auth" if name == "promptstack" else "auth-service"]["environment"]
+    assert {environment[each] for each in wanted} == {"theirs"}
+
+
+def test_the_documented_env_of_anomalyze_does_not_point_the_container_at_itself() -> None:
+    """Issue 9: S1's .env says localhost; the file wins for the database that it starts."""
+    theirs = {"DATABASE_URL": "postgresql://user:password@localhost:5432/anomalyze"}
+    environment = family("anomalyze", theirs)["services"]["auth-service"]["environment"]
+    assert environment["DATABASE_URL"] == "postgresql://user:password@postgres:5432/anomalyze"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
+import asyncpg
 import pytest
 import structlog
 import time_machine
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from idp.mail import sender, smtp
 from idp.mail.messages import ResetPassword, VerifyEmail, Welcome
 from idp.mail.sender import GIVE_UP_AFTER, LEASE, RETRY_SECONDS, delay
 from idp.ops.metrics import REGISTRY
@@ -244,12 +246,66 @@ async def test_a_slow_server_holds_up_neither_requests_nor_other_mails(outbox: O
 async def test_a_server_that_never_answers_is_given_up_in_time(
     outbox: Outbox, office: PostOffice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("idp.mail.smtp._ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("idp.mail.smtp._DATA_SECONDS", 0.2)
     office.hangs = {"ada@example.com"}
     await outbox.post(VERIFY, to="ada@example.com")
     async with outbox.sending(office):
         await until(lambda: _attempts(outbox, 1))
     assert "Timed out" in (await outbox.row())["last_error"]
+
+
+def test_each_answer_is_waited_for_as_long_as_rfc_5321_says() -> None:
+    """Issue 9, line 10: section 4.5.3.2, minutes for each; a lease is renewed meanwhile."""
+    assert smtp._GREETING_SECONDS >= 5 * 60
+    assert smtp._COMMAND_SECONDS >= 5 * 60
+    assert smtp._DATA_SECONDS >= 10 * 60
+    assert LEASE.total_seconds() > sender._RENEW_SECONDS * 3
+
+
+async def test_a_server_that_answers_the_final_dot_late_gets_the_mail_once(
+    outbox: Outbox, office: PostOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 9, line 10: the answer comes long after the first lease is over, and two processes look for mails."""
+    monkeypatch.setattr("idp.mail.sender.LEASE", timedelta(seconds=0.6))
+    monkeypatch.setattr("idp.mail.sender._RENEW_SECONDS", 0.15)
+    office.hangs = {"ada@example.com"}
+    async with outbox.sending(office), outbox.sending(office):
+        await outbox.post(VERIFY, to="ada@example.com")
+        await asyncio.sleep(3)
+        office.release.set()
+        await until(lambda: _is_sent(outbox))
+        await asyncio.sleep(1.5)
+    assert office.recipients == ["ada@example.com"]
+    assert office.tries["ada@example.com"] == 1
+
+
+async def test_what_the_server_has_is_not_sent_again_where_it_could_not_be_written_down(
+    outbox: Outbox, office: PostOffice
+) -> None:
+    """Issue 9, line 10: the database was away for longer than the lease; the process that sent it remembers."""
+    await outbox.post(VERIFY, to="ada@example.com")
+    sending = outbox.sender(office)
+    (taken,) = await sending._take(5)
+    connection = await asyncpg.connect(outbox.url)
+    try:
+        transaction = connection.transaction()
+        await transaction.start()
+        settling = asyncio.create_task(sending._settle(taken))
+        await until(lambda: office.tries["ada@example.com"])
+        await connection.execute("LOCK TABLE idp.mail_outbox IN ACCESS EXCLUSIVE MODE")
+        await until(lambda: office.delivered)
+        await asyncio.sleep(0.2)
+        settling.cancel()  # as the end of its lease would
+        await asyncio.gather(settling, return_exceptions=True)
+        await transaction.rollback()
+    finally:
+        await connection.close()
+    assert taken.id in sending._delivered or (await outbox.row())["sent_at"] is not None
+    await outbox.hurry()
+    for again in await sending._take(5):
+        await sending._settle(again)
+    assert (await outbox.row())["sent_at"] is not None
+    assert office.recipients == ["ada@example.com"]
 
 
 async def test_a_mail_that_no_root_secret_opens_fails_with_its_reason(outbox: Outbox, office: PostOffice) -> None:

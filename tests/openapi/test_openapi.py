@@ -12,6 +12,7 @@ import pytest
 from factories import Service, running
 from idp.dev.embedded import EmbeddedPostgres
 from idp.errors import catalogue
+from idp.pages.operations import ALIASES
 from idp.principal.guards import policies
 from idp.signing.jwt import TokenUser
 
@@ -53,6 +54,42 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
         "/dev/assets/{file_path}",
     }
     assert documented <= served
+
+
+VERBS = {
+    "add", "change", "confirm", "create", "deactivate", "delete", "edit", "end", "export", "extend", "follow", "get",
+    "introspect", "invite", "list", "login", "logout", "refresh", "register", "remove", "rename", "replace", "request",
+    "resend", "revoke", "rotate", "set", "try", "validate", "verify",
+}  # fmt: skip
+
+
+async def test_operation_ids_are_verbs_that_a_generated_client_can_use(document: dict[str, Any]) -> None:
+    ids = {
+        (method.upper(), path): operation["operationId"]
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    }
+    for name in ids.values():
+        assert re.fullmatch(r"[a-z]+([A-Z][a-z0-9]*)*", name), name
+        assert re.match(r"[a-z]+", name)[0] in VERBS, name  # type: ignore[index]
+    assert len(set(ids.values())) == len(ids)
+    assert ids["POST", "/auth/logout-all"] == "logoutAll"
+    assert ids["POST", "/api/auth/logout-all"] == "logoutAllAtApiAuthLogoutAll"
+
+
+async def test_aliases_name_the_route_to_prefer_and_are_deprecated_where_they_differ(document: dict[str, Any]) -> None:
+    """The document and the page say the same."""
+    page = (HERE.parents[1] / "docs/routes.md").read_text()
+    operations = {(method.upper(), path): op for path, item in document["paths"].items() for method, op in item.items()}
+    assert ALIASES.keys() <= operations.keys()
+    for route, alias in ALIASES.items():
+        assert alias.preferred in operations
+        assert alias.preferred not in ALIASES
+        assert f"`{' '.join(alias.preferred)}`" in operations[route]["description"]
+        row = next(line for line in page.splitlines() if f"`{' '.join(route)}`" in line.partition(" | ")[2])
+        assert f"`{' '.join(alias.preferred)}`" in row.partition(" | ")[0], row
+    deprecated = {route for route, operation in operations.items() if operation.get("deprecated")}
+    assert deprecated == {route for route, alias in ALIASES.items() if alias.differs}
 
 
 async def test_every_operation_says_who_may_call_and_what_can_go_wrong(document: dict[str, Any]) -> None:

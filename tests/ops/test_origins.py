@@ -132,3 +132,32 @@ async def test_a_browser_reads_limits_and_the_scheme_it_must_answer_with(postgre
             json_type = {"Content-Type": "application/json"}
             refreshed = await service.client.post("/auth/refresh", content=empty, headers=headers | json_type)
             assert refreshed.status_code == 200, (empty, refreshed.text)
+
+
+async def test_pages_on_loopback_may_call_idp_dev_on_any_port_and_no_other_site(service: Service) -> None:
+    """`idp dev` prints localhost, so that the cookies of a page on localhost:4321 are same-site."""
+    ask = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+    for origin in (
+        "http://localhost:4321",
+        "http://127.0.0.1:9",
+        "http://[::1]:3000",
+        "https://localhost",
+        "http://app.localhost:5173",
+    ):
+        answer = await service.client.options("/auth/me", headers={"Origin": origin, **ask})
+        assert answer.headers["access-control-allow-origin"] == origin
+        body = {"email": "nobody@example.com", "password": PASSWORD}
+        answer = await service.client.post("/auth/login", json=body, headers={"Origin": origin})
+        assert answer.json()["code"] == "invalid_credentials"
+    for origin in (
+        "http://localhost.evil.example",
+        "http://evil.example:80",
+        "http://127.0.0.1.evil.example",
+        "http://127.0.0.1@evil.example",
+        "http://notlocalhost:3000",
+        "null",
+    ):
+        answer = await service.client.options("/auth/me", headers={"Origin": origin, **ask})
+        assert "access-control-allow-origin" not in answer.headers
+        answer = await service.client.post("/auth/login", json={}, headers={"Origin": origin})
+        assert answer.json()["code"] == "origin_not_allowed"

@@ -4,7 +4,7 @@ Only addresses beyond ASCII have another key. The new rule keeps apart what the 
 somebody else wrote rows that would, the one at hand keeps its key, and `idp check-db` names it.
 
 Revision ID: 0006
-Revises: 0003
+Revises: 0004
 """
 
 import sqlalchemy as sa

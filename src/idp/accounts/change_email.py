@@ -47,6 +47,7 @@ class ChangeEmail:
             Busy: too many passwords wait to be checked.
         """
         means, user_id = self._means, caller.user_id
+        means.passwords.check_address(new_email, member="new_email")
         proven = await self._proof.check(user_id, current_password, origin, session_id=session_id)
         own, _ = means.rules.verification(user_id, origin.ip_address or "")
         await means.allow(own, *means.rules.verification(email_key(new_email), origin.ip_address or ""))

@@ -41,7 +41,7 @@ class ChangePassword:
         """
         means, user_id = self._means, caller.user_id
         proven = await self._proof.check(user_id, current_password, origin, session_id=keep)
-        means.passwords.check_policy(new_password, email=proven.email)
+        means.passwords.check_policy(new_password, email=proven.email, name=proven.name, member="new_password")
         password_hash = await means.passwords.hash(new_password, asker=origin.ip_address)
         mail = await password_changed(origin)
         async with means.database.transaction() as session:

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, QueryParameter
 from litestar.response import Redirect
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from idp import errors
 from idp.accounts.begin import Begun, Mode, SessionMode, SessionStarter
@@ -44,6 +44,10 @@ _TAGS = ["Accounts"]
 COMMON = (errors.ValidationFailed, errors.MalformedJson, errors.BodyTooLarge, errors.RateLimited,
           errors.DatabaseUnavailable, errors.Busy)  # fmt: skip
 _VERIFY = "/api/auth/email/verify"
+_CLEARED = (
+    "The password that was chosen before this address was verified may be somebody else's, so it was cleared. Choose a "
+    "new one: POST /api/auth/password/reset/request with this address mails a link."
+)
 _BY_MAIL = ("email",)  # how they proved who they are; RFC 8176 has no name for it
 _WANTS_JSON = re.compile(r"(^|,)\s*application/json\s*(;|,|$)", re.IGNORECASE)
 LinkParameter = Annotated[str, QueryParameter(max_length=4096, description="From the link in the mail.")]
@@ -147,7 +151,7 @@ async def _verify(
     origin = origin_of(request)
     found = await verify_email.look_at(data.token, origin)
     async with database.transaction() as session:
-        holder = await verify_email.verify(session, data.token, found, origin)
+        holder = await verify_email.verify(session, data.token, found, origin, cookies=request.cookies)
         begun = await session_starter.begin(
             session,
             request,
@@ -159,7 +163,8 @@ async def _verify(
             device_info=data.device_info,
             mode=mode,
         )
-    answer = structs.replace(begun.answer, password_set=holder.password_hash is not None)
+    is_set = holder.password_hash is not None
+    answer = structs.replace(begun.answer, password_set=is_set, password_cleared=UNSET if is_set else _CLEARED)
     return structs.replace(begun, answer=answer)
 
 

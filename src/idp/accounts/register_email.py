@@ -1,8 +1,9 @@
 """Registration that waits for the address to be verified (S4-09).
 
 Whether the address has an account is learnt by its owner alone, from the mail (C-30): everybody gets the same answer,
-after the same work. The account of an address that was registered before keeps its password, and the link that is sent
-for it takes that password away, because two people claim it and only one reads the address (C-11).
+after the same work. The account of an address that was registered before keeps its password. Who registers again with
+that very password is the same person, and the link keeps it. Another password means that two people claim the address
+and only one reads it: from then on no link keeps a password that was chosen before (C-11).
 """
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -39,8 +40,13 @@ class RegisterEmail:
             Busy: too many passwords wait to be hashed.
         """
         means = self._means
+        means.passwords.check_address(email)
         means.passwords.check_policy(password, email=email)
         await means.allow(*means.rules.verification(email_key(email), origin.ip_address or ""))
+        found = await credentials.look_up(means.database.reads, email)
+        # For everybody, so that the time tells nothing (SEC-9).
+        stored = found.password_hash if found else None
+        check = await means.passwords.check(stored, password, asker=origin.ip_address)
         password_hash = await means.passwords.hash(password, asker=origin.ip_address)
         async with means.database.transaction() as session:
             holder = await credentials.hold_by_email(session, email)
@@ -52,15 +58,18 @@ class RegisterEmail:
                 except EmailTaken:  # by somebody in this moment
                     holder = await credentials.hold_by_email(session, email)
             if holder is not None:
-                await self._tell_owner(session, origin, holder, password_hash)
+                is_same = check.fits and stored == holder.password_hash
+                await self._tell_owner(session, origin, holder, password_hash, is_same=is_same)
 
     async def _create(self, session: AsyncSession, origin: Origin, email: str, password_hash: str) -> str:
         return await create_account(
             session, self._means.settings, origin, email=email, name=None, password_hash=password_hash
         )
 
-    async def _tell_owner(self, session: AsyncSession, origin: Origin, holder: Holder, password_hash: str) -> None:
-        """Mail whoever has the account; the time shall not tell (SEC-9).
+    async def _tell_owner(
+        self, session: AsyncSession, origin: Origin, holder: Holder, password_hash: str, *, is_same: bool
+    ) -> None:
+        """Mail the owner of the account; the time must not tell (SEC-9).
 
         A new account takes a user, a link and a mail. What of these the owner does not get is made for nobody, and
         undone.
@@ -76,7 +85,10 @@ class RegisterEmail:
                 self._post(session, AlreadyRegistered(holder.name), nobody)
             await undo(session, savepoint)
         if is_sent_link:
-            await self._send_link(session, Purpose.VERIFY, holder.user_id, holder.name, holder.email or nobody)
+            purpose = Purpose.REGISTER if is_same else Purpose.VERIFY
+            if not is_same:
+                await credentials.outdate_sign_ins(session, holder.user_id)  # contested: `verify` keeps the first only
+            await self._send_link(session, purpose, holder.user_id, holder.name, holder.email or nobody)
         elif is_told:
             self._post(session, AlreadyRegistered(holder.name), holder.email or nobody)
 

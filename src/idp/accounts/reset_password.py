@@ -92,12 +92,14 @@ class ResetPassword:
         """
         means = self._means
         found = await self.look_at(presented_token, origin)
-        means.passwords.check_policy(new_password, email=found.email)
+        means.passwords.check_policy(new_password, email=found.email, member="new_password")
         password_hash = await means.passwords.hash(new_password, asker=origin.ip_address)
         mail = await password_changed(origin)
         async with means.database.transaction() as session:
             await lock(session)
             holder = await credentials.hold(session, found.user_id)
+            if holder is not None:
+                means.passwords.check_policy(new_password, email=found.email, name=holder.name)
             token = await means.one_time_tokens.redeem(session, presented_token, CHOOSING)
             if holder is None:
                 raise OneTimeTokenInvalid

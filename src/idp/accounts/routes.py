@@ -19,6 +19,7 @@ from idp.ops.rate_limit_rules import LoginRules
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import public
 from idp.principal.requests import AnyRequest
+from idp.sessions.known_devices import KnownDevices
 from idp.settings import Settings
 from idp.signing.jwt import Family
 from idp.users.credentials import FIRST_PASSWORD
@@ -48,6 +49,7 @@ async def register(
     settings: NamedDependency[Settings],
     limiter: NamedDependency[Limiter],
     login_rules: NamedDependency[LoginRules],
+    known_devices: NamedDependency[KnownDevices],
     data: JSONBody[RegisterIn],
     mode: SessionMode = "token",
 ) -> Response[SessionOut]:
@@ -60,7 +62,8 @@ async def register(
         email = parse_email(data.email)
     except ValueError as error:
         raise invalid(["body", "email"], str(error)) from None
-    passwords.check_policy(data.password, email=email)
+    passwords.check_address(email)
+    passwords.check_policy(data.password, email=email, name=data.name)
     await limiter.take(rule)
     password_hash = await passwords.hash(data.password, asker=origin.ip_address)
     async with database.transaction() as session:
@@ -78,7 +81,9 @@ async def register(
             device_info=data.device_info,
             mode=mode,
         )
-    return begun.response()
+    # So that this browser, when it verifies the address, is known to have chosen the password (C-11).
+    cookie = known_devices.remember(request.cookies, user_id, password_version=FIRST_PASSWORD)
+    return begun.with_cookie(cookie).response()
 
 
 @post(

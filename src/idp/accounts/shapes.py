@@ -70,7 +70,7 @@ class SessionOut(Struct, frozen=True):
 
     With `mode=cookie` a cookie continues the session instead of a refresh token, which is null then, and `csrf_token`
     is what the header X-CSRF-Token must hold. Verifying an address answers `password_set`: false where the password
-    ended, because it may have been somebody else's; then a reset chooses a new one.
+    ended, because it may have been somebody else's; `password_cleared` then says how to choose a new one.
     """
 
     access_token: str
@@ -83,6 +83,7 @@ class SessionOut(Struct, frozen=True):
     user: UserOut
     csrf_token: str | UnsetType = UNSET
     password_set: bool | UnsetType = UNSET
+    password_cleared: str | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return f"SessionOut(user_id={self.user_id})"

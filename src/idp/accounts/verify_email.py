@@ -29,17 +29,27 @@ class VerifyEmail:
         """Return what a link proves, without using it up; errors as for `Means.look_at`."""
         return await self._means.look_at(presented_token, VERIFYING, origin)
 
-    async def verify(self, session: AsyncSession, presented_token: str, found: OneTimeToken, origin: Origin) -> Holder:
+    async def verify(
+        self,
+        session: AsyncSession,
+        presented_token: str,
+        found: OneTimeToken,
+        origin: Origin,
+        *,
+        cookies: Mapping[str, str],
+    ) -> Holder:
         """Use a link up, and return whose address is verified now.
 
         The first to verify an account claims it: what was made before ends, and so does the password, unless the
-        registration that this link belongs to has set it.
+        registration that this link belongs to has set it, or the browser that follows the link has registered or signed
+        in with it. A password that ends is told in the mail.
 
         Args:
             session: a transaction that has done nothing yet: the lock of the keys comes first (C-27).
             presented_token: what came with the request.
             found: what `look_at` said of it.
             origin: who presents it.
+            cookies: of the request, which may be of the browser that registered.
 
         Raises:
             OneTimeTokenInvalid: it was used, replaced or outdated since.
@@ -48,9 +58,11 @@ class VerifyEmail:
         before = await credentials.hold(session, found.user_id)
         token = await self._means.one_time_tokens.redeem(session, presented_token, VERIFYING)
         if before is not None and not before.email_verified:
-            is_own = token.purpose is Purpose.REGISTER and before.password_version == FIRST_PASSWORD
+            is_first = token.purpose is Purpose.REGISTER and before.password_version == FIRST_PASSWORD
+            is_own = is_first or self._means.is_known(before, cookies)
             await claim(session, origin, token.user_id, keep_password=is_own)
-            self._means.mailer.post(session, Welcome(before.name), to=token.email)
+            is_cleared = before.password_hash is not None and not is_own
+            self._means.mailer.post(session, Welcome(before.name, password_cleared=is_cleared), to=token.email)
         holder = await credentials.find_by_id(session, token.user_id)
         if holder is None:
             raise OneTimeTokenInvalid

@@ -69,9 +69,14 @@ def validate_key(verdict: Verdict, token: str) -> bytes:
     Raises:
         IdpError: nothing could be decided.
     """
-    if verdict.principal is not None:
-        return verdict.face("validate_key", _valid_key)
-    code = _code(_decided(verdict), token)
+    if verdict.principal is None:
+        return _no_key(_KEY_CODES.get(_code(_decided(verdict), token), "key_invalid"))
+    if kind_of(verdict.principal) == "user":
+        return _no_key("key_invalid")  # a person's access token is good elsewhere, and no key (S0-03)
+    return verdict.face("validate_key", _valid_key)
+
+
+def _no_key(error: KeyVerdictCode) -> bytes:
     return _encode(
         ValidateKeyOut(
             valid=False,
@@ -80,7 +85,7 @@ def validate_key(verdict: Verdict, token: str) -> bytes:
             rate_limit_tier=None,
             key_id=None,
             expires_at=None,
-            error=_KEY_CODES.get(code, "key_invalid"),
+            error=error,
         )
     )
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from idp.apikeys.usage import Usage
 from idp.authn.chain import AuthenticatorChain
 from idp.authn.credential import Headers, Presented, from_headers, from_token, unauthenticated
+from idp.authn.imported_keys import asking_client
 from idp.authn.outcome import Authenticated, NotMine, Rejected
 from idp.authn.resolve import Resolved, Resolver
 from idp.authn.verdicts import Verdict, Verdicts
@@ -126,6 +127,7 @@ class Introspector:
             if verdict is None:
                 if self._is_key(token):  # the only kind that is looked up before anything else is known of it
                     self._flood.check(client, plausible=lambda: self._is_intact(token))
+                    asking_client.set(client)
                 verdict, source = await self._look_up(name, presented, confirm), "database"
         if verdict.error is not None and not verdict.unknown:
             self._flood.count(client)

@@ -174,6 +174,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Run the command; whatever goes wrong is a line on stderr and exit code 1 (S2-14)."""
+    from idp.cli.streams import lasting_streams
+
+    with lasting_streams():
+        _run()
+
+
+def _run() -> None:
     given = parser().parse_args()
     if not hasattr(given, "run"):
         parser().print_help()

@@ -75,17 +75,18 @@ def _in_words(value: Any) -> str:
 def check(profile: "Profile") -> None:
     """Check the settings: unknown and misspelt names, values that do not fit, and what production refuses."""
     from idp.cli.production import unsafe
-    from idp.settings import SettingsError, load, misspelt
+    from idp.settings import SettingsError, load, misspelt, unread, without_effect
 
-    problems = misspelt()
+    problems, notes = misspelt(), unread()
     try:
         settings = load(profile).settings
     except SettingsError as error:
         problems += error.problems
     else:
         problems += unsafe(settings) if profile == "production" else []
-    for problem in problems:
-        print(problem, file=sys.stderr)
+        notes += without_effect(settings)
+    for sentence in [*problems, *notes]:
+        print(sentence, file=sys.stderr)
     if problems:
         sys.exit(1)
     print("The settings are good.")

@@ -83,6 +83,7 @@ def _create(settings: "Settings", email: str, name: str) -> None:
     from idp.cli.database import with_database
     from idp.cli.failure import BadInput
     from idp.errors import EmailTaken
+    from idp.parts import names_of_service
     from idp.users.passwords import Passwords
 
     async def is_free(database: "Database") -> bool:
@@ -98,8 +99,8 @@ def _create(settings: "Settings", email: str, name: str) -> None:
     if not with_database(settings, is_free):
         raise taken
     password = _password()
-    passwords = Passwords(settings.passwords)
-    passwords.check_policy(password, email=email)
+    passwords = Passwords(settings.passwords, service=names_of_service(settings))
+    passwords.check_policy(password, email=email, name=name)
 
     async def work(database: "Database") -> None:
         try:

@@ -3,16 +3,16 @@
 import os
 import re
 import socket
-import ssl
-from collections.abc import Iterator
 
 import asyncpg
-from sqlalchemy.engine import make_url
 
 from idp.cli.failure import Failure
-from idp.db.engine import is_away, normalise_url
+from idp.db.address import parse
+from idp.db.engine import is_away
+from idp.db.mistakes import causes, is_about_tls, mistake_of
 from idp.errors import DatabaseUnavailable
 
+_TELLING = (asyncpg.PostgresError, asyncpg.ClientConfigurationError, OSError)
 _NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError)
 
 
@@ -32,22 +32,13 @@ def explained(error: BaseException, url: str, *, variable: str = "DATABASE_URL")
         url: the address that was used.
         variable: where that stands, to be named.
     """
-    causes = list(_causes(error))
-    reason = next((cause for cause in causes if isinstance(cause, asyncpg.PostgresError | OSError)), None)
-    if reason is None and not any(is_away(cause) or isinstance(cause, DatabaseUnavailable) for cause in causes):
+    found = list(causes(error))
+    reason = next((cause for cause in found if isinstance(cause, _TELLING)), None)
+    if reason is None and not any(is_away(cause) or isinstance(cause, DatabaseUnavailable) for cause in found):
         return None
     sentence = re.sub(r"\bDATABASE_URL\b", variable, _sentence(reason, url))
-    away = any(is_away(cause) for cause in causes) and not _is_about_tls(reason)
+    away = mistake_of(error) is None and any(is_away(each) or isinstance(each, DatabaseUnavailable) for each in found)
     return DatabaseAway(sentence) if away else DatabaseNotReady(sentence)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        original = getattr(error, "orig", None)
-        if isinstance(original, BaseException):
-            yield from _causes(original)
-        error = error.__cause__
 
 
 def _sentence(reason: BaseException | None, url: str) -> str:
@@ -55,7 +46,7 @@ def _sentence(reason: BaseException | None, url: str) -> str:
     match reason:
         case socket.gaierror():
             return f"The name of {host} cannot be found: correct DATABASE_URL, or the network's name service."
-        case OSError() if _is_about_tls(reason):
+        case OSError() if is_about_tls(reason):
             return f"{host} and we cannot agree on TLS ({_first_line(reason)}): check the sslmode in DATABASE_URL."
         case TimeoutError() | None:
             return f"{host} does not answer in time: is PostgreSQL running there, and is DATABASE_URL right?"
@@ -67,6 +58,8 @@ def _sentence(reason: BaseException | None, url: str) -> str:
             return f"PostgreSQL at {host} refuses the password of the user {user!r}: correct it in DATABASE_URL."
         case asyncpg.InvalidCatalogNameError():
             return f"PostgreSQL at {host} has no database {database!r}: create it, or correct DATABASE_URL."
+        case asyncpg.ClientConfigurationError():
+            return f"DATABASE_URL cannot be used for {host} ({_first_line(reason)}): correct its parameters."
         case asyncpg.InsufficientPrivilegeError():
             return (
                 f"The user {user!r} may not do this in the database {database!r} ({_first_line(reason)}): grant it, "
@@ -77,15 +70,9 @@ def _sentence(reason: BaseException | None, url: str) -> str:
     return f"PostgreSQL at {host} says: {_first_line(reason)}. Check DATABASE_URL."
 
 
-def _is_about_tls(reason: BaseException | None) -> bool:
-    refused_upgrade = isinstance(reason, ConnectionError) and "SSL" in str(reason)  # asyncpg's, when TLS is required
-    return isinstance(reason, ssl.SSLError) or refused_upgrade
-
-
 def _parts(url: str) -> tuple[str, str, str]:
-    parts = make_url(normalise_url(url))
-    host = parts.host or str(parts.query.get("host", "localhost"))
-    return f"{host}:{parts.port or 5432}", parts.username or "", parts.database or parts.username or ""
+    address = parse(url)
+    return address.hosts, address.user, address.database
 
 
 def _first_line(error: BaseException) -> str:

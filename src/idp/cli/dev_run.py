@@ -17,6 +17,7 @@ from idp.cli.dev_announcement import default_folder
 from idp.cli.dev_process import PATIENCE, build, load_development
 from idp.cli.failure import Failure
 from idp.cli.server import NotStarted, uvicorn_server
+from idp.users.passwords import check_shared_memory
 
 if TYPE_CHECKING:
     from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -80,6 +81,7 @@ class DevRun:
         """
         others = [self._start_process(listener) for listener in self._listeners[1:]]
         try:
+            check_shared_memory()
             loaded = load_development(self._overrides())
             self._shared_secret = bool(loaded.settings.tokens.auth_jwt_secret)
             app = build(loaded, quiet=self._quiet)

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 # Foreseen failures of packages that are not worth loading just to name their errors.
-_FORESEEN = frozenset({"EmbeddedError", "FolderInUse", "DatabaseUrlError"})
+_FORESEEN = frozenset({"EmbeddedError", "FolderInUse", "DatabaseUrlError", "NoSharedMemory"})
 
 
 class Failure(Exception):

@@ -5,10 +5,19 @@ import sys
 
 def main() -> None:
     """Run the command. A failure that was foreseen is one sentence on stderr and an exit code (docs/cli.md)."""
+    from idp.cli.streams import lasting_streams
+
+    with lasting_streams():
+        _run()
+
+
+def _run() -> None:
     try:
         from idp.cli.commands import cli
 
         cli(prog_name="idp")
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt:  # before a command could say what it means to it
         sys.exit(130)
     except Exception as error:

@@ -11,13 +11,13 @@ def load_production(overrides: Mapping[str, Any] | None = None) -> "LoadedSettin
     """Build the settings of production.
 
     Raises:
-        SettingsError: what must not run in production, all of it at once.
+        SettingsError: what must not run in production, all of it at once; and variables that are nearly settings.
     """
-    from idp.settings import SettingsError, load
+    from idp.settings import SettingsError, load, misspelt
 
     loaded = load("production", overrides=overrides)
     if problems := unsafe(loaded.settings):
-        raise SettingsError(problems)
+        raise SettingsError([*problems, *misspelt()])
     return loaded
 
 
@@ -36,7 +36,7 @@ def unsafe(settings: "Settings") -> list[str]:
 
 def unusable_addresses(settings: "Settings") -> list[str]:
     """Return a sentence for each address of the database that cannot be one."""
-    from idp.db.engine import DatabaseUrlError, normalise_url
+    from idp.db.address import DatabaseUrlError, parse
 
     database = settings.database
     problems = []
@@ -47,7 +47,7 @@ def unusable_addresses(settings: "Settings") -> list[str]:
     ):
         try:
             if url is not None:
-                normalise_url(url.reveal())
+                parse(url.reveal())
         except DatabaseUrlError as error:
             problems.append(str(error).replace("DATABASE_URL", name))
     return problems

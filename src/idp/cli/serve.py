@@ -31,10 +31,12 @@ def _serve(asked: dict[str, Any]) -> None:
     from idp.cli.preparation import prepare_database
     from idp.cli.server import bind, run
     from idp.ops import logging
+    from idp.users.passwords import check_shared_memory
 
     logging.configure(settings.logging)
     log = structlog.get_logger("idp.serve")
     _say_what_is_odd(log, loaded)
+    check_shared_memory()
     app = create_app(loaded)
     listener = bind(settings.server.host, settings.server.port, hint="stop it, or set PORT to another one")
     listeners = [listener]
@@ -48,11 +50,11 @@ def _serve(asked: dict[str, Any]) -> None:
 
 def _say_what_is_odd(log: Any, loaded: "LoadedSettings") -> None:
     from idp.parts import public_url
-    from idp.settings import misspelt, set_but_unused
+    from idp.settings import misspelt, set_but_unused, unread, without_effect
 
     if loaded.settings.server.public_url is None:
         log.warning("IDP_PUBLIC_URL is not set: tokens name this issuer", issuer=public_url(loaded.settings))
-    for sentence in misspelt():
+    for sentence in [*misspelt(), *unread(), *without_effect(loaded.settings)]:
         log.warning(sentence)
     for path in set_but_unused(loaded):
         log.warning("this setting is understood and not used by this version yet", setting=path)

@@ -5,60 +5,24 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
-import structlog
-from sqlalchemy import exc, text
+from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
+from idp.db.address import DatabaseUrlError, parse
+from idp.db.connecting import Connector, unavailable
 from idp.db.reads import Reads
-from idp.errors import DatabaseUnavailable
 from idp.settings import Secret
 from idp.settings_schema import Database as DatabaseSettings
 
-log = structlog.get_logger("idp.db")
-
-# What Prisma and SQLAlchemy put into an address and PostgreSQL does not know. `schema` is where the old service's own
-# tables are; ours have a schema of their own, so it is understood and not followed.
-_FOREIGN_PARAMETERS = {
-    "schema", "connection_limit", "pool_timeout", "pgbouncer", "connect_timeout", "socket_timeout",
-    "statement_cache_size", "sslaccept", "sslidentity", "sslpassword", "channel_binding", "pool_size",
-}  # fmt: skip
 # SQLSTATE classes that say "not now" rather than "not so": connection, resources, operator, system, canceled.
-_AWAY = re.compile(r"^(08|53|57|58|25006|55P03)")
+# And what may succeed at the next attempt: a serialisation failure, a deadlock.
+_AWAY = re.compile(r"^(08|53|57|58|25006|55P03|40001|40P01)")
 
 
 # For hot reads beside the pool: they share statements, so a few are enough (`db/batch.py`).
 _HOT_CONNECTIONS = 5
-
-
-class DatabaseUrlError(ValueError):
-    """DATABASE_URL is not an address of a PostgreSQL database."""
-
-
-def normalise_url(url: str) -> str:
-    """Return the address as asyncpg reads it.
-
-    Args:
-        url: `postgres://`, `postgresql://` or `postgresql+driver://`, with the parameters of libpq or of Prisma.
-
-    Raises:
-        DatabaseUrlError: another scheme, or no host to connect to.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise DatabaseUrlError(f"DATABASE_URL cannot be read: {error}.") from None
-    if parts.scheme.partition("+")[0] not in {"postgres", "postgresql"}:
-        raise DatabaseUrlError(
-            f"DATABASE_URL starts with {parts.scheme or 'nothing'}://; put postgresql://user:password@host:5432/database."
-        )
-    query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k not in _FOREIGN_PARAMETERS]
-    if not (parts.hostname or port or any(k == "host" for k, _ in query)):
-        raise DatabaseUrlError("DATABASE_URL names no host; put postgresql://user:password@host:5432/database.")
-    return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query), ""))
 
 
 class Database:
@@ -76,42 +40,43 @@ class Database:
         address = url or settings.url
         if address is None:
             raise DatabaseUrlError("DATABASE_URL is not set.")
-        self._dsn = normalise_url(address.reveal())
+        self._address = parse(address.reveal())
         self._settings = settings
-        self._search_path = {"search_path": search_path} if search_path else {}
+        self._connector = Connector(settings, search_path=search_path)
+        self._measuring: asyncio.Task[None] | None = None
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._connect,
             pool_size=settings.pool_size,
             max_overflow=settings.max_overflow,
             pool_timeout=settings.pool_timeout_seconds,
-            pool_pre_ping=True,
+            pool_pre_ping=True,  # one that does not answer makes those that are as old suspect, too
+            pool_recycle=int(settings.connection_max_age_seconds),
             hide_parameters=True,  # an error must not quote a password hash
         )
+        event.listen(self.engine.sync_engine, "connect", _without_names)
         self.reads = Reads(
-            lambda *_, **__: self._connect(), size=_HOT_CONNECTIONS, limit_seconds=settings.pool_timeout_seconds
+            lambda *_, **__: self._connect(),
+            size=_HOT_CONNECTIONS,
+            patience=self._connector.patience,
+            max_age_seconds=settings.connection_max_age_seconds,
+            gave_up=self._gave_up,
         )
         self._abandoned: set[asyncio.Task[Any]] = set()
 
     async def connect_directly(self) -> Any:
         """Open a connection for LISTEN, past a statement pooler where `direct_url` names the way."""
         direct = self._settings.direct_url
-        return await self._connect(normalise_url(direct.reveal()) if direct else None)
+        return await self._connector.open(parse(direct.reveal()) if direct else self._address)
 
-    async def _connect(self, dsn: str | None = None) -> Any:
-        milliseconds = str(int(self._settings.statement_timeout_seconds * 1000))
-        return await asyncpg.connect(
-            dsn or self._dsn,
-            timeout=self._settings.connect_timeout_seconds,
-            command_timeout=self._settings.statement_timeout_seconds + 1,
-            server_settings={
-                "application_name": "idp",
-                "statement_timeout": milliseconds,
-                "idle_in_transaction_session_timeout": milliseconds,
-                "timezone": "UTC",
-                **self._search_path,
-            },
-        )
+    async def _connect(self) -> Any:
+        return await self._connector.open(self._address)
+
+    def _gave_up(self) -> None:
+        """A request did not wait for a connection any longer: find out how long one takes, for those to come."""
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.create_task(self._connector.measure(self._address))
+            self._later(self._measuring)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
@@ -141,8 +106,7 @@ class Database:
         ) as error:
             if not is_away(error):
                 raise
-            log.warning("database unavailable", error=type(error).__name__, reason=str(error).split("\n")[0][:200])
-            raise DatabaseUnavailable from error
+            raise unavailable(error) from error
 
     async def _answering_connection(self) -> AsyncConnection:
         """Return a connection that has just answered, or give up after `pool_timeout_seconds`.
@@ -151,8 +115,9 @@ class Database:
         """
         opening = asyncio.create_task(self._open())
         try:
-            await asyncio.wait({opening}, timeout=self._settings.pool_timeout_seconds)
+            await asyncio.wait({opening}, timeout=self._connector.patience())
             if not opening.done():
+                self._gave_up()
                 raise TimeoutError("no connection answered in time")
             return opening.result()
         except asyncio.CancelledError:
@@ -182,9 +147,18 @@ class Database:
             await session.execute(text("SELECT 1"))
 
     async def close(self) -> None:
+        if self._measuring is not None:
+            self._measuring.cancel()
         await self.reads.close()
         await asyncio.gather(*self._abandoned, return_exceptions=True)
         await self.engine.dispose()
+
+
+def _without_names(connection: Any, _record: Any) -> None:
+    """Keep no prepared statement of SQLAlchemy's where a pooler would lose it."""
+    pooling = connection.driver_connection.pooling
+    if pooling is not None and pooling.pooled and not pooling.prepares:
+        connection._prepared_statement_cache = None  # noqa: SLF001  SQLAlchemy has no public way
 
 
 def is_away(error: BaseException) -> bool:

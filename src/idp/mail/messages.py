@@ -127,10 +127,11 @@ class Invitation(Mail, frozen=True):
 
 
 class Welcome(Mail, frozen=True):
-    """The address is confirmed."""
+    """The address is confirmed, and whether a password that somebody else may have chosen was cleared with it."""
 
     template, subject = "welcome", "Welcome to {service}"
     leads_home = True
+    password_cleared: bool = False
 
 
 MAILS: tuple[type[Mail], ...] = (

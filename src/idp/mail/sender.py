@@ -1,8 +1,9 @@
 """The sender: takes mails that are due, sends them outside any transaction, and notes what came of it.
 
 Several processes may run it. Taking a mail pushes its `due_at` ahead, which is a lease: nobody else takes it meanwhile,
-and after a crash somebody takes it again. So a mail is sent at least once, and twice only where a process dies between
-the server's answer and the commit; the Message-ID is the same then.
+and after a crash somebody takes it again. The lease is renewed for as long as the server takes, and what the server has
+is not sent again by this process, even where the database was away then. So a mail is sent at least once, and
+twice only where a process dies between the final dot and the commit; the Message-ID is the same then.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from idp.db.engine import Database
 from idp.errors import DatabaseUnavailable
 from idp.mail.outbox import open_mail
 from idp.mail.rendering import RenderedMail
-from idp.mail.smtp import WHOLE_SECONDS, NotSent, Undeliverable
+from idp.mail.smtp import NotSent, Undeliverable
 from idp.ops import metrics
 from idp.ops.logging import describe
 from idp.signing.sealing import Sealer
@@ -31,11 +32,13 @@ log = structlog.get_logger("idp.mail")
 RETRY_SECONDS = (5, 30, 120, 600, 3600)  # the last one again and again
 GIVE_UP_AFTER = timedelta(hours=24)
 KEPT = timedelta(days=30)
-LEASE = timedelta(seconds=WHOLE_SECONDS + 90)
+LEASE = timedelta(seconds=180)  # renewed while a mail is under way, which may take WHOLE_SECONDS
+_RENEW_SECONDS = 45.0
+_NOTE_AGAIN_SECONDS = 2.0
 _POLL_SECONDS = 1.0  # for what other processes left, and for second tries; our own mails wake us
 _AWAY_SECONDS = 5.0
 _TIDY_SECONDS = 15.0
-_AT_ONCE = 8  # connections to the server
+_AT_ONCE = 16  # connections to the server; one that hangs holds its place for minutes
 _STOP_SECONDS = 3.0
 
 _TAKE = text("""
@@ -52,6 +55,7 @@ _SENT = text(f"""
 UPDATE idp.mail_outbox SET sent_at = :now, last_error = NULL,
        sealed_message = CASE WHEN :keep THEN sealed_message END {_OURS}
 """)  # noqa: S608  our own text
+_RENEW = text(f"UPDATE idp.mail_outbox SET due_at = :due {_OURS}")  # noqa: S608
 _LATER = text(f"UPDATE idp.mail_outbox SET due_at = :due, last_error = :reason {_OURS}")  # noqa: S608
 _FAILED = text(f"""
 UPDATE idp.mail_outbox SET failed_at = :now, last_error = :reason,
@@ -111,6 +115,7 @@ class MailSender:
         self._keeps_text = keeps_text
         self._tasks: list[asyncio.Task[None]] = []
         self._under_way: set[asyncio.Task[None]] = set()
+        self._delivered: set[UUID] = set()  # the server has them, and the outbox does not say so yet
 
     def start(self) -> None:
         """Begin to send, in the background."""
@@ -172,6 +177,22 @@ class MailSender:
 
     async def _settle(self, mail: Taken) -> None:
         """Send a mail and note what came of it."""
+        renewing = asyncio.create_task(self._renew(mail))
+        try:
+            await self._settle_under_lease(mail)
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+    async def _renew(self, mail: Taken) -> None:
+        while True:
+            await asyncio.sleep(_RENEW_SECONDS)
+            await self._note(_RENEW, mail, due=clock.now() + LEASE)
+
+    async def _settle_under_lease(self, mail: Taken) -> None:
+        if mail.id in self._delivered:  # taken again, because nobody could write it down
+            await self._note_delivery(mail)
+            return
         try:
             await self._send(mail)
         except Undeliverable as error:
@@ -183,7 +204,17 @@ class MailSender:
             await self._put_off(mail, type(error).__name__)
         else:
             metrics.count_mail(outcome="sent")
-            await self._note(_SENT, mail, now=clock.now(), keep=self._keeps_text)
+            self._delivered.add(mail.id)
+            await self._note_delivery(mail)
+
+    async def _note_delivery(self, mail: Taken) -> None:
+        """Write down that the server has it; while the database is away, again and again."""
+        until = clock.now() + LEASE
+        while not await self._note(_SENT, mail, now=clock.now(), keep=self._keeps_text):
+            if clock.now() > until:
+                return  # its lease ends; this process takes it again, and remembers
+            await asyncio.sleep(_NOTE_AGAIN_SECONDS)
+        self._delivered.discard(mail.id)
 
     async def _send(self, mail: Taken) -> None:
         opened = open_mail(self._sealer, mail.sealed_message) if mail.sealed_message else None
@@ -206,11 +237,15 @@ class MailSender:
         metrics.count_mail(outcome="failed")
         await self._note(_FAILED, mail, now=clock.now(), reason=reason, keep=self._keeps_text)
 
-    async def _note(self, statement: TextClause, mail: Taken, **values: object) -> None:
+    async def _note(self, statement: TextClause, mail: Taken, **values: object) -> bool:
+        """Write down what came of a mail; False while PostgreSQL is away: its lease ends, and it is tried again."""
         ours = {"id": mail.id, "attempts": mail.attempts}
-        with contextlib.suppress(DatabaseUnavailable):  # its lease ends, and it is tried again
+        try:
             async with self._database.transaction() as session:
                 await session.execute(statement, values | ours)
+        except DatabaseUnavailable:
+            return False
+        return True
 
     # --- what is old -------------------------------------------------------------------------------------------------
 

@@ -16,9 +16,12 @@ from idp.mail.rendering import RenderedMail
 from idp.settings_schema import Mail as MailSettings
 
 IMPLICIT_TLS_PORT = 465  # RFC 8314 section 3.3
-_CONNECT_SECONDS = 10.0
-_ANSWER_SECONDS = 30.0
-WHOLE_SECONDS = 90.0  # for all of it, whatever the server does meanwhile
+# How long each answer is waited for (RFC 5321 section 4.5.3.2). A server that scans a mail before it answers the final
+# dot has the mail: who hangs up earlier and comes again sends it twice.
+_GREETING_SECONDS = 300.0  # for the connection with its TLS and its password, too
+_COMMAND_SECONDS = 300.0  # MAIL and RCPT
+_DATA_SECONDS = 600.0  # DATA, the mail itself, and the final dot
+WHOLE_SECONDS = 2 * _GREETING_SECONDS + 2 * _COMMAND_SECONDS + 2 * _DATA_SECONDS
 _REASON_LIMIT = 200
 _PRIVATE = re.compile(r"\S*(?:://|token=|@)\S*")  # spam filters quote the link that they do not like
 
@@ -58,10 +61,7 @@ class SmtpTransport:
         try:
             async with asyncio.timeout(WHOLE_SECONDS):
                 await self._hand_over(message, to)
-        except refusals.SMTPRecipientsRefused as error:
-            refusal = error.recipients[0]
-            raise _verdict(refusal.code, refusal) from None
-        except refusals.SMTPDataError as error:
+        except (refusals.SMTPRecipientRefused, refusals.SMTPDataError) as error:
             raise _verdict(error.code, error) from None
         except (refusals.SMTPException, OSError, TimeoutError, ValueError) as error:
             raise NotSent(_reason(error)) from None
@@ -77,7 +77,7 @@ class SmtpTransport:
             use_tls=implicit,
             start_tls=self._settings.smtp_use_tls and not implicit,
             local_hostname=self._sender.domain,  # the library would ask DNS for ours
-            timeout=_CONNECT_SECONDS,
+            timeout=_GREETING_SECONDS,
         )
         utf8 = needs_utf8(to) or needs_utf8(self._sender)
         try:
@@ -86,13 +86,12 @@ class SmtpTransport:
                 await client.ehlo()  # otherwise asked only when something is sent
             if utf8 and not client.supports_extension("smtputf8"):
                 raise Undeliverable("the address needs SMTPUTF8 (RFC 6531), which the server does not speak")
-            await client.sendmail(
-                self._sender.addr_spec,
-                [to.addr_spec],
-                message.as_bytes(policy=(SMTPUTF8 if utf8 else SMTP).clone(cte_type="7bit")),
-                mail_options=["SMTPUTF8"] if utf8 else [],
-                timeout=_ANSWER_SECONDS,
-            )
+            body = message.as_bytes(policy=(SMTPUTF8 if utf8 else SMTP).clone(cte_type="7bit"))
+            encoding, options = ("utf-8", ["SMTPUTF8"]) if utf8 else ("ascii", [])
+            timeout = _COMMAND_SECONDS
+            await client.mail(self._sender.addr_spec, options=options, encoding=encoding, timeout=timeout)
+            await client.rcpt(to.addr_spec, encoding=encoding, timeout=timeout)
+            await client.data(body, timeout=_DATA_SECONDS)
         finally:
             client.close()  # not QUIT: a server that hangs after the mail was taken is nobody's matter
 

@@ -68,6 +68,9 @@ _dropped = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+_outbox_pending = Gauge(
+    "idp_outbox_pending", "Events in idp.outbox that are not published; nothing publishes them yet.", registry=REGISTRY
+)
 _limited = Counter("idp_rate_limited_total", "Requests refused by a rate limit.", ["rule"], registry=REGISTRY)
 
 
@@ -115,6 +118,11 @@ def count_limited(rule: str) -> None:
 def count_mail(*, outcome: str) -> None:
     """Count an attempt to send a mail: `sent`, `put_off` or `failed`. Its kind would tell who has an account."""
     _mails.labels(outcome).inc()
+
+
+def set_outbox_pending(number: int) -> None:
+    """Say how many events are not published."""
+    _outbox_pending.set(number)
 
 
 def set_mail_pending(number: int) -> None:

@@ -5,6 +5,7 @@ another way, so both sides are brought to that form before they are compared.
 """
 
 import functools
+import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST = 300  # characters; a host has 253 at most
 _OWN_SITES = frozenset({"same-origin", "none"})  # of Sec-Fetch-Site; no script can set it
 _SHOWN = 100
+# Names and addresses of this machine alone, as browsers write them; no other site can have such an origin.
+LOOPBACK = re.compile(r"https?://(localhost|([a-z0-9-]+\.)+localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -48,12 +51,14 @@ class AllowedOrigins:
     Args:
         public_url: our own address.
         others: further origins of web pages, the setting `cors.origins`.
+        loopback: whether pages that this machine itself serves may call, on any port; for development.
     """
 
-    def __init__(self, public_url: str, others: Iterable[str] = ()) -> None:
+    def __init__(self, public_url: str, others: Iterable[str] = (), *, loopback: bool = False) -> None:
         self.own = serialize_origin(public_url)
         self.cookie_path = prefix_of(public_url) or "/"
         self.others = tuple(dict.fromkeys(serialize_origin(each) for each in others))
+        self.loopback = loopback
         self._all = frozenset({self.own, *self.others})
 
     def cookie_name(self, name: str) -> str:
@@ -67,7 +72,9 @@ class AllowedOrigins:
 
     def allows(self, origin: str) -> bool:
         """Whether pages of this origin may call."""
-        return origin in self._all or serialize_origin(origin) in self._all
+        if origin in self._all or serialize_origin(origin) in self._all:
+            return True
+        return self.loopback and LOOPBACK.fullmatch(origin) is not None
 
     def check_sender(self, headers: Mapping[str, str]) -> None:
         """Refuse a request that a page of a foreign origin sends; programs name no origin, and pass.

@@ -22,6 +22,12 @@ log = structlog.get_logger("idp.errors")
 MEDIA_TYPE = "application/problem+json"
 # What S0 and S1 clients read (C-16): beside `detail`, the same text as `error`.
 _OLD_ERROR_MEMBER = re.compile(r"^/(v1|webhooks|internal)(/|$)")
+_MANAGEMENT_OF_TOKENS = re.compile(r"^/auth/tokens(/|$)")
+_S2_TEXTS: dict[type[IdpError], str] = {
+    errors.Unauthenticated: "Missing Authorization header",
+    errors.CredentialUnrecognised: "Invalid admin token",
+    errors.TokenNotFound: "Invalid admin token",
+}
 _BY_STATUS: dict[int, type[IdpError]] = {
     404: errors.NotFound,
     413: errors.BodyTooLarge,
@@ -90,14 +96,28 @@ def document(error: IdpError, *, path: str, request_id: str) -> bytes:
         type=prefixed(f"/errors/{error.code}"),
         title=error.title,
         status=error.status,
-        detail=error.detail,
+        detail=_detail(error, path),
         code=error.code,
         remedy=error.remedy,
         request_id=request_id,
-        error=error.detail if _OLD_ERROR_MEMBER.match(path) else msgspec.UNSET,
+        error=_old_error(error, path),
         **error.extra,
     )
     return msgspec.json.encode(problem)
+
+
+def _old_error(error: IdpError, path: str) -> str | msgspec.UnsetType:
+    """Return what S0's and S1's clients read; without a credential that is one word of S1's (S1-17)."""
+    if not _OLD_ERROR_MEMBER.match(path):
+        return msgspec.UNSET
+    return "Unauthenticated" if isinstance(error, errors.Unauthenticated) else error.detail
+
+
+def _detail(error: IdpError, path: str) -> str:
+    """Return the detail; S2's management has texts of its own for a missing and a wrong token (S2-39)."""
+    if _MANAGEMENT_OF_TOKENS.match(path) and error.detail == error.text:
+        return _S2_TEXTS.get(type(error), error.detail)
+    return error.detail
 
 
 def respond(request: Request[Any, Any, Any], error: IdpError) -> Response[bytes]:

@@ -75,7 +75,7 @@ async def verify_email_form(
     try:
         found = await verify_email.look_at(presented_token, origin)
         async with database.transaction() as session:
-            holder = await verify_email.verify(session, presented_token, found, origin)
+            holder = await verify_email.verify(session, presented_token, found, origin, cookies=request.cookies)
             offered = await reset_password.offer(session, holder)
     except OneTimeTokenInvalid as error:
         return _Show("verify_email.html", settings).dead(error)

@@ -16,6 +16,7 @@ from idp.errors import IdpError
 from idp.ops.openapi import example
 from idp.ops.problems import MEDIA_TYPE, OAuthError, oauth_code, speaks_oauth
 from idp.ops.public_prefix import prefix_of
+from idp.pages.operations import describe_alias, operation_id
 from idp.principal.guards import policies
 
 _DESCRIPTION = """
@@ -63,7 +64,7 @@ def openapi_config(*, public_url: str, dev_headers: bool) -> OpenAPIConfig:
         servers=[Server(url=prefix_of(public_url) or "/", description=public_url)],
         components=Components(security_schemes=schemes),  # type: ignore[arg-type]
         use_handler_docstrings=True,
-        operation_id_creator=_operation_id,
+        operation_id_creator=_unique_id,
         tags=[
             Tag(name="Accounts", description="Make an account and sign in."),
             Tag(name="Who is calling", description="Ask about a credential, or about yourself."),
@@ -77,12 +78,10 @@ def openapi_config(*, public_url: str, dev_headers: bool) -> OpenAPIConfig:
     )
 
 
-def _operation_id(handler: BaseRouteHandler, _method: Method, components: list[str | Any]) -> str:
-    """Return the function's name; an alias of its path adds that path."""
-    name = handler.handler_name.rpartition(".")[2]
-    path = "/" + "/".join(part if isinstance(part, str) else f"{{{part.name}}}" for part in components)
-    first = min(handler.paths, key=lambda candidate: (len(candidate), candidate))
-    return name if len(handler.paths) == 1 or path == first else f"{name}_{path.strip('/').replace('/', '_') or 'root'}"
+def _unique_id(handler: BaseRouteHandler, method: Method, components: list[str | Any]) -> str:
+    """Return an id that is unique in the framework's document; `build` writes the one that clients see."""
+    path = "/".join(part if isinstance(part, str) else f"{{{part.name}}}" for part in components)
+    return f"{method} /{path} {handler.handler_name}"
 
 
 # What any route can answer, by what it takes.
@@ -122,11 +121,16 @@ def build(app: Litestar, config: OpenAPIConfig) -> dict[str, Any]:
         for method, operation in item.items():
             who = policy[paths[template], method.upper()]
             is_open = who == "public"
+            route, handler = (method.upper(), template), re.split(r"[. ]", operation["operationId"])[-1]
+            operation["operationId"] = operation_id(handler, route)
             operation["security"] = [] if is_open else [{name: []} for name in schemes]
             if not is_open:
                 operation["description"] = f"{operation.get('description', '')}\n\nWho may call: {who}.".strip()
             if " " not in operation["summary"]:  # the framework's, made of the function's name
                 operation["summary"] = re.split(r"[.:;]", operation["description"])[0]
+            if (alias := describe_alias(route)) is not None:
+                sentence, operation["deprecated"] = alias
+                operation["description"] = f"{operation.get('description', '')}\n\n{sentence}".strip()
             _add_errors(operation, is_open=is_open)
             if speaks_oauth(template):
                 operation["responses"] = _in_oauth(operation["responses"])

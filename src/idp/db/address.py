@@ -1,0 +1,233 @@
+"""The address of a database, as libpq reads it (PostgreSQL's manual, 34.1.1), checked before anything connects.
+
+No piece of an address that cannot be read is ever shown: what looks like a host may be the rest of a password.
+"""
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote, urlencode
+
+from idp.settings import of_libpq
+from idp.settings_servers import is_host
+
+_SCHEME = re.compile(r"^(?:postgres|postgresql)(?:\+[a-z0-9]+)?://")
+# Other databases' schemes, which may be named in a sentence; anything else before "://" may be a secret.
+_OTHERS = re.compile(
+    r"^(mysql|mariadb|sqlite|mongodb|redis|valkey|http|https|mssql|oracle|cockroachdb|jdbc)\b[^@]*?://"
+)
+_EXAMPLE = "postgresql://user:password@host:5432/database"
+_ENCODE = (
+    "if the password has one of @ / ? # : % in it, percent-encode it there "
+    "(`python3 -c 'import urllib.parse; print(urllib.parse.quote(input(), safe=\"\"))'`)"
+)
+# What Prisma and SQLAlchemy put into an address and PostgreSQL does not know. `schema` is where the old service's own
+# tables are; ours have a schema of their own, so it is understood and not followed.
+_IGNORED = {
+    "schema", "connection_limit", "pool_timeout", "pgbouncer", "socket_timeout", "statement_cache_size", "sslaccept",
+    "sslidentity", "pool_size", "fallback_application_name", "client_encoding", "sslsni", "sslcompression",
+    "passfile_optional", "prepared_statement_cache_size", "single_use_connections",
+}  # fmt: skip
+# What asyncpg takes from an address itself.
+_OF_ASYNCPG = {
+    "host", "port", "dbname", "database", "user", "password", "passfile", "sslmode", "sslcert", "sslkey",
+    "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version",
+    "target_session_attrs", "krbsrvname", "gsslib", "service", "servicefile", "options",
+}  # fmt: skip
+_OURS = {
+    "connect_timeout", "application_name", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
+    "tcp_user_timeout",
+}  # fmt: skip
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_SESSIONS = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
+# libpq's parameters of which one value is what we do anyway; the others are refused by name.
+_ONLY = {
+    "gssencmode": ("disable", "prefer"),
+    "channel_binding": ("disable", "prefer"),
+    "load_balance_hosts": ("disable",),
+    "requirepeer": ("",),
+    "require_auth": ("",),
+    "hostaddr": ("",),
+    "replication": ("false", "off", "no", "0"),
+}
+_CHOICES = {"sslmode": _SSL_MODES, "target_session_attrs": _SESSIONS}
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+
+
+class DatabaseUrlError(ValueError):
+    """DATABASE_URL is not an address of a PostgreSQL database."""
+
+
+class Keepalive(NamedTuple):
+    """How TCP finds out that nobody is there any more; 0 leaves it to the system (libpq's parameters)."""
+
+    idle: int = 30
+    interval: int = 10
+    probes: int = 3
+    user_timeout: int = 30_000  # milliseconds
+
+
+class Address(NamedTuple):
+    """An address that can be used.
+
+    Attributes:
+        dsn: as asyncpg takes it.
+        hosts: where it leads, each "host:port", for sentences.
+        user, database: the same.
+        connect_timeout: seconds that the address asks for, None where it does not.
+        application_name: as `pg_stat_activity` shows us.
+        keepalive: None where the address turns it off.
+    """
+
+    dsn: str
+    hosts: str
+    user: str
+    database: str
+    connect_timeout: float | None
+    application_name: str
+    keepalive: Keepalive | None
+
+
+def parse(url: str) -> Address:
+    """Read an address: `postgres://`, `postgresql://` or `postgresql+driver://`, with parameters of libpq or Prisma.
+
+    Raises:
+        DatabaseUrlError: it is none, or it asks for something that we cannot do.
+    """
+    login, hosts, path, query = _taken_apart(url)
+    parameters = _parameters(query)
+    ports = [*_ports(hosts)]
+    hosts_given = hosts or parameters.get("host", "")
+    if not hosts_given and not parameters.keys() & {"service"} and not of_libpq("PGHOST"):
+        raise DatabaseUrlError(f"DATABASE_URL names no host; put {_EXAMPLE}.")
+    kept = {name: value for name, value in parameters.items() if name in _OF_ASYNCPG}
+    if hosts_given.count(",") and "target_session_attrs" not in kept:
+        kept["target_session_attrs"] = "read-write"  # of several servers one writes
+    database = unquote(path[1:]) or kept.get("dbname") or kept.get("database") or ""
+    user = unquote(login.partition(":")[0]) or kept.get("user", "")
+    separator = "@" if login else ""
+    return Address(
+        dsn=f"postgresql://{login}{separator}{hosts}{path}" + (f"?{urlencode(kept)}" if kept else ""),
+        hosts=_shown(hosts, ports) or hosts_given or "the server",
+        user=user,
+        database=database or user,
+        connect_timeout=_seconds(parameters),
+        application_name=parameters.get("application_name") or "idp",
+        keepalive=_keepalive(parameters),
+    )
+
+
+def _taken_apart(url: str) -> tuple[str, str, str, str]:
+    """Return login, hosts, path and query, none of them decoded."""
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        other = _OTHERS.match(url)
+        if other:
+            raise DatabaseUrlError(f"DATABASE_URL starts with {other[1]}://; put {_EXAMPLE}.")
+        raise DatabaseUrlError(f"DATABASE_URL does not start with postgresql://; put {_EXAMPLE}.")
+    rest = url[scheme.end() :]
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    after = rest[len(authority) :]
+    if "#" in rest or "@" in after or authority.count("@") > 1 or re.search(r"[\s\x00-\x20\x7f]", rest):
+        raise _unreadable()
+    login, _, hosts = authority.rpartition("@")
+    if re.search(r"%(?![0-9A-Fa-f]{2})", rest) or "[" in login or "]" in login:
+        raise _unreadable()
+    path, _, query = after.partition("?")
+    if path.count("/") > 1:
+        raise _unreadable()
+    return login, hosts, path, query
+
+
+def _unreadable() -> DatabaseUrlError:
+    return DatabaseUrlError(f"DATABASE_URL cannot be read: put {_EXAMPLE}; {_ENCODE}.")
+
+
+def _parameters(query: str) -> dict[str, str]:
+    parameters: dict[str, str] = {}
+    for name, given in parse_qsl(query, keep_blank_values=True):
+        value = given
+        if name in {"host", "port"} and name in parameters:
+            value = f"{parameters[name]},{given}"  # SQLAlchemy's spelling of several hosts
+        if name in _ONLY:
+            _check_choice(name, value, _ONLY[name], "leave it out")
+        elif name not in _OF_ASYNCPG | _OURS | _IGNORED:
+            raise DatabaseUrlError(_unknown(name))
+        elif name in _CHOICES:
+            _check_choice(name, value, _CHOICES[name], f"put one of {', '.join(_CHOICES[name])} there")
+        parameters[name] = value
+    _check_files(parameters)
+    return parameters
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...], advice: str) -> None:
+    if value not in choices:
+        raise DatabaseUrlError(f"The parameter {name} of DATABASE_URL asks for what idp cannot do: {advice}.")
+
+
+def _unknown(name: str) -> str:
+    known = _OF_ASYNCPG | _OURS | _ONLY.keys()
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    if close:
+        return f"DATABASE_URL has an unknown parameter: did you mean {close[0]}?"
+    shown = f"the parameter {name}" if re.fullmatch(r"[a-z][a-z_]{2,40}", name) else "a parameter"
+    return f"DATABASE_URL has {shown}, which idp does not know: remove it."
+
+
+def _check_files(parameters: dict[str, str]) -> None:
+    for name in _FILES:
+        file = parameters.get(name)
+        if file and not (name == "sslrootcert" and file == "system") and not os.access(file, os.R_OK):
+            raise DatabaseUrlError(f"The {name} of DATABASE_URL names {file}, which cannot be read.")
+    mode = parameters.get("sslmode")
+    default = of_libpq("PGSSLROOTCERT") or str(Path("~/.postgresql/root.crt").expanduser())
+    if mode in {"verify-ca", "verify-full"} and not parameters.get("sslrootcert") and not os.access(default, os.R_OK):
+        raise DatabaseUrlError(
+            f"DATABASE_URL says sslmode={mode} and names no certificate to verify by: "
+            "add &sslrootcert=/etc/ssl/certs/ca-certificates.crt, or the file of your own authority."
+        )
+
+
+def _ports(hosts: str) -> list[int]:
+    """Check each of the hosts, and return their ports."""
+    ports = []
+    for each in hosts.split(",") if hosts else ():
+        found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+(?:%[\w.]+)?\]|[^\[\]:]*)(?::(\d{0,5}))?", each)
+        if found is None or int(found[2] or 5432) not in range(1, 65536):
+            raise _unreadable()
+        host = unquote(found[1])
+        if host and not host.startswith(("/", "@")) and not is_host(host):
+            raise _unreadable()
+        ports.append(int(found[2] or 5432))
+    return ports
+
+
+def _shown(hosts: str, ports: list[int]) -> str:
+    names = [re.sub(r":\d*$", "", each) if not each.endswith("]") else each for each in hosts.split(",")]
+    return ", ".join(f"{unquote(name)}:{port}" for name, port in zip(names, ports, strict=False))
+
+
+def _number(parameters: dict[str, str], name: str, default: int) -> int:
+    value = parameters.get(name, "")
+    if value and not re.fullmatch(r"-?\d{1,9}", value):
+        raise DatabaseUrlError(f"The parameter {name} of DATABASE_URL is no whole number.")
+    return int(value or default)
+
+
+def _seconds(parameters: dict[str, str]) -> float | None:
+    seconds = _number(parameters, "connect_timeout", 0)
+    return float(seconds) if seconds > 0 else None  # libpq: 0 and less wait for ever; ours is bounded
+
+
+def _keepalive(parameters: dict[str, str]) -> Keepalive | None:
+    if _number(parameters, "keepalives", 1) == 0:
+        return None
+    usual = Keepalive()
+    return Keepalive(
+        _number(parameters, "keepalives_idle", usual.idle),
+        _number(parameters, "keepalives_interval", usual.interval),
+        _number(parameters, "keepalives_count", usual.probes),
+        _number(parameters, "tcp_user_timeout", usual.user_timeout),
+    )

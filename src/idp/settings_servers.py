@@ -1,0 +1,144 @@
+"""Settings that name a server, checked at the start: a sentence then, instead of a traceback at the first request.
+
+Nothing that may hold a secret is repeated: of an address with credentials, or one that cannot be read, no piece is
+shown.
+"""
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_address
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+_LABEL = re.compile(r"^(?!-)[A-Za-z0-9_-]{1,63}(?<!-)$")
+_HIDDEN = "(not shown)"
+
+
+def _is_number(value: str) -> bool:
+    return re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value) is not None
+
+
+def _is_whole(value: str) -> bool:
+    return re.fullmatch(r"\d{1,9}", value) is not None
+
+
+def _is_switch(value: str) -> bool:
+    return value.lower() in {"true", "false", "yes", "no", "y", "n", "t", "f", "1", "0"}
+
+
+# Options in an address of Valkey that our client takes, and what fits them.
+_VALKEY_OPTIONS: dict[str, Callable[[str], bool]] = {
+    "db": _is_whole,
+    "username": bool,
+    "password": bool,
+    "socket_timeout": _is_number,
+    "socket_connect_timeout": _is_number,
+    "socket_keepalive": _is_switch,
+    "health_check_interval": _is_whole,
+    "max_connections": _is_whole,
+    "retry_on_timeout": _is_switch,
+    "client_name": lambda value: re.fullmatch(r"[!-~]{1,64}", value) is not None,
+    "protocol": lambda value: value in {"2", "3"},
+    "ssl_cert_reqs": lambda value: value in {"none", "optional", "required"},
+    "ssl_ca_certs": bool,
+    "ssl_certfile": bool,
+    "ssl_keyfile": bool,
+    "ssl_check_hostname": _is_switch,
+}
+
+
+def is_host(text: str) -> bool:
+    """Whether this is a host name or an address, and nothing else; an IPv6 address may stand in brackets."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        ip_address(bare)
+    except ValueError:
+        if bare is not text or re.fullmatch(r"[\d.]+", bare):  # 300.1.1.1 is no name either
+            return False
+    else:
+        return True
+    name = text.removesuffix(".")
+    try:
+        name = name.encode("ascii").decode() if name.isascii() else name.encode("idna").decode()
+    except UnicodeError:
+        return False
+    return 0 < len(name) <= 253 and all(_LABEL.match(label) for label in name.split("."))
+
+
+def shown(url: str) -> str:
+    """Return an address as a sentence may quote it: not at all where it may hold credentials."""
+    return _HIDDEN if "@" in url or "%40" in url.lower() else repr(url[:200])
+
+
+def problem_of_url(name: str, url: str, *, example: str, path: bool = True) -> str | None:
+    """Return what is wrong with the address of a web page, None where nothing is.
+
+    Args:
+        name: the setting.
+        url: its value.
+        example: one that would be right.
+        path: whether a path may follow.
+    """
+    if "@" in re.split(r"[?#]", url, maxsplit=1)[0]:
+        return f"{name} holds credentials (what stands before an @), which everybody could read: put {example} there."
+    advice = f"put an address such as {example} there."
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return f"{name} cannot be read as an address: {advice}"
+    fits = (
+        re.match(r"^https?://[^/]", url, re.IGNORECASE)
+        and not re.search(r"[\s\x00-\x20\x7f*\\<>\"'{}|^`]", url)
+        and parts.hostname is not None
+        and is_host(f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
+        and port != 0
+        and not parts.netloc.endswith(":")
+        and not ("?" in url or "#" in url)
+        and (path or parts.path == "")
+        and not re.search(r"(^|/)\.{1,2}(/|$)|//", parts.path)
+    )
+    return None if fits else f"{name} is {shown(url)}: {advice}"
+
+
+def problem_of_host(name: str, host: str, *, example: str) -> str | None:
+    """Return what is wrong with the name of a server, None where nothing is."""
+    if is_host(host) and not host.startswith("["):
+        return None
+    what = "holds a port or is no name of a host" if ":" in host else "is no name of a host"
+    return f"{name} {what} ({shown(host)}): put {example} there, and the port beside it."
+
+
+def problem_of_valkey(name: str, url: str) -> str | None:
+    """Return what is wrong with the address of a Valkey, None where nothing is. No piece of it is shown."""
+    example = "valkey://:password@host:6379/0"
+    scheme = re.match(r"^((?:valkey|redis)s?|unix)://", url)
+    if scheme is None:
+        return f"{name} is no address of a Valkey: put {example} there."
+    encode = f"{name} cannot be read: put {example} there, with @ / ? # : % in a password percent-encoded."
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return encode
+    if "#" in url or "@" in parts.path + parts.query or re.search(r"[\s\x00-\x20\x7f]", url) or url.count("@") > 1:
+        return encode
+    if scheme[1] == "unix":
+        if not parts.path or parts.hostname:
+            return f"{name} names no socket: put unix:///run/valkey/valkey.sock there."
+    else:
+        host = parts.hostname or ""
+        if not is_host(f"[{host}]" if ":" in host else unquote(host)) or port == 0:
+            return encode
+        if parts.path not in {"", "/"} and not re.fullmatch(r"/\d{1,5}", parts.path):
+            return f"{name} ends in no number of a database: put {example} there."
+    return _problem_of_options(name, parts.query)
+
+
+def _problem_of_options(name: str, query: str) -> str | None:
+    for option, value in parse_qsl(query, keep_blank_values=True):
+        fits = _VALKEY_OPTIONS.get(option)
+        if fits is None:
+            return f"{name} has an option that idp does not know; it knows {', '.join(sorted(_VALKEY_OPTIONS))}."
+        if not fits(value):
+            return f"The option {option} of {name} has a value that does not fit."
+    return None
