@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from factories import PASSWORD, Service, running
+from factories import PASSWORD, Service, root_secret, running
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
 
 
@@ -125,9 +125,9 @@ async def test_cors_knows_the_named_origins_only(service: Service, production: S
 
 async def test_forwarded_addresses_count_only_from_trusted_proxies(postgres: EmbeddedPostgres) -> None:
     """The client's address in audit and limits is the peer's, unless the peer is a named proxy."""
-    url = postgres.create_database("proxies")
+    url, secret = postgres.create_database("proxies"), root_secret()
     for networks, expected in (("", "127.0.0.1"), ("10.0.0.0/8", "127.0.0.1"), ("127.0.0.0/8", "203.0.113.7")):
-        async with running(url, environ={"IDP_TRUSTED_PROXIES": networks}) as service:
+        async with running(url, environ={"IDP_TRUSTED_PROXIES": networks, "IDP_SECRET_KEY": secret}) as service:
             body = {"email": service.new_email(), "password": PASSWORD, "name": "Pat"}
             answer = await service.client.post(
                 "/auth/register", json=body, headers={"X-Forwarded-For": "198.51.100.1, 203.0.113.7"}

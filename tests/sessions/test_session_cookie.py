@@ -119,7 +119,7 @@ async def test_another_origin_changes_nothing_even_with_the_token(service: Servi
     """SEC-44 SEC-78."""
     _, cookie, csrf = await browser(service)
     answer = await service.client.post("/api/auth/logout", headers=cookie | more | {"X-CSRF-Token": csrf})
-    assert (answer.status_code, answer.json()["code"]) == (403, "csrf_rejected")
+    assert (answer.status_code, answer.json()["code"]) == (403, "origin_not_allowed")
 
 
 async def test_our_own_page_signs_out_and_the_browser_forgets(service: Service) -> None:
