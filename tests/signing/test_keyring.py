@@ -23,7 +23,7 @@ import idp
 from factories import Service, prepare, root_secret, running
 from idp.db.engine import Database
 from idp.dev.embedded import EmbeddedPostgres
-from idp.errors import DatabaseUnavailable
+from idp.errors import DatabaseUnavailable, SigningKeysSealed
 from idp.settings import LoadedSettings, Secret, load
 from idp.settings_schema import Tokens
 from idp.signing import keyring as keyring_module
@@ -363,10 +363,13 @@ async def test_a_row_that_we_did_not_seal_is_neither_used_nor_published(
 async def test_a_key_sealed_under_another_root_secret_is_neither_used_nor_published(
     start: Start, migrated: LoadedSettings
 ) -> None:
-    """C-06c: and this process makes one that it can open, beside it."""
+    """C-06c, decision 0027: and this process makes one of its own only when it is told to."""
     stranger = start(root=root_secret())
     token, theirs = await stranger.token(), await stranger.signs_with()
     process = start()
+    with pytest.raises(SigningKeysSealed):
+        await process.signs_with()
+    await process.keyring.rotate(at_once=True)
     assert await process.signs_with() != theirs
     assert await process.published() == {await process.signs_with()}
     assert not await process.accepts(token)

@@ -25,6 +25,8 @@ log = structlog.get_logger("idp.db")
 
 _IDLE_SECONDS = 5.0  # a connection that rested for longer has to answer before it is used
 _PING_SECONDS = 0.3
+_GOODBYE_SECONDS = 2.0
+_SILENT_SECONDS = 1.0  # the same trouble is logged once in this time
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE NOT DEFERRABLE;"
 _STATEMENTS_KNOWN = (
     "SELECT count(*) FILTER (WHERE name = $1)::int AS ours, count(*)::int AS known FROM pg_prepared_statements"
@@ -80,6 +82,15 @@ class Connection(asyncpg.Connection):
             raise asyncpg.InterfaceError("connection is closed") from None
         self.answered = time.monotonic()
 
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Say goodbye, and do not wait for long whether anybody hears it."""
+        if self.rested:
+            self.terminate()
+        try:
+            await super().close(timeout=min(timeout or _GOODBYE_SECONDS, _GOODBYE_SECONDS))
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self.terminate()
+
     async def prepare(self, query: str, *, name: str | None = None, **options: Any) -> Any:
         """Prepare a statement, without a name where the pooler would lose it."""
         if self.pooling is not None and self.pooling.pooled and not self.pooling.prepares and name is None:
@@ -107,11 +118,13 @@ class Connector:
         self._search_path = search_path or "public"
         self._pooling: dict[str, Pooling] = {}
         self._probing = asyncio.Lock()
-        self._took = 0.0  # seconds that opening a connection took lately
+        self._took: dict[str, float] = {}  # seconds that opening a connection took lately, by address
 
-    def patience(self) -> float:
+    def patience(self, address: Address) -> float:
         """Return how long a request waits for a connection: its own bound, and twice what opening one takes."""
-        return self._settings.pool_timeout_seconds + min(2 * self._took, self._settings.connect_timeout_seconds)
+        return self._settings.pool_timeout_seconds + min(
+            2 * self._took.get(address.dsn, 0.0), self._settings.connect_timeout_seconds
+        )
 
     async def open(self, address: Address) -> Connection:
         """Open a connection that is set up.
@@ -124,7 +137,7 @@ class Connector:
             connection = await self._connect(address, pooling)
             await self._set_up(connection, pooling)
         except (OSError, TimeoutError, ssl.SSLError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            self._took = 0.0
+            self._took.pop(address.dsn, None)
             self._pooling.pop(address.dsn, None)
             raise unavailable(error) from error
         return connection
@@ -135,9 +148,9 @@ class Connector:
         try:
             connection = await self._connect(address, Pooling(pooled=True, prepares=False))
         except (OSError, TimeoutError, ssl.SSLError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            self._took = 0.0
+            self._took.pop(address.dsn, None)
         else:
-            self._took = time.monotonic() - began
+            self._took[address.dsn] = time.monotonic() - began
             connection.terminate()
 
     async def _connect(self, address: Address, pooling: Pooling) -> Connection:
@@ -150,7 +163,7 @@ class Connector:
             server_settings={"application_name": address.application_name},
             statement_cache_size=100 if pooling.prepares else 0,
         )
-        self._took = time.monotonic() - began
+        self._took[address.dsn] = time.monotonic() - began
         connection.answered = time.monotonic()
         _keep_alive(connection, address.keepalive)
         return connection
@@ -235,11 +248,18 @@ def _keep_alive(connection: Connection, wanted: Keepalive | None) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
+_told: dict[str, float] = {}  # what was logged last, and when
+
+
 def unavailable(error: BaseException) -> DatabaseUnavailable:
     """Return the refusal for what went wrong, with the mistake behind it where there is one; log it."""
     mistake = mistake_of(error)
     reason = mistake or str(error).split("\n")[0][:200]
-    log.warning("database unavailable", error=type(error).__name__, reason=reason, mistake=mistake is not None)
+    now = time.monotonic()
+    if now - _told.get(reason, -_SILENT_SECONDS) >= _SILENT_SECONDS:
+        _told.clear()
+        _told[reason] = now
+        log.warning("database unavailable", error=type(error).__name__, reason=reason, mistake=mistake is not None)
     refusal = DatabaseUnavailable()
     refusal.mistake = mistake
     return refusal

@@ -58,7 +58,7 @@ class Database:
         self.reads = Reads(
             lambda *_, **__: self._connect(),
             size=_HOT_CONNECTIONS,
-            patience=self._connector.patience,
+            patience=lambda: self._connector.patience(self._address),
             max_age_seconds=settings.connection_max_age_seconds,
             gave_up=self._gave_up,
         )
@@ -115,7 +115,7 @@ class Database:
         """
         opening = asyncio.create_task(self._open())
         try:
-            await asyncio.wait({opening}, timeout=self._connector.patience())
+            await asyncio.wait({opening}, timeout=self._connector.patience(self._address))
             if not opening.done():
                 self._gave_up()
                 raise TimeoutError("no connection answered in time")
