@@ -539,7 +539,7 @@ def test_the_example_environment_lacks_only_what_is_required() -> None:
     ["Pat Person", "patperson", "PersonPat2024!", "pat.person-1999", "idp-idp-idp", "Example Corp 1", "corpexample99"],
 )
 def test_ones_own_name_and_the_services_make_no_password_in_production(password: str) -> None:
-    """SEC-4, issue 9 A21."""
+    """SEC-4."""
     policy = UserPasswords(PRODUCTION.passwords, service=("idp", "Example Corp", "accounts"))
     with pytest.raises(PasswordRejected, match=r"your name or the service's|most common"):
         policy.check_policy(password, email="p@example.com", name="Pat Person")

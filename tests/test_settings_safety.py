@@ -1,4 +1,4 @@
-"""What production refuses beside secrets: see tests/test_settings.py for those (issue 9 A10, 4, 9, 13, 14, 24)."""
+"""What production refuses beside secrets: see tests/test_settings.py for those."""
 
 import itertools
 import secrets

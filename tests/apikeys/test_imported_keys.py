@@ -50,7 +50,7 @@ async def test_an_imported_bcrypt_key_works_and_is_replaced_by_a_digest_at_its_f
     assert (await service.validate(SECRET))["error"] == "token_revoked"
 
 
-# --- many of them (issue 9: all of S0's keys share `sk_live`) ---------------------------------------------------------
+# --- many of them (all of S0's keys share `sk_live`) ---------------------------------------------------------
 
 
 def key_number(number: int) -> str:

@@ -312,7 +312,7 @@ READ_AFTER_LOGIN = {
     (method, f"/api/auth/admin/{path}")
     for method in ("GET", "HEAD")
     for path in ("users", "users/{user_id:str}", "users/{user_id:str}/api-keys", "audit")
-}  # decision 0034
+}  # decision 0032
 
 
 async def test_a_shared_secret_token_of_an_admin_manages_nothing(managed: Service, admin: Person) -> None:

@@ -1,4 +1,4 @@
-"""A command ends in a sentence, whatever it writes to (issue 9 line 23); what a start says of its settings."""
+"""A command ends in a sentence, whatever it writes to; what a start says of its settings."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Behind PgBouncer in transaction mode with its default settings (decision 0028, issue 9 lines 3 and 7)."""
+"""Behind PgBouncer in transaction mode with its default settings (decision 0028)."""
 
 import asyncio
 from pathlib import Path

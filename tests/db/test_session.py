@@ -1,4 +1,4 @@
-"""The session is what we need it to be, whatever ALTER ROLE and ALTER DATABASE say (issue 9 line 7, decision 0028)."""
+"""The session is what we need it to be, whatever ALTER ROLE and ALTER DATABASE say (decision 0028)."""
 
 import asyncio
 

@@ -347,7 +347,7 @@ def test_a_persona_in_a_team_that_does_not_exist_is_refused(private: Path) -> No
 
 
 def test_production_refuses_its_database_until_everything_in_it_was_revoked(private: Path, tmp_path: Path) -> None:
-    """Rule 7, issue 9 A7: neither tokens, refresh tokens, cookies nor keys of development are good in production."""
+    """Rule 7: neither tokens, refresh tokens, cookies nor keys of development are good in production."""
     with running_dev(private / "marked") as dev:
         environ = {
             "DATABASE_URL": dev.facts["database_url"],

@@ -1,4 +1,4 @@
-"""A role that may merely connect sends false announcements of changes (rule 5, decision 0026, issue 9 A14)."""
+"""A role that may merely connect sends false announcements of changes (rule 5, decision 0026)."""
 
 import asyncio
 import itertools

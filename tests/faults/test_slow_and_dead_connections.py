@@ -1,4 +1,4 @@
-"""A database that is slow to accept, connections that a firewall forgot, and mistakes (issue 9 lines 15, 16, 17)."""
+"""A database that is slow to accept, connections that a firewall forgot, and mistakes."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Text that costs quadratic time to normalise, as anybody can send it (issue 9, A11)."""
+"""Text that costs quadratic time to normalise, as anybody can send it."""
 
 import asyncio
 import time

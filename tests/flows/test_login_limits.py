@@ -201,7 +201,7 @@ async def test_a_sign_in_from_a_new_device_is_told_to_its_owner(service: Service
 async def test_a_hundred_failures_in_a_row_lock_unknown_devices_out_whatever_the_pace(
     postgres: EmbeddedPostgres,
 ) -> None:
-    """SEC-8, issue 9, A16: guesses at the pace of a short window; a restart and another process count on."""
+    """SEC-8: guesses at the pace of a short window; a restart and another process count on."""
     environ = PROXIED | {
         "RATE_LIMIT_WINDOW": "1",
         "MAX_LOGIN_ATTEMPTS": "1000",
@@ -230,7 +230,7 @@ async def test_a_hundred_failures_in_a_row_lock_unknown_devices_out_whatever_the
 
 
 async def test_the_mailed_link_opens_a_locked_account_again(postgres: EmbeddedPostgres) -> None:
-    """SEC-8, issue 9, A16: an owner without a known device is not locked out for good."""
+    """SEC-8: an owner without a known device is not locked out for good."""
     environ = {"IDP_RATE_LIMITS__CONSECUTIVE_FAILURES_PER_ACCOUNT": "3"}
     async with running(postgres.create_database("opened_again"), environ=environ) as service:
         person = await verified(service)
@@ -246,7 +246,7 @@ async def test_the_mailed_link_opens_a_locked_account_again(postgres: EmbeddedPo
 
 
 async def test_of_guesses_at_once_none_is_let_in_late(service: Service) -> None:
-    """SEC-8, issue 9, A16: what was checked before the others failed is decided by what is counted at the end."""
+    """SEC-8: what was checked before the others failed is decided by what is counted at the end."""
     person = await service.register()
     device, lifetime = Device(None, None, None), Lifetime(idle_seconds=60, seconds=60)
     await service.sql("INSERT INTO idp.sign_in_failures VALUES ($1, 3, now())", person.id)

@@ -1,4 +1,4 @@
-"""Who reads /metrics in production, and what its labels do not tell (issue 9, A5)."""
+"""Who reads /metrics in production, and what its labels do not tell."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""IDP_PUBLIC_URL with a path, behind a real nginx that strips it or leaves it there (issue 9, line 6)."""
+"""IDP_PUBLIC_URL with a path, behind a real nginx that strips it or leaves it there."""
 
 import asyncio
 import os

@@ -277,7 +277,7 @@ async def test_a_chain_survives_the_rotation_of_the_root_secret(postgres: Embedd
         refused(await service.refresh(stays.refresh_token), "refresh_token_invalid")
 
 
-# --- a lost answer (issue 9, line 20; decision 0033) ------------------------------------------------------------------
+# --- a lost answer (decision 0031) ------------------------------------------------------------------
 
 
 async def test_a_lost_answer_is_given_again_for_as_long_as_nobody_used_it(service: Service) -> None:

@@ -221,7 +221,7 @@ async def _named(signing_out: SigningOut, request: AnyRequest, refresh_token: st
 
 
 async def _hold(session: AsyncSession, user_id: str, caller: Principal | None) -> None:
-    """Let nobody else change the user until the commit; a caller must still be what they were (decision 0031)."""
+    """Let nobody else change the user until the commit; a caller must still be what they were (decision 0029)."""
     await credentials.hold(session, user_id)
     if caller is not None:
         await check_standing(session, caller)

@@ -1,4 +1,4 @@
-"""Members of a body that look like a misspelt one: a typo must never open a door (decision 0035).
+"""Members of a body that look like a misspelt one: a typo must never open a door (decision 0033).
 
 The old services' paths ignore members that they do not know (C-16). But who sends `ttl: 30` for `ttl_days`, or
 `required_scope` for `required_scopes`, believes that it was followed. So what is near a known member is refused.

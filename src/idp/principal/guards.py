@@ -76,7 +76,7 @@ def read_by_shared_secret_admins() -> dict[str, Any]:
 
     The old service's administrators have no other token. Whoever holds the secret can make one for every session they
     have seen, so only reading is open, only while the session's password was typed a moment ago, and never what tells
-    of other sessions (decision 0034).
+    of other sessions (decision 0032).
     """
     return {"read_by_shared_secret_admins": True}
 

@@ -1,14 +1,14 @@
 """How often a password was wrong for an account, one time after the other (SEC-8)
 
-Revision ID: 0010
-Revises: 0007
+Revision ID: 0007
+Revises: 0006
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
-down_revision = "0007"
+revision = "0007"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

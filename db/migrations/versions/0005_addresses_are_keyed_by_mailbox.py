@@ -1,9 +1,9 @@
-"""Addresses are keyed anew: two mailboxes are never one account (docs/decisions/0032)
+"""Addresses are keyed anew: two mailboxes are never one account (docs/decisions/0030)
 
 Only addresses beyond ASCII have another key. The new rule keeps apart what the old one did, so no two rows collide; if
 somebody else wrote rows that would, the one at hand keeps its key, and `idp check-db` names it.
 
-Revision ID: 0006
+Revision ID: 0005
 Revises: 0004
 """
 
@@ -12,7 +12,7 @@ from alembic import op
 
 from idp.users.email import email_key
 
-revision = "0006"
+revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None

@@ -1,14 +1,14 @@
-"""When a refresh token was handed out again, to a client that lost the answer (docs/decisions/0033)
+"""When a refresh token was handed out again, to a client that lost the answer (docs/decisions/0031)
 
-Revision ID: 0007
-Revises: 0006
+Revision ID: 0006
+Revises: 0005
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
