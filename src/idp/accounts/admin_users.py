@@ -69,7 +69,7 @@ class DeletedUser(Struct, frozen=True):
 
 
 class InviteIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom to invite. Without `roles` they are a `user`, without `plan` on FREE."""
+    """The user to invite. Without `roles` they are a `user`, without `plan` on FREE."""
 
     email: Email
     name: PersonName | UnsetType = UNSET
