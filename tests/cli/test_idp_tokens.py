@@ -168,8 +168,8 @@ def test_what_is_not_there_has_exit_code_3(served: Served, command: list[str]) -
 def test_being_refused_has_exit_code_4(served: Served) -> None:
     """S2-39: nothing, something wrong, and a token that may not manage."""
     for token, reason in (
-        ({}, "Unauthorized."),
-        ({"ADMIN_TOKEN": "wrong"}, "Invalid token."),
+        ({}, "Missing Authorization header."),
+        ({"ADMIN_TOKEN": "wrong"}, "Invalid admin token."),
         ({"ADMIN_TOKEN": answer(served, "create", new_name(), "read")["token"]}, "Admin access required."),
     ):
         hint = "ADMIN_TOKEN must hold what the service has there, or a service token with the scope idp:manage."
