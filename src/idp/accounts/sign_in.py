@@ -10,7 +10,7 @@ from idp.accounts.begin import Begun, Mode, SessionStarter
 from idp.accounts.shapes import LoginIn
 from idp.audit.record import Origin, origin_of, record
 from idp.db.engine import Database
-from idp.errors import InvalidCredentials
+from idp.errors import Busy, InvalidCredentials
 from idp.mail.messages import NewDevice, SignInLocked
 from idp.mail.outbox import Mailer
 from idp.mail.typed_text import device_name
@@ -115,10 +115,18 @@ class SignIn:
             ):
                 attempt.fail()
                 await self._refuse(holder, origin, was_wrong=not check.fits, why=check.unverifiable)
-        if check.rehashed and holder.password_hash:
-            async with self._database.transaction() as session:
-                await users.replace_hash(session, holder.user_id, old=holder.password_hash, new=check.rehashed)
+        if check.is_weak and holder.password_hash:
+            await self._strengthen(holder, holder.password_hash, data.password, origin)
         return holder
+
+    async def _strengthen(self, holder: Holder, old: str, password: str, origin: Origin) -> None:
+        """Store a hash of today's strength; the next sign-in does it where the passwords have no time now."""
+        try:
+            new = await self._passwords.hash(password, asker=origin.ip_address)
+        except Busy:
+            return
+        async with self._database.transaction() as session:
+            await users.replace_hash(session, holder.user_id, old=old, new=new)
 
     async def _refuse(self, holder: Holder | None, origin: Origin, *, was_wrong: bool, why: str | None) -> NoReturn:
         """Record the failure, commit, and only then refuse: a refusal must not roll its own record back (rule 4)."""
