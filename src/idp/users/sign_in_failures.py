@@ -4,7 +4,7 @@ Kept in the database, so that neither a restart nor a lost cache gives an attack
 own, so that a guess changes no user and no verdict.
 """
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,6 +22,12 @@ async def count(session: AsyncSession, user_id: str) -> int:
     )
     failures: int = (await session.execute(counting.returning(SignInFailuresRow.failures))).scalar_one()
     return failures
+
+
+async def read(session: AsyncSession, user_id: str) -> int:
+    """Return how many there were since the last right one."""
+    wanted = select(SignInFailuresRow.failures).where(SignInFailuresRow.user_id == user_id)
+    return await session.scalar(wanted) or 0
 
 
 async def forget(session: AsyncSession, user_id: str) -> None:
