@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import httpx2
 import pytest
 import time_machine
+from sqlalchemy import event
 
 from factories import PASSWORD, Person, Service, root_secret, running
 from flows.mail_support import mails, mails_about, token_in, verified
@@ -297,3 +298,34 @@ async def test_guesses_from_outside_take_no_session_from_an_owner_who_knows_the_
         answer = await service.client.post("/api/auth/password/change", headers=again.bearer, json=body)
         assert answer.status_code == 200
         assert (await service.me(again.bearer)).status_code == 200
+
+
+async def test_every_refusal_asks_the_database_the_same(postgres: EmbeddedPostgres) -> None:
+    """SEC-9: one statement more for who has an account would tell it by the time."""
+    environ = {"IDP_RATE_LIMITS__CONSECUTIVE_FAILURES_PER_ACCOUNT": "3"}
+    async with running(postgres.create_database("same_statements"), environ=environ) as service:
+        person, disabled, locked = [await service.register() for _ in range(3)]
+        await service.sql("UPDATE idp.users SET is_active = false WHERE id = $1", disabled.id)
+        await service.sql("INSERT INTO idp.sign_in_failures VALUES ($1, 3, now())", locked.id)
+        said: list[str] = []
+        engine = service.app.parts.database.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", lambda *arguments: said.append(arguments[2]))
+        heard = []
+        for email, password in (
+            ("nobody@example.com", PASSWORD),
+            (person.email, "a wrong guess"),
+            (disabled.email, PASSWORD),
+            (disabled.email, "a wrong guess"),
+            (locked.email, PASSWORD),
+            (locked.email, "a wrong guess"),
+        ):
+            said.clear()
+            answer = await service.client.post("/auth/login", json={"email": email, "password": password})
+            assert answer.status_code == 401
+            heard.append([each for each in said if "audit_logs" in each or "sign_in_failures" in each])
+        assert len(heard[0]) == 2
+        assert heard == [heard[0]] * 6
+        counted = await service.sql("SELECT user_id, failures FROM idp.sign_in_failures")
+        assert {(row["user_id"], row["failures"]) for row in counted} == {
+            (person.id, 1), (disabled.id, 1), (locked.id, 4)
+        }  # fmt: skip

@@ -135,8 +135,8 @@ class SignIn:
         async with self._database.transaction() as session:
             details = {"method": "password"} | ({"stored_password": why} if why else {})
             record(session, origin, action="user.sign_in_failed", user_id=user_id, details=details)
-            if holder is not None and was_wrong:
-                await count_wrong_password(session, self._mailer, holder, most=self._rules.consecutive_failures)
+            guessed = holder if was_wrong else None
+            await count_wrong_password(session, self._mailer, guessed, most=self._rules.consecutive_failures)
         metrics.count_attempt(method="password", outcome="invalid_credentials")
         raise InvalidCredentials
 
