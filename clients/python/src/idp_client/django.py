@@ -6,10 +6,10 @@ tokens that `idp dev` made).
 
 import asyncio
 import functools
-import inspect
 from collections.abc import Callable
 from typing import Any
 
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
@@ -78,7 +78,7 @@ def requires_roles(*required_roles: str) -> Callable[[View], View]:
 
 def _requires(scopes: tuple[str, ...], roles: tuple[str, ...]) -> Callable[[View], View]:
     def decorate(view: View) -> View:
-        if inspect.iscoroutinefunction(view):
+        if iscoroutinefunction(view):  # asgiref's also knows the views of asynchronous classes
 
             @functools.wraps(view)
             async def guarded_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
