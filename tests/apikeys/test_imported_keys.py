@@ -136,3 +136,22 @@ async def test_one_address_searches_one_key_at_a_time(own: Service) -> None:
     codes = [answer.status_code for answer in answers]
     assert set(codes) <= {200, 503}
     assert codes.count(503) >= 5
+
+
+async def test_many_addresses_do_not_search_at_once(postgres: EmbeddedPostgres) -> None:
+    """SEC-8: an attacker with many addresses takes the password processes from nobody who signs in."""
+    environ = {"IDP_TRUSTED_PROXIES": "127.0.0.0/8"}
+    async with running(postgres.create_database("many_searches"), environ=environ) as service:
+        await imported(service, range(100))
+        asked = [
+            service.client.post(
+                "/internal/validate-key",
+                json={"key": key_number(6000 + number)},
+                headers={"X-Forwarded-For": f"203.0.113.{number}"},
+            )
+            for number in range(16)
+        ]
+        codes = [answer.status_code for answer in await asyncio.gather(*asked)]
+        assert set(codes) <= {200, 503}
+        assert codes.count(503) >= 8
+        assert (await validated(service, key_number(50)))["valid"], "a good key is found as before"

@@ -1,6 +1,7 @@
 """Text that costs quadratic time to normalise, as anybody can send it."""
 
 import asyncio
+import sys
 import time
 import unicodedata
 from urllib.parse import urlencode
@@ -24,7 +25,7 @@ MEMBERS = (
     "refresh_token",
     "key",
 )
-MARKS = ("\u0344", "\u0334\u0344", "\u0315\u0300\u05ae\u0062")
+MARKS = ("\u0344", "\u0334\u0344", "\u0315\u0300\u05ae\u0062", "\u0f73")
 
 
 async def slowest_health_check(service: Service, done: asyncio.Event) -> float:
@@ -85,3 +86,16 @@ def test_text_that_no_language_writes_is_left_as_it_is() -> None:
     assert "@" not in email_key(endless + "@example.com")
     assert email_key(endless) != email_key(endless + "x")
     assert time.perf_counter() - began < 0.2
+
+
+def test_marks_that_call_themselves_starters_count_as_marks() -> None:
+    """Issue 9, A11: U+0F73 has combining class 0 and is taken apart into two marks, so its runs are as slow."""
+    parts = ((chr(code), unicodedata.normalize("NFD", chr(code))) for code in range(sys.maxunicode + 1))
+    disguised = [each for each, taken in parts if not unicodedata.combining(each) and unicodedata.combining(taken[0])]
+    assert "\u0f73" in disguised
+    for mark in disguised:
+        endless = "a" + mark * 30_000
+        began = time.perf_counter()
+        assert normal_form(endless) == endless
+        assert time.perf_counter() - began < 0.5
+    assert normal_form("\u0f40\u0f73" * 300) == unicodedata.normalize("NFC", "\u0f40\u0f73" * 300)

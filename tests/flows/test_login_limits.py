@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import httpx2
 import pytest
 import time_machine
+from sqlalchemy import event
 
 from factories import PASSWORD, Person, Service, root_secret, running
 from flows.mail_support import mails, mails_about, token_in, verified
@@ -257,3 +258,75 @@ async def test_of_guesses_at_once_none_is_let_in_late(service: Service) -> None:
             )
             assert (begun is not None) is begins
     assert await service.sql("SELECT FROM idp.sign_in_failures WHERE user_id = $1", person.id) == []
+
+
+async def test_a_stolen_session_does_not_guess_at_the_password_for_ever(postgres: EmbeddedPostgres) -> None:
+    """Issue 9, A16; SEC-8: where the password is asked for once more, wrong ones in a row count as at sign-in."""
+    environ = PROXIED | {
+        "RATE_LIMIT_WINDOW": "1",
+        "MAX_LOGIN_ATTEMPTS": "1000",
+        "IDP_RATE_LIMITS__CONSECUTIVE_FAILURES_PER_ACCOUNT": "3",
+    }
+    elsewhere = {"X-Forwarded-For": "203.0.113.7"}
+    async with running(postgres.create_database("stolen_session"), environ=environ) as service:
+        person = await verified(service)
+        again = await service.sign_in(person)
+
+        async def change(password: str) -> int:
+            body = {"current_password": password, "new_password": "another horse battery"}
+            answer = await service.client.post("/api/auth/password/change", headers=again.bearer, json=body)
+            return answer.status_code
+
+        assert [await change("a guess") for _ in range(3)] == [401] * 3
+        assert (await service.me(again.bearer)).status_code == 401, "the session has ended"
+        assert (await service.me(person.bearer)).status_code == 200, "and no other one"
+        assert len(await mails_about(service, person.email, "locked")) == 1
+        assert (await log_in(service, person, **elsewhere)).status_code == 401
+
+
+async def test_guesses_from_outside_take_no_session_from_an_owner_who_knows_the_password(
+    postgres: EmbeddedPostgres,
+) -> None:
+    """SEC-8: the account is locked for strangers, and its owner changes the password in a session."""
+    environ = PROXIED | {"IDP_RATE_LIMITS__CONSECUTIVE_FAILURES_PER_ACCOUNT": "3"}
+    async with running(postgres.create_database("owner_in_session"), environ=environ) as service:
+        person = await verified(service)
+        again = await service.sign_in(person)
+        for _ in range(4):
+            await guess(service, person, **{"X-Forwarded-For": "203.0.113.7"})
+        body = {"current_password": PASSWORD, "new_password": "another horse battery"}
+        answer = await service.client.post("/api/auth/password/change", headers=again.bearer, json=body)
+        assert answer.status_code == 200
+        assert (await service.me(again.bearer)).status_code == 200
+
+
+async def test_every_refusal_asks_the_database_the_same(postgres: EmbeddedPostgres) -> None:
+    """SEC-9: one statement more for who has an account would tell it by the time."""
+    environ = {"IDP_RATE_LIMITS__CONSECUTIVE_FAILURES_PER_ACCOUNT": "3"}
+    async with running(postgres.create_database("same_statements"), environ=environ) as service:
+        person, disabled, locked = [await service.register() for _ in range(3)]
+        await service.sql("UPDATE idp.users SET is_active = false WHERE id = $1", disabled.id)
+        await service.sql("INSERT INTO idp.sign_in_failures VALUES ($1, 3, now())", locked.id)
+        said: list[str] = []
+        written = ("INSERT INTO idp.audit_logs", "INSERT INTO idp.sign_in_failures")  # others work in the background
+        engine = service.app.parts.database.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", lambda *arguments: said.append(arguments[2]))
+        heard = []
+        for email, password in (
+            ("nobody@example.com", PASSWORD),
+            (person.email, "a wrong guess"),
+            (disabled.email, PASSWORD),
+            (disabled.email, "a wrong guess"),
+            (locked.email, PASSWORD),
+            (locked.email, "a wrong guess"),
+        ):
+            said.clear()
+            answer = await service.client.post("/auth/login", json={"email": email, "password": password})
+            assert answer.status_code == 401
+            heard.append([each for each in said if each.strip().startswith(written)])
+        assert len(heard[0]) == 2
+        assert heard == [heard[0]] * 6
+        counted = await service.sql("SELECT user_id, failures FROM idp.sign_in_failures")
+        assert {(row["user_id"], row["failures"]) for row in counted} == {
+            (person.id, 1), (disabled.id, 1), (locked.id, 4)
+        }  # fmt: skip

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import PASSWORD, Service
-from idp.users.password_worker import Cost, check_password, why_unverifiable
+from idp.users.password_worker import Cost, check_password, hash_password, why_unverifiable
 
 COST = Cost(1, 64, 1)
 SALT, TAG = "c29tZXNhbHQxMjM0NTY", "uHpQmJPFHTmVUMYg9ac1y0S1PK1WvKJhWdhuxFNTBNM"
@@ -87,3 +87,34 @@ def test_hashes_of_the_old_services_are_verified() -> None:
     assert not check_password(hashed, "secret\x00one", COST).fits
     for kind in ("argon2id", "argon2i", "argon2d"):
         assert why_unverifiable(f"${kind}$v=19$m=65536,t=3,p=4${SALT}${TAG}", COST) is None
+
+
+def test_a_right_password_takes_no_longer_to_check_than_a_wrong_one() -> None:
+    """SEC-9: of a locked or disabled account with a weak hash, the time would tell that the guess was right."""
+    weak = hash_password("secret one", COST)
+    strong = Cost(4, 65_536, 1)  # tenths of a second
+    began = time.perf_counter()
+    hash_password("secret one", strong)
+    one_hash = time.perf_counter() - began
+    for password in ("secret one", "secret two"):
+        took = []
+        for _ in range(5):
+            began = time.perf_counter()
+            check = check_password(weak, password, strong)
+            took.append(time.perf_counter() - began)
+        assert check.is_weak is check.fits is (password == "secret one")
+        assert min(took) < one_hash / 2
+
+
+async def test_a_weak_hash_is_made_stronger_only_for_who_is_let_in(service: Service) -> None:
+    """SEC-9 C-04: a disabled account keeps its old hash, and its owner's next sign-in replaces it."""
+    person = await service.register()
+    weak = hash_password(PASSWORD, COST)
+    await service.sql("UPDATE idp.users SET password_hash = $1, is_active = false WHERE id = $2", weak, person.id)
+    body = {"email": person.email, "password": PASSWORD}
+    for active, status in ((False, 401), (True, 200)):
+        await service.sql("UPDATE idp.users SET is_active = $1 WHERE id = $2", active, person.id)
+        assert (await service.client.post("/auth/login", json=body)).status_code == status
+        (row,) = await service.sql("SELECT password_hash FROM idp.users WHERE id = $1", person.id)
+        assert (row["password_hash"] == weak) is not active
+    assert (await service.client.post("/auth/login", json=body)).status_code == 200

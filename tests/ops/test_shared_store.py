@@ -12,6 +12,7 @@ from valkey.asyncio import Valkey
 from factories import PASSWORD, Service, running
 from idp.cache import SharedStore, StoreUnavailable, connect
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
+from idp.ops.back_off import BackOff
 from idp.ops.rate_limit import counter_name
 
 KEY = bytes(32)
@@ -193,3 +194,16 @@ def test_no_two_lists_of_parts_have_one_counter(one: tuple[str, ...], other: tup
     assert counter_name(KEY, *one) != counter_name(KEY, *other)
     assert counter_name(KEY, *one) == counter_name(KEY, *one)
     assert counter_name(KEY, *one) != counter_name(bytes(31) + b"x", *one)
+
+
+async def test_a_limit_that_was_closed_stays_so_when_the_store_forgets_it(own_valkey: EmbeddedValkey) -> None:
+    """Issue 9, line 1; S4-36: the back-off, too, gives nobody anything for taking the store away."""
+    valkey = connect(own_valkey.url)
+    assert valkey is not None
+    store = SharedStore(valkey)
+    back_off = BackOff(store, [600, 1200])
+    await back_off.close("somebody")
+    assert store.available
+    await valkey.flushall()
+    assert await back_off.seconds_left("somebody") > 590
+    await valkey.aclose()

@@ -101,6 +101,23 @@ async def test_nothing_is_managed_by_a_verdict_that_only_valkey_knows(
         assert await service.sql("SELECT 1 FROM idp.api_keys") == []
 
 
+async def test_nobody_is_signed_out_by_a_verdict_that_only_valkey_knows(
+    postgres: EmbeddedPostgres, valkey: EmbeddedValkey
+) -> None:
+    """A12: routes that look at the caller themselves ask the database, too."""
+    async with deployed(postgres, valkey) as service:
+        person, token = await service.register(), generate("amp_live")
+        who = principal(user(id=person.id, email=person.email), id=str(uuid7()))
+        async with forging(service, service.app.parts.proofs.of(label_of_verdicts(service)).current) as forger:
+            stamp = await stamp_of(service)
+            forger.keep(forger.name(token), Verdict(who), stamp, (f"user:{person.id}",), began=-1)
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert (await service.me(bearer)).status_code == 200, "it is a verdict as the service itself writes it"
+        for path in ("/auth/logout-all", f"/auth/logout?session_id={person.session_id}"):
+            assert (await service.client.post(path, headers=bearer)).status_code == 401
+        assert (await service.me(person.bearer)).status_code == 200
+
+
 async def test_a_person_whom_only_valkey_calls_an_administrator_is_none(
     postgres: EmbeddedPostgres, valkey: EmbeddedValkey
 ) -> None:

@@ -1,12 +1,18 @@
-"""The present password, asked for once more before something is changed that keeps an account its owner's (SEC-6)."""
+"""The present password, asked for once more before something is changed that keeps an account its owner's (SEC-6).
+
+Wrong ones count as those of sign-in do (decision 0021). From the limit on, the next wrong one ends the session that it
+comes from: a stolen session guesses no further, and guesses from outside take nothing from an owner who knows it.
+"""
 
 from typing import NoReturn
 from uuid import UUID
 
 from idp.accounts.means import Means
+from idp.accounts.wrong_passwords import count_wrong_password
 from idp.audit.record import Origin, record
 from idp.errors import InvalidCredentials
-from idp.users import credentials
+from idp.sessions import service as sessions
+from idp.users import credentials, sign_in_failures
 from idp.users.credentials import Holder
 from idp.users.email import email_key
 
@@ -37,19 +43,31 @@ class PasswordProof:
         means = self._means
         async with means.database.transaction() as session:
             holder = await credentials.find_by_id(session, user_id)
+            failures = await sign_in_failures.read(session, user_id)
+        is_locked = session_id is None and failures >= means.rules.consecutive_failures
         account = email_key(holder.email) if holder and holder.email else user_id
         device = f"session:{session_id}" if session_id else None
         (pair, key), *wider = means.rules.login(account, origin.ip_address or "", device=device)
         async with means.limiter.attempt(pair, key, *wider) as attempt:
             stored = holder.password_hash if holder else None
             check = await means.passwords.check(stored, password, asker=origin.ip_address)
-            if holder is None or not check.fits or not holder.is_active:
+            if holder is None or not check.fits or not holder.is_active or is_locked:
                 attempt.fail()
-                await self._refuse(user_id, origin, why=check.unverifiable)
+                guessed = holder if holder is not None and not check.fits else None
+                await self._refuse(user_id, guessed, origin, session_id=session_id, why=check.unverifiable)
         return holder
 
-    async def _refuse(self, user_id: str, origin: Origin, *, why: str | None) -> NoReturn:
-        async with self._means.database.transaction() as session:
+    async def _refuse(
+        self, user_id: str, guessed: Holder | None, origin: Origin, *, session_id: UUID | None, why: str | None
+    ) -> NoReturn:
+        means = self._means
+        async with means.database.transaction() as session:
+            await credentials.hold(session, user_id)
             details = {"stored_password": why} if why else None
             record(session, origin, action="user.password_check_failed", user_id=user_id, details=details)
+            most = means.rules.consecutive_failures
+            is_over = guessed is not None and await count_wrong_password(session, means.mailer, guessed, most=most)
+            if is_over and session_id is not None:
+                reason = sessions.TOO_MANY_WRONG_PASSWORDS
+                await sessions.end(session, origin, session_id, user_id=user_id, reason=reason)
         raise InvalidCredentials(_TEXT)

@@ -8,10 +8,11 @@ from litestar import Request
 from idp import clock
 from idp.accounts.begin import Begun, Mode, SessionStarter
 from idp.accounts.shapes import LoginIn
+from idp.accounts.wrong_passwords import count_wrong_password
 from idp.audit.record import Origin, origin_of, record
 from idp.db.engine import Database
-from idp.errors import InvalidCredentials
-from idp.mail.messages import NewDevice, SignInLocked
+from idp.errors import Busy, InvalidCredentials
+from idp.mail.messages import NewDevice
 from idp.mail.outbox import Mailer
 from idp.mail.typed_text import device_name
 from idp.ops import metrics
@@ -19,7 +20,7 @@ from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import LoginRules
 from idp.sessions.known_devices import KnownDevices
 from idp.signing.jwt import Family
-from idp.users import credentials, sign_in_failures
+from idp.users import credentials
 from idp.users import service as users
 from idp.users.credentials import Holder
 from idp.users.email import email_key
@@ -115,10 +116,18 @@ class SignIn:
             ):
                 attempt.fail()
                 await self._refuse(holder, origin, was_wrong=not check.fits, why=check.unverifiable)
-        if check.rehashed and holder.password_hash:
-            async with self._database.transaction() as session:
-                await users.replace_hash(session, holder.user_id, old=holder.password_hash, new=check.rehashed)
+        if check.is_weak and holder.password_hash:
+            await self._strengthen(holder, holder.password_hash, data.password, origin)
         return holder
+
+    async def _strengthen(self, holder: Holder, old: str, password: str, origin: Origin) -> None:
+        """Store a hash of today's strength; the next sign-in does it where the passwords have no time now."""
+        try:
+            new = await self._passwords.hash(password, asker=origin.ip_address)
+        except Busy:
+            return
+        async with self._database.transaction() as session:
+            await users.replace_hash(session, holder.user_id, old=old, new=new)
 
     async def _refuse(self, holder: Holder | None, origin: Origin, *, was_wrong: bool, why: str | None) -> NoReturn:
         """Record the failure, commit, and only then refuse: a refusal must not roll its own record back (rule 4)."""
@@ -126,11 +135,8 @@ class SignIn:
         async with self._database.transaction() as session:
             details = {"method": "password"} | ({"stored_password": why} if why else {})
             record(session, origin, action="user.sign_in_failed", user_id=user_id, details=details)
-            if holder is not None and was_wrong:
-                failures = await sign_in_failures.count(session, holder.user_id)
-                # Told once. The answer stays that of a wrong password, which says nothing about the account (SEC-9).
-                if failures == self._rules.consecutive_failures and holder.email is not None and holder.email_verified:
-                    self._mailer.post(session, SignInLocked(name=holder.name, failures=failures), to=holder.email)
+            guessed = holder if was_wrong else None
+            await count_wrong_password(session, self._mailer, guessed, most=self._rules.consecutive_failures)
         metrics.count_attempt(method="password", outcome="invalid_credentials")
         raise InvalidCredentials
 

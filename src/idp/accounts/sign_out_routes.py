@@ -88,7 +88,8 @@ class SigningOut:
 
     async def _decide(self, request: AnyRequest, presented: Presented) -> tuple[Principal | None, errors.IdpError]:
         client = request.client.host if request.client else None
-        verdict = await self._introspector.introspect(presented, client=client)
+        # Something is changed, so what Valkey alone knows is not enough here either (decision 0025).
+        verdict = await self._introspector.introspect(presented, client=client, confirm=True)
         if verdict.unknown and verdict.error is not None:
             raise verdict.error
         return verdict.principal, verdict.error or errors.Unauthenticated()

@@ -22,6 +22,7 @@ from idp.users.passwords import Passwords
 
 _LOOK_AGAIN_SECONDS = 60.0
 _SEARCH_SECONDS = 3.0  # of one request
+_MOST_AT_ONCE = 4  # of all addresses together: each keeps a password process busy, and sign-ins wait behind them
 _MISS_SECONDS = 600.0
 _MOST_SEARCHES = 1000  # that are remembered, finished or not
 _ANY = "SELECT EXISTS (SELECT 1 FROM idp.api_keys WHERE scheme = 'bcrypt') AS found"
@@ -64,8 +65,8 @@ class ImportedKeys:
 
         Raises:
             DatabaseUnavailable: PostgreSQL is away.
-            Busy: the time for one request is over, the same address searches already, or the password process has too
-                much to do. The next request goes on.
+            Busy: the time for one request is over, the same address or several others search already, or the password
+                process has too much to do. The next request goes on.
         """
         if not await self._exist():
             return None
@@ -83,7 +84,7 @@ class ImportedKeys:
     async def _compare(self, text: str, left: list[str], search: _Search) -> str | None:
         client = asking_client.get()
         address = network(client) if client else ""
-        if address in self._searching:
+        if address in self._searching or len(self._searching) >= _MOST_AT_ONCE:
             raise Busy
         self._searching.add(address)
         until = time.monotonic() + _SEARCH_SECONDS

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from valkey.asyncio import Valkey
 
@@ -24,7 +25,7 @@ class BackOff:
     """Closes a key for a while, and for longer when it is closed again within a day.
 
     Args:
-        store: shared by all processes; where it is not available, a key is closed in this process alone.
+        store: shared by all processes; a key is closed in this process, too.
         seconds: how long for the first time, the second, and so on; the last one stays. Empty for never.
     """
 
@@ -48,10 +49,9 @@ class BackOff:
         """Close a key whose limit was just used up; one that is closed already stays as it is."""
         if not self._seconds:
             return
-        try:
+        self._close_here(name)  # always, so that a store which goes away opens nothing (decision 0020)
+        with suppress(StoreUnavailable):
             await self._store.ask(lambda valkey: self._close_everywhere(valkey, name))
-        except StoreUnavailable:
-            self._close_here(name)
 
     async def _close_everywhere(self, valkey: Valkey, name: str) -> None:
         keys = f"idp:closed:{name}", f"idp:closings:{name}"

@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from limits import WindowStats
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter, RateLimiter
 
 from idp.cache import SharedStore, StoreUnavailable
 from idp.errors import RateLimited
 from idp.ops import metrics
 from idp.ops.back_off import BackOff
+from idp.ops.local_windows import LocalWindows
 from idp.ops.rate_limit_rules import Counted, Rule
 
 T = TypeVar("T")
@@ -97,7 +98,7 @@ class Limiter:
         self._store = store
         self._key = key
         self._back_off = BackOff(store, back_off)
-        self._local = MovingWindowRateLimiter(MemoryStorage())
+        self._local = LocalWindows()
         self._shared: RateLimiter | None = None
         if store.valkey is not None:
             # The address is only a form here: connections come from the pool that the store owns and closes.
@@ -203,7 +204,7 @@ class Limiter:
 
     async def _window(self, rule: Rule, key: tuple[str, ...]) -> WindowStats:
         name = self._name(rule, key)
-        here = await self._local.get_window_stats(rule.item, name)
+        here = self._local.stats(rule.item, name)
         shared = await self._ask(lambda limiter: limiter.get_window_stats(rule.item, name))
         # Whichever has counted more: what is shared knows of other processes, this one of the time without Valkey.
         return here if shared is None or here.remaining < shared.remaining else shared
@@ -211,7 +212,7 @@ class Limiter:
     async def _hit(self, rule: Rule, key: tuple[str, ...]) -> bool:
         _asked(rule, key).window = None
         name = self._name(rule, key)
-        here = await self._local.hit(rule.item, name)
+        here = self._local.hit(rule.item, name)
         shared = await self._ask(lambda limiter: limiter.hit(rule.item, name))
         return here and shared is not False
 

@@ -23,6 +23,7 @@ SINGLE_FACTOR = "1"  # `acr`: one factor, the lowest level of ISO/IEC 29115 that
 LOGGED_OUT, LOGGED_OUT_EVERYWHERE = "logged_out", "logged_out_everywhere"
 SURPLUS = "too_many_sessions"
 REPLACED = "signed_in_again"
+TOO_MANY_WRONG_PASSWORDS = "too_many_wrong_passwords"
 _MOST_AT_ONCE = 100  # sessions that one sign-in ends
 SIGNED_OUT_BY_ADMIN = "signed_out_by_admin"
 

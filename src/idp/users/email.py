@@ -13,6 +13,7 @@ from email_validator import EmailNotValidError, EmailSyntaxError, validate_email
 
 MAX_LENGTH = 254  # RFC 5321 section 4.5.3.1.3
 _LONGEST_KEYED = 1000  # characters; what is longer is nobody's address, and normalising it could take seconds
+_LONGEST_DOMAIN = 512  # characters; IDNA knows no longer name, composed or not, and would take long to say so
 # The only characters beyond ASCII that Unicode's canonical forms turn into ASCII: the Greek question mark, the Greek
 # varia and the Kelvin sign (Unicode never adds another one to them).
 _BECOMES_ASCII = re.compile("([\u037e\u1fef\u212a])")
@@ -47,7 +48,7 @@ def email_key(email: str) -> str:
         return f"too long:{hashlib.sha256(email.encode('utf-8', 'surrogatepass')).hexdigest()}"
     local, _, domain = email.strip().replace("\x00", "\ufffd").rpartition("@")
     try:
-        ascii_domain = idna.encode(domain, uts46=True).decode()
+        ascii_domain = _folded(domain) if len(domain) > _LONGEST_DOMAIN else idna.encode(domain, uts46=True).decode()
     except idna.IDNAError:
         ascii_domain = _folded(domain)
     return f"{_folded(local)}@{ascii_domain}"

@@ -8,6 +8,8 @@ import unicodedata
 
 _MOST_MARKS = 30
 _SHORT = 256  # characters; what is shorter takes no time anyway
+# Tibetan vowel signs of combining class 0, each of which is taken apart into two marks: all that Unicode has of those.
+_TWO_MARKS = frozenset("\u0f73\u0f75\u0f81")
 
 
 def normal_form(text: str) -> str:
@@ -20,7 +22,7 @@ def normal_form(text: str) -> str:
 def _has_endless_marks(text: str) -> bool:
     run = 0
     for character in text:
-        run = run + 1 if unicodedata.combining(character) else 0
+        run = run + 1 if unicodedata.combining(character) or character in _TWO_MARKS else 0
         if run > _MOST_MARKS:
             return True
     return False

@@ -33,13 +33,13 @@ _MOST_WORK = 1 << 22  # passes times KiB: about two seconds of a core
 
 
 class Check(NamedTuple):
-    """Whether the password fits, and its new hash if the stored one is weaker than the settings ask for.
+    """Whether the password fits, and whether the stored hash is weaker than the settings ask for.
 
     `unverifiable` says why no password can fit what is stored: such a hash is a wrong password, and the audit says so.
     """
 
     fits: bool
-    rehashed: str | None
+    is_weak: bool = False
     unverifiable: str | None = None
 
 
@@ -79,16 +79,19 @@ def check_password(stored: str | None, password: str, cost: Cost) -> Check:
     why = None if stored is None else why_unverifiable(stored, cost)
     if stored is None or why is not None:
         _fits(_of_nobody(cost), password, cost)
-        return Check(fits=False, rehashed=None, unverifiable=why)
+        return Check(fits=False, unverifiable=why)
     try:
         fits = _fits(stored, password, cost)
     except (ValueError, InvalidHashError, VerificationError) as error:  # its form passed, and yet it cannot be read
         _fits(_of_nobody(cost), password, cost)
-        return Check(fits=False, rehashed=None, unverifiable=f"the hash cannot be read: {error}"[:200])
-    if not fits:
-        return Check(fits=False, rehashed=None)
-    weak = stored.startswith(_BCRYPT_PREFIXES) or _hasher(cost).check_needs_rehash(stored)
-    return Check(fits=True, rehashed=hash_password(password, cost) if weak else None)
+        return Check(fits=False, unverifiable=f"the hash cannot be read: {error}"[:200])
+    # Whether it is weak is said of a fitting one alone, and hashing it anew is left to who lets somebody in: a refusal
+    # that took longer would tell that the password was right (SEC-9).
+    return Check(fits, is_weak=fits and _is_weak(stored, cost))
+
+
+def _is_weak(stored: str, cost: Cost) -> bool:
+    return stored.startswith(_BCRYPT_PREFIXES) or _hasher(cost).check_needs_rehash(stored)
 
 
 def _fits(stored: str, password: str, cost: Cost) -> bool:

@@ -78,7 +78,7 @@ def requires_roles(*required_roles: str) -> Callable[[View], View]:
 
 def _requires(scopes: tuple[str, ...], roles: tuple[str, ...]) -> Callable[[View], View]:
     def decorate(view: View) -> View:
-        if inspect.iscoroutinefunction(view):
+        if _is_asynchronous(view):
 
             @functools.wraps(view)
             async def guarded_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -95,6 +95,12 @@ def _requires(scopes: tuple[str, ...], roles: tuple[str, ...]) -> Callable[[View
         return guarded
 
     return decorate
+
+
+def _is_asynchronous(view: View) -> bool:
+    """Whether a view is a coroutine function, or what `as_view` made of a class with asynchronous handlers."""
+    made_of = getattr(view, "view_class", None)
+    return inspect.iscoroutinefunction(view) or bool(getattr(made_of, "view_is_async", False))
 
 
 def _authentication(request: HttpRequest) -> SyncAuthentication:

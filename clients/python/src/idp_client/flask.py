@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 
 from idp_client.caller import Caller
 from idp_client.errors import AuthError
@@ -62,7 +62,8 @@ def _requires(scopes: tuple[str, ...], roles: tuple[str, ...]) -> Callable[[Call
         @functools.wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             authentication_of(request.environ).require(scopes, required_roles=roles)
-            return view(*args, **kwargs)
+            answer: R = current_app.ensure_sync(view)(*args, **kwargs)  # an `async def` view runs as Flask runs it
+            return answer
 
         return guarded
 
