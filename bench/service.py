@@ -14,6 +14,8 @@ from bench.stores import Stores
 from idp.settings_schema import RateLimits
 
 ADMIN_TOKEN = secrets.token_urlsafe(32)
+METRICS_TOKEN = secrets.token_urlsafe(32)
+METRICS_BEARER = {"Authorization": f"Bearer {METRICS_TOKEN}"}
 _IDP = [sys.executable, "-m", "idp.cli.main"]
 _PLENTY = "10000000"
 
@@ -39,6 +41,7 @@ def deploy(stores: Stores) -> Deployment:
         "IDP_SECRET_KEY": secrets.token_urlsafe(48),
         "IDP_PUBLIC_URL": "https://id.example.com",
         "ADMIN_TOKEN": ADMIN_TOKEN,
+        "METRICS_TOKEN": METRICS_TOKEN,
     }
     done = subprocess.run(
         [*_IDP, "migrate"], env=servers.inherited() | env, capture_output=True, text=True, check=False

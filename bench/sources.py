@@ -5,6 +5,8 @@ import re
 import httpx2
 from msgspec import Struct
 
+from bench.service import METRICS_BEARER
+
 _LINE = re.compile(r'^idp_cache_requests_total\{result="(\w+)"\} (\S+)', re.MULTILINE)
 
 
@@ -33,5 +35,5 @@ class Sources:
         return f"verdicts should come from {wanted.name}, and came from {found}"
 
     def _read(self) -> dict[str, float]:
-        text = httpx2.get(self._base_url + "/metrics", timeout=10).text
+        text = httpx2.get(self._base_url + "/metrics", headers=METRICS_BEARER, timeout=10).text
         return {name: float(count) for name, count in _LINE.findall(text)}

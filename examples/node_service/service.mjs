@@ -102,7 +102,7 @@ async function caller(request, ...required) {
 async function requireRole(request, role) {
   const who = await caller(request);
   const { roles } = who.roles || who.kind !== "user" ? who : await ask(presented(request.headers));
-  if (roles?.includes(role)) return who;
+  if (who.kind === "user" && roles?.includes(role)) return who; // an API key has scopes, not its owner's roles
   const challenge = { "WWW-Authenticate": 'Bearer error="insufficient_scope"' };
   throw new Refusal(403, "insufficient_roles", `Insufficient permissions. Required role: ${role}`, challenge);
 }

@@ -89,13 +89,15 @@ class Caller(Struct, frozen=True, kw_only=True, gc=False):
         """Check that the caller is a user with all of these roles: plain membership, `admin` implies nothing.
 
         Raises:
-            InsufficientRoles: one is missing, the caller is a service, or the roles are unknown.
+            InsufficientRoles: one is missing, the caller is a service or an API key, or the roles are unknown.
         """
         required = tuple(roles)
         if not required:
             return
         if self.user is None:
             raise InsufficientRoles(required, "a service has no roles")
+        if self.kind == "api_key":  # what was given a scope must not do what its owner may
+            raise InsufficientRoles(required, "an API key has its scopes, and not the roles of its owner")
         if self.user.roles is None:
             raise InsufficientRoles(required, "the token names no roles, and nothing can be asked (Gate(online=…))")
         if missing := [role for role in required if role not in self.user.roles]:
