@@ -4,6 +4,7 @@ import asyncio
 from typing import Any, NoReturn
 
 from litestar import Request
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
 from idp.accounts.begin import Begun, Mode, SessionStarter
@@ -72,7 +73,8 @@ class SignIn:
         holder = await credentials.look_up(self._database.reads, data.email)
         device = self._find_device(request, holder)
         holder = await self._check(data, holder, origin, device=device, verified_only=verified_only)
-        async with self._database.transaction() as session:
+
+        async def begin(session: AsyncSession) -> Begun:
             begun = await self._starter.begin(
                 session,
                 request,
@@ -89,6 +91,9 @@ class SignIn:
             if begun.is_new_device and device is None and holder.email is not None and holder.email_verified:
                 notice = await _notice(holder, origin, data.device_info)
                 self._mailer.post(session, notice, to=holder.email)
+            return begun
+
+        begun = await self._database.transact(begin)
         metrics.count_attempt(method="password", outcome="authenticated")
         version = holder.password_version
         return begun.with_cookie(self._devices.remember(request.cookies, holder.user_id, password_version=version))
@@ -123,7 +128,8 @@ class SignIn:
     async def _refuse(self, holder: Holder | None, origin: Origin, *, was_wrong: bool, why: str | None) -> NoReturn:
         """Record the failure, commit, and only then refuse: a refusal must not roll its own record back (rule 4)."""
         user_id = holder.user_id if holder else None
-        async with self._database.transaction() as session:
+
+        async def keep(session: AsyncSession) -> None:
             details = {"method": "password"} | ({"stored_password": why} if why else {})
             record(session, origin, action="user.sign_in_failed", user_id=user_id, details=details)
             if holder is not None and was_wrong:
@@ -131,6 +137,8 @@ class SignIn:
                 # Told once. The answer stays that of a wrong password, which says nothing about the account (SEC-9).
                 if failures == self._rules.consecutive_failures and holder.email is not None and holder.email_verified:
                     self._mailer.post(session, SignInLocked(name=holder.name, failures=failures), to=holder.email)
+
+        await self._database.transact(keep)
         metrics.count_attempt(method="password", outcome="invalid_credentials")
         raise InvalidCredentials
 
