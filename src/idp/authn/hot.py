@@ -24,7 +24,6 @@ from idp.ops.envelope import JSON, NO_STORE, Cold, HotRoute
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import decode_body, parse_form
 from idp.ops.misspelt_members import strict
-from idp.ops.misspelt_members import strict
 from idp.principal.guards import INTERACTIVE, MACHINES
 from idp.principal.model import AuthMethod, Principal
 from idp.principal.permissions import IDP_INTROSPECT
