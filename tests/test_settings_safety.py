@@ -238,7 +238,17 @@ def test_old_variables_that_make_none_are_refused(environ: dict[str, str]) -> No
 
 # --- what surrounds a secret -----------------------------------------------------------------------------------------
 
-AROUND = ["{}\n", "\r\n{}\r\n", "\ufeff{}", "\ufeff{}\n", "  {}\t", "\u200b{}\u00a0", "\n\ufeff {}"]
+AROUND = [
+    "{}\n",
+    "\r\n{}\r\n",
+    "\ufeff{}",
+    "\ufeff{}\n",
+    "  {}\t",
+    "\u200b{}\u00a0",
+    "\n\ufeff {}",
+    '"{}"\n',
+    "\ufeff'{}'\r\n",
+]
 
 
 @pytest.mark.parametrize("around", AROUND)

@@ -7,6 +7,8 @@ for a minute. No language has more than a few, and UAX #15 section 13 (Stream-Sa
 import unicodedata
 
 _MOST_MARKS = 30
+# Of class 0 themselves, and made of nothing but marks: Unicode has no others, and adds none (its stability policy).
+_MADE_OF_MARKS = frozenset("\u0f73\u0f75\u0f81")
 _SHORT = 256  # characters; what is shorter takes no time anyway
 
 
@@ -20,7 +22,7 @@ def normal_form(text: str) -> str:
 def _has_endless_marks(text: str) -> bool:
     run = 0
     for character in text:
-        run = run + 1 if unicodedata.combining(character) else 0
+        run = run + 1 if unicodedata.combining(character) or character in _MADE_OF_MARKS else 0
         if run > _MOST_MARKS:
             return True
     return False
