@@ -1,8 +1,10 @@
 """The session is what we need it to be, whatever ALTER ROLE and ALTER DATABASE say (decision 0028)."""
 
 import asyncio
+import socket
 
 import pytest
+from msgspec import structs
 from sqlalchemy import text
 
 from db.test_pgbouncer import BAD_DEFAULTS, spoil
@@ -98,3 +100,43 @@ async def test_signing_in_and_out_and_up_get_past_a_deadlock(postgres: EmbeddedP
         assert await answers(9) == [503, 503, 503, 503]
         assert await answers(2) == [200, 200, 401, 200]
         assert (await service.refresh(person.refresh_token)).status_code == 401
+
+
+@pytest.mark.parametrize(("parameters", "expected"), [
+    ("", (1, 30, 10, 3, 30_000)),
+    ("keepalives_idle=45&keepalives_interval=7&keepalives_count=5&tcp_user_timeout=9000", (1, 45, 7, 5, 9_000)),
+])  # fmt: skip
+async def test_tcp_finds_out_that_nobody_is_there_any_more(
+    postgres: EmbeddedPostgres, parameters: str, expected: tuple[int, ...]
+) -> None:
+    """Line 17: on each kind of connection, as the address says, or by ourselves."""
+    database, reads = await _reads(f"{postgres.create_database(f'keepalive_{len(parameters)}')}?{parameters}")
+    listening = await database.connect_directly()
+    await reads.fetch("SELECT 1")
+    async with database.transaction() as session:
+        raw = await (await session.connection()).get_raw_connection()
+        for connection in (listening, raw.driver_connection):
+            sock = connection._transport.get_extra_info("socket")
+            options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+            found = [sock.getsockopt(socket.IPPROTO_TCP, option) for option in options]
+            assert (sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), *found) == expected
+    await listening.close()
+    await database.close()
+
+
+async def test_connections_are_replaced_when_they_are_old(postgres: EmbeddedPostgres) -> None:
+    """Line 17: a balancer in between forgets what is old."""
+    url = postgres.create_database("old_connections")
+    settings = load("production", environ={"DATABASE_URL": url}).settings.database
+    database = Database(structs.replace(settings, connection_max_age_seconds=1.0))
+
+    async def backends() -> set[int]:
+        async with database.transaction() as session:
+            pid = await session.scalar(text("SELECT pg_backend_pid()"))
+        return {pid, (await database.reads.fetchrow("SELECT pg_backend_pid() AS pid"))["pid"]}
+
+    first = await backends()
+    assert await backends() == first
+    await asyncio.sleep(2.1)  # the pool counts whole seconds
+    assert first.isdisjoint(await backends())
+    await database.close()
