@@ -86,8 +86,8 @@ async def register(
 
     user_id, begun = await database.transact(begin)
     # So that this browser, when it verifies the address, is known to have chosen the password (C-11).
-    cookie = known_devices.remember(request.cookies, user_id, password_version=FIRST_PASSWORD)
-    return begun.with_cookie(cookie).response()
+    known = known_devices.remember(request.cookies, user_id, password_version=FIRST_PASSWORD)
+    return begun.with_cookie(known).response()
 
 
 @post(

@@ -88,15 +88,18 @@ class SignIn:
                 mode=mode,
                 most_failures=self._rules.consecutive_failures if device is None else None,
             )
-            if begun.is_new_device and device is None and holder.email is not None and holder.email_verified:
-                notice = await _notice(holder, origin, data.device_info)
-                self._mailer.post(session, notice, to=holder.email)
+            if begun.is_new_device and device is None:
+                await self._warn(session, holder, origin, data.device_info)
             return begun
 
         begun = await self._database.transact(begin)
         metrics.count_attempt(method="password", outcome="authenticated")
-        version = holder.password_version
-        return begun.with_cookie(self._devices.remember(request.cookies, holder.user_id, password_version=version))
+        cookie = self._devices.remember(request.cookies, holder.user_id, password_version=holder.password_version)
+        return begun.with_cookie(cookie)
+
+    async def _warn(self, session: AsyncSession, holder: Holder, origin: Origin, device_info: object) -> None:
+        if holder.email is not None and holder.email_verified:
+            self._mailer.post(session, await _notice(holder, origin, device_info), to=holder.email)
 
     def _find_device(self, request: Request[Any, Any, Any], holder: Holder | None) -> str | None:
         if holder is None:
