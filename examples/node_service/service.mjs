@@ -142,7 +142,7 @@ const routes = {
 createServer(async (request, response) => {
   try {
     const route = routes[`${request.method} ${request.url}`];
-    if (!route) throw new Refusal(404, "not_found", "Nothing here");
+    if (!route) throw new Refusal(404, "not_found", "Not found");
     const answer = JSON.stringify(await route(request));
     response.writeHead(200, { "Content-Type": "application/json" }).end(answer);
   } catch (error) {

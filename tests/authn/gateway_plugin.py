@@ -1,5 +1,6 @@
 """The example plugin as a real distribution, and a deployment's settings for it."""
 
+import re
 import secrets
 import shutil
 import subprocess
@@ -45,5 +46,6 @@ def config_with_gateway(folder: Path, secret: str) -> Path:
     file = config / "gateway.secret"
     file.write_text(secret + "\n")
     with (config / "idp.toml").open("a") as settings:
-        settings.write(f'\n[authn.plugin_settings.gateway]\nsecret_file = "{file}"\n')
+        (pasted,) = re.findall(r"```toml\n(.*?)```", (EXAMPLE / "README.md").read_text(), re.DOTALL)
+        settings.write("\n" + pasted.replace("/run/secrets/gateway", str(file)))
     return config

@@ -46,13 +46,13 @@ async def page(browser: Browser, service: Service) -> AsyncIterator[Page]:
 
 async def call_me(page: Page) -> tuple[str, str]:
     """Press "Execute" on GET /auth/me and return the status and the body that the page shows."""
-    await page.click("#operations-Who_is_calling-me .opblock-summary-control")
-    await page.click("#operations-Who_is_calling-me .execute")
+    await page.click("#operations-Authentication-getMe .opblock-summary-control")
+    await page.click("#operations-Authentication-getMe .execute")
     status = await page.wait_for_selector(
-        "#operations-Who_is_calling-me .live-responses-table tbody .response-col_status"
+        "#operations-Authentication-getMe .live-responses-table tbody .response-col_status"
     )
     body = await page.wait_for_selector(
-        "#operations-Who_is_calling-me .live-responses-table tbody .response-col_description"
+        "#operations-Authentication-getMe .live-responses-table tbody .response-col_description"
     )
     return (await status.inner_text()).strip(), await body.inner_text()
 

@@ -1,5 +1,6 @@
 """What the tests of the commands share: running them as people do, as processes of their own."""
 
+import asyncio
 import fcntl
 import json
 import os
@@ -20,6 +21,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import asyncpg
 
 ROOT = Path(__file__).parents[2]
 IDP = [sys.executable, "-m", "idp.cli.main"]
@@ -268,6 +271,19 @@ def running_dev(data_dir: Path, *arguments: str, **environ: str) -> Iterator[Dev
         yield dev.wait()
     finally:
         dev.clean_up()
+
+
+def write(database_url: str, statement: str, *values: object) -> None:
+    """Write a row as it may have come from before its text was checked, or by an import."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(database_url)
+        try:
+            await connection.execute(statement, *values)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
 
 
 def shell(line: str) -> subprocess.CompletedProcess[str]:

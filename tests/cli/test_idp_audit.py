@@ -38,7 +38,7 @@ def written(empty: str, tmp_path: Any) -> str:
 async def test_verify_finds_what_was_changed(written: str) -> None:
     whole = idp("audit", "verify", DATABASE_URL=written)
     assert (whole.returncode, whole.stderr) == (0, "")
-    assert re.match(r"\d+ records, chained and whole\.\nHead: ", whole.stdout)
+    assert re.match(r"\d+ records, hash chain intact\.\nHead: ", whole.stdout)
     (noted,) = HEAD.findall(whole.stdout)
     assert idp("audit", "verify", "--head", noted, DATABASE_URL=written).returncode == 0
     assert json.loads(idp("audit", "verify", "-o", "json", DATABASE_URL=written).stdout) == {
@@ -54,9 +54,9 @@ async def test_verify_finds_what_was_changed(written: str) -> None:
     broken = idp("audit", "verify", DATABASE_URL=written)
     assert broken.returncode == 1
     assert re.fullmatch(
-        r"idp: The audit log is not whole\. Record [0-9a-f-]{36} was changed, or its link 2 was\.\n", broken.stderr
+        r"idp: The audit log is not intact\. Record [0-9a-f-]{36} was changed, or its link 2 was\.\n", broken.stderr
     )
-    assert broken.stdout.startswith("1 record before the break, chained and whole.\nHead: 1:")
+    assert broken.stdout.startswith("1 record before the break, hash chain intact.\nHead: 1:")
     as_json = idp("audit", "verify", "-o", "json", DATABASE_URL=written)
     assert (as_json.returncode, json.loads(as_json.stdout)["intact"]) == (1, False)
 
@@ -88,7 +88,7 @@ def test_the_log_is_listed(served: Served) -> None:
     plain = idp("audit", "list", "--user", user, "--action", "user.created", **served.environ)
     assert (plain.returncode, plain.stderr) == (0, "")
     header, row = plain.stdout.splitlines()
-    assert re.split(r" {3,}", header) == ["When", "What", "Who", "Whom", "To what", "From"]
+    assert re.split(r" {3,}", header) == ["Time", "Action", "Actor", "User", "Target", "Address"]
     assert (re.split(r" {3,}", row)[1], user in row, "127.0.0.1" in row) == ("user.created", True, True)
     found = json.loads(idp("audit", "list", "--user", user, "--limit", "1", "-o", "json", **served.environ).stdout)
     assert [each["user_id"] for each in found] == [user]

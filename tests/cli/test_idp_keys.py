@@ -98,7 +98,7 @@ def test_what_goes_wrong_is_a_sentence_with_an_exit_code(served: Served, token: 
         (3, "API key not found.", ("rotate", unknown), {"IDP_TOKEN": token}),
         (4, f"{served.url} refuses: Invalid token. IDP_TOKEN must hold", ("list",), {"IDP_TOKEN": "rubbish"}),
         (4, f"{served.url} refuses: This credential", ("list",), {"IDP_TOKEN": served.admin_token}),
-        (4, f"Who are you at {served.url}? Put your access token into IDP_TOKEN", ("list",), {}),
+        (4, f"Not signed in to {served.url}: put your access token into IDP_TOKEN", ("list",), {}),
         (5, "http://127.0.0.1:1 does not answer", ("list",), {"IDP_TOKEN": token, "IDP_URL": "http://127.0.0.1:1"}),
     ):
         done = idp("keys", *arguments, **({"IDP_URL": served.url} | environ))

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from cli.conftest import Served
-from cli.support import free_port, get, idp, in_a_terminal, without_colours
+from cli.support import free_port, get, idp, in_a_terminal, without_colours, write
 
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
@@ -96,9 +96,12 @@ def test_what_others_wrote_cannot_drive_the_terminal(served: Served) -> None:
     """Metadata may hold anything; escape sequences are shown as what they are not."""
     import httpx2
 
-    body = {"name": new_name(), "scopes": [], "metadata": {"note": "\x1b[2J\x1b]0;owned\x07 \u202egnp.exe"}}
+    body = {"name": new_name(), "scopes": []}
+    note = {"note": "\x1b[2J\x1b]0;owned\x07 \u202egnp.exe"}
     bearer = {"Authorization": f"Bearer {served.admin_token}"}
     httpx2.post(f"{served.url}/auth/tokens", json=body, headers=bearer).raise_for_status()
+    statement = "UPDATE idp.api_keys SET metadata = $1 WHERE name = $2"
+    write(served.database_url, statement, json.dumps(note), body["name"])
     for shown in (
         run(served, "show", body["name"]).stdout,
         in_a_terminal("tokens", "show", body["name"], columns=80, **served.environ)[1],
@@ -165,8 +168,8 @@ def test_what_is_not_there_has_exit_code_3(served: Served, command: list[str]) -
 def test_being_refused_has_exit_code_4(served: Served) -> None:
     """S2-39: nothing, something wrong, and a token that may not manage."""
     for token, reason in (
-        ({}, "Unauthorized."),
-        ({"ADMIN_TOKEN": "wrong"}, "Invalid token."),
+        ({}, "Missing Authorization header."),
+        ({"ADMIN_TOKEN": "wrong"}, "Invalid admin token."),
         ({"ADMIN_TOKEN": answer(served, "create", new_name(), "read")["token"]}, "Admin access required."),
     ):
         hint = "ADMIN_TOKEN must hold what the service has there, or a service token with the scope idp:manage."

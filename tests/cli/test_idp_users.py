@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from cli.conftest import Served
-from cli.support import idp, in_a_terminal, log_in, without_colours
+from cli.support import idp, in_a_terminal, log_in, without_colours, write
 
 PASSWORD = "correct horse battery"
 
@@ -66,7 +66,7 @@ def test_roles_and_plan_are_set(served: Served) -> None:
     email = register(served)
     new = f"analyst-{secrets.token_hex(4)}"
     assert said(served, "set-roles", email, "user", new) == (
-        f"{email} had the roles user, and now has {new}, user.\n{new} is a new role: nobody else has it.\n"
+        f"{email} had the roles user, and now has {new}, user.\n{new} is a new role: no other user has it.\n"
     )
     assert said(served, "set-roles", register(served), "user", new).count("\n") == 1, "it is new no more"
     assert said(served, "set-roles", email, "analyst", "user").startswith(f"{email} had the roles {new}, user, and now")
@@ -96,7 +96,7 @@ def test_somebody_is_deleted_only_when_asked_twice(served: Served) -> None:
     email = register(served)
     done = run(served, "delete", email)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "idp: Deleting somebody cannot be undone: say --yes where nobody can be asked.\n"
+    assert done.stderr == "idp: Deleting a user cannot be undone: pass --yes where no terminal can ask.\n"
     code, shown = in_a_terminal("users", "delete", email, columns=80, typed=["n"], **served.environ)
     assert (code, f"Delete {email}? It cannot be undone [y/N]:" in shown) == (1, True)
     assert log_in(served.url, email, PASSWORD).status == 200
@@ -140,10 +140,13 @@ def audited(served: Served, user_id: str, action: str) -> list[Any]:
 
 def test_somebody_is_signed_out_everywhere(served: Served) -> None:
     email = register(served)
-    body = {"email": email, "password": PASSWORD, "device_info": {"os": "Linux", "name": "\x1b[31mlaptop"}}
-    token = httpx2.post(f"{served.url}/auth/login", json=body).json()["access_token"]
+    body = {"email": email, "password": PASSWORD, "device_info": {"os": "Linux", "name": "laptop"}}
+    signed_in = httpx2.post(f"{served.url}/auth/login", json=body).json()
+    token, info = signed_in["access_token"], {"os": "Linux", "name": "\x1b[31mlaptop"}
+    statement = "UPDATE idp.user_sessions SET device_info = $1 WHERE id = $2"
+    write(served.database_url, statement, json.dumps(info), signed_in["session_id"])
     listed = answer(served, "sessions", email)["sessions"]
-    assert [each["device_info"] for each in listed] == [body["device_info"], None]
+    assert [each["device_info"] for each in listed] == [info, None]
     header, row, other = said(served, "sessions", email).splitlines()
     assert re.split(r" {3,}", header) == ["Device", "Address", "Signed in", "Last seen", "Ends", "ID"]
     assert row.startswith("os: Linux, name: \ufffd[31mlaptop   127.0.0.1   ")
@@ -171,9 +174,9 @@ def test_in_a_terminal_the_list_fits(served: Served, columns: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (["show", "nobody@example.com"], 3, "Nobody has the address nobody@example.com: `idp users list --search"),
+        (["show", "nobody@example.com"], 3, "No user has the address nobody@example.com: `idp users list --search"),
         (["show", "nobody"], 3, "User not found."),
-        (["disable", "../../tokens"], 3, "Nothing is served at this path."),
+        (["disable", "../../tokens"], 3, "Not found."),
         (["set-roles", "nobody", "admin"], 3, "User not found."),
         (["delete", "--yes", "nobody"], 3, "User not found."),
         (["sessions", "nobody"], 3, "User not found."),

@@ -64,3 +64,14 @@ def test_every_code_says_what_to_do() -> None:
         assert error.title, code
         assert len(error.remedy) > 20, code
     assert len({error.title for error in codes.values()}) == len(codes)
+
+
+def test_every_reference_has_a_key() -> None:
+    """Whoever reads SEC-9 or S2-24 finds what it means."""
+    keys = set(
+        re.findall(r"^\| ((?:S[0-4]|C|SEC)-\w+) \|", (ROOT / "docs/references.md").read_text("utf-8"), re.MULTILINE)
+    )
+    files = [*PAGES, *ROOT.glob("src/**/*.py"), *ROOT.glob("config/*.toml"), *ROOT.glob("clients/**/*.py")]
+    for file in files:
+        named = set(re.findall(r"\b(S[0-4]-\d\d|SEC-\d{1,2}|C-\d\d[a-c]?)\b", file.read_text("utf-8")))
+        assert named <= keys, file

@@ -96,12 +96,14 @@ async def test_keys_that_cannot_be_read_are_503_and_come_back(tmp_path: Path) ->
 
 async def test_what_nobody_expected_is_a_problem_document_and_counted(postgres: EmbeddedPostgres) -> None:
     """C-16: the same 500 either way, in the same envelope."""
-    async with running(postgres.create_database("jwks_gone"), profile="production") as service:
+    environ = {"METRICS_TOKEN": root_secret()}
+    async with running(postgres.create_database("jwks_gone"), profile="production", environ=environ) as service:
         await service.sql("ALTER TABLE idp.signing_keys RENAME TO gone")
         for headers in ({}, {"Origin": "https://app.example.com"}):
             answer = await service.client.get(PATH, headers=headers)
             assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
             assert answer.headers["content-type"] == "application/problem+json"
             assert answer.headers["x-content-type-options"] == "nosniff"
-        metrics = (await service.client.get("/metrics")).text
+        bearer = {"Authorization": f"Bearer {environ['METRICS_TOKEN']}"}
+        metrics = (await service.client.get("/metrics", headers=bearer)).text
         assert f'auth_request_total{{endpoint="{PATH}",http_status="500",method="GET"}} 2.0' in metrics

@@ -49,7 +49,7 @@ Until = Annotated[
     guards=[requires_admin],
     opt=accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN) | read_by_shared_secret_admins(),
     tags=["Administration"],
-    summary="Who did what",
+    summary="List audit records",
     responses=responses(errors.AdminRequired, errors.FreshLoginRequired, errors.ValidationFailed),
 )
 async def audit(

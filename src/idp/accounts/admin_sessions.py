@@ -34,7 +34,7 @@ class SignedOutUser(Struct, frozen=True):
     ended_sessions: int
 
 
-@get(_PATH, guards=[requires_admin], opt=_MANAGE, tags=_TAGS, summary="A user's sessions", responses=_ERRORS)
+@get(_PATH, guards=[requires_admin], opt=_MANAGE, tags=_TAGS, summary="List sessions of a user", responses=_ERRORS)
 async def user_sessions(
     request: AdminRequest, database: NamedDependency[Database], user_id: FromPath[str]
 ) -> SessionList:

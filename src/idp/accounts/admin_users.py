@@ -69,7 +69,7 @@ class DeletedUser(Struct, frozen=True):
 
 
 class InviteIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom to invite. Without `roles` they are a `user`, without `plan` on FREE."""
+    """The user to invite. Without `roles` they are a `user`, without `plan` on FREE."""
 
     email: Email
     name: PersonName | UnsetType = UNSET
@@ -82,7 +82,7 @@ class InviteIn(Struct, frozen=True, forbid_unknown_fields=True):
     guards=[requires_admin],
     opt=_READ,
     tags=_TAGS,
-    summary="Users",
+    summary="List users",
     responses=responses(errors.AdminRequired, errors.FreshLoginRequired, errors.ValidationFailed),
 )
 async def list_users(
@@ -136,7 +136,14 @@ async def invite_user(request: AdminRequest, invite: NamedDependency[Invite], da
     return await invite.invite(email, wanted, origin_of(request), host=request.user)
 
 
-@get(f"{_PATH}/{{user_id:str}}", guards=[requires_admin], opt=_READ, tags=_TAGS, summary="A user", responses=_ONE_USER)
+@get(
+    f"{_PATH}/{{user_id:str}}",
+    guards=[requires_admin],
+    opt=_READ,
+    tags=_TAGS,
+    summary="Get a user",
+    responses=_ONE_USER,
+)
 async def get_user(database: NamedDependency[Database], user_id: FromPath[str]) -> ManagedUser:
     """Return a user."""
     async with database.transaction() as session:
@@ -195,7 +202,7 @@ async def delete_user(
     guards=[requires_admin],
     opt=_READ,
     tags=_TAGS,
-    summary="A user's API keys",
+    summary="List API keys of a user",
     responses=_ONE_USER,
 )
 async def user_keys(

@@ -58,7 +58,7 @@ LinkParameter = Annotated[str, QueryParameter(max_length=4096, description="From
     opt=public(),
     before_request=checks_address("registration"),
     tags=_TAGS,
-    summary="Make an account whose address is verified by mail",
+    summary="Register, with e-mail verification",
     status_code=200,
     cache_control=NO_STORE,
     responses=responses(errors.PasswordRejected, *COMMON),
@@ -88,7 +88,7 @@ async def register_by_email(
     opt=public(),
     before_request=checks_address("link"),
     tags=_TAGS,
-    summary="Verify an address and sign in",
+    summary="Verify an e-mail address and sign in",
     status_code=200,
     cache_control=NO_STORE,
     responses=responses(errors.OneTimeTokenInvalid, errors.CsrfRejected, *COMMON),
@@ -115,7 +115,7 @@ async def verify_address(
     _VERIFY,
     opt=public() | {"changes": True},
     tags=_TAGS,
-    summary="Follow the old service's link",
+    summary="Follow a verification link",
     cache_control=NO_STORE,
     responses=responses(errors.OneTimeTokenInvalid, *COMMON)
     | {303: ResponseSpec(None, description="To the page that asks.", generate_examples=False)},
@@ -173,7 +173,7 @@ async def _verify(
     opt=public(),
     before_request=checks_address("verification"),
     tags=_TAGS,
-    summary="Ask for another link that verifies an address",
+    summary="Resend the verification mail",
     status_code=200,
     responses=responses(*COMMON),
 )
@@ -191,7 +191,7 @@ async def resend_verification(
     guards=[requires_user, requires_fresh_login],
     opt=accepts_shared_secret(),
     tags=_TAGS,
-    summary="Ask for another address",
+    summary="Request a change of e-mail address",
     status_code=200,
     responses=responses(errors.InvalidCredentials, errors.FreshLoginRequired, *COMMON),
 )
@@ -210,7 +210,7 @@ async def request_email_change(
     guards=[requires_user, requires_fresh_login],
     opt=accepts_shared_secret(),
     tags=_TAGS,
-    summary="Confirm the new address",
+    summary="Confirm the new e-mail address",
     status_code=200,
     responses=responses(errors.OneTimeTokenInvalid, errors.FreshLoginRequired, *COMMON),
 )

@@ -51,7 +51,7 @@ class Farewell(Struct, frozen=True, forbid_unknown_fields=True):
     _PATH,
     guards=[requires_user],
     tags=_TAGS,
-    summary="Change one's name or picture",
+    summary="Change my name or avatar",
     cache_control=NO_STORE,
     responses=documents(MeV1) | responses(errors.UserNotFound, errors.SharedSecretToken, *_BODY),
 )
@@ -72,7 +72,7 @@ async def edit_me(
     f"{_PATH}/export",
     guards=[requires_user],
     tags=_TAGS,
-    summary="Everything that is kept about oneself",
+    summary="Export my data",
     cache_control=NO_STORE,
     responses=documents(Export) | responses(errors.SharedSecretToken, errors.DatabaseUnavailable),
 )
@@ -90,7 +90,7 @@ async def export_me(request: UserRequest, database: NamedDependency[Database]) -
     _PATH,
     guards=[requires_user, requires_fresh_login],
     tags=_TAGS,
-    summary="Delete one's account",
+    summary="Delete my account",
     status_code=200,
     cache_control=NO_STORE,
     responses=responses(

@@ -27,7 +27,7 @@ _TAGS = ["Accounts"]
     opt=public(),
     before_request=checks_address("reset"),
     tags=_TAGS,
-    summary="Ask for a link that chooses another password",
+    summary="Request a password reset",
     status_code=200,
     responses=responses(*COMMON),
 )
@@ -46,7 +46,7 @@ async def request_reset(
     opt=public(),
     before_request=checks_address("link"),
     tags=_TAGS,
-    summary="Choose a password with the link of a mail",
+    summary="Set a new password with a reset link",
     status_code=200,
     cache_control=NO_STORE,
     responses=responses(errors.OneTimeTokenInvalid, errors.PasswordRejected, *COMMON),
@@ -67,7 +67,7 @@ async def confirm_reset(
     guards=[requires_user, requires_fresh_login],
     opt=accepts_shared_secret(),
     tags=_TAGS,
-    summary="Change one's password",
+    summary="Change my password",
     status_code=200,
     responses=responses(errors.InvalidCredentials, errors.PasswordRejected, errors.FreshLoginRequired, *COMMON),
 )

@@ -114,7 +114,7 @@ async def _by_cookie(
     return await starter.answer(principal.user, login, family, "Token refreshed successfully", csrf=True)
 
 
-@get("/api/auth/sessions", guards=[requires_user], tags=_TAGS, summary="One's sessions")
+@get("/api/auth/sessions", guards=[requires_user], tags=_TAGS, summary="List my sessions")
 async def list_sessions(request: UserRequest, database: NamedDependency[Database]) -> SessionList:
     """Return where one is signed in, the newest session first; to a shared-secret token its own session alone."""
     current = session_id_of(request)
@@ -131,7 +131,7 @@ async def list_sessions(request: UserRequest, database: NamedDependency[Database
     "/api/auth/csrf",
     guards=[requires_user],
     tags=_TAGS,
-    summary="The CSRF token of a session cookie",
+    summary="Get a CSRF token for the session cookie",
     cache_control=NO_STORE,
     responses=responses(errors.CredentialNotAccepted),
     sync_to_thread=False,

@@ -30,7 +30,7 @@ class ProtectedTrial(Struct, frozen=True):
     status: Literal["authenticated"]
 
 
-@get("/api/auth/test/public", opt=public(), tags=_TAGS, summary="Does the service answer?", sync_to_thread=False)
+@get("/api/auth/test/public", opt=public(), tags=_TAGS, summary="Public test endpoint", sync_to_thread=False)
 def try_public() -> PublicTrial:
     """Answer anyone."""
     message = "This is a public endpoint - no authentication required"
@@ -41,7 +41,7 @@ def try_public() -> PublicTrial:
     "/api/auth/test/protected",
     guards=[requires_user],
     tags=_TAGS,
-    summary="Does my token work?",
+    summary="Protected test endpoint",
     sync_to_thread=False,
 )
 def try_protected(request: Request[Principal, Any, Any]) -> ProtectedTrial:

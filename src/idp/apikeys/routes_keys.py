@@ -47,7 +47,7 @@ IdempotencyKey = Annotated[
     "/v1/api-keys",
     guards=[requires_user, requires_fresh_login_for_keys],
     tags=_TAGS,
-    summary="Make a key",
+    summary="Create an API key",
     status_code=201,
     cache_control=NO_STORE,
     responses=responses(errors.ScopeNotGrantable, errors.TooManyKeys, errors.ValidationFailed, *_WRITER),
@@ -72,7 +72,7 @@ async def create_key(
     return await command_queue.submit("create_key", while_standing(request.user, once))
 
 
-@get("/v1/api-keys", guards=[requires_user], tags=_TAGS, summary="My keys")
+@get("/v1/api-keys", guards=[requires_user], tags=_TAGS, summary="List my API keys")
 async def list_keys(
     request: UserRequest,
     database: NamedDependency[Database],
@@ -88,7 +88,7 @@ async def list_keys(
     return page(request, items, total=total, limit=limit, offset=offset)
 
 
-@get("/v1/api-keys/{key_id:str}", guards=[requires_user], tags=_TAGS, summary="One of my keys", responses=_ONE_KEY)
+@get("/v1/api-keys/{key_id:str}", guards=[requires_user], tags=_TAGS, summary="Get an API key", responses=_ONE_KEY)
 async def get_key(request: UserRequest, database: NamedDependency[Database], key_id: FromPath[str]) -> KeyOut:
     """Return one of your keys."""
     async with database.transaction() as session:
@@ -99,7 +99,7 @@ async def get_key(request: UserRequest, database: NamedDependency[Database], key
     "/v1/api-keys/{key_id:str}",
     guards=[requires_user],
     tags=_TAGS,
-    summary="Rename a key",
+    summary="Rename an API key",
     responses=_ONE_KEY | responses(errors.ValidationFailed, *_WRITER),
 )
 async def rename_key(
@@ -121,7 +121,7 @@ async def rename_key(
     "/v1/api-keys/{key_id:str}/rotate",
     guards=[requires_user, requires_fresh_login_for_keys],
     tags=_TAGS,
-    summary="Give a key a new secret",
+    summary="Rotate an API key",
     status_code=200,
     cache_control=NO_STORE,
     responses=_ONE_KEY | responses(errors.KeyRevoked, errors.KeyExpired, errors.ValidationFailed, *_WRITER),
@@ -153,7 +153,7 @@ async def rotate_key(
     "/v1/api-keys/{key_id:str}",
     guards=[requires_user],
     tags=_TAGS,
-    summary="Revoke a key",
+    summary="Revoke an API key",
     status_code=200,
     responses=_ONE_KEY | responses(errors.OutcomeUnknown, errors.DatabaseUnavailable),
 )
@@ -180,7 +180,7 @@ async def revoke_key(
     "/v1/api-keys/{key_id:str}/audit",
     guards=[requires_user],
     tags=_TAGS,
-    summary="What was done to a key",
+    summary="List audit records of an API key",
     responses=_ONE_KEY,
 )
 async def key_audit(

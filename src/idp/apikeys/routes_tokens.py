@@ -48,7 +48,7 @@ TokenId = Annotated[str, PathParameter(schema_extra={"format": "uuid"})]
     guards=[requires_admin],
     opt=_MANAGE,
     tags=_TAGS,
-    summary="Make a service token",
+    summary="Create a service token",
     status_code=201,
     cache_control=NO_STORE,
     responses=responses(errors.NameTaken, errors.ValidationFailed, errors.AdminRequired, *_WRITER),
@@ -77,7 +77,7 @@ async def create_token(
     guards=[requires_admin],
     opt=_MANAGE,
     tags=_TAGS,
-    summary="Service tokens",
+    summary="List service tokens",
     responses=responses(errors.AdminRequired),
 )
 async def list_tokens(
@@ -97,7 +97,7 @@ async def list_tokens(
     guards=[requires_admin],
     opt=_MANAGE,
     tags=_TAGS,
-    summary="A service token",
+    summary="Get a service token",
     responses=_ONE_TOKEN,
 )
 async def get_token(database: NamedDependency[Database], token_id: TokenId) -> TokenOut:
@@ -137,7 +137,7 @@ async def revoke_token(
     guards=[requires_admin],
     opt=_MANAGE,
     tags=_TAGS,
-    summary="Let a service token live longer",
+    summary="Extend a service token",
     status_code=200,
     responses=_ONE_TOKEN | responses(errors.KeyRevoked, errors.NameTaken, errors.ValidationFailed, *_WRITER),
 )

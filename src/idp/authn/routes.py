@@ -42,7 +42,7 @@ from idp.principal.requests import AnyRequest
 from idp.settings import Settings
 from idp.signing.jwt import TokenService
 
-_TAGS = ["Who is calling"]
+_TAGS = ["Authentication"]
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
@@ -59,7 +59,7 @@ def client_of(request: AnyRequest) -> str | None:
     "/auth/validate",
     opt=public() | decides_only(),
     tags=_TAGS,
-    summary="Is this credential good, and whose is it?",
+    summary="Validate a credential",
     status_code=200,
     responses=documents(ValidateOut)
     | responses(
@@ -87,7 +87,7 @@ async def validate(
     "/internal/validate-key",
     opt=public() | decides_only(),
     tags=_TAGS,
-    summary="Is this key good, whose is it, and how fast may it go?",
+    summary="Validate an API key",
     status_code=200,
     responses=documents(ValidateKeyOut)
     | responses(
@@ -172,7 +172,7 @@ def _me(request: Request[Principal, Any, Any]) -> Response[bytes]:
     return _json(faces.me(Verdict(request.user), request.scope["path"].rstrip("/")))
 
 
-@get("/auth/me", summary="Who am I?", responses=documents(Me), **_ME)
+@get("/auth/me", summary="Get my profile", responses=documents(Me), **_ME)
 def me(request: Request[Principal, Any, Any]) -> Response[bytes]:
     """Return who the caller is, with roles, teams and domains."""
     return _me(request)
@@ -180,7 +180,7 @@ def me(request: Request[Principal, Any, Any]) -> Response[bytes]:
 
 @get(
     "/v1/me",
-    summary="Who am I? With createdAt, updatedAt and an upper-case role",
+    summary="Get my profile, with createdAt, updatedAt and an upper-case role",
     responses=documents(MeV1),
     **_ME,
 )
@@ -189,7 +189,7 @@ def me_v1(request: Request[Principal, Any, Any]) -> Response[bytes]:
     return _me(request)
 
 
-@get("/api/auth/me", summary="Who am I? With a message", responses=documents(MeApi), **_ME)
+@get("/api/auth/me", summary="Get my profile, with a message", responses=documents(MeApi), **_ME)
 def me_api(request: Request[Principal, Any, Any]) -> Response[bytes]:
     """The same as /auth/me, with a `message`."""
     return _me(request)

@@ -1,4 +1,4 @@
-"""`idp audit`: who did what, and whether the record of it is whole."""
+"""`idp audit`: list audit records, and verify the hash chain over them."""
 
 import re
 from typing import TYPE_CHECKING
@@ -18,20 +18,20 @@ _MOST = 1000  # records that one request may ask for
 
 @click.group(cls=SuggestingGroup)
 def audit() -> None:
-    """Read the audit log, and verify that nobody changed it."""
+    """List audit records, and verify the hash chain over them."""
 
 
 @audit.command("list")
-@click.option("--user", "user_id", metavar="WHO", help="Only what was done to this user: an id or an e-mail.")
-@click.option("--action", help="Only this, such as user.created.")
-@click.option("--actor", metavar="WHO", help="Only what they did, such as user:ID.")
-@click.option("--target", metavar="WHAT", help="Only what was done to this, such as team:ID.")
+@click.option("--user", "user_id", metavar="USER", help="Only records about this user: an id or an e-mail.")
+@click.option("--action", help="Only this action, such as user.created.")
+@click.option("--actor", metavar="ACTOR", help="Only records by this actor, such as user:ID.")
+@click.option("--target", metavar="TARGET", help="Only records about this target, such as team:ID.")
 @click.option("--since", metavar="TIME", help="Only from this time on, such as 2026-01-31T00:00:00Z.")
 @click.option("--until", metavar="TIME", help="Only before this time.")
 @click.option("--limit", type=click.IntRange(1, _MOST), default=100, show_default=True, help="How many to list.")
 @managing
 def list_records(limit: int, output: str, url: str | None, **filters: str | None) -> None:
-    """List who did what, the newest first."""
+    """List audit records, the newest first."""
     client = management(url)
     if filters["user_id"] is not None:
         from idp.cli.users import find_user
@@ -46,12 +46,12 @@ def list_records(limit: int, output: str, url: str | None, **filters: str | None
         print_json(found)
         return
     columns = (
-        Column("When"),
-        Column("What"),
-        Column("Who", wraps=True),
-        Column("Whom", wraps=True),
-        Column("To what", wraps=True, spare=1),
-        Column("From", spare=2),
+        Column("Time"),
+        Column("Action"),
+        Column("Actor", wraps=True),
+        Column("User", wraps=True),
+        Column("Target", wraps=True, spare=1),
+        Column("Address", spare=2),
     )
     rows = [
         [
@@ -85,7 +85,7 @@ def verify(head: str | None, output: str) -> None:
     found = with_database(load_for_database().settings, lambda database: walk(database, noted=noted))
     _print(found, output)
     if found.problem:
-        raise Failure(f"The audit log is not whole. {found.problem}")
+        raise Failure(f"The audit log is not intact. {found.problem}")
 
 
 def _link(text: str) -> "Link":
@@ -116,9 +116,9 @@ def _print(found: "Findings", output: str) -> None:
         )
         return
     if found.problem is None:
-        say(f"{counted(links, 'record')}, chained and whole." if links else "No record is chained yet.")
+        say(f"{counted(links, 'record')}, hash chain intact." if links else "No record is chained yet.")
     elif links:
-        say(f"{counted(links, 'record')} before the break, chained and whole.")
+        say(f"{counted(links, 'record')} before the break, hash chain intact.")
     if found.head:
         say(f"Head: {found.head}")
     if found.loose:

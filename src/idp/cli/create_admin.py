@@ -19,11 +19,11 @@ _LONGEST_NAME = 200  # characters, as everywhere else
 
 @click.command("create-admin")
 @click.argument("email")
-@click.option("--name", help="What people call them; the e-mail up to its @ by default.")
+@click.option("--name", help="Display name; the e-mail up to its @ by default.")
 @click.option("--existing", is_flag=True, help="Give the role to an account that is there; it keeps its password.")
 @with_output
 def create_admin(email: str, name: str | None, existing: bool, output: str) -> None:
-    """Make an administrator with this EMAIL, directly in the database.
+    """Create an administrator with this EMAIL, directly in the database.
 
     Uses the settings of the service (DATABASE_URL). The password is asked for, or read from stdin: there is no default.
     """
@@ -80,7 +80,7 @@ def _promote(settings: "Settings", email: str) -> bool:
         async with database.transaction() as session:
             user_id = await users.find_id_by_email(session, email)
             if user_id is None:
-                raise NotFound(f"Nobody has the address {email}: leave --existing out to make an account.")
+                raise NotFound(f"No user has the address {email}: leave --existing out to make an account.")
             await administration.grant(session, SYSTEM, user_id, ADMIN)
             return (await administration.get_user(session, user_id)).email_verified
 

@@ -22,7 +22,7 @@ _WHICH = click.argument("key", metavar="NAME_OR_ID")
 
 @click.group(cls=SuggestingGroup)
 def keys() -> None:
-    """Make, list, rotate and revoke your API keys.
+    """Create, list, rotate and revoke your API keys.
 
     Yours are those of the access token in IDP_TOKEN, or of --as EMAIL at an `idp dev` on this machine.
     """
@@ -40,7 +40,7 @@ keys.add_command(secrets)
 def create(
     name: str, scopes: tuple[str, ...], days: int | None, literal: bool, email: str | None, output: str, url: str | None
 ) -> None:
-    """Make a key called NAME, with SCOPES. Its secret is printed here and never again."""
+    """Create a key called NAME, with SCOPES. Its secret is printed once."""
     check_separated(scopes, literal=literal)
     made = person(url, email).post(_PATH, {"name": name, "scopes": scopes, "expires_in_days": days})
     _print_secret(made, output)
@@ -151,7 +151,7 @@ def _print_secret(made: dict[str, Any], output: str, *, old: "Cell | None" = Non
             *([("Old secret", old)] if old else []),
         ]
     )
-    say("Keep the key in a safe place now: nobody can show it again.", style="yellow")
+    say("Save the key now: it cannot be shown again.", style="yellow")
 
 
 def _find(client: "Client", wanted: str) -> str:

@@ -56,8 +56,8 @@ def for_person(url: str | None, email: str | None) -> Target:
     where, _ = _with_dev(url or given.url, given)
     if email is None:
         raise Refused(
-            f"Who are you at {where}? Put your access token into IDP_TOKEN (POST /auth/login answers one), "
-            "or say --as EMAIL where that is an `idp dev` on this machine."
+            f"Not signed in to {where}: put your access token into IDP_TOKEN (POST /auth/login answers one), "
+            "or pass --as EMAIL where that is an `idp dev` on this machine."
         )
     if not is_loopback(where):
         raise BadInput(f"--as is for an `idp dev` on this machine, and {where} is elsewhere: use IDP_TOKEN there.")

@@ -18,7 +18,7 @@ _WHICH = click.argument("token", metavar="NAME_OR_ID")
 
 @click.group(cls=SuggestingGroup)
 def tokens() -> None:
-    """Make, list, extend and revoke the tokens of services.
+    """Create, list, extend and revoke service tokens.
 
     Management: ADMIN_TOKEN in the environment, or an `idp dev` on this machine, which needs none.
     """
@@ -31,7 +31,7 @@ def tokens() -> None:
 @with_literal
 @managing
 def create(name: str, scopes: tuple[str, ...], days: int | None, literal: bool, output: str, url: str | None) -> None:
-    """Make a token for the service NAME, with SCOPES. It is printed here and never again."""
+    """Create a token for the service NAME, with SCOPES. It is printed once."""
     check_separated(scopes, literal=literal)
     made = management(url).post(_PATH, {"name": name, "scopes": scopes, "ttl_days": days})
     from idp.cli.tables import Cell, print_facts, print_json, say
@@ -49,7 +49,7 @@ def create(name: str, scopes: tuple[str, ...], days: int | None, literal: bool, 
             ("Expires", exactly(made["expires_at"])),
         ]
     )
-    say("Keep the token in a safe place now: nobody can show it again.", style="yellow")
+    say("Save the token now: it cannot be shown again.", style="yellow")
 
 
 @tokens.command("list")

@@ -22,7 +22,7 @@ _STATES = {True: ("enabled", "green"), False: ("disabled", "red")}
 
 @click.group(cls=SuggestingGroup)
 def users() -> None:
-    """Invite and list people, change what they may, sign them out, disable and delete them.
+    """Invite, list, change, sign out, disable and delete users.
 
     Management: ADMIN_TOKEN in the environment, or an `idp dev` on this machine, which needs none. `create-admin`, for
     the first administrator, goes to the database instead.
@@ -34,16 +34,16 @@ users.add_command(create_admin)
 
 @users.command()
 @click.argument("email")
-@click.option("--name", help="What people call them.")
-@click.option("--role", "roles", multiple=True, help="A role of theirs, `user` by default; again for another one.")
+@click.option("--name", help="Display name.")
+@click.option("--role", "roles", multiple=True, help="A role, `user` by default; repeat it for another one.")
 @click.option("--plan", type=_PLAN, help="FREE by default.")
 @managing
 def invite(
     email: str, name: str | None, roles: tuple[str, ...], plan: str | None, output: str, url: str | None
 ) -> None:
-    """Make an account for EMAIL and mail a link that chooses its password.
+    """Create an account for EMAIL and mail a link to set its password.
 
-    Again for somebody who has not come yet: the mail is sent again, and the link before ends.
+    Repeat it for a user who has not accepted yet: the mail is sent again, and the earlier link ends.
     """
     given = {"name": name, "roles": roles or None, "plan": plan}
     wanted = {"email": email, **{member: value for member, value in given.items() if value is not None}}
@@ -58,15 +58,15 @@ def invite(
 
 @users.command("list")
 @click.option("--search", metavar="TEXT", help="A part of the e-mail or the name, in any case.")
-@click.option("--role", help="Only who has this role, such as admin.")
-@click.option("--enabled/--disabled", "is_active", default=None, help="Only who is.")
+@click.option("--role", help="Only users with this role, such as admin.")
+@click.option("--enabled/--disabled", "is_active", default=None, help="Only enabled or disabled users.")
 @click.option("--limit", type=click.IntRange(1, _MOST), default=100, show_default=True, help="How many to list.")
 @click.option("--offset", type=click.IntRange(0), default=0, help="How many to skip.")
 @managing
 def list_users(
     search: str | None, role: str | None, is_active: bool | None, limit: int, offset: int, output: str, url: str | None
 ) -> None:
-    """List people, the newest first."""
+    """List users, the newest first."""
     found = management(url).get(
         _PATH, search=search, role=role, is_active=is_active, limit=limit, offset=offset or None
     )
@@ -102,19 +102,19 @@ def list_users(
 
 def _where_it_stands(page: dict[str, Any], shown: int) -> str:
     if not shown:
-        return "Nobody."
+        return "No users."
     if not page["has_more"] and not page["offset"]:
-        return f"{shown} {'person' if shown == 1 else 'people'}."
+        return f"{shown} {'user' if shown == 1 else 'users'}."
     first = page["offset"] + 1
     more = f" `--offset {page['offset'] + shown}` goes on." if page["has_more"] else ""
-    return f"{first} to {page['offset'] + shown} of {page['total']} people.{more}"
+    return f"{first} to {page['offset'] + shown} of {page['total']} users.{more}"
 
 
 @users.command()
 @_WHO
 @managing
 def show(user: str, output: str, url: str | None) -> None:
-    """Show somebody, and their API keys."""
+    """Show a user, and their API keys."""
     client = management(url)
     user_id = _find(client, user)
     found = client.get(f"{_PATH}/{user_id}")
@@ -135,7 +135,7 @@ def show(user: str, output: str, url: str | None) -> None:
             ("Status", Cell(*_STATES[found["is_active"]])),
             ("Roles", _roles(found)),
             ("Plan", Cell(found["plan"])),
-            ("Came by", Cell(found["login_type"])),
+            ("Login type", Cell(found["login_type"])),
             ("Created", exactly(found["created_at"])),
             ("Changed", exactly(found["updated_at"])),
         ]
@@ -148,7 +148,7 @@ def show(user: str, output: str, url: str | None) -> None:
 @_WHO
 @managing
 def sessions(user: str, output: str, url: str | None) -> None:
-    """List where somebody is signed in, the newest session first."""
+    """List the sessions of a user, the newest first."""
     client = management(url)
     found = client.get(f"{_PATH}/{_find(client, user)}/sessions")
     from idp.cli.tables import Cell, Column, print_json, print_table
@@ -185,7 +185,7 @@ def sessions(user: str, output: str, url: str | None) -> None:
 @_WHO
 @managing
 def sign_out(user: str, output: str, url: str | None) -> None:
-    """End all sessions of somebody at once. They may sign in again, and their API keys work on."""
+    """End all sessions of a user. They can sign in again, and their API keys stay valid."""
     client = management(url)
     found = client.get(f"{_PATH}/{_find(client, user)}")
     from idp.cli.client import segment
@@ -203,7 +203,7 @@ def sign_out(user: str, output: str, url: str | None) -> None:
 @_WHO
 @managing
 def disable(user: str, output: str, url: str | None) -> None:
-    """Refuse somebody at once, and revoke their API keys for good."""
+    """Disable a user at once, and revoke their API keys for good."""
     _change(user, url, output, {"is_active": False}, "{who} is disabled; their API keys are revoked.")
 
 
@@ -211,7 +211,7 @@ def disable(user: str, output: str, url: str | None) -> None:
 @_WHO
 @managing
 def enable(user: str, output: str, url: str | None) -> None:
-    """Let somebody in again. Their API keys stay revoked."""
+    """Enable a user again. Their API keys stay revoked."""
     _change(user, url, output, {"is_active": True}, "{who} is enabled.")
 
 
@@ -220,7 +220,7 @@ def enable(user: str, output: str, url: str | None) -> None:
 @click.argument("roles", nargs=-1, required=True)
 @managing
 def set_roles(user: str, roles: tuple[str, ...], output: str, url: str | None) -> None:
-    """Give somebody exactly these ROLES, such as `user admin`; what is left out is taken away."""
+    """Set the ROLES of a user to exactly these, such as `user admin`; roles that are left out are removed."""
     client = management(url)
     path = f"{_PATH}/{_find(client, user)}"
     before = client.get(path)["roles"]
@@ -233,7 +233,7 @@ def set_roles(user: str, roles: tuple[str, ...], output: str, url: str | None) -
     say(f"{_who(changed)} had the roles {_listed(before)}, and now has {_listed(changed['roles'])}.")
     for role in sorted({*changed["roles"]} - {*before, "user", "admin"}):
         if client.get(_PATH, role=role, limit=1)["pagination"]["total"] == 1:
-            say(f"{role} is a new role: nobody else has it.")
+            say(f"{role} is a new role: no other user has it.")
 
 
 @users.command("set-plan")
@@ -241,7 +241,7 @@ def set_roles(user: str, roles: tuple[str, ...], output: str, url: str | None) -
 @click.argument("plan", type=_PLAN)
 @managing
 def set_plan(user: str, plan: str, output: str, url: str | None) -> None:
-    """Put somebody on a PLAN."""
+    """Set the PLAN of a user."""
     _change(user, url, output, {"plan": plan}, "{who} is on the plan {plan}.")
 
 
@@ -261,7 +261,7 @@ def _change(user: str, url: str | None, output: str, wanted: dict[str, Any], sen
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @managing
 def delete(user: str, yes: bool, output: str, url: str | None) -> None:
-    """Delete somebody and revoke their API keys. Their address is free for a new account."""
+    """Delete a user and revoke their API keys. Their address is free for a new account."""
     client = management(url)
     found = client.get(f"{_PATH}/{_find(client, user)}")
     from idp.cli.failure import BadInput
@@ -269,7 +269,7 @@ def delete(user: str, yes: bool, output: str, url: str | None) -> None:
 
     if not yes:
         if not sys.stdin.isatty():
-            raise BadInput("Deleting somebody cannot be undone: say --yes where nobody can be asked.")
+            raise BadInput("Deleting a user cannot be undone: pass --yes where no terminal can ask.")
         click.confirm(f"  Delete {printable(_who(found))}? It cannot be undone", abort=True, err=True)
     done = client.delete(f"{_PATH}/{found['user_id']}")
     if output == "json":
@@ -303,7 +303,7 @@ def find_user(client: "Client", wanted: str) -> str:
     for user in found:
         if user["email"] and email_key(user["email"]) == email_key(wanted):
             return str(user["user_id"])
-    raise NotFound(f"Nobody has the address {wanted}: `idp users list --search TEXT` looks for a part of it.")
+    raise NotFound(f"No user has the address {wanted}: `idp users list --search TEXT` looks for a part of it.")
 
 
 def _who(user: dict[str, Any]) -> str:

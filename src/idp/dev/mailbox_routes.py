@@ -132,7 +132,7 @@ def _out(letter: Letter) -> LetterOut:
 
 def _page(template: str, **values: Any) -> Response[str]:
     return Response(
-        _TEMPLATES.get_template(template).render(root="/docs", mailbox=PATH, **values),
+        _TEMPLATES.get_template(template).render(prefix="", root="/docs", mailbox=PATH, **values),
         media_type=MediaType.HTML,
         headers={"Content-Security-Policy": _PAGE_POLICY, **_PRIVATE},
     )

@@ -125,7 +125,7 @@ class HealthChecks:
             return f"unhealthy: {type(error).__name__}"
 
 
-@get(HEALTH_PATHS, opt=public(), tags=["Operations"], summary="State of the parts")
+@get(HEALTH_PATHS, opt=public(), tags=["Operations"], summary="Health of each component")
 async def health(health_checks: NamedDependency[HealthChecks]) -> Health:
     """Say how each part is. Always 200, even when degraded; `redis` is "disabled" without Valkey (S2-40, C-02)."""
     return await health_checks.health()
@@ -135,7 +135,7 @@ async def health(health_checks: NamedDependency[HealthChecks]) -> Health:
     LIVENESS_PATHS,
     opt=public(),
     tags=["Operations"],
-    summary="Is the process alive?",
+    summary="Liveness",
     sync_to_thread=False,
 )
 def liveness() -> Alive:
@@ -147,7 +147,7 @@ def liveness() -> Alive:
     "/readyz",
     opt=public(),
     tags=["Operations"],
-    summary="Can it serve?",
+    summary="Readiness",
     responses={
         503: ResponseSpec(
             Ready,

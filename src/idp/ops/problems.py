@@ -47,7 +47,7 @@ class Problem(Struct, frozen=True):
     """RFC 9457 problem details, with a code from the catalogue."""
 
     type: Annotated[str, Meta(description="The documentation page of this code.", examples=["/errors/token_expired"])]
-    title: Annotated[str, Meta(examples=["The token has expired"])]
+    title: Annotated[str, Meta(examples=["Token expired"])]
     status: Annotated[int, Meta(examples=[401])]
     detail: Annotated[str, Meta(examples=["Token expired"])]
     code: Annotated[str, Meta(examples=["token_expired"])]

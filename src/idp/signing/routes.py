@@ -46,7 +46,7 @@ class PublishedKeys:
 @get(
     JWKS_PATH,
     opt=public(),
-    tags=["Who is calling"],
+    tags=["Authentication"],
     summary="Public signing keys (RFC 7517)",
     media_type=JWKS_TYPE,
 )
