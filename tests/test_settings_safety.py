@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from idp.cache import connect
 from idp.db.address import DatabaseUrlError, parse
 from idp.settings import Settings, SettingsError, environment_names, fields, load
 from idp.settings_safety import refuse_unsafe
@@ -134,6 +135,15 @@ def test_networks_of_proxies_are_looked_at_together(networks: str) -> None:
         ({"VALKEY_URL": "redis://:Geheim#9@h/0"}, "VALKEY_URL cannot be read"),
         ({"VALKEY_URL": "h:6379"}, "VALKEY_URL is no address of a Valkey"),
         ({"VALKEY_URL": "unix://"}, "VALKEY_URL names no socket"),
+        (
+            {"VALKEY_URL": "redis://h/0?ssl_check_hostname=true"},
+            "The option ssl_check_hostname of VALKEY_URL is for TLS",
+        ),
+        ({"VALKEY_URL": "unix:///v.sock?ssl_cert_reqs=none"}, "The option ssl_cert_reqs of VALKEY_URL is for TLS"),
+        ({"VALKEY_URL": "unix:///v.sock?socket_keepalive=1"}, "The option socket_keepalive of VALKEY_URL is for TCP"),
+        ({"VALKEY_URL": "rediss://h?ssl_ca_certs=/nope"}, "The option ssl_ca_certs of VALKEY_URL names a file that"),
+        ({"VALKEY_URL": "redis://h?socket_timeout=0"}, "The option socket_timeout of VALKEY_URL has a value"),
+        ({"VALKEY_URL": "redis://h?max_connections=0"}, "The option max_connections of VALKEY_URL has a value"),
     ],
 )
 def test_an_address_that_is_unsafe_or_none_is_one_sentence(environ: dict[str, str], start: str) -> None:
@@ -181,6 +191,26 @@ def test_addresses_that_are_right_are_accepted(environ: dict[str, str]) -> None:
     assert accepted(**environ)
 
 
+@pytest.mark.parametrize("address", ["redis://h/0", "rediss://h/0", "unix:///v.sock"])
+@pytest.mark.parametrize(("option", "value"), [
+    ("db", "1"), ("username", "u"), ("password", "p"), ("socket_timeout", "1"), ("socket_connect_timeout", "1.5"),
+    ("socket_keepalive", "yes"), ("health_check_interval", "30"), ("max_connections", "5"), ("retry_on_timeout", "no"),
+    ("client_name", "idp"), ("protocol", "3"), ("ssl_cert_reqs", "none"), ("ssl_ca_certs", __file__),
+    ("ssl_certfile", __file__), ("ssl_keyfile", __file__), ("ssl_check_hostname", "true"),
+])  # fmt: skip
+def test_what_is_accepted_is_what_the_client_takes(address: str, option: str, value: str) -> None:
+    """Line 9: an option that only fits another scheme was a 500 at the first sign-in."""
+    url = f"{address}?{option}={value}"
+    client = connect(url)
+    assert client is not None
+    try:
+        client.connection_pool.make_connection()
+    except TypeError:
+        assert f"The option {option} of VALKEY_URL" in refused(VALKEY_URL=url)
+    else:
+        accepted(VALKEY_URL=url)
+
+
 @pytest.mark.parametrize(
     ("environ", "used"),
     [
@@ -208,7 +238,17 @@ def test_old_variables_that_make_none_are_refused(environ: dict[str, str]) -> No
 
 # --- what surrounds a secret -----------------------------------------------------------------------------------------
 
-AROUND = ["{}\n", "\r\n{}\r\n", "\ufeff{}", "\ufeff{}\n", "  {}\t", "\u200b{}\u00a0", "\n\ufeff {}"]
+AROUND = [
+    "{}\n",
+    "\r\n{}\r\n",
+    "\ufeff{}",
+    "\ufeff{}\n",
+    "  {}\t",
+    "\u200b{}\u00a0",
+    "\n\ufeff {}",
+    '"{}"\n',
+    "\ufeff'{}'\r\n",
+]
 
 
 @pytest.mark.parametrize("around", AROUND)
@@ -250,6 +290,11 @@ def test_what_surrounds_a_secret_is_no_part_of_it(name: str, around: str, tmp_pa
         "postgresql://u:p@h/db?Geheim=Wort9",
         "postgresql://u:p@h/db?sslmode=Geheim",
         "postgresql://u:p@h/db?connect_timeout=Geheim",
+        "postgresql://u:p@/db?host=Geheim%24Wort9",
+        "postgresql://u:p@/db?host=h&port=Geheim",
+        "postgresql://u:p@h/db?ssl_min_protocol_version=Geheim",
+        "postgresql://u:p@h/Geheim%00Wort9",
+        "postgresql://u:Geheim%00Wort9@h/db",
     ],
 )
 def test_no_piece_of_an_address_that_cannot_be_read_is_shown(url: str) -> None:
@@ -299,6 +344,28 @@ def test_what_cannot_be_done_is_refused_by_name(parameter: str) -> None:
         parse(f"postgresql://u:p@h/db?{parameter}")
     with pytest.raises(DatabaseUrlError, match="did you mean sslmode"):
         parse("postgresql://u:p@h/db?sslmod=require")
+
+
+@pytest.mark.parametrize("url", [
+    "postgresql://u:p@h1,/db", "postgresql://u:p@,h1/db", "postgresql://u:p@h1,,h2/db", "postgresql://u:p@/db?host=h1,",
+    "postgresql://u:p@/db?host=h&port=70000", "postgresql://u:p@/db?host=h1,h2&port=1,2,3",
+    "postgresql://u:p@h/db?keepalives_idle=99999", "postgresql://u:p@h/db?keepalives_count=500",
+    "postgresql://u:p@h/db?sslnegotiation=direct", "postgresql://u:p@h/db?sslnegotiation=soon",
+    "postgresql://u:p@h/db?ssl_max_protocol_version=TLSv9", "postgresql://u:p@h/db?sslmode=require&sslrootcert=system",
+    "postgresql://u:p@h/db?target_session_attrs=read-only", "postgresql://u:p@h/db?target_session_attrs=standby",
+])  # fmt: skip
+def test_what_would_fail_at_every_connection_is_refused_at_the_start(url: str) -> None:
+    """Lines 9 and 13: a traceback of the driver, or a 503 for ever."""
+    with pytest.raises(DatabaseUrlError, match="DATABASE_URL"):
+        parse(url)
+
+
+@pytest.mark.parametrize("mode", ["", "sslmode=verify-full&"])
+def test_the_systems_certificates_can_be_meant(mode: str) -> None:
+    """Line 13: `sslrootcert=system` is libpq's, and verifies the name, too; the driver reads a file."""
+    dsn = parse(f"postgresql://u:p@h/db?{mode}sslrootcert=system").dsn
+    assert "sslmode=verify-full" in dsn
+    assert "sslrootcert=system" not in dsn
 
 
 def test_verifying_without_a_certificate_is_a_mistake_of_the_address(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ _OF_A_SERVICE = ("server.public_url", "database.url")
 _SERVICE_LINK = re.compile(r"^IDP_PORT$|_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 _LINK_VALUE = re.compile(r"^(tcp|udp|sctp)://")  # such as AUTH_SERVICE_PORT, for a Service called `auth-service`
 _ADDRESS = re.compile(r"^[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;]+\Z")
-_AN_ADDRESS = re.compile(r"^([\d.]+|\[?[\da-fA-F]*:[\da-fA-F:.]*\]?)\Z")
+_AN_ADDRESS = re.compile(r"^(\*|localhost|[\d.]+|\[?[\da-fA-F]*:[\da-fA-F:.]*\]?)(:\d+)?\Z")
 _SHORTEST_STEM = 7  # of a name cut short, such as SMTP_USER
 
 
@@ -324,7 +324,7 @@ def unread(environ: Mapping[str, str] | None = None) -> list[str]:
 def _says(environ: Mapping[str, str], name: str) -> bool:
     value = environ.get(name, "").strip()
     if name == "HOST":  # shells keep the machine's name there, which is no address to listen on
-        return value == "localhost" or bool(_AN_ADDRESS.match(value))
+        return bool(_AN_ADDRESS.match(value))
     return bool(value)
 
 

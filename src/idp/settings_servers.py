@@ -4,9 +4,11 @@ Nothing that may hold a secret is repeated: of an address with credentials, or o
 shown.
 """
 
+import os
 import re
 from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 _LABEL = re.compile(r"^(?!-)[A-Za-z0-9_-]{1,63}(?<!-)$")
@@ -17,8 +19,20 @@ def _is_number(value: str) -> bool:
     return re.fullmatch(r"\d{1,9}(\.\d{1,6})?", value) is not None
 
 
+def _is_time(value: str) -> bool:
+    return _is_number(value) and float(value) > 0  # 0 would wait for nothing: every request fails
+
+
 def _is_whole(value: str) -> bool:
     return re.fullmatch(r"\d{1,9}", value) is not None
+
+
+def _is_count(value: str) -> bool:
+    return _is_whole(value) and int(value) > 0
+
+
+def _is_readable_file(value: str) -> bool:
+    return Path(value).is_file() and os.access(value, os.R_OK)
 
 
 def _is_switch(value: str) -> bool:
@@ -30,18 +44,18 @@ _VALKEY_OPTIONS: dict[str, Callable[[str], bool]] = {
     "db": _is_whole,
     "username": bool,
     "password": bool,
-    "socket_timeout": _is_number,
-    "socket_connect_timeout": _is_number,
+    "socket_timeout": _is_time,
+    "socket_connect_timeout": _is_time,
     "socket_keepalive": _is_switch,
     "health_check_interval": _is_whole,
-    "max_connections": _is_whole,
+    "max_connections": _is_count,
     "retry_on_timeout": _is_switch,
     "client_name": lambda value: re.fullmatch(r"[!-~]{1,64}", value) is not None,
     "protocol": lambda value: value in {"2", "3"},
     "ssl_cert_reqs": lambda value: value in {"none", "optional", "required"},
-    "ssl_ca_certs": bool,
-    "ssl_certfile": bool,
-    "ssl_keyfile": bool,
+    "ssl_ca_certs": _is_readable_file,
+    "ssl_certfile": _is_readable_file,
+    "ssl_keyfile": _is_readable_file,
     "ssl_check_hostname": _is_switch,
 }
 
@@ -131,14 +145,20 @@ def problem_of_valkey(name: str, url: str) -> str | None:
             return encode
         if parts.path not in {"", "/"} and not re.fullmatch(r"/\d{1,5}", parts.path):
             return f"{name} ends in no number of a database: put {example} there."
-    return _problem_of_options(name, parts.query)
+    return _problem_of_options(name, scheme[1], parts.query)
 
 
-def _problem_of_options(name: str, query: str) -> str | None:
+def _problem_of_options(name: str, scheme: str, query: str) -> str | None:
     for option, value in parse_qsl(query, keep_blank_values=True):
         fits = _VALKEY_OPTIONS.get(option)
         if fits is None:
             return f"{name} has an option that idp does not know; it knows {', '.join(sorted(_VALKEY_OPTIONS))}."
+        if option.startswith("ssl_") and scheme not in {"valkeys", "rediss"}:
+            return f"The option {option} of {name} is for TLS: begin the address with valkeys://, or remove the option."
+        if option == "socket_keepalive" and scheme == "unix":
+            return f"The option {option} of {name} is for TCP, and a unix socket has none: remove it."
+        if fits is _is_readable_file and not fits(value):
+            return f"The option {option} of {name} names a file that cannot be read."
         if not fits(value):
             return f"The option {option} of {name} has a value that does not fit."
     return None

@@ -16,11 +16,19 @@ _SHOWN = 80
 _AROUND = "\ufeff\u200b\u200c\u200d\u2060\u00ad\x00"
 
 
+_QUOTES = ('"', "'")  # which a shell takes off, and `docker run --env-file` or a file of a secret keeps
+
+
 def trimmed(text: str) -> str:
-    """Return a value without what surrounds it: the one rule for every secret, however it comes."""
+    """Return a value without what surrounds it: the one rule for every secret, however it comes.
+
+    One pair of quotation marks surrounds it, too, where no other of them is inside.
+    """
     before = None
     while before != text:
         before, text = text, text.strip().strip(_AROUND)
+        if len(text) > 1 and text[0] in _QUOTES and text[-1] == text[0] and text[0] not in text[1:-1]:
+            text = text[1:-1]
     return text
 
 

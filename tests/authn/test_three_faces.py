@@ -456,3 +456,20 @@ async def test_introspection_is_a_post(world: World) -> None:
     """RFC 7662 section 2.1, SEC-55: a token in an address would end in logs."""
     answer = await world.service.client.get("/oauth2/introspect?token=a", headers=world.asker)
     assert answer.status_code == 405
+
+
+async def test_a_misspelt_parameter_of_the_form_is_named(world: World) -> None:
+    """Issue 9: a slip is told on forms as on JSON; what is unknown otherwise is ignored (RFC 6749 section 3.2)."""
+    person = await world.service.register()
+    for form, said in (
+        ({"tokn": person.token}, "token: This parameter is required; `tokn` was sent: did you mean `token`?"),
+        ({"Token": person.token}, "did you mean `token`?"),
+        ({"access_token": person.token}, "did you mean `token`?"),
+        ({"resource": "x"}, "token: This parameter is required; sent and unknown: `resource`."),
+        ({"token": person.token, "token_type_hnt": "x"}, "token_type_hnt: Unknown parameter; did you mean"),
+    ):
+        answer = await world.form(**form)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request"), form
+        assert said in answer.json()["error_description"]
+        assert person.token not in answer.text
+    assert (await world.form(token=person.token, resource="https://a.example")).json()["active"] is True

@@ -95,6 +95,15 @@ async def test_what_cannot_be_is_refused_and_changes_nothing(
     assert await rows(migrated) == 0
 
 
+@pytest.mark.parametrize("name", ["A\u202eB", "A\u2028B", " Ada", "x" * 201])
+async def test_a_name_is_what_it_may_be_everywhere(migrated: str, name: str) -> None:
+    """Issue 9 A8: commands and API take the same."""
+    done = create(migrated, "a@example.com", "--name", name)
+    assert done.returncode == 2
+    assert done.stderr.startswith("idp: The name "), done.stderr
+    assert await rows(migrated) == 0
+
+
 def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(prepared: str) -> None:
     arguments = ("users", "create-admin", "ada@example.com")
     code, shown = in_a_terminal(

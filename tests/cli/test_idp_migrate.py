@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -101,3 +102,13 @@ def test_a_seed_file_that_does_not_exist_is_named(empty: str) -> None:
     """S3-41."""
     said = refusal("migrate", DATABASE_URL=empty, IDP_SEED_FILE="/nowhere/seed.toml")
     assert said.startswith("idp: The seed file /nowhere/seed.toml cannot be used")
+
+
+@pytest.mark.parametrize("text", ["A\u202eB", " A", "\u2028"])
+def test_a_name_of_the_seed_is_plain_text_and_the_sentence_says_so(empty: str, tmp_path: Path, text: str) -> None:
+    """Issue 9 A8: wherever a name comes from; and no pattern is quoted."""
+    (tmp_path / "seed.toml").write_text(f'[[teams]]\nname = "{text}"\n', "utf-8")
+    said = refusal("migrate", DATABASE_URL=empty, IDP_SEED_FILE=str(tmp_path / "seed.toml"))
+    assert "one line of visible text" in said
+    assert "$.teams[0].name" in said
+    assert "regex" not in said

@@ -64,11 +64,12 @@ async def test_two_processes_share_its_connections_without_meeting_each_others_s
 BAD_DEFAULTS = {
     "default_transaction_isolation": "serializable",
     "default_transaction_read_only": "on",
-    "statement_timeout": "1",
+    "statement_timeout": "20",
     "search_path": "pg_catalog",
     "timezone": "Asia/Tokyo",
     "lock_timeout": "1",
     "row_security": "off",
+    "idle_session_timeout": "500",
 }
 
 

@@ -209,7 +209,9 @@ def test_each_request_is_a_line_with_its_caller_and_a_refusal_with_its_remedy(de
     get(f"{dev.base_url}/nowhere/at-all?token=secret-in-a-query")
     get(f"{dev.base_url}/auth/me", Authorization="Token abc")
     post(f"{dev.base_url}/auth/login", {"email": ada["email"], "password": "wrong horse"})
-    wait_until(lambda: "invalid_credentials" in dev.said())
+    for page in ("verify-email", "reset-password", "change-email"):  # refusals that a person reads
+        get(f"{dev.base_url}/{page}?token=dead")
+    wait_until(lambda: "400 GET    /change-email" in dev.said())
     lines = [line for line in dev.said().splitlines() if re.match(r"  [1-5]\d\d ", line)]
     assert any(re.fullmatch(r"  200 GET    /auth/me  ada@example\.com  [\d.]+ ms", line) for line in lines)
     assert any(re.match(r"  404 GET    /nowhere/at-all  [\d.]+ ms  not_found: Check the path", line) for line in lines)
@@ -217,6 +219,8 @@ def test_each_request_is_a_line_with_its_caller_and_a_refusal_with_its_remedy(de
         re.match(r"  401 GET    /auth/me  [\d.]+ ms  credential_unrecognised: Put the word", line) for line in lines
     )
     assert any(re.match(r"  401 POST   /auth/login  [\d.]+ ms  invalid_credentials: ", line) for line in lines)
+    for page in ("verify-email", "reset-password", "change-email"):
+        assert any(re.match(rf"  400 GET    /{page}  [\d.]+ ms  one_time_token_invalid: ", line) for line in lines)
     assert "secret-in-a-query" not in dev.said()
     assert "wrong horse" not in dev.said()
 

@@ -90,7 +90,7 @@ async def test_echo_needs_read_and_the_secret_needs_admin(idp: Service, example:
 
 
 async def test_the_report_needs_the_role_admin_and_not_the_scope(idp: Service, example: httpx2.Client) -> None:
-    """An administrator's token names the role; a service token with the scope `admin` has none, and a key of theirs has scopes."""
+    """An administrator's token names the role; keys and service tokens have scopes and no roles."""
     admin, person = await idp.sign_in(await idp.register_admin()), await idp.register()
     assert (await call(example, "GET", "/admin/report", headers=admin.bearer)).status_code == 200
     key, service = await api_key(idp, admin, "read"), await service_token(idp, "admin")

@@ -139,6 +139,15 @@ SLIPS: list[tuple[str, dict[str, Any], str, str]] = [
     ("/api/auth/login", LOGIN | {"remember": True}, "remember", "remember_me"),
     ("/auth/logout", {"refreshToken": "rt_" + "x" * 43}, "refreshToken", "refresh_token"),
     ("/auth/logout", {"token": "rt_" + "x" * 43}, "token", "refresh_token"),
+    ("/auth/tokens", TOKEN | {"expires_in_day": 30}, "expires_in_day", "ttl_days"),
+    ("/auth/tokens", TOKEN | {"valid_until": "2027-01-01"}, "valid_until", "ttl_days"),
+    ("/auth/tokens", TOKEN | {"expirationDate": "2027-01-01"}, "expirationDate", "ttl_days"),
+    ("/v1/api-keys", KEY | {"not_after": "2027-01-01"}, "not_after", "expires_in_days"),
+    ("/v1/api-keys", KEY | {"ttl_hours": 8}, "ttl_hours", "expires_in_days"),
+    ("/auth/validate", {"token": "x", "required_roles": ["admin"]}, "required_roles", "required_scopes"),
+    ("/auth/validate", {"token": "x", "scopesRequired": ["admin"]}, "scopesRequired", "required_scopes"),
+    ("/auth/validate", {"token": "x", "needed_permissions": ["a"]}, "needed_permissions", "required_scopes"),
+    ("/auth/login", LOGIN | {"persistSession": True}, "persistSession", "remember_me"),
 ]
 
 

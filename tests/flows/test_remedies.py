@@ -45,7 +45,9 @@ async def test_a_token_without_a_scheme_is_told_to_have_none_and_not_repeated(se
     assert value not in answer.text
 
 
-@pytest.mark.parametrize("header", ["Api-Key", "X-Auth-Token", "x-access-token", "X-ApiKey"])
+@pytest.mark.parametrize("header", [
+    "Api-Key", "X-Auth-Token", "x-access-token", "X-ApiKey", "X_API_KEY", "X-Authorization", "Access-Token", "Token",
+])  # fmt: skip
 async def test_a_credential_in_a_header_that_is_not_read_is_pointed_out(service: Service, header: str) -> None:
     answer = await service.client.get("/auth/me", headers={header: "sk_live_something"})
     problem = answer.json()

@@ -101,6 +101,10 @@ async def test_405_names_the_methods(service: Service) -> None:
         "/docs/",
         "/internal//validate-key",
         "/auth/login/",
+        "/metrics#",
+        "/metrics#x",
+        "/health#/x",
+        "/auth/me#?x",
     ],
 )
 async def test_one_spelling_of_a_path_is_served(service: Service, path: str) -> None:

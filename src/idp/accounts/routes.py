@@ -3,9 +3,10 @@
 from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import errors
-from idp.accounts.begin import SessionMode, SessionStarter
+from idp.accounts.begin import Begun, SessionMode, SessionStarter
 from idp.accounts.shapes import LoginIn, RegisterIn, SessionOut
 from idp.accounts.sign_in import PASSWORD, SignIn
 from idp.accounts.sign_up import create_account
@@ -66,11 +67,12 @@ async def register(
     passwords.check_policy(data.password, email=email, name=data.name)
     await limiter.take(rule)
     password_hash = await passwords.hash(data.password, asker=origin.ip_address)
-    async with database.transaction() as session:
+
+    async def begin(session: AsyncSession) -> tuple[str, Begun]:
         user_id = await create_account(
             session, settings.accounts, origin, email=email, name=data.name, password_hash=password_hash
         )
-        begun = await session_starter.begin(
+        return user_id, await session_starter.begin(
             session,
             request,
             user_id,
@@ -81,9 +83,11 @@ async def register(
             device_info=data.device_info,
             mode=mode,
         )
+
+    user_id, begun = await database.transact(begin)
     # So that this browser, when it verifies the address, is known to have chosen the password (C-11).
-    cookie = known_devices.remember(request.cookies, user_id, password_version=FIRST_PASSWORD)
-    return begun.with_cookie(cookie).response()
+    known = known_devices.remember(request.cookies, user_id, password_version=FIRST_PASSWORD)
+    return begun.with_cookie(known).response()
 
 
 @post(

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any, NoReturn
 
 from litestar import Request
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
 from idp.accounts.begin import Begun, Mode, SessionStarter
@@ -73,7 +74,8 @@ class SignIn:
         holder = await credentials.look_up(self._database.reads, data.email)
         device = self._find_device(request, holder)
         holder = await self._check(data, holder, origin, device=device, verified_only=verified_only)
-        async with self._database.transaction() as session:
+
+        async def begin(session: AsyncSession) -> Begun:
             begun = await self._starter.begin(
                 session,
                 request,
@@ -87,12 +89,18 @@ class SignIn:
                 mode=mode,
                 most_failures=self._rules.consecutive_failures if device is None else None,
             )
-            if begun.is_new_device and device is None and holder.email is not None and holder.email_verified:
-                notice = await _notice(holder, origin, data.device_info)
-                self._mailer.post(session, notice, to=holder.email)
+            if begun.is_new_device and device is None:
+                await self._warn(session, holder, origin, data.device_info)
+            return begun
+
+        begun = await self._database.transact(begin)
         metrics.count_attempt(method="password", outcome="authenticated")
-        version = holder.password_version
-        return begun.with_cookie(self._devices.remember(request.cookies, holder.user_id, password_version=version))
+        cookie = self._devices.remember(request.cookies, holder.user_id, password_version=holder.password_version)
+        return begun.with_cookie(cookie)
+
+    async def _warn(self, session: AsyncSession, holder: Holder, origin: Origin, device_info: object) -> None:
+        if holder.email is not None and holder.email_verified:
+            self._mailer.post(session, await _notice(holder, origin, device_info), to=holder.email)
 
     def _find_device(self, request: Request[Any, Any, Any], holder: Holder | None) -> str | None:
         if holder is None:
@@ -132,11 +140,14 @@ class SignIn:
     async def _refuse(self, holder: Holder | None, origin: Origin, *, was_wrong: bool, why: str | None) -> NoReturn:
         """Record the failure, commit, and only then refuse: a refusal must not roll its own record back (rule 4)."""
         user_id = holder.user_id if holder else None
-        async with self._database.transaction() as session:
+
+        async def keep(session: AsyncSession) -> None:
             details = {"method": "password"} | ({"stored_password": why} if why else {})
             record(session, origin, action="user.sign_in_failed", user_id=user_id, details=details)
             guessed = holder if was_wrong else None
             await count_wrong_password(session, self._mailer, guessed, most=self._rules.consecutive_failures)
+
+        await self._database.transact(keep)
         metrics.count_attempt(method="password", outcome="invalid_credentials")
         raise InvalidCredentials
 

@@ -140,10 +140,13 @@ async def logout(
         if caller is None and session_id not in {None, of_token.session_id}:
             raise errors.SessionNotFound
     if ending is not None:
-        async with database.transaction() as session:
+        which, origin = ending, _origin(request, user_id, caller)
+
+        async def end(session: AsyncSession) -> bool:
             await _hold(session, user_id, caller)
-            origin = _origin(request, user_id, caller)
-            ended = await sessions.end(session, origin, ending, user_id=user_id, reason=sessions.LOGGED_OUT)
+            return await sessions.end(session, origin, which, user_id=user_id, reason=sessions.LOGGED_OUT)
+
+        ended = await database.transact(end)
         if session_id is not None and not ended:
             raise errors.SessionNotFound
     return _done(request, "Logged out successfully", session_cookies, ended=ending, caller=caller)
@@ -172,10 +175,13 @@ async def logout_all(
         if not of_token.continues:
             raise errors.RefreshTokenInvalid
         user_id = of_token.user_id
-    async with database.transaction() as session:
+    origin = _origin(request, user_id, caller)
+
+    async def end(session: AsyncSession) -> None:
         await _hold(session, user_id, caller)
-        origin = _origin(request, user_id, caller)
         await sessions.end_all(session, origin, user_id, reason=sessions.LOGGED_OUT_EVERYWHERE)
+
+    await database.transact(end)
     current = session_id_of(request) if caller is not None else None
     return _done(request, "Logged out from all devices successfully", session_cookies, ended=current, caller=caller)
 

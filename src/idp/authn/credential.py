@@ -16,8 +16,11 @@ _FOREIGN_SCHEME = "\x00"
 # Schemes that clients of other services use. Only these are repeated in an answer: in `Authorization: <secret>`, the
 # first word is the secret.
 _KNOWN_SCHEMES = ("ApiKey", "Api-Key", "Basic", "Digest", "DPoP", "JWT", "Key", "Negotiate", "OAuth", "Token")
-# Headers in which other services take a key or a token, and this one does not.
-_UNREAD_HEADERS = ("Api-Key", "ApiKey", "Api-Token", "X-ApiKey", "X-Api-Token", "X-Auth-Token", "X-Access-Token")
+# Headers in which other services take a key or a token: without hyphens, underscores and a leading X.
+_UNREAD_HEADERS = frozenset({
+    "accesskey", "accesstoken", "apikey", "apitoken", "authkey", "authorisation", "authorization", "authtoken",
+    "authentication", "bearer", "bearertoken", "key", "secretkey", "servicetoken", "token",
+})  # fmt: skip
 _ACCEPTED_HEADERS = "`Authorization: Bearer …` or, for a key, `X-API-Key: …`"
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -93,13 +96,18 @@ def unrecognised(presented: Presented) -> CredentialUnrecognised:
 
 def unauthenticated(presented: Presented) -> Unauthenticated:
     """Return the refusal of a request without a credential; it names a header that looks like one and is not read."""
-    unread = next((name for name in _UNREAD_HEADERS if name.lower() in presented.headers), None)
+    names = presented.headers.keys() - {"authorization", "x-api-key"}
+    unread = next((name for name in sorted(names) if _plain(name) in _UNREAD_HEADERS), None)
     if unread is None:
         return Unauthenticated()
     return Unauthenticated(
-        f"The header `{unread}` is not read; send {_ACCEPTED_HEADERS}.",
+        f"The header `{unread.title()}` is not read; send {_ACCEPTED_HEADERS}.",
         remedy=f"Move the credential to {_ACCEPTED_HEADERS}.",
     )
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("x-").removeprefix("x_").replace("-", "").replace("_", "")
 
 
 def _bearer(value: str) -> str:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from idp.settings import Settings
 
 
+_LONGEST_NAME = 200  # characters, as everywhere else
+
+
 @click.command("create-admin")
 @click.argument("email")
 @click.option("--name", help="Display name; the e-mail up to its @ by default.")
@@ -37,6 +40,9 @@ def create_admin(email: str, name: str | None, existing: bool, output: str) -> N
         raise BadInput(f"{email} is not an e-mail address: {error}") from None
     if name is not None and (found := unseen_character(name)):
         raise BadInput(f"The name holds the character {found}: give one line of text without control characters.")
+    if name and (len(name) > _LONGEST_NAME or name[0].isspace()):
+        what = "begins with a space" if name[0].isspace() else f"has {len(name)} characters"
+        raise BadInput(f"The name {what}: give one line of text, {_LONGEST_NAME} characters at most.")
     try:
         if existing:
             verified = _promote(settings, address)

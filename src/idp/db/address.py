@@ -6,6 +6,7 @@ No piece of an address that cannot be read is ever shown: what looks like a host
 import difflib
 import os
 import re
+import ssl
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode
@@ -41,7 +42,8 @@ _OURS = {
     "tcp_user_timeout",
 }  # fmt: skip
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_SESSIONS = ("any", "read-write", "read-only", "primary", "standby", "prefer-standby")
+_SESSIONS = ("any", "read-write", "primary", "prefer-standby")  # of libpq's; on a standby nothing can be written
+_TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 # libpq's parameters of which one value is what we do anyway; the others are refused by name.
 _ONLY = {
     "gssencmode": ("disable", "prefer"),
@@ -52,7 +54,14 @@ _ONLY = {
     "hostaddr": ("",),
     "replication": ("false", "off", "no", "0"),
 }
-_CHOICES = {"sslmode": _SSL_MODES, "target_session_attrs": _SESSIONS}
+_CHOICES = {
+    "sslmode": _SSL_MODES,
+    "target_session_attrs": _SESSIONS,
+    "ssl_min_protocol_version": _TLS_VERSIONS,
+    "ssl_max_protocol_version": _TLS_VERSIONS,
+    "sslnegotiation": ("postgres", "direct"),
+}
+_LONGEST_KEEPALIVE, _MOST_PROBES = 32767, 127  # what Linux takes
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 
 
@@ -99,6 +108,7 @@ def parse(url: str) -> Address:
     login, hosts, path, query = _taken_apart(url)
     parameters = _parameters(query)
     ports = [*_ports(hosts)]
+    _check_host_parameters(parameters)
     hosts_given = hosts or parameters.get("host", "")
     if not hosts_given and not parameters.keys() & {"service"} and not of_libpq("PGHOST"):
         raise DatabaseUrlError(f"DATABASE_URL names no host; put {_EXAMPLE}.")
@@ -136,7 +146,7 @@ def _taken_apart(url: str) -> tuple[str, str, str, str]:
     if re.search(r"%(?![0-9A-Fa-f]{2})", rest) or "[" in login or "]" in login:
         raise _unreadable()
     path, _, query = after.partition("?")
-    if path.count("/") > 1:
+    if path.count("/") > 1 or "%00" in rest:
         raise _unreadable()
     return login, hosts, path, query
 
@@ -158,8 +168,34 @@ def _parameters(query: str) -> dict[str, str]:
         elif name in _CHOICES:
             _check_choice(name, value, _CHOICES[name], f"put one of {', '.join(_CHOICES[name])} there")
         parameters[name] = value
+    _use_certificates_of_the_system(parameters)
     _check_files(parameters)
+    if parameters.get("sslnegotiation") == "direct" and parameters.get("sslmode") not in _SSL_MODES[3:]:
+        raise DatabaseUrlError("The parameter sslnegotiation of DATABASE_URL needs TLS: add sslmode=require to it.")
     return parameters
+
+
+def _use_certificates_of_the_system(parameters: dict[str, str]) -> None:
+    """Follow `sslrootcert=system` as libpq does: OpenSSL's default file, and the name is verified, too."""
+    if parameters.get("sslrootcert") != "system":
+        return
+    if parameters.setdefault("sslmode", "verify-full") != "verify-full":
+        raise DatabaseUrlError("DATABASE_URL says sslrootcert=system, which needs sslmode=verify-full: put that there.")
+    paths = ssl.get_default_verify_paths()
+    parameters["sslrootcert"] = paths.cafile or paths.openssl_cafile
+
+
+def _check_host_parameters(parameters: dict[str, str]) -> None:
+    """Check hosts and ports that stand in the query."""
+    hosts, ports = parameters.get("host"), parameters.get("port")
+    listed = hosts.split(",") if hosts is not None else []
+    if not all(host.startswith(("/", "@")) or is_host(host) for host in listed):
+        raise DatabaseUrlError("The parameter host of DATABASE_URL is no name of a host, and no folder of a socket.")
+    numbers = ports.split(",") if ports is not None else []
+    if not all(re.fullmatch(r"\d{1,5}", port) and int(port) in range(1, 65536) for port in numbers):
+        raise DatabaseUrlError("The parameter port of DATABASE_URL is no port: put a whole number from 1 to 65535.")
+    if len(numbers) > 1 and listed and len(numbers) != len(listed):
+        raise DatabaseUrlError("The parameters host and port of DATABASE_URL differ in number: one port for each host.")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...], advice: str) -> None:
@@ -179,7 +215,7 @@ def _unknown(name: str) -> str:
 def _check_files(parameters: dict[str, str]) -> None:
     for name in _FILES:
         file = parameters.get(name)
-        if file and not (name == "sslrootcert" and file == "system") and not os.access(file, os.R_OK):
+        if file and not os.access(file, os.R_OK):
             raise DatabaseUrlError(f"The {name} of DATABASE_URL names {file}, which cannot be read.")
     mode = parameters.get("sslmode")
     default = of_libpq("PGSSLROOTCERT") or str(Path("~/.postgresql/root.crt").expanduser())
@@ -198,6 +234,8 @@ def _ports(hosts: str) -> list[int]:
         if found is None or int(found[2] or 5432) not in range(1, 65536):
             raise _unreadable()
         host = unquote(found[1])
+        if not host and "," in hosts:
+            raise DatabaseUrlError("DATABASE_URL has a comma without a host: remove it, or put the host there.")
         if host and not host.startswith(("/", "@")) and not is_host(host):
             raise _unreadable()
         ports.append(int(found[2] or 5432))
@@ -209,10 +247,10 @@ def _shown(hosts: str, ports: list[int]) -> str:
     return ", ".join(f"{unquote(name)}:{port}" for name, port in zip(names, ports, strict=False))
 
 
-def _number(parameters: dict[str, str], name: str, default: int) -> int:
+def _number(parameters: dict[str, str], name: str, default: int, most: int = 999_999_999) -> int:
     value = parameters.get(name, "")
-    if value and not re.fullmatch(r"-?\d{1,9}", value):
-        raise DatabaseUrlError(f"The parameter {name} of DATABASE_URL is no whole number.")
+    if value and (not re.fullmatch(r"-?\d{1,9}", value) or int(value) > most):
+        raise DatabaseUrlError(f"The parameter {name} of DATABASE_URL is no whole number up to {most}.")
     return int(value or default)
 
 
@@ -226,8 +264,8 @@ def _keepalive(parameters: dict[str, str]) -> Keepalive | None:
         return None
     usual = Keepalive()
     return Keepalive(
-        _number(parameters, "keepalives_idle", usual.idle),
-        _number(parameters, "keepalives_interval", usual.interval),
-        _number(parameters, "keepalives_count", usual.probes),
+        _number(parameters, "keepalives_idle", usual.idle, _LONGEST_KEEPALIVE),
+        _number(parameters, "keepalives_interval", usual.interval, _LONGEST_KEEPALIVE),
+        _number(parameters, "keepalives_count", usual.probes, _MOST_PROBES),
         _number(parameters, "tcp_user_timeout", usual.user_timeout),
     )

@@ -204,6 +204,7 @@ class Connector:
             "statement_timeout": milliseconds,
             "idle_in_transaction_session_timeout": milliseconds,
             "lock_timeout": "0",
+            "idle_session_timeout": "0",  # resting connections, and the one that listens, would be cut
             "timezone": "'UTC'",
             "search_path": self._search_path,
             "row_security": "on",

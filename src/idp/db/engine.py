@@ -1,10 +1,11 @@
 """Database: a pool of connections, transactions that are written out, and an honest 503 when PostgreSQL is away."""
 
 import asyncio
+import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import event, exc, text
@@ -13,13 +14,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from idp.db.address import DatabaseUrlError, parse
 from idp.db.connecting import Connector, unavailable
 from idp.db.reads import Reads
+from idp.errors import DatabaseUnavailable
 from idp.settings import Secret
 from idp.settings_schema import Database as DatabaseSettings
+
+T = TypeVar("T")
 
 # SQLSTATE classes that say "not now" rather than "not so": connection, resources, operator, system, canceled.
 # And what may succeed at the next attempt: a serialisation failure, a deadlock.
 _AWAY = re.compile(r"^(08|53|57|58|25006|55P03|40001|40P01)")
 
+
+_IN_THE_WAY = re.compile(r"^(40001|40P01)")
+_ATTEMPTS = 4
 
 # For hot reads beside the pool: they share statements, so a few are enough (`db/batch.py`).
 _HOT_CONNECTIONS = 5
@@ -108,6 +115,26 @@ class Database:
                 raise
             raise unavailable(error) from error
 
+    async def transact(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        """Run the work in a transaction; again, within a bound, where another transaction was in its way.
+
+        Args:
+            work: does nothing but what a rollback undoes, so that it may run several times.
+
+        Raises:
+            DatabaseUnavailable: as for `transaction`, or another transaction was in the way each time.
+        """
+        for attempt in range(1, _ATTEMPTS):
+            try:
+                async with self.transaction() as session:
+                    return await work(session)
+            except DatabaseUnavailable as error:
+                if not _IN_THE_WAY.match(sqlstate(error.__cause__) or ""):
+                    raise
+                await asyncio.sleep(random.uniform(0.005, 0.02) * attempt)  # noqa: S311  no secret
+        async with self.transaction() as session:
+            return await work(session)
+
     async def _answering_connection(self) -> AsyncConnection:
         """Return a connection that has just answered, or give up after `pool_timeout_seconds`.
 
@@ -175,7 +202,7 @@ def is_away(error: BaseException) -> bool:
     )
 
 
-def sqlstate(error: BaseException) -> str | None:
+def sqlstate(error: BaseException | None) -> str | None:
     """Return PostgreSQL's SQLSTATE of an error, from wherever SQLAlchemy keeps it."""
     for candidate in (getattr(error, "orig", None), error):
         state = getattr(candidate, "sqlstate", None)

@@ -1,5 +1,6 @@
 """The seed: teams and domains every deployment starts with; what exists is never changed (S3-39 to S3-41)."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,10 @@ class SeedFile(Struct, frozen=True, forbid_unknown_fields=True):
     personas: tuple[SeedPersona, ...] = ()
 
 
+# Instead of their patterns, which say nothing to people.
+_FORMS = "a name is one line of visible text, a key lower case letters, digits, dot, dash and underscore"
+
+
 def read(path: Path) -> SeedFile:
     """Read a seed file.
 
@@ -57,7 +62,8 @@ def read(path: Path) -> SeedFile:
     try:
         return msgspec.convert(tomllib.loads(path.read_text("utf-8")), SeedFile)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise SettingsError([f"The seed file {path} cannot be used: {error}."]) from None
+        said = re.sub(r"matching regex .* - at `", f"of another form ({_FORMS}) - at `", str(error), flags=re.DOTALL)
+        raise SettingsError([f"The seed file {path} cannot be used: {said}."]) from None
 
 
 async def plant(session: AsyncSession, seed: SeedFile) -> int:

@@ -156,6 +156,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._hosts > 1:
             raise ValueError("more than one Host header")  # RFC 9112 section 3.2; the parser answers 400
         self._hosts = 0
+        if b"#" in self.url:  # no client sends one; cut off, it would be a second spelling of what stands before it
+            self.url = self.url.replace(b"#", b"%23")
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -86,20 +86,28 @@ def decode_body(body: bytes, annotation: Any) -> Any:
 
 
 def _refusal(entries: list[FieldError]) -> ValidationFailed:
-    told = "; ".join(f"{'.'.join(map(str, entry.loc))}: {entry.msg}" for entry in entries[:_MOST_TOLD])
-    return ValidationFailed(told, errors=entries)
+    return ValidationFailed(_told(entries), errors=entries)
+
+
+def _told(entries: list[FieldError]) -> str:
+    return "; ".join(f"{'.'.join(map(str, entry.loc))}: {entry.msg}" for entry in entries[:_MOST_TOLD])
 
 
 async def check_form(request: Request[Any, Any, Any]) -> None:
     """Refuse a form with more than one reading, before the framework reads it leniently: for `before_request`.
 
     Raises:
-        OAuthInvalidRequest: it is not a form, or a parameter stands twice (RFC 6749 section 3.1).
+        OAuthInvalidRequest: it is not a form, a parameter stands twice (RFC 6749 section 3.1), is missing, or looks
+            like a misspelt one of the route's.
     """
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared != "application/x-www-form-urlencoded":
         raise OAuthInvalidRequest("Send the body as application/x-www-form-urlencoded.")
-    parse_form(await request.body())
+    sent = dict(parse_form(await request.body()))
+    field = request.route_handler.parsed_data_field
+    struct = struct_of(field.annotation) if field is not None else None
+    if struct is not None and (entries := check_members(sent, struct)):
+        raise OAuthInvalidRequest(_told(entries).replace("body.", "").replace("member", "parameter"))
 
 
 def parse_form(body: bytes) -> list[tuple[str, str]]:

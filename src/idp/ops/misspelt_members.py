@@ -44,6 +44,19 @@ _SAME_THING: dict[str, frozenset[str]] = {
     "name": frozenset({"key_name", "token_name", "full_name", "display_name", "label", "title"}),
     "overlap_seconds": frozenset({"overlap", "grace", "grace_seconds", "grace_period"}),
 }
+# One word of a name is enough where ignoring it would open a door: a key without end, a decision without a condition.
+_LIFE_WORDS = frozenset({"ttl", "exp", "expire", "expires", "expired", "expiry", "expiration", "expiring", "lifetime",
+                         "validity", "valid", "duration", "days", "hours", "until", "after", "age"})  # fmt: skip
+_SCOPE_WORDS = frozenset({"scope", "scopes", "permission", "permissions", "role", "roles", "privilege", "privileges",
+                          "grant", "grants"})  # fmt: skip
+_TELLING: dict[str, frozenset[str]] = {
+    "expires_in_days": _LIFE_WORDS,
+    "ttl_days": _LIFE_WORDS,
+    "extend_days": _LIFE_WORDS,
+    "scopes": _SCOPE_WORDS,
+    "required_scopes": _SCOPE_WORDS,
+    "remember_me": frozenset({"remember", "remembered", "persist", "persistent", "persisted"}),
+}
 _TWO_LETTERS_FROM, _ONE_LETTER_FROM = 6, 4  # letters of the known member; in shorter ones a letter is another word
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _MOST_UNKNOWN = 100  # members of one body that are looked at: it takes time, and nobody misspells more
@@ -121,7 +134,11 @@ def _meant(name: str, known: Iterable[str], sent: dict[str, Any]) -> str | None:
     if by_spelling:
         return min(by_spelling, key=lambda each: (_distance(plain, _plain(each)), each in sent))
     words = _words(name[:_LONGEST])
-    return next((each for each in known if each not in sent and words in _SAME_THING.get(each, ())), None)
+    return next((each for each in known if each not in sent and _says_the_same(words, each)), None)
+
+
+def _says_the_same(words: str, known: str) -> bool:
+    return words in _SAME_THING.get(known, ()) or not _TELLING.get(known, frozenset()).isdisjoint(words.split("_"))
 
 
 def _plain(name: str) -> str:

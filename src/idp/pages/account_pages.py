@@ -47,7 +47,7 @@ async def verify_email_page(
     step: Step = None,
 ) -> Page:
     """Show whose address a link verifies, and the button that does it."""
-    show = _Show("verify_email.html", settings)
+    show = _Show("verify_email.html", settings, request)
     if token is None:
         return show.page(step if step in _SHOWN else "ask")
     try:
@@ -78,7 +78,7 @@ async def verify_email_form(
             holder = await verify_email.verify(session, presented_token, found, origin, cookies=request.cookies)
             offered = await reset_password.offer(session, holder)
     except OneTimeTokenInvalid as error:
-        return _Show("verify_email.html", settings).dead(error)
+        return _Show("verify_email.html", settings, request).dead(error)
     return _go_on(_RESET, token=offered, step="verified") if offered else _go_on(_VERIFY, step=_DONE)
 
 
@@ -94,7 +94,7 @@ async def reset_password_page(
     step: Step = None,
 ) -> Page:
     """Show the form that chooses a password, or the one that asks for a link."""
-    show = _Show("reset_password.html", settings)
+    show = _Show("reset_password.html", settings, request)
     if token is None:
         return show.page(step if step in _SHOWN else "ask")
     return await _choose(request, reset_password, show, token, just_verified=step == "verified")
@@ -112,7 +112,7 @@ async def reset_password_form(
     if "email" in form:
         holder = await reset_password.ask(form["email"], origin, cookies=request.cookies)
         return _go_on(_RESET, step=_SENT, background=afterwards(reset_password.send, holder, origin))
-    show = _Show("reset_password.html", settings)
+    show = _Show("reset_password.html", settings, request)
     presented_token = form.get("token", "")
     try:
         await reset_password.confirm(presented_token, form.get("new_password", ""), origin)
@@ -154,7 +154,7 @@ async def change_email_page(
     step: Step = None,
 ) -> Page:
     """Show the address that a link confirms, and ask for the account's password: the link alone is not enough."""
-    show = _Show("change_email.html", settings)
+    show = _Show("change_email.html", settings, request)
     if token is None:
         return show.page(_DONE if step == _DONE else "dead")
     return await _confirm(request, change_email, show, token)
@@ -169,7 +169,7 @@ async def change_email_form(
 ) -> Page | Redirect:
     """Change the address."""
     form = await read_form(request, public_url=tokens.issuer)
-    show = _Show("change_email.html", settings)
+    show = _Show("change_email.html", settings, request)
     presented_token = form.get("token", "")
     try:
         await change_email.confirm_with_password(presented_token, form.get("current_password", ""), origin_of(request))
@@ -196,16 +196,24 @@ async def _confirm(
 class _Show:
     """One template in its states."""
 
-    def __init__(self, template: str, settings: Settings) -> None:
+    def __init__(self, template: str, settings: Settings, request: AnyRequest) -> None:
         self._template = template
         self._settings = settings
+        self._request = request
 
     def page(self, state: str, *, error: IdpError | None = None, **values: object) -> Page:
         # Not 401, which names a scheme that a browser would ask the password with (RFC 9110 section 11.6.1).
+        self._note(error)
         return self._answer(422 if error else 200, state, error=error.detail if error else None, **values)
 
     def dead(self, error: OneTimeTokenInvalid) -> Page:
+        self._note(error)
         return self._answer(error.status, "dead", error=None)
+
+    def _note(self, error: IdpError | None) -> None:
+        """Let the log name the refusal that a page shows in its own words."""
+        if error is not None:
+            self._request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
 
     def _answer(self, status: int, state: str, **values: object) -> Page:
         shared = {"front_end": self._settings.mail.frontend_url, "policy": self._settings.passwords}

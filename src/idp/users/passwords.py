@@ -114,8 +114,8 @@ class Passwords:
         refuse_common = settings.refuse_common or settings.require_complexity
         if refuse_common and (plain in _common_passwords() or len(set(plain)) < _FEWEST_CHARACTERS):
             return "The password is among the most common ones, which attackers try first."
-        if settings.refuse_common and _is_made_of(plain, (name or "", *self._service)):
-            return "The password is your name or the service's; choose another one."
+        if settings.refuse_common and _is_made_of(plain, (name or "", _local_part(email), *self._service)):
+            return "The password is made of your name, your e-mail address or the service's name; choose another one."
         return complexity.missing_from(password) if settings.require_complexity else None
 
     def check_address(self, email: str, *, member: str = "email") -> None:
@@ -181,6 +181,11 @@ class Passwords:
                 initargs=(os.getpid(),),
             )
         return self._pool
+
+
+def _local_part(email: str | None) -> str:
+    """Return what stands before the @: often somebody's name, and the only one that is known before they give it."""
+    return (email or "").rpartition("@")[0]
 
 
 def _is_made_of(password: str, names: Sequence[str]) -> bool:
