@@ -549,7 +549,7 @@ def test_ones_own_name_and_the_services_make_no_password_in_production(password:
 
 @pytest.mark.parametrize("password", ["AdaLovelace1", "lovelace.ada", "ada_lovelace+2026", "Lovelace-1815!"])
 def test_what_stands_before_the_at_is_ones_name_where_no_other_is_known(password: str) -> None:
-    """SEC-4, issue 9 A21: registering by mail, a reset and an invitation know an address alone."""
+    """SEC-4: registering by mail, a reset and an invitation know an address alone."""
     policy = UserPasswords(PRODUCTION.passwords, service=("idp",))
     with pytest.raises(PasswordRejected, match="your e-mail address"):
         policy.check_policy(password, email="Ada.Lovelace@example.com")

@@ -1,4 +1,4 @@
-"""Issue 9, A18: everybody who is no administrator reads the audit log through one redaction."""
+"""Everybody who is no administrator reads the audit log through one redaction."""
 
 from factories import Person, Service
 

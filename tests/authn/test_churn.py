@@ -1,4 +1,4 @@
-"""Issue 9, A9: somebody whose memberships change all the time is answered, and with what is true."""
+"""Somebody whose memberships change all the time is answered, and with what is true."""
 
 import asyncio
 import secrets

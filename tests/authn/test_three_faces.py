@@ -459,7 +459,7 @@ async def test_introspection_is_a_post(world: World) -> None:
 
 
 async def test_a_misspelt_parameter_of_the_form_is_named(world: World) -> None:
-    """Issue 9: a slip is told on forms as on JSON; what is unknown otherwise is ignored (RFC 6749 section 3.2)."""
+    """A slip is told on forms as on JSON; what is unknown otherwise is ignored (RFC 6749 section 3.2)."""
     person = await world.service.register()
     for form, said in (
         ({"tokn": person.token}, "token: This parameter is required; `tokn` was sent: did you mean `token`?"),

@@ -97,7 +97,7 @@ async def test_what_cannot_be_is_refused_and_changes_nothing(
 
 @pytest.mark.parametrize("name", ["A\u202eB", "A\u2028B", " Ada", "x" * 201])
 async def test_a_name_is_what_it_may_be_everywhere(migrated: str, name: str) -> None:
-    """Issue 9 A8: commands and API take the same."""
+    """Commands and API take the same."""
     done = create(migrated, "a@example.com", "--name", name)
     assert done.returncode == 2
     assert done.stderr.startswith("idp: The name "), done.stderr

@@ -106,7 +106,7 @@ def test_a_seed_file_that_does_not_exist_is_named(empty: str) -> None:
 
 @pytest.mark.parametrize("text", ["A\u202eB", " A", "\u2028"])
 def test_a_name_of_the_seed_is_plain_text_and_the_sentence_says_so(empty: str, tmp_path: Path, text: str) -> None:
-    """Issue 9 A8: wherever a name comes from; and no pattern is quoted."""
+    """Wherever a name comes from; and no pattern is quoted."""
     (tmp_path / "seed.toml").write_text(f'[[teams]]\nname = "{text}"\n', "utf-8")
     said = refusal("migrate", DATABASE_URL=empty, IDP_SEED_FILE=str(tmp_path / "seed.toml"))
     assert "one line of visible text" in said

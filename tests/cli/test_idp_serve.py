@@ -79,7 +79,7 @@ def complaint(output: str) -> str:
 
 
 def test_an_empty_database_is_migrated_by_the_start_itself(empty: str, tmp_path: Path) -> None:
-    """Issue 9, S3's `docker run`: several at once migrate and seed it once."""
+    """Several at once migrate and seed it once."""
     environ = GOOD | {"DATABASE_URL": empty}
     with (
         running_serve(tmp_path / "one", **environ) as (one, url),
@@ -93,7 +93,7 @@ def test_an_empty_database_is_migrated_by_the_start_itself(empty: str, tmp_path:
 
 
 def test_after_alembic_alone_people_can_register(empty: str, tmp_path: Path) -> None:
-    """Issue 9, S3-39: roles come with the schema, and teams and domains with the start of `idp serve`."""
+    """S3-39: roles come with the schema, and teams and domains with the start of `idp serve`."""
     alembic = [str(Path(sys.executable).with_name("alembic")), "upgrade", "head"]
     subprocess.run(alembic, cwd=ROOT, env={**PLAIN, "DATABASE_URL": empty}, check=True, capture_output=True, timeout=60)
     with running_serve(tmp_path / "out", **(GOOD | {"DATABASE_URL": empty})) as (_, url):
@@ -105,7 +105,7 @@ def test_after_alembic_alone_people_can_register(empty: str, tmp_path: Path) -> 
 
 
 def test_a_changed_root_secret_is_told_at_the_start_and_by_check_db(empty: str, tmp_path: Path) -> None:
-    """Issue 9, found as a new user: it says where the old secret belongs, and makes no new key."""
+    """It says where the old secret belongs, and makes no new key."""
     with running_serve(tmp_path / "out", **(GOOD | {"DATABASE_URL": empty})) as (_, url):
         assert len(get(f"{url}/.well-known/jwks.json").json["keys"]) == 1
     changed = {"DATABASE_URL": empty, "IDP_SECRET_KEY": root_secret()}

@@ -91,7 +91,7 @@ OLD = {
 
 
 def test_variables_that_nothing_reads_are_named(migrated: str, tmp_path: Path) -> None:
-    """Issue 9: `config check` says so and is content; `serve` says so at its start."""
+    """`config check` says so and is content; `serve` says so at its start."""
     environ = {"DATABASE_URL": migrated, "IDP_SECRET_KEY": root_secret()} | OLD
     done = idp("config", "check", **environ)
     assert done.returncode == 0
@@ -103,7 +103,7 @@ def test_variables_that_nothing_reads_are_named(migrated: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["AUTH_JWT_SECRET_KEY", "JWT_SECRET_KEY"])
 def test_a_shared_secret_that_signs_nothing_is_told(name: str, migrated: str) -> None:
-    """Issue 9: RS256 with a shared secret started without a word."""
+    """RS256 with a shared secret started without a word."""
     environ = {"DATABASE_URL": migrated, "IDP_SECRET_KEY": root_secret(), "AUTH_JWT_ALGORITHM": "RS256"}
     done = idp("config", "check", **(environ | {name: root_secret()}))
     assert done.returncode == 0

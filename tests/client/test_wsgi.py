@@ -54,7 +54,7 @@ def flask_app(gate: SyncGate) -> flask.Flask:
 
 @pytest.mark.parametrize("path", ["/plain", "/async", "/stream"])
 def test_flask_refuses_before_the_view_runs(gate: SyncGate, issuer: Issuer, path: str) -> None:
-    """Issue 9, clients for Flask: functions, coroutines and generators; no credential, a bad one, and two."""
+    """Functions, coroutines and generators; no credential, a bad one, and two."""
     client, good = flask_app(gate).test_client(), issuer.token()
     RAN.clear()
     for headers, status in (
@@ -87,7 +87,7 @@ class AsynchronousView(View):
 
 
 async def test_django_guards_asynchronous_classes(gate: SyncGate, issuer: Issuer) -> None:
-    """Issue 9, clients for Django: a class of asynchronous handlers is awaited, and the check leaves the event loop."""
+    """A class of asynchronous handlers is awaited, and the check leaves the event loop."""
     if not settings.configured:
         settings.configure(DEBUG=False, ALLOWED_HOSTS=["*"])
         django.setup()

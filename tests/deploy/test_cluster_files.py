@@ -222,14 +222,14 @@ def test_alerts_watch_metrics_that_exist() -> None:
 
 
 def test_the_tasks_secrets_are_named_so_that_aws_reads_them_as_names(task: Any) -> None:
-    """Issue 9: a name that ends in a hyphen and six characters is taken for a whole ARN, and not found."""
+    """A name that ends in a hyphen and six characters is taken for a whole ARN, and not found."""
     for definition in task["containerDefinitions"]:
         for entry in definition["secrets"]:
             assert not re.search(r"-[A-Za-z0-9]{6}$", entry["valueFrom"]), entry
 
 
 def test_mail_and_both_shared_secrets_can_be_set_everywhere(task: Any, containers: list[Any]) -> None:
-    """Issue 9: no file set SMTP, FROM_EMAIL or JWT_SECRET_KEY, and the task had no ADMIN_TOKEN."""
+    """No file set SMTP, FROM_EMAIL or JWT_SECRET_KEY, and the task had no ADMIN_TOKEN."""
     wanted = {"SMTP_HOST", "SMTP_USERNAME", "SMTP_PASSWORD", "FROM_EMAIL", "JWT_SECRET_KEY", "ADMIN_TOKEN"}
     service = next(each for each in task["containerDefinitions"] if each["essential"])
     assert wanted <= {entry["name"] for entry in service["environment"] + service["secrets"]}
@@ -239,7 +239,7 @@ def test_mail_and_both_shared_secrets_can_be_set_everywhere(task: Any, container
 
 @pytest.mark.parametrize("password", ["simple9", "a:b\\c", "p@ss/w#rd?%41", "ü €"])
 def test_the_backup_keeps_the_password_off_the_command_line(password: str, tmp_path: Path) -> None:
-    """Issue 9 A21: everybody on the machine can read the list of processes; libpq reads the file."""
+    """Everybody on the machine can read the list of processes; libpq reads the file."""
     script = pod_of(objects()["CronJob", "auth-database-backup"])["spec"]["containers"][0]["args"][0]
     assert '"$DATABASE_URL"' not in re.findall("pg_dump .*", script)[0]
     head = script[: script.index("pg_dump --format")].replace("/tmp/password", str(tmp_path / "password"))

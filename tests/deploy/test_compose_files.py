@@ -208,7 +208,7 @@ def test_make_secrets_makes_each_once_and_for_its_owner_only(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["amplify", "promptstack", "anomalyze"])
 def test_each_family_passes_on_mail_and_the_shared_secret(name: str) -> None:
-    """Issue 9: SMTP, FROM_EMAIL and JWT_SECRET_KEY."""
+    """SMTP, FROM_EMAIL and JWT_SECRET_KEY."""
     wanted = [
         "SMTP_HOST",
         "SMTP_PORT",
@@ -224,7 +224,7 @@ def test_each_family_passes_on_mail_and_the_shared_secret(name: str) -> None:
 
 
 def test_the_documented_env_of_anomalyze_does_not_point_the_container_at_itself() -> None:
-    """Issue 9: S1's .env says localhost; the file wins for the database that it starts."""
+    """S1's .env says localhost; the file wins for the database that it starts."""
     theirs = {"DATABASE_URL": "postgresql://user:password@localhost:5432/anomalyze"}
     environment = family("anomalyze", theirs)["services"]["auth-service"]["environment"]
     assert environment["DATABASE_URL"] == "postgresql://user:password@postgres:5432/anomalyze"

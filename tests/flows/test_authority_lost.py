@@ -1,4 +1,4 @@
-"""Issue 9, A2: authority that is lost while a request waits for a lock is lost for that request, on every route.
+"""Authority that is lost while a request waits for a lock is lost for that request, on every route.
 
 Each route that changes something is called while the test holds a lock that it needs, and the caller's authority is
 taken away before the lock is given back. A route that is in neither of the two tables below fails the test.

@@ -40,7 +40,7 @@ async def slowest_health_check(service: Service, done: asyncio.Event) -> float:
 
 @pytest.mark.parametrize("marks", MARKS)
 async def test_no_public_route_stands_still_over_endless_marks(service: Service, marks: str) -> None:
-    """Issue 9, A11: at the body's limit, as JSON and as a form, while /healthz is answered."""
+    """At the body's limit, as JSON and as a form, while /healthz is answered."""
     limit = service.loaded.settings.server.max_body_bytes - 1_000
     done = asyncio.Event()
     watching = asyncio.create_task(slowest_health_check(service, done))
@@ -67,7 +67,7 @@ async def test_no_public_route_stands_still_over_endless_marks(service: Service,
 
 
 async def test_headers_cost_no_unicode_work(service: Service) -> None:
-    """Issue 9, A11: dev headers and the cookie are text from outside, too."""
+    """Dev headers and the cookie are text from outside, too."""
     text = ("\u0344" * 7_000).encode()
     began = time.perf_counter()
     for name in (b"X-User-Email", b"X-User-Name", b"User-Agent", b"Cookie", b"X-API-Key"):
@@ -89,7 +89,7 @@ def test_text_that_no_language_writes_is_left_as_it_is() -> None:
 
 
 def test_marks_that_call_themselves_starters_count_as_marks() -> None:
-    """Issue 9, A11: U+0F73 has combining class 0 and is taken apart into two marks, so its runs are as slow."""
+    """U+0F73 has combining class 0 and is taken apart into two marks, so its runs are as slow."""
     parts = ((chr(code), unicodedata.normalize("NFD", chr(code))) for code in range(sys.maxunicode + 1))
     disguised = [each for each, taken in parts if not unicodedata.combining(each) and unicodedata.combining(taken[0])]
     assert "\u0f73" in disguised

@@ -261,7 +261,7 @@ async def test_of_guesses_at_once_none_is_let_in_late(service: Service) -> None:
 
 
 async def test_a_stolen_session_does_not_guess_at_the_password_for_ever(postgres: EmbeddedPostgres) -> None:
-    """Issue 9, A16; SEC-8: where the password is asked for once more, wrong ones in a row count as at sign-in."""
+    """SEC-8: where the password is asked for once more, wrong ones in a row count as at sign-in."""
     environ = PROXIED | {
         "RATE_LIMIT_WINDOW": "1",
         "MAX_LOGIN_ATTEMPTS": "1000",

@@ -1,4 +1,4 @@
-"""Issue 9, found by replaying the five documents: small texts and members that old clients read."""
+"""Small texts and members that old clients read."""
 
 from collections.abc import AsyncIterator
 

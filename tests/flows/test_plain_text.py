@@ -1,4 +1,4 @@
-"""Issue 9, A8: control, format and separator characters are refused in every text that people send, but for joiners."""
+"""Control, format and separator characters are refused in every text that people send, but for joiners."""
 
 import secrets
 import sys

@@ -1,4 +1,4 @@
-"""Issue 9, line 2: two mailboxes are never one account, and everything finds people by the same rule (C-13)."""
+"""Two mailboxes are never one account, and everything finds people by the same rule (C-13)."""
 
 import sys
 import unicodedata

@@ -1,4 +1,4 @@
-"""Issue 9, line 21: a stored hash that nobody can verify is a wrong password, and the audit says why (C-04, SEC-9)."""
+"""A stored hash that nobody can verify is a wrong password, and the audit says why (C-04, SEC-9)."""
 
 import json
 import time

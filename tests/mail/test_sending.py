@@ -255,7 +255,7 @@ async def test_a_server_that_never_answers_is_given_up_in_time(
 
 
 def test_each_answer_is_waited_for_as_long_as_rfc_5321_says() -> None:
-    """Issue 9, line 10: section 4.5.3.2, minutes for each; a lease is renewed meanwhile."""
+    """Section 4.5.3.2, minutes for each; a lease is renewed meanwhile."""
     assert smtp._GREETING_SECONDS >= 5 * 60
     assert smtp._COMMAND_SECONDS >= 5 * 60
     assert smtp._DATA_SECONDS >= 10 * 60
@@ -265,7 +265,7 @@ def test_each_answer_is_waited_for_as_long_as_rfc_5321_says() -> None:
 async def test_a_server_that_answers_the_final_dot_late_gets_the_mail_once(
     outbox: Outbox, office: PostOffice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Issue 9, line 10: the answer comes long after the first lease is over, and two processes look for mails."""
+    """The answer comes long after the first lease is over, and two processes look for mails."""
     monkeypatch.setattr("idp.mail.sender.LEASE", timedelta(seconds=0.6))
     monkeypatch.setattr("idp.mail.sender._RENEW_SECONDS", 0.15)
     office.hangs = {"ada@example.com"}
@@ -282,7 +282,7 @@ async def test_a_server_that_answers_the_final_dot_late_gets_the_mail_once(
 async def test_what_the_server_has_is_not_sent_again_where_it_could_not_be_written_down(
     outbox: Outbox, office: PostOffice
 ) -> None:
-    """Issue 9, line 10: the database was away for longer than the lease; the process that sent it remembers."""
+    """The database was away for longer than the lease; the process that sent it remembers."""
     await outbox.post(VERIFY, to="ada@example.com")
     sending = outbox.sender(office)
     (taken,) = await sending._take(5)

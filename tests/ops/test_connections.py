@@ -55,7 +55,7 @@ async def idle_connections(service: Service, number: int) -> AsyncIterator[list[
     ],
 )
 async def test_requests_sent_ahead_and_never_read_take_no_memory(service: Service, request_sent_ahead: bytes) -> None:
-    """Issue 9, A1: four connections offer 4 MB each of requests and read no answer."""
+    """Four connections offer 4 MB each of requests and read no answer."""
     flood = request_sent_ahead * (4_000_000 // len(request_sent_ahead))
     loop = asyncio.get_running_loop()
     sockets = []
@@ -84,7 +84,7 @@ async def test_requests_sent_ahead_and_never_read_take_no_memory(service: Servic
 
 
 async def test_requests_sent_ahead_are_all_answered_in_their_order(service: Service) -> None:
-    """Issue 9, A1: whoever reads gets every answer, bodies and small pieces included."""
+    """Whoever reads gets every answer, bodies and small pieces included."""
     body = b'{"email": "nobody@example.com"}' + b" " * 5_000
     post = b"POST /auth/validate HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
     requests = [
@@ -102,7 +102,7 @@ async def test_requests_sent_ahead_are_all_answered_in_their_order(service: Serv
 
 
 async def test_a_client_that_is_gone_ends_its_requests(service: Service) -> None:
-    """Issue 9, A1: what was queued for a closed connection is neither run nor answered."""
+    """What was queued for a closed connection is neither run nor answered."""
     person = await service.register()
     head = f"GET /auth/me HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {person.token}\r\n\r\n".encode()
     _, writer = await asyncio.open_connection(*address_of(service))
@@ -115,7 +115,7 @@ async def test_a_client_that_is_gone_ends_its_requests(service: Service) -> None
 async def test_silent_connections_keep_nobody_out(
     postgres: EmbeddedPostgres, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Issue 9, A4: at the limit the silent ones are closed, the oldest first; it is counted and logged."""
+    """At the limit the silent ones are closed, the oldest first; it is counted and logged."""
     environ = {"IDP_SERVER__MAX_CONNECTIONS": "20"}
     async with running(postgres.create_database("silent"), environ=environ) as service:
         async with idle_connections(service, 60) as readers:
@@ -128,7 +128,7 @@ async def test_silent_connections_keep_nobody_out(
 
 
 async def test_one_address_has_its_share_and_trusted_proxies_have_no_limit(postgres: EmbeddedPostgres) -> None:
-    """Issue 9, A4: with every connection of an address at work, a further one is refused; a proxy brings many."""
+    """With every connection of an address at work, a further one is refused; a proxy brings many."""
     url = postgres.create_database("share")
     limit = {"IDP_SERVER__MAX_CONNECTIONS_PER_ADDRESS": "5"}
     for proxies, expected in ({}, b""), ({"IDP_TRUSTED_PROXIES": "127.0.0.0/8"}, b"HTTP/1.1 200 "):
@@ -152,7 +152,6 @@ async def test_one_address_has_its_share_and_trusted_proxies_have_no_limit(postg
 
 
 def test_the_limit_of_open_files_is_raised_and_connections_stay_below_it() -> None:
-    """Issue 9, A4."""
     code = (
         "import resource; from idp.ops.connections import raise_file_limit\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 1024))\n"
@@ -177,7 +176,7 @@ def test_the_limit_of_open_files_is_raised_and_connections_stay_below_it() -> No
     ],
 )
 def test_a_mapped_address_is_the_one_it_maps(networks: list[str], host: str, trusted: bool) -> None:
-    """Issue 9, line 12 (RFC 4291 section 2.5.5.2)."""
+    """RFC 4291 section 2.5.5.2."""
     assert (host in TrustedProxies(networks)) is trusted
 
 
@@ -200,7 +199,7 @@ def test_the_client_is_the_first_from_the_right_that_is_no_proxy(forwarded: list
 
 
 async def test_a_listener_on_both_families_believes_a_proxy_over_ipv4(postgres: EmbeddedPostgres) -> None:
-    """Issue 9, line 12: on `::` the proxy is ::ffff:127.0.0.1; the audit has the client's plain address."""
+    """On `::` the proxy is ::ffff:127.0.0.1; the audit has the client's plain address."""
     url = postgres.create_database("both_families")
     listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
     listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)

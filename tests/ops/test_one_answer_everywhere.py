@@ -31,7 +31,7 @@ def paths(service: Service, method: str) -> list[str]:
 
 
 async def test_head_is_wherever_get_is(service: Service) -> None:
-    """Issue 9, line 18 (RFC 9110 section 9.3.2): the same status and headers, and no body; hot routes too."""
+    """RFC 9110 section 9.3.2: the same status and headers, and no body; hot routes too."""
     person = await service.register()
     walked = [*paths(service, "GET"), "/docs/assets/docs.css"]
     assert len(walked) > 30
@@ -47,7 +47,7 @@ async def test_head_is_wherever_get_is(service: Service) -> None:
 
 
 async def test_a_connection_goes_on_after_head(service: Service) -> None:
-    """Issue 9, line 18: a body where none belongs would be read as the next answer."""
+    """A body where none belongs would be read as the next answer."""
     request = b"HEAD %b HTTP/1.1\r\nhost: localhost\r\n%b\r\n"
     answer = await raw(
         service,
@@ -60,7 +60,7 @@ async def test_a_connection_goes_on_after_head(service: Service) -> None:
 
 
 async def test_405_names_the_methods(service: Service) -> None:
-    """Issue 9, line 18 and found as a new user: in Allow and in the text, HEAD among them."""
+    """In Allow and in the text, HEAD among them."""
     for method, path, allow in (
         ("DELETE", "/health", {"GET", "HEAD", "OPTIONS"}),
         ("GET", "/auth/login", {"POST", "OPTIONS"}),
@@ -108,7 +108,7 @@ async def test_405_names_the_methods(service: Service) -> None:
     ],
 )
 async def test_one_spelling_of_a_path_is_served(service: Service, path: str) -> None:
-    """Issue 9, line 22: others are 404, whoever asks, or a proxy's rule for the first would not hold for them."""
+    """Others are 404, whoever asks, or a proxy's rule for the first would not hold for them."""
     person = await service.register()
     head = (
         f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {person.token}\r\n\r\n"
@@ -120,7 +120,7 @@ async def test_one_spelling_of_a_path_is_served(service: Service, path: str) -> 
 
 
 def test_characters_that_need_encoding_are_served() -> None:
-    """Issue 9, line 22: a client may encode what is not unreserved, in either case."""
+    """A client may encode what is not unreserved, in either case."""
     for path, raw_path in (
         ("/users/a@b.c", b"/users/a%40b.c"),
         ("/x/é", b"/x/%c3%a9"),
@@ -131,7 +131,7 @@ def test_characters_that_need_encoding_are_served() -> None:
 
 
 async def test_nothing_is_stored_unless_a_public_route_says_so(service: Service) -> None:
-    """Issue 9, A19: every answer, refusals and problem documents too."""
+    """Every answer, refusals and problem documents too."""
     person = await service.register_admin()
     walked = 0
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
@@ -152,7 +152,7 @@ async def test_nothing_is_stored_unless_a_public_route_says_so(service: Service)
 
 
 async def test_lines_of_cookies_are_joined(service: Service) -> None:
-    """Issue 9, line 11 (RFC 9113 section 8.2.3): the session's cookie in any of them."""
+    """RFC 9113 section 8.2.3: the session's cookie in any of them."""
     person = await service.register()
     body = {"email": person.email, "password": PASSWORD}
     signed_in: httpx2.Response = await service.client.post("/auth/login?mode=cookie", json=body)

@@ -29,7 +29,6 @@ FOREIGN = {"Origin": "https://evil.example"}
     ],
 )
 def test_an_origin_is_written_as_a_browser_writes_it(written: str, origin: str) -> None:
-    """Issue 9, line 5."""
     assert serialize_origin(written) == origin
     if origin != "null":
         assert AllowedOrigins(written).allows(origin)
@@ -38,7 +37,7 @@ def test_an_origin_is_written_as_a_browser_writes_it(written: str, origin: str) 
 
 
 async def test_settings_in_any_spelling_let_the_same_pages_in(postgres: EmbeddedPostgres) -> None:
-    """Issue 9, line 5: pages, CORS and cookies under IDP_PUBLIC_URL and origins in capitals with a default port."""
+    """Pages, CORS and cookies under IDP_PUBLIC_URL and origins in capitals with a default port."""
     environ = {
         "IDP_PUBLIC_URL": "https://ID.Example.com:443",
         "AUTH_API_CORS_ORIGINS": "https://App.Example.com:443,https://bücher.example",
@@ -57,7 +56,7 @@ async def test_settings_in_any_spelling_let_the_same_pages_in(postgres: Embedded
 
 
 async def test_a_foreign_page_uses_up_no_limit(postgres: EmbeddedPostgres) -> None:
-    """Issue 9, A3: whichever way a foreign page sends a public POST, nothing is counted; programs pass."""
+    """Whichever way a foreign page sends a public POST, nothing is counted; programs pass."""
     environ = {"IDP_RATE_LIMITS__FAILED_LOGINS_PER_ADDRESS": "3", "AUTH_API_CORS_ORIGINS": "https://app.example.com"}
     async with running(postgres.create_database("foreign"), environ=environ) as service:
         body = {"email": "somebody@example.com", "password": "a wrong guess"}
@@ -78,7 +77,7 @@ async def test_a_foreign_page_uses_up_no_limit(postgres: EmbeddedPostgres) -> No
 
 
 async def test_every_public_post_refuses_a_foreign_page(service: Service) -> None:
-    """Issue 9, A3: the kind, by walking the routes."""
+    """On every public route that takes a POST."""
     walked = 0
     for line in policies(service.app.litestar):
         if line.policy != "public" or line.method in {"GET", "HEAD"}:
@@ -93,7 +92,7 @@ async def test_every_public_post_refuses_a_foreign_page(service: Service) -> Non
 
 @pytest.mark.parametrize("path", ["/auth/login", "/auth/validate", "/internal/validate-key", "/auth/register"])
 async def test_a_body_needs_its_content_type(service: Service, path: str) -> None:
-    """Issue 9, A3: without one a browser would send it for any page, without asking first (Fetch, CORS-safelisted)."""
+    """Without one a browser would send it for any page, without asking first (Fetch, CORS-safelisted)."""
     for header in (b"", b"content-type: text/plain\r\n"):
         head = b"POST %b HTTP/1.1\r\nhost: a\r\nconnection: close\r\n%bcontent-length: 2\r\n\r\n{}"
         answer = await raw(service, head % (path.encode(), header))
@@ -101,7 +100,7 @@ async def test_a_body_needs_its_content_type(service: Service, path: str) -> Non
 
 
 async def test_a_refused_origin_is_told_which_setting_to_change(service: Service, production: Service) -> None:
-    """Issue 9, found as a new user: preflights included, as a problem document."""
+    """Preflights included, as a problem document."""
     preflight = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"}
     for each in (service, production):
         for path in ("/auth/login", "/v1/api-keys", "/nowhere"):
@@ -112,7 +111,7 @@ async def test_a_refused_origin_is_told_which_setting_to_change(service: Service
 
 
 async def test_a_browser_reads_limits_and_the_scheme_it_must_answer_with(postgres: EmbeddedPostgres) -> None:
-    """Issue 9, found as a new user: what CORS exposes; refreshing by cookie takes an empty body."""
+    """What CORS exposes; refreshing by cookie takes an empty body."""
     app = {"Origin": "https://app.example.com"}
     environ = {"AUTH_API_CORS_ORIGINS": app["Origin"]}
     async with running(postgres.create_database("exposed"), environ=environ) as service:

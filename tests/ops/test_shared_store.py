@@ -63,7 +63,7 @@ FAULTS = [make_read_only, make_full, refuse_scripts, refuse_writes]
 async def test_limits_hold_when_the_store_does_not_write(
     postgres: EmbeddedPostgres, own_valkey: EmbeddedValkey, fault: object
 ) -> None:
-    """Issue 9, line 1: 40 wrong passwords for one account, with a Valkey that reads alone; /health says so."""
+    """40 wrong passwords for one account, with a Valkey that reads alone; /health says so."""
     async with client(own_valkey) as valkey:
         await fault(valkey)  # type: ignore[operator]
         url = postgres.create_database(f"store_{fault.__name__}")  # type: ignore[attr-defined]
@@ -78,7 +78,7 @@ async def test_limits_hold_when_the_store_does_not_write(
 async def test_a_limit_that_is_partly_used_stays_so_when_the_store_fails_and_comes_back(
     postgres: EmbeddedPostgres, own_valkey: EmbeddedValkey
 ) -> None:
-    """Issue 9, line 1: this process counts always, so that no change between the stores gives attempts back."""
+    """This process counts always, so that no change between the stores gives attempts back."""
     url = postgres.create_database("store_comes_back")
     async with running(url, valkey_url=own_valkey.url) as service, client(own_valkey) as valkey:
         codes = [await guess(service, "somebody@example.com") for _ in range(4)]
@@ -92,10 +92,11 @@ async def test_a_limit_that_is_partly_used_stays_so_when_the_store_fails_and_com
         assert codes == [401] * 10 + [429] * 2
 
 
+@pytest.mark.alone
 async def test_a_store_that_stands_still_costs_a_quarter_of_a_second_a_second(
     postgres: EmbeddedPostgres, own_valkey: EmbeddedValkey
 ) -> None:
-    """Issue 9, line 19: Valkey stopped (SIGSTOP); all sign-ins together lose little, at once or one after the other."""
+    """Valkey stopped (SIGSTOP); all sign-ins together lose little, at once or one after the other."""
     url = postgres.create_database("store_stopped")
     async with running(url, valkey_url=own_valkey.url) as service:
         person = await service.register()
@@ -115,7 +116,7 @@ async def test_a_store_that_stands_still_costs_a_quarter_of_a_second_a_second(
 
 
 async def test_nobody_waits_for_a_store_that_rests(own_valkey: EmbeddedValkey) -> None:
-    """Issue 9, line 19: after the first failure a question takes no time, until the store has written and read."""
+    """After the first failure a question takes no time, until the store has written and read."""
     store = SharedStore(connect(own_valkey.url))
     own_valkey.pause()
     began = time.monotonic()
@@ -136,7 +137,7 @@ async def test_nobody_waits_for_a_store_that_rests(own_valkey: EmbeddedValkey) -
 
 
 async def test_many_slow_answers_are_as_bad_as_one_that_never_comes(own_valkey: EmbeddedValkey) -> None:
-    """Issue 9, line 19: ten answers of 0.1 s would be a second."""
+    """Ten answers of 0.1 s would be a second."""
     store = SharedStore(connect(own_valkey.url))
     await store.check()
 
@@ -156,7 +157,7 @@ async def test_many_slow_answers_are_as_bad_as_one_that_never_comes(own_valkey: 
 async def test_the_store_holds_no_address_and_nothing_typed(
     postgres: EmbeddedPostgres, own_valkey: EmbeddedValkey
 ) -> None:
-    """Issue 9, A6: a password typed as the e-mail, addresses and clients stand in no key and no value."""
+    """A password typed as the e-mail, addresses and clients stand in no key and no value."""
     url = postgres.create_database("store_keys")
     async with running(url, valkey_url=own_valkey.url) as service, client(own_valkey) as valkey:
         person = await service.register()
@@ -190,14 +191,14 @@ async def test_the_store_holds_no_address_and_nothing_typed(
     ],
 )
 def test_no_two_lists_of_parts_have_one_counter(one: tuple[str, ...], other: tuple[str, ...]) -> None:
-    """Issue 9, A15: five resets for `victim@example.com/known` used up another counter."""
+    """Five resets for `victim@example.com/known` used up another counter."""
     assert counter_name(KEY, *one) != counter_name(KEY, *other)
     assert counter_name(KEY, *one) == counter_name(KEY, *one)
     assert counter_name(KEY, *one) != counter_name(bytes(31) + b"x", *one)
 
 
 async def test_a_limit_that_was_closed_stays_so_when_the_store_forgets_it(own_valkey: EmbeddedValkey) -> None:
-    """Issue 9, line 1; S4-36: the back-off, too, gives nobody anything for taking the store away."""
+    """S4-36: the back-off, too, gives nobody anything for taking the store away."""
     valkey = connect(own_valkey.url)
     assert valkey is not None
     store = SharedStore(valkey)

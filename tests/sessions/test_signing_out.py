@@ -1,4 +1,4 @@
-"""Issue 9, line 8: what can continue a session can end it; A20: a sign-in ends what the browser brought along."""
+"""What can continue a session can end it, and a sign-in ends what the browser brought along."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -121,7 +121,7 @@ async def test_nothing_that_proves_a_session_signs_nobody_out(service: Service, 
 async def test_a_new_cookie_sign_in_ends_the_session_that_the_browser_brought_along(
     service: Service, same: bool
 ) -> None:
-    """Issue 9, A20, SEC-70: of this user or another one; other sessions go on, and so does what no cookie named."""
+    """SEC-70: of this user or another one; other sessions go on, and so does what no cookie named."""
     person, other = await service.register(), await service.register()
     first, headers = await with_cookie(service, person)
     second, _ = await with_cookie(service, person if same else other, Cookie=headers["Cookie"])

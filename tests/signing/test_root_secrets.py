@@ -89,7 +89,7 @@ async def test_a_previous_secret_opens_the_signing_keys(deployment: Deployment) 
 
 
 async def test_a_changed_secret_is_noticed_and_nothing_new_is_made_silently(deployment: Deployment) -> None:
-    """Issue 9, a changed IDP_SECRET_KEY: /readyz says so; whoever lost the old one makes a new key deliberately."""
+    """/readyz says so; whoever lost the old one makes a new key deliberately."""
     async with deployment.start(IDP_SECRET_KEY=root_secret()) as service:
         person, before = await service.register(), await kids(service)
     changed = root_secret()

@@ -1,4 +1,4 @@
-"""Issue 9: what a shared-secret token reads of other sessions (A17), and what administrators read with one (C-06b)."""
+"""What a shared-secret token reads of other sessions, and what administrators read with one (C-06b)."""
 
 import secrets
 import time
