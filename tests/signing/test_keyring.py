@@ -144,7 +144,15 @@ async def test_three_real_processes_that_start_at_once_make_one_key(start: Start
     }
     commands = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "idp.cli.main", "signing-keys", "list", "-o", "json", env=environ, stdout=subprocess.PIPE
+            sys.executable,
+            "-m",
+            "idp.cli.main",
+            "signing-keys",
+            "list",
+            "-o",
+            "json",
+            env=environ,
+            stdout=subprocess.PIPE,
         )
         for _ in range(3)
     ]
