@@ -32,6 +32,13 @@ _COMMON = (errors.ValidationFailed, errors.MalformedJson, errors.BodyTooLarge, e
            errors.DatabaseUnavailable, errors.Busy)  # fmt: skip
 
 
+def _address(text: str) -> str:
+    try:
+        return parse_email(text)
+    except ValueError as error:
+        raise invalid(["body", "email"], str(error)) from None
+
+
 @post(
     "/auth/register",
     opt=public(),
@@ -59,10 +66,7 @@ async def register(
     origin = origin_of(request)
     rule = login_rules.registration(origin.ip_address or "")
     await limiter.check(rule)
-    try:
-        email = parse_email(data.email)
-    except ValueError as error:
-        raise invalid(["body", "email"], str(error)) from None
+    email = _address(data.email)
     passwords.check_address(email)
     passwords.check_policy(data.password, email=email, name=data.name)
     await limiter.take(rule)
