@@ -54,7 +54,7 @@ def migrate_now(settings: "Settings") -> list[str]:
     """
 
     async def work(database: "Database") -> list[str]:
-        from idp.cli.preparation import seed_database
+        from idp.cli.database_contents import seed_database
         from idp.db.migrate import current, upgrade
         from idp.directory import seed
         from idp.settings import seed_file
@@ -136,7 +136,7 @@ def _findings(settings: "Settings", facts: _Facts) -> Iterator[str]:
         raise DatabaseNotReady(f"PostgreSQL {facts.server_version} is too old: use 15 to 18.")
     yield judged(facts.revision)[1]
     if root_secret(settings) is not None:
-        from idp.cli.preparation import sealed_keys
+        from idp.cli.database_contents import sealed_keys
         from idp.db import installation
 
         if with_database(settings, lambda database: installation.find(database, installation.DEVELOPMENT)):

@@ -1,14 +1,13 @@
 """What `idp serve` does with the database before it serves: migrates an empty one, seeds, and looks for mistakes."""
 
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from idp.cli.database_contents import sealed_keys, seed_database
 
 if TYPE_CHECKING:
     from idp.db.engine import Database
-    from idp.settings import Secret, Settings
-
-_SEEDING = 0x1D9_5EE2  # the advisory lock of the one process that seeds
+    from idp.settings import Settings
 
 
 def prepare_database(log: Any, settings: "Settings") -> None:
@@ -66,32 +65,3 @@ async def refuse_development(database: "Database") -> None:
 
     if await installation.find(database, installation.DEVELOPMENT) is not None:
         raise DatabaseNotReady(installation.OF_DEVELOPMENT)
-
-
-async def seed_database(database: "Database", settings: "Settings") -> int:
-    """Add the roles, teams and domains of the seed that are missing; return how many teams and domains those were.
-
-    Of several starters one works at a time, so that none meets another's half-written rows.
-    """
-    from sqlalchemy import text
-
-    from idp.directory import seed
-    from idp.settings import seed_file
-    from idp.users import service as users
-
-    planted = seed.read(seed_file(settings))
-    async with database.transaction() as session:
-        await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SEEDING})
-        await users.ensure_roles(session)
-        return await seed.plant(session, planted)
-
-
-async def sealed_keys(database: "Database", settings: "Settings") -> str | None:
-    """Return a sentence where there are signing keys and no secret of ours opens any of them, else None."""
-    from idp.errors import SigningKeysSealed
-    from idp.parts import root_secrets
-    from idp.signing.keyring import all_sealed
-    from idp.signing.sealing import Sealer
-
-    roots: Sequence[Secret] = root_secrets(settings)
-    return f"{SigningKeysSealed.text} {SigningKeysSealed.remedy}" if await all_sealed(database, Sealer(roots)) else None

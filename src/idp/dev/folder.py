@@ -10,27 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Struct
 
 from idp.dev.account import Account
 from idp.dev.cluster import find_home, locked
 from idp.dev.embedded import EmbeddedError, remove_data
+from idp.dev.kept_password import KeptPassword
 from idp.settings import Secret
 
 if TYPE_CHECKING:  # half the service stands behind it, and `--fresh` needs none of that
     from idp.dev.personas import Persona
-
-
-class KeptPassword(Struct, frozen=True):
-    """A persona's password as the banner printed it.
-
-    Attributes:
-        password: in clear; the file is its owner's alone.
-        version: the account's `password_version` at that time. Another one means that the password was changed since.
-    """
-
-    password: str
-    version: int
 
 
 class DevFolder:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from idp.audit.record import SYSTEM
 from idp.authn.resolve import load_user
 from idp.db.engine import Database
-from idp.dev.folder import KeptPassword
+from idp.dev.kept_password import KeptPassword
 from idp.directory import domains, members, teams
 from idp.directory.seed import SeedFile, SeedPersona
 from idp.directory.shapes import MemberRole

@@ -11,6 +11,7 @@ from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
 import idna
+from litestar.config.cors import CORSConfig
 
 from idp.errors import OriginNotAllowed
 from idp.ops.public_prefix import prefix_of
@@ -99,3 +100,39 @@ def refusal(origin: str | None) -> OriginNotAllowed:
     if origin is None or origin == "null":
         return OriginNotAllowed()
     return OriginNotAllowed(f"Pages of {origin[:_SHOWN]} may not call this service: add it to AUTH_API_CORS_ORIGINS.")
+
+
+_EXPOSED_HEADERS = (
+    "X-Request-Id",
+    "X-Total-Count",
+    "X-Next-Cursor",
+    "Link",
+    "Retry-After",
+    "WWW-Authenticate",
+    "RateLimit",
+    "RateLimit-Policy",
+)
+
+
+def cors_config(allowed: AllowedOrigins) -> CORSConfig | None:
+    """Return what the framework needs to know about other origins, None where there are none."""
+    if not allowed.others and not allowed.loopback:
+        return None
+    return CORSConfig(
+        allow_origins=list(allowed.others),
+        allow_origin_regex=LOOPBACK.pattern if allowed.loopback else None,
+        allow_credentials=True,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "X-API-Key",
+            "Idempotency-Key",
+            "X-CSRF-Token",
+            "X-User-Email",
+            "X-User-Name",
+            "X-Request-Id",
+        ],
+        expose_headers=list(_EXPOSED_HEADERS),
+        max_age=600,
+    )
