@@ -1,17 +1,20 @@
 """What the tests of the commands share: running them as people do, as processes of their own."""
 
 import asyncio
+import atexit
 import fcntl
 import json
 import os
 import re
 import secrets
 import shlex
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 import urllib.error
@@ -29,6 +32,13 @@ IDP = [sys.executable, "-m", "idp.cli.main"]
 AUTH_CLI = [sys.executable, "-m", "idp.cli.auth_cli"]
 # The least a program needs; nothing of ours, whatever the tests run with.
 PLAIN = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+if (ROOT / "var/dev/dev.json").exists():
+    # A `script/dev` runs in this checkout: commands without an address would find it. They get another checkout.
+    _elsewhere = Path(tempfile.mkdtemp(prefix="idp-checkout-"))
+    atexit.register(shutil.rmtree, _elsewhere, ignore_errors=True)
+    shutil.copytree(ROOT / "config", _elsewhere / "config")
+    (_elsewhere / "pyproject.toml").touch()
+    PLAIN["IDP_CONFIG_DIR"] = str(_elsewhere / "config")
 
 
 def root_secret() -> str:
