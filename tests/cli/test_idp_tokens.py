@@ -80,9 +80,15 @@ def test_in_a_terminal_it_is_coloured_and_fits(served: Served, columns: int) -> 
     lines = without_colours(shown).splitlines()
     assert all(len(line) <= columns for line in lines), lines
     assert all(line.startswith("  ") for line in lines if line)
-    (row,) = [line for line in lines if line.split()[:1] == [name]]
-    assert re.search(r"live +in 3 days", row)
     assert "scope-8:write" in shown, "what is long takes several lines and is never cut"
+    rows = [line for line in lines if line.split()[:1] == [name]]
+    if columns == 60 and not rows:  # beside a token with a longer word no table fits: each is a block of lines
+        block = re.split(rf"Name +{name} *\n", "\n".join(lines))[-1].partition("\n\n")[0]
+        assert re.search(r"Status +live\n +Expires +in 3 days\n", block)
+        assert re.search(UUID, block)
+        return
+    (row,) = rows
+    assert re.search(r"live +in 3 days", row)
     assert columns == 120 or bool(re.search(UUID, row)) is (columns == 200), "the id, where there is room for it"
 
 
