@@ -20,7 +20,7 @@ import time_machine
 from sqlalchemy import event
 
 import idp
-from factories import Service, prepare, root_secret, running
+from factories import PATIENT, Service, prepare, root_secret, running
 from idp.db.engine import Database
 from idp.dev.embedded import EmbeddedPostgres
 from idp.errors import DatabaseUnavailable, SigningKeysSealed
@@ -68,7 +68,7 @@ class Process:
 
 @pytest.fixture(scope="module")
 async def migrated(postgres: EmbeddedPostgres) -> LoadedSettings:
-    environ = {"DATABASE_URL": postgres.create_database("keyring"), "IDP_SECRET_KEY": ROOT}
+    environ = {"DATABASE_URL": postgres.create_database("keyring"), "IDP_SECRET_KEY": ROOT, **PATIENT}
     loaded = load("production", environ=environ)
     await prepare(loaded)
     return loaded
