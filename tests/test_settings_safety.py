@@ -199,7 +199,7 @@ def test_addresses_that_are_right_are_accepted(environ: dict[str, str]) -> None:
     ("ssl_certfile", __file__), ("ssl_keyfile", __file__), ("ssl_check_hostname", "true"),
 ])  # fmt: skip
 def test_what_is_accepted_is_what_the_client_takes(address: str, option: str, value: str) -> None:
-    """Line 9: an option that only fits another scheme was a 500 at the first sign-in."""
+    """an option that only fits another scheme was a 500 at the first sign-in."""
     url = f"{address}?{option}={value}"
     client = connect(url)
     assert client is not None
@@ -254,7 +254,7 @@ AROUND = [
 @pytest.mark.parametrize("around", AROUND)
 @pytest.mark.parametrize("name", [*SINGLE, *LISTS, "SMTP_PASSWORD", "CLERK_SECRET_KEY"])
 def test_what_surrounds_a_secret_is_no_part_of_it(name: str, around: str, tmp_path: Path) -> None:
-    """Lines 4 and 24: one rule for variables, files and lists."""
+    """one rule for variables, files and lists."""
     file = tmp_path / "secret"
     file.write_bytes(around.format(KEY).encode())
     given = [{name: around.format(KEY)}, {f"{name}_FILE": str(file)}]
@@ -355,14 +355,14 @@ def test_what_cannot_be_done_is_refused_by_name(parameter: str) -> None:
     "postgresql://u:p@h/db?target_session_attrs=read-only", "postgresql://u:p@h/db?target_session_attrs=standby",
 ])  # fmt: skip
 def test_what_would_fail_at_every_connection_is_refused_at_the_start(url: str) -> None:
-    """Lines 9 and 13: a traceback of the driver, or a 503 for ever."""
+    """a traceback of the driver, or a 503 for ever."""
     with pytest.raises(DatabaseUrlError, match="DATABASE_URL"):
         parse(url)
 
 
 @pytest.mark.parametrize("mode", ["", "sslmode=verify-full&"])
 def test_the_systems_certificates_can_be_meant(mode: str) -> None:
-    """Line 13: `sslrootcert=system` is libpq's, and verifies the name, too; the driver reads a file."""
+    """`sslrootcert=system` is libpq's, and verifies the name, too; the driver reads a file."""
     dsn = parse(f"postgresql://u:p@h/db?{mode}sslrootcert=system").dsn
     assert "sslmode=verify-full" in dsn
     assert "sslrootcert=system" not in dsn

@@ -27,7 +27,7 @@ def shell(command: list[str], behind: str, **environ: str) -> subprocess.Complet
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[2:]))
 def test_whatever_takes_its_output_there_is_no_traceback(command: list[str], served: Served) -> None:
-    """Line 23: closed, full, a pipe that nobody reads, and a terminal that knows ASCII alone."""
+    """closed, full, a pipe that nobody reads, and a terminal that knows ASCII alone."""
     for behind in (">/dev/full", ">&-", ">&- 2>&-", "| true", "| head -1", "<&-"):
         done = shell(command, behind, **served.environ)
         assert "Traceback" not in done.stderr, behind

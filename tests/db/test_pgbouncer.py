@@ -33,7 +33,7 @@ async def journeys(service: Service) -> None:
 async def test_everything_works_with_its_default_settings(
     postgres: EmbeddedPostgres, tmp_path: Path, settings: dict[str, str]
 ) -> None:
-    """Line 3: no startup parameter that it refuses, no statement that it loses; LISTEN goes past it."""
+    """no startup parameter that it refuses, no statement that it loses; LISTEN goes past it."""
     direct = postgres.create_database(f"bouncer_{len(settings)}")
     await prepare(load("production", environ={"DATABASE_URL": direct}))
     with pgbouncer(direct, tmp_path / "bouncer", **settings) as url:
@@ -49,7 +49,7 @@ async def test_everything_works_with_its_default_settings(
 async def test_two_processes_share_its_connections_without_meeting_each_others_statements(
     postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
-    """Line 3: PgBouncer hands one server connection to both in turn."""
+    """PgBouncer hands one server connection to both in turn."""
     direct = postgres.create_database("bouncer_two")
     await prepare(load("production", environ={"DATABASE_URL": direct}))
     with pgbouncer(direct, tmp_path / "bouncer", default_pool_size="10") as url:
@@ -85,7 +85,7 @@ async def spoil(url: str, *, only: tuple[str, ...] = tuple(BAD_DEFAULTS)) -> Non
 async def test_the_role_and_the_database_may_have_any_defaults_behind_it(
     postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
-    """Line 7: each transaction begins with what it needs."""
+    """each transaction begins with what it needs."""
     direct = postgres.create_database("bouncer_defaults")
     await prepare(load("production", environ={"DATABASE_URL": direct}))
     await spoil(direct, only=tuple(name for name in BAD_DEFAULTS if name not in {"statement_timeout", "lock_timeout"}))

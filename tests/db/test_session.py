@@ -17,7 +17,7 @@ from idp.settings import load
 
 
 async def test_no_default_of_the_database_changes_what_the_service_does(postgres: EmbeddedPostgres) -> None:
-    """Line 7: eight refreshes of one token at once were four times 500 under repeatable read."""
+    """eight refreshes of one token at once were four times 500 under repeatable read."""
     url = postgres.create_database("bad_defaults")
     await prepare(load("production", environ={"DATABASE_URL": url}))
     await spoil(url)
@@ -47,7 +47,7 @@ async def _reads(url: str) -> tuple[Database, Reads]:
 
 
 async def test_a_deadlock_is_tried_again_within_a_bound_and_then_503(postgres: EmbeddedPostgres) -> None:
-    """Line 7: what PostgreSQL rolled back may succeed at the next attempt; for ever it is no use."""
+    """what PostgreSQL rolled back may succeed at the next attempt; for ever it is no use."""
     database, reads = await _reads(postgres.create_database("in_the_way"))
     await reads.fetch("CREATE SEQUENCE attempts")
     await reads.fetch(
@@ -69,7 +69,7 @@ async def test_a_deadlock_is_tried_again_within_a_bound_and_then_503(postgres: E
 
 
 async def test_signing_in_and_out_and_up_get_past_a_deadlock(postgres: EmbeddedPostgres) -> None:
-    """Line 7: also where they take several statements; what never ends is 503 with Retry-After."""
+    """also where they take several statements; what never ends is 503 with Retry-After."""
     url = postgres.create_database("deadlocks")
     async with running(url, profile="production") as service:
         person = await service.register()
@@ -109,7 +109,7 @@ async def test_signing_in_and_out_and_up_get_past_a_deadlock(postgres: EmbeddedP
 async def test_tcp_finds_out_that_nobody_is_there_any_more(
     postgres: EmbeddedPostgres, parameters: str, expected: tuple[int, ...]
 ) -> None:
-    """Line 17: on each kind of connection, as the address says, or by ourselves."""
+    """on each kind of connection, as the address says, or by ourselves."""
     database, reads = await _reads(f"{postgres.create_database(f'keepalive_{len(parameters)}')}?{parameters}")
     listening = await database.connect_directly()
     await reads.fetch("SELECT 1")
@@ -125,7 +125,7 @@ async def test_tcp_finds_out_that_nobody_is_there_any_more(
 
 
 async def test_connections_are_replaced_when_they_are_old(postgres: EmbeddedPostgres) -> None:
-    """Line 17: a balancer in between forgets what is old."""
+    """a balancer in between forgets what is old."""
     url = postgres.create_database("old_connections")
     settings = load("production", environ={"DATABASE_URL": url}).settings.database
     database = Database(structs.replace(settings, connection_max_age_seconds=1.0))

@@ -72,7 +72,7 @@ class Network:
 
 
 async def test_a_database_that_takes_over_a_second_to_accept_is_waited_for(postgres: EmbeddedPostgres) -> None:
-    """Line 16: the time to connect is a bound of its own."""
+    """the time to connect is a bound of its own."""
     url = postgres.create_database("slow_to_accept")
     await prepare(load("production", environ={"DATABASE_URL": url}))
     async with Network(url, 1.3).listening() as network:
@@ -95,7 +95,7 @@ async def test_connect_timeout_in_the_address_counts(postgres: EmbeddedPostgres)
 
 
 async def test_connections_that_a_firewall_forgot_cost_no_refusal(postgres: EmbeddedPostgres) -> None:
-    """Line 17: one that rested has to answer first, and one dead one makes its elder siblings suspect."""
+    """one that rested has to answer first, and one dead one makes its elder siblings suspect."""
     url = postgres.create_database("forgotten")
     await prepare(load("production", environ={"DATABASE_URL": url}))
     async with Network(url, 0).listening() as network:
@@ -124,7 +124,7 @@ async def test_connections_that_a_firewall_forgot_cost_no_refusal(postgres: Embe
 async def test_a_mistake_is_told_apart_from_a_server_that_is_away(
     postgres: EmbeddedPostgres, spoil: object, mistake: str
 ) -> None:
-    """Line 15: 503 and not 500, and `/readyz` and `/health` say which mistake, without a name or an address."""
+    """503 and not 500, and `/readyz` and `/health` say which mistake, without a name or an address."""
     url = spoil(urlsplit(postgres.create_database(f"mistake_{len(mistake)}"))).geturl()  # type: ignore[operator]
     async with running(url, environ=LIMITS, profile="production", migrate=False) as service:
         ready = await service.client.get("/readyz")
