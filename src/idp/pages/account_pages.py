@@ -1,7 +1,7 @@
-"""The pages that links in mails lead to: /verify-email, /reset-password and /change-email (C-31).
+"""Pages for links in mails: /verify-email, /reset-password and /change-email (C-31).
 
-GET shows what a link is for and changes nothing, because mail scanners follow links; the form's POST uses it up. They
-work without JavaScript. A token is nowhere on a page but in the form's hidden field.
+GET only shows a form, because mail scanners follow links; the form's POST consumes the link. The pages work without
+JavaScript. The token is only in the form's hidden field.
 """
 
 from typing import Annotated, Any
@@ -28,8 +28,8 @@ from idp.signing.jwt import TokenService
 from idp.users.one_time_tokens import Purpose
 
 _VERIFY, _RESET, _CHANGE = "/verify-email", "/reset-password", "/change-email"
-Token = Annotated[str | None, QueryParameter(description="From the link in the mail.")]
-Step = Annotated[str | None, QueryParameter(description="What a form has just done.")]
+Token = Annotated[str | None, QueryParameter(description="The token from the link in the mail.")]
+Step = Annotated[str | None, QueryParameter(description="The result of the submitted form.")]
 Page = Response[str]
 _DONE, _SENT = "done", "sent"
 _SHOWN = frozenset({_DONE, _SENT})
@@ -46,7 +46,7 @@ async def verify_email_page(
     token: Token = None,
     step: Step = None,
 ) -> Page:
-    """Show whose address a link verifies, and the button that does it."""
+    """Show the address that a link verifies, and a button to confirm."""
     show = _Show("verify_email.html", settings, request)
     if token is None:
         return show.page(step if step in _SHOWN else "ask")
@@ -66,7 +66,7 @@ async def verify_email_form(
     settings: NamedDependency[Settings],
     tokens: NamedDependency[TokenService],
 ) -> Page | Redirect:
-    """Verify an address, or mail another link. Whoever has no password afterwards goes on to choose one."""
+    """Verify an address, or mail a new link. A user without a password continues to set one."""
     form, origin = await read_form(request, public_url=tokens.issuer), origin_of(request)
     if "email" in form:
         holder = await verify_email.ask_again(form["email"], origin, cookies=request.cookies)
@@ -202,7 +202,7 @@ class _Show:
         self._request = request
 
     def page(self, state: str, *, error: IdpError | None = None, **values: object) -> Page:
-        # Not 401, which names a scheme that a browser would ask the password with (RFC 9110 section 11.6.1).
+        # Not 401, because a browser would then show its own password prompt (RFC 9110 section 11.6.1).
         self._note(error)
         return self._answer(422 if error else 200, state, error=error.detail if error else None, **values)
 
@@ -211,7 +211,7 @@ class _Show:
         return self._answer(error.status, "dead", error=None)
 
     def _note(self, error: IdpError | None) -> None:
-        """Let the log name the refusal that a page shows in its own words."""
+        """Record the error for the log; the page shows its own text."""
         if error is not None:
             self._request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
 

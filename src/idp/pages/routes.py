@@ -1,4 +1,4 @@
-"""GET /docs, the OpenAPI document, and a page for every error code. All assets are ours (C-17)."""
+"""GET /docs, the OpenAPI document, and a page for every error code. All assets are bundled (C-17)."""
 
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ from idp.pages.rendering import HERE, POLICY, page
 from idp.pages.schema import OpenApiDocument
 from idp.principal.guards import public
 
-# Swagger UI writes style attributes; scripts stay ours alone.
+# Swagger UI writes style attributes; scripts remain restricted to our own.
 _DOCS_POLICY = POLICY + " 'unsafe-inline'"
 _ROOTS = ("", "/api/auth")  # a gateway may let only /api/auth through (S4-45)
 
 
 @get([f"{root}/docs" for root in _ROOTS], opt=public(), include_in_schema=False, sync_to_thread=False)
 def docs(request: Request[Any, Any, Any]) -> Response[str]:
-    """The API, to read and to try."""
+    """Return the page with Swagger UI."""
     root = request.scope["path"].rstrip("/").removesuffix("/docs")
     return page(
         "docs.html", policy=_DOCS_POLICY, root=prefixed(f"{root}/docs"), schema=prefixed(f"{root}/openapi.json")
@@ -44,16 +44,16 @@ def openapi(openapi_document: NamedDependency[OpenApiDocument]) -> Response[byte
 
 @get("/errors", opt=public(), include_in_schema=False, sync_to_thread=False)
 def error_list() -> Response[str]:
-    """All codes."""
+    """List all error codes."""
     return page("errors.html", root=prefixed("/docs"), errors=list(catalogue().values()))
 
 
 @get("/errors/{code:str}", opt=public(), include_in_schema=False, sync_to_thread=False)
 def error_page(code: FromPath[str]) -> Response[str]:
-    """What a code means and what to do; the `type` of every problem document leads here."""
+    """Explain an error code; the `type` of every problem document links here."""
     error = catalogue().get(code)
     if error is None:
-        raise NotFound("There is no error code of this name; see /errors for all of them.")
+        raise NotFound("Unknown error code; /errors lists all codes.")
     body = document(error(), path="/auth/me", request_id="01990c7e-7f3b-7c1e-8a54-0f6f1d5a9a10")
     return page(
         "error.html",
@@ -66,7 +66,7 @@ def error_page(code: FromPath[str]) -> Response[str]:
 
 
 def asset_routers() -> list[Router]:
-    """Return what serves our own assets and Swagger UI's, below every path the documentation is at."""
+    """Return routers for our assets and Swagger UI's, below every path of the documentation."""
     return [
         create_static_files_router(
             path=f"{root}/docs/assets",
@@ -74,7 +74,7 @@ def asset_routers() -> list[Router]:
             opt=public(),
             include_in_schema=False,
             name=f"assets{root.replace('/', '-')}",
-            cache_control=CacheControlHeader(no_cache=True),  # kept, and asked about by its ETag
+            cache_control=CacheControlHeader(no_cache=True),  # cached, and revalidated by ETag
         )
         for root in _ROOTS
     ]
