@@ -122,7 +122,7 @@ def _verdicts(core: Core, shared: SharedCache, profile: Profile) -> Verdicts:
     verdicts = Verdicts(
         core.change_listener, shared, key=None, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries
     )
-    core.proofs.when_ready(lambda: verdicts.share_under(key.current))
+    core.proofs.when_ready(lambda: verdicts.enable_sharing(key.current))
     return verdicts
 
 

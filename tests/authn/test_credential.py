@@ -72,7 +72,7 @@ async def test_x_api_key_carries_the_same_credentials(service: Service, person: 
 
 UNOWNED: dict[str, list[tuple[bytes, bytes]]] = {
     "Bearer and nothing": [(b"Authorization", b"Bearer")],
-    "Bearer and a space": [(b"Authorization", b"Bearer ")],
+    "`Bearer` and a space": [(b"Authorization", b"Bearer ")],
     "Bearer and spaces": [(b"Authorization", b"Bearer     ")],
     "an empty Authorization": [(b"Authorization", b"")],
     "a blank Authorization": [(b"Authorization", b"   ")],

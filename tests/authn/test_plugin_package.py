@@ -146,7 +146,7 @@ def test_a_package_that_is_named_and_not_installed_stops_the_start(environ: Mapp
     """Exit code 1 and one sentence that says what to do: never a service with an authenticator fewer."""
     said = refusal({**environ, "IDP_AUTHN__PLUGINS": "gateway"})
     assert "authn.plugins names 'gateway'" in said
-    assert "install its package" in said
+    assert "no installed package provides" in said
 
 
 def test_a_misspelt_name_is_told_with_what_is_there(environ: Mapping[str, str], gateway: Gateway) -> None:

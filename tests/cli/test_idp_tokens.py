@@ -155,9 +155,7 @@ def test_two_dead_tokens_of_one_name_must_be_told_apart(served: Served) -> None:
         run(served, "revoke", name)
     code, said = failure("show", name, **served.environ)
     assert code == 2
-    assert said.startswith(
-        f"idp: 2 revoked tokens are named {name}: use an ID (`idp tokens list --all"
-    )
+    assert said.startswith(f"idp: 2 revoked tokens are named {name}: use an ID (`idp tokens list --all")
     run(served, "create", name)
     assert answer(served, "show", name)["revoked"] is False, "the live one is meant"
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from db.verdict_world import KEYS, LEASE, THINGS, USER, Commit, Process, Read, World, revocations
 from idp.authn import verdicts
-from idp.db.changes import EVERYONE
+from idp.db.changes import ALL_VERDICTS
 from idp.db.snapshot import Snapshot
 
 PROCESS = st.integers(0, 1)
@@ -220,7 +220,7 @@ class CachedVerdicts(RuleBasedStateMachine):
         if seen is None:
             return
         self.used += 1
-        mine = {key, USER, EVERYONE}
+        mine = {key, USER, ALL_VERDICTS}
         for commit in self.world.primary.commits:
             if commit.things & mine and commit not in seen:
                 late = self.world.now - commit.at
@@ -336,7 +336,7 @@ def test_what_was_refused_before_it_was_heard_stays_refused(story: CachedVerdict
     process = story.world.processes[0]
     story.change("credential:a")
     story.look_up(0, "credential:a", stored=False)
-    process.verdicts._forget(process.verdicts.name("credential:a"))
+    process.verdicts._drop(process.verdicts.name("credential:a"))
     assert not usable(story)
 
 

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 from factories import principal, user
 from idp.authn.verdicts import Verdict, Verdicts
 from idp.cache import SharedCache
-from idp.db.changes import EVERYONE, Changes
+from idp.db.changes import ALL_VERDICTS, Changes
 from idp.db.snapshot import Snapshot, Stamp
 from idp.errors import TokenRevoked
 
 KEYS = ("credential:a", "credential:b")
 USER = "user:u"
-THINGS = (*KEYS, USER, EVERYONE)
+THINGS = (*KEYS, USER, ALL_VERDICTS)
 LEASE = 0.75
 T = TypeVar("T")
 
@@ -70,9 +70,9 @@ class Primary:
     def stamp(self) -> Stamp:
         return Stamp(self.instance, self.snapshot())
 
-    def seen(self, snapshot: Snapshot, about: tuple[str, ...]) -> list[Commit]:
+    def seen(self, snapshot: Snapshot, depends_on: tuple[str, ...]) -> list[Commit]:
         """Return the changes to these things that a statement with this snapshot sees."""
-        return [each for each in self.commits if each.things & {*about, EVERYONE} and snapshot.sees(each.xid)]
+        return [each for each in self.commits if each.things & {*depends_on, ALL_VERDICTS} and snapshot.sees(each.xid)]
 
     def fail_over(self, instance: str, lost: int) -> "Primary":
         """Return the standby that takes over: the last changes never reached it, and it counts on from there."""
@@ -119,7 +119,7 @@ class Read:
     key: str
     stamp: Stamp
     seen: list[Commit]
-    began: int  # what the process had heard by then
+    read_version: int  # what the process had heard by then
 
 
 class Process:
@@ -169,20 +169,22 @@ class Process:
     def finish(self, read: Read) -> None:
         """Use what was read, as `Introspector` does: unless a change was heard meanwhile that it did not see."""
         self.reads.remove(read)
-        about = (read.key, USER)
-        if self.verdicts.outdated(read.stamp, about, read.began):
+        depends_on = (read.key, USER)
+        if self.verdicts.outdated(read.stamp, depends_on, read.read_version):
             return
         label = self.world.label(read.seen)
         revoked = revocations(read.key, read.seen)
         verdict = Verdict(error=TokenRevoked(label)) if revoked else Verdict(principal(user(), name=label))
-        self.verdicts.keep(self.verdicts.name(read.key), verdict, read.stamp, about, began=read.began)
+        self.verdicts.keep(
+            self.verdicts.name(read.key), verdict, read.stamp, depends_on, read_version=read.read_version
+        )
         if read.stamp.instance == self.world.primary.instance:
             self.refused[read.key] = [*self.refused.get(read.key, []), *revoked]
 
     def use(self, key: str, *, shared: bool) -> list[Commit] | None:
         """Return the changes that a cached verdict knows of, None where there is no verdict to be used."""
         name = self.verdicts.name(key)
-        verdict = run(self.verdicts.shared(name)) if shared else self.verdicts.remembered(name)
+        verdict = run(self.verdicts.shared(name)) if shared else self.verdicts.get_cached(name)
         if verdict is None:
             return None
         if verdict.error is not None:

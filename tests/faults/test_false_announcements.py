@@ -105,7 +105,7 @@ def test_what_was_announced_and_never_happened_is_forgotten_and_what_happened_is
     changes.record_change("user:b", LARGEST)
     assert not changes.still_holds(old, ("user:a",))
     assert not changes.still_holds(old, ("user:b",))
-    changes.discard_false_announcements(changes.version, 160)
+    changes.discard_forged_notifications(changes.version, 160)
     assert not changes.still_holds(old, ("user:a",)), "this transaction has been"
     assert changes.still_holds(old, ("user:b",)), "this one cannot have been"
 

@@ -117,8 +117,8 @@ async def test_connections_that_a_firewall_forgot_cost_no_refusal(postgres: Embe
     ("spoil", "mistake"),
     [
         (lambda parts: parts._replace(netloc=f"idp:wrong@{parts.hostname}:{parts.port}"), "refuses the password"),
-        (lambda parts: parts._replace(path="/nowhere"), "no such database"),
-        (lambda parts: parts._replace(query="sslmode=require"), "agree on TLS"),
+        (lambda parts: parts._replace(path="/nowhere"), "database does not exist"),
+        (lambda parts: parts._replace(query="sslmode=require"), "TLS negotiation"),
     ],
 )
 async def test_a_mistake_is_told_apart_from_a_server_that_is_away(

@@ -24,7 +24,7 @@ from idp.ops.paging import Limit, Offset, OptionalLimit, page
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import requires_fresh_login_for_keys, requires_user
 from idp.principal.model import User
-from idp.principal.reauthorize import reauthorized
+from idp.principal.reauthorize import if_still_authorized
 from idp.principal.requests import UserRequest
 
 _TAGS = ["API keys"]
@@ -69,7 +69,7 @@ async def create_key(
         return await service.create_key(session, key_factory, origin, user.id, data)
 
     once = idempotency.creation(make, KeySecret, actor=origin.actor, key=idempotency_key, request=data)
-    return await command_queue.submit("create_key", reauthorized(request.user, once))
+    return await command_queue.submit("create_key", if_still_authorized(request.user, once))
 
 
 @get("/v1/api-keys", guards=[requires_user], tags=_TAGS, summary="List my API keys")
@@ -114,7 +114,7 @@ async def rename_key(
     async def work(session: AsyncSession) -> KeyOut:
         return await service.rename_key(session, origin, user_id, row_id, data.name)
 
-    return await command_queue.submit("rename_key", reauthorized(request.user, work))
+    return await command_queue.submit("rename_key", if_still_authorized(request.user, work))
 
 
 @post(
@@ -146,7 +146,7 @@ async def rotate_key(
     async def work(session: AsyncSession) -> KeySecret:
         return await service.rotate_key(session, key_factory, origin, user_id, row_id, overlap_seconds=overlap)
 
-    return await command_queue.submit("rotate_key", reauthorized(request.user, work))
+    return await command_queue.submit("rotate_key", if_still_authorized(request.user, work))
 
 
 @delete(
@@ -173,7 +173,7 @@ async def revoke_key(
     async def work(session: AsyncSession) -> KeyOut:
         return await service.revoke_key(session, origin, user_id, row_id)
 
-    return await command_queue.submit("revoke_key", reauthorized(request.user, work), urgent=True)
+    return await command_queue.submit("revoke_key", if_still_authorized(request.user, work), urgent=True)
 
 
 @get(

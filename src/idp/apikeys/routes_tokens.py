@@ -33,7 +33,7 @@ from idp.ops.paging import Offset, OptionalLimit
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import accepts, requires_admin
 from idp.principal.model import AuthMethod
-from idp.principal.reauthorize import reauthorized
+from idp.principal.reauthorize import if_still_authorized
 from idp.principal.requests import AnyRequest
 
 _TAGS = ["Service tokens"]
@@ -69,7 +69,7 @@ async def create_token(
         return await service.create_token(session, key_factory, origin, data)
 
     once = idempotency.creation(make, TokenSecret, actor=origin.actor, key=idempotency_key, request=data)
-    return await command_queue.submit("create_token", reauthorized(request.user, once, manages=True))
+    return await command_queue.submit("create_token", if_still_authorized(request.user, once, manages=True))
 
 
 @get(
@@ -127,7 +127,9 @@ async def revoke_token(
     async def work(session: AsyncSession) -> TokenOut:
         return await service.revoke_token(session, origin, row_id, reason)
 
-    token = await command_queue.submit("revoke_token", reauthorized(request.user, work, manages=True), urgent=True)
+    token = await command_queue.submit(
+        "revoke_token", if_still_authorized(request.user, work, manages=True), urgent=True
+    )
     assert token.revoked_at is not None
     return Revoked(success=True, token_id=token.token_id, revoked_at=token.revoked_at)
 
@@ -153,7 +155,7 @@ async def extend_token(
     async def work(session: AsyncSession) -> TokenOut:
         return await service.extend_token(session, origin, row_id, data.extend_days)
 
-    token = await command_queue.submit("extend_token", reauthorized(request.user, work, manages=True))
+    token = await command_queue.submit("extend_token", if_still_authorized(request.user, work, manages=True))
     assert token.expires_at is not None
     return Extended(success=True, token_id=token.token_id, expires_at=token.expires_at)
 

@@ -1,6 +1,5 @@
-"""Request -> Principal: credentials are parsed once, the first authenticator that owns one decides, default deny.
+"""Authentication of requests: parse the credential once, the first authenticator that owns it decides, default deny.
 
-Owns: the chain and its four outcomes, the one introspection decision behind every face, /auth/validate and "me".
-Does not own: any credential's storage, and what a principal may do (`idp.principal.guards`).
-RFC 6750 (Bearer), RFC 9110 section 11.
+Owns: the chain and its four outcomes, verdicts and their cache, /auth/validate, introspection and "me". Does not own:
+storage of credentials; authorization (`idp.principal.guards`). RFC 6750 (Bearer), RFC 9110 section 11.
 """

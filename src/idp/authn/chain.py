@@ -1,4 +1,4 @@
-"""The chain: authenticators in order, the first owner of the credential decides, nobody after it is asked."""
+"""The authenticator chain: the first authenticator that owns the credential decides; later ones are not called."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -14,34 +14,34 @@ log = structlog.get_logger("idp.authn")
 
 
 class Authenticator(Protocol):
-    """One way to prove who is calling.
+    """Verifies one kind of credential.
 
     An implementation is one file under `authn/authenticators/` and one line in `app.py`, or an entry point of another
-    package (docs/authenticators.md). It looks at `presented`, says which of the four outcomes holds, and keeps no state
-    between requests that another process would have to know.
+    package (docs/authenticators.md). It returns one of the four outcomes and keeps no state between requests that other
+    processes would need.
     """
 
     name: str
 
     async def authenticate(self, presented: Presented) -> Outcome:
-        """Say whether this credential is mine, and if so whom it names.
+        """Return the outcome for a credential.
 
         Args:
-            presented: what the request carried; nothing in it has been verified.
+            presented: the request's credential, unverified.
         """
         ...
 
 
 class AuthenticatorChain:
-    """Authenticators in the order in which they are asked."""
+    """Calls authenticators in order."""
 
     def __init__(self, authenticators: Sequence[Authenticator]) -> None:
         self.authenticators = tuple(authenticators)
 
     async def authenticate(self, presented: Presented) -> Outcome:
-        """Return the first owner's outcome; `NotMine` only if nothing was presented.
+        """Return the owner's outcome; `NotMine` only without a credential.
 
-        A credential that nobody owns is rejected: presented and useless is not the same as absent (SEC-14).
+        A credential without an owner is rejected, because invalid is not the same as absent (SEC-14).
         """
         for authenticator in self.authenticators:
             outcome = await self._ask(authenticator, presented)
@@ -51,8 +51,8 @@ class AuthenticatorChain:
 
     @staticmethod
     async def _ask(authenticator: Authenticator, presented: Presented) -> Outcome:
-        # An authenticator that breaks has decided nothing. "Unavailable" is the one outcome that lets nobody in and
-        # does not call a good credential bad.
+        # A failing authenticator decides nothing: `Unavailable` neither admits the caller nor calls a valid credential
+        # invalid.
         try:
             outcome = await authenticator.authenticate(presented)
         except DatabaseUnavailable as error:
@@ -61,6 +61,6 @@ class AuthenticatorChain:
             log.error("authenticator failed", authenticator=authenticator.name, **describe(error))  # noqa: TRY400
             return Unavailable(DependencyUnavailable())
         if not isinstance(outcome, Outcome):
-            log.error("authenticator answered none of the four outcomes", authenticator=authenticator.name)
+            log.error("authenticator returned none of the four outcomes", authenticator=authenticator.name)
             return Unavailable(DependencyUnavailable())
         return outcome

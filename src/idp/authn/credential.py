@@ -1,7 +1,7 @@
-"""What the request presented, parsed once (C-24).
+"""Parse the credential of a request, once (C-24).
 
-One explicit credential at most: `Authorization: Bearer` or `X-API-Key`. Anything in those headers, even an empty or
-a foreign one, is a presented credential: an authenticator owns it or it is refused, never passed over (SEC-13, SEC-14).
+At most one explicit credential: `Authorization: Bearer` or `X-API-Key`. Any value in those headers, even an empty one
+or another scheme, is a credential: an authenticator owns it, or it is rejected, never ignored (SEC-13, SEC-14).
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,12 +11,11 @@ from msgspec import Struct
 from idp.errors import AmbiguousCredentials, CredentialUnrecognised, Unauthenticated
 from idp.signing.compact import Malformed, UnverifiedJwt, parse
 
-# In front of what came under another scheme, or under none, so that it can equal no credential of ours.
+# Prefix of values with another scheme or none, so that they match no credential of ours.
 _FOREIGN_SCHEME = "\x00"
-# Schemes that clients of other services use. Only these are repeated in an answer: in `Authorization: <secret>`, the
-# first word is the secret.
+# Schemes that an error message may repeat; any other first word may be a secret (`Authorization: <secret>`).
 _KNOWN_SCHEMES = ("ApiKey", "Api-Key", "Basic", "Digest", "DPoP", "JWT", "Key", "Negotiate", "OAuth", "Token")
-# Headers in which other services take a key or a token: without hyphens, underscores and a leading X.
+# Credential headers of other services, without hyphens, underscores and a leading X.
 _UNREAD_HEADERS = frozenset({
     "accesskey", "accesstoken", "apikey", "apitoken", "authkey", "authorisation", "authorization", "authtoken",
     "authentication", "bearer", "bearertoken", "key", "secretkey", "servicetoken", "token",
@@ -26,13 +25,13 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class Presented(Struct, frozen=True):
-    """What the caller presented.
+    """The credential of a request, unverified.
 
     Attributes:
-        token: the explicit credential as sent, None if there was none. An empty text is a credential, and a bad one.
-        jwt: the same, taken apart, where it has the form of a JWT; nothing in it has been verified.
-        cookies: the cookies, for a session authenticator. Beside an explicit credential they are ignored.
-        headers: all headers by lower-case name, the last one winning; for authenticators that read one of their own.
+        token: the explicit credential as sent, None if absent. An empty string is an invalid credential.
+        jwt: the parsed token if it has the form of a JWT, unverified.
+        cookies: the cookies; empty beside an explicit credential.
+        headers: all headers by lower-case name, the last value of each; for authenticators with custom headers.
     """
 
     token: str | None = None
@@ -45,7 +44,7 @@ class Presented(Struct, frozen=True):
 
 
 def from_token(token: str) -> Presented:
-    """Return what a caller of `/auth/validate` asks about: an explicit credential and nothing else."""
+    """Return the credential of a `/auth/validate` request: an explicit token only."""
     return Presented(token=token, jwt=_as_jwt(token))
 
 
@@ -56,7 +55,7 @@ def from_headers(raw: Headers) -> Presented:
         raw: ASGI header pairs, names in lower case.
 
     Raises:
-        AmbiguousCredentials: two explicit credentials that differ.
+        AmbiguousCredentials: two different explicit credentials.
     """
     headers: dict[str, str] = {}
     explicit: set[str] = set()
@@ -76,28 +75,28 @@ def from_headers(raw: Headers) -> Presented:
 
 
 def cookies_only(presented: Presented) -> Presented:
-    """Return what a browser sent by itself, where the explicit credential beside it turned out to be no good."""
+    """Return only the cookies, after the explicit credential was rejected."""
     return Presented(cookies=_cookies(presented.headers.get("cookie", "")), headers=presented.headers)
 
 
 def unrecognised(presented: Presented) -> CredentialUnrecognised:
-    """Return the refusal of a credential that no authenticator owns; it names an unsupported scheme."""
+    """Return the error for a credential without an owner; it names an unsupported scheme."""
     token = presented.token or ""
     if not token.startswith(_FOREIGN_SCHEME):
         return CredentialUnrecognised()
     first = token.removeprefix(_FOREIGN_SCHEME).partition(" ")[0].lower()
     scheme = next((known for known in _KNOWN_SCHEMES if known.lower() == first), None)
-    seen = f"Unsupported scheme `{scheme}`" if scheme else "The Authorization header names no supported scheme"
+    seen = f"Unsupported scheme `{scheme}`" if scheme else "The Authorization header has no supported scheme"
     return CredentialUnrecognised(
         f"{seen}; send `Authorization: Bearer …`.",
-        remedy=f"Put the word Bearer and a space in front of the token. Accepted are {_ACCEPTED_HEADERS}.",
+        remedy=f"Put `Bearer` and a space before the token. Accepted: {_ACCEPTED_HEADERS}.",
     )
 
 
 def unauthenticated(presented: Presented) -> Unauthenticated:
-    """Return the refusal of a request without a credential; it names a header that looks like one and is not read."""
+    """Return the error for a request without a credential; it names a similar header that is not read."""
     names = presented.headers.keys() - {"authorization", "x-api-key"}
-    unread = next((name for name in sorted(names) if _plain(name) in _UNREAD_HEADERS), None)
+    unread = next((name for name in sorted(names) if _normalized_name(name) in _UNREAD_HEADERS), None)
     if unread is None:
         return Unauthenticated()
     return Unauthenticated(
@@ -106,7 +105,7 @@ def unauthenticated(presented: Presented) -> Unauthenticated:
     )
 
 
-def _plain(name: str) -> str:
+def _normalized_name(name: str) -> str:
     return name.removeprefix("x-").removeprefix("x_").replace("-", "").replace("_", "")
 
 
@@ -125,6 +124,7 @@ def _as_jwt(token: str) -> UnverifiedJwt | None:
 
 
 def _cookies(header: str) -> dict[str, str]:
-    """Take the header apart by hand (RFC 6265bis section 5.8.3): an odd cookie of somebody else hides none of ours."""
+    """Parse leniently (RFC 6265bis section 5.8.3), so that another application's malformed cookie hides none of
+    ours."""
     pairs = (part.partition("=") for part in header.split(";"))
     return {name.strip(): value.strip().strip('"') for name, equals, value in pairs if equals}

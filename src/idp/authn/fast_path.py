@@ -1,10 +1,10 @@
-"""The usual request of the routes that everyone calls all the time, answered without the framework.
+"""Fast path: answers the usual request of the most frequent routes without the framework.
 
 Validate, validate-key, introspect, "me", the JWKS and health are ordinary handlers (`authn/routes.py`,
-`signing/routes.py`, `ops/health.py`), with documentation, policies and exact errors. Litestar spends 60 µs on such a
-request and the verdict takes five. So the envelope asks here first: a request that is well formed, simple and decided
-is answered from the same verdict and the same faces. Whatever is unusual in any way (another method or content type,
-a browser's Origin, a bad body) is `Cold`, and goes the long way with nothing lost.
+`signing/routes.py`, `ops/health.py`), with documentation, policies and exact errors. Litestar takes 60 µs for such a
+request, the verdict five. So the envelope tries this module first: a well-formed, simple request is answered with the
+same verdict and the same encoded response. Any other request (another method or content type, a browser's Origin, an
+invalid body) raises `UseFramework` and takes the full path.
 """
 
 import re
@@ -31,10 +31,10 @@ from idp.signing import routes as signing
 from idp.signing.routes import PublishedKeys
 
 _JSON = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
-_STRICT_FORM = strict(IntrospectIn)  # what else is in a form, the long way looks at
+_StrictForm = strict(IntrospectIn)  # other form fields are handled by the framework
 _FORM = b"application/x-www-form-urlencoded"
 _TOKEN_ALONE = re.compile(rb"token=[A-Za-z0-9._~-]+\Z")
-_LARGEST_BODY = 65_536
+_MAX_BODY_BYTES = 65_536
 _ME_ACCEPTS = INTERACTIVE | MACHINES
 _UNUSUAL = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 Headers = Iterable[tuple[bytes, bytes]]
@@ -42,12 +42,12 @@ S = TypeVar("S")
 
 
 class FastPath:
-    """The hot routes that decide about a credential.
+    """The fast routes that decide about a credential.
 
     Args:
-        introspector: decides.
-        issuer: named in introspection answers.
-        internal_token: whether /internal/* has a credential; then it goes the long way.
+        introspector: decides about credentials.
+        issuer: for introspection responses.
+        internal_token: whether /internal/* requires a token; then it uses the framework.
     """
 
     def __init__(self, introspector: Introspector, *, issuer: str, internal_token: bool) -> None:
@@ -66,21 +66,21 @@ class FastPath:
     async def _validate(self, scope: HTTPScope, receive: Receive) -> bytes:
         message = await _json_body(scope, receive)
         try:
-            asked = self._decode_validate(message["body"])
+            body_in = self._decode_validate(message["body"])
         except _UNUSUAL:
-            asked = _with_unknown_members(message, ValidateIn)
-        verdict = await self._decide(asked.token, scope)
-        body, kind, result = verdict_responses.validate(verdict, asked.token, asked.required_scopes)
+            body_in = _with_unknown_members(message, ValidateIn)
+        verdict = await self._decide(body_in.token, scope)
+        body, kind, result = verdict_responses.validate(verdict, body_in.token, body_in.required_scopes)
         metrics.count_validation(kind=kind, result=result)
         return body
 
     async def _validate_key(self, scope: HTTPScope, receive: Receive) -> bytes:
         message = await _json_body(scope, receive)
         try:
-            asked = self._decode_key(message["body"])
+            body_in = self._decode_key(message["body"])
         except _UNUSUAL:
-            asked = _with_unknown_members(message, ValidateKeyIn)
-        return verdict_responses.validate_key(await self._decide(asked.key, scope), asked.key)
+            body_in = _with_unknown_members(message, ValidateKeyIn)
+        return verdict_responses.validate_key(await self._decide(body_in.key, scope), body_in.key)
 
     async def _introspect(self, scope: HTTPScope, receive: Receive) -> bytes:
         caller, content_type = _caller(scope["headers"])
@@ -115,7 +115,7 @@ class FastPath:
 
 
 def _with_unknown_members(message: Any, struct: type[S]) -> S:
-    """Decode a body that has members which are ignored; the long way says what is wrong with any other."""
+    """Decode a body with ignored members; the framework reports errors of any other."""
     try:
         return cast("S", decode_body(message["body"], struct))
     except (*_UNUSUAL, ValidationFailed):
@@ -123,14 +123,14 @@ def _with_unknown_members(message: Any, struct: type[S]) -> S:
 
 
 def public_routes(published: PublishedKeys, checks: HealthChecks) -> dict[tuple[str, str], FastRoute]:
-    """Return the hot routes that look at no credential, whichever comes along.
+    """Return the fast routes that ignore credentials.
 
     Args:
         published: our public keys.
-        checks: how each part is.
+        checks: the health checks.
     """
-    of_jwks = {"Content-Type": signing.JWKS_TYPE, **signing.JWKS_HEADERS}
-    jwks_headers = tuple((name.lower().encode(), value.encode()) for name, value in of_jwks.items())
+    jwks_header_values = {"Content-Type": signing.JWKS_TYPE, **signing.JWKS_HEADERS}
+    jwks_headers = tuple((name.lower().encode(), value.encode()) for name, value in jwks_header_values.items())
     return {
         ("GET", signing.JWKS_PATH): _public(published.document, headers=jwks_headers),
         **{("GET", path): _public(checks.document, headers=(JSON, NO_STORE)) for path in health.HEALTH_PATHS},
@@ -145,7 +145,7 @@ async def _alive() -> bytes:
 def _public(body: Callable[[], Awaitable[bytes]], *, headers: tuple[tuple[bytes, bytes], ...]) -> FastRoute:
     async def answer(scope: HTTPScope, _receive: Receive) -> bytes:
         for name, _ in scope["headers"]:
-            if name == b"origin":  # the framework knows which origins are ours
+            if name == b"origin":  # the framework checks origins
                 raise UseFramework
         return await body()
 
@@ -153,10 +153,10 @@ def _public(body: Callable[[], Awaitable[bytes]], *, headers: tuple[tuple[bytes,
 
 
 def _accepted(verdict: Verdict) -> Principal:
-    """Return who calls. A refusal is final, and counted once: the long way would decide and count it again.
+    """Return the principal. A rejection is final here: the framework would decide and count it again.
 
     Raises:
-        IdpError: nobody, or nothing could be decided.
+        IdpError: the credential was rejected or could not be checked.
     """
     if verdict.principal is None:
         assert verdict.error is not None
@@ -165,12 +165,12 @@ def _accepted(verdict: Verdict) -> Principal:
 
 
 def _token_of(message: Any) -> str:
-    """Return `token` of the form in the body; the usual form has nothing else, and nothing to decode."""
+    """Return the form field `token`; the usual form has only this field, unencoded."""
     body = message["body"]
     if _TOKEN_ALONE.match(body):
         return str(body[6:], "ascii")
     try:
-        return msgspec.convert(dict(parse_form(body)), _STRICT_FORM).token  # type: ignore[no-any-return]
+        return msgspec.convert(dict(parse_form(body)), _StrictForm).token  # type: ignore[no-any-return]
     except (msgspec.ValidationError, IdpError):
         raise UseFramework(message) from None
 
@@ -190,13 +190,13 @@ async def _json_body(scope: HTTPScope, receive: Receive) -> Any:
 
 
 async def _whole_body(receive: Receive) -> Any:
-    """Return the message that holds the whole body.
+    """Return the message with the complete body.
 
     Raises:
-        Cold: it comes in parts, or is large; the message goes along.
+        UseFramework: the body has several parts or is large; carries the message.
     """
     message: Any = await receive()
-    if message["type"] != "http.request" or message.get("more_body") or len(message["body"]) > _LARGEST_BODY:
+    if message["type"] != "http.request" or message.get("more_body") or len(message["body"]) > _MAX_BODY_BYTES:
         raise UseFramework(message)
     return message
 
@@ -205,7 +205,7 @@ def _caller(headers: Headers) -> tuple[str, bytes | None]:
     """Return the one explicit credential, and the content type.
 
     Raises:
-        Cold: there is none, or more than one, or a browser's Origin. Beside a credential, cookies are not looked at.
+        UseFramework: there is none or more than one, or a browser's Origin. Cookies are ignored beside a credential.
     """
     token: str | None = None
     content_type: bytes | None = None

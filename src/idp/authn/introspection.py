@@ -1,4 +1,4 @@
-"""Credential -> verdict: the one decision behind the middleware, validate, validate-key and RFC 7662 (rule 3)."""
+"""The verdict about a credential, shared by the middleware, validate, validate-key and RFC 7662 (rule 3)."""
 
 import asyncio
 import time
@@ -18,49 +18,50 @@ from idp.ops import metrics
 from idp.ops.bad_credential_limit import BadCredentialLimit
 from idp.sessions.activity import Activity
 
-_SHARED_FLIGHT_SECONDS = 0.1  # whoever comes later asks anew, so that no answer is older than its question by more
+# Later callers start a new look-up, so that no verdict is older than its request by more than this.
+_SHARED_FLIGHT_SECONDS = 0.1
 _SHARED_READS = 3
 
 
 class Decided(NamedTuple):
-    """A verdict, the stamp of the statement that read it, what it depends on, and `Verdicts.heard` before that."""
+    """A verdict with its stamp, its dependencies, and `Verdicts.known_changes` from before the read."""
 
     verdict: Verdict
     stamp: Stamp | None
-    about: tuple[str, ...]
-    began: int
+    depends_on: tuple[str, ...]
+    read_version: int
 
 
 class _Flight:
-    """A decision under way: its first caller makes it, callers at the same moment wait for it."""
+    """A running decision that concurrent callers share (single-flight)."""
 
     def __init__(self) -> None:
-        self.began = time.monotonic()
-        self._landing: asyncio.Future[Decided | None] | None = None  # made when somebody waits
+        self.started_at = time.monotonic()
+        self._result: asyncio.Future[Decided | None] | None = None  # created by the first waiter
 
-    async def join(self) -> Decided | None:
-        """Return what was decided; None where it was about more than the credential, or nobody knows."""
-        if self._landing is None:
-            self._landing = asyncio.get_running_loop().create_future()
-        return await asyncio.shield(self._landing)
+    async def wait(self) -> Decided | None:
+        """Return the shared decision; None if it cannot be shared."""
+        if self._result is None:
+            self._result = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(self._result)
 
-    def land(self, decided: Decided | None) -> None:
-        if self._landing is not None and not self._landing.done():
-            self._landing.set_result(decided)
+    def set_result(self, decided: Decided | None) -> None:
+        if self._result is not None and not self._result.done():
+            self._result.set_result(decided)
 
 
 class Introspector:
-    """Decides about a credential, the same for everyone who asks.
+    """Decides about credentials.
 
     Args:
         chain: the authenticators.
-        resolver: finds out who it is.
-        verdicts: what was decided before.
-        usage: notes which keys were used.
-        activity: notes which sessions were used.
-        bad_credentials: counts bad credentials by address.
-        is_key: whether a credential is a key or service token by its prefix.
-        is_intact: whether it has the form and checksum of one, too.
+        resolver: resolves subjects to principals.
+        verdicts: the verdict cache.
+        usage: records used keys.
+        activity: records used sessions.
+        bad_credentials: counts invalid credentials per address.
+        is_key: whether a credential has the prefix of a key or service token.
+        is_intact: whether it also has their format and checksum.
     """
 
     def __init__(
@@ -86,15 +87,15 @@ class Introspector:
         self._flights: dict[bytes, _Flight] = {}
 
     async def introspect(self, presented: Presented, *, client: str | None = None, confirm: bool = False) -> Verdict:
-        """Return the verdict; `Unauthenticated` if nothing was presented.
+        """Return the verdict; `Unauthenticated` without a credential.
 
         Args:
-            presented: what the caller presented.
-            client: the address that asks; None for questions of our own.
-            confirm: whether nothing from Valkey will do, which everybody who can write there may have written.
+            presented: the credential.
+            client: the client's address; None for internal calls.
+            confirm: ignore verdicts from Valkey, which others may have written.
 
         Raises:
-            RateLimited: this address sent too many bad credentials, and this one would have to be looked up.
+            RateLimited: the address sent too many invalid credentials, and this one is not cached.
         """
         if presented.token is not None:
             return await self._introspect(presented.token, lambda: presented, client, confirm=confirm)
@@ -105,11 +106,12 @@ class Introspector:
         return verdict
 
     async def introspect_token(self, token: str, *, client: str | None) -> Verdict:
-        """Return the verdict about an explicit credential, and about nothing else. Raises what `introspect` raises."""
+        """Return the verdict about an explicit credential only. Raises as `introspect`."""
         return await self._introspect(token, lambda: from_token(token), client)
 
     async def introspect_caller(self, token: str, headers: Headers, *, client: str | None) -> Verdict:
-        """Return what `introspect` returns about these headers, whose explicit credential is known already."""
+        """Return the verdict about these headers, whose explicit credential is already parsed. Raises as
+        `introspect`."""
         return await self._introspect(token, lambda: from_headers(headers), client)
 
     async def _introspect(
@@ -117,15 +119,13 @@ class Introspector:
     ) -> Verdict:
         started = time.perf_counter()
         name = self._verdicts.name(token)
-        verdict, source = self._verdicts.remembered(name), "memory"
+        verdict, source = self._verdicts.get_cached(name), "memory"
         if verdict is None or (confirm and verdict.hint):
             presented, verdict = present(), None
-            if (
-                presented.jwt is None and not confirm
-            ):  # what a JWT says of itself is verified here faster than it is fetched
+            if presented.jwt is None and not confirm:  # verifying a JWT locally is faster than a look-up in Valkey
                 verdict, source = await self._verdicts.shared(name), "shared"
             if verdict is None:
-                if self._is_key(token):  # the only kind that is looked up before anything else is known of it
+                if self._is_key(token):  # only keys need a look-up before any verification
                     self._bad_credentials.check(client, plausible=lambda: self._is_intact(token))
                     asking_client.set(client)
                 verdict, source = await self._look_up(name, presented, confirm), "database"
@@ -145,58 +145,58 @@ class Introspector:
     # --- deciding ----------------------------------------------------------------------------------------------------
 
     async def _look_up(self, name: bytes, presented: Presented, confirm: bool) -> Verdict:
-        """Decide, once for all who ask at the same moment; again if a change was heard meanwhile that was not seen.
+        """Decide once for concurrent callers; again if a change arrived meanwhile that the read does not include.
 
-        Somebody whose memberships change all the time would be read for ever. So the last read is this caller's own:
-        no other question's, and nothing that was read before this question was asked. A change that it did not see was
-        committed after it began, so the answer was true while the question was under way. It is not remembered.
+        A user whose memberships change continuously would be read forever. So the last read is not shared: it began
+        after the request, so a change that it does not include was committed during the request, and the verdict was
+        correct meanwhile. It is not cached.
         """
         for _ in range(_SHARED_READS):
             it = await (self._confirm(name, presented) if confirm else self._share(name, presented))
-            if not self._verdicts.outdated(it.stamp, it.about, it.began):
+            if not self._verdicts.outdated(it.stamp, it.depends_on, it.read_version):
                 return it.verdict
         decided, _ = await self._decide_and_keep(name, presented, confirm=confirm)
         return decided.verdict
 
     async def _confirm(self, name: bytes, presented: Presented) -> Decided:
-        """Decide by the database alone; another's decision under way may rest on Valkey."""
+        """Decide by the database only; a shared decision may use Valkey."""
         return (await self._decide_and_keep(name, presented, confirm=True))[0]
 
     async def _share(self, name: bytes, presented: Presented) -> Decided:
         flight = self._flights.get(name)
-        if flight is not None and time.monotonic() - flight.began <= _SHARED_FLIGHT_SECONDS:
-            decided = await flight.join()
+        if flight is not None and time.monotonic() - flight.started_at <= _SHARED_FLIGHT_SECONDS:
+            decided = await flight.wait()
             if decided is not None:
                 return decided
             return (await self._decide_and_keep(name, presented))[0]
         flight = self._flights[name] = _Flight()
-        landing: Decided | None = None
+        shared_result: Decided | None = None
         try:
-            decided, of_itself = await self._decide_and_keep(name, presented)
-            # Another caller's headers may decide otherwise, where more than the credential is looked at.
-            landing = decided if of_itself or decided.verdict.unknown else None
+            decided, cacheable = await self._decide_and_keep(name, presented)
+            # If the decision depends on other headers, another caller's verdict may differ.
+            shared_result = decided if cacheable or decided.verdict.unknown else None
             return decided
         finally:
             if self._flights.get(name) is flight:
                 del self._flights[name]
-            flight.land(landing)
+            flight.set_result(shared_result)
 
     async def _decide_and_keep(
         self, name: bytes, presented: Presented, *, confirm: bool = False
     ) -> tuple[Decided, bool]:
-        """Decide, and say whether the credential by itself decided it."""
+        """Decide and cache; also return whether the decision depends on the credential only."""
         signing = self._verdicts.signing if presented.jwt is not None else None
-        began = self._verdicts.known_changes
+        read_version = self._verdicts.known_changes
         verdict, resolved, cacheable = await self._decide(presented, confirm=confirm)
-        stamp, about = (resolved.stamp, resolved.about) if resolved else (None, ())
-        if resolved is not None and resolved.began is not None:
-            began = resolved.began
-        if cacheable and not self._verdicts.outdated(stamp, about, began):
-            self._verdicts.keep(name, verdict, stamp, about, began=began, signing=signing)
-        return Decided(verdict, stamp, about, began), cacheable
+        stamp, depends_on = (resolved.stamp, resolved.depends_on) if resolved else (None, ())
+        if resolved is not None and resolved.read_version is not None:
+            read_version = resolved.read_version
+        if cacheable and not self._verdicts.outdated(stamp, depends_on, read_version):
+            self._verdicts.keep(name, verdict, stamp, depends_on, read_version=read_version, signing=signing)
+        return Decided(verdict, stamp, depends_on, read_version), cacheable
 
     async def _decide(self, presented: Presented, *, confirm: bool) -> tuple[Verdict, Resolved | None, bool]:
-        """Return the verdict, what was read for it, and whether it may be kept."""
+        """Return the verdict, the resolved subject, and whether the verdict may be cached."""
         outcome = await self.chain.authenticate(presented)
         if isinstance(outcome, NotMine):
             return Verdict(error=unauthenticated(presented)), None, False

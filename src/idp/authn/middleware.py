@@ -1,4 +1,4 @@
-"""Runs the chain for every route that is not public, and sets the principal (default deny, rule 6)."""
+"""Authentication middleware: runs the chain on every route that is not public (default deny, rule 6)."""
 
 import time
 
@@ -15,21 +15,20 @@ from idp.principal.guards import changes_or_manages, is_public
 from idp.principal.model import AuthMethod, Principal
 from idp.sessions.cookie import SessionCookies
 
-_HELD_BACK_SECONDS = 0.05  # a body that took longer to come; then who sends it may be somebody else by now
+_SLOW_BODY_SECONDS = 0.05  # after a slower body the caller is authenticated again
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 
 
 class AuthenticationMiddleware(ASGIMiddleware):
-    """Sets `request.user` to the Principal, or refuses with 401 or 503, and with 403 what another site may be behind.
+    """Sets `request.user` to the Principal, or responds with 401, 503, or 403 for a failed CSRF check.
 
-    Public routes opt out on the handler (`opt=public()`), never by a path: there no credential is looked at, so that a
-    stale token in a browser cannot break `/health` or a login.
+    Public routes opt out on the handler (`opt=public()`), never by path. They ignore credentials, so that a stale token
+    in a browser cannot break `/health` or a login.
 
-    A body that comes slowly is waited for, and then it is decided once more: whoever holds a request back acts with
-    what they are when it is complete.
+    After a slow body the caller is authenticated again, so that a delayed request does not act with lost authority.
 
-    What changes something, and what only who manages may see, is decided by the database: a verdict from Valkey, which
-    more than we can write to, is not enough there (decision 0025).
+    For changes and management a verdict from Valkey is not sufficient, because others may write there; the database
+    confirms it (decision 0025).
     """
 
     scopes = (ScopeType.HTTP,)
@@ -46,7 +45,7 @@ class AuthenticationMiddleware(ASGIMiddleware):
         assert scope["type"] == ScopeType.HTTP
         if is_public(scope["route_handler"]):
             if scope["method"] not in _SAFE and not scope["route_handler"].opt.get("form"):
-                # Before anything is counted: a page somewhere must not use up the limits of those who look at it.
+                # Before rate limits count it: a foreign page must not use up the limits of its visitors.
                 self._origins.check_sender(Headers.from_scope(scope))
         elif scope["method"] != "OPTIONS":
             client = scope["client"][0] if scope["client"] else None
@@ -56,12 +55,12 @@ class AuthenticationMiddleware(ASGIMiddleware):
             if scope["method"] not in _SAFE:
                 began = time.monotonic()
                 receive = await buffer_body(receive, most=self._most)
-                if time.monotonic() - began > _HELD_BACK_SECONDS:
+                if time.monotonic() - began > _SLOW_BODY_SECONDS:
                     principal = await self._decide(presented, client, confirm)
             credential = principal.credential
             if credential.method == AuthMethod.SESSION_COOKIE and scope["method"] not in _SAFE:
                 assert credential.session_id is not None
-                # Browsers send cookies by themselves, for pages of other sites too.
+                # Browsers send cookies automatically, even for pages of other sites.
                 self._cookies.check_csrf(presented.headers, credential.session_id)
             scope["user"] = principal
         await next_app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The four things an authenticator can say. Never None, never a bool (rule 1)."""
+"""Outcomes of an authenticator, and the subjects they name. Never None, never a bool (rule 1)."""
 
 from uuid import UUID
 
@@ -16,14 +16,14 @@ class ByUserId(Struct, frozen=True):
 
 
 class BySession(Struct, frozen=True):
-    """The user with this id, as long as this session of theirs lives."""
+    """The user with this id, while this session of theirs is active."""
 
     session_id: UUID
     user_id: str
 
 
 class ByCookie(Struct, frozen=True):
-    """Whoever's session is continued by a cookie with one of these digests."""
+    """The user of the session whose cookie has one of these digests."""
 
     digests: tuple[str, ...]
 
@@ -32,22 +32,22 @@ class ByCookie(Struct, frozen=True):
 
 
 class ByIdentity(Struct, frozen=True):
-    """The user whom another issuer calls this (SEC-15): the key is the pair, never the e-mail."""
+    """The user with this subject at another issuer (SEC-15); identified by the pair, never by e-mail."""
 
     provider: str
     subject: str
 
 
 class ByEmail(Struct, frozen=True):
-    """The user with this address, for credentials of the old services that name nobody otherwise."""
+    """The user with this address, for credentials of old services without a user id."""
 
     email: str
 
 
 class ByKey(Struct, frozen=True):
-    """Whoever holds the key or service token with one of these digests; the first is under the current pepper.
+    """The API key or service token with one of these digests; the first uses the current pepper.
 
-    `secret` is for keys that were imported without such a digest.
+    `secret` is for imported keys without such a digest.
     """
 
     digests: tuple[str, ...]
@@ -58,7 +58,7 @@ class ByKey(Struct, frozen=True):
 
 
 class Service(Struct, frozen=True):
-    """Not a person: a service with a credential of its own."""
+    """A service, not a user."""
 
 
 Person = ByUserId | ByIdentity | ByEmail
@@ -66,16 +66,16 @@ Subject = Person | BySession | ByCookie | ByKey | Service
 
 
 class NotMine(Struct, frozen=True):
-    """The credential is of another kind, or there is none: ask the next authenticator."""
+    """Another kind of credential, or none: the next authenticator decides."""
 
 
 class Authenticated(Struct, frozen=True):
-    """The credential is good, as far as it speaks for itself, and names this subject.
+    """The credential is valid by itself and names this subject.
 
     Attributes:
-        subject: whom it names.
-        credential: what it says of itself; None where the database says it (`ByKey`, `ByCookie`).
-        cacheable: whether the verdict depends on the credential and on announced rows alone (docs/decisions/0011).
+        subject: the subject of the credential.
+        credential: its properties; None if they come from the database (`ByKey`, `ByCookie`).
+        cacheable: whether the verdict depends only on the credential and on rows with notifications (decision 0011).
     """
 
     subject: Subject
@@ -84,14 +84,14 @@ class Authenticated(Struct, frozen=True):
 
 
 class Rejected(Struct, frozen=True):
-    """The credential is mine and bad. Nobody else is asked, and the caller does not become anonymous."""
+    """Owned and invalid: no other authenticator runs, and the caller does not become anonymous."""
 
     error: IdpError
     cacheable: bool = False
 
 
 class Unavailable(Struct, frozen=True):
-    """The credential is mine and cannot be checked now: 503, never "invalid"."""
+    """Owned, and cannot be checked now: 503, never "invalid"."""
 
     error: IdpError
 

@@ -1,6 +1,6 @@
-"""Authenticators of other packages: entry points in the group `idp.authenticators` that `authn.plugins` names.
+"""Authenticator plugins: entry points in the group `idp.authenticators` that `authn.plugins` enables.
 
-An installed package alone changes nothing; only naming it lets it answer for who is calling.
+An installed package has no effect until it is listed there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ GROUP = "idp.authenticators"
 
 
 class PluginContext(Struct, frozen=True):
-    """What the factory of an authenticator is called with.
+    """The argument of a plugin's factory.
 
     Attributes:
         name: the entry point's name.
@@ -34,10 +34,10 @@ Factory = Callable[[PluginContext], Authenticator]
 
 
 def load_plugins(settings: Authn, *, issuer: str) -> Sequence[Authenticator]:
-    """Build the authenticators that `authn.plugins` names, in that order.
+    """Build the authenticators listed in `authn.plugins`, in that order.
 
     Raises:
-        SettingsError: a name that no installed package offers, or two do, or a factory that fails, with the reason.
+        SettingsError: a name without an installed package or with two, or a factory that fails.
     """
     offered: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=GROUP):
@@ -60,8 +60,10 @@ def _check_offered_once(name: str, offered: Mapping[str, Sequence[EntryPoint]]) 
     if not points:
         known = ", ".join(sorted(offered)) or "none"
         raise SettingsError(
-            [f"authn.plugins names {name!r}, which no installed package offers ({known}): install its package."]
+            [f"authn.plugins lists {name!r}, which no installed package provides (available: {known})."]
         )
-    if len(points) > 1:  # whichever came first on the path would answer for who is calling
+    if len(points) > 1:  # the order of sys.path would decide which one authenticates
         packages = ", ".join(sorted(point.dist.name if point.dist else point.value for point in points))
-        raise SettingsError([f"authn.plugins names {name!r}, which {packages} offer: uninstall all but one."])
+        raise SettingsError(
+            [f"authn.plugins lists {name!r}, which several packages provide ({packages}): uninstall all but one."]
+        )

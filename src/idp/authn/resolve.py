@@ -1,4 +1,4 @@
-"""Subject -> Principal: user or key with roles, teams and domains, in one query. Only this builds a Principal."""
+"""Resolve a subject to a Principal: user or key with roles, teams and domains, in one query."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -38,10 +38,10 @@ _USER = """
                                  ORDER BY d.key), '[]')::text
           FROM idp.user_domains a JOIN idp.domains d ON d.id = a.domain_id
          WHERE a.user_id = u.id AND d.is_active) AS domains"""
-_PERSON = f"SELECT {STAMP}, {_USER} FROM idp.users u "  # noqa: S608  constants
-_BY_ID = _PERSON + "WHERE u.id = ANY($1)"
-_BY_EMAIL = _PERSON + "WHERE u.email_key = $1 AND u.deleted_at IS NULL"
-_BY_IDENTITY = _PERSON + "JOIN idp.identities i ON i.user_id = u.id WHERE i.provider = $1 AND i.subject = $2"
+_SELECT_USER = f"SELECT {STAMP}, {_USER} FROM idp.users u "  # noqa: S608  constants
+_BY_ID = _SELECT_USER + "WHERE u.id = ANY($1)"
+_BY_EMAIL = _SELECT_USER + "WHERE u.email_key = $1 AND u.deleted_at IS NULL"
+_BY_IDENTITY = _SELECT_USER + "JOIN idp.identities i ON i.user_id = u.id WHERE i.provider = $1 AND i.subject = $2"
 _SESSION = f"""
 SELECT {STAMP}, s.id AS session_id, s.ended_at, s.expires_at, s.idle_expires_at, s.auth_time, s.amr, s.acr,
        s.cookie_digest, {_USER}
@@ -55,34 +55,33 @@ SELECT {STAMP}, k.id AS key_id, k.kind, k.name AS key_name, k.scopes, k.expires_
   FROM idp.api_keys k LEFT JOIN idp.users u ON u.id = k.user_id
  WHERE k.digest = ANY($1) OR k.former_digest = ANY($1)
 """  # noqa: S608  constants
-_LOAD = text(_PERSON + "WHERE u.id = :user_id")
+_LOAD = text(_SELECT_USER + "WHERE u.id = :user_id")
 _ANY_TOKEN = Credential(method=AuthMethod.LOCAL_JWT)
 Row = Any  # a record of asyncpg, or a row mapping of SQLAlchemy
 
 
 class Resolved(Struct, frozen=True):
-    """What the database says: a principal, or the error that says why not.
+    """The result: a principal, or the error.
 
     Attributes:
-        stamp: of the statement that read it, None where nothing was read or nothing was found.
-        about: what it depends on, in the terms of `db/changes.py`.
+        stamp: of the statement that read it, None if nothing was read or found.
+        depends_on: its dependencies, as in `db/changes.py`.
         key: the row of the API key or service token.
-        began: how far changes had been heard when that statement was sent (`Verdicts.heard`); None for what was read
-            just now, -1 for what another process read.
-        hint: whether some of it came from Valkey.
+        read_version: `Verdicts.known_changes` when the statement was sent; None for a read of this call, -1 for
+        one of another process. hint: whether any of it came from Valkey.
     """
 
     principal: Principal | None = None
     error: IdpError | None = None
     stamp: Stamp | None = None
-    about: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
     key: UUID | None = None
-    began: int | None = None
+    read_version: int | None = None
     hint: bool = False
 
 
 class Resolver:
-    """Finds out what an authenticated subject is in this organisation."""
+    """Resolves authenticated subjects."""
 
     def __init__(
         self, reads: Reads, *, imported: ImportedKeys, policy: ScopePolicy, usage: Usage, verdicts: Verdicts
@@ -100,11 +99,11 @@ class Resolver:
         """Return the principal, or `TokenNotFound`, `TokenRevoked`, `TokenExpired` or `UserInactive` (SEC-19).
 
         Args:
-            authenticated: who it says it is.
-            confirm: whether nothing from Valkey will do.
+            authenticated: the authenticator's outcome.
+            confirm: ignore verdicts from Valkey.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL is away.
+            DatabaseUnavailable: PostgreSQL is unavailable.
         """
         subject, credential = authenticated.subject, authenticated.credential
         if isinstance(subject, ByKey):
@@ -115,46 +114,50 @@ class Resolver:
         if isinstance(subject, Service):
             return Resolved(principal=Principal(user=None, credential=credential))
         if isinstance(subject, BySession):
-            return _of_session(await self._known_session(subject.session_id, confirm), subject.user_id, credential)
+            return _bind_to_session(
+                await self._cached_session(subject.session_id, confirm), subject.user_id, credential
+            )
         if isinstance(subject, ByUserId) and authenticated.cacheable:
-            return _with_credential(await self._known_person(subject, confirm), credential)
-        return _with_credential(await self._read_person(subject), credential)
+            return _with_credential(await self._cached_user(subject, confirm), credential)
+        return _with_credential(await self._read_user(subject), credential)
 
     async def user(self, user_id: str) -> User:
-        """Return a user, perhaps as another credential named them a moment ago.
+        """Return a user, possibly from the cache.
 
         Raises:
-            TokenNotFound: nobody has this id.
+            TokenNotFound: no user has this id.
             UserInactive: the user is disabled or deleted.
-            DatabaseUnavailable: PostgreSQL is away.
+            DatabaseUnavailable: PostgreSQL is unavailable.
         """
-        known = await self._known_person(ByUserId(user_id), confirm=False)
+        known = await self._cached_user(ByUserId(user_id), confirm=False)
         if known.principal is None or known.principal.user is None:
             raise known.error or TokenNotFound
         return known.principal.user
 
-    async def _known_person(self, subject: ByUserId, confirm: bool) -> Resolved:
-        """Resolve a user whom another credential may have named: people are kept beside verdicts."""
-        name = self._verdicts.name_of_person(subject.user_id)
-        return await self._known(name, lambda: self._read_person(subject), confirm)
+    async def _cached_user(self, subject: ByUserId, confirm: bool) -> Resolved:
+        """Resolve a user by id; users are cached separately from credentials."""
+        name = self._verdicts.name_of_user(subject.user_id)
+        return await self._cached(name, lambda: self._read_user(subject), confirm)
 
-    async def _known_session(self, session_id: UUID, confirm: bool) -> Resolved:
-        """Resolve a session that another token may have named: sessions are kept beside verdicts too."""
+    async def _cached_session(self, session_id: UUID, confirm: bool) -> Resolved:
+        """Resolve a session by id; sessions are cached separately from credentials."""
         name = self._verdicts.name_of_session(str(session_id))
-        return await self._known(name, lambda: self._read_session(str(session_id)), confirm)
+        return await self._cached(name, lambda: self._read_session(str(session_id)), confirm)
 
-    async def _known(self, name: bytes, read: Callable[[], Awaitable[Resolved]], confirm: bool) -> Resolved:
+    async def _cached(self, name: bytes, read: Callable[[], Awaitable[Resolved]], confirm: bool) -> Resolved:
         entry = self._verdicts.entry(name)
         if entry is None and not confirm:
             entry = await self._verdicts.shared_entry(name)
         if entry is not None and not (confirm and entry.verdict.hint):
             it = entry.verdict
-            return Resolved(it.principal, it.error, entry.stamp, entry.about, began=entry.began, hint=it.hint)
-        began = self._verdicts.known_changes
-        found = msgspec.structs.replace(await read(), began=began)
-        if found.stamp is not None and not self._verdicts.outdated(found.stamp, found.about, began):
+            return Resolved(
+                it.principal, it.error, entry.stamp, entry.depends_on, read_version=entry.read_version, hint=it.hint
+            )
+        read_version = self._verdicts.known_changes
+        found = msgspec.structs.replace(await read(), read_version=read_version)
+        if found.stamp is not None and not self._verdicts.outdated(found.stamp, found.depends_on, read_version):
             verdict = Verdict(found.principal, found.error)
-            self._verdicts.keep(name, verdict, found.stamp, found.about, began=began)
+            self._verdicts.keep(name, verdict, found.stamp, found.depends_on, read_version=read_version)
         return found
 
     async def _read_session(self, session_id: str) -> Resolved:
@@ -165,15 +168,15 @@ class Resolver:
         row = await self._reads.fetchrow(_BY_COOKIE, list(subject.digests))
         return Resolved(error=TokenNotFound()) if row is None else _session(row, AuthMethod.SESSION_COOKIE)
 
-    async def _read_person(self, subject: Person) -> Resolved:
+    async def _read_user(self, subject: Person) -> Resolved:
         row = await self._find(subject)
         if row is None:
             return Resolved(error=TokenNotFound())
-        stamp, about = Stamp.parse(row["instance"], row["snapshot"]), (f"user:{row['id']}",)
+        stamp, depends_on = Stamp.parse(row["instance"], row["snapshot"]), (f"user:{row['id']}",)
         try:
-            return Resolved(Principal(user=_user(row), credential=_ANY_TOKEN), None, stamp, about)
+            return Resolved(Principal(user=_user(row), credential=_ANY_TOKEN), None, stamp, depends_on)
         except UserInactive as error:
-            return Resolved(None, error, stamp, about)
+            return Resolved(None, error, stamp, depends_on)
 
     async def _find(self, subject: Person) -> Row | None:
         match subject:
@@ -192,16 +195,16 @@ class Resolver:
             return Resolved(error=TokenNotFound())
         stamp = Stamp.parse(row["instance"], row["snapshot"])
         is_current = row["digest"] in digests
-        about = (f"credential:{row['key_id']}", *([f"user:{row['id']}"] if row["id"] else []))
+        depends_on = (f"credential:{row['key_id']}", *([f"user:{row['id']}"] if row["id"] else []))
         try:
-            principal = self._of_key(row, is_current=is_current)
+            principal = self._principal_of_key(row, is_current=is_current)
         except IdpError as error:
-            return Resolved(None, error, stamp, about)
+            return Resolved(None, error, stamp, depends_on)
         if is_current and row["digest"] != subject.digests[0]:
             self._usage.redigest(row["key_id"], before=row["digest"], after=subject.digests[0])
-        return Resolved(principal, None, stamp, about, row["key_id"])
+        return Resolved(principal, None, stamp, depends_on, row["key_id"])
 
-    def _of_key(self, row: Row, *, is_current: bool) -> Principal:
+    def _principal_of_key(self, row: Row, *, is_current: bool) -> Principal:
         now = clock.now()
         ends = [row["expires_at"]] if is_current else [row["expires_at"], row["former_until"]]
         expires_at = min((end for end in ends if end is not None), default=None)
@@ -222,10 +225,10 @@ class Resolver:
 
 
 async def load_user(session: AsyncSession, user_id: str) -> User:
-    """Return a user as a principal shows them, within the caller's transaction.
+    """Return a user as in a principal, within the caller's transaction.
 
     Raises:
-        TokenNotFound: nobody has this id.
+        TokenNotFound: no user has this id.
         UserInactive: the user is disabled or deleted.
     """
     row = (await session.execute(_LOAD, {"user_id": user_id})).mappings().first()
@@ -235,14 +238,14 @@ async def load_user(session: AsyncSession, user_id: str) -> User:
 
 
 def _with_credential(known: Resolved, credential: Credential) -> Resolved:
-    """Return a person with the credential that names them now: they outlive the one that named them first."""
+    """Return a cached user with the current credential."""
     if known.principal is None:
         return known
     return msgspec.structs.replace(known, principal=Principal(known.principal.user, credential))
 
 
-def _of_session(known: Resolved, user_id: str, credential: Credential) -> Resolved:
-    """Return whose session it is, with a token that names it and must name them too."""
+def _bind_to_session(known: Resolved, user_id: str, credential: Credential) -> Resolved:
+    """Return the session's user with a token that must name the same session and user."""
     if known.principal is None or known.principal.user is None:
         return known
     if known.principal.user.id != user_id:
@@ -262,10 +265,10 @@ def _of_session(known: Resolved, user_id: str, credential: Credential) -> Resolv
 
 def _session(row: Row, method: AuthMethod) -> Resolved:
     stamp = Stamp.parse(row["instance"], row["snapshot"])
-    about = (f"session:{row['session_id']}", f"user:{row['id']}")
+    depends_on = (f"session:{row['session_id']}", f"user:{row['id']}")
     expires_at = min(row["expires_at"], row["idle_expires_at"])
     try:
-        user = _user(row)  # first: to whoever is disabled that matters more than that their sessions ended with it
+        user = _user(row)  # first: `user_inactive` takes precedence over the ended session
         if row["ended_at"] is not None:
             raise TokenRevoked
         if expires_at <= clock.now():
@@ -279,9 +282,9 @@ def _session(row: Row, method: AuthMethod) -> Resolved:
             amr=tuple(row["amr"]),
             acr=row["acr"],
         )
-        return Resolved(Principal(user=user, credential=credential), None, stamp, about)
+        return Resolved(Principal(user=user, credential=credential), None, stamp, depends_on)
     except IdpError as error:
-        return Resolved(None, error, stamp, about)
+        return Resolved(None, error, stamp, depends_on)
 
 
 def _user(row: Row) -> User:

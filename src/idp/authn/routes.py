@@ -1,6 +1,6 @@
-"""The routes of the introspection decision: validate, validate-key, RFC 7662, and "me".
+"""Routes that return a verdict: validate, validate-key, introspection (RFC 7662), and "me".
 
-The usual request of each is answered by `authn/fast_path.py` before it gets here, from the same verdict and encoders.
+`authn/fast_path.py` answers the usual requests before they get here, with the same verdict and encoders.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ def _json(body: bytes) -> Response[bytes]:
 
 
 def client_of(request: AnyRequest) -> str | None:
-    """Return the address that asks."""
+    """Return the client's address."""
     return request.client.host if request.client else None
 
 
@@ -73,9 +73,9 @@ def client_of(request: AnyRequest) -> str | None:
 async def validate(
     request: AnyRequest, introspector: NamedDependency[Introspector], data: JSONBody[ValidateIn]
 ) -> Response[bytes]:
-    """Decide about a credential for another service. Always 200 for a verdict; 503 when it cannot be known.
+    """Validate a credential for another service. Always 200 for a verdict; 503 if it cannot be checked.
 
-    The credential's own form decides what it is. `required_scopes` must all be held: plain membership, no wildcard.
+    The kind is detected from the credential's format. All `required_scopes` must be granted: exact match, no wildcards.
     """
     verdict = await introspector.introspect_token(data.token, client=client_of(request))
     body, kind, result = verdict_responses.validate(verdict, data.token, data.required_scopes)
@@ -105,20 +105,20 @@ async def validate_key(
     settings: NamedDependency[Settings],
     data: JSONBody[ValidateKeyIn],
     authorization: Annotated[
-        str | None, HeaderParameter(name="Authorization", description="Bearer and INTERNAL_API_TOKEN, where it is set.")
+        str | None, HeaderParameter(name="Authorization", description="Bearer INTERNAL_API_TOKEN, if it is configured.")
     ] = None,
 ) -> Response[bytes]:
-    """Decide about a key that a service of yours was sent. Keep this path inside your network (C-28)."""
+    """Validate an API key for another service. Keep this path inside your network (C-28)."""
     check_internal(settings, authorization)
     verdict = await introspector.introspect_token(data.key, client=client_of(request))
     return _json(verdict_responses.validate_key(verdict, data.key))
 
 
 def check_internal(settings: Settings, authorization: str | None) -> None:
-    """Refuse a caller without the internal token, where one is set.
+    """Refuse a caller without the internal token, if one is configured.
 
     Raises:
-        InternalTokenRequired: it is missing or another one.
+        InternalTokenRequired: it is missing or wrong.
     """
     token = settings.management.internal_token
     if token is None:
@@ -149,10 +149,10 @@ async def introspect(
     tokens: NamedDependency[TokenService],
     data: URLEncodedBody[IntrospectIn],
 ) -> Response[bytes]:
-    """Decide about a credential for a resource server, which authenticates with a service token.
+    """Introspect a credential for a resource server, which authenticates with a service token.
 
-    The body is a form with `token`; `token_type_hint` is understood and not needed. What is not active, for whatever
-    reason, is exactly `{"active": false}`.
+    The body is a form with `token`; `token_type_hint` is accepted and ignored. An inactive credential is exactly
+    `{"active": false}`, without a reason.
     """
     verdict = await introspector.introspect_token(data.token, client=client_of(request))
     return _json(verdict_responses.introspect(verdict, tokens.issuer))
@@ -174,7 +174,7 @@ def _me(request: Request[Principal, Any, Any]) -> Response[bytes]:
 
 @get("/auth/me", summary="Get my profile", responses=documents(Me), **_ME)
 def me(request: Request[Principal, Any, Any]) -> Response[bytes]:
-    """Return who the caller is, with roles, teams and domains."""
+    """Return the caller's profile with roles, teams and domains."""
     return _me(request)
 
 

@@ -1,4 +1,4 @@
-"""What clients send and read about credentials and about themselves."""
+"""Request and response bodies of validation, introspection and "me"."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -20,7 +20,7 @@ Scope = Annotated[str, Meta(max_length=256)]
 
 
 class ValidateIn(Struct, frozen=True):
-    """A credential to decide about. Unknown members are ignored: old clients send some (C-16)."""
+    """A credential to validate. Unknown members are ignored, because old clients send some (C-16)."""
 
     token: Annotated[str, Meta(max_length=100_000, examples=["eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9…"])]
     required_scopes: Annotated[list[Scope], Meta(max_length=1000)] = field(default_factory=list)
@@ -32,7 +32,7 @@ class ValidateIn(Struct, frozen=True):
 
 
 class UserOut(Struct, frozen=True):
-    """A user, as login, registration and validation show them."""
+    """A user in the responses of login, registration and validation."""
 
     id: str
     email: str | None
@@ -50,7 +50,7 @@ class UserOut(Struct, frozen=True):
 
 
 class ValidateOut(Struct, frozen=True):
-    """The verdict; every member is always there (C-01)."""
+    """The verdict; every member is always present (C-01)."""
 
     valid: bool
     kind: Kind | None
@@ -64,7 +64,7 @@ class ValidateOut(Struct, frozen=True):
 
 
 class ValidateKeyIn(Struct, frozen=True):
-    """A key to decide about (S0-28)."""
+    """A key to validate (S0-28)."""
 
     key: Annotated[str, Meta(max_length=100_000, examples=["sk_live_…"])]
 
@@ -76,7 +76,7 @@ KeyVerdictCode = Literal["key_not_found", "key_revoked", "key_expired", "key_inv
 
 
 class ValidateKeyOut(Struct, frozen=True):
-    """The verdict, as the Ingestion API reads it (S0-29 to S0-31)."""
+    """The verdict for the Ingestion API (S0-29 to S0-31)."""
 
     valid: bool
     user_id: str | None
@@ -98,7 +98,7 @@ class IntrospectIn(Struct, frozen=True):
 
 
 class IntrospectOut(Struct, frozen=True, omit_defaults=True):
-    """An active credential (RFC 7662 section 2.2), with the principal that validate shows; else `active` alone."""
+    """An active credential (RFC 7662 section 2.2) with the principal as in validate; else only `active`."""
 
     active: bool
     scope: str | None = None
@@ -114,7 +114,7 @@ class IntrospectOut(Struct, frozen=True, omit_defaults=True):
 
 
 class Me(Struct, frozen=True):
-    """Who the caller is, and what they are in this organisation (C-18)."""
+    """The caller's profile, with roles, teams and domains (C-18)."""
 
     id: str
     user_id: str
@@ -147,13 +147,13 @@ class MeApi(Me, frozen=True):
 
 
 def me_of(user: User) -> dict[str, object]:
-    """Return the members that every spelling of "me" has."""
+    """Return the members that all variants of "me" share."""
     own = {name: getattr(user, name) for name in Me.__struct_fields__ if name != "user_id"}
     return {**own, "user_id": user.id}
 
 
 def kind_of(principal: Principal) -> Kind:
-    """Return what kind of credential it is; the caller cannot say (C-01)."""
+    """Return the credential's kind, which the caller cannot choose (C-01)."""
     if principal.user is None:
         return "service_token"
     return "api_key" if principal.credential.method == AuthMethod.API_KEY else "user"

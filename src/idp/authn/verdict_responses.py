@@ -1,6 +1,6 @@
-"""The answers that one verdict is given in: validate, validate-key, introspect, me (rule 3).
+"""Encode a verdict as the responses of validate, validate-key, introspect and "me" (rule 3).
 
-Each is encoded once a verdict and kept beside it, so that the usual request costs a look-up and no encoding.
+Each response is encoded once per verdict and cached with it.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ from idp.errors import IdpError
 from idp.principal.model import Principal, User
 
 _encode = msgspec.json.Encoder().encode
-# /auth/validate knows six codes (C-01); whatever else is wrong with a credential is "token_invalid" there.
+# /auth/validate has six codes (C-01); any other error of a credential is "token_invalid" there.
 _CODES: dict[str, VerdictCode] = {
     "token_not_found": "token_not_found",
     "token_revoked": "token_revoked",
@@ -43,15 +43,15 @@ INACTIVE = b'{"active":false}'
 
 
 def validate(verdict: Verdict, token: str, required: Sequence[str]) -> tuple[bytes, str, str]:
-    """Return the answer of /auth/validate, with the kind of credential and the result, for metrics.
+    """Return the response of /auth/validate, and the credential's kind and the result for metrics.
 
     Args:
-        verdict: what was decided.
-        token: what was asked about.
-        required: scopes that must all be held: plain membership, no wildcard (S2-19).
+        verdict: the verdict.
+        token: the credential.
+        required: scopes that must all be granted: exact match, no wildcards (S2-19).
 
     Raises:
-        IdpError: nothing could be decided.
+        IdpError: the credential could not be checked.
     """
     principal = verdict.principal
     if principal is None:
@@ -64,15 +64,15 @@ def validate(verdict: Verdict, token: str, required: Sequence[str]) -> tuple[byt
 
 
 def validate_key(verdict: Verdict, token: str) -> bytes:
-    """Return the answer of /internal/validate-key.
+    """Return the response of /internal/validate-key.
 
     Raises:
-        IdpError: nothing could be decided.
+        IdpError: the credential could not be checked.
     """
     if verdict.principal is None:
         return _no_key(_KEY_CODES.get(_code(_decided(verdict), token), "key_invalid"))
     if kind_of(verdict.principal) == "user":
-        return _no_key("key_invalid")  # a person's access token is good elsewhere, and no key (S0-03)
+        return _no_key("key_invalid")  # a user's access token is not a key (S0-03)
     return verdict.encoded("validate_key", _valid_key)
 
 
@@ -91,10 +91,10 @@ def _no_key(error: KeyVerdictCode) -> bytes:
 
 
 def introspect(verdict: Verdict, issuer: str) -> bytes:
-    """Return the answer of RFC 7662: whatever is not active is exactly `{"active": false}` (SEC-57).
+    """Return the response of RFC 7662: an inactive credential is exactly `{"active": false}` (SEC-57).
 
     Raises:
-        IdpError: nothing could be decided.
+        IdpError: the credential could not be checked.
     """
     if verdict.principal is None:
         _decided(verdict)
@@ -111,7 +111,7 @@ def _decided(verdict: Verdict) -> IdpError:
 
 def _code(error: IdpError, token: str) -> VerdictCode:
     if isinstance(error, errors.CredentialUnrecognised) and token.count(".") != 2:
-        return "token_not_found"  # not even the form of a token that is signed: S2's clients know it by this name
+        return "token_not_found"  # not a JWT: S2's clients expect this code
     return _CODES.get(error.code, "token_invalid")
 
 
@@ -221,6 +221,6 @@ ME: dict[str, tuple[str, Callable[[Verdict], bytes]]] = {
 
 
 def me(verdict: Verdict, path: str) -> bytes:
-    """Return "me" of a person, in the spelling of this path (C-18)."""
+    """Return "me" of a user, in the variant of this path (C-18)."""
     name, encode = ME[path]
     return verdict.encoded(name, encode)

@@ -1,8 +1,8 @@
-"""Verdicts in memory and in Valkey, and the one comparison that makes them safe to use (rule 5, decision 0011).
+"""The verdict cache in memory and in Valkey, and the check that makes it safe to use (rule 5, decision 0011).
 
-A verdict read from the database carries the stamp of the statement that read it. It may be used only while this process
-hears changes (`Ear.hears`), and only if its stamp saw every change heard about its credential and its user. What was
-checked once stays checked until something else is heard, so that the usual check is one comparison of integers.
+A verdict carries the stamp of the statement that read it. It may be used only while this process receives change
+notifications (a valid lease), and only if its stamp includes every notified change of its credential and its user. A
+successful check holds until the next notification, so the usual check is one comparison of integers.
 """
 
 import hashlib
@@ -24,20 +24,20 @@ from idp.errors import IdpError
 from idp.principal.model import Principal
 
 NEGATIVE_SECONDS = 2.0
-_MAC = 16  # bytes in front of a shared verdict
+_MAC = 16  # bytes before a shared verdict
 
 
 class Verdict:
-    """Either a principal, or the error that says why not: exactly one of them is set.
+    """Either a principal or an error; exactly one of them is set.
 
     Attributes:
-        principal: who is calling.
-        error: why nobody is.
-        key: the row of the API key or service token, for `last_used_at`.
-        session: the row of the session, for `last_seen_at`.
-        encodings: the response bodies that this verdict was encoded into before, by name.
-        kind, method, outcome: what metrics call it.
-        hint: whether any of it came from Valkey, so that nothing is managed by it before the database confirms it.
+        principal: the caller.
+        error: the reason of the rejection.
+        key: the row id of the API key or service token, for `last_used_at`.
+        session: the row id of the session, for `last_seen_at`.
+        encodings: cached response bodies by name.
+        kind, method, outcome: labels for metrics.
+        hint: whether any of it came from Valkey; changes and management then need confirmation by the database.
     """
 
     __slots__ = ("encodings", "error", "hint", "key", "kind", "method", "outcome", "principal", "session")
@@ -63,11 +63,11 @@ class Verdict:
 
     @property
     def unknown(self) -> bool:
-        """Whether nothing could be decided: the answer is 503, never "invalid"."""
+        """Whether the credential could not be checked: 503, never "invalid"."""
         return self.error is not None and self.error.status >= 500
 
     def encoded(self, name: str, encode: Callable[["Verdict"], bytes]) -> bytes:
-        """Return an encoded answer, made once."""
+        """Return a response body, encoded once."""
         body = self.encodings.get(name)
         if body is None:
             body = self.encodings[name] = encode(self)
@@ -75,40 +75,40 @@ class Verdict:
 
 
 class Entry:
-    """A verdict in memory.
+    """A cache entry in memory.
 
     Attributes:
-        stamp: what the statement saw that read it; None for "no such credential", which depends on nothing.
-        about: what it depends on.
-        good_until: seconds since 1970 when it ends, or the credential does.
-        version: of what had been heard when it was checked last.
-        signing: which of our signing keys it was verified with, in the count of `Changes.signing`; None for none.
-        began: what had been heard when that statement was sent; -1 where another process sent it.
+        stamp: of the statement that read it; None for an unknown credential, which depends on no row.
+        depends_on: its dependencies.
+        good_until: expiry of the entry or the credential (seconds since 1970).
+        version: `Changes.version` at the last check.
+        signing: `Changes.signing` when its signature was verified; None without a signature.
+        read_version: `Changes.version` when the statement was sent; -1 if another process sent it.
     """
 
-    __slots__ = ("about", "began", "good_until", "signing", "stamp", "verdict", "version")
+    __slots__ = ("depends_on", "good_until", "read_version", "signing", "stamp", "verdict", "version")
 
     def __init__(
         self,
         verdict: Verdict,
         stamp: Stamp | None,
-        about: tuple[str, ...],
+        depends_on: tuple[str, ...],
         good_until: float,
         signing: int | None = None,
         *,
-        began: int = -1,
+        read_version: int = -1,
     ) -> None:
         self.signing = signing
-        self.began = began
+        self.read_version = read_version
         self.verdict = verdict
         self.stamp = stamp
-        self.about = about
+        self.depends_on = depends_on
         self.good_until = good_until
         self.version = -1
 
 
 class _Generations:
-    """A dictionary of bounded size that forgets what was not used lately, without bookkeeping at each use."""
+    """A bounded dictionary that drops entries not used recently, without work at each access."""
 
     def __init__(self, size: int) -> None:
         self._half = max(1, size // 2)
@@ -137,11 +137,11 @@ class _Generations:
 
 
 class _Shared(Struct, frozen=True, array_like=True):
-    """A verdict as Valkey keeps it."""
+    """A verdict in Valkey."""
 
     instance: str
     snapshot: str
-    about: tuple[str, ...]
+    depends_on: tuple[str, ...]
     good_until: float
     key: UUID | None
     principal: Principal | None
@@ -153,15 +153,16 @@ _DECODER = msgspec.msgpack.Decoder(_Shared)
 
 
 class Verdicts:
-    """The verdicts that this process may use.
+    """The verdict cache of this process.
 
     Args:
-        ear: hears changes, and knows whether it does.
-        shared: Valkey, a hint for all processes.
-        key: 32 bytes that name and sign what is shared; of another deployment or configuration nothing is found. None
-            shares nothing until `share_under` is called.
-        ttl: seconds that a verdict may be kept; 0 keeps nothing.
-        entries: how many are kept in memory; bad ones have as much room again, so that they push no good one out.
+        change_listener: receives changes and holds the lease.
+        shared: Valkey, shared by all processes and untrusted.
+        key: 32 bytes that name and sign shared entries, different per deployment and configuration. None: share nothing
+        until `enable_sharing` is called.
+        ttl: lifetime of an entry (seconds); 0 disables the cache.
+        entries: size of the memory cache; rejections have a separate cache of the same size, so that they evict no
+        valid entry.
     """
 
     def __init__(
@@ -176,98 +177,98 @@ class Verdicts:
         self._good = _Generations(entries)
         self._bad = _Generations(entries)
 
-    def share_under(self, key: bytes) -> None:
-        """Share verdicts from now on; what this process remembers so far is forgotten."""
+    def enable_sharing(self, key: bytes) -> None:
+        """Start sharing verdicts under this key; entries under the old key become unreachable."""
         self._key, self._shares = key, True
 
     def name(self, token: str) -> bytes:
-        """Return what a credential is called in both caches: a keyed digest, which tells nobody anything."""
+        """Return a credential's name in both caches: a keyed digest, which reveals nothing."""
         return hashlib.blake2b(token.encode(), digest_size=24, key=self._key, person=b"credential").digest()
 
-    def name_of_person(self, user_id: str) -> bytes:
-        """Return what a user is called in both caches. No credential, whatever it says, is ever called so."""
+    def name_of_user(self, user_id: str) -> bytes:
+        """Return a user's name in both caches, distinct from the name of any credential."""
         return hashlib.blake2b(user_id.encode(), digest_size=24, key=self._key, person=b"person").digest()
 
     def name_of_session(self, session_id: str) -> bytes:
-        """Return what a session is called in both caches; like a person, it is called as no credential ever is."""
+        """Return a session's name in both caches, distinct from the name of any credential."""
         return hashlib.blake2b(session_id.encode(), digest_size=24, key=self._key, person=b"session").digest()
 
-    def remembered(self, name: bytes) -> Verdict | None:
-        """Return a verdict from memory, if it may be used now."""
+    def get_cached(self, name: bytes) -> Verdict | None:
+        """Return a valid verdict from memory."""
         entry = self.entry(name)
         return None if entry is None else entry.verdict
 
     def entry(self, name: bytes) -> Entry | None:
-        """Return a verdict from memory with what it depends on, if it may be used now."""
+        """Return a valid entry from memory."""
         entry = self._good.get(name) or self._bad.get(name)
         if entry is None:
             return None
         if entry.good_until <= clock.seconds():
-            self._forget(name)
+            self._drop(name)
             return None
         if entry.stamp is None:
             return entry
         if boottime() >= self.change_listener.lease_until:
             return None
-        if entry.version != self._changes.version and not self._still_holds(entry):
-            self._forget(name)
+        if entry.version != self._changes.version and not self._is_current(entry):
+            self._drop(name)
             return None
         return entry
 
     async def shared(self, name: bytes) -> Verdict | None:
-        """Return a verdict from Valkey, if it may be used now, and keep it in memory."""
+        """Return a valid verdict from Valkey, and store it in memory."""
         entry = await self.shared_entry(name)
         return None if entry is None else entry.verdict
 
     async def shared_entry(self, name: bytes) -> Entry | None:
-        """Return a verdict from Valkey with what it depends on; as `shared`."""
+        """Return a valid entry from Valkey, and store it in memory."""
         if not self._ttl or not self._shares or boottime() >= self.change_listener.lease_until:
             return None
         raw = await self._shared.get(b"idp:verdict:" + name)
         entry = None if raw is None else self._open(name, raw)
         if entry is None or entry.good_until <= clock.seconds():
             return None
-        if boottime() >= self.change_listener.lease_until or not self._still_holds(entry):
+        if boottime() >= self.change_listener.lease_until or not self._is_current(entry):
             return None
-        self._remember(name, entry)
+        self._store_in_memory(name, entry)
         return entry
 
     @property
     def signing(self) -> int:
-        """Which state of our signing keys is known now."""
+        """The known state of our signing keys."""
         return self._changes.signing
 
     @property
     def known_changes(self) -> int:
-        """How far this process has heard by now, for a statement that is about to be sent."""
+        """The current `Changes.version`, to be read before a statement is sent."""
         return self._changes.version
 
-    def outdated(self, stamp: Stamp | None, about: tuple[str, ...], began: int) -> bool:
-        """Whether a change was heard, since this read began, that the statement did not see."""
+    def outdated(self, stamp: Stamp | None, depends_on: tuple[str, ...], read_version: int) -> bool:
+        """Whether a change arrived since this read began that the statement does not include."""
         if stamp is None:
             return False
         self._changes.check_instance(stamp)
-        return self._changes.has_floor and self._changes.contradicts(stamp, about, began)
+        return self._changes.has_floor and self._changes.contradicts(stamp, depends_on, read_version)
 
     def keep(
         self,
         name: bytes,
         verdict: Verdict,
         stamp: Stamp | None,
-        about: tuple[str, ...],
+        depends_on: tuple[str, ...],
         *,
-        began: int,
+        read_version: int,
         signing: int | None = None,
     ) -> None:
-        """Remember a verdict that was just read, here and in Valkey.
+        """Store a verdict in memory and in Valkey.
 
         Args:
-            name: of the credential or person.
+            name: of the credential, user or session.
             verdict: what was decided.
-            stamp: of the statement that it was read by.
-            about: what it depends on.
-            began: `heard` from before that statement was sent.
-            signing: for a signed token, `Changes.signing` from before it was verified; then it stays in this process.
+            stamp: of the statement that read it.
+            depends_on: its dependencies.
+            read_version: `known_changes` from before that statement was sent.
+            signing: for a signed token, `Changes.signing` from before the verification; it is then not shared.
         """
         if not self._ttl:
             return
@@ -275,28 +276,28 @@ class Verdicts:
         good_until = clock.seconds() + life
         if verdict.principal is not None and verdict.principal.credential.expires_at is not None:
             good_until = min(good_until, verdict.principal.credential.expires_at.timestamp())
-        entry = Entry(verdict, stamp, about, good_until, signing, began=began)
-        self._remember(name, entry)
+        entry = Entry(verdict, stamp, depends_on, good_until, signing, read_version=read_version)
+        self._store_in_memory(name, entry)
         if stamp is not None and signing is None and self._shares:
             milliseconds = max(1, int((good_until - clock.seconds()) * 1000))
             self._shared.put(b"idp:verdict:" + name, self._seal(name, entry, stamp), milliseconds=milliseconds)
 
-    def _remember(self, name: bytes, entry: Entry) -> None:
-        self._forget(name)
+    def _store_in_memory(self, name: bytes, entry: Entry) -> None:
+        self._drop(name)
         if entry.verdict.principal is not None:
             self._good.put(name, entry)
             return
         self._bad.put(name, entry)
         if entry.stamp is not None and self._changes.has_floor:
-            self._changes.record_refusal(entry.about, entry.stamp)
+            self._changes.record_rejection(entry.depends_on, entry.stamp)
 
-    def _forget(self, name: bytes) -> None:
+    def _drop(self, name: bytes) -> None:
         self._good.drop(name)
         self._bad.drop(name)
 
-    def _still_holds(self, entry: Entry) -> bool:
+    def _is_current(self, entry: Entry) -> bool:
         version = self._changes.version
-        if entry.stamp is None or not self._changes.still_holds(entry.stamp, entry.about, entry.began):
+        if entry.stamp is None or not self._changes.still_holds(entry.stamp, entry.depends_on, entry.read_version):
             return False
         if entry.signing is not None and entry.signing != self._changes.signing:
             return False
@@ -311,7 +312,7 @@ class Verdicts:
             _Shared(
                 stamp.instance,
                 str(stamp.snapshot),
-                entry.about,
+                entry.depends_on,
                 entry.good_until,
                 verdict.key,
                 verdict.principal,
@@ -321,7 +322,7 @@ class Verdicts:
         return self._sign(name, payload) + payload
 
     def _open(self, name: bytes, raw: bytes) -> Entry | None:
-        """Take a shared verdict apart; one that was not written by us under this name is not there."""
+        """Decode a shared verdict; None if its signature or format is invalid."""
         signature, payload = raw[:_MAC], raw[_MAC:]
         if not hmac.compare_digest(signature, self._sign(name, payload)):
             return None
@@ -333,7 +334,7 @@ class Verdicts:
         error = _error(*it.error) if it.error else None
         if (it.principal is None) == (error is None):
             return None
-        return Entry(Verdict(it.principal, error, it.key, hint=True), stamp, it.about, it.good_until)
+        return Entry(Verdict(it.principal, error, it.key, hint=True), stamp, it.depends_on, it.good_until)
 
     def _sign(self, name: bytes, payload: bytes) -> bytes:
         return hashlib.blake2b(name + payload, digest_size=_MAC, key=self._key, person=b"signature").digest()

@@ -140,7 +140,7 @@ def _findings(settings: "Settings", facts: _Facts) -> Iterator[str]:
         from idp.db import installation
 
         if with_database(settings, lambda database: installation.find(database, installation.DEVELOPMENT)):
-            yield installation.OF_DEVELOPMENT
+            yield installation.DEVELOPMENT_DATABASE_MESSAGE
         if problem := with_database(settings, lambda database: sealed_keys(database, settings)):
             raise Failure(problem)
     yield from with_database(settings, _misfiled)

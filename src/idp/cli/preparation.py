@@ -64,4 +64,4 @@ async def refuse_development(database: "Database") -> None:
     from idp.db import installation
 
     if await installation.find(database, installation.DEVELOPMENT) is not None:
-        raise DatabaseNotReady(installation.OF_DEVELOPMENT)
+        raise DatabaseNotReady(installation.DEVELOPMENT_DATABASE_MESSAGE)

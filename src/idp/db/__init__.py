@@ -1,5 +1,5 @@
-"""The one way to PostgreSQL: the engine, written transactions, the base of every table, migrations.
+"""PostgreSQL access: engine, transactions, the base of all tables, migrations, change notifications.
 
-Owns: connecting, what a lost connection looks like to a client (503, never "invalid"), running Alembic.
-Does not own: any table. Each package keeps its own in `models.py`.
+Owns: connections, errors of a lost connection (503, never "invalid"), running Alembic. Does not own: tables; each
+package has its own in `models.py`.
 """

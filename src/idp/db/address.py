@@ -1,6 +1,6 @@
-"""The address of a database, as libpq reads it (PostgreSQL's manual, 34.1.1), checked before anything connects.
+"""Parse and check a database URL in libpq's format (PostgreSQL manual, 34.1.1).
 
-No piece of an address that cannot be read is ever shown: what looks like a host may be the rest of a password.
+Error messages never quote an invalid URL: an apparent host may be a part of the password.
 """
 
 import difflib
@@ -15,37 +15,37 @@ from idp.settings import of_libpq
 from idp.settings_servers import is_host
 
 _SCHEME = re.compile(r"^(?:postgres|postgresql)(?:\+[a-z0-9]+)?://")
-# Other databases' schemes, which may be named in a sentence; anything else before "://" may be a secret.
-_OTHERS = re.compile(
+# Schemes of other databases that a message may quote; any other text before "://" may be a secret.
+_OTHER_SCHEMES = re.compile(
     r"^(mysql|mariadb|sqlite|mongodb|redis|valkey|http|https|mssql|oracle|cockroachdb|jdbc)\b[^@]*?://"
 )
 _EXAMPLE = "postgresql://user:password@host:5432/database"
 _ENCODE = (
-    "if the password has one of @ / ? # : % in it, percent-encode it there "
+    "if the password contains one of @ / ? # : %, percent-encode it "
     "(`python3 -c 'import urllib.parse; print(urllib.parse.quote(input(), safe=\"\"))'`)"
 )
-# What Prisma and SQLAlchemy put into an address and PostgreSQL does not know. `schema` is where the old service's own
-# tables are; ours have a schema of their own, so it is understood and not followed.
+# Parameters of Prisma and SQLAlchemy that PostgreSQL does not know. `schema` names the old service's schema; ours is
+# always `idp`, so it is ignored.
 _IGNORED = {
     "schema", "connection_limit", "pool_timeout", "pgbouncer", "socket_timeout", "statement_cache_size", "sslaccept",
     "sslidentity", "pool_size", "fallback_application_name", "client_encoding", "sslsni", "sslcompression",
     "passfile_optional", "prepared_statement_cache_size", "single_use_connections",
 }  # fmt: skip
-# What asyncpg takes from an address itself.
-_OF_ASYNCPG = {
+# Parameters that asyncpg handles.
+_HANDLED_BY_ASYNCPG = {
     "host", "port", "dbname", "database", "user", "password", "passfile", "sslmode", "sslcert", "sslkey",
     "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version",
     "target_session_attrs", "krbsrvname", "gsslib", "service", "servicefile", "options",
 }  # fmt: skip
-_OURS = {
+_HANDLED_HERE = {
     "connect_timeout", "application_name", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
     "tcp_user_timeout",
 }  # fmt: skip
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_SESSIONS = ("any", "read-write", "primary", "prefer-standby")  # of libpq's; on a standby nothing can be written
+_SESSIONS = ("any", "read-write", "primary", "prefer-standby")  # a subset of libpq's; a standby is read-only
 _TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
-# libpq's parameters of which one value is what we do anyway; the others are refused by name.
-_ONLY = {
+# libpq parameters for which only our own behaviour is accepted.
+_FIXED_VALUES = {
     "gssencmode": ("disable", "prefer"),
     "channel_binding": ("disable", "prefer"),
     "load_balance_hosts": ("disable",),
@@ -61,16 +61,16 @@ _CHOICES = {
     "ssl_max_protocol_version": _TLS_VERSIONS,
     "sslnegotiation": ("postgres", "direct"),
 }
-_LONGEST_KEEPALIVE, _MOST_PROBES = 32767, 127  # what Linux takes
+_MAX_KEEPALIVE, _MAX_PROBES = 32767, 127  # limits of Linux
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 
 
 class DatabaseUrlError(ValueError):
-    """DATABASE_URL is not an address of a PostgreSQL database."""
+    """DATABASE_URL is not a valid PostgreSQL URL."""
 
 
 class Keepalive(NamedTuple):
-    """How TCP finds out that nobody is there any more; 0 leaves it to the system (libpq's parameters)."""
+    """TCP keepalive settings; 0 uses the system default (libpq's parameters)."""
 
     idle: int = 30
     interval: int = 10
@@ -79,15 +79,15 @@ class Keepalive(NamedTuple):
 
 
 class Address(NamedTuple):
-    """An address that can be used.
+    """A parsed database URL.
 
     Attributes:
-        dsn: as asyncpg takes it.
-        hosts: where it leads, each "host:port", for sentences.
-        user, database: the same.
-        connect_timeout: seconds that the address asks for, None where it does not.
-        application_name: as `pg_stat_activity` shows us.
-        keepalive: None where the address turns it off.
+        dsn: for asyncpg.
+        hosts: "host:port" of each host, for messages.
+        user, database: for messages.
+        connect_timeout: the parameter in seconds, None if absent.
+        application_name: for `pg_stat_activity`.
+        keepalive: None if disabled.
     """
 
     dsn: str
@@ -100,21 +100,21 @@ class Address(NamedTuple):
 
 
 def parse(url: str) -> Address:
-    """Read an address: `postgres://`, `postgresql://` or `postgresql+driver://`, with parameters of libpq or Prisma.
+    """Parse a URL: `postgres://`, `postgresql://` or `postgresql+driver://`, with parameters of libpq or Prisma.
 
     Raises:
-        DatabaseUrlError: it is none, or it asks for something that we cannot do.
+        DatabaseUrlError: it is invalid, or uses an unsupported parameter.
     """
-    login, hosts, path, query = _taken_apart(url)
+    login, hosts, path, query = _split_url(url)
     parameters = _parameters(query)
     ports = [*_ports(hosts)]
     _check_host_parameters(parameters)
     hosts_given = hosts or parameters.get("host", "")
     if not hosts_given and not parameters.keys() & {"service"} and not of_libpq("PGHOST"):
-        raise DatabaseUrlError(f"DATABASE_URL names no host; put {_EXAMPLE}.")
-    kept = {name: value for name, value in parameters.items() if name in _OF_ASYNCPG}
+        raise DatabaseUrlError(f"DATABASE_URL has no host; use {_EXAMPLE}.")
+    kept = {name: value for name, value in parameters.items() if name in _HANDLED_BY_ASYNCPG}
     if hosts_given.count(",") and "target_session_attrs" not in kept:
-        kept["target_session_attrs"] = "read-write"  # of several servers one writes
+        kept["target_session_attrs"] = "read-write"  # use the primary of several servers
     database = unquote(path[1:]) or kept.get("dbname") or kept.get("database") or ""
     user = unquote(login.partition(":")[0]) or kept.get("user", "")
     separator = "@" if login else ""
@@ -129,30 +129,30 @@ def parse(url: str) -> Address:
     )
 
 
-def _taken_apart(url: str) -> tuple[str, str, str, str]:
-    """Return login, hosts, path and query, none of them decoded."""
+def _split_url(url: str) -> tuple[str, str, str, str]:
+    """Return login, hosts, path and query, not decoded."""
     scheme = _SCHEME.match(url)
     if scheme is None:
-        other = _OTHERS.match(url)
+        other = _OTHER_SCHEMES.match(url)
         if other:
-            raise DatabaseUrlError(f"DATABASE_URL starts with {other[1]}://; put {_EXAMPLE}.")
-        raise DatabaseUrlError(f"DATABASE_URL does not start with postgresql://; put {_EXAMPLE}.")
+            raise DatabaseUrlError(f"DATABASE_URL starts with {other[1]}://; use {_EXAMPLE}.")
+        raise DatabaseUrlError(f"DATABASE_URL does not start with postgresql://; use {_EXAMPLE}.")
     rest = url[scheme.end() :]
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     after = rest[len(authority) :]
     if "#" in rest or "@" in after or authority.count("@") > 1 or re.search(r"[\s\x00-\x20\x7f]", rest):
-        raise _unreadable()
+        raise _unreadable_url()
     login, _, hosts = authority.rpartition("@")
     if re.search(r"%(?![0-9A-Fa-f]{2})", rest) or "[" in login or "]" in login:
-        raise _unreadable()
+        raise _unreadable_url()
     path, _, query = after.partition("?")
     if path.count("/") > 1 or "%00" in rest:
-        raise _unreadable()
+        raise _unreadable_url()
     return login, hosts, path, query
 
 
-def _unreadable() -> DatabaseUrlError:
-    return DatabaseUrlError(f"DATABASE_URL cannot be read: put {_EXAMPLE}; {_ENCODE}.")
+def _unreadable_url() -> DatabaseUrlError:
+    return DatabaseUrlError(f"DATABASE_URL is invalid: use {_EXAMPLE}; {_ENCODE}.")
 
 
 def _parameters(query: str) -> dict[str, str]:
@@ -160,51 +160,51 @@ def _parameters(query: str) -> dict[str, str]:
     for name, given in parse_qsl(query, keep_blank_values=True):
         value = given
         if name in {"host", "port"} and name in parameters:
-            value = f"{parameters[name]},{given}"  # SQLAlchemy's spelling of several hosts
-        if name in _ONLY:
-            _check_choice(name, value, _ONLY[name], "leave it out")
-        elif name not in _OF_ASYNCPG | _OURS | _IGNORED:
+            value = f"{parameters[name]},{given}"  # SQLAlchemy's format of several hosts
+        if name in _FIXED_VALUES:
+            _check_choice(name, value, _FIXED_VALUES[name], "remove it")
+        elif name not in _HANDLED_BY_ASYNCPG | _HANDLED_HERE | _IGNORED:
             raise DatabaseUrlError(_unknown(name))
         elif name in _CHOICES:
-            _check_choice(name, value, _CHOICES[name], f"put one of {', '.join(_CHOICES[name])} there")
+            _check_choice(name, value, _CHOICES[name], f"use one of {', '.join(_CHOICES[name])}")
         parameters[name] = value
-    _use_certificates_of_the_system(parameters)
+    _apply_system_certificates(parameters)
     _check_files(parameters)
     if parameters.get("sslnegotiation") == "direct" and parameters.get("sslmode") not in _SSL_MODES[3:]:
-        raise DatabaseUrlError("The parameter sslnegotiation of DATABASE_URL needs TLS: add sslmode=require to it.")
+        raise DatabaseUrlError("The parameter sslnegotiation of DATABASE_URL requires TLS: add sslmode=require.")
     return parameters
 
 
-def _use_certificates_of_the_system(parameters: dict[str, str]) -> None:
-    """Follow `sslrootcert=system` as libpq does: OpenSSL's default file, and the name is verified, too."""
+def _apply_system_certificates(parameters: dict[str, str]) -> None:
+    """Apply `sslrootcert=system` like libpq: OpenSSL's default file, with host name verification."""
     if parameters.get("sslrootcert") != "system":
         return
     if parameters.setdefault("sslmode", "verify-full") != "verify-full":
-        raise DatabaseUrlError("DATABASE_URL says sslrootcert=system, which needs sslmode=verify-full: put that there.")
+        raise DatabaseUrlError("DATABASE_URL has sslrootcert=system, which requires sslmode=verify-full.")
     paths = ssl.get_default_verify_paths()
     parameters["sslrootcert"] = paths.cafile or paths.openssl_cafile
 
 
 def _check_host_parameters(parameters: dict[str, str]) -> None:
-    """Check hosts and ports that stand in the query."""
+    """Check hosts and ports in the query."""
     hosts, ports = parameters.get("host"), parameters.get("port")
     listed = hosts.split(",") if hosts is not None else []
     if not all(host.startswith(("/", "@")) or is_host(host) for host in listed):
-        raise DatabaseUrlError("The parameter host of DATABASE_URL is no name of a host, and no folder of a socket.")
+        raise DatabaseUrlError("The parameter host of DATABASE_URL is neither a host name nor a socket folder.")
     numbers = ports.split(",") if ports is not None else []
     if not all(re.fullmatch(r"\d{1,5}", port) and int(port) in range(1, 65536) for port in numbers):
-        raise DatabaseUrlError("The parameter port of DATABASE_URL is no port: put a whole number from 1 to 65535.")
+        raise DatabaseUrlError("The parameter port of DATABASE_URL is invalid: use a whole number from 1 to 65535.")
     if len(numbers) > 1 and listed and len(numbers) != len(listed):
-        raise DatabaseUrlError("The parameters host and port of DATABASE_URL differ in number: one port for each host.")
+        raise DatabaseUrlError("The parameters host and port of DATABASE_URL differ in number: use one port per host.")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...], advice: str) -> None:
     if value not in choices:
-        raise DatabaseUrlError(f"The parameter {name} of DATABASE_URL asks for what idp cannot do: {advice}.")
+        raise DatabaseUrlError(f"The parameter {name} of DATABASE_URL has an unsupported value: {advice}.")
 
 
 def _unknown(name: str) -> str:
-    known = _OF_ASYNCPG | _OURS | _ONLY.keys()
+    known = _HANDLED_BY_ASYNCPG | _HANDLED_HERE | _FIXED_VALUES.keys()
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     if close:
         return f"DATABASE_URL has an unknown parameter: did you mean {close[0]}?"
@@ -216,13 +216,13 @@ def _check_files(parameters: dict[str, str]) -> None:
     for name in _FILES:
         file = parameters.get(name)
         if file and not os.access(file, os.R_OK):
-            raise DatabaseUrlError(f"The {name} of DATABASE_URL names {file}, which cannot be read.")
+            raise DatabaseUrlError(f"The file {file} in {name} of DATABASE_URL cannot be read.")
     mode = parameters.get("sslmode")
     default = of_libpq("PGSSLROOTCERT") or str(Path("~/.postgresql/root.crt").expanduser())
     if mode in {"verify-ca", "verify-full"} and not parameters.get("sslrootcert") and not os.access(default, os.R_OK):
         raise DatabaseUrlError(
-            f"DATABASE_URL says sslmode={mode} and names no certificate to verify by: "
-            "add &sslrootcert=/etc/ssl/certs/ca-certificates.crt, or the file of your own authority."
+            f"DATABASE_URL has sslmode={mode} without a CA certificate: "
+            "add &sslrootcert=/etc/ssl/certs/ca-certificates.crt, or the file of your own CA."
         )
 
 
@@ -232,12 +232,12 @@ def _ports(hosts: str) -> list[int]:
     for each in hosts.split(",") if hosts else ():
         found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+(?:%[\w.]+)?\]|[^\[\]:]*)(?::(\d{0,5}))?", each)
         if found is None or int(found[2] or 5432) not in range(1, 65536):
-            raise _unreadable()
+            raise _unreadable_url()
         host = unquote(found[1])
         if not host and "," in hosts:
-            raise DatabaseUrlError("DATABASE_URL has a comma without a host: remove it, or put the host there.")
+            raise DatabaseUrlError("DATABASE_URL has a comma without a host: remove it, or add the host.")
         if host and not host.startswith(("/", "@")) and not is_host(host):
-            raise _unreadable()
+            raise _unreadable_url()
         ports.append(int(found[2] or 5432))
     return ports
 
@@ -250,13 +250,13 @@ def _shown(hosts: str, ports: list[int]) -> str:
 def _number(parameters: dict[str, str], name: str, default: int, most: int = 999_999_999) -> int:
     value = parameters.get(name, "")
     if value and (not re.fullmatch(r"-?\d{1,9}", value) or int(value) > most):
-        raise DatabaseUrlError(f"The parameter {name} of DATABASE_URL is no whole number up to {most}.")
+        raise DatabaseUrlError(f"The parameter {name} of DATABASE_URL is not a whole number up to {most}.")
     return int(value or default)
 
 
 def _seconds(parameters: dict[str, str]) -> float | None:
     seconds = _number(parameters, "connect_timeout", 0)
-    return float(seconds) if seconds > 0 else None  # libpq: 0 and less wait for ever; ours is bounded
+    return float(seconds) if seconds > 0 else None  # libpq waits forever for 0 and less; we use the default
 
 
 def _keepalive(parameters: dict[str, str]) -> Keepalive | None:
@@ -264,8 +264,8 @@ def _keepalive(parameters: dict[str, str]) -> Keepalive | None:
         return None
     usual = Keepalive()
     return Keepalive(
-        _number(parameters, "keepalives_idle", usual.idle, _LONGEST_KEEPALIVE),
-        _number(parameters, "keepalives_interval", usual.interval, _LONGEST_KEEPALIVE),
-        _number(parameters, "keepalives_count", usual.probes, _MOST_PROBES),
+        _number(parameters, "keepalives_idle", usual.idle, _MAX_KEEPALIVE),
+        _number(parameters, "keepalives_interval", usual.interval, _MAX_KEEPALIVE),
+        _number(parameters, "keepalives_count", usual.probes, _MAX_PROBES),
         _number(parameters, "tcp_user_timeout", usual.user_timeout),
     )

@@ -1,6 +1,6 @@
-"""The base of every table: schema `idp`, named constraints, UUIDv7 keys made in Python.
+"""The base of every table: schema `idp`, named constraints, UUIDv7 keys generated in Python.
 
-A schema of our own lets idp share a database with an old service whose `users` table must stay (docs/decisions/0003).
+A separate schema lets idp share a database with an old service that has a `users` table (docs/decisions/0003).
 """
 
 from datetime import datetime
@@ -27,7 +27,7 @@ _metadata = MetaData(schema=SCHEMA, naming_convention=_naming)
 
 
 class Base(CommonTableAttributes, DeclarativeBase):
-    """A table in the schema `idp`, with PostgreSQL's own types, so that migrations need nothing but SQLAlchemy."""
+    """A table in the schema `idp` with PostgreSQL's own types, so that migrations need only SQLAlchemy."""
 
     __abstract__ = True
     metadata = _metadata
@@ -35,13 +35,13 @@ class Base(CommonTableAttributes, DeclarativeBase):
 
 
 class UUIDKey:
-    """A primary key that sorts by the time it was made (RFC 9562 UUIDv7); PostgreSQL 15 has none of its own."""
+    """A primary key that sorts by creation time (RFC 9562 UUIDv7), generated in Python for PostgreSQL 15."""
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7, sort_order=-100)
 
 
 class Timestamps:
-    """When a row was made and last changed."""
+    """Creation time and time of the last change."""
 
     created_at: Mapped[datetime] = mapped_column(default=clock.now, sort_order=100)
     updated_at: Mapped[datetime] = mapped_column(default=clock.now, onupdate=clock.now, sort_order=101)

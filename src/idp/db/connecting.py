@@ -1,9 +1,9 @@
-"""Opening connections: what the session must be whatever the role's defaults say, poolers, keepalives, honest errors.
+"""Open connections: session settings, statement poolers, keepalives, error classification.
 
-Nothing but `application_name` goes into the startup packet, because statement poolers refuse the rest. On a connection
-of our own the session is set right after connecting. Behind a pooler (PgBouncer in transaction mode) a session belongs
-to nobody, so every transaction begins with what it needs, in the same message, and statements are prepared under names
-only where the pooler keeps track of them (decision 0028).
+The startup packet contains only `application_name`, because statement poolers refuse other parameters. A direct
+connection gets its session settings right after connecting. Behind a pooler (PgBouncer in transaction mode) every
+transaction begins with its settings, in the same message, and named prepared statements are used only if the pooler
+tracks them (decision 0028).
 """
 
 import asyncio
@@ -23,18 +23,18 @@ from idp.settings_schema import Database as DatabaseSettings
 
 log = structlog.get_logger("idp.db")
 
-_IDLE_SECONDS = 5.0  # a connection that rested for longer has to answer before it is used
+_IDLE_SECONDS = 5.0  # a longer idle connection must answer a ping before use
 _PING_SECONDS = 0.3
-_GOODBYE_SECONDS = 2.0
-_SILENT_SECONDS = 1.0  # the same trouble is logged once in this time
+_CLOSE_SECONDS = 2.0
+_LOG_INTERVAL_SECONDS = 1.0  # the same error is logged once in this time
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE NOT DEFERRABLE;"
-_STATEMENTS_KNOWN = (
+_PREPARED_STATEMENTS = (
     "SELECT count(*) FILTER (WHERE name = $1)::int AS ours, count(*)::int AS known FROM pg_prepared_statements"
 )
 
 
 class Pooling:
-    """What stands between us and the server: nothing, or a pooler, which may keep track of prepared statements."""
+    """Whether a pooler is between us and the server, and whether it tracks prepared statements."""
 
     def __init__(self, *, pooled: bool, prepares: bool) -> None:
         self.pooled = pooled
@@ -42,37 +42,37 @@ class Pooling:
 
 
 class Connection(asyncpg.Connection):
-    """A connection whose transactions are what we need; one that rested and does not answer counts as lost."""
+    """A connection with explicit transaction settings; an idle one that fails a ping counts as lost."""
 
     prelude: str | None = None
     pooling: Pooling | None = None
-    answered = 0.0
+    answered_at = 0.0
 
     @property
-    def rested(self) -> bool:
-        """Whether it was not used for so long that it may be dead without anybody knowing."""
-        return time.monotonic() - self.answered > _IDLE_SECONDS
+    def is_idle(self) -> bool:
+        """Whether it was idle for so long that it may be dead."""
+        return time.monotonic() - self.answered_at > _IDLE_SECONDS
 
-    def answered_now(self) -> None:
-        """Note that the server has just answered."""
-        self.answered = time.monotonic()
+    def mark_answered(self) -> None:
+        """Record that the server has just answered."""
+        self.answered_at = time.monotonic()
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109
-        """Run a statement; BEGIN brings along what the transaction needs, where the session cannot hold it."""
+        """Run a statement; behind a pooler, BEGIN includes the session settings."""
         if query.startswith("BEGIN"):
-            if self.rested:
+            if self.is_idle:
                 await self.check()
             if self.prelude is not None:
                 query = self.prelude
         status = await super().execute(query, *args, timeout=timeout)
-        self.answered = time.monotonic()
+        self.answered_at = time.monotonic()
         return str(status)
 
     async def check(self) -> None:
-        """Ask for a sign of life.
+        """Ping the server.
 
         Raises:
-            InterfaceError: none came, and the connection is closed now.
+            InterfaceError: no answer; the connection is closed.
         """
         try:
             async with asyncio.timeout(_PING_SECONDS):
@@ -80,25 +80,25 @@ class Connection(asyncpg.Connection):
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self.terminate()
             raise asyncpg.InterfaceError("connection is closed") from None
-        self.answered = time.monotonic()
+        self.answered_at = time.monotonic()
 
     async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        """Say goodbye, and do not wait for long whether anybody hears it."""
-        if self.rested:
+        """Close the connection, with a short timeout."""
+        if self.is_idle:
             self.terminate()
         try:
-            await super().close(timeout=min(timeout or _GOODBYE_SECONDS, _GOODBYE_SECONDS))
+            await super().close(timeout=min(timeout or _CLOSE_SECONDS, _CLOSE_SECONDS))
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self.terminate()
 
     async def prepare(self, query: str, *, name: str | None = None, **options: Any) -> Any:
-        """Prepare a statement, without a name where the pooler would lose it."""
+        """Prepare a statement, unnamed if the pooler does not track names."""
         if self.pooling is not None and self.pooling.pooled and not self.pooling.prepares and name is None:
             name = ""
         return await super().prepare(query, name=name, **options)
 
     async def set_type_codec(self, typename: str, **options: Any) -> None:
-        """Set a codec; what is asked of the server for it is asked on one server, also behind a pooler."""
+        """Set a codec; its queries run on one server even behind a pooler."""
         if self.pooling is None or not self.pooling.pooled:
             return await super().set_type_codec(typename, **options)
         async with self.transaction():
@@ -106,11 +106,11 @@ class Connection(asyncpg.Connection):
 
 
 class Connector:
-    """Opens connections for one database.
+    """Opens connections to one database.
 
     Args:
         settings: limits in seconds.
-        search_path: only for comparing schemas; our statements name theirs.
+        search_path: only for schema comparison; our statements name the schema.
     """
 
     def __init__(self, settings: DatabaseSettings, *, search_path: str | None = None) -> None:
@@ -118,39 +118,39 @@ class Connector:
         self._search_path = search_path or "public"
         self._pooling: dict[str, Pooling] = {}
         self._probing = asyncio.Lock()
-        self._took: dict[str, float] = {}  # seconds that opening a connection took lately, by address
+        self._connect_seconds: dict[str, float] = {}  # recent connection time in seconds, by URL
 
     def patience(self, address: Address) -> float:
-        """Return how long a request waits for a connection: its own bound, and twice what opening one takes."""
+        """Return the timeout for a connection (seconds): the pool timeout plus twice the recent connection time."""
         return self._settings.pool_timeout_seconds + min(
-            2 * self._took.get(address.dsn, 0.0), self._settings.connect_timeout_seconds
+            2 * self._connect_seconds.get(address.dsn, 0.0), self._settings.connect_timeout_seconds
         )
 
     async def open(self, address: Address) -> Connection:
-        """Open a connection that is set up.
+        """Open a configured connection.
 
         Raises:
-            DatabaseUnavailable: it cannot be had, with a reason where that is somebody's mistake.
+            DatabaseUnavailable: connecting failed; `mistake` names a configuration error.
         """
         try:
             pooling = self._pooling.get(address.dsn) or await self._probe(address)
             connection = await self._connect(address, pooling)
             await self._set_up(connection, pooling)
         except (OSError, TimeoutError, ssl.SSLError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            self._took.pop(address.dsn, None)
+            self._connect_seconds.pop(address.dsn, None)
             self._pooling.pop(address.dsn, None)
             raise unavailable(error) from error
         return connection
 
     async def measure(self, address: Address) -> None:
-        """Open and close a connection, to learn how long that takes; what goes wrong is somebody else's to tell."""
+        """Measure the time to open a connection; errors are not reported here."""
         began = time.monotonic()
         try:
             connection = await self._connect(address, Pooling(pooled=True, prepares=False))
         except (OSError, TimeoutError, ssl.SSLError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            self._took.pop(address.dsn, None)
+            self._connect_seconds.pop(address.dsn, None)
         else:
-            self._took[address.dsn] = time.monotonic() - began
+            self._connect_seconds[address.dsn] = time.monotonic() - began
             connection.terminate()
 
     async def _connect(self, address: Address, pooling: Pooling) -> Connection:
@@ -163,20 +163,20 @@ class Connector:
             server_settings={"application_name": address.application_name},
             statement_cache_size=100 if pooling.prepares else 0,
         )
-        self._took[address.dsn] = time.monotonic() - began
-        connection.answered = time.monotonic()
+        self._connect_seconds[address.dsn] = time.monotonic() - began
+        connection.answered_at = time.monotonic()
         _keep_alive(connection, address.keepalive)
         return connection
 
     async def _probe(self, address: Address) -> Pooling:
-        """Find out, once, whether a pooler stands in between, on a connection that is closed again."""
+        """Detect a pooler, once per URL, on a temporary connection."""
         async with self._probing:
             known = self._pooling.get(address.dsn)
             if known is not None:
                 return known
             connection = await self._connect(address, Pooling(pooled=True, prepares=False))
             try:
-                found = self._pooling[address.dsn] = await _what_is_between(connection)
+                found = self._pooling[address.dsn] = await _detect_pooling(connection)
             finally:
                 connection.terminate()
             if found.pooled:
@@ -185,7 +185,7 @@ class Connector:
 
     async def _set_up(self, connection: Connection, pooling: Pooling) -> None:
         connection.pooling = pooling
-        wanted = self._wanted(connection)
+        wanted = self._session_settings(connection)
         if pooling.pooled:
             connection.prelude = _BEGIN + "".join(f"SET LOCAL {name} = {value};" for name, value in wanted.items())
             return
@@ -197,14 +197,14 @@ class Connector:
         }
         await connection.execute("".join(f"SET SESSION {name} = {value};" for name, value in session.items()))
 
-    def _wanted(self, connection: Connection) -> dict[str, str]:
-        """Return what a session must be, whatever ALTER ROLE, ALTER DATABASE or the server's file says."""
+    def _session_settings(self, connection: Connection) -> dict[str, str]:
+        """Return the session settings, regardless of ALTER ROLE, ALTER DATABASE or the server's configuration."""
         milliseconds = str(int(self._settings.statement_timeout_seconds * 1000))
         wanted = {
             "statement_timeout": milliseconds,
             "idle_in_transaction_session_timeout": milliseconds,
             "lock_timeout": "0",
-            "idle_session_timeout": "0",  # resting connections, and the one that listens, would be cut
+            "idle_session_timeout": "0",  # would close idle connections and the listener
             "timezone": "'UTC'",
             "search_path": self._search_path,
             "row_security": "on",
@@ -219,16 +219,16 @@ class Connector:
         return wanted
 
 
-async def _what_is_between(connection: Connection) -> Pooling:
-    """Compare the server's process with the one the connection was told: a pooler makes up its own."""
+async def _detect_pooling(connection: Connection) -> Pooling:
+    """Compare the backend process id with the one reported at connect; a pooler reports its own."""
     async with connection.transaction():
         statement = await connection.prepare("SELECT pg_backend_pid()", name="")
         if await statement.fetchval() == connection.get_server_pid():
             return Pooling(pooled=False, prepares=True)
         name = f"idp_{secrets.token_hex(6)}"
-        statement = await connection.prepare(_STATEMENTS_KNOWN, name=name)
+        statement = await connection.prepare(_PREPARED_STATEMENTS, name=name)
         row = await statement.fetchrow(name)
-    # A pooler that keeps track of prepared statements gives them names of its own.
+    # A pooler that tracks prepared statements renames them.
     return Pooling(pooled=True, prepares=row["ours"] == 0 and row["known"] > 0)
 
 
@@ -249,17 +249,17 @@ def _keep_alive(connection: Connection, wanted: Keepalive | None) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-_told: dict[str, float] = {}  # what was logged last, and when
+_logged: dict[str, float] = {}  # last logged reason and time
 
 
 def unavailable(error: BaseException) -> DatabaseUnavailable:
-    """Return the refusal for what went wrong, with the mistake behind it where there is one; log it."""
+    """Log a database error and return it as DatabaseUnavailable, with the configuration error if it is one."""
     mistake = mistake_of(error)
     reason = mistake or str(error).split("\n")[0][:200]
     now = time.monotonic()
-    if now - _told.get(reason, -_SILENT_SECONDS) >= _SILENT_SECONDS:
-        _told.clear()
-        _told[reason] = now
+    if now - _logged.get(reason, -_LOG_INTERVAL_SECONDS) >= _LOG_INTERVAL_SECONDS:
+        _logged.clear()
+        _logged[reason] = now
         log.warning("database unavailable", error=type(error).__name__, reason=reason, mistake=mistake is not None)
     refusal = DatabaseUnavailable()
     refusal.mistake = mistake

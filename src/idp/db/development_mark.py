@@ -1,4 +1,4 @@
-"""Ends a production process that meets a database of `idp dev` which was away when the process started."""
+"""Stop a production process on a database of `idp dev` that was unreachable at start."""
 
 import asyncio
 import signal
@@ -14,7 +14,7 @@ _RETRY_SECONDS = 0.5
 
 
 class DevelopmentMark:
-    """Looks for the mark once, as soon as the database answers (decision 0027)."""
+    """Checks the development mark once, as soon as the database answers (decision 0027)."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -32,11 +32,11 @@ class DevelopmentMark:
         while True:
             try:
                 mark = await installation.find(self._database, installation.DEVELOPMENT)
-            except Exception as error:  # noqa: BLE001  away, or not migrated yet
-                log.debug("the database cannot be looked at yet", error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001  unreachable, or not migrated yet
+                log.debug("the database cannot be checked yet", error=type(error).__name__)
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             if mark is not None:
-                log.critical(installation.OF_DEVELOPMENT)
+                log.critical(installation.DEVELOPMENT_DATABASE_MESSAGE)
                 signal.raise_signal(signal.SIGTERM)
             return

@@ -1,4 +1,4 @@
-"""Database: a pool of connections, transactions that are written out, and an honest 503 when PostgreSQL is away."""
+"""Database: connection pool, explicit transactions, and 503 when PostgreSQL is unavailable."""
 
 import asyncio
 import random
@@ -20,25 +20,25 @@ from idp.settings_schema import Database as DatabaseSettings
 
 T = TypeVar("T")
 
-# SQLSTATE classes that say "not now" rather than "not so": connection, resources, operator, system, canceled.
-# And what may succeed at the next attempt: a serialisation failure, a deadlock.
-_AWAY = re.compile(r"^(08|53|57|58|25006|55P03|40001|40P01)")
+# SQLSTATE classes of temporary errors: connection, resources, operator, system, canceled; and of conflicts that a retry
+# may resolve: serialisation failure, deadlock.
+_UNAVAILABLE = re.compile(r"^(08|53|57|58|25006|55P03|40001|40P01)")
 
 
-_IN_THE_WAY = re.compile(r"^(40001|40P01)")
+_RETRYABLE = re.compile(r"^(40001|40P01)")
 _ATTEMPTS = 4
 
-# For hot reads beside the pool: they share statements, so a few are enough (`db/batch.py`).
-_HOT_CONNECTIONS = 5
+# For frequent reads beside the pool; a few suffice, because look-ups share statements (`db/batch.py`).
+_READ_CONNECTIONS = 5
 
 
 class Database:
-    """One pool of connections to one PostgreSQL.
+    """A connection pool for one PostgreSQL database.
 
     Args:
-        url: the address; `settings.url` by default.
+        url: the database URL; `settings.url` by default.
         settings: pool sizes and limits in seconds.
-        search_path: only for comparing schemas; our statements name theirs, and a pooler may refuse the parameter.
+        search_path: only for schema comparison; our statements name the schema, and a pooler may refuse the parameter.
     """
 
     def __init__(
@@ -50,60 +50,60 @@ class Database:
         self._address = parse(address.reveal())
         self._settings = settings
         self._connector = Connector(settings, search_path=search_path)
-        self._measuring: asyncio.Task[None] | None = None
+        self._measurement: asyncio.Task[None] | None = None
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self._connect,
             pool_size=settings.pool_size,
             max_overflow=settings.max_overflow,
             pool_timeout=settings.pool_timeout_seconds,
-            pool_pre_ping=True,  # one that does not answer makes those that are as old suspect, too
+            pool_pre_ping=True,  # a failed ping also invalidates connections of the same age
             pool_recycle=int(settings.connection_max_age_seconds),
-            hide_parameters=True,  # an error must not quote a password hash
+            hide_parameters=True,  # errors must not contain a password hash
         )
-        event.listen(self.engine.sync_engine, "connect", _without_names)
+        event.listen(self.engine.sync_engine, "connect", _disable_statement_cache)
         self.reads = Reads(
             lambda *_, **__: self._connect(),
-            size=_HOT_CONNECTIONS,
+            size=_READ_CONNECTIONS,
             patience=lambda: self._connector.patience(self._address),
             max_age_seconds=settings.connection_max_age_seconds,
-            gave_up=self._gave_up,
+            on_timeout=self._on_timeout,
         )
-        self._abandoned: set[asyncio.Task[Any]] = set()
+        self._background: set[asyncio.Task[Any]] = set()
 
     async def connect_directly(self) -> Any:
-        """Open a connection for LISTEN, past a statement pooler where `direct_url` names the way."""
+        """Open a connection for LISTEN, with `direct_url` if set, to bypass a statement pooler."""
         direct = self._settings.direct_url
         return await self._connector.open(parse(direct.reveal()) if direct else self._address)
 
     async def _connect(self) -> Any:
         return await self._connector.open(self._address)
 
-    def _gave_up(self) -> None:
-        """A request did not wait for a connection any longer: find out how long one takes, for those to come."""
-        if self._measuring is None or self._measuring.done():
-            self._measuring = asyncio.create_task(self._connector.measure(self._address))
-            self._later(self._measuring)
+    def _on_timeout(self) -> None:
+        """After a request timed out: measure the connection time, to adapt later timeouts."""
+        if self._measurement is None or self._measurement.done():
+            self._measurement = asyncio.create_task(self._connector.measure(self._address))
+            self._run_in_background(self._measurement)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """Open a transaction; commit it at the end of the block, roll it back when the block raises.
 
-        Answer the client only after the block: the commit is its last step.
+        Respond to the client only after the block, which ends with the commit.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL is away, out of connections or too slow.
+            DatabaseUnavailable: PostgreSQL is unreachable, out of connections or too slow.
         """
         try:
-            connection = await self._answering_connection()
+            connection = await self._checked_connection()
             try:
                 async with AsyncSession(connection, expire_on_commit=False) as session:
                     yield session
                     await session.commit()
             finally:
-                giving_back = asyncio.create_task(connection.close())
-                self._later(giving_back)
-                await asyncio.shield(giving_back)  # also where the task is cancelled in this very moment
+                closing = asyncio.create_task(connection.close())
+                self._run_in_background(closing)
+                await asyncio.shield(closing)  # even if the task is cancelled now
         except (
             exc.SQLAlchemyError,
             asyncpg.PostgresError,
@@ -116,56 +116,58 @@ class Database:
             raise unavailable(error) from error
 
     async def transact(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        """Run the work in a transaction; again, within a bound, where another transaction was in its way.
+        """Run work in a transaction; retry it a few times after a conflict with another transaction.
 
         Args:
-            work: does nothing but what a rollback undoes, so that it may run several times.
+            work: may run several times, so a rollback must undo all its effects.
 
         Raises:
-            DatabaseUnavailable: as for `transaction`, or another transaction was in the way each time.
+            DatabaseUnavailable: as for `transaction`, or every attempt had a conflict.
         """
         for attempt in range(1, _ATTEMPTS):
             try:
                 async with self.transaction() as session:
                     return await work(session)
             except DatabaseUnavailable as error:
-                if not _IN_THE_WAY.match(sqlstate(error.__cause__) or ""):
+                if not _RETRYABLE.match(sqlstate(error.__cause__) or ""):
                     raise
                 await asyncio.sleep(random.uniform(0.005, 0.02) * attempt)  # noqa: S311  no secret
         async with self.transaction() as session:
             return await work(session)
 
-    async def _answering_connection(self) -> AsyncConnection:
-        """Return a connection that has just answered, or give up after `pool_timeout_seconds`.
+    async def _checked_connection(self) -> AsyncConnection:
+        """Return a pinged connection, or time out.
 
-        Ending a connection to a server that hangs takes seconds of its own, so what is given up ends in the background.
+        Closing a connection to a hanging server takes seconds, so abandoned ones are closed in the background.
         """
         opening = asyncio.create_task(self._open())
         try:
             await asyncio.wait({opening}, timeout=self._connector.patience(self._address))
             if not opening.done():
-                self._gave_up()
-                raise TimeoutError("no connection answered in time")
+                self._on_timeout()
+                raise TimeoutError("timeout while connecting")
             return opening.result()
         except asyncio.CancelledError:
             if opening.done() and not opening.cancelled() and opening.exception() is None:
-                self._later(asyncio.create_task(opening.result().close()))  # it came just as nobody wanted it any more
+                self._run_in_background(
+                    asyncio.create_task(opening.result().close())
+                )  # connected just as the caller was cancelled
             raise
         finally:
             if not opening.done():
-                self._later(opening)
+                self._run_in_background(opening)
                 opening.cancel()
 
-    def _later(self, task: asyncio.Task[Any]) -> None:
-        """Let a task end in the background; `close` waits for it."""
-        self._abandoned.add(task)
-        task.add_done_callback(self._abandoned.discard)
+    def _run_in_background(self, task: asyncio.Task[Any]) -> None:
+        """Let a task finish in the background; `close` waits for it."""
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _open(self) -> AsyncConnection:
-        return await self.engine.connect()  # the pool asks the server before it hands a connection out
+        return await self.engine.connect()  # the pool pings before it returns a connection
 
     async def ping(self) -> None:
-        """Run the smallest statement there is.
+        """Run a trivial statement.
 
         Raises:
             DatabaseUnavailable: as for `transaction`.
@@ -174,36 +176,36 @@ class Database:
             await session.execute(text("SELECT 1"))
 
     async def close(self) -> None:
-        if self._measuring is not None:
-            self._measuring.cancel()
+        if self._measurement is not None:
+            self._measurement.cancel()
         await self.reads.close()
-        await asyncio.gather(*self._abandoned, return_exceptions=True)
+        await asyncio.gather(*self._background, return_exceptions=True)
         await self.engine.dispose()
 
 
-def _without_names(connection: Any, _record: Any) -> None:
-    """Keep no prepared statement of SQLAlchemy's where a pooler would lose it."""
+def _disable_statement_cache(connection: Any, _record: Any) -> None:
+    """Disable SQLAlchemy's prepared statements behind a pooler that does not track them."""
     pooling = connection.driver_connection.pooling
     if pooling is not None and pooling.pooled and not pooling.prepares:
         connection._prepared_statement_cache = None  # noqa: SLF001  SQLAlchemy has no public way
 
 
 def is_away(error: BaseException) -> bool:
-    """Tell "PostgreSQL cannot answer now" from "PostgreSQL says no"."""
+    """Whether an error is temporary unavailability rather than a rejected statement."""
     if isinstance(error, exc.TimeoutError | OSError | TimeoutError):
         return True
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
         return True
     state = sqlstate(error)
     if state is not None:
-        return bool(_AWAY.match(state))
+        return bool(_UNAVAILABLE.match(state))
     return isinstance(error, exc.InterfaceError | asyncpg.InterfaceError | exc.OperationalError) or isinstance(
         getattr(error, "__cause__", None), OSError | TimeoutError
     )
 
 
 def sqlstate(error: BaseException | None) -> str | None:
-    """Return PostgreSQL's SQLSTATE of an error, from wherever SQLAlchemy keeps it."""
+    """Return PostgreSQL's SQLSTATE of an error, also one wrapped by SQLAlchemy."""
     for candidate in (getattr(error, "orig", None), error):
         state = getattr(candidate, "sqlstate", None)
         if isinstance(state, str):
@@ -212,6 +214,6 @@ def sqlstate(error: BaseException | None) -> str | None:
 
 
 def violated_constraint(error: exc.IntegrityError) -> str | None:
-    """Return the name of the constraint that refused a row, such as `uq_teams_name`."""
+    """Return the name of the violated constraint, such as `uq_teams_name`."""
     name = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
     return name if isinstance(name, str) else None

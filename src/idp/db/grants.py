@@ -1,6 +1,6 @@
-"""What the service's own role may do, where an owner's role migrates: everything but change a record of the audit.
+"""Privileges of the service's role, if an owner role migrates: everything except changing audit records.
 
-Given anew at every migration, because a new table is the owner's alone.
+Granted at every migration, because the owner owns new tables.
 """
 
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from idp.db.base import SCHEMA
 from idp.db.engine import Database
 
-# Rows of these are only ever added. Whoever may do more than that to a table could change its records without a trace.
+# Append-only tables: with more privileges the service could change records without a trace.
 _APPEND_ONLY = ("audit_logs", "audit_chain")
 _READ_ONLY = ("alembic_version",)
 _TABLES = text(
@@ -21,32 +21,32 @@ _TABLES = text(
 
 
 def role_of(url: str) -> str | None:
-    """Return the role that an address of a database signs in as, None where it names none."""
+    """Return the role in a database URL, None if it has none."""
     parts = urlsplit(url)
     given = unquote(parts.username) if parts.username else None
     return given or next(iter(parse_qs(parts.query).get("user", ())), None)
 
 
 async def grant(database: Database, role: str) -> str | None:
-    """Let the service's role use the tables, in one transaction.
+    """Grant the service's role its privileges, in one transaction.
 
     Args:
-        database: signed in as the owner of the tables.
-        role: the role that the service signs in as.
+        database: connected as the owner of the tables.
+        role: the service's role.
 
     Returns:
-        A sentence for the operator where the role could not be given less than everything.
+        A sentence for the operator if the privileges could not be restricted or granted.
     """
     async with database.engine.begin() as connection:
         if role == await connection.scalar(text("SELECT current_user")):
             return None
         if not await connection.scalar(text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role}):
-            return f"There is no role {role} in the database yet: nothing was granted to it."
+            return f"The role {role} does not exist: nothing was granted."
         owners = {row.relname: row.owner for row in await connection.execute(_TABLES)}
         if role in owners.values():
             return (
-                f"The role {role} owns tables of the service, so it can change the audit log as well: "
-                "give them to the owner with REASSIGN OWNED."
+                f"The role {role} owns tables of the service, so it can also change the audit log: "
+                "transfer them to the owner with REASSIGN OWNED."
             )
         quoted = await connection.scalar(text("SELECT quote_ident(:role)"), {"role": role})
         await _grant(connection, str(quoted), tables=list(owners))
@@ -60,7 +60,7 @@ async def _grant(connection: AsyncConnection, role: str, *, tables: list[str]) -
         f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {SCHEMA} TO {role}",
         *(f"GRANT {_rights(table)} ON {SCHEMA}.{table} TO {role}" for table in tables),
     ]
-    # What an earlier version or a hand gave; in the same transaction, so that the running service misses nothing.
+    # Revoke earlier grants in the same transaction, so that the running service is not interrupted.
     for table in {*_APPEND_ONLY, *_READ_ONLY} & set(tables):
         statements.insert(0, f"REVOKE ALL ON {SCHEMA}.{table} FROM {role}, PUBLIC")
     for statement in statements:

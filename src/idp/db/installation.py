@@ -1,8 +1,8 @@
-"""Values that belong to this installation and stand in its database alone (migration 0004).
+"""Values of this installation, stored only in its database (migration 0004).
 
-`proof_salt` is mixed into the keys of proofs where a shared secret stands in for the root secret (decision 0025).
-`changes_channel` is the name of the channel on which changes are announced (decision 0026).
-`development` is there once `idp dev` has written to the database (decision 0027).
+`proof_salt`: salt for the keys of proofs if a shared secret replaces the root secret (decision 0025).
+`changes_channel`: name of the notification channel (decision 0026). `development`: set if `idp dev` has used the
+database (decision 0027).
 """
 
 import secrets
@@ -14,38 +14,38 @@ CHANNEL = "changes_channel"
 SALT = "proof_salt"
 DEVELOPMENT = "development"
 
-OF_DEVELOPMENT = (
-    "`idp dev` has written to this database: sessions, keys and cookies that were made in development would be "
-    "accepted in production. Use a database of its own, or revoke them with `idp clear-development-mark`."
+DEVELOPMENT_DATABASE_MESSAGE = (
+    "`idp dev` has used this database: its sessions, keys and cookies would be accepted in production. "
+    "Use another database, or revoke them with `idp clear-development-mark`."
 )
 READ = "SELECT value FROM idp.installation WHERE name = $1"
-# Of several starters at once one adds the row; all of them read the same value afterwards.
+# Of concurrent starts one adds the row; all read the same value afterwards.
 _ADD = "INSERT INTO idp.installation (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING"
 _REMOVE = "DELETE FROM idp.installation WHERE name = $1"
 
 
 async def find(database: Database, name: str) -> str | None:
-    """Return a value, None where there is none.
+    """Return a value, None if it is not set.
 
     Raises:
-        DatabaseUnavailable: PostgreSQL is away.
+        DatabaseUnavailable: PostgreSQL is unavailable.
     """
     row = await database.reads.fetchrow(READ, name)
     return None if row is None else str(row["value"])
 
 
 async def add(database: Database, name: str, value: str) -> None:
-    """Add a value, unless there is one already; raises as `find` does."""
+    """Set a value unless it is set; raises as `find`."""
     await database.reads.fetch(_ADD, name, value)
 
 
 async def remove(database: Database, name: str) -> None:
-    """Remove a value; raises as `find` does."""
+    """Remove a value; raises as `find`."""
     await database.reads.fetch(_REMOVE, name)
 
 
 async def proof_salt(database: Database) -> bytes:
-    """Return the salt; draw it the first time. Raises as `find` does."""
+    """Return the salt; generate it the first time. Raises as `find`."""
     salt = await find(database, SALT)
     if salt is None:
         await add(database, SALT, secrets.token_hex(32))
@@ -55,12 +55,12 @@ async def proof_salt(database: Database) -> bytes:
 
 
 async def read_channel(connection: Any) -> str:
-    """Return the name of the channel on which this database announces changes.
+    """Return the name of the notification channel of this database.
 
     Args:
-        connection: of asyncpg.
+        connection: an asyncpg connection.
     """
     value = await connection.fetchval(READ, CHANNEL)
     if value is None:
-        raise ConnectionError("the database names no channel for changes: idp.installation was emptied by hand")
+        raise ConnectionError("the notification channel is missing from idp.installation")
     return str(value)

@@ -1,4 +1,4 @@
-"""Runs the Alembic migrations, by one process at a time."""
+"""Run Alembic migrations, one process at a time."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from idp.db.base import SCHEMA
 from idp.db.engine import Database
 
-_LOCK = 0x1D9_5EED  # any number, as long as every starter takes the same
+_LOCK = 0x1D9_5EED  # arbitrary lock id
 _VERSIONS = {"version_table": "alembic_version", "version_table_schema": SCHEMA}
 
 
@@ -25,7 +25,7 @@ def _config() -> Config:
 
 
 def head() -> str:
-    """Return the newest revision that this code knows."""
+    """Return the newest revision of this version."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
     assert revision is not None
     return revision
@@ -36,23 +36,23 @@ def _current(connection: Connection) -> str | None:
 
 
 async def current(database: Database) -> str | None:
-    """Return the revision the database is at, None when it was never migrated."""
+    """Return the database's revision, None if it was never migrated."""
     async with database.engine.connect() as connection:
         return await connection.run_sync(_current)
 
 
 async def is_empty(database: Database) -> bool:
-    """Whether there is nothing of ours in the database yet, so that migrating it can lose nothing."""
+    """Whether the schema `idp` has no table, so that a migration can lose no data."""
     async with database.engine.connect() as connection:
         tables = text("SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname = :schema").bindparams(schema=SCHEMA)
         return bool(await connection.scalar(tables) == 0)
 
 
 async def upgrade(database: Database) -> bool:
-    """Bring the database to `head()`; of several starters at once, one works and the others wait.
+    """Migrate the database to `head()`; concurrent callers wait for each other.
 
     Returns:
-        Whether anything had to be done.
+        Whether anything was migrated.
     """
     async with database.engine.connect() as connection:
         await connection.execute(text("SET statement_timeout = 0"))
@@ -71,7 +71,7 @@ async def upgrade(database: Database) -> bool:
             await connection.rollback()
             await connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
             await connection.commit()
-            await connection.invalidate()  # its timeouts are off: not for the pool
+            await connection.invalidate()  # its timeouts are off: do not return it to the pool
 
 
 def _upgrade(connection: Connection) -> None:
@@ -81,7 +81,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 def differences(connection: Connection, metadata: Any) -> list[Any]:
-    """Return what the models have and the migrated database has not, or the other way round (empty is good)."""
+    """Return the differences between the models and the migrated database."""
     from alembic.autogenerate import compare_metadata
 
     options = {

@@ -1,4 +1,4 @@
-"""Tells a mistake in the configuration from a server that is away: the one stays until somebody corrects it."""
+"""Distinguish configuration errors of the database from temporary unavailability."""
 
 import socket
 import ssl
@@ -8,7 +8,7 @@ import asyncpg
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what is behind it, also where SQLAlchemy keeps that."""
+    """Yield an error and its causes, including those wrapped by SQLAlchemy."""
     while error is not None:
         yield error
         original = getattr(error, "orig", None)
@@ -18,13 +18,13 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def is_about_tls(reason: BaseException | None) -> bool:
-    """Whether the two sides cannot agree on TLS."""
+    """Whether TLS negotiation failed."""
     refused_upgrade = isinstance(reason, ConnectionError) and "SSL" in str(reason)  # asyncpg's, when TLS is required
     return isinstance(reason, ssl.SSLError) or refused_upgrade
 
 
 def mistake_of(error: BaseException | None) -> str | None:
-    """Return which mistake is behind an error, in words without a name, an address or a secret; None for none."""
+    """Describe the configuration error behind an error, without names, addresses or secrets; None if there is none."""
     for each in causes(error):
         found = _mistake(each)
         if found is not None:
@@ -37,19 +37,19 @@ def _mistake(error: BaseException) -> str | None:
         case asyncpg.InvalidPasswordError():
             return "the database refuses the password"
         case asyncpg.InvalidAuthorizationSpecificationError():
-            return "the database does not let this user in"
+            return "the database rejects this user"
         case asyncpg.InvalidCatalogNameError():
-            return "there is no such database"
+            return "the database does not exist"
         case asyncpg.InsufficientPrivilegeError():
-            return "the user of the database lacks a privilege"
+            return "the database user lacks a privilege"
         case asyncpg.UndefinedTableError() | asyncpg.InvalidSchemaNameError() | asyncpg.UndefinedColumnError():
             return "the database is not migrated"
         case asyncpg.ProtocolViolationError():
-            return "the database or a pooler refuses how we connect"
+            return "the database or a pooler refuses the connection parameters"
         case asyncpg.ClientConfigurationError():
-            return "the address of the database cannot be used"
+            return "the database URL cannot be used"
         case socket.gaierror() if error.errno == socket.EAI_NONAME:
-            return "the name of the database's host is unknown"
+            return "the database's host name cannot be resolved"
     if isinstance(error, FileNotFoundError | PermissionError):
-        return "a file that the address of the database names cannot be read"
-    return "the database and we cannot agree on TLS" if is_about_tls(error) else None
+        return "a file in the database URL cannot be read"
+    return "TLS negotiation with the database failed" if is_about_tls(error) else None

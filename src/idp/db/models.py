@@ -1,4 +1,4 @@
-"""The one table of the database package: what belongs to this installation as a whole."""
+"""The table of installation-wide values."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from idp.db.base import Base
 
 
 class InstallationRow(Base):
-    """A value that only this database has, such as the salt of proofs (`db/installation.py`)."""
+    """A value of this installation, such as the salt of proofs (`db/installation.py`)."""
 
     __tablename__ = "installation"
 

@@ -1,8 +1,8 @@
-"""The ear: one connection that LISTENs for changes, and the lease that proves it hears (rule 5).
+"""The change listener: a connection that LISTENs for changes, and the lease that proves delivery (rule 5).
 
-A nonce goes out by NOTIFY every quarter of a second on the pool that verdicts are read from, and must come back on the
-listener. PostgreSQL delivers notifications in the order of the commits, so once a nonce is back, everything committed
-before it was sent has been heard. From its *sending* on, the lease runs for 750 ms.
+Every 250 ms a heartbeat (a nonce) is sent by NOTIFY on the pool that reads verdicts; it must arrive on the listening
+connection. PostgreSQL delivers notifications in commit order, so when a heartbeat arrives, every change committed
+before it was sent has arrived. The lease lasts 750 ms from the *sending*.
 """
 
 import asyncio
@@ -23,32 +23,32 @@ from idp.errors import DatabaseUnavailable
 
 log = structlog.get_logger("idp.db.notify")
 
-PULSE_SECONDS = 0.25
+HEARTBEAT_SECONDS = 0.25
 LEASE_SECONDS = 0.75
-_SILENCE_SECONDS = 2.0  # without a pulse heard, the connection is opened anew
+_SILENCE_SECONDS = 2.0  # without a heartbeat the connection is reopened
 _RETRY_SECONDS = 0.25
 _CATCH_UP_SECONDS = 0.5
 _NOTIFY = (
     f"SELECT pg_notify($1, $2), {INSTANCE} AS instance, pg_snapshot_xmax(pg_current_snapshot())::text AS following"
 )
-# Goes on while the machine sleeps, where there is such a clock; macOS' monotonic clock does so too.
+# Keeps running while the machine sleeps, if available; macOS' monotonic clock does so too.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def boottime() -> float:
-    """Return seconds of a clock that nobody sets and that runs on in a paused process and a sleeping machine."""
+    """Return seconds of a monotonic clock that keeps running in a paused process and a sleeping machine."""
     return time.clock_gettime(_CLOCK)
 
 
 class ChangeListener:
-    """Listens for changes.
+    """Receives change notifications and holds the lease.
 
     Args:
-        database: its pool sends the pulse; its direct address is listened on.
-        floor_seconds: how often a newer floor is taken, which bounds what is remembered of the changes heard.
+        database: its pool sends heartbeats; its direct connection listens.
+        floor_seconds: interval of newer floors, which bounds the list of changes.
 
     Attributes:
-        changes: what was heard.
+        changes: the received changes.
         lease_until: `boottime` until which cached verdicts may be used.
     """
 
@@ -57,22 +57,22 @@ class ChangeListener:
         self.lease_until = 0.0
         self._database = database
         self._floor_seconds = max(1.0, floor_seconds)
-        self._pulse_channel = f"idp_pulse_{secrets.token_hex(8)}"
-        self._pulses: dict[str, float] = {}
+        self._heartbeat_channel = f"idp_pulse_{secrets.token_hex(8)}"
+        self._heartbeats: dict[str, float] = {}
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._numbers = itertools.count(1)
         self._tasks: list[asyncio.Task[None]] = []
         self._listening = False
-        self._moved = False  # the pool's database is not the one that is listened to, or has another history by now
+        self._instance_changed = False  # the pool's database instance differs from the one that is listened to
 
     @property
     def lease_is_valid(self) -> bool:
-        """Whether the lease runs: whatever was committed 750 ms ago or earlier has been heard."""
+        """Whether the lease is valid: every change committed 750 ms ago or earlier was received."""
         return boottime() < self.lease_until
 
     def start(self) -> None:
-        """Begin to listen, in the background and for as long as the process lives."""
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._pulse())]
+        """Start listening in the background."""
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._send_heartbeats())]
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -81,9 +81,9 @@ class ChangeListener:
         self.lease_until = 0.0
 
     async def catch_up(self) -> None:
-        """Wait until this process has heard every change that was committed before the call.
+        """Wait until this process has received every change that was committed before the call.
 
-        A deaf process uses no cached verdict, so there is nothing to wait for then.
+        A process that does not receive notifications uses no cached verdict and returns at once.
         """
         if not self._listening or not self.lease_is_valid:
             return
@@ -105,7 +105,7 @@ class ChangeListener:
                 warned = False
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
                 if not warned:
-                    log.warning("not listening for changes: verdicts are read afresh", error=type(error).__name__)
+                    log.warning("not listening for changes: verdict cache bypassed", error=type(error).__name__)
                 warned = True
             await asyncio.sleep(_RETRY_SECONDS)
 
@@ -114,36 +114,36 @@ class ChangeListener:
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _connection: self._mark_disconnected(lost))
         try:
-            self._moved = False
+            self._instance_changed = False
             self.changes.reset()
-            # Triggers of the tables announce there (migration 0004); the channel's name is known to nobody else.
+            # The tables' triggers notify this channel (migration 0004), whose name is secret.
             await connection.add_listener(await read_channel(connection), self._on_change)
-            await connection.add_listener(self._pulse_channel, self._on_pulse)
+            await connection.add_listener(self._heartbeat_channel, self._on_heartbeat)
             self.changes.set_first_floor(await _stamp(connection))
             self._listening = True
-            await self._stay(connection, lost)
+            await self._watch_connection(connection, lost)
         finally:
             self._mark_disconnected(lost)
             connection.terminate()
 
-    async def _stay(self, connection: Any, lost: asyncio.Event) -> None:
-        """Keep listening; take a newer floor now and then; leave when the connection is lost or deaf."""
-        began = floored = boottime()
+    async def _watch_connection(self, connection: Any, lost: asyncio.Event) -> None:
+        """Keep listening and renew the floor; raise when the connection is lost or silent."""
+        began = floor_taken_at = boottime()
         while not lost.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SILENCE_SECONDS / 4):
                     await lost.wait()
             if not self.changes.has_floor:
-                raise ConnectionResetError("verdicts are read from another database than is listened to")
+                raise ConnectionResetError("the pool reads from another database than the listener's")
             now = boottime()
             if now - max(began, self.lease_until - LEASE_SECONDS) > _SILENCE_SECONDS:
-                raise TimeoutError("no pulse came back")
-            if self._moved:
-                raise ConnectionResetError("another history of the database")
-            if now - floored > self._floor_seconds or self.changes.full:
+                raise TimeoutError("no heartbeat arrived")
+            if self._instance_changed:
+                raise ConnectionResetError("the database instance changed")
+            if now - floor_taken_at > self._floor_seconds or self.changes.full:
                 self.changes.begin_next_floor()
                 self.changes.raise_floor(await _stamp(connection))
-                floored = now
+                floor_taken_at = now
         raise ConnectionResetError("the listener's connection was lost")
 
     def _mark_disconnected(self, lost: asyncio.Event) -> None:
@@ -151,41 +151,41 @@ class ChangeListener:
             return
         self._listening = False
         self.lease_until = 0.0
-        self._pulses.clear()  # a pulse that was sent to the old ear proves nothing about the next one
+        self._heartbeats.clear()  # a heartbeat for the old connection proves nothing about the next one
         lost.set()
 
     def _on_change(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         transaction, _, what = str(payload).partition(" ")
-        if transaction.isascii() and transaction.isdigit():  # anything else is no announcement of ours
+        if transaction.isascii() and transaction.isdigit():  # any other payload is not ours
             self.changes.record_change(what, int(transaction))
 
-    def _on_pulse(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+    def _on_heartbeat(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         nonce = str(payload)
-        sent = self._pulses.pop(nonce, None)
+        sent = self._heartbeats.pop(nonce, None)
         if sent is not None:
             self.lease_until = max(self.lease_until, sent + LEASE_SECONDS)
         waiting = self._waiting.get(nonce)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
-    # --- the pulse ---------------------------------------------------------------------------------------------------
+    # --- heartbeats --------------------------------------------------------------------------------------------------
 
-    async def _pulse(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
             if self._listening:
                 nonce = self._nonce()
-                self._pulses = {nonce: boottime(), **dict(itertools.islice(self._pulses.items(), 3))}
+                self._heartbeats = {nonce: boottime(), **dict(itertools.islice(self._heartbeats.items(), 3))}
                 with contextlib.suppress(DatabaseUnavailable):
                     instance = await self._send(nonce)
                     if self._listening and not self.changes.is_of(instance):
-                        self._moved = True
-            await asyncio.sleep(PULSE_SECONDS if self._listening else PULSE_SECONDS / 10)
+                        self._instance_changed = True
+            await asyncio.sleep(HEARTBEAT_SECONDS if self._listening else HEARTBEAT_SECONDS / 10)
 
     async def _send(self, nonce: str) -> str:
-        heard_before = self.changes.version
-        row = await self._database.reads.fetchrow(_NOTIFY, self._pulse_channel, nonce)
+        version_before = self.changes.version
+        row = await self._database.reads.fetchrow(_NOTIFY, self._heartbeat_channel, nonce)
         if self.changes.is_of(row["instance"]):
-            self.changes.discard_false_announcements(heard_before, int(row["following"]))
+            self.changes.discard_forged_notifications(version_before, int(row["following"]))
         return str(row["instance"])
 
     def _nonce(self) -> str:

@@ -1,32 +1,32 @@
-"""What a statement could see: PostgreSQL's snapshots, compared (rule 5 of the house).
+"""PostgreSQL snapshots and their comparison (rule 5).
 
-Two questions decide whether something read earlier may still be believed: does its snapshot *see* a transaction that
-changed it, and does it *include* another snapshot, so that it misses nothing the other one saw.
+Two questions decide whether an earlier read is still valid: does its snapshot *see* a transaction that changed the row,
+and does it *include* another snapshot, that is, see everything that the other one saw.
 """
 
 import functools
 
 from msgspec import Struct
 
-# One history of one database: its system identifier, its timeline, and when it last recovered from a crash (PostgreSQL
-# forgets its statistics then, and only then by itself). Transaction numbers of two histories must never be compared:
-# a number that was given out but not yet written when the server crashed is given out again.
+# One database instance: system identifier, timeline, and last crash recovery (PostgreSQL resets its statistics then).
+# Transaction ids of different instances must never be compared: an id that was assigned but not written before a crash
+# is assigned again.
 INSTANCE = (
     "((SELECT system_identifier FROM pg_control_system())::text || ':'"
     " || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) || ':'"
     " || coalesce(extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time())::text, ''))"
 )
-# What a statement adds to its columns.
+# Additional columns of a statement.
 STAMP = f"pg_current_snapshot()::text AS snapshot, {INSTANCE} AS instance"
 
 
 class Snapshot(Struct, frozen=True):
-    """Which transactions a statement saw.
+    """The transactions that a statement sees.
 
     Attributes:
-        oldest: every transaction below it had ended (`xmin`).
-        next: no transaction from it on had begun, or none of them had ended (`xmax`).
-        running: those between that were still under way.
+        oldest: all transactions below it had ended (`xmin`).
+        next: no transaction from this id on had ended (`xmax`).
+        running: transactions in between that were still running.
     """
 
     oldest: int
@@ -35,16 +35,16 @@ class Snapshot(Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> "Snapshot":
-        """Read PostgreSQL's text form, such as `739:745:739,742`."""
+        """Parse PostgreSQL's text format, such as `739:745:739,742`."""
         oldest, following, running = text.split(":")
         return cls(int(oldest), int(following), frozenset(int(xid) for xid in running.split(",") if xid))
 
     def sees(self, transaction: int) -> bool:
-        """Whether what this transaction did was visible, if it was committed."""
+        """Whether this transaction was visible, if it committed."""
         return transaction < self.oldest or (transaction < self.next and transaction not in self.running)
 
     def includes(self, other: "Snapshot") -> bool:
-        """Whether everything that the other snapshot saw was visible here too."""
+        """Whether everything visible in the other snapshot was visible in this one."""
         return self.next >= other.next and all(
             transaction in other.running for transaction in self.running if transaction < other.next
         )
@@ -54,7 +54,7 @@ class Snapshot(Struct, frozen=True):
 
 
 class Stamp(Struct, frozen=True):
-    """When something was read: which database, and what the statement could see."""
+    """The database instance and snapshot of a read."""
 
     instance: str
     snapshot: Snapshot
@@ -62,5 +62,5 @@ class Stamp(Struct, frozen=True):
     @staticmethod
     @functools.lru_cache(maxsize=1024)
     def parse(instance: str, snapshot: str) -> "Stamp":
-        """Read the two columns of `STAMP`, which all rows of a statement have in common."""
+        """Parse the two columns of `STAMP`, which are the same for all rows of a statement."""
         return Stamp(instance, Snapshot.parse(snapshot))

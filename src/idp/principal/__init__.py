@@ -1,4 +1,4 @@
-"""Who is calling: the one Principal, the names of roles and scopes, and the guards that read them.
+"""The principal, roles and scopes, and the guards that authorize routes.
 
-Owns: the shape of the answer and the policies a route can declare. Does not own: how the answer is found (`idp.authn`).
+Owns: the principal's structure and the policies of routes. Does not own: authentication (`idp.authn`).
 """

@@ -1,6 +1,6 @@
-"""Policies that a route declares: who may call it (`guards`), with which credentials (`opt=accepts(…)`), or anyone.
+"""Route policies: guards, accepted credentials (`opt=accepts(…)`), or public.
 
-A route without a policy does not start (`check_policies`), so that nothing is open by forgetting (rule 6).
+The start fails for a route without a policy (`check_policies`), so that no route is open by mistake (rule 6).
 """
 
 from collections.abc import Awaitable, Callable
@@ -25,10 +25,10 @@ from idp.principal.model import AuthMethod, Principal
 from idp.principal.permissions import ADMIN, IDP_INTROSPECT, IDP_MANAGE
 
 Connection = ASGIConnection[Any, Any, Any, Any]
-# Asynchronous, because the framework sends synchronous guards through a thread.
+# Asynchronous, because the framework runs synchronous guards in a thread.
 Guard = Callable[[Connection, BaseRouteHandler], Awaitable[None]]
 
-# What a person signs in with; a route accepts these unless it says otherwise (C-29).
+# Credentials of users; accepted by default (C-29).
 INTERACTIVE = frozenset(
     {
         AuthMethod.LOCAL_JWT,
@@ -39,60 +39,60 @@ INTERACTIVE = frozenset(
         AuthMethod.PLUGIN,
     }
 )
-_CONFIRMED = "is_confirmed"  # in a handler's `opt`, worked out once
+_CONFIRMED = "is_confirmed"  # key in a handler's `opt`, computed once
 MACHINES = frozenset({AuthMethod.API_KEY, AuthMethod.SERVICE_TOKEN})
 
 
 def public() -> dict[str, Any]:
-    """Declare, in a handler's `opt`, that anyone may call it: no credential is looked at."""
+    """Handler option: anyone may call the route; credentials are ignored."""
     return {"public": True}
 
 
 def decided_by_handler(policy: str) -> dict[str, Any]:
-    """Declare, in a handler's `opt`, that the handler looks at the caller itself, with what the body holds.
+    """Handler option: the handler authenticates the caller itself, using the body.
 
     Args:
-        policy: who may call it, for `idp routes`.
+        policy: description for `idp routes`.
     """
     return {"decided_by_handler": policy}
 
 
 def decides_only() -> dict[str, Any]:
-    """Declare, in a handler's `opt`, that a route changes nothing although its method is POST (S2-38)."""
+    """Handler option: the route changes nothing although its method is POST (S2-38)."""
     return {"decides_only": True}
 
 
 def accepts_shared_secret() -> dict[str, Any]:
-    """Declare, in a handler's `opt`, that a shared-secret token may do this for its owner while its session lives.
+    """Handler option: a shared-secret token may call the route while its session is active.
 
-    Elsewhere such a token changes nothing: whoever holds the secret can make one for every session they have seen, so
-    nothing may come of it that outlives the session (C-06b).
+    Other routes refuse changes with such a token: a holder of the secret can forge one for every session id they know,
+    so it must have no effect beyond the session (C-06b).
     """
     return {"accepts_shared_secret": True}
 
 
 def read_by_shared_secret_admins() -> dict[str, Any]:
-    """Declare, in a handler's `opt`, that an administrator may read this with a shared-secret token, right after login.
+    """Handler option: an administrator may read this with a shared-secret token, shortly after login.
 
-    The old service's administrators have no other token. Whoever holds the secret can make one for every session they
-    have seen, so only reading is open, only while the session's password was typed a moment ago, and never what tells
-    of other sessions (decision 0032).
+    The old service's administrators have no other token. A holder of the secret can forge one for every session id they
+    know, so it allows only reading, only shortly after a sign-in with the password, and never data about other sessions
+    (decision 0032).
     """
     return {"read_by_shared_secret_admins": True}
 
 
 def accepts(*methods: AuthMethod) -> dict[str, Any]:
-    """Declare, in a handler's `opt`, further kinds of credential beside those of a person."""
+    """Handler option: accept these kinds of credentials in addition to those of users."""
     return {"accepts": INTERACTIVE | set(methods)}
 
 
 def accepted_by(handler: BaseRouteHandler) -> frozenset[AuthMethod]:
-    """Return the kinds of credential that a route accepts."""
+    """Return the credential kinds that a route accepts."""
     return frozenset(handler.opt.get("accepts", INTERACTIVE))
 
 
 def is_public(handler: BaseRouteHandler) -> bool:
-    """Whether nobody is authenticated before the handler runs."""
+    """Whether the route skips authentication before the handler."""
     return handler.opt.get("public") is True or "decided_by_handler" in handler.opt
 
 
@@ -106,21 +106,21 @@ def _policy(name: str, *, manages: bool = False) -> Callable[[Guard], Guard]:
 
 
 def check_accepted(principal: Principal, handler: BaseRouteHandler) -> None:
-    """Refuse a credential of a kind that this route does not accept.
+    """Refuse a credential kind that this route does not accept.
 
     Raises:
-        CredentialNotAccepted: with the kind in the text.
+        CredentialNotAccepted: names the kind.
     """
     method = principal.credential.method
     if method not in accepted_by(handler):
-        raise CredentialNotAccepted(f"This route does not accept a credential of the kind {method}.")
+        raise CredentialNotAccepted(f"This route does not accept credentials of type {method}.")
 
 
 def check_change(principal: Principal, handler: BaseRouteHandler) -> None:
-    """Refuse a shared-secret token where something is changed, unless the route accepts it with its session (C-06b).
+    """Refuse a change with a shared-secret token, unless the route accepts it and it has a session (C-06b).
 
     Raises:
-        SharedSecretToken: the route is no mere reading.
+        SharedSecretToken: the route changes data.
     """
     credential = principal.credential
     if not credential.shared_secret or not _may_change(handler):
@@ -130,7 +130,7 @@ def check_change(principal: Principal, handler: BaseRouteHandler) -> None:
 
 
 def changes_or_manages(handler: BaseRouteHandler) -> bool:
-    """Whether a route changes something, or shows what only who manages may see."""
+    """Whether a route changes data or requires management rights."""
     known = handler.opt.get(_CONFIRMED)
     if known is None:
         managing = any(getattr(guard, "manages", False) for guard in handler.resolve_guards())
@@ -145,14 +145,14 @@ def _may_change(handler: BaseRouteHandler) -> bool:
 
 @_policy("any principal")
 async def requires_principal(connection: Connection, handler: BaseRouteHandler) -> None:
-    """Allow any authenticated caller, person or service."""
+    """Allow any authenticated caller, user or service."""
     check_accepted(connection.user, handler)
     check_change(connection.user, handler)
 
 
 @_policy("user")
 async def requires_user(connection: Connection, handler: BaseRouteHandler) -> None:
-    """Allow any person."""
+    """Allow any user."""
     if connection.user.user is None:
         raise NotAUser
     check_accepted(connection.user, handler)
@@ -161,13 +161,13 @@ async def requires_user(connection: Connection, handler: BaseRouteHandler) -> No
 
 @_policy("fresh login")
 async def requires_fresh_login(connection: Connection, _handler: BaseRouteHandler) -> None:
-    """Allow only who proved a moment ago who they are (C-33; RFC 9470). Stands after `requires_user`."""
+    """Require a recent sign-in (C-33; RFC 9470). Use after `requires_user`."""
     _check_fresh(connection)
 
 
 @_policy("fresh login if required")
 async def requires_fresh_login_for_keys(connection: Connection, _handler: BaseRouteHandler) -> None:
-    """The same for keys, where the setting asks for it: off by default, since Clerk's clients cannot step up (C-33)."""
+    """The same for keys, if configured: off by default, because Clerk's clients cannot step up (C-33)."""
     if connection.app.state.fresh_login_for_keys:
         _check_fresh(connection)
 
@@ -184,7 +184,7 @@ def _check_fresh(connection: Connection) -> None:
 async def requires_admin(connection: Connection, handler: BaseRouteHandler) -> None:
     """Allow users with the role `admin`, and management credentials (C-09)."""
     check_accepted(connection.user, handler)
-    if handler.opt.get("read_by_shared_secret_admins") and _reads_after_login(connection):
+    if handler.opt.get("read_by_shared_secret_admins") and _is_recent_admin_read(connection):
         return
     if not _manages(connection.user):
         raise AdminRequired
@@ -192,7 +192,7 @@ async def requires_admin(connection: Connection, handler: BaseRouteHandler) -> N
 
 @_policy("team admin", manages=True)
 async def requires_team_admin(connection: Connection, handler: BaseRouteHandler) -> None:
-    """Allow whoever `requires_admin` allows, and the admins of the team that the path names."""
+    """Allow the callers of `requires_admin`, and the admins of the team in the path."""
     check_accepted(connection.user, handler)
     principal: Principal = connection.user
     if _manages(principal):
@@ -212,14 +212,14 @@ async def requires_introspect_scope(connection: Connection, handler: BaseRouteHa
         raise IntrospectScopeRequired
 
 
-def _reads_after_login(connection: Connection) -> bool:
-    """Whether an administrator reads with a shared-secret token of a session that a password has just begun.
+def _is_recent_admin_read(connection: Connection) -> bool:
+    """Whether an administrator reads with a shared-secret token shortly after a sign-in with the password.
 
     Raises:
-        FreshLoginRequired: the password was typed too long ago.
+        FreshLoginRequired: the sign-in is too old.
     """
     user, credential = connection.user.user, connection.user.credential
-    is_admin = user is not None and ADMIN in user.roles  # as the database says, whatever the token does
+    is_admin = user is not None and ADMIN in user.roles  # from the database, not from the token
     if not credential.shared_secret or not is_admin or connection.scope.get("method") not in {"GET", "HEAD"}:
         return False
     if credential.session_id is None or "pwd" not in credential.amr:
@@ -233,12 +233,12 @@ def _manages(principal: Principal) -> bool:
     if user is None:
         return IDP_MANAGE in principal.credential.scopes
     if principal.credential.shared_secret and (ADMIN in user.roles or any(t.role == ADMIN for t in user.teams)):
-        raise SharedSecretToken  # says why an admin is refused; nobody else learns anything
+        raise SharedSecretToken  # explains the refusal to administrators only
     return ADMIN in user.roles
 
 
 class RoutePolicy(NamedTuple):
-    """One line of `idp routes`."""
+    """A line of `idp routes`."""
 
     method: str
     path: str
@@ -248,7 +248,7 @@ class RoutePolicy(NamedTuple):
 
 
 def policies(app: Litestar) -> list[RoutePolicy]:
-    """Return every route with its policy, None where it declares none."""
+    """Return every route with its policy, None if it declares none."""
     lines = []
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):
@@ -262,13 +262,13 @@ def _line(method: str, path: str, handler: BaseRouteHandler) -> RoutePolicy:
     by_handler = handler.opt.get("decided_by_handler")
     policy = by_handler or ("public" if is_public(handler) else ", ".join(names) or None)
     methods = frozenset() if is_public(handler) and not by_handler else accepted_by(handler)
-    if "user" in names:  # a service is answered 403 `not_a_user` there, whichever credential it has
+    if "user" in names:  # services always get 403 `not_a_user` there
         methods -= {AuthMethod.SERVICE_TOKEN, AuthMethod.ADMIN_TOKEN}
     return RoutePolicy(method, path, policy, methods, handler.handler_name)
 
 
 def check_policies(app: Litestar) -> None:
-    """Refuse to start with a route that says nothing about who may call it.
+    """Refuse to start with a route without a policy.
 
     Raises:
         RuntimeError: naming the routes.

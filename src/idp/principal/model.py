@@ -1,6 +1,6 @@
-"""Principal: who is calling, and what are they in this organisation.
+"""The principal: the authenticated caller with roles, teams and domains.
 
-Built only in `authn/resolve.py` and by the tests' factory.
+Only `authn/resolve.py` and the tests' factory build it.
 """
 
 from datetime import datetime
@@ -13,7 +13,7 @@ from idp.principal.permissions import ADMIN
 
 
 class AuthMethod(StrEnum):
-    """How the caller proved who they are; a route's `accepts` speaks in these."""
+    """How the caller authenticated; a route's `accepts` lists these."""
 
     LOCAL_JWT = "local_jwt"
     SESSION_COOKIE = "session_cookie"
@@ -27,7 +27,7 @@ class AuthMethod(StrEnum):
 
 
 class Team(Struct, frozen=True):
-    """A team the user is in; `role` is "admin", "member" or null (= member)."""
+    """A team of the user; `role` is "admin", "member" or null (= member)."""
 
     id: UUID
     name: str
@@ -37,7 +37,7 @@ class Team(Struct, frozen=True):
 
 
 class Domain(Struct, frozen=True):
-    """A domain the user works in."""
+    """A domain of the user."""
 
     id: UUID
     key: str
@@ -47,7 +47,7 @@ class Domain(Struct, frozen=True):
 
 
 class User(Struct, frozen=True):
-    """The person behind the call, with what they are in this organisation. Inactive teams and domains are left out."""
+    """A user with roles and active teams and domains."""
 
     id: str
     email: str | None
@@ -65,7 +65,7 @@ class User(Struct, frozen=True):
 
     @property
     def role(self) -> str:
-        """The strongest role, for clients that know one only."""
+        """The highest role, for clients that support only one."""
         return ADMIN if ADMIN in self.roles else "user"
 
     def administers(self, team_id: UUID) -> bool:
@@ -74,19 +74,19 @@ class User(Struct, frozen=True):
 
 
 class Credential(Struct, frozen=True):
-    """What the caller presented, without its secret.
+    """The verified credential, without its secret.
 
     Attributes:
-        method: how it was proven.
-        id: the token's own id (`jti`, or a key's id), None where it has none.
+        method: its kind.
+        id: the token's id (`jti`, or a key's id), None if it has none.
         name: a service credential's name.
-        scopes: what the credential may do (RFC 6749 section 3.3); a user's rights come from roles instead.
-        expires_at: when it ends, None for never.
-        shared_secret: signed with a secret that others hold too, so it may never manage anything (C-06b).
-        session_id: the session it belongs to, with which it ends; None where it belongs to none.
-        auth_time: when the person proved who they are (OpenID Connect Core section 2); None where nobody knows.
-        amr: how they did (RFC 8176).
-        acr: how sure that makes us.
+        scopes: granted scopes (RFC 6749 section 3.3); users' rights come from roles.
+        expires_at: expiry, None for never.
+        shared_secret: signed with a secret that others know, so it never authorizes management (C-06b).
+        session_id: its session, with which it ends; None without one.
+        auth_time: time of the sign-in (OpenID Connect Core section 2); None if unknown.
+        amr: authentication methods of the sign-in (RFC 8176).
+        acr: authentication context class of the sign-in.
     """
 
     method: AuthMethod
@@ -102,14 +102,14 @@ class Credential(Struct, frozen=True):
 
 
 class Principal(Struct, frozen=True):
-    """Who is calling. `user` is None for a service."""
+    """The authenticated caller. `user` is None for a service."""
 
     user: User | None
     credential: Credential
 
     @property
     def user_id(self) -> str:
-        """The person's id, where it is certain that a person calls."""
+        """The user's id; only for principals with a user."""
         assert self.user is not None
         return self.user.id
 

@@ -1,9 +1,10 @@
-"""The caller, looked at once more inside the transaction that acts for them.
+"""Check the caller's authority again inside the transaction that makes a change.
 
-Who calls is decided when a request arrives. Until its change commits, an administrator may be disabled, a session may
-end, a team administrator may be removed, an account may be claimed by its owner (C-11): a request that was held back,
-or that waited for a lock, would still act. Every change asks here, after the locks of its transaction
-(`docs/decisions/0029-reauthorization-inside-the-transaction.md`), and a test walks every route that changes something.
+A request is authenticated when it arrives. Before its change commits, an administrator may be disabled, a session may
+end, a team administrator may be removed, an account may be claimed by its owner (C-11). Without a second check, a
+request that was delayed or waited for a lock would still act. Every change calls this module after the locks of its
+transaction (`docs/decisions/0029-reauthorization-inside-the-transaction.md`), and a test walks every route that changes
+something.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,8 +20,8 @@ from idp.principal.permissions import ADMIN, IDP_MANAGE
 
 T = TypeVar("T")
 
-# One statement each: what was locked is read again after waiting for it, what is only joined is not. And each locks
-# what it reads, so that authority which is found here lasts until the commit.
+# One statement each: PostgreSQL re-reads a locked row after waiting for it, but not joined rows. FOR SHARE keeps the
+# authority until the commit.
 _USER = text("SELECT is_active AND deleted_at IS NULL FROM idp.users WHERE id = :id FOR SHARE")
 _ROLE = text("SELECT TRUE FROM idp.user_roles WHERE user_id = :id AND role = :admin FOR SHARE")
 _TEAM = text("""
@@ -37,26 +38,26 @@ SELECT revoked_at IS NULL AS is_live, expires_at <= clock_timestamp() AS is_over
 async def reauthorize(
     session: AsyncSession, principal: Principal, *, manages: bool = False, team: UUID | None = None
 ) -> None:
-    """Refuse a caller who is no longer what they were when the request arrived.
+    """Refuse a caller who has lost the required authority since the request arrived.
 
     Args:
-        session: the transaction that is to change something. What it locks, the keys first (C-27), it has locked.
-        principal: who called.
-        manages: whether a user needs the role `admin` for it, and a service the scope `idp:manage`.
-        team: a team whose own administrators may do it, too.
+        session: the transaction of the change, which already holds its locks (the keys' lock first, C-27).
+        principal: the caller.
+        manages: require the role `admin` of a user, the scope `idp:manage` of a service.
+        team: a team whose administrators are allowed too.
 
     Raises:
-        UserInactive: they were disabled or deleted meanwhile.
-        AdminRequired: they are no administrator any more.
-        TeamAdminRequired: nor do they administer this team.
-        TokenRevoked: their session ended, or their service token was revoked.
-        TokenExpired: their service token expired.
+        UserInactive: the user was disabled or deleted.
+        AdminRequired: the caller is no longer an administrator.
+        TeamAdminRequired: nor an administrator of this team.
+        TokenRevoked: the session ended, or the service token was revoked.
+        TokenExpired: the service token expired.
     """
     credential = principal.credential
     if principal.user is not None:
         await _check_user(session, principal.user.id, manages=manages, team=team)
     if credential.session_id is not None:
-        # After the user's row: what waited there for a claim sees the sessions that it ended.
+        # After the user's row, so that a request that waited for a claim sees the sessions that the claim ended.
         if not (await session.execute(_SESSION, {"id": credential.session_id})).scalar():
             raise TokenRevoked
     elif credential.method == AuthMethod.SERVICE_TOKEN:
@@ -87,10 +88,10 @@ async def _check_service(session: AsyncSession, token_id: str | None, *, manages
         raise AdminRequired
 
 
-def reauthorized(
+def if_still_authorized(
     principal: Principal, work: Callable[[AsyncSession], Awaitable[T]], *, manages: bool = False
 ) -> Callable[[AsyncSession], Awaitable[T]]:
-    """Return `work` for a command of the single writer, done only if the caller still stands."""
+    """Wrap `work` for the single writer: it runs only if the caller is still authorized."""
 
     async def checked(session: AsyncSession) -> T:
         await reauthorize(session, principal, manages=manages)

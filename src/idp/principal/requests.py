@@ -1,4 +1,4 @@
-"""Requests, as routes see them once their guard has let the caller in."""
+"""Typed requests of routes after their guard has passed."""
 
 from typing import Any
 from uuid import UUID
@@ -8,16 +8,16 @@ from litestar import Request
 from idp.principal.model import Principal
 
 AnyRequest = Request[Any, Any, Any]
-UserRequest = Request[Principal, Any, Any]  # on routes with `requires_user` or one of its kind
+UserRequest = Request[Principal, Any, Any]  # on routes with `requires_user` or a similar guard
 
 
 def user_id_of(request: UserRequest) -> str:
-    """Return who asks, on a route that only people may call."""
+    """Return the caller's user id, on a route for users only."""
     assert request.user.user is not None
     return request.user.user.id
 
 
 def session_id_of(request: UserRequest) -> UUID | None:
-    """Return the session that the caller's credential belongs to, if any."""
+    """Return the session id of the caller's credential, if any."""
     session_id = request.user.credential.session_id
     return UUID(session_id) if session_id else None

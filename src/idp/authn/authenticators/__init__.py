@@ -1,1 +1,1 @@
-"""One authenticator a file. They never import each other, and `app.py` says in which order they are asked."""
+"""The authenticators, one per file. They never import each other; `app.py` defines their order."""

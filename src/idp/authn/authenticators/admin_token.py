@@ -1,4 +1,4 @@
-"""ADMIN_TOKEN: one bearer token from the settings that may manage (C-09)."""
+"""ADMIN_TOKEN: a bearer token from the settings that authorizes management (C-09)."""
 
 import hashlib
 import hmac
@@ -11,7 +11,7 @@ from idp.settings import Secret
 
 
 class AdminToken:
-    """Owns exactly one token; any other one is somebody else's. Without a setting it owns nothing."""
+    """Owns exactly the configured token; owns nothing if it is not configured."""
 
     name = "admin_token"
 

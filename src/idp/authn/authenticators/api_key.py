@@ -1,4 +1,4 @@
-"""API keys of users and tokens of services: random secrets, found by their digest (C-03)."""
+"""API keys and service tokens: random secrets, found by their digest (C-03)."""
 
 from idp.apikeys.secret import LONGEST, Peppers, is_intact
 from idp.authn.credential import Presented
@@ -9,7 +9,7 @@ from idp.settings_schema import ApiKeys
 
 
 class ApiKey:
-    """Owns every explicit credential that begins with one of our prefixes; the database knows the rest."""
+    """Owns every explicit credential with one of our prefixes; the database decides about it."""
 
     name = "api_key"
 
@@ -26,5 +26,5 @@ class ApiKey:
         if len(token) > LONGEST or not token.isascii():
             return Rejected(TokenNotFound())
         if self._require_checksum and not any(is_intact(token, prefix) for prefix in self._prefixes):
-            return Rejected(TokenInvalid("The key is damaged: it was cut short or mistyped."))
+            return Rejected(TokenInvalid("The key is damaged: truncated or mistyped."))
         return Authenticated(ByKey(tuple(self._peppers.possible(token)), Secret(token)), cacheable=True)

@@ -1,4 +1,4 @@
-"""Access tokens that this service signed (RFC 9068, and the shared-secret shapes of C-06b)."""
+"""Access tokens issued by this service (RFC 9068, and the shared-secret formats of C-06b)."""
 
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, ByEmail, BySession, ByUserId, Outcome, Rejected
@@ -8,7 +8,7 @@ from idp.signing.jwt import TokenService
 
 
 class LocalJwt:
-    """Owns every JWT that names us as its issuer, and shared-secret ones where a shared secret is set."""
+    """Owns every JWT with our issuer, and shared-secret JWTs if a shared secret is configured."""
 
     name = "local_jwt"
 

@@ -1,4 +1,4 @@
-"""The session cookie: an opaque secret whose digest names a session."""
+"""The session cookie: an opaque secret whose digest identifies a session."""
 
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, ByCookie, Outcome, Rejected
@@ -7,7 +7,7 @@ from idp.sessions.cookie import SessionCookies
 
 
 class SessionCookie:
-    """Owns a request with our cookie and no explicit credential; beside one, a cookie is not looked at (C-24)."""
+    """Owns a request with our cookie and without an explicit credential; beside one, cookies are ignored (C-24)."""
 
     name = "session_cookie"
 
