@@ -84,7 +84,12 @@ async def test_a_mail_at_rest_shows_no_token_and_no_address(outbox: Outbox) -> N
     shown = str(dict(await outbox.row()))
     assert TOKEN not in shown
     assert "ada@example.com" not in shown
-    assert Sealer([Secret("another root secret than that one")]).open((await outbox.row())["sealed_message"]) is None
+    assert (
+        Sealer([Secret("another root secret than that one")]).open(
+            (await outbox.row())["sealed_message"], purpose="mail"
+        )
+        is None
+    )
 
 
 async def test_a_transaction_that_is_rolled_back_sends_nothing(outbox: Outbox, office: PostOffice) -> None:

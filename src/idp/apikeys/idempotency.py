@@ -68,13 +68,13 @@ class Idempotency(Periodic):
             if earlier is not None:
                 if earlier.request != fingerprint:
                     raise IdempotencyKeyReused
-                opened = self._sealer.open(earlier.sealed_answer)
+                opened = self._sealer.open(earlier.sealed_answer, purpose="idempotent-answer")
                 if opened is not None:
                     return msgspec.json.decode(opened, type=answer_type)
                 await session.delete(earlier)
                 await session.flush()
             answer = await make(session)
-            sealed = self._sealer.seal(msgspec.json.encode(answer))
+            sealed = self._sealer.seal(msgspec.json.encode(answer), purpose="idempotent-answer")
             session.add(IdempotentAnswerRow(key=name, request=fingerprint, sealed_answer=sealed))
             return answer
 
