@@ -15,7 +15,7 @@ from uuid import UUID
 import asyncpg
 import httpx2
 
-from idp.app import Application, create_app
+from idp.app import Application, Development, create_app
 from idp.cli.dev_process import build
 from idp.cli.server import bind, uvicorn_server
 from idp.db.engine import Database
@@ -157,6 +157,7 @@ async def running(
     environ: Mapping[str, str] | None = None,
     migrate: bool = True,
     app: Application | None = None,
+    development: Development | None = None,
 ) -> AsyncIterator[Service]:
     """Run a service of its own for the length of the block.
 
@@ -167,6 +168,7 @@ async def running(
         environ: further environment variables, such as AUTH_JWT_SECRET_KEY.
         migrate: whether to migrate and seed first.
         app: an application to run instead of the one that the settings make.
+        development: what exists besides, instead of what `idp dev` adds.
     """
     listener = bind("127.0.0.1", 0, hint="")
     base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -187,6 +189,8 @@ async def running(
     loaded = load(profile, environ=variables | dict(environ or {}))
     if migrate:
         await prepare(loaded)
+    if development is not None:
+        app = create_app(loaded, development)
     app = app or (build(loaded) if profile == "development" else create_app(loaded))
     server = uvicorn_server(app, loaded.settings.server)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
