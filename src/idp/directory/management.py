@@ -1,7 +1,7 @@
 """What the routes of teams and of domains do alike: each method is one transaction.
 
 Every change locks first, and then looks at the caller's authority again, inside its transaction
-(docs/decisions/0029-the-caller-again-in-the-transaction.md).
+(docs/decisions/0029-reauthorization-inside-the-transaction.md).
 """
 
 from typing import Any, Generic, TypeVar
