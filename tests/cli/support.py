@@ -265,12 +265,15 @@ def _answers(url: str) -> bool:
 
 
 class Dev(Running):
-    """`script/dev` on a data folder, from the start of the command to its end."""
+    """`idp dev` on a data folder, from the start of the command to its end; `script` runs the real `script/dev`."""
 
-    def __init__(self, data_dir: Path, *arguments: str, output: Path | None = None, **environ: str) -> None:
+    def __init__(
+        self, data_dir: Path, *arguments: str, output: Path | None = None, script: bool = False, **environ: str
+    ) -> None:
         self.data_dir = data_dir
-        command = [str(ROOT / "script/dev"), "--data-dir", str(data_dir), *arguments]
-        super().__init__(command, output or data_dir.with_name(f"{data_dir.name}.out"), environ)
+        start = [str(ROOT / "script/dev")] if script else [*IDP, "dev"]
+        output = output or data_dir.with_name(f"{data_dir.name}.out")
+        super().__init__([*start, "--data-dir", str(data_dir), *arguments], output, environ, forked=not script)
         self.facts: dict[str, Any] = {}
         self.seconds = 0.0
 
@@ -297,11 +300,11 @@ class Dev(Running):
 
 
 @contextmanager
-def running_dev(data_dir: Path, *arguments: str, **environ: str) -> Iterator[Dev]:
-    """Run `script/dev` until the end of the block; on any free port unless told otherwise."""
+def running_dev(data_dir: Path, *arguments: str, script: bool = False, **environ: str) -> Iterator[Dev]:
+    """Run `idp dev` until the end of the block; on any free port unless told otherwise. `script`: see `Dev`."""
     if "PORT" not in environ and "--port" not in arguments:
         arguments = ("--port", "0", *arguments)
-    dev = Dev(data_dir, *arguments, **environ)
+    dev = Dev(data_dir, *arguments, script=script, **environ)
     try:
         yield dev.wait()
     finally:
