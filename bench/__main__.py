@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import alone, load, report
+from bench import exclusive, load, report
 from bench.measure import Plan
 from bench.peers.install import PEERS
 from bench.run import Choice, measure_all
@@ -30,7 +30,7 @@ def main() -> int:
     if not load.is_installed():
         print("bench needs wrk: on Debian or Ubuntu, apt install wrk", file=sys.stderr)
         return 1
-    with alone.for_at_most(_LONGEST, say=_say):
+    with exclusive.for_at_most(_LONGEST, say=_say):
         text = report.document(measure_all(_choice(options), _plan(options), say=_say))
     print(text)
     out = options.out or (None if options.quick or options.scenarios else _RESULTS)

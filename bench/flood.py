@@ -8,16 +8,16 @@ import httpx2
 from msgspec import Struct
 
 from bench import cpu, load
-from bench.asked import ASKED
 from bench.load import Found, Load
 from bench.measure import CONNECTIONS, Plan
 from bench.population import NotBuilt
+from bench.requests import REQUESTS_OF
 from bench.server import Server
 from bench.traffic import Request, Traffic
 from bench.world import World
 
 _JSON = {"content-type": "application/json"}
-_SETTLE_SECONDS = 0.5  # until the flood is at its height
+_CATCH_UP_SECONDS = 0.5  # until the flood is at its height
 _MOST_ATTEMPTS = 50
 _CALM_SECONDS, _LOOK_SECONDS = 10.0, 0.2
 
@@ -62,9 +62,9 @@ def _flood(title: str, server: Server, login: dict[str, str], world: World, plan
     for _ in range(min(plan.rounds, 2)):
         _wait_until_calm(server)
         idle.append(load.run(server.base_url, validate, connections=CONNECTIONS, seconds=plan.seconds))
-        long = plan.seconds + _SETTLE_SECONDS
+        long = plan.seconds + _CATCH_UP_SECONDS
         with Load(server.base_url, logins, connections=CONNECTIONS, seconds=long) as flood:
-            time.sleep(_SETTLE_SECONDS)
+            time.sleep(_CATCH_UP_SECONDS)
             flooded.append(load.run(server.base_url, validate, connections=CONNECTIONS, seconds=plan.seconds))
             floods.append(flood.finish())
     pairs = list(zip(idle, flooded, strict=True))
@@ -96,6 +96,6 @@ def _wait_until_calm(server: Server) -> None:
 
 def _validate(world: World) -> Traffic:
     try:
-        return ASKED["validate"](world)[1]
+        return REQUESTS_OF["validate"](world)[1]
     except NotBuilt:
-        return ASKED["validate-jwt"](world)[1]
+        return REQUESTS_OF["validate-jwt"](world)[1]

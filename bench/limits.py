@@ -18,7 +18,7 @@ from bench.traffic import Request, Traffic
 from bench.verdicts import Verdict
 from bench.world import World
 from idp import cache
-from idp.parts import Parts, build_parts
+from idp.core import Core, build_core
 from idp.settings import load as load_settings
 from idp.signing.compact import parse
 from idp.signing.jwt import Family, TokenUser
@@ -38,16 +38,16 @@ def measure(world: World) -> list[Verdict]:
 
 
 async def _all(world: World) -> list[Verdict]:
-    parts = build_parts(load_settings("production", environ=world.deployment.env))
+    core = build_core(load_settings("production", environ=world.deployment.env))
     try:
-        return [*await _signatures(parts), await _get(world), await _select(parts, world)]
+        return [*await _signatures(core), await _get(world), await _select(core, world)]
     finally:
-        await parts.database.close()
+        await core.database.close()
 
 
-async def _signatures(parts: Parts) -> list[Verdict]:
+async def _signatures(core: Core) -> list[Verdict]:
     user = TokenUser(id="01990c7e-0000-7000-8000-000000000001", email="pat@example.com", email_verified=False)
-    token = (await parts.tokens.issue(user, Family.AUTH)).token
+    token = (await core.tokens.issue(user, Family.AUTH)).token
     key, message = ec.generate_private_key(ec.SECP256R1()), token.rpartition(".")[0].encode()
     public, algorithm = key.public_key(), ec.ECDSA(SHA256())
     signature = key.sign(message, algorithm)
@@ -58,8 +58,8 @@ async def _signatures(parts: Parts) -> list[Verdict]:
     async def raw_sign() -> None:
         key.sign(message, algorithm)
 
-    verify = await _ratio(raw_verify, lambda: parts.tokens.verify(parse(token)), at_once=1)
-    sign = await _ratio(raw_sign, lambda: parts.tokens.issue(user, Family.AUTH), at_once=1)
+    verify = await _ratio(raw_verify, lambda: core.tokens.verify(parse(token)), at_once=1)
+    sign = await _ratio(raw_sign, lambda: core.tokens.issue(user, Family.AUTH), at_once=1)
     return [
         Verdict("ES256 verify: of the raw one's rate", f"{verify:.2f}", "at least 0.85", verify >= 0.85),
         Verdict("ES256 sign: of the raw one's rate", f"{sign:.2f}", "at least 0.8", sign >= 0.80),
@@ -82,11 +82,11 @@ async def _get(world: World) -> Verdict:
     return Verdict("a GET from Valkey, 32 in flight", f"{found:.0f} µs", target, found <= _GET_MICROSECONDS)
 
 
-async def _select(parts: Parts, world: World) -> Verdict:
+async def _select(core: Core, world: World) -> Verdict:
     pool = await asyncpg.create_pool(world.deployment.database_url, min_size=10, max_size=10)
     try:
         bare = await _ratio(
-            lambda: parts.database.reads.fetchrow(_POINT_SELECT, "0" * 64),
+            lambda: core.database.reads.fetchrow(_POINT_SELECT, "0" * 64),
             lambda: pool.fetchrow(_POINT_SELECT, "0" * 64),
             at_once=_IN_FLIGHT,
         )

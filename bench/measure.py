@@ -7,9 +7,9 @@ from statistics import median
 from msgspec import Struct
 
 from bench import cpu, load
-from bench.asked import ASKED
 from bench.load import Found, LoadFailed
 from bench.population import NotBuilt
+from bench.requests import REQUESTS_OF
 from bench.scenarios import Scenario
 from bench.server import Server
 from bench.sources import Sources
@@ -87,7 +87,7 @@ def _contestants(scenario: Scenario, world: World) -> Iterable[Contestant]:
 
 def _service(scenario: Scenario, world: World) -> Contestant:
     try:
-        server, traffic = ASKED[scenario.name](world)
+        server, traffic = REQUESTS_OF[scenario.name](world)
     except NotBuilt as missing:
         return Contestant(SERVICE, trouble=f"not built yet: {missing}")
     return _checked(Contestant(SERVICE, server, traffic))

@@ -12,7 +12,7 @@ import httpx2
 
 from bench.service import ADMIN_TOKEN, Deployment
 from idp.apikeys.secret import Peppers, generate
-from idp.parts import build_parts
+from idp.core import build_core
 from idp.sessions.refresh_tokens import PREFIX
 from idp.settings import load, root_secret
 from idp.signing.jwt import Family, TokenSession, TokenUser
@@ -105,14 +105,14 @@ def many_jwts(deployment: Deployment, person: Person, count: int) -> list[str]:
 
 
 async def _sign(deployment: Deployment, person: Person, count: int) -> list[str]:
-    parts = build_parts(load("production", environ=deployment.env))
+    core = build_core(load("production", environ=deployment.env))
     user = TokenUser(id=person.id, email=person.email, email_verified=False, roles=("user",))
     now = datetime.now(UTC)
     session = TokenSession(person.session_id, now, ("pwd",), "1", now + timedelta(days=1))
     try:
-        return [(await parts.tokens.issue(user, Family.AUTH, session=session)).token for _ in range(count)]
+        return [(await core.tokens.issue(user, Family.AUTH, session=session)).token for _ in range(count)]
     finally:
-        await parts.database.close()
+        await core.database.close()
 
 
 async def _execute(url: str, statement: str, *values: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Self
 import httpx2
 from msgspec import Struct
 
-from bench import alone, load, population, service
+from bench import exclusive, load, population, service
 from bench.load import Load
 from bench.server import Server
 from bench.traffic import Request, Traffic
@@ -242,7 +242,7 @@ def main() -> int:
     def say(words: str) -> None:
         print(words, file=sys.stderr, flush=True)
 
-    with alone.for_at_most(_LONGEST, say=say), World([], new_requests=0, say=say) as world:
+    with exclusive.for_at_most(_LONGEST, say=say), World([], new_requests=0, say=say) as world:
         found = measure(world, say=say)
     print("\n".join(found.lines()))
     return 0

@@ -71,8 +71,18 @@ def of_floods(floods: Iterable[Flood]) -> Iterator[Verdict]:
     """Yield the targets of validate beside a flood of logins."""
     for flood in floods:
         what = f"login flood, {flood.title}"
-        yield Verdict(f"{what}: validate's rate", f"{flood.kept:.2f}", f"at least {_KEPT}", flood.kept >= _KEPT)
-        yield Verdict(f"{what}: validate's p99, times", f"{flood.p99:.1f}", f"at most {_P99}", flood.p99 <= _P99)
+        yield Verdict(
+            f"{what}: validate's rate",
+            f"{flood.kept:.2f}",
+            f"at least {_KEPT}",
+            flood.kept >= _KEPT,
+        )
+        yield Verdict(
+            f"{what}: validate's p99, times",
+            f"{flood.p99:.1f}",
+            f"at most {_P99}",
+            flood.p99 <= _P99,
+        )
         found = f"{flood.logins:.0f} in, {flood.turned_away:.0f} refused"
         target, met = ("some in", flood.logins > 0) if flood.may_pass else ("", None)
         yield Verdict(f"{what}: logins a second", found, target, met)

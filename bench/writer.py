@@ -12,12 +12,12 @@ from unittest.mock import patch
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bench import alone, service, stores
+from bench import exclusive, service, stores
 from idp.apikeys.commands import LARGEST_GROUP, CommandQueue
-from idp.apikeys.service import Minting, create_token
+from idp.apikeys.service import KeyFactory, create_token
 from idp.apikeys.shapes import NewToken, TokenSecret
 from idp.audit.record import Origin
-from idp.parts import Parts, build_parts
+from idp.core import Core, build_core
 from idp.settings import load
 
 _ROUNDS, _SECONDS, _CALLERS = 3, 1.5, 64
@@ -28,37 +28,37 @@ _DURABLE = {"fsync": "on", "full_page_writes": "on"}
 def main() -> None:
     """Print both rates, and how many times the one is the other."""
     with (
-        alone.for_at_most(_LONGEST, say=print),
+        exclusive.for_at_most(_LONGEST, say=print),
         patch.dict("idp.dev.postgres._SETTINGS", _DURABLE),
         stores.running() as running,
     ):
         deployment = service.deploy(running)
-        parts = build_parts(load("production", environ=deployment.env))
-        grouped, single = asyncio.run(_measure(parts))
+        core = build_core(load("production", environ=deployment.env))
+        grouped, single = asyncio.run(_measure(core))
     print(f"in groups of up to {LARGEST_GROUP}: {grouped:.0f} changes a second")
     print(f"one transaction each:   {single:.0f} changes a second")
     print(f"groups are worth {grouped / single:.1f} times as much")
 
 
-async def _measure(parts: Parts) -> tuple[float, float]:
+async def _measure(core: Core) -> tuple[float, float]:
     grouped, single = [], []
     try:
         for _ in range(_ROUNDS):
-            grouped.append(await _rate(parts, LARGEST_GROUP))
-            single.append(await _rate(parts, 1))
+            grouped.append(await _rate(core, LARGEST_GROUP))
+            single.append(await _rate(core, 1))
     finally:
-        await parts.database.close()
+        await core.database.close()
     return median(grouped), median(single)
 
 
-async def _rate(parts: Parts, largest_group: int) -> float:
-    minting, origin = Minting(parts.settings.api_keys, parts.peppers), Origin(actor="bench")
-    queue = CommandQueue(parts.database, largest_group=largest_group)
+async def _rate(core: Core, largest_group: int) -> float:
+    key_factory, origin = KeyFactory(core.settings.api_keys, core.peppers), Origin(actor="bench")
+    queue = CommandQueue(core.database, largest_group=largest_group)
     queue.start()
     began, done = time.perf_counter(), 0
 
     async def change(session: AsyncSession) -> TokenSecret:
-        return await create_token(session, minting, origin, NewToken(secrets.token_hex(12), ["read"]))
+        return await create_token(session, key_factory, origin, NewToken(secrets.token_hex(12), ["read"]))
 
     async def caller() -> None:
         nonlocal done

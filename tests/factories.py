@@ -115,7 +115,7 @@ class Service:
             return await connection.fetch(statement, *values)
         finally:
             await connection.close()
-            await self.app.parts.ear.settle()
+            await self.app.core.change_listener.catch_up()
 
     async def me(self, headers: Mapping[str, str]) -> httpx2.Response:
         return await self.client.get("/auth/me", headers=dict(headers))
@@ -144,7 +144,7 @@ async def prepare(loaded: LoadedSettings) -> None:
     await upgrade(database)
     async with database.transaction() as session:
         await users.ensure_roles(session)
-        await seed.plant(session, seed.read(seed_file(loaded.settings)))
+        await seed.apply(session, seed.read(seed_file(loaded.settings)))
     await database.close()
 
 
@@ -209,7 +209,7 @@ async def until_it_hears(service: Service) -> None:
     """Wait until the service remembers verdicts, which it does while it hears changes."""
     with suppress(TimeoutError):
         async with asyncio.timeout(5):
-            while not service.app.parts.ear.hears:  # noqa: ASYNC110  its lease is a time, not an event
+            while not service.app.core.change_listener.lease_is_valid:  # noqa: ASYNC110  its lease is a time, not an event
                 await asyncio.sleep(0.01)
 
 

@@ -18,55 +18,55 @@ from idp.accounts import (
     admin_sessions,
     admin_users,
     email_routes,
+    legacy_test_routes,
     me,
     password_routes,
     session_routes,
     sign_out_routes,
-    trial_routes,
 )
 from idp.accounts import routes as accounts
-from idp.accounts.begin import SessionStarter
+from idp.accounts.account_services import AccountServices
 from idp.accounts.journeys import journeys
-from idp.accounts.means import Means
 from idp.accounts.sign_in import SignIn
 from idp.accounts.sign_out_routes import SigningOut
+from idp.accounts.start_session import SessionStarter
 from idp.apikeys import routes_keys as api_keys
 from idp.apikeys import routes_tokens as service_tokens
-from idp.apikeys.service import Minting
+from idp.apikeys.service import KeyFactory
 from idp.authn import routes as authn
 from idp.authn.authenticators.admin_token import AdminToken
 from idp.authn.authenticators.api_key import ApiKey
 from idp.authn.authenticators.local_jwt import LocalJwt
 from idp.authn.authenticators.session_cookie import SessionCookie
 from idp.authn.chain import Authenticator, AuthenticatorChain
-from idp.authn.hot import HotRoutes, public_routes
+from idp.authn.fast_path import FastPath, public_routes
 from idp.authn.middleware import AuthenticationMiddleware
 from idp.authn.plugins import load_plugins
 from idp.background import lifespan, services
 from idp.components import Components, build_components
+from idp.core import Core, allowed_origins, build_core, front_end, public_url
 from idp.directory import routes_domains as domains
 from idp.directory import routes_teams as teams
 from idp.ops import health, problems, query_metrics
 from idp.ops.address_limits import AddressLimits
 from idp.ops.allow import correct_allow
-from idp.ops.envelope import Envelope, HotRoute, Observer
+from idp.ops.envelope import Envelope, FastRoute, Observer
 from idp.ops.json_body import StrictRequest
 from idp.ops.origins import cors_config
 from idp.ops.public_prefix import PublicPrefix, prefix_of
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_headers import tell_limits
 from idp.ops.rate_limit_rules import LoginRules
-from idp.ops.settle import settle
+from idp.ops.read_your_writes import wait_for_own_changes
 from idp.pages import account_pages
 from idp.pages import routes as pages
-from idp.parts import Parts, allowed_origins, build_parts, front_end, public_url
 from idp.principal.guards import check_policies
 from idp.settings import LoadedSettings, Profile, Settings
 from idp.signing import routes as signing
 from idp.signing.routes import PublishedKeys
 
-DevelopmentAuthenticator = Callable[[Parts], Authenticator]
-DevelopmentRoutes = Callable[[Parts], Sequence[ControllerRouterHandler]]
+DevelopmentAuthenticator = Callable[[Core], Authenticator]
+DevelopmentRoutes = Callable[[Core], Sequence[ControllerRouterHandler]]
 
 
 class Development(Struct, frozen=True):
@@ -88,16 +88,16 @@ class Development(Struct, frozen=True):
 PRODUCTION = Development()
 
 
-def _chain(parts: Parts, development: Development) -> AuthenticatorChain:
-    settings = parts.settings
+def _chain(core: Core, development: Development) -> AuthenticatorChain:
+    settings = core.settings
     return AuthenticatorChain(
         (
             AdminToken(settings.management.admin_token),
-            ApiKey(settings.api_keys, parts.peppers),
-            LocalJwt(parts.tokens),
-            SessionCookie(parts.cookies),
-            *load_plugins(settings.authn, issuer=parts.tokens.issuer),
-            *(build(parts) for build in development.authenticators),
+            ApiKey(settings.api_keys, core.peppers),
+            LocalJwt(core.tokens),
+            SessionCookie(core.cookies),
+            *load_plugins(settings.authn, issuer=core.tokens.issuer),
+            *(build(core) for build in development.authenticators),
         )
     )
 
@@ -115,7 +115,7 @@ def _routes() -> list[ControllerRouterHandler]:
         *admin_users.ROUTES,
         *admin_sessions.ROUTES,
         *me.ROUTES,
-        *trial_routes.ROUTES,
+        *legacy_test_routes.ROUTES,
         *authn.ROUTES,
         *api_keys.ROUTES,
         *service_tokens.ROUTES,
@@ -133,24 +133,24 @@ class Application(Envelope):
     def __init__(
         self,
         litestar: Litestar,
-        parts: Parts,
+        core: Core,
         components: Components,
-        hot: Mapping[tuple[str, str], HotRoute],
+        fast_routes: Mapping[tuple[str, str], FastRoute],
         observe: Observer | None = None,
     ) -> None:
-        server = parts.settings.server
+        server = core.settings.server
         super().__init__(
             litestar,
-            hot=hot,
-            origins=allowed_origins(parts.settings),
+            fast_routes=fast_routes,
+            origins=allowed_origins(core.settings),
             metrics_access=components.metrics_access,
-            prefix=_prefix(parts.settings, litestar),
+            prefix=_prefix(core.settings, litestar),
             max_header_bytes=server.max_header_bytes,
             body_timeout=server.body_timeout_seconds,
             observe=observe,
         )
         self.litestar = litestar
-        self.parts = parts
+        self.core = core
         self.document = components.document
 
 
@@ -171,60 +171,62 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
             sender for mails.
         RuntimeError: a route declares no policy (rule 6).
     """
-    parts = build_parts(loaded)
-    chain = _chain(parts, development)
-    components = build_components(parts, loaded.profile, chain, dev_headers=bool(development.authenticators))
-    query_metrics.watch(parts.database.engine)
-    litestar = _litestar(parts, components, loaded.profile, development)
+    core = build_core(loaded)
+    chain = _chain(core, development)
+    components = build_components(core, loaded.profile, chain, dev_headers=bool(development.authenticators))
+    query_metrics.watch(core.database.engine)
+    litestar = _litestar(core, components, loaded.profile, development)
     check_policies(litestar)
     components.document.app = litestar
-    internal_token = parts.settings.management.internal_token is not None
-    hot = HotRoutes(components.introspector, issuer=parts.tokens.issuer, internal_token=internal_token)
-    public = public_routes(PublishedKeys(parts.keyring), components.checks)
-    return Application(litestar, parts, components, hot.routes | public, development.observe)
+    internal_token = core.settings.management.internal_token is not None
+    fast_routes = FastPath(components.introspector, issuer=core.tokens.issuer, internal_token=internal_token)
+    public = public_routes(PublishedKeys(core.keyring), components.checks)
+    return Application(litestar, core, components, fast_routes.routes | public, development.observe)
 
 
-def _available(parts: Parts, components: Components) -> dict[str, object]:
+def _available(core: Core, components: Components) -> dict[str, object]:
     """Return what routes ask for, by the names of their parameters."""
     limiter, rules = components.limiter, components.rules
-    starter = SessionStarter(parts.settings, parts.tokens, parts.refresh_tokens, parts.cookies)
+    starter = SessionStarter(core.settings, core.tokens, core.refresh_tokens, core.cookies)
     return {
-        "settings": parts.settings,
-        "database": parts.database,
-        "passwords": parts.passwords,
-        "tokens": parts.tokens,
-        "keyring": parts.keyring,
+        "settings": core.settings,
+        "database": core.database,
+        "passwords": core.passwords,
+        "tokens": core.tokens,
+        "keyring": core.keyring,
         "introspector": components.introspector,
-        "flood": components.flood,
+        "bad_credentials": components.bad_credentials,
         "resolver": components.resolver,
-        "refresh_tokens": parts.refresh_tokens,
-        "session_cookies": parts.cookies,
+        "refresh_tokens": core.refresh_tokens,
+        "session_cookies": core.cookies,
         "session_starter": starter,
-        "known_devices": parts.devices,
-        "signing_out": SigningOut(components.introspector, parts.cookies, parts.refresh_tokens, components.flood),
+        "known_devices": core.devices,
+        "signing_out": SigningOut(
+            components.introspector, core.cookies, core.refresh_tokens, components.bad_credentials
+        ),
         "limiter": limiter,
         "login_rules": rules,
-        "sign_in": SignIn(parts.database, parts.passwords, limiter, rules, starter, parts.devices, parts.mailer),
+        "sign_in": SignIn(core.database, core.passwords, limiter, rules, starter, core.devices, core.mailer),
         "health_checks": components.checks,
         "metrics_access": components.metrics_access,
         "openapi_document": components.document,
         "command_queue": components.commands,
-        "minting": Minting(parts.settings.api_keys, parts.peppers),
-        "scope_policy": parts.scope_policy,
+        "key_factory": KeyFactory(core.settings.api_keys, core.peppers),
+        "scope_policy": core.scope_policy,
         "idempotency": components.idempotency,
-        "mailer": parts.mailer,
-        **journeys(_means(parts, limiter, rules)),
+        "mailer": core.mailer,
+        **journeys(_account_services(core, limiter, rules)),
     }
 
 
-def _litestar(parts: Parts, components: Components, profile: Profile, development: Development) -> Litestar:
-    settings, most = parts.settings, parts.settings.server.max_body_bytes
+def _litestar(core: Core, components: Components, profile: Profile, development: Development) -> Litestar:
+    settings, most = core.settings, core.settings.server.max_body_bytes
     origins = allowed_origins(settings)
-    background = services(parts, components, profile, keeps_mail=development.keeps_mail)
+    background = services(core, components, profile, keeps_mail=development.keeps_mail)
     return Litestar(
-        route_handlers=[*_routes(), *(route for build in development.routes for route in build(parts))],
-        middleware=[AuthenticationMiddleware(components.introspector, parts.cookies, origins=origins, most=most)],
-        dependencies={name: _always(part) for name, part in _available(parts, components).items()},
+        route_handlers=[*_routes(), *(route for build in development.routes for route in build(core))],
+        middleware=[AuthenticationMiddleware(components.introspector, core.cookies, origins=origins, most=most)],
+        dependencies={name: _always(part) for name, part in _available(core, components).items()},
         exception_handlers=problems.HANDLERS,
         cors_config=cors_config(origins),
         openapi_config=None,
@@ -237,23 +239,23 @@ def _litestar(parts: Parts, components: Components, profile: Profile, developmen
         ),
         request_class=StrictRequest,
         request_max_body_size=most,
-        before_send=[correct_allow, settle(parts.ear), tell_limits(components.limiter)],
-        lifespan=[lifespan(parts, components, background)],
+        before_send=[correct_allow, wait_for_own_changes(core.change_listener), tell_limits(components.limiter)],
+        lifespan=[lifespan(core, components, background)],
         logging_config=None,
     )
 
 
-def _means(parts: Parts, limiter: Limiter, rules: LoginRules) -> Means:
-    return Means(
-        database=parts.database,
-        passwords=parts.passwords,
-        one_time_tokens=parts.one_time_tokens,
-        mailer=parts.mailer,
+def _account_services(core: Core, limiter: Limiter, rules: LoginRules) -> AccountServices:
+    return AccountServices(
+        database=core.database,
+        passwords=core.passwords,
+        one_time_tokens=core.one_time_tokens,
+        mailer=core.mailer,
         limiter=limiter,
         rules=rules,
-        devices=parts.devices,
-        settings=parts.settings.accounts,
-        front_end=front_end(parts.settings).rstrip("/"),
+        devices=core.devices,
+        settings=core.settings.accounts,
+        front_end=front_end(core.settings).rstrip("/"),
     )
 
 

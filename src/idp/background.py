@@ -8,6 +8,7 @@ import asyncpg
 
 from idp.audit.chain import Chain
 from idp.components import Components
+from idp.core import Core
 from idp.db.development_mark import DevelopmentMark
 from idp.errors import DatabaseUnavailable
 from idp.mail.addresses import UnusableAddress
@@ -15,7 +16,6 @@ from idp.mail.sender import MailSender
 from idp.mail.smtp import SmtpTransport
 from idp.ops.access_log import access_log
 from idp.ops.outbox_gauge import OutboxGauge
-from idp.parts import Parts
 from idp.settings import Profile, SettingsError
 
 
@@ -25,23 +25,23 @@ class _Service(Protocol):
     async def stop(self) -> None: ...
 
 
-def _mail_sender(parts: Parts, *, keeps_mail: bool) -> MailSender:
-    mail = parts.settings.mail
+def _mail_sender(core: Core, *, keeps_mail: bool) -> MailSender:
+    mail = core.settings.mail
     try:
         transport = SmtpTransport(mail) if mail.smtp_host else None
     except UnusableAddress as error:
         advice = "put an address such as no-reply@example.com there"
         raise SettingsError([f"FROM_EMAIL is {mail.from_email!r} ({error}): {advice}."]) from None
     return MailSender(
-        parts.database,
-        parts.sealer,
-        parts.mailer.posted,
+        core.database,
+        core.sealer,
+        core.mailer.posted,
         transport=transport,
         keeps_text=keeps_mail,
     )
 
 
-def services(parts: Parts, components: Components, profile: Profile, *, keeps_mail: bool) -> list[_Service]:
+def services(core: Core, components: Components, profile: Profile, *, keeps_mail: bool) -> list[_Service]:
     """Return what runs in the background, in the order in which it is started.
 
     Args:
@@ -54,29 +54,29 @@ def services(parts: Parts, components: Components, profile: Profile, *, keeps_ma
         SettingsError: no usable sender for mails.
     """
     return [
-        parts.proofs,
-        *([DevelopmentMark(parts.database)] if profile == "production" else []),
-        parts.ear,
-        parts.usage,
+        core.proofs,
+        *([DevelopmentMark(core.database)] if profile == "production" else []),
+        core.change_listener,
+        core.usage,
         components.activity,
         components.idempotency,
         components.commands,
-        _mail_sender(parts, keeps_mail=keeps_mail),
-        Chain(parts.database),
-        OutboxGauge(parts.database),
+        _mail_sender(core, keeps_mail=keeps_mail),
+        Chain(core.database),
+        OutboxGauge(core.database),
     ]
 
 
 def lifespan(
-    parts: Parts, components: Components, background: Sequence[_Service]
+    core: Core, components: Components, background: Sequence[_Service]
 ) -> Callable[[object], AbstractAsyncContextManager[None]]:
     """Return what starts the services with the application, and stops them in reverse."""
 
     @asynccontextmanager
     async def run(_app: object) -> AsyncIterator[None]:
-        parts.passwords.start()
+        core.passwords.start()
         with suppress(DatabaseUnavailable, asyncpg.PostgresError):  # else it is read in the background
-            await parts.proofs.prepare()
+            await core.proofs.prepare()
         for each in background:
             each.start()
         try:
@@ -84,10 +84,10 @@ def lifespan(
         finally:
             for each in reversed(background):
                 await each.stop()
-            parts.passwords.stop()
+            core.passwords.stop()
             await components.shared.close()
             await components.store.close()
-            await parts.database.close()
+            await core.database.close()
             access_log.flush()
 
     return run

@@ -13,15 +13,15 @@ from idp.authn.introspection import Introspector
 from idp.authn.resolve import Resolver
 from idp.authn.verdicts import Verdicts
 from idp.cache import SharedCache, SharedStore
+from idp.core import Core, public_url, root_secrets
 from idp.errors import DatabaseUnavailable
 from idp.ops import health
-from idp.ops.flood import Flood
+from idp.ops.bad_credential_limit import BadCredentialLimit
 from idp.ops.health import HealthChecks
 from idp.ops.metrics_access import MetricsAccess
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import LoginRules
 from idp.pages.schema import OpenApiDocument, openapi_config
-from idp.parts import Parts, public_url, root_secrets
 from idp.sessions.activity import Activity
 from idp.settings import Profile
 from idp.signing.sealing import derive
@@ -34,7 +34,7 @@ class Components(Struct, frozen=True):
     shared: SharedCache
     limiter: Limiter
     rules: LoginRules
-    flood: Flood
+    bad_credentials: BadCredentialLimit
     commands: CommandQueue
     idempotency: Idempotency
     activity: Activity
@@ -45,7 +45,7 @@ class Components(Struct, frozen=True):
     metrics_access: MetricsAccess
 
 
-def build_components(parts: Parts, profile: Profile, chain: AuthenticatorChain, *, dev_headers: bool) -> Components:
+def build_components(core: Core, profile: Profile, chain: AuthenticatorChain, *, dev_headers: bool) -> Components:
     """Make the components, without connecting to anything.
 
     Args:
@@ -54,13 +54,13 @@ def build_components(parts: Parts, profile: Profile, chain: AuthenticatorChain, 
         chain: who is asked about a credential.
         dev_headers: whether X-User-Email is accepted, for the documentation.
     """
-    settings = parts.settings
+    settings = core.settings
     valkey = cache.connect(settings.valkey.url.reveal() if settings.valkey.url else None)
-    store, commands = SharedStore(valkey), CommandQueue(parts.database)
+    store, commands = SharedStore(valkey), CommandQueue(core.database)
     shared = SharedCache(store)
-    verdicts, activity = _verdicts(parts, shared, profile), Activity(parts.database)
-    resolver = _resolver(parts, verdicts)
-    flood = Flood(settings.rate_limits.bad_credentials_per_address_per_minute)
+    verdicts, activity = _verdicts(core, shared, profile), Activity(core.database)
+    resolver = _resolver(core, verdicts)
+    bad_credentials = BadCredentialLimit(settings.rate_limits.bad_credentials_per_address_per_minute)
     return Components(
         store=store,
         shared=shared,
@@ -70,13 +70,13 @@ def build_components(parts: Parts, profile: Profile, chain: AuthenticatorChain, 
             back_off=settings.rate_limits.back_off_seconds,
         ),
         rules=LoginRules(settings.rate_limits),
-        flood=flood,
+        bad_credentials=bad_credentials,
         commands=commands,
-        idempotency=Idempotency(parts.sealer, parts.database),
+        idempotency=Idempotency(core.sealer, core.database),
         activity=activity,
         resolver=resolver,
-        introspector=_introspector(parts, chain, resolver, verdicts, activity, flood),
-        checks=HealthChecks(_probes(parts, store, commands), signing=parts.keyring.probe),
+        introspector=_introspector(core, chain, resolver, verdicts, activity, bad_credentials),
+        checks=HealthChecks(_probes(core, store, commands), signing=core.keyring.probe),
         document=OpenApiDocument(openapi_config(public_url=public_url(settings), dev_headers=dev_headers)),
         metrics_access=MetricsAccess(
             is_open=profile == "development",
@@ -86,48 +86,50 @@ def build_components(parts: Parts, profile: Profile, chain: AuthenticatorChain, 
     )
 
 
-def _resolver(parts: Parts, verdicts: Verdicts) -> Resolver:
-    reads = parts.database.reads
-    imported = ImportedKeys(reads, parts.passwords)
-    return Resolver(reads, imported=imported, policy=parts.scope_policy, usage=parts.usage, verdicts=verdicts)
+def _resolver(core: Core, verdicts: Verdicts) -> Resolver:
+    reads = core.database.reads
+    imported = ImportedKeys(reads, core.passwords)
+    return Resolver(reads, imported=imported, policy=core.scope_policy, usage=core.usage, verdicts=verdicts)
 
 
 def _introspector(
-    parts: Parts,
+    core: Core,
     chain: AuthenticatorChain,
     resolver: Resolver,
     verdicts: Verdicts,
     activity: Activity,
-    flood: Flood,
+    bad_credentials: BadCredentialLimit,
 ) -> Introspector:
-    settings = parts.settings
+    settings = core.settings
     prefixes = (settings.api_keys.user_key_prefix, settings.api_keys.service_token_prefix)
     return Introspector(
         chain,
         resolver,
         verdicts=verdicts,
-        usage=parts.usage,
+        usage=core.usage,
         activity=activity,
-        flood=flood,
+        bad_credentials=bad_credentials,
         is_key=lambda token: token.startswith(tuple(f"{prefix}_" for prefix in prefixes)),
         is_intact=lambda token: any(is_intact(token, prefix) for prefix in prefixes),
     )
 
 
-def _verdicts(parts: Parts, shared: SharedCache, profile: Profile) -> Verdicts:
+def _verdicts(core: Core, shared: SharedCache, profile: Profile) -> Verdicts:
     """What is shared is named and signed with a key of this deployment and of what decides its verdicts."""
-    policy = msgspec.json.encode(parts.settings.api_keys).hex()
-    key = parts.proofs.of(f"verdicts of {__version__} for {parts.tokens.issuer} in {profile} under {policy}")
-    authn = parts.settings.authn
-    verdicts = Verdicts(parts.ear, shared, key=None, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries)
-    parts.proofs.when_ready(lambda: verdicts.share_under(key.current))
+    policy = msgspec.json.encode(core.settings.api_keys).hex()
+    key = core.proofs.of(f"verdicts of {__version__} for {core.tokens.issuer} in {profile} under {policy}")
+    authn = core.settings.authn
+    verdicts = Verdicts(
+        core.change_listener, shared, key=None, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries
+    )
+    core.proofs.when_ready(lambda: verdicts.share_under(key.current))
     return verdicts
 
 
-def _probes(parts: Parts, store: SharedStore, commands: CommandQueue) -> dict[str, health.Probe | None]:
+def _probes(core: Core, store: SharedStore, commands: CommandQueue) -> dict[str, health.Probe | None]:
     async def ping_database() -> str | None:
         try:
-            await parts.database.ping()
+            await core.database.ping()
         except DatabaseUnavailable as error:
             if error.mistake is None:
                 raise

@@ -39,11 +39,11 @@ async def test_an_imported_bcrypt_key_works_and_is_replaced_by_a_digest_at_its_f
     assert (verdict["valid"], verdict["scopes"], verdict["user"]["id"]) == (True, ["ingest:write"], person.id)
     assert (await service.validate("sk_live_8374" + "zZ9" * 12))["error"] == "token_not_found"
 
-    await service.app.parts.usage.flush()
+    await service.app.core.usage.flush()
     scheme, digest = await stored(service, row_id)
     assert (scheme, len(digest)) == ("hmac", 64)
     assert (await stored(service, other))[0] == "bcrypt", "nobody has used that one"
-    await service.app.parts.ear.settle()
+    await service.app.core.change_listener.catch_up()
     assert (await service.validate(SECRET))["valid"]
 
     await service.sql("UPDATE idp.api_keys SET revoked_at = now() WHERE user_id = $1", person.id)
@@ -91,8 +91,8 @@ async def test_of_500_imported_keys_with_one_prefix_each_is_found(own: Service) 
         began = time.perf_counter()
         assert (await validated(own, key_number(number)))["valid"], number
         first = time.perf_counter() - began
-        await own.app.parts.usage.flush()
-        await own.app.parts.ear.settle()
+        await own.app.core.usage.flush()
+        await own.app.core.change_listener.catch_up()
         began = time.perf_counter()
         assert (await validated(own, key_number(number)))["valid"]
         again = time.perf_counter() - began

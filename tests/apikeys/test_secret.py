@@ -146,8 +146,8 @@ async def test_what_is_stored_is_a_keyed_digest_of_the_whole_secret(keyed: Servi
     (row,) = await keyed.sql("SELECT * FROM idp.api_keys WHERE user_id = $1", person.id)
     assert re.fullmatch(r"[0-9a-f]{64}", row["digest"])
     assert (row["scheme"], row["prefix"], row["former_digest"]) == ("hmac", made["secret"][:12], None)
-    assert row["digest"] == keyed.app.parts.peppers.digest(made["secret"]).hex
-    assert row["digest"] != keyed.app.parts.peppers.digest(made["secret"][:-1]).hex
+    assert row["digest"] == keyed.app.core.peppers.digest(made["secret"]).hex
+    assert row["digest"] != keyed.app.core.peppers.digest(made["secret"][:-1]).hex
     with pytest.raises(asyncpg.UniqueViolationError):
         await keyed.sql(
             "INSERT INTO idp.api_keys (id, kind, user_id, name, prefix, digest, scheme, scopes, metadata, created_at,"
@@ -204,8 +204,8 @@ async def test_an_imported_s2_token_works_and_moves_to_the_keyed_digest(keyed: S
         assert (verdict["valid"], verdict["token_id"], verdict["kind"]) == (True, token_id, "service_token")
         await usage_of(keyed).flush()
         row = await stored(keyed, token_id)
-        assert (row["scheme"], row["digest"]) == ("hmac", keyed.app.parts.peppers.digest(token).hex)
-        assert row["pepper"] == keyed.app.parts.peppers.current
+        assert (row["scheme"], row["digest"]) == ("hmac", keyed.app.core.peppers.digest(token).hex)
+        assert row["pepper"] == keyed.app.core.peppers.current
     assert (await keyed.client.post(f"{TOKENS}/{token_id}/revoke", headers=ADMIN)).status_code == 200
     assert await code_of(keyed, token) == "token_revoked"
 
@@ -290,7 +290,7 @@ async def test_keys_live_through_a_new_root_secret_and_depend_on_it_after_one_us
     # Stopping wrote what was noted.
     async with start(IDP_SECRET_KEY=new) as service:
         after = await stored(service, used["key_id"])
-        assert after["pepper"] == service.app.parts.peppers.current != before["pepper"]
+        assert after["pepper"] == service.app.core.peppers.current != before["pepper"]
         assert after["digest"] != before["digest"]
         assert (await stored(service, unused["key_id"]))["pepper"] == before["pepper"]
         codes = [await code_of(service, secret) for secret in (used["secret"], token["token"], unused["secret"])]

@@ -19,12 +19,12 @@ from factories import Service, root_secret, running
 from faults.writer_support import Order, WriterProcess
 from idp.apikeys import service as keys
 from idp.apikeys.commands import LARGEST_GROUP, CommandQueue
-from idp.apikeys.service import Minting
+from idp.apikeys.service import KeyFactory
 from idp.apikeys.shapes import NewKey, NewToken, TokenSecret
 from idp.audit.record import Origin
+from idp.core import Core
 from idp.dev.embedded import EmbeddedPostgres
 from idp.errors import IdpError, InternalError, NameTaken
-from idp.parts import Parts
 
 PROCESSES, COMMANDS = 3, 1000
 MOST_KEYS = 60  # live ones of one user
@@ -243,8 +243,8 @@ async def one(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
 
 
 @asynccontextmanager
-async def queue_on(parts: Parts) -> AsyncIterator[CommandQueue]:
-    queue = CommandQueue(parts.database)
+async def queue_on(core: Core) -> AsyncIterator[CommandQueue]:
+    queue = CommandQueue(core.database)
     queue.start()
     try:
         yield queue
@@ -252,11 +252,11 @@ async def queue_on(parts: Parts) -> AsyncIterator[CommandQueue]:
         await queue.stop()
 
 
-def creation(parts: Parts, name: str) -> Callable[[AsyncSession], Any]:
-    minting = Minting(parts.settings.api_keys, parts.peppers)
+def creation(core: Core, name: str) -> Callable[[AsyncSession], Any]:
+    key_factory = KeyFactory(core.settings.api_keys, core.peppers)
 
     async def make(session: AsyncSession) -> TokenSecret:
-        return await keys.create_token(session, minting, Origin(actor="system"), NewToken(name, ["read"]))
+        return await keys.create_token(session, key_factory, Origin(actor="system"), NewToken(name, ["read"]))
 
     return make
 
@@ -283,7 +283,7 @@ async def creation_that_is_undone(session: AsyncSession) -> None:
 
 async def test_a_failing_command_does_not_fail_its_neighbours_in_the_group(one: Service) -> None:
     """A refusal, a row that PostgreSQL refuses and a mistake of ours: each its own, undone, in one transaction."""
-    parts, transactions = one.app.parts, set[str]()
+    core, transactions = one.app.core, set[str]()
 
     def noted(work: Callable[[AsyncSession], Any]) -> Callable[[AsyncSession], Any]:
         async def work_and_note(session: AsyncSession) -> Any:
@@ -292,8 +292,8 @@ async def test_a_failing_command_does_not_fail_its_neighbours_in_the_group(one: 
 
         return work_and_note
 
-    async with queue_on(parts) as queue:
-        works = [noted(creation(parts, f"neighbour-{number}")) for number in range(4)]
+    async with queue_on(core) as queue:
+        works = [noted(creation(core, f"neighbour-{number}")) for number in range(4)]
         works = [works[0], noted(refuse), works[1], noted(violate), works[2], noted(crash), works[3]]
         outcomes = await asyncio.gather(*(queue.submit("change", work) for work in works), return_exceptions=True)
     made, failed = outcomes[::2], outcomes[1::2]
@@ -307,16 +307,16 @@ async def test_a_failing_command_does_not_fail_its_neighbours_in_the_group(one: 
 async def test_a_command_that_waits_for_somebody_elses_row_fails_alone(one: Service) -> None:
     """A user's row that another transaction keeps locked stops a key for that user, and nobody else for long."""
     person = await one.register()
-    parts = one.app.parts
-    minting, origin = Minting(parts.settings.api_keys, parts.peppers), Origin(actor="system")
+    core = one.app.core
+    key_factory, origin = KeyFactory(core.settings.api_keys, core.peppers), Origin(actor="system")
 
     async def key_for_the_locked(session: AsyncSession) -> Any:
-        return await keys.create_key(session, minting, origin, person.id, NewKey("stuck", ["read"]))
+        return await keys.create_key(session, key_factory, origin, person.id, NewKey("stuck", ["read"]))
 
-    async with queue_on(parts) as queue, parts.database.transaction() as holder:
+    async with queue_on(core) as queue, core.database.transaction() as holder:
         await holder.execute(text("SELECT FROM idp.users WHERE id = :id FOR UPDATE"), {"id": person.id})
         began = asyncio.get_running_loop().time()
-        works = [creation(parts, "beside-1"), *[key_for_the_locked] * 10, creation(parts, "beside-2")]
+        works = [creation(core, "beside-1"), *[key_for_the_locked] * 10, creation(core, "beside-2")]
         first, *stuck, last = await asyncio.gather(
             *(queue.submit("change", work) for work in works), return_exceptions=True
         )

@@ -114,7 +114,7 @@ async def test_writing_it_changes_no_verdict(keyed: Service, person: Person) -> 
     """C-27: it tells nobody that something changed, so what is in memory stays there."""
     key = await make_key(keyed, person)
     await keyed.validate(key["secret"])
-    heard = keyed.app.parts.ear.changes.version
+    heard = keyed.app.core.change_listener.changes.version
     await usage_of(keyed).flush()
-    await keyed.app.parts.ear.settle()
-    assert keyed.app.parts.ear.changes.version == heard
+    await keyed.app.core.change_listener.catch_up()
+    assert keyed.app.core.change_listener.changes.version == heard

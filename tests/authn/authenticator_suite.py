@@ -174,7 +174,7 @@ class AccessToken(AuthenticatorCase):
     asks_database = True  # for a key that is not in memory
 
     async def _issue(self, person: Person, life: timedelta | None = None) -> IssuedToken:
-        tokens = self.service.app.parts.tokens
+        tokens = self.service.app.core.tokens
         return await tokens.issue_asymmetric(about(person), session=person.token_session, life=life)
 
     async def good(self) -> Good:
@@ -223,7 +223,7 @@ class SharedSecretToken(AccessToken):
     asks_database = False
 
     async def _issue(self, person: Person, life: timedelta | None = None) -> IssuedToken:
-        tokens = self.service.app.parts.tokens
+        tokens = self.service.app.core.tokens
         return await tokens.issue(about(person), Family.AUTH, session=person.token_session, life=life)
 
     async def meant_for_others(self) -> list[Bad]:
@@ -359,7 +359,7 @@ class UserKey(AuthenticatorCase):
         person = await self.service.register()
         body = {"name": "laptop", "scopes": ["ingest:write"]}
         # A token signed with the shared secret makes no keys (C-06b).
-        token = await self.service.app.parts.tokens.issue_asymmetric(about(person))
+        token = await self.service.app.core.tokens.issue_asymmetric(about(person))
         answer = await self.service.client.post("/v1/api-keys", headers=bearer(token.token), json=body)
         assert answer.status_code == 201, answer.text
         return answer.json()["secret"], person

@@ -245,7 +245,7 @@ async def test_a_process_that_starts_without_its_database_says_unavailable(
     credential = presented(_local(goods[kind.label].headers))
     outcome = await chain.authenticate(credential)
     verdict = await middleware.introspector.introspect(credential)  # type: ignore[union-attr]
-    await app.parts.database.close()
+    await app.core.database.close()
     assert not isinstance(outcome, Rejected)
     assert isinstance(outcome, Unavailable) is kind.asks_database
     if kind(world).without_database() is None:

@@ -1,4 +1,4 @@
-"""The short way and the long way give the same answer: `authn/hot.py` beside the ordinary handlers."""
+"""The short way and the long way give the same answer: `authn/fast_path.py` beside the ordinary handlers."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager

@@ -305,7 +305,7 @@ async def admin(managed: Service) -> Person:
 
 async def asymmetric(service: Service, person: Person) -> dict[str, str]:
     about = TokenUser(id=person.id, email=person.email, email_verified=False)
-    return {"Authorization": f"Bearer {(await service.app.parts.tokens.issue_asymmetric(about)).token}"}
+    return {"Authorization": f"Bearer {(await service.app.core.tokens.issue_asymmetric(about)).token}"}
 
 
 READ_AFTER_LOGIN = {

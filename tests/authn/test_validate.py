@@ -35,7 +35,7 @@ async def validator(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
 
 async def issue(service: Service, person: Person, **options: Any) -> str:
     about = TokenUser(id=person.id, email=person.email, email_verified=False)
-    return (await service.app.parts.tokens.issue(about, Family.AUTH, **options)).token
+    return (await service.app.core.tokens.issue(about, Family.AUTH, **options)).token
 
 
 # --- the shape -------------------------------------------------------------------------------------------------------

@@ -121,7 +121,7 @@ async def test_a_change_behind_the_services_back_is_heard(remembering: Service, 
     secret = (await make_key(remembering, person))["secret"]
     assert [await source_of(remembering, secret) for _ in range(2)] == [DATABASE, MEMORY]
     await remembering.sql(change, person.id)
-    await remembering.app.parts.ear.settle()
+    await remembering.app.core.change_listener.catch_up()
     source, verdict = await ask(remembering, secret)
     assert (source, verdict["error"]) == (DATABASE, code)
 
@@ -294,7 +294,7 @@ async def test_what_one_process_found_out_the_next_one_need_not(
     async with deployment.start(migrate=True) as first, deployment.start() as second:
         token, gone = await make_token(first, ttl_days=1), await make_token(first)
         await first.client.post(f"{TOKENS}/{gone['token_id']}/revoke", headers=ADMIN)
-        await second.app.parts.ear.settle()
+        await second.app.core.change_listener.catch_up()
         assert [await source_of(first, token["token"]) for _ in range(2)] == [DATABASE, MEMORY]
         assert await source_of(second, token["token"]) == SHARED
         assert await source_of(second, token["token"]) == MEMORY
@@ -312,7 +312,7 @@ async def test_what_one_process_found_out_the_next_one_need_not(
 
         revoked = await first.client.post(f"{TOKENS}/{token['token_id']}/revoke", headers=ADMIN)
         assert revoked.status_code == 200
-        await second.app.parts.ear.settle()
+        await second.app.core.change_listener.catch_up()
         for service in (first, second):
             assert await code_of(service, token["token"]) == "token_revoked"
     async with deployment.start() as third:
@@ -340,7 +340,7 @@ async def test_what_somebody_else_wrote_into_valkey_is_not_believed(
     async with deployment.start(migrate=True) as writer, deployment.start() as reader:
         for what in ("nothing", *POISONS):
             tokens = [await make_token(writer) for _ in range(2)]
-            await reader.app.parts.ear.settle()
+            await reader.app.core.change_listener.catch_up()
             good = await share(writer, store, *(token["token"] for token in tokens))
             changed = POISONS[what](good) if what in POISONS else good
             assert (changed != good) is (what in POISONS)
@@ -359,7 +359,7 @@ async def test_a_value_of_another_type_in_valkey_is_no_error(
     deployment = Deployment(postgres, cache, "another_type")
     async with deployment.start(migrate=True) as writer, deployment.start() as reader:
         token = (await make_token(writer))["token"]
-        await reader.app.parts.ear.settle()
+        await reader.app.core.change_listener.catch_up()
         (name,) = await share(writer, store, token)
         store.delete(name)
         store.lpush(name, b"a list")
@@ -380,7 +380,7 @@ async def test_two_deployments_on_one_valkey_do_not_see_each_other(
     ):
         token = (await make_token(service))["token"]
         for each in (sibling, renamed):
-            await each.app.parts.ear.settle()
+            await each.app.core.change_listener.catch_up()
         of_one = await share(service, store, token)
         source, verdict = await ask(stranger, token)
         assert (source, verdict["error"]) == (DATABASE, "token_not_found")
@@ -403,7 +403,7 @@ async def test_at_the_end_of_a_shared_verdict_it_is_read_anew(
         soon = datetime.now(UTC) + timedelta(seconds=30)
         change = "UPDATE idp.api_keys SET expires_at = $2 WHERE id = $1::text::uuid"
         await writer.sql(change, token["token_id"], soon)
-        await reader.app.parts.ear.settle()
+        await reader.app.core.change_listener.catch_up()
         (name,) = await share(writer, store, token["token"])
         assert 0 < store.pttl(name) <= 30_000
         with time_machine.travel(soon + timedelta(seconds=1), tick=True):

@@ -25,7 +25,7 @@ async def test_a_new_key_of_the_real_service_is_found_without_a_restart(postgres
         verifier = OfflineVerifier(service.base_url, keys=keys)
         before = await service.register()
         await verifier.verify(before.token)
-        await service.app.parts.keyring.rotate(at_once=True)
+        await service.app.core.keyring.rotate(at_once=True)
         after = await service.register()
         await asyncio.sleep(0.11)
         await verifier.verify(after.token)

@@ -39,7 +39,7 @@ async def test_everything_works_with_its_default_settings(
     with pgbouncer(direct, tmp_path / "bouncer", **settings) as url:
         environ = {"DATABASE_DIRECT_URL": direct}
         async with running(url, environ=environ, profile="production", migrate=False) as service:
-            assert service.app.parts.ear.hears
+            assert service.app.core.change_listener.lease_is_valid
             await journeys(service)
             person = await service.register()
             await service.sql("UPDATE idp.users SET is_active = false WHERE id = $1", person.id)

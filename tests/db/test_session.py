@@ -25,7 +25,7 @@ async def test_no_default_of_the_database_changes_what_the_service_does(postgres
         person = await service.register()
         answers = await asyncio.gather(*(service.refresh(person.refresh_token) for _ in range(8)))
         assert {answer.status_code for answer in answers} == {200}
-        async with service.app.parts.database.transaction() as session:
+        async with service.app.core.database.transaction() as session:
             for name in BAD_DEFAULTS:
                 shown = await session.scalar(text(f"SHOW {name.removeprefix('default_')}"))
                 assert shown != BAD_DEFAULTS[name], name
@@ -35,7 +35,7 @@ async def test_no_default_of_the_database_changes_what_the_service_does(postgres
         before = (await service.sql(backends))[0][0]
         await asyncio.sleep(1)
         assert (await service.sql(backends))[0][0] == before, "nothing that rests is cut"
-        row = await service.app.parts.database.reads.fetchrow(
+        row = await service.app.core.database.reads.fetchrow(
             "SELECT current_setting('transaction_isolation') AS isolation, current_setting('TimeZone') AS zone"
         )
         assert (row["isolation"], row["zone"]) == ("read committed", "UTC")

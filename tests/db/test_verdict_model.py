@@ -40,10 +40,10 @@ class CachedVerdicts(RuleBasedStateMachine):
     @initialize()
     def everyone_listens(self) -> None:
         for number in (0, 1):
-            self.listen(number)
+            self.reset(number)
             self.take_floor(number)
             self.pulse(number)
-            self.hear(number, 5)
+            self.record_change(number, 5)
             for key in KEYS:
                 self.read(number, key)
                 self.finish_read(number, 0)
@@ -83,47 +83,47 @@ class CachedVerdicts(RuleBasedStateMachine):
     # --- the ear -----------------------------------------------------------------------------------------------------
 
     @rule(number=PROCESS)
-    def listen(self, number: int) -> None:
+    def reset(self, number: int) -> None:
         if process := self.awake(number):
-            process.listen()
+            process.reset()
 
     @rule(number=PROCESS)
     def take_floor(self, number: int) -> None:
         """The statement after LISTEN; its answer comes over the same connection."""
         process = self.awake(number)
-        if process and process.primary is self.world.primary and process.ear.changes._floor is None:
-            process.ear.changes.stand_on(self.world.primary.stamp())
+        if process and process.primary is self.world.primary and process.change_listener.changes._floor is None:
+            process.change_listener.changes.set_first_floor(self.world.primary.stamp())
 
     @rule(number=PROCESS)
-    def turn_over(self, number: int) -> None:
+    def begin_next_floor(self, number: int) -> None:
         process = self.awake(number)
-        if process and process.primary is self.world.primary and process.ear.changes._floor is not None:
-            process.ear.changes.turn_over()
+        if process and process.primary is self.world.primary and process.change_listener.changes._floor is not None:
+            process.change_listener.changes.begin_next_floor()
             process.turning = True
 
     @rule(number=PROCESS)
     def raise_floor(self, number: int) -> None:
         process = self.awake(number)
         if process and process.turning and process.primary is self.world.primary:
-            process.ear.changes.raise_floor(self.world.primary.stamp())
+            process.change_listener.changes.raise_floor(self.world.primary.stamp())
             process.turning = False
 
     @rule(number=PROCESS)
     def renew_floor(self, number: int) -> None:
-        self.turn_over(number)
+        self.begin_next_floor(number)
         self.raise_floor(number)
 
     @rule(number=PROCESS)
     def pulse(self, number: int) -> None:
         """Sent through the pool, which reaches whoever is primary now; it comes back only where that one is heard."""
         process = self.awake(number)
-        if process and process.primary is not None and process.ear.changes._floor is not None:
+        if process and process.primary is not None and process.change_listener.changes._floor is not None:
             nonce = len(self.world.primary.notifications) + 1000 * self.world.histories
             process.sent[nonce] = self.world.now
             self.world.primary.notifications.append(("pulse", nonce))
 
     @rule(number=PROCESS, most=st.integers(1, 5))
-    def hear(self, number: int, most: int) -> None:
+    def record_change(self, number: int, most: int) -> None:
         if process := self.awake(number):
             for _ in range(most):
                 process.hear_one()
@@ -150,7 +150,7 @@ class CachedVerdicts(RuleBasedStateMachine):
     @rule(number=PROCESS)
     def recover(self, number: int) -> None:
         """The usual reconnect, without anything in between."""
-        self.listen(number)
+        self.reset(number)
         self.take_floor(number)
         self.beat(number)
 

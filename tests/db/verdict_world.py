@@ -108,7 +108,7 @@ class Listener:
         self.lease_until = 0.0
 
     @property
-    def hears(self) -> bool:
+    def lease_is_valid(self) -> bool:
         return self._world.now < self.lease_until
 
 
@@ -127,8 +127,8 @@ class Process:
 
     def __init__(self, world: "World") -> None:
         self.world = world
-        self.ear = Listener(world)
-        self.verdicts = Verdicts(self.ear, world.valkey, key=b"k" * 32, ttl=1800, entries=100)  # type: ignore[arg-type]
+        self.change_listener = Listener(world)
+        self.verdicts = Verdicts(self.change_listener, world.valkey, key=b"k" * 32, ttl=1800, entries=100)  # type: ignore[arg-type]
         self.primary: Primary | None = None  # whom the listener's connection reaches
         self.position = 0
         self.sent: dict[int, float] = {}
@@ -139,15 +139,15 @@ class Process:
 
     def deafen(self) -> None:
         """The listener's connection is lost, and this process knows."""
-        self.primary, self.ear.lease_until = None, 0.0
+        self.primary, self.change_listener.lease_until = None, 0.0
         self.sent.clear()
         self.turning = False
 
-    def listen(self) -> None:
+    def reset(self) -> None:
         self.deafen()
         self.primary = self.world.primary
         self.position = len(self.primary.notifications)
-        self.ear.changes.listen()
+        self.change_listener.changes.reset()
 
     def hear_one(self) -> None:
         if self.primary is None or self.position >= len(self.primary.notifications):
@@ -155,14 +155,16 @@ class Process:
         kind, what = self.primary.notifications[self.position]
         self.position += 1
         if kind == "change":
-            self.ear.changes.hear(*what)
+            self.change_listener.changes.record_change(*what)
         elif what in self.sent:
-            self.ear.lease_until = max(self.ear.lease_until, self.sent.pop(what) + LEASE)
+            self.change_listener.lease_until = max(self.change_listener.lease_until, self.sent.pop(what) + LEASE)
 
     def read(self, key: str) -> None:
         primary = self.world.primary
         stamp = primary.stamp()
-        self.reads.append(Read(key, stamp, primary.seen(stamp.snapshot, (key, USER)), self.ear.changes.version))
+        self.reads.append(
+            Read(key, stamp, primary.seen(stamp.snapshot, (key, USER)), self.change_listener.changes.version)
+        )
 
     def finish(self, read: Read) -> None:
         """Use what was read, as `Introspector` does: unless a change was heard meanwhile that it did not see."""

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from idp.dev import binaries
-from idp.dev.account import Account
 from idp.dev.child import processes_tagged
 from idp.dev.cluster import find_home
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
+from idp.dev.server_user import ServerUser
 
 ROOT = Path(__file__).parents[2]
 NAMED = os.environ.get("IDP_TEST_POSTGRES_BIN")
@@ -27,8 +27,8 @@ def query(url: str, statement: str) -> str:
 
 def servers_of(data_dir: Path) -> list[int]:
     """Return the pids of the PostgreSQL processes that run on this data folder."""
-    home = find_home(data_dir, Account.for_servers())
-    return processes_tagged(home.tag, home.account.uid)
+    home = find_home(data_dir, ServerUser.for_servers())
+    return processes_tagged(home.tag, home.server_user.uid)
 
 
 def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:

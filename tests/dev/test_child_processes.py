@@ -7,7 +7,7 @@ import pytest
 
 _IN_THE_MIDDLE_OF_A_FORK = """
 import os, signal
-from idp.dev.account import Account
+from idp.dev.server_user import Account
 from idp.dev.child import run
 
 def stop(*_):

@@ -13,7 +13,7 @@ import pytest
 
 from dev.embedded_support import BIN, query
 from idp.dev.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedValkey, remove_data
-from idp.dev.spare import ROOT as SPARE_ROOT
+from idp.dev.fallback_data_dir import ROOT as SPARE_ROOT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

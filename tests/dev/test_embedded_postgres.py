@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from dev.embedded_support import BIN, ROOT, query, servers_of
-from idp.dev.account import Account
 from idp.dev.cluster import find_home
 from idp.dev.embedded import EmbeddedError, EmbeddedPostgres, remove_data
+from idp.dev.server_user import ServerUser
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_a_wanted_port_is_used(server: EmbeddedPostgres, data_dir: Path) -> None
 
 def test_a_failed_start_quotes_the_log_and_leaves_the_folder_free(server: EmbeddedPostgres, data_dir: Path) -> None:
     server.stop()
-    settings = find_home(data_dir, Account.for_servers()).cluster / "postgresql.auto.conf"
+    settings = find_home(data_dir, ServerUser.for_servers()).cluster / "postgresql.auto.conf"
     before = settings.read_text()
     settings.write_text("no_such_setting = 1\n")
     with pytest.raises(EmbeddedError, match=r"did not start(.|\n)*no_such_setting"):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from dev.embedded_support import BIN, is_running, parent_process, query, servers_of, wait_until
-from idp.dev.account import Account
 from idp.dev.cluster import find_home
 from idp.dev.embedded import EmbeddedError, EmbeddedPostgres, remove_data
+from idp.dev.server_user import ServerUser
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_a_folder_in_use_by_another_process_is_refused(data_dir: Path) -> None:
 
 def test_an_interrupted_initdb_is_done_again(data_dir: Path) -> None:
     remove_data(data_dir)
-    folder = find_home(data_dir, Account.for_servers()).folder
+    folder = find_home(data_dir, ServerUser.for_servers()).folder
     with parent_process(data_dir) as parent:
         wait_until(lambda: list(folder.glob("postgres.partial-*/cluster/PG_VERSION")))
         parent.kill()
@@ -67,13 +67,13 @@ def test_an_interrupted_initdb_is_done_again(data_dir: Path) -> None:
 
 
 def test_a_stale_pid_file_that_names_a_living_stranger_is_cleared(data_dir: Path) -> None:
-    account = Account.for_servers()
+    server_user = ServerUser.for_servers()
     with EmbeddedPostgres(data_dir, bin_dir=BIN) as server:
-        pid_file = find_home(data_dir, account).cluster / "postmaster.pid"
+        pid_file = find_home(data_dir, server_user).cluster / "postmaster.pid"
         saved = pid_file.with_suffix(".saved")
         shutil.copy(pid_file, saved)
         server.kill()
-        with subprocess.Popen(["/bin/sleep", "60"], **account.identity) as stranger:
+        with subprocess.Popen(["/bin/sleep", "60"], **server_user.identity) as stranger:
             pid_file.write_text(saved.read_text().replace(str(server.process.pid), str(stranger.pid), 1))
             server.start()
             assert query(server.url, "SELECT 1") == "1"

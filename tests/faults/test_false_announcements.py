@@ -99,24 +99,24 @@ async def test_a_role_that_may_only_connect_learns_no_name_to_announce_on(
 def test_what_was_announced_and_never_happened_is_forgotten_and_what_happened_is_not() -> None:
     """A14: transaction ids beyond the newest snapshot are ignored."""
     changes, old = Changes(), Stamp("here", Snapshot(100, 100))
-    changes.listen()
-    changes.stand_on(old)
-    changes.hear("user:a", 150)
-    changes.hear("user:b", LARGEST)
-    assert not changes.believes(old, ("user:a",))
-    assert not changes.believes(old, ("user:b",))
-    changes.prove(changes.version, 160)
-    assert not changes.believes(old, ("user:a",)), "this transaction has been"
-    assert changes.believes(old, ("user:b",)), "this one cannot have been"
+    changes.reset()
+    changes.set_first_floor(old)
+    changes.record_change("user:a", 150)
+    changes.record_change("user:b", LARGEST)
+    assert not changes.still_holds(old, ("user:a",))
+    assert not changes.still_holds(old, ("user:b",))
+    changes.discard_false_announcements(changes.version, 160)
+    assert not changes.still_holds(old, ("user:a",)), "this transaction has been"
+    assert changes.still_holds(old, ("user:b",)), "this one cannot have been"
 
 
 def test_a_read_that_began_after_a_change_was_heard_needs_no_test() -> None:
     """Rule 5, as it is written; a read that began before, or another process's, is compared as ever."""
     changes, stamp = Changes(), Stamp("here", Snapshot(100, 100))
-    changes.listen()
-    changes.stand_on(stamp)
+    changes.reset()
+    changes.set_first_floor(stamp)
     before = changes.version
-    changes.hear("user:a", 150)
+    changes.record_change("user:a", 150)
     assert changes.contradicts(stamp, ("user:a",), before)
     assert changes.contradicts(stamp, ("user:a",))
     assert not changes.contradicts(stamp, ("user:a",), changes.version)

@@ -181,7 +181,7 @@ async def test_a_holder_that_idles_loses_its_transaction_after_1_s_and_a_revocat
 ) -> None:
     """Any transaction that took the lock as the rule says, and then does nothing, is ended by the server."""
     made = await create(plain, "revoked beside an idler")
-    database, locked = plain.app.parts.database, asyncio.Event()
+    database, locked = plain.app.core.database, asyncio.Event()
 
     async def idle() -> None:
         async with database.transaction() as session:
@@ -274,7 +274,7 @@ async def test_a_full_queue_refuses_creations_with_503_and_no_revocation(
 
 
 async def test_revocations_run_before_creations_that_waited_longer(plain: Service) -> None:
-    queue, ran = CommandQueue(plain.app.parts.database, limit=5), list[str]()
+    queue, ran = CommandQueue(plain.app.core.database, limit=5), list[str]()
     queue.start()
 
     def work(name: str) -> Callable[[AsyncSession], Any]:
@@ -301,7 +301,7 @@ async def test_revocations_run_before_creations_that_waited_longer(plain: Servic
 
 async def test_what_waits_longer_than_its_patience_is_refused_and_never_happens(plain: Service) -> None:
     """A command that was not taken in time is `writer_busy`: nothing happened, and nothing will."""
-    queue, ran = CommandQueue(plain.app.parts.database, patience=1.0), list[str]()
+    queue, ran = CommandQueue(plain.app.core.database, patience=1.0), list[str]()
     queue.start()
 
     async def note(_session: AsyncSession) -> None:

@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from idp.apikeys import service
 from idp.apikeys.commands import CommandQueue, Work
 from idp.apikeys.idempotency import Idempotency
-from idp.apikeys.service import Minting
+from idp.apikeys.service import KeyFactory
 from idp.apikeys.shapes import KeySecret, NewKey, NewToken, TokenSecret
 from idp.audit.record import Origin
+from idp.core import Core, build_core
 from idp.errors import IdpError
-from idp.parts import Parts, build_parts
 from idp.settings import load
 
 _TRANSACTION = text("SELECT pg_current_xact_id()::text")
@@ -29,10 +29,10 @@ Order = dict[str, Any]
 class Writer:
     """Runs what it is told through one queue, and tells when each change ran and in which transaction."""
 
-    def __init__(self, parts: Parts, queue: CommandQueue) -> None:
+    def __init__(self, core: Core, queue: CommandQueue) -> None:
         self._queue = queue
-        self._minting = Minting(parts.settings.api_keys, parts.peppers)
-        self._idempotency = Idempotency(parts.sealer, parts.database)
+        self._minting = KeyFactory(core.settings.api_keys, core.peppers)
+        self._idempotency = Idempotency(core.sealer, core.database)
 
     async def run(self, order: Order) -> Order:
         """Return the answer, or the code of the refusal, and the marks of the last time it ran."""
@@ -46,22 +46,22 @@ class Writer:
 
     def _work(self, order: Order) -> Work[Any]:
         origin = Origin(actor=order.get("actor", "system"))
-        minting, target = self._minting, UUID(order["target"]) if "target" in order else UUID(int=0)
+        key_factory, target = self._minting, UUID(order["target"]) if "target" in order else UUID(int=0)
         match order["do"]:
             case "create_token":
                 new = NewToken(order["name"], ["read"])
-                make: Work[TokenSecret] = lambda session: service.create_token(session, minting, origin, new)  # noqa: E731
+                make: Work[TokenSecret] = lambda session: service.create_token(session, key_factory, origin, new)  # noqa: E731
                 key = order.get("key")
                 return self._idempotency.creation(make, TokenSecret, actor=origin.actor, key=key, request=new)
             case "create_key":
                 wanted = NewKey(order["name"], ["read"])
                 create: Work[KeySecret] = lambda session: service.create_key(  # noqa: E731
-                    session, minting, origin, order["user"], wanted
+                    session, key_factory, origin, order["user"], wanted
                 )
                 return create
             case "rotate_key":
                 return lambda session: service.rotate_key(
-                    session, minting, origin, order["user"], target, overlap_seconds=0
+                    session, key_factory, origin, order["user"], target, overlap_seconds=0
                 )
             case "revoke_key":
                 return lambda session: service.revoke_key(session, origin, order["user"], target)
@@ -98,16 +98,16 @@ def _say(line: str) -> None:
 
 async def _main() -> None:
     told = json.loads(sys.stdin.readline())
-    parts = build_parts(load("production", environ=os.environ))
-    queue = CommandQueue(parts.database, patience=told["patience"])
-    writer = Writer(parts, queue)
+    core = build_core(load("production", environ=os.environ))
+    queue = CommandQueue(core.database, patience=told["patience"])
+    writer = Writer(core, queue)
     queue.start()
-    await parts.database.ping()
+    await core.database.ping()
     _say("READY")
     await asyncio.to_thread(sys.stdin.readline)
     answers = await asyncio.gather(*(writer.run(order) for order in told["orders"]))
     await queue.stop()
-    await parts.database.close()
+    await core.database.close()
     _say(json.dumps(answers))
 
 

@@ -44,7 +44,7 @@ def kind_of(statement: str) -> str:
 @contextmanager
 def watching(service: Service) -> Iterator[list[str]]:
     """Collect the statements that this task sends, and none of what runs in the background."""
-    engine, seen = service.app.parts.database.engine.sync_engine, list[str]()
+    engine, seen = service.app.core.database.engine.sync_engine, list[str]()
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         watched = _WATCHED.get()

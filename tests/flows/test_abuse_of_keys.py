@@ -28,8 +28,8 @@ async def test_a_token_of_an_ended_signing_key_is_refused_by_every_process_at_on
         person = await one.register()
         for service in (one, other):
             assert (await service.validate(person.token))["valid"]
-        await one.app.parts.keyring.rotate(at_once=True)
-        await other.app.parts.ear.settle()
+        await one.app.core.keyring.rotate(at_once=True)
+        await other.app.core.change_listener.catch_up()
         for service in (other, one):
             assert (await service.validate(person.token))["error"] == "token_invalid"
 
@@ -43,7 +43,7 @@ async def test_a_shared_secret_token_touches_no_keys(postgres: EmbeddedPostgres,
     async with running(postgres.create_database(f"shared_{method}_{len(path)}"), environ=environ) as service:
         person = await service.register()
         about = TokenUser(id=person.id, email=person.email, email_verified=False)
-        good = {"Authorization": f"Bearer {(await service.app.parts.tokens.issue_asymmetric(about)).token}"}
+        good = {"Authorization": f"Bearer {(await service.app.core.tokens.issue_asymmetric(about)).token}"}
         body = {"name": "laptop", "scopes": ["read"]}
         key = (await service.client.post("/v1/api-keys", headers=good, json=body)).json()
         where = f"/v1/api-keys{path.format(id=key['key_id'])}"

@@ -311,7 +311,7 @@ async def test_sessions_are_listed_and_ended_everywhere_at_once(pair: tuple[Serv
 
     ended = await one.client.delete(path, headers=admin.bearer)
     assert (ended.status_code, ended.json()) == (200, {"success": True, "user_id": person.id, "ended_sessions": 2})
-    await other.app.parts.ear.settle()
+    await other.app.core.change_listener.catch_up()
     for service in pair:
         for each in (person, tablet):
             assert (await service.validate(each.token))["error"] == "token_revoked"

@@ -170,9 +170,9 @@ async def test_of_many_who_want_one_address_one_gets_it(service: Service) -> Non
     email = f"wanted-{secrets.token_hex(4)}@example.com"
     tokens = []
     for person in people:
-        async with service.app.parts.database.transaction() as session:
+        async with service.app.core.database.transaction() as session:
             tokens.append(
-                await service.app.parts.one_time_tokens.make(session, Purpose.CHANGE, user_id=person.id, email=email)
+                await service.app.core.one_time_tokens.make(session, Purpose.CHANGE, user_id=person.id, email=email)
             )
     answers = await asyncio.gather(*(confirm(service, *pair) for pair in zip(people, tokens, strict=True)))
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 4
@@ -182,8 +182,8 @@ async def test_two_who_exchange_their_addresses_at_once_do_not_hang(service: Ser
     """Each waits for what the other has: one is refused, and nothing is 5xx."""
     for _ in range(3):
         one, two = await verified(service), await verified(service)
-        make = service.app.parts.one_time_tokens.make
-        async with service.app.parts.database.transaction() as session:
+        make = service.app.core.one_time_tokens.make
+        async with service.app.core.database.transaction() as session:
             first = await make(session, Purpose.CHANGE, user_id=one.id, email=two.email)
             second = await make(session, Purpose.CHANGE, user_id=two.id, email=one.email)
         answers = await asyncio.gather(confirm(service, one, first), confirm(service, two, second))

@@ -82,7 +82,7 @@ async def test_a_device_is_known_to_the_accounts_that_it_signed_in_to(service: S
     """SEC-8: another account's cookie, a made up one and an altered one exempt nobody."""
 
     def found(cookie: str, person: Person, *, version: int = 1) -> str | None:
-        return service.app.parts.devices.find({"idp_device": cookie}, person.id, password_version=version)
+        return service.app.core.devices.find({"idp_device": cookie}, person.id, password_version=version)
 
     one, two = await service.register(), await service.register()
     first = await log_in(service, one)
@@ -252,11 +252,11 @@ async def test_of_guesses_at_once_none_is_let_in_late(service: Service) -> None:
     device, lifetime = Device(None, None, None), Lifetime(idle_seconds=60, seconds=60)
     await service.sql("INSERT INTO idp.sign_in_failures VALUES ($1, 3, now())", person.id)
     for most, begins in ((3, False), (2, False), (4, True)):
-        async with service.app.parts.database.transaction() as session:
-            begun = await sessions.begin(
+        async with service.app.core.database.transaction() as session:
+            started = await sessions.begin(
                 session, person.id, device, lifetime, password_version=1, amr=("pwd",), most_failures=most
             )
-            assert (begun is not None) is begins
+            assert (started is not None) is begins
     assert await service.sql("SELECT FROM idp.sign_in_failures WHERE user_id = $1", person.id) == []
 
 
@@ -309,7 +309,7 @@ async def test_every_refusal_asks_the_database_the_same(postgres: EmbeddedPostgr
         await service.sql("INSERT INTO idp.sign_in_failures VALUES ($1, 3, now())", locked.id)
         said: list[str] = []
         written = ("INSERT INTO idp.audit_logs", "INSERT INTO idp.sign_in_failures")  # others work in the background
-        engine = service.app.parts.database.engine.sync_engine
+        engine = service.app.core.database.engine.sync_engine
         event.listen(engine, "before_cursor_execute", lambda *arguments: said.append(arguments[2]))
         heard = []
         for email, password in (

@@ -74,7 +74,7 @@ async def test_the_metric_counts_events_that_are_not_published(service: Service)
     """S4-48: what is in the table, and nothing else."""
     person = await service.register()
     assert (await service.client.post("/auth/logout", headers=person.bearer)).status_code == 200
-    await OutboxGauge(service.app.parts.database).count()
+    await OutboxGauge(service.app.core.database).count()
     (row,) = await service.sql("SELECT count(*) AS number FROM idp.outbox WHERE published_at IS NULL")
     assert f"idp_outbox_pending {float(row['number'])}" in (await service.client.get("/metrics")).text
     assert row["number"] > 0

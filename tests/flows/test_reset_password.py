@@ -265,10 +265,10 @@ async def test_one_place_asks_for_fifty_links_an_hour(postgres: EmbeddedPostgres
 
 async def invite(service: Service) -> tuple[str, str]:
     """Make an account without a password, as an administrator does, and return its address and the link's token."""
-    person, parts = await service.register(), service.app.parts
+    person, core = await service.register(), service.app.core
     await service.sql("UPDATE idp.users SET password_hash = NULL WHERE id = $1", person.id)
-    async with parts.database.transaction() as session:
-        token = await parts.one_time_tokens.make(session, Purpose.INVITE, user_id=person.id, email=person.email)
+    async with core.database.transaction() as session:
+        token = await core.one_time_tokens.make(session, Purpose.INVITE, user_id=person.id, email=person.email)
     return person.email, token
 
 

@@ -30,8 +30,8 @@ async def dev(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
 
 
 async def post(service: Service, mail: Mail, *, to: str) -> None:
-    async with service.app.parts.database.transaction() as session:
-        service.app.parts.mailer.post(session, mail, to=to)
+    async with service.app.core.database.transaction() as session:
+        service.app.core.mailer.post(session, mail, to=to)
 
 
 async def listed(service: Service) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ from idp.mail.messages import (
 )
 from idp.mail.rendering import RenderedMail, render
 from idp.mail.smtp import compose
-from idp.mail.typed_text import LONGEST_NAME, device_name, person_name
+from idp.mail.user_text import LONGEST_NAME, device_name, person_name
 
 BASE = "https://id.example.com"
 TOKEN = "5ec7e7+/=&" * 4

@@ -155,7 +155,7 @@ async def test_the_service_keeps_what_the_document_says_under_fuzzing(
         admin = await service.register_admin()
         # Of no session, which the fuzzing would end.
         about = TokenUser(id=admin.id, email=admin.email, email_verified=False)
-        token = (await service.app.parts.tokens.issue_asymmetric(about)).token
+        token = (await service.app.core.tokens.issue_asymmetric(about)).token
         process = await asyncio.create_subprocess_exec(
             str(SCHEMATHESIS),
             "--config-file",

@@ -48,7 +48,7 @@ async def pings(service: Service) -> AsyncIterator[list[str]]:
         if statement == "SELECT 1":
             seen.append(statement)
 
-    engine = service.app.parts.database.engine.sync_engine
+    engine = service.app.core.database.engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)
     yield seen
     event.remove(engine, "before_cursor_execute", note)

@@ -50,10 +50,10 @@ async def test_only_what_is_no_news_stays_out_of_the_log(capsys: pytest.CaptureF
 
 
 async def test_it_stops_in_the_middle_of_a_round_and_before_it_began() -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
+    started, ended = asyncio.Event(), asyncio.Event()
 
     async def endless() -> None:
-        begun.set()
+        started.set()
         try:
             await asyncio.sleep(3600)
         finally:
@@ -61,11 +61,11 @@ async def test_it_stops_in_the_middle_of_a_round_and_before_it_began() -> None:
 
     never_started = Periodic("test", 0.001, endless)
     await never_started.stop()
-    assert not begun.is_set()
+    assert not started.is_set()
     periodic = Periodic("test", 0.001, endless)
     periodic.start()
     async with asyncio.timeout(10):
-        await begun.wait()
+        await started.wait()
         assert not ended.is_set()
         await periodic.stop()
     assert ended.is_set()

@@ -239,9 +239,9 @@ async def test_a_forgotten_password_is_asked_for_on_the_page(service: Service, p
 
 
 async def test_an_invitation_welcomes(service: Service) -> None:
-    person, parts = await service.register(), service.app.parts
-    async with parts.database.transaction() as session:
-        token = await parts.one_time_tokens.make(session, Purpose.INVITE, user_id=person.id, email=person.email)
+    person, core = await service.register(), service.app.core
+    async with core.database.transaction() as session:
+        token = await core.one_time_tokens.make(session, Purpose.INVITE, user_id=person.id, email=person.email)
     page = await service.client.get("/reset-password", params={"token": token})
     assert heading(page) == "Welcome! Choose a password"
 

@@ -271,7 +271,7 @@ async def test_a_chain_survives_the_rotation_of_the_root_secret(postgres: Embedd
         assert (await refreshed(service, person.refresh_token))["refresh_token"] == third
         fourth = (await refreshed(service, third))["refresh_token"]
         assert (await refreshed(service, person.refresh_token))["refresh_token"] == fourth
-        await service.app.parts.keyring.rotate(at_once=True)  # no signing key depends on the earlier secret any more
+        await service.app.core.keyring.rotate(at_once=True)  # no signing key depends on the earlier secret any more
     async with running(url, environ={"IDP_SECRET_KEY": new}, migrate=False) as service:
         await refreshed(service, fourth)
         refused(await service.refresh(stays.refresh_token), "refresh_token_invalid")

@@ -90,11 +90,11 @@ class Forge:
 
     @classmethod
     async def of(cls, service: Service, person: Person) -> "Forge":
-        return cls(service, person, await service.app.parts.keyring.signing_key())
+        return cls(service, person, await service.app.core.keyring.signing_key())
 
     @property
     def issuer(self) -> str:
-        return self.service.app.parts.tokens.issuer
+        return self.service.app.core.tokens.issuer
 
     def header(self, **changes: Any) -> dict[str, Any]:
         return changed({"alg": "ES256", "kid": self.key.kid, "typ": "at+jwt"}, changes)

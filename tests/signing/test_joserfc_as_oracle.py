@@ -60,7 +60,7 @@ async def forge(production: Service) -> Forge:
 @pytest.fixture
 def both(forge: Forge) -> Callable[[str], Any]:
     """Return what both say: us, then joserfc."""
-    tokens = forge.service.app.parts.tokens
+    tokens = forge.service.app.core.tokens
 
     async def ask(token: str) -> tuple[bool, bool]:
         return await ours(tokens, token), theirs(forge.key, forge.issuer, token)
@@ -78,7 +78,7 @@ async def test_joserfc_takes_every_token_that_we_sign(postgres: EmbeddedPostgres
     async with running(
         postgres.create_database("oracle-" + algorithm.lower()), profile="production", environ=environ
     ) as other:
-        tokens, key = other.app.parts.tokens, await other.app.parts.keyring.signing_key()
+        tokens, key = other.app.core.tokens, await other.app.core.keyring.signing_key()
         assert key.algorithm == algorithm
         for number in range(600 if algorithm == "ES256" else 20):
             email = f'"a\\b{chr(0x20 + number * 7)}\U0001f600"@example.com'
@@ -97,7 +97,7 @@ async def test_we_take_what_joserfc_signs(postgres: EmbeddedPostgres, algorithm:
     async with running(
         postgres.create_database("oracle-too-" + algorithm.lower()), profile="production", environ=environ
     ) as other:
-        tokens, key = other.app.parts.tokens, await other.app.parts.keyring.signing_key()
+        tokens, key = other.app.core.tokens, await other.app.core.keyring.signing_key()
         claims = parse((await tokens.issue_asymmetric(USER)).token).claims
         header = {"alg": algorithm, "kid": key.kid, "typ": "at+jwt"}
         for number in range(50):

@@ -36,7 +36,7 @@ async def published(service: Service) -> set[str]:
 
 
 def ring(service: Service) -> Keyring:
-    return service.app.parts.keyring
+    return service.app.core.keyring
 
 
 async def test_a_rotation_shows_at_once_in_every_process(two: Two) -> None:
@@ -46,11 +46,11 @@ async def test_a_rotation_shows_at_once_in_every_process(two: Two) -> None:
     for _ in range(2):
         known = known | {await ring(one).rotate()}
         assert await published(one) == known
-        await other.app.parts.ear.settle()
+        await other.app.core.change_listener.catch_up()
         assert await published(other) == known
     only = await ring(other).rotate(at_once=True)
     assert await published(other) == {only}
-    await one.app.parts.ear.settle()
+    await one.app.core.change_listener.catch_up()
     assert await published(one) == {only}
 
 
@@ -81,7 +81,7 @@ async def test_keys_that_cannot_be_read_are_503_and_come_back(tmp_path: Path) ->
             before = await published(service)
             server.stop()
             assert await published(service) == before, "read within the last minute"
-            service.app.parts.ear.changes.listen()
+            service.app.core.change_listener.changes.listen()
             answer = await service.client.get(PATH)
             assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
             assert answer.headers["Cache-Control"] == "no-store"

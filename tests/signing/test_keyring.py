@@ -335,7 +335,7 @@ async def test_no_key_shows_itself_in_a_log(start: Start) -> None:
     assert issued.token.split(".")[2] not in shown
 
 
-async def plant(migrated: LoadedSettings, key: Any, sealed: str, kid: str | None = None) -> str:
+async def apply(migrated: LoadedSettings, key: Any, sealed: str, kid: str | None = None) -> str:
     """Write a key into the table, as somebody could who reached the database."""
     kid = kid or key.thumbprint()
     await rows(
@@ -358,7 +358,7 @@ async def test_a_row_that_we_did_not_seal_is_neither_used_nor_published(
     """SEC-32: nobody adds a key by writing a row, and a broken row breaks nothing."""
     ours = await start().token()
     attacker = generate("ES256")
-    kid = await plant(migrated, attacker, sealed)
+    kid = await apply(migrated, attacker, sealed)
     process = start()
     with structlog.testing.capture_logs() as logged:
         assert kid not in await process.published()
@@ -406,7 +406,7 @@ async def test_a_flood_over_http_makes_one_look_a_cool_down(service: Service) ->
     forge = await Forge.of(service, await service.register())
     tokens = [forge.token(header=forge.header(kid=f"unknown-{n}")) for n in range(200)]
     began = time.monotonic()
-    async with looks(service.app.parts.database) as seen:
+    async with looks(service.app.core.database) as seen:
         answers = await asyncio.gather(*(service.me({"Authorization": f"Bearer {token}"}) for token in tokens))
     cool_downs = (time.monotonic() - began) / keyring_module._COOL_DOWN_SECONDS
     assert {answer.status_code for answer in answers} == {401}

@@ -41,7 +41,7 @@ async def deployed(postgres: EmbeddedPostgres, valkey: EmbeddedValkey, **environ
 
 def label_of_verdicts(service: Service) -> str:
     """Return what the key of shared verdicts is derived for: everybody can know that."""
-    label = next(iter(service.app.parts.proofs.labels - {"csrf", "known-device", "refresh-token-successor"}))
+    label = next(iter(service.app.core.proofs.labels - {"csrf", "known-device", "refresh-token-successor"}))
     assert label.startswith("verdicts of ")
     return label
 
@@ -53,7 +53,7 @@ async def forging(service: Service, key: bytes) -> AsyncIterator[Verdicts]:
     client = connect(service.loaded.settings.valkey.url.reveal())  # type: ignore[union-attr]
     assert client is not None
     cache = SharedCache(SharedStore(client))
-    yield Verdicts(service.app.parts.ear, cache, key=key, ttl=600, entries=100)
+    yield Verdicts(service.app.core.change_listener, cache, key=key, ttl=600, entries=100)
     assert cache._task is not None
     await cache._task
     await client.aclose()
@@ -64,7 +64,7 @@ async def stamp_of(service: Service) -> Stamp:
     return Stamp.parse(row["instance"], row["snapshot"])
 
 
-async def plant(service: Service, key: bytes) -> str:
+async def apply(service: Service, key: bytes) -> str:
     """Write a verdict to Valkey, signed with this key: a service token that manages everything. Return the token."""
     token = generate("amp_live")
     who = principal(method=AuthMethod.SERVICE_TOKEN, id=str(uuid7()), name="forged", scopes=("idp:manage",))
@@ -80,7 +80,7 @@ async def test_a_cached_verdict_that_a_sibling_service_signs_is_not_there(
 ) -> None:
     """A12: where a shared secret stands in for the root secret, its key is mixed with a salt of the database."""
     async with deployed(postgres, valkey, **environ) as service:
-        token = await plant(service, derive(Secret(SHARED), label_of_verdicts(service)))
+        token = await apply(service, derive(Secret(SHARED), label_of_verdicts(service)))
         assert (await service.validate(token))["valid"] is False
         answer = await service.client.get(USERS, headers={"Authorization": f"Bearer {token}"})
         assert answer.status_code == 401
@@ -91,8 +91,8 @@ async def test_nothing_is_managed_by_a_verdict_that_only_valkey_knows(
 ) -> None:
     """A12: even one that is signed with the right key: the database has to confirm it, for reading and for writing."""
     async with deployed(postgres, valkey) as service:
-        key = service.app.parts.proofs.of(label_of_verdicts(service)).current
-        token = await plant(service, key)
+        key = service.app.core.proofs.of(label_of_verdicts(service)).current
+        token = await apply(service, key)
         bearer = {"Authorization": f"Bearer {token}"}
         assert (await service.validate(token))["valid"] is True, "it is a verdict as the service itself writes it"
         for method, path in (("GET", USERS), ("GET", "/auth/tokens"), ("POST", "/auth/tokens"), ("POST", "/teams")):
@@ -108,7 +108,7 @@ async def test_nobody_is_signed_out_by_a_verdict_that_only_valkey_knows(
     async with deployed(postgres, valkey) as service:
         person, token = await service.register(), generate("amp_live")
         who = principal(user(id=person.id, email=person.email), id=str(uuid7()))
-        async with forging(service, service.app.parts.proofs.of(label_of_verdicts(service)).current) as forger:
+        async with forging(service, service.app.core.proofs.of(label_of_verdicts(service)).current) as forger:
             stamp = await stamp_of(service)
             forger.keep(forger.name(token), Verdict(who), stamp, (f"user:{person.id}",), began=-1)
         bearer = {"Authorization": f"Bearer {token}"}
@@ -124,7 +124,7 @@ async def test_a_person_whom_only_valkey_calls_an_administrator_is_none(
     """A12: a good access token, and a forged record of the session it names."""
     async with deployed(postgres, valkey) as service:
         person = await service.register()
-        key = service.app.parts.proofs.of(label_of_verdicts(service)).current
+        key = service.app.core.proofs.of(label_of_verdicts(service)).current
         admin = user(id=person.id, email=person.email, roles=("admin", "user"))
         who = principal(admin, id=person.session_id, session_id=person.session_id)
         about = (f"session:{person.session_id}", f"user:{person.id}")
@@ -142,7 +142,7 @@ async def test_no_proof_is_made_with_a_key_that_siblings_can_derive(
 ) -> None:
     """A12 A13: neither where a shared secret stands in, nor beside an IDP_SECRET_KEY, now or as a previous one."""
     async with deployed(postgres, valkey, **environ) as service:
-        keys = service.app.parts.proofs.of(label).all
+        keys = service.app.core.proofs.of(label).all
         assert derive(Secret(SHARED), label) not in keys
         (row,) = await service.sql("SELECT value FROM idp.installation WHERE name = 'proof_salt'")
         stands_in = environ.get("IDP_SECRET_KEY") == ""
@@ -185,7 +185,7 @@ async def test_under_a_stand_in_everything_that_needs_a_proof_works_and_survives
         running(url, valkey_url=valkey.url, profile="production", environ=environ, migrate=False) as one,
         running(url, valkey_url=valkey.url, profile="production", environ=environ, migrate=False) as two,
     ):
-        assert one.app.parts.proofs.of("csrf").all == two.app.parts.proofs.of("csrf").all
+        assert one.app.core.proofs.of("csrf").all == two.app.core.proofs.of("csrf").all
         again = await two.refresh(first.json()["refresh_token"])
         assert again.status_code == 200
         repeated = await one.refresh(first.json()["refresh_token"])

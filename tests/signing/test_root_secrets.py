@@ -44,7 +44,7 @@ def deployment(postgres: EmbeddedPostgres) -> Deployment:
 
 async def asymmetric(service: Service, person: Person) -> str:
     about = TokenUser(id=person.id, email=person.email, email_verified=False)
-    return (await service.app.parts.tokens.issue_asymmetric(about)).token
+    return (await service.app.core.tokens.issue_asymmetric(about)).token
 
 
 async def code_of(service: Service, token: str) -> str:
@@ -81,7 +81,7 @@ async def test_a_previous_secret_opens_the_signing_keys(deployment: Deployment) 
     async with deployment.start(IDP_SECRET_KEY=new, IDP_PREVIOUS_SECRET_KEYS=previous) as service:
         assert await code_of(service, person.token) == "accepted"
         assert await kids(service) == before
-        rotated = await service.app.parts.keyring.rotate(at_once=True)
+        rotated = await service.app.core.keyring.rotate(at_once=True)
         token = await asymmetric(service, person)
     async with deployment.start(IDP_SECRET_KEY=new) as service:
         assert await code_of(service, token) == "accepted", "a rotated key is sealed under the new secret alone"
@@ -101,7 +101,7 @@ async def test_a_changed_secret_is_noticed_and_nothing_new_is_made_silently(depl
         jwks = await service.client.get("/.well-known/jwks.json")
         assert (jwks.status_code, jwks.json()["code"]) == (503, "signing_keys_sealed")
         assert len(await service.sql("SELECT kid FROM idp.signing_keys")) == 1
-        await service.app.parts.keyring.rotate(at_once=True)
+        await service.app.core.keyring.rotate(at_once=True)
     async with deployment.start(IDP_SECRET_KEY=changed) as service:
         assert (await service.client.get("/readyz")).json() == {"status": "ok"}
         after = await kids(service)
@@ -138,7 +138,7 @@ async def test_the_shared_secret_stands_in_and_becomes_a_previous_one_by_itself(
         assert await kids(service) == before
         assert await code_of(service, token) == "accepted"
         assert await code_of(service, person.token) == "accepted", "HS256, with the shared secret itself"
-        await service.app.parts.keyring.rotate(at_once=True)
+        await service.app.core.keyring.rotate(at_once=True)
         rotated = await asymmetric(service, person)
     async with deployment.start(IDP_SECRET_KEY=root) as service:
         assert await code_of(service, rotated) == "accepted", "what is sealed from then on needs the root secret only"
@@ -176,12 +176,12 @@ def test_what_is_sealed_opens_only_whole_and_only_with_its_secret() -> None:
     assert Sealer([new, old]).open(sealed) == b"the private key"
     assert Sealer([new]).open(sealed) is None
     assert Sealer([old]).seal(b"the private key") != sealed, "never the same twice"
-    parts = sealed.split(".")
-    for number, part in enumerate(parts):
-        changed = [*parts]
+    core = sealed.split(".")
+    for number, part in enumerate(core):
+        changed = [*core]
         changed[number] = part[:-4] + ("AAAA" if part[-4:] != "AAAA" else "BBBB")
         assert Sealer([old]).open(".".join(changed)) is None, f"part {number} was changed"
-        assert Sealer([old]).open(".".join(parts[:number])) is None, f"cut before part {number}"
+        assert Sealer([old]).open(".".join(core[:number])) is None, f"cut before part {number}"
 
 
 # --- whose tokens are ours -------------------------------------------------------------------------------------------

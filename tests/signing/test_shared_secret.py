@@ -63,7 +63,7 @@ def ours(person: Person, **changes: Any) -> dict[str, Any]:
 async def api_auth_token(service: Service, person: Person) -> str:
     """Return what `/api/auth/*` issues (S4-37)."""
     about = TokenUser(id=person.id, email=person.email, email_verified=False, roles=("user",))
-    return (await service.app.parts.tokens.issue(about, Family.API_AUTH, session=person.token_session)).token
+    return (await service.app.core.tokens.issue(about, Family.API_AUTH, session=person.token_session)).token
 
 
 # --- the shapes ------------------------------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ async def test_an_expired_token_is_told_apart_from_a_bad_one(shared: Service) ->
     person = await shared.register()
     about = TokenUser(id=person.id, email=person.email, email_verified=False)
     life = timedelta(seconds=-1)
-    issued = await shared.app.parts.tokens.issue(about, Family.AUTH, session=person.token_session, life=life)
+    issued = await shared.app.core.tokens.issue(about, Family.AUTH, session=person.token_session, life=life)
     answer = await shared.me({"Authorization": f"Bearer {issued.token}"})
     assert (answer.status_code, answer.json()["code"]) == (401, "token_expired")
     forged = made(ours(person, exp=1), "x" * 40)

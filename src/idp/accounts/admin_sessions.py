@@ -15,7 +15,7 @@ from idp.db.engine import Database
 from idp.ops.openapi import responses
 from idp.principal.guards import accepts, requires_admin
 from idp.principal.model import AuthMethod, Principal
-from idp.principal.standing import check_standing
+from idp.principal.reauthorize import reauthorize
 from idp.sessions import service as sessions
 from idp.users import administration
 
@@ -63,7 +63,7 @@ async def end_user_sessions(
     """End all sessions of a user at once, with their access and refresh tokens. Their password and API keys stay."""
     async with database.transaction() as session:
         await administration.hold(session, user_id)
-        await check_standing(session, request.user, manages=True)
+        await reauthorize(session, request.user, manages=True)
         ended = await sessions.end_all(session, origin_of(request), user_id, reason=sessions.SIGNED_OUT_BY_ADMIN)
     return SignedOutUser(success=True, user_id=user_id, ended_sessions=ended)
 

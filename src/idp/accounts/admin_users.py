@@ -20,7 +20,7 @@ from idp.ops.paging import Limit, Offset, OptionalLimit, page
 from idp.ops.problems import invalid
 from idp.principal.guards import accepts, read_by_shared_secret_admins, requires_admin
 from idp.principal.model import AuthMethod, Principal
-from idp.principal.standing import check_standing
+from idp.principal.reauthorize import reauthorize
 from idp.users import administration
 from idp.users.email import parse_email
 from idp.users.shapes import ManagedUser, PersonName, Plan, Roles, UserChange, UserFilter
@@ -169,7 +169,7 @@ async def change_user(
     async with database.transaction() as session:
         await api_keys.lock(session)
         await administration.hold(session, user_id)
-        await check_standing(session, request.user, manages=True)
+        await reauthorize(session, request.user, manages=True)
         if data.is_active is False:
             await offboard.disable(session, origin, user_id, keep_an_admin=is_person)
         return await administration.change(session, origin, user_id, data, keep_an_admin=is_person)
@@ -192,7 +192,7 @@ async def delete_user(
     async with database.transaction() as session:
         await api_keys.lock(session)
         await administration.hold(session, user_id)
-        await check_standing(session, request.user, manages=True)
+        await reauthorize(session, request.user, manages=True)
         ended = await offboard.delete(session, origin_of(request), user_id, keep_an_admin=is_person)
     return DeletedUser(success=True, user_id=user_id, revoked_keys=ended.keys, ended_sessions=ended.sessions)
 

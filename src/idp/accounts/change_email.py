@@ -7,14 +7,14 @@ follows it is signed in as the user, or gives the password once more.
 
 from uuid import UUID
 
-from idp.accounts.means import Means
+from idp.accounts.account_services import AccountServices
 from idp.accounts.password_proof import PasswordProof
 from idp.audit.record import Origin, record
 from idp.errors import EmailTaken, InvalidCredentials, OneTimeTokenInvalid
 from idp.lifecycle import credentials_changed
 from idp.mail.messages import AlreadyRegistered, ConfirmNewEmail, EmailChanged, EmailChangeRequested
 from idp.principal.model import Principal
-from idp.principal.standing import check_standing
+from idp.principal.reauthorize import reauthorize
 from idp.users import credentials
 from idp.users.email import email_key
 from idp.users.one_time_tokens import OneTimeToken, Purpose
@@ -25,8 +25,8 @@ _CHANGING = frozenset({Purpose.CHANGE})
 class ChangeEmail:
     """Changes addresses."""
 
-    def __init__(self, means: Means, proof: PasswordProof) -> None:
-        self._means = means
+    def __init__(self, services: AccountServices, proof: PasswordProof) -> None:
+        self._services = services
         self._proof = proof
 
     async def ask(
@@ -46,29 +46,29 @@ class ChangeEmail:
             RateLimited: too many wrong passwords, or too many mails.
             Busy: too many passwords wait to be checked.
         """
-        means, user_id = self._means, caller.user_id
-        means.passwords.check_address(new_email, member="new_email")
+        services, user_id = self._services, caller.user_id
+        services.passwords.check_address(new_email, member="new_email")
         proven = await self._proof.check(user_id, current_password, origin, session_id=session_id)
-        own, _ = means.rules.verification(user_id, origin.ip_address or "")
-        await means.allow(own, *means.rules.verification(email_key(new_email), origin.ip_address or ""))
-        async with means.database.transaction() as session:
+        own, _ = services.rules.verification(user_id, origin.ip_address or "")
+        await services.allow(own, *services.rules.verification(email_key(new_email), origin.ip_address or ""))
+        async with services.database.transaction() as session:
             holder = await credentials.hold(session, user_id)
             if holder is None or holder.email is None or holder.password_version != proven.password_version:
                 raise InvalidCredentials
-            await check_standing(session, caller)
+            await reauthorize(session, caller)
             taken = await credentials.find_by_email(session, new_email)
-            token = await means.one_time_tokens.make(session, Purpose.CHANGE, user_id=user_id, email=new_email)
+            token = await services.one_time_tokens.make(session, Purpose.CHANGE, user_id=user_id, email=new_email)
             if taken is None or taken.user_id == user_id:
-                hours = means.settings.email_change_hours
-                means.mailer.post(session, ConfirmNewEmail(holder.name, token, new_email, hours), to=new_email)
+                hours = services.settings.email_change_hours
+                services.mailer.post(session, ConfirmNewEmail(holder.name, token, new_email, hours), to=new_email)
             else:  # nobody was sent the token
-                means.mailer.post(session, AlreadyRegistered(taken.name), to=new_email)
-            means.mailer.post(session, EmailChangeRequested(holder.name, new_email), to=holder.email)
+                services.mailer.post(session, AlreadyRegistered(taken.name), to=new_email)
+            services.mailer.post(session, EmailChangeRequested(holder.name, new_email), to=holder.email)
             record(session, origin, action="user.email_change_requested", user_id=user_id)
 
-    async def look_at(self, presented_token: str, origin: Origin) -> OneTimeToken:
+    async def check_link(self, presented_token: str, origin: Origin) -> OneTimeToken:
         """Return what a link proves, without using it up; errors as for `Means.look_at`."""
-        return await self._means.look_at(presented_token, _CHANGING, origin)
+        return await self._services.check_link(presented_token, _CHANGING, origin)
 
     async def confirm(self, presented_token: str, origin: Origin, *, caller: Principal, keep: UUID | None) -> None:
         """Give a signed-in user the address that the link was sent to; their other sessions end.
@@ -83,7 +83,7 @@ class ChangeEmail:
             OneTimeTokenInvalid: the link does not work, is somebody else's, or the address is taken by now.
             RateLimited: too many bad links came from there.
         """
-        found = await self.look_at(presented_token, origin)
+        found = await self.check_link(presented_token, origin)
         if found.user_id != caller.user_id:
             raise OneTimeTokenInvalid
         await self._confirm(found.user_id, presented_token, origin, caller=caller, keep=keep)
@@ -91,13 +91,13 @@ class ChangeEmail:
     async def _confirm(
         self, user_id: str, presented_token: str, origin: Origin, *, caller: Principal | None, keep: UUID | None
     ) -> None:
-        async with self._means.database.transaction() as session:
+        async with self._services.database.transaction() as session:
             holder = await credentials.hold(session, user_id)
-            token = await self._means.one_time_tokens.redeem(session, presented_token, _CHANGING)
+            token = await self._services.one_time_tokens.redeem(session, presented_token, _CHANGING)
             if holder is None:
                 raise OneTimeTokenInvalid
             if caller is not None:
-                await check_standing(session, caller)
+                await reauthorize(session, caller)
             try:
                 ended = await credentials_changed.change_email(session, origin, user_id, token.email, keep=keep)
             except EmailTaken:
@@ -105,7 +105,7 @@ class ChangeEmail:
             details = {"email": [holder.email, token.email], "ended_sessions": ended}
             record(session, origin, action="user.email_changed", user_id=user_id, details=details)
             if holder.email is not None:
-                self._means.mailer.post(session, EmailChanged(holder.name, token.email), to=holder.email)
+                self._services.mailer.post(session, EmailChanged(holder.name, token.email), to=holder.email)
 
     async def confirm_with_password(self, presented_token: str, current_password: str, origin: Origin) -> None:
         """Do the same for somebody who follows the link where they are not signed in; all their sessions end.
@@ -113,6 +113,6 @@ class ChangeEmail:
         Raises:
             InvalidCredentials: the password is not that of the user whose link it is.
         """
-        found = await self.look_at(presented_token, origin)
+        found = await self.check_link(presented_token, origin)
         await self._proof.check(found.user_id, current_password, origin, session_id=None)
         await self._confirm(found.user_id, presented_token, origin, caller=None, keep=None)

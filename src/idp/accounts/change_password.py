@@ -2,22 +2,22 @@
 
 from uuid import UUID
 
-from idp.accounts.means import Means
+from idp.accounts.account_services import AccountServices
 from idp.accounts.password_proof import PasswordProof
 from idp.accounts.reset_password import password_changed
 from idp.audit.record import Origin, record
 from idp.errors import InvalidCredentials
 from idp.lifecycle import credentials_changed
 from idp.principal.model import Principal
-from idp.principal.standing import check_standing
+from idp.principal.reauthorize import reauthorize
 from idp.users import credentials
 
 
 class ChangePassword:
     """Changes passwords."""
 
-    def __init__(self, means: Means, proof: PasswordProof) -> None:
-        self._means = means
+    def __init__(self, services: AccountServices, proof: PasswordProof) -> None:
+        self._services = services
         self._proof = proof
 
     async def change(
@@ -39,17 +39,17 @@ class ChangePassword:
             RateLimited: too many wrong passwords came before.
             Busy: too many passwords wait to be checked.
         """
-        means, user_id = self._means, caller.user_id
+        services, user_id = self._services, caller.user_id
         proven = await self._proof.check(user_id, current_password, origin, session_id=keep)
-        means.passwords.check_policy(new_password, email=proven.email, name=proven.name, member="new_password")
-        password_hash = await means.passwords.hash(new_password, asker=origin.ip_address)
+        services.passwords.check_policy(new_password, email=proven.email, name=proven.name, member="new_password")
+        password_hash = await services.passwords.hash(new_password, asker=origin.ip_address)
         mail = await password_changed(origin)
-        async with means.database.transaction() as session:
+        async with services.database.transaction() as session:
             holder = await credentials.hold(session, user_id)
             if holder is None or not holder.is_active or holder.password_version != proven.password_version:
                 raise InvalidCredentials
-            await check_standing(session, caller)
+            await reauthorize(session, caller)
             ended = await credentials_changed.change_password(session, origin, user_id, password_hash, keep=keep)
             record(session, origin, action="user.password_changed", user_id=user_id, details={"ended_sessions": ended})
             if holder.email is not None:
-                means.mailer.post(session, mail(holder.name), to=holder.email)
+                services.mailer.post(session, mail(holder.name), to=holder.email)

@@ -12,7 +12,7 @@ from litestar.response import Redirect
 from msgspec import UNSET, structs
 
 from idp import errors
-from idp.accounts.begin import Begun, Mode, SessionMode, SessionStarter
+from idp.accounts.account_services import afterwards
 from idp.accounts.change_email import ChangeEmail
 from idp.accounts.credential_shapes import (
     ChangeEmailIn,
@@ -23,9 +23,9 @@ from idp.accounts.credential_shapes import (
     VerifiedOut,
     VerifyIn,
 )
-from idp.accounts.means import afterwards
 from idp.accounts.register_email import RegisterEmail
 from idp.accounts.shapes import Message, SessionOut
+from idp.accounts.start_session import Mode, SessionMode, SessionStarter, StartedSession
 from idp.accounts.verify_email import VerifyEmail
 from idp.audit.record import origin_of
 from idp.db.engine import Database
@@ -107,8 +107,8 @@ async def verify_address(
     password, unless it came with the registration that the link belongs to.
     """
     session_starter.check_origin(request, mode)
-    begun = await _verify(request, database, verify_email, session_starter, data, mode=mode)
-    return begun.response()
+    started = await _verify(request, database, verify_email, session_starter, data, mode=mode)
+    return started.response()
 
 
 @get(
@@ -134,8 +134,8 @@ async def follow_link(
     if not _WANTS_JSON.search(request.headers.get("accept", "")):
         page = f"/verify-email?token={quote(token, safe='')}"
         return Redirect(page, status_code=303, headers={"Vary": "Accept"})
-    begun = await _verify(request, database, verify_email, session_starter, VerifyIn(token))
-    answer = VerifiedOut(**structs.asdict(begun.answer), redirect_url=verify_email.front_end)
+    started = await _verify(request, database, verify_email, session_starter, VerifyIn(token))
+    answer = VerifiedOut(**structs.asdict(started.answer), redirect_url=verify_email.front_end)
     return Response(answer, headers={"Vary": "Accept"})
 
 
@@ -147,12 +147,12 @@ async def _verify(
     data: VerifyIn,
     *,
     mode: Mode = "token",
-) -> Begun:
+) -> StartedSession:
     origin = origin_of(request)
-    found = await verify_email.look_at(data.token, origin)
+    found = await verify_email.check_link(data.token, origin)
     async with database.transaction() as session:
         holder = await verify_email.verify(session, data.token, found, origin, cookies=request.cookies)
-        begun = await session_starter.begin(
+        started = await session_starter.start(
             session,
             request,
             holder.user_id,
@@ -164,8 +164,8 @@ async def _verify(
             mode=mode,
         )
     is_set = holder.password_hash is not None
-    answer = structs.replace(begun.answer, password_set=is_set, password_cleared=UNSET if is_set else _CLEARED)
-    return structs.replace(begun, answer=answer)
+    answer = structs.replace(started.answer, password_set=is_set, password_cleared=UNSET if is_set else _CLEARED)
+    return structs.replace(started, answer=answer)
 
 
 @post(

@@ -7,13 +7,13 @@ leads to where a forgotten password is replaced, which proves the address as wel
 from msgspec import UNSET
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from idp.accounts.means import Means
+from idp.accounts.account_services import AccountServices
 from idp.accounts.sign_up import create_account
 from idp.audit.record import Origin, record
 from idp.errors import EmailTaken
 from idp.mail.messages import Invitation
 from idp.principal.model import Principal
-from idp.principal.standing import check_standing
+from idp.principal.reauthorize import reauthorize
 from idp.users import administration, credentials
 from idp.users.one_time_tokens import Purpose
 from idp.users.shapes import ManagedUser, UserChange
@@ -22,8 +22,8 @@ from idp.users.shapes import ManagedUser, UserChange
 class Invite:
     """Invites people."""
 
-    def __init__(self, means: Means) -> None:
-        self._means = means
+    def __init__(self, services: AccountServices) -> None:
+        self._services = services
 
     async def invite(self, email: str, wanted: UserChange, origin: Origin, *, host: Principal) -> ManagedUser:
         """Make an account and mail the link; for somebody who was invited and has not come yet, mail another link.
@@ -38,27 +38,29 @@ class Invite:
             EmailTaken: somebody has this address who is more than invited.
             AdminRequired: the host administers no more; also UserInactive and TokenRevoked.
         """
-        means = self._means
+        services = self._services
         invited_by = host.user.name if host.user else None
-        async with means.database.transaction() as session:
+        async with services.database.transaction() as session:
             try:
                 user_id, again = await self._create(session, email, wanted, origin), False
             except EmailTaken:
                 user_id, email = await _hold_awaited(session, email)
                 again = True
-            await check_standing(session, host, manages=True)
+            await reauthorize(session, host, manages=True)
             # Nobody who is only invited counts as an administrator, so none can be lost here.
             user = await administration.change(session, origin, user_id, wanted, keep_an_admin=False)
-            token = await means.one_time_tokens.make(session, Purpose.INVITE, user_id=user_id, email=email)
-            means.mailer.post(
-                session, Invitation(user.name, token, invited_by, means.settings.invitation_days), to=email
+            token = await services.one_time_tokens.make(session, Purpose.INVITE, user_id=user_id, email=email)
+            services.mailer.post(
+                session, Invitation(user.name, token, invited_by, services.settings.invitation_days), to=email
             )
             record(session, origin, action="user.invited", user_id=user_id, details={"again": again})
         return user
 
     async def _create(self, session: AsyncSession, email: str, wanted: UserChange, origin: Origin) -> str:
         name = None if wanted.name is UNSET else wanted.name
-        return await create_account(session, self._means.settings, origin, email=email, name=name, password_hash=None)
+        return await create_account(
+            session, self._services.settings, origin, email=email, name=name, password_hash=None
+        )
 
 
 async def _hold_awaited(session: AsyncSession, email: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from idp.accounts.admin_users import DeletedUser
 from idp.accounts.my_data import Export, gather, written
 from idp.apikeys.service import lock
 from idp.audit.record import origin_of
-from idp.authn import faces
+from idp.authn import verdict_responses
 from idp.authn.resolve import load_user
 from idp.authn.shapes import MeV1
 from idp.authn.verdicts import Verdict
@@ -24,8 +24,8 @@ from idp.ops.problems import invalid
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import requires_fresh_login, requires_user
 from idp.principal.model import Principal, User
+from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import UserRequest
-from idp.principal.standing import check_standing
 from idp.users import credentials
 from idp.users.email import email_key
 from idp.users.profile import edit_profile
@@ -62,10 +62,10 @@ async def edit_me(
     user_id = _caller(request).id
     async with database.transaction() as session:
         await credentials.hold(session, user_id)
-        await check_standing(session, request.user)
+        await reauthorize(session, request.user)
         await edit_profile(session, origin_of(request), user_id, data)
         changed = Principal(user=await load_user(session, user_id), credential=request.user.credential)
-    return Response(faces.me(Verdict(changed), _PATH), media_type=MediaType.JSON)
+    return Response(verdict_responses.me(Verdict(changed), _PATH), media_type=MediaType.JSON)
 
 
 @get(
@@ -107,7 +107,7 @@ async def delete_me(request: UserRequest, database: NamedDependency[Database], d
     async with database.transaction() as session:
         await lock(session)
         await credentials.hold(session, user.id)
-        await check_standing(session, request.user)
+        await reauthorize(session, request.user)
         ended = await offboard.delete(session, origin_of(request), user.id, keep_an_admin=True)
     return DeletedUser(success=True, user_id=user.id, revoked_keys=ended.keys, ended_sessions=ended.sessions)
 

@@ -7,7 +7,7 @@ comes from: a stolen session guesses no further, and guesses from outside take n
 from typing import NoReturn
 from uuid import UUID
 
-from idp.accounts.means import Means
+from idp.accounts.account_services import AccountServices
 from idp.accounts.wrong_passwords import count_wrong_password
 from idp.audit.record import Origin, record
 from idp.errors import InvalidCredentials
@@ -22,8 +22,8 @@ _TEXT = "Current password is incorrect"
 class PasswordProof:
     """Checks present passwords. Wrong ones count by the session they come from, without one like failed sign-ins."""
 
-    def __init__(self, means: Means) -> None:
-        self._means = means
+    def __init__(self, services: AccountServices) -> None:
+        self._services = services
 
     async def check(self, user_id: str, password: str, origin: Origin, *, session_id: UUID | None) -> Holder:
         """Return the user whose password this is.
@@ -40,17 +40,17 @@ class PasswordProof:
             RateLimited: too many wrong ones came before.
             Busy: too many passwords wait to be checked.
         """
-        means = self._means
-        async with means.database.transaction() as session:
+        services = self._services
+        async with services.database.transaction() as session:
             holder = await credentials.find_by_id(session, user_id)
             failures = await sign_in_failures.read(session, user_id)
-        is_locked = session_id is None and failures >= means.rules.consecutive_failures
+        is_locked = session_id is None and failures >= services.rules.consecutive_failures
         account = email_key(holder.email) if holder and holder.email else user_id
         device = f"session:{session_id}" if session_id else None
-        (pair, key), *wider = means.rules.login(account, origin.ip_address or "", device=device)
-        async with means.limiter.attempt(pair, key, *wider) as attempt:
+        (pair, key), *wider = services.rules.login(account, origin.ip_address or "", device=device)
+        async with services.limiter.attempt(pair, key, *wider) as attempt:
             stored = holder.password_hash if holder else None
-            check = await means.passwords.check(stored, password, asker=origin.ip_address)
+            check = await services.passwords.check(stored, password, asker=origin.ip_address)
             if holder is None or not check.fits or not holder.is_active or is_locked:
                 attempt.fail()
                 guessed = holder if holder is not None and not check.fits else None
@@ -60,13 +60,13 @@ class PasswordProof:
     async def _refuse(
         self, user_id: str, guessed: Holder | None, origin: Origin, *, session_id: UUID | None, why: str | None
     ) -> NoReturn:
-        means = self._means
-        async with means.database.transaction() as session:
+        services = self._services
+        async with services.database.transaction() as session:
             await credentials.hold(session, user_id)
             details = {"stored_password": why} if why else None
             record(session, origin, action="user.password_check_failed", user_id=user_id, details=details)
-            most = means.rules.consecutive_failures
-            is_over = guessed is not None and await count_wrong_password(session, means.mailer, guessed, most=most)
+            most = services.rules.consecutive_failures
+            is_over = guessed is not None and await count_wrong_password(session, services.mailer, guessed, most=most)
             if is_over and session_id is not None:
                 reason = sessions.TOO_MANY_WRONG_PASSWORDS
                 await sessions.end(session, origin, session_id, user_id=user_id, reason=reason)

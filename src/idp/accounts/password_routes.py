@@ -5,10 +5,10 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from idp import errors
+from idp.accounts.account_services import afterwards
 from idp.accounts.change_password import ChangePassword
 from idp.accounts.credential_shapes import AddressIn, ChangePasswordIn, ResetIn
 from idp.accounts.email_routes import COMMON
-from idp.accounts.means import afterwards
 from idp.accounts.reset_password import ResetPassword
 from idp.accounts.shapes import Message
 from idp.audit.record import origin_of

@@ -8,9 +8,9 @@ and only one reads it: from then on no link keeps a password that was chosen bef
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from idp.accounts.means import Means
-from idp.accounts.pretence import nobodys_address, undo
+from idp.accounts.account_services import AccountServices
 from idp.accounts.sign_up import create_account
+from idp.accounts.timing_decoy import decoy_address, undo
 from idp.audit.record import Origin
 from idp.errors import EmailTaken
 from idp.mail.messages import AlreadyRegistered, Mail, VerifyEmail
@@ -23,8 +23,8 @@ from idp.users.one_time_tokens import Purpose
 class RegisterEmail:
     """Makes accounts whose address waits to be verified."""
 
-    def __init__(self, means: Means) -> None:
-        self._means = means
+    def __init__(self, services: AccountServices) -> None:
+        self._services = services
 
     async def register(self, email: str, password: str, origin: Origin) -> None:
         """Make an account and mail the link that verifies it; for an address with an account, mail its owner.
@@ -39,22 +39,22 @@ class RegisterEmail:
             RateLimited: too many mails to this address, or from there.
             Busy: too many passwords wait to be hashed.
         """
-        means = self._means
-        means.passwords.check_address(email)
-        means.passwords.check_policy(password, email=email)
-        await means.allow(*means.rules.verification(email_key(email), origin.ip_address or ""))
-        found = await credentials.look_up(means.database.reads, email)
+        services = self._services
+        services.passwords.check_address(email)
+        services.passwords.check_policy(password, email=email)
+        await services.allow(*services.rules.verification(email_key(email), origin.ip_address or ""))
+        found = await credentials.look_up(services.database.reads, email)
         # For everybody, so that the time tells nothing (SEC-9).
         stored = found.password_hash if found else None
-        check = await means.passwords.check(stored, password, asker=origin.ip_address)
-        password_hash = await means.passwords.hash(password, asker=origin.ip_address)
-        async with means.database.transaction() as session:
+        check = await services.passwords.check(stored, password, asker=origin.ip_address)
+        password_hash = await services.passwords.hash(password, asker=origin.ip_address)
+        async with services.database.transaction() as session:
             holder = await credentials.hold_by_email(session, email)
             if holder is None:
                 try:
                     async with session.begin_nested():
                         user_id = await self._create(session, origin, email, password_hash)
-                        await credentials.contest(session, user_id, contested=False)
+                        await credentials.mark_contested(session, user_id, contested=False)
                         await self._send_link(session, Purpose.REGISTER, user_id, None, email)
                 except EmailTaken:  # by somebody in this moment
                     holder = await credentials.hold_by_email(session, email)
@@ -64,7 +64,7 @@ class RegisterEmail:
 
     async def _create(self, session: AsyncSession, origin: Origin, email: str, password_hash: str) -> str:
         return await create_account(
-            session, self._means.settings, origin, email=email, name=None, password_hash=password_hash
+            session, self._services.settings, origin, email=email, name=None, password_hash=password_hash
         )
 
     async def _tell_owner(
@@ -77,30 +77,30 @@ class RegisterEmail:
         """
         is_told = holder.is_active and holder.email is not None
         is_sent_link = is_told and not holder.email_verified
-        nobody = nobodys_address()
+        decoy = decoy_address()
         async with session.begin_nested() as savepoint:
-            user_id = await self._create(session, origin, nobody, password_hash)
+            user_id = await self._create(session, origin, decoy, password_hash)
             if not is_sent_link:
-                await credentials.contest(session, user_id, contested=False)
-                await self._make_token(session, Purpose.VERIFY, user_id, nobody)
+                await credentials.mark_contested(session, user_id, contested=False)
+                await self._make_token(session, Purpose.VERIFY, user_id, decoy)
             if not is_told:
-                self._post(session, AlreadyRegistered(holder.name), nobody)
+                self._post(session, AlreadyRegistered(holder.name), decoy)
             await undo(session, savepoint)
         if is_sent_link:
             purpose = Purpose.REGISTER if is_same else Purpose.VERIFY
-            await credentials.contest(session, holder.user_id, contested=not is_same)
-            await self._send_link(session, purpose, holder.user_id, holder.name, holder.email or nobody)
+            await credentials.mark_contested(session, holder.user_id, contested=not is_same)
+            await self._send_link(session, purpose, holder.user_id, holder.name, holder.email or decoy)
         elif is_told:
-            self._post(session, AlreadyRegistered(holder.name), holder.email or nobody)
+            self._post(session, AlreadyRegistered(holder.name), holder.email or decoy)
 
     async def _send_link(
         self, session: AsyncSession, purpose: Purpose, user_id: str, name: str | None, email: str
     ) -> None:
         token = await self._make_token(session, purpose, user_id, email)
-        self._post(session, VerifyEmail(name, token, self._means.settings.verification_hours), email)
+        self._post(session, VerifyEmail(name, token, self._services.settings.verification_hours), email)
 
     async def _make_token(self, session: AsyncSession, purpose: Purpose, user_id: str, email: str) -> str:
-        return await self._means.one_time_tokens.make(session, purpose, user_id=user_id, email=email)
+        return await self._services.one_time_tokens.make(session, purpose, user_id=user_id, email=email)
 
     def _post(self, session: AsyncSession, mail: Mail, to: str) -> None:
-        self._means.mailer.post(session, mail, to=to, at_leisure=True)
+        self._services.mailer.post(session, mail, to=to, at_leisure=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
-from idp.accounts.means import Means
-from idp.accounts.pretence import hold_or_make_nobody, nobodys_address, undo
+from idp.accounts.account_services import AccountServices
+from idp.accounts.timing_decoy import decoy_address, lock_user_or_decoy, undo
 from idp.apikeys.service import lock
 from idp.audit.record import Origin, record
 from idp.errors import OneTimeTokenInvalid
@@ -17,7 +17,7 @@ from idp.lifecycle.claim import claim
 from idp.lifecycle.credentials_changed import change_password
 from idp.mail.messages import PasswordChanged, Welcome
 from idp.mail.messages import ResetPassword as ResetPasswordMail
-from idp.mail.typed_text import device_name
+from idp.mail.user_text import device_name
 from idp.users import credentials
 from idp.users.credentials import Holder
 from idp.users.email import email_key
@@ -27,8 +27,8 @@ from idp.users.one_time_tokens import CHOOSING, OneTimeToken, Purpose
 class ResetPassword:
     """Lets whoever reads an address choose its account's password."""
 
-    def __init__(self, means: Means) -> None:
-        self._means = means
+    def __init__(self, services: AccountServices) -> None:
+        self._services = services
 
     async def ask(self, email: str, origin: Origin, *, cookies: Mapping[str, str]) -> Holder | None:
         """Return who may be sent a link; the same work for every address, before the answer (SEC-9).
@@ -41,10 +41,10 @@ class ResetPassword:
         Raises:
             RateLimited: too many were asked for this address, or from there.
         """
-        means = self._means
-        holder = await credentials.look_up(means.database.reads, email)
-        known = means.is_known(holder, cookies)
-        await means.allow(*means.rules.reset(email_key(email), origin.ip_address or "", known=known))
+        services = self._services
+        holder = await credentials.look_up(services.database.reads, email)
+        known = services.is_known(holder, cookies)
+        await services.allow(*services.rules.reset(email_key(email), origin.ip_address or "", known=known))
         return holder
 
     async def send(self, found: Holder | None, origin: Origin) -> None:
@@ -52,15 +52,15 @@ class ResetPassword:
 
         The link of an invitation stays good beside it: what a stranger asks for takes nothing from whom it is about.
         """
-        means = self._means
-        async with means.database.transaction() as session:
+        services = self._services
+        async with services.database.transaction() as session:
             record(session, origin, action="user.password_reset_requested", user_id=found.user_id if found else None)
             async with session.begin_nested() as savepoint:
-                holder = await hold_or_make_nobody(session, found)
-                to = holder.email or nobodys_address()
-                token = await means.one_time_tokens.make(session, Purpose.RESET, user_id=holder.user_id, email=to)
-                mail = ResetPasswordMail(holder.name, token, means.settings.reset_minutes)
-                means.mailer.post(session, mail, to=to, at_leisure=True)
+                holder = await lock_user_or_decoy(session, found)
+                to = holder.email or decoy_address()
+                token = await services.one_time_tokens.make(session, Purpose.RESET, user_id=holder.user_id, email=to)
+                mail = ResetPasswordMail(holder.name, token, services.settings.reset_minutes)
+                services.mailer.post(session, mail, to=to, at_leisure=True)
                 if not holder.is_active or holder.email is None:
                     await undo(session, savepoint)
 
@@ -73,13 +73,13 @@ class ResetPassword:
         """
         if holder.password_hash is not None or holder.email is None:
             return None
-        return await self._means.one_time_tokens.make(
+        return await self._services.one_time_tokens.make(
             session, Purpose.RESET, user_id=holder.user_id, email=holder.email
         )
 
-    async def look_at(self, presented_token: str, origin: Origin) -> OneTimeToken:
+    async def check_link(self, presented_token: str, origin: Origin) -> OneTimeToken:
         """Return what a link proves, without using it up; errors as for `Means.look_at`."""
-        return await self._means.look_at(presented_token, CHOOSING, origin)
+        return await self._services.check_link(presented_token, CHOOSING, origin)
 
     async def confirm(self, presented_token: str, new_password: str, origin: Origin) -> None:
         """Set the password and end everything that the one before had opened. It proves the address, too (C-11).
@@ -90,17 +90,17 @@ class ResetPassword:
             RateLimited: too many bad links came from there.
             Busy: too many passwords wait to be hashed.
         """
-        means = self._means
-        found = await self.look_at(presented_token, origin)
-        means.passwords.check_policy(new_password, email=found.email, member="new_password")
-        password_hash = await means.passwords.hash(new_password, asker=origin.ip_address)
+        services = self._services
+        found = await self.check_link(presented_token, origin)
+        services.passwords.check_policy(new_password, email=found.email, member="new_password")
+        password_hash = await services.passwords.hash(new_password, asker=origin.ip_address)
         mail = await password_changed(origin)
-        async with means.database.transaction() as session:
+        async with services.database.transaction() as session:
             await lock(session)
             holder = await credentials.hold(session, found.user_id)
             if holder is not None:
-                means.passwords.check_policy(new_password, email=found.email, name=holder.name)
-            token = await means.one_time_tokens.redeem(session, presented_token, CHOOSING)
+                services.passwords.check_policy(new_password, email=found.email, name=holder.name)
+            token = await services.one_time_tokens.redeem(session, presented_token, CHOOSING)
             if holder is None:
                 raise OneTimeTokenInvalid
             if not holder.email_verified:
@@ -110,7 +110,7 @@ class ResetPassword:
             record(session, origin, action="user.password_reset", user_id=holder.user_id, details=details)
             publish(session, EventType.USER_PASSWORD_RESET, user_id=holder.user_id)
             is_first = token.purpose is Purpose.INVITE
-            means.mailer.post(session, Welcome(holder.name) if is_first else mail(holder.name), to=token.email)
+            services.mailer.post(session, Welcome(holder.name) if is_first else mail(holder.name), to=token.email)
 
 
 async def password_changed(origin: Origin) -> Callable[[str | None], PasswordChanged]:

@@ -6,10 +6,10 @@ from litestar.params import JSONBody
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import errors
-from idp.accounts.begin import Begun, SessionMode, SessionStarter
 from idp.accounts.shapes import LoginIn, RegisterIn, SessionOut
 from idp.accounts.sign_in import PASSWORD, SignIn
 from idp.accounts.sign_up import create_account
+from idp.accounts.start_session import SessionMode, SessionStarter, StartedSession
 from idp.audit.record import origin_of
 from idp.db.engine import Database
 from idp.ops.address_limits import checks_address
@@ -72,11 +72,11 @@ async def register(
     await limiter.take(rule)
     password_hash = await passwords.hash(data.password, asker=origin.ip_address)
 
-    async def begin(session: AsyncSession) -> tuple[str, Begun]:
+    async def start(session: AsyncSession) -> tuple[str, StartedSession]:
         user_id = await create_account(
             session, settings.accounts, origin, email=email, name=data.name, password_hash=password_hash
         )
-        return user_id, await session_starter.begin(
+        return user_id, await session_starter.start(
             session,
             request,
             user_id,
@@ -88,10 +88,10 @@ async def register(
             mode=mode,
         )
 
-    user_id, begun = await database.transact(begin)
+    user_id, started = await database.transact(start)
     # So that this browser, when it verifies the address, is known to have chosen the password (C-11).
     known = known_devices.remember(request.cookies, user_id, password_version=FIRST_PASSWORD)
-    return begun.with_cookie(known).response()
+    return started.with_cookie(known).response()
 
 
 @post(
@@ -113,8 +113,8 @@ async def login(
 ) -> Response[SessionOut]:
     """Begin a session. Unknown address, wrong password and disabled account get the same 401."""
     verified_only = settings.accounts.require_email_verification
-    begun = await sign_in.log_in(request, data, mode, family=Family.AUTH, verified_only=verified_only)
-    return begun.response()
+    started = await sign_in.log_in(request, data, mode, family=Family.AUTH, verified_only=verified_only)
+    return started.response()
 
 
 @post(
@@ -135,10 +135,10 @@ async def api_login(
 ) -> Response[SessionOut]:
     """Begin a session, as /auth/login does, for those whose address is verified; others get the same 401 (C-11)."""
     try:
-        begun = await sign_in.log_in(request, data, mode, family=Family.API_AUTH, verified_only=True)
+        started = await sign_in.log_in(request, data, mode, family=Family.API_AUTH, verified_only=True)
     except errors.InvalidCredentials:
         raise errors.InvalidCredentials("Invalid credentials") from None  # S4-10 reads this text
-    return begun.response()
+    return started.response()
 
 
 ROUTES = (register, login, api_login)

@@ -9,15 +9,15 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
 
 from idp import errors
-from idp.accounts.begin import SessionStarter
 from idp.accounts.shapes import CsrfToken, RefreshIn, SessionInfo, SessionList, SessionOut
+from idp.accounts.start_session import SessionStarter
 from idp.audit.record import origin_of
 from idp.authn.credential import from_headers
 from idp.authn.introspection import Introspector
 from idp.authn.resolve import Resolver
 from idp.db.engine import Database
 from idp.ops import metrics
-from idp.ops.flood import Flood
+from idp.ops.bad_credential_limit import BadCredentialLimit
 from idp.ops.openapi import responses
 from idp.ops.problems import invalid
 from idp.ops.security_headers import NO_STORE
@@ -60,7 +60,7 @@ def _refresh(prefix: str, family: Family) -> Any:
         resolver: NamedDependency[Resolver],
         session_starter: NamedDependency[SessionStarter],
         introspector: NamedDependency[Introspector],
-        flood: NamedDependency[Flood],
+        bad_credentials: NamedDependency[BadCredentialLimit],
         data: JSONBody[RefreshIn | None] = None,
     ) -> SessionOut:
         """Answer with a new access token and a new refresh token; the one that was sent is used up (C-08).
@@ -71,7 +71,7 @@ def _refresh(prefix: str, family: Family) -> Any:
         """
         if data is None or data.refresh_token is None:
             return await _by_cookie(request, introspector, session_starter, family)
-        redeemed = await _redeem(request, refresh_tokens, flood, data.refresh_token)
+        redeemed = await _redeem(request, refresh_tokens, bad_credentials, data.refresh_token)
         try:
             user = await resolver.user(redeemed.user_id)
         except (errors.TokenNotFound, errors.UserInactive):
@@ -85,15 +85,18 @@ def _refresh(prefix: str, family: Family) -> Any:
 
 
 async def _redeem(
-    request: Request[Any, Any, Any], refresh_tokens: RefreshTokens, flood: Flood, presented_token: str
+    request: Request[Any, Any, Any],
+    refresh_tokens: RefreshTokens,
+    bad_credentials: BadCredentialLimit,
+    presented_token: str,
 ) -> Redeemed:
     """Exchange a token, unless its address sent so many bad ones that this one is not worth a look-up (SEC-8)."""
     client = request.client.host if request.client else None
-    flood.check(client, plausible=lambda: is_well_formed(presented_token))
+    bad_credentials.check(client, plausible=lambda: is_well_formed(presented_token))
     try:
         return await refresh_tokens.redeem(presented_token, origin_of(request), client_id=FIRST_PARTY_CLIENT)
     except errors.RefreshTokenInvalid:
-        flood.count(client)
+        bad_credentials.count(client)
         raise
 
 

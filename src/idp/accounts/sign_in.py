@@ -7,15 +7,15 @@ from litestar import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
-from idp.accounts.begin import Begun, Mode, SessionStarter
 from idp.accounts.shapes import LoginIn
+from idp.accounts.start_session import Mode, SessionStarter, StartedSession
 from idp.accounts.wrong_passwords import count_wrong_password
 from idp.audit.record import Origin, origin_of, record
 from idp.db.engine import Database
 from idp.errors import Busy, InvalidCredentials
 from idp.mail.messages import NewDevice
 from idp.mail.outbox import Mailer
-from idp.mail.typed_text import device_name
+from idp.mail.user_text import device_name
 from idp.ops import metrics
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import LoginRules
@@ -53,7 +53,7 @@ class SignIn:
 
     async def log_in(
         self, request: Request[Any, Any, Any], data: LoginIn, mode: Mode, *, family: Family, verified_only: bool
-    ) -> Begun:
+    ) -> StartedSession:
         """Begin a session of whoever has this address and this password.
 
         Args:
@@ -75,8 +75,8 @@ class SignIn:
         device = self._find_device(request, holder)
         holder = await self._check(data, holder, origin, device=device, verified_only=verified_only)
 
-        async def begin(session: AsyncSession) -> Begun:
-            begun = await self._starter.begin(
+        async def start(session: AsyncSession) -> StartedSession:
+            started = await self._starter.start(
                 session,
                 request,
                 holder.user_id,
@@ -89,14 +89,14 @@ class SignIn:
                 mode=mode,
                 most_failures=self._rules.consecutive_failures if device is None else None,
             )
-            if begun.is_new_device and device is None:
+            if started.is_new_device and device is None:
                 await self._warn(session, holder, origin, data.device_info)
-            return begun
+            return started
 
-        begun = await self._database.transact(begin)
+        started = await self._database.transact(start)
         metrics.count_attempt(method="password", outcome="authenticated")
         cookie = self._devices.remember(request.cookies, holder.user_id, password_version=holder.password_version)
-        return begun.with_cookie(cookie)
+        return started.with_cookie(cookie)
 
     async def _warn(self, session: AsyncSession, holder: Holder, origin: Origin, device_info: object) -> None:
         if holder.email is not None and holder.email_verified:

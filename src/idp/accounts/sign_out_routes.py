@@ -19,12 +19,12 @@ from idp.audit.record import Origin, origin_of
 from idp.authn.credential import Presented, cookies_only, from_headers
 from idp.authn.introspection import Introspector
 from idp.db.engine import Database
-from idp.ops.flood import Flood
+from idp.ops.bad_credential_limit import BadCredentialLimit
 from idp.ops.openapi import responses
 from idp.principal.guards import accepts_shared_secret, decided_by_handler, requires_user
 from idp.principal.model import AuthMethod, Principal
+from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import UserRequest, session_id_of, user_id_of
-from idp.principal.standing import check_standing
 from idp.sessions import service as sessions
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.refresh_tokens import OfToken, RefreshTokens, is_well_formed
@@ -51,16 +51,20 @@ class SigningOut:
         introspector: decides about the access token and the cookie.
         cookies: checks that no other site is behind a request with a cookie.
         refresh_tokens: knows whose a refresh token is.
-        flood: counts unknown ones by address.
+        bad_credentials: counts unknown ones by address.
     """
 
     def __init__(
-        self, introspector: Introspector, cookies: SessionCookies, refresh_tokens: RefreshTokens, flood: Flood
+        self,
+        introspector: Introspector,
+        cookies: SessionCookies,
+        refresh_tokens: RefreshTokens,
+        bad_credentials: BadCredentialLimit,
     ) -> None:
         self._introspector = introspector
         self._cookies = cookies
         self._refresh_tokens = refresh_tokens
-        self._flood = flood
+        self._bad_credentials = bad_credentials
 
     async def caller(self, request: AnyRequest, *, needed: bool) -> Principal | None:
         """Return who calls by an access token or a cookie that is good, and let the route know them.
@@ -102,10 +106,10 @@ class SigningOut:
             RateLimited: this address sent too many of those.
         """
         client = request.client.host if request.client else None
-        self._flood.check(client, plausible=lambda: is_well_formed(presented_token))
+        self._bad_credentials.check(client, plausible=lambda: is_well_formed(presented_token))
         found = await self._refresh_tokens.session_of(presented_token, client_id=FIRST_PARTY_CLIENT)
         if found is None:
-            self._flood.count(client)
+            self._bad_credentials.count(client)
             raise errors.RefreshTokenInvalid
         return found
 
@@ -231,7 +235,7 @@ async def _hold(session: AsyncSession, user_id: str, caller: Principal | None) -
     """Let nobody else change the user until the commit; a caller must still be what they were (decision 0029)."""
     await credentials.hold(session, user_id)
     if caller is not None:
-        await check_standing(session, caller)
+        await reauthorize(session, caller)
 
 
 def _origin(request: AnyRequest, user_id: str, caller: Principal | None) -> Origin:

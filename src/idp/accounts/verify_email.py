@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from idp.accounts.means import Means
-from idp.accounts.pretence import hold_or_make_nobody, nobodys_address, undo
+from idp.accounts.account_services import AccountServices
+from idp.accounts.timing_decoy import decoy_address, lock_user_or_decoy, undo
 from idp.apikeys.service import lock
 from idp.audit.record import Origin
 from idp.errors import OneTimeTokenInvalid
@@ -21,13 +21,13 @@ from idp.users.one_time_tokens import VERIFYING, OneTimeToken, Purpose, last_pur
 class VerifyEmail:
     """Verifies addresses."""
 
-    def __init__(self, means: Means) -> None:
-        self._means = means
-        self.front_end = means.front_end  # where somebody goes on, once they are signed in
+    def __init__(self, services: AccountServices) -> None:
+        self._services = services
+        self.front_end = services.front_end  # where somebody goes on, once they are signed in
 
-    async def look_at(self, presented_token: str, origin: Origin) -> OneTimeToken:
+    async def check_link(self, presented_token: str, origin: Origin) -> OneTimeToken:
         """Return what a link proves, without using it up; errors as for `Means.look_at`."""
-        return await self._means.look_at(presented_token, VERIFYING, origin)
+        return await self._services.check_link(presented_token, VERIFYING, origin)
 
     async def verify(
         self,
@@ -56,13 +56,13 @@ class VerifyEmail:
         """
         await lock(session)
         before = await credentials.hold(session, found.user_id)
-        token = await self._means.one_time_tokens.redeem(session, presented_token, VERIFYING)
+        token = await self._services.one_time_tokens.redeem(session, presented_token, VERIFYING)
         if before is not None and not before.email_verified:
             is_first = token.purpose is Purpose.REGISTER and before.password_version == FIRST_PASSWORD
-            is_own = is_first or self._means.is_known(before, cookies)
+            is_own = is_first or self._services.is_known(before, cookies)
             await claim(session, origin, token.user_id, keep_password=is_own)
             is_cleared = before.password_hash is not None and not is_own
-            self._means.mailer.post(session, Welcome(before.name, password_cleared=is_cleared), to=token.email)
+            self._services.mailer.post(session, Welcome(before.name, password_cleared=is_cleared), to=token.email)
         holder = await credentials.find_by_id(session, token.user_id)
         if holder is None:
             raise OneTimeTokenInvalid
@@ -79,10 +79,10 @@ class VerifyEmail:
         Raises:
             RateLimited: too many were asked for this address, or from there.
         """
-        means = self._means
-        holder = await credentials.look_up(means.database.reads, email)
-        known = means.is_known(holder, cookies)
-        await means.allow(*means.rules.verification(email_key(email), origin.ip_address or "", known=known))
+        services = self._services
+        holder = await credentials.look_up(services.database.reads, email)
+        known = services.is_known(holder, cookies)
+        await services.allow(*services.rules.verification(email_key(email), origin.ip_address or "", known=known))
         return holder
 
     async def send_again(self, found: Holder | None) -> None:
@@ -90,13 +90,13 @@ class VerifyEmail:
 
         An account that was never sent one may be somebody else's making: then the link claims it without its password.
         """
-        means = self._means
-        async with means.database.transaction() as session, session.begin_nested() as savepoint:
-            holder = await hold_or_make_nobody(session, found)
-            to = holder.email or nobodys_address()
+        services = self._services
+        async with services.database.transaction() as session, session.begin_nested() as savepoint:
+            holder = await lock_user_or_decoy(session, found)
+            to = holder.email or decoy_address()
             purpose = await last_purpose(session, holder.user_id) or Purpose.VERIFY
-            token = await means.one_time_tokens.make(session, purpose, user_id=holder.user_id, email=to)
-            mail = VerifyEmailMail(holder.name, token, means.settings.verification_hours)
-            means.mailer.post(session, mail, to=to, at_leisure=True)
+            token = await services.one_time_tokens.make(session, purpose, user_id=holder.user_id, email=to)
+            mail = VerifyEmailMail(holder.name, token, services.settings.verification_hours)
+            services.mailer.post(session, mail, to=to, at_leisure=True)
             if not holder.is_active or holder.email_verified or holder.email is None:
                 await undo(session, savepoint)

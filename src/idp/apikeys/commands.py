@@ -142,7 +142,7 @@ class CommandQueue:
             await self._wake.wait()
             self._wake.clear()
             while group := self._take():
-                await self._settle(_Group(group))
+                await self._commit_group(_Group(group))
 
     def _take(self) -> list[Command[Any]]:
         group: list[Command[Any]] = []
@@ -153,7 +153,7 @@ class CommandQueue:
                 group.append(command)
         return group
 
-    async def _settle(self, group: _Group) -> None:
+    async def _commit_group(self, group: _Group) -> None:
         """Run a group until it certainly happened, certainly did not, or nobody can know."""
         try:
             while True:

@@ -13,7 +13,7 @@ from idp.apikeys import service
 from idp.apikeys.commands import CommandQueue
 from idp.apikeys.idempotency import Idempotency
 from idp.apikeys.scopes import ScopePolicy
-from idp.apikeys.service import Minting
+from idp.apikeys.service import KeyFactory
 from idp.apikeys.shapes import KeyChange, KeyOut, KeySecret, NewKey, Rotation
 from idp.apikeys.shapes import key_id as public_id
 from idp.audit.record import AuditRecord, RecordFilter, as_seen_by, origin_of, recent
@@ -24,8 +24,8 @@ from idp.ops.paging import Limit, Offset, OptionalLimit, page
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import requires_fresh_login_for_keys, requires_user
 from idp.principal.model import User
+from idp.principal.reauthorize import reauthorized
 from idp.principal.requests import UserRequest
-from idp.principal.standing import while_standing
 
 _TAGS = ["API keys"]
 _WRITER = (errors.WriterBusy, errors.OutcomeUnknown, errors.DatabaseUnavailable)
@@ -55,7 +55,7 @@ IdempotencyKey = Annotated[
 async def create_key(
     request: UserRequest,
     command_queue: NamedDependency[CommandQueue],
-    minting: NamedDependency[Minting],
+    key_factory: NamedDependency[KeyFactory],
     scope_policy: NamedDependency[ScopePolicy],
     idempotency: NamedDependency[Idempotency],
     data: JSONBody[NewKey],
@@ -66,10 +66,10 @@ async def create_key(
     scope_policy.check(data.scopes, user.roles)
 
     async def make(session: AsyncSession) -> KeySecret:
-        return await service.create_key(session, minting, origin, user.id, data)
+        return await service.create_key(session, key_factory, origin, user.id, data)
 
     once = idempotency.creation(make, KeySecret, actor=origin.actor, key=idempotency_key, request=data)
-    return await command_queue.submit("create_key", while_standing(request.user, once))
+    return await command_queue.submit("create_key", reauthorized(request.user, once))
 
 
 @get("/v1/api-keys", guards=[requires_user], tags=_TAGS, summary="List my API keys")
@@ -114,7 +114,7 @@ async def rename_key(
     async def work(session: AsyncSession) -> KeyOut:
         return await service.rename_key(session, origin, user_id, row_id, data.name)
 
-    return await command_queue.submit("rename_key", while_standing(request.user, work))
+    return await command_queue.submit("rename_key", reauthorized(request.user, work))
 
 
 @post(
@@ -130,7 +130,7 @@ async def rotate_key(
     request: UserRequest,
     database: NamedDependency[Database],
     command_queue: NamedDependency[CommandQueue],
-    minting: NamedDependency[Minting],
+    key_factory: NamedDependency[KeyFactory],
     key_id: FromPath[str],
     data: JSONBody[Rotation | None] = None,
 ) -> KeySecret:
@@ -144,9 +144,9 @@ async def rotate_key(
         await service.get_key(session, user_id, row_id)
 
     async def work(session: AsyncSession) -> KeySecret:
-        return await service.rotate_key(session, minting, origin, user_id, row_id, overlap_seconds=overlap)
+        return await service.rotate_key(session, key_factory, origin, user_id, row_id, overlap_seconds=overlap)
 
-    return await command_queue.submit("rotate_key", while_standing(request.user, work))
+    return await command_queue.submit("rotate_key", reauthorized(request.user, work))
 
 
 @delete(
@@ -173,7 +173,7 @@ async def revoke_key(
     async def work(session: AsyncSession) -> KeyOut:
         return await service.revoke_key(session, origin, user_id, row_id)
 
-    return await command_queue.submit("revoke_key", while_standing(request.user, work), urgent=True)
+    return await command_queue.submit("revoke_key", reauthorized(request.user, work), urgent=True)
 
 
 @get(

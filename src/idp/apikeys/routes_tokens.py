@@ -14,7 +14,7 @@ from idp.apikeys.commands import CommandQueue
 from idp.apikeys.idempotency import Idempotency
 from idp.apikeys.routes_keys import IdempotencyKey, IncludeRevoked
 from idp.apikeys.scopes import check_reserved
-from idp.apikeys.service import Minting
+from idp.apikeys.service import KeyFactory
 from idp.apikeys.shapes import (
     Extended,
     Extension,
@@ -33,8 +33,8 @@ from idp.ops.paging import Offset, OptionalLimit
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import accepts, requires_admin
 from idp.principal.model import AuthMethod
+from idp.principal.reauthorize import reauthorized
 from idp.principal.requests import AnyRequest
-from idp.principal.standing import while_standing
 
 _TAGS = ["Service tokens"]
 _MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
@@ -56,7 +56,7 @@ TokenId = Annotated[str, PathParameter(schema_extra={"format": "uuid"})]
 async def create_token(
     request: AnyRequest,
     command_queue: NamedDependency[CommandQueue],
-    minting: NamedDependency[Minting],
+    key_factory: NamedDependency[KeyFactory],
     idempotency: NamedDependency[Idempotency],
     data: JSONBody[NewToken],
     idempotency_key: IdempotencyKey = None,
@@ -66,10 +66,10 @@ async def create_token(
     check_reserved(data.scopes)
 
     async def make(session: AsyncSession) -> TokenSecret:
-        return await service.create_token(session, minting, origin, data)
+        return await service.create_token(session, key_factory, origin, data)
 
     once = idempotency.creation(make, TokenSecret, actor=origin.actor, key=idempotency_key, request=data)
-    return await command_queue.submit("create_token", while_standing(request.user, once, manages=True))
+    return await command_queue.submit("create_token", reauthorized(request.user, once, manages=True))
 
 
 @get(
@@ -127,7 +127,7 @@ async def revoke_token(
     async def work(session: AsyncSession) -> TokenOut:
         return await service.revoke_token(session, origin, row_id, reason)
 
-    token = await command_queue.submit("revoke_token", while_standing(request.user, work, manages=True), urgent=True)
+    token = await command_queue.submit("revoke_token", reauthorized(request.user, work, manages=True), urgent=True)
     assert token.revoked_at is not None
     return Revoked(success=True, token_id=token.token_id, revoked_at=token.revoked_at)
 
@@ -153,7 +153,7 @@ async def extend_token(
     async def work(session: AsyncSession) -> TokenOut:
         return await service.extend_token(session, origin, row_id, data.extend_days)
 
-    token = await command_queue.submit("extend_token", while_standing(request.user, work, manages=True))
+    token = await command_queue.submit("extend_token", reauthorized(request.user, work, manages=True))
     assert token.expires_at is not None
     return Extended(success=True, token_id=token.token_id, expires_at=token.expires_at)
 

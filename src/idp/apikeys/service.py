@@ -20,7 +20,7 @@ from idp.apikeys.secret import SHOWN, Peppers, generate
 from idp.apikeys.shapes import KeyOut, KeySecret, NewKey, NewToken, TokenOut, TokenSecret, key_id
 from idp.audit.record import Origin, record
 from idp.errors import KeyExpired, KeyNotFound, KeyRevoked, NameTaken, ServiceTokenNotFound, TooManyKeys, UserNotFound
-from idp.ops.free_form import check_free_form
+from idp.ops.client_json import check_client_json
 from idp.ops.problems import invalid
 from idp.settings_schema import ApiKeys
 
@@ -37,7 +37,7 @@ _LARGEST_METADATA = 8192  # bytes of JSON
 _DEEPEST_METADATA = 32  # levels; whoever reads it later may have less room on the stack than who wrote it
 
 
-class Minting(Struct, frozen=True):
+class KeyFactory(Struct, frozen=True):
     """What making a secret needs: the prefixes from the settings, and the peppers."""
 
     settings: ApiKeys
@@ -60,7 +60,9 @@ async def lock(session: AsyncSession) -> None:
 # --- keys of users ---------------------------------------------------------------------------------------------------
 
 
-async def create_key(session: AsyncSession, minting: Minting, origin: Origin, user_id: str, new: NewKey) -> KeySecret:
+async def create_key(
+    session: AsyncSession, key_factory: KeyFactory, origin: Origin, user_id: str, new: NewKey
+) -> KeySecret:
     """Make a key for a user.
 
     Raises:
@@ -70,11 +72,11 @@ async def create_key(session: AsyncSession, minting: Minting, origin: Origin, us
     if not (await session.execute(_OWNER, {"id": user_id})).scalar():
         raise UserNotFound
     live = await session.scalar(select(func.count()).select_from(ApiKeyRow).where(*_mine(user_id), _live()))
-    if (live or 0) >= minting.settings.max_keys_per_user:
+    if (live or 0) >= key_factory.settings.max_keys_per_user:
         raise TooManyKeys(f"You have {live} keys, which is the most. Revoke one first.")
     row, secret = await _mint(
         session,
-        minting,
+        key_factory,
         ApiKeyRow(
             kind=USER_KEY,
             user_id=user_id,
@@ -121,7 +123,7 @@ async def rename_key(session: AsyncSession, origin: Origin, user_id: str, row_id
 
 
 async def rotate_key(
-    session: AsyncSession, minting: Minting, origin: Origin, user_id: str, row_id: UUID, *, overlap_seconds: int
+    session: AsyncSession, key_factory: KeyFactory, origin: Origin, user_id: str, row_id: UUID, *, overlap_seconds: int
 ) -> KeySecret:
     """Give a key a new secret; the old one dies now, or after the overlap (S0-24).
 
@@ -133,9 +135,9 @@ async def rotate_key(
     row = await _get_mine(session, user_id, row_id)
     now = clock.now()
     _check_live(row, now)
-    secret = generate(minting.prefix(USER_KEY))
+    secret = generate(key_factory.prefix(USER_KEY))
     row.former_digest, row.former_until = row.digest, now + timedelta(seconds=overlap_seconds)
-    _store(row, minting.peppers, secret)
+    _store(row, key_factory.peppers, secret)
     _record(session, origin, "rotated", row, overlap_seconds=overlap_seconds)
     return KeySecret.of(row, secret)
 
@@ -163,18 +165,18 @@ async def revoke_all_keys(session: AsyncSession, origin: Origin, user_id: str, r
 # --- service tokens --------------------------------------------------------------------------------------------------
 
 
-async def create_token(session: AsyncSession, minting: Minting, origin: Origin, new: NewToken) -> TokenSecret:
+async def create_token(session: AsyncSession, key_factory: KeyFactory, origin: Origin, new: NewToken) -> TokenSecret:
     """Make a service token.
 
     Raises:
         NameTaken: a live token has this name (C-32).
         ValidationFailed: the metadata cannot be stored.
     """
-    check_free_form(new.metadata or {}, "metadata", most_bytes=_LARGEST_METADATA, levels=_DEEPEST_METADATA)
+    check_client_json(new.metadata or {}, "metadata", most_bytes=_LARGEST_METADATA, levels=_DEEPEST_METADATA)
     await _check_name(session, new.name)
     row, secret = await _mint(
         session,
-        minting,
+        key_factory,
         ApiKeyRow(
             kind=SERVICE_TOKEN,
             user_id=None,
@@ -246,10 +248,10 @@ async def extend_token(session: AsyncSession, origin: Origin, row_id: UUID, days
 # --- shared ----------------------------------------------------------------------------------------------------------
 
 
-async def _mint(session: AsyncSession, minting: Minting, row: ApiKeyRow) -> tuple[ApiKeyRow, str]:
-    secret = generate(minting.prefix(row.kind))
+async def _mint(session: AsyncSession, key_factory: KeyFactory, row: ApiKeyRow) -> tuple[ApiKeyRow, str]:
+    secret = generate(key_factory.prefix(row.kind))
     row.id, row.created_at = uuid7(), clock.now()
-    _store(row, minting.peppers, secret)
+    _store(row, key_factory.peppers, secret)
     session.add(row)
     await session.flush()
     return row, secret

@@ -15,7 +15,7 @@ from idp.authn.verdicts import Verdict, Verdicts
 from idp.db.snapshot import Stamp
 from idp.errors import IdpError, Unauthenticated
 from idp.ops import metrics
-from idp.ops.flood import Flood
+from idp.ops.bad_credential_limit import BadCredentialLimit
 from idp.sessions.activity import Activity
 
 _SHARED_FLIGHT_SECONDS = 0.1  # whoever comes later asks anew, so that no answer is older than its question by more
@@ -58,7 +58,7 @@ class Introspector:
         verdicts: what was decided before.
         usage: notes which keys were used.
         activity: notes which sessions were used.
-        flood: counts bad credentials by address.
+        bad_credentials: counts bad credentials by address.
         is_key: whether a credential is a key or service token by its prefix.
         is_intact: whether it has the form and checksum of one, too.
     """
@@ -71,7 +71,7 @@ class Introspector:
         verdicts: Verdicts,
         usage: Usage,
         activity: Activity,
-        flood: Flood,
+        bad_credentials: BadCredentialLimit,
         is_key: Callable[[str], bool],
         is_intact: Callable[[str], bool],
     ) -> None:
@@ -80,7 +80,7 @@ class Introspector:
         self._verdicts = verdicts
         self._usage = usage
         self._activity = activity
-        self._flood = flood
+        self._bad_credentials = bad_credentials
         self._is_key = is_key
         self._is_intact = is_intact
         self._flights: dict[bytes, _Flight] = {}
@@ -126,11 +126,11 @@ class Introspector:
                 verdict, source = await self._verdicts.shared(name), "shared"
             if verdict is None:
                 if self._is_key(token):  # the only kind that is looked up before anything else is known of it
-                    self._flood.check(client, plausible=lambda: self._is_intact(token))
+                    self._bad_credentials.check(client, plausible=lambda: self._is_intact(token))
                     asking_client.set(client)
                 verdict, source = await self._look_up(name, presented, confirm), "database"
         if verdict.error is not None and not verdict.unknown:
-            self._flood.count(client)
+            self._bad_credentials.count(client)
         self._count(verdict, source, started)
         return verdict
 
@@ -186,7 +186,7 @@ class Introspector:
     ) -> tuple[Decided, bool]:
         """Decide, and say whether the credential by itself decided it."""
         signing = self._verdicts.signing if presented.jwt is not None else None
-        began = self._verdicts.heard
+        began = self._verdicts.known_changes
         verdict, resolved, cacheable = await self._decide(presented, confirm=confirm)
         stamp, about = (resolved.stamp, resolved.about) if resolved else (None, ())
         if resolved is not None and resolved.began is not None:

@@ -9,8 +9,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from idp.authn.credential import Presented, from_headers
 from idp.authn.introspection import Introspector
+from idp.ops.buffered_body import buffer_body
 from idp.ops.origins import AllowedOrigins
-from idp.ops.read_ahead import read_ahead
 from idp.principal.guards import changes_or_manages, is_public
 from idp.principal.model import AuthMethod, Principal
 from idp.sessions.cookie import SessionCookies
@@ -55,7 +55,7 @@ class AuthenticationMiddleware(ASGIMiddleware):
             principal = await self._decide(presented, client, confirm)
             if scope["method"] not in _SAFE:
                 began = time.monotonic()
-                receive = await read_ahead(receive, most=self._most)
+                receive = await buffer_body(receive, most=self._most)
                 if time.monotonic() - began > _HELD_BACK_SECONDS:
                     principal = await self._decide(presented, client, confirm)
             credential = principal.credential

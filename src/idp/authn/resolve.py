@@ -150,7 +150,7 @@ class Resolver:
         if entry is not None and not (confirm and entry.verdict.hint):
             it = entry.verdict
             return Resolved(it.principal, it.error, entry.stamp, entry.about, began=entry.began, hint=it.hint)
-        began = self._verdicts.heard
+        began = self._verdicts.known_changes
         found = msgspec.structs.replace(await read(), began=began)
         if found.stamp is not None and not self._verdicts.outdated(found.stamp, found.about, began):
             verdict = Verdict(found.principal, found.error)

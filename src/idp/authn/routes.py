@@ -1,6 +1,6 @@
 """The routes of the introspection decision: validate, validate-key, RFC 7662, and "me".
 
-The usual request of each is answered by `authn/hot.py` before it gets here, from the same verdict and the same faces.
+The usual request of each is answered by `authn/fast_path.py` before it gets here, from the same verdict and encoders.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import HeaderParameter, JSONBody, URLEncodedBody
 
 from idp import errors
-from idp.authn import faces
+from idp.authn import verdict_responses
 from idp.authn.introspection import Introspector
 from idp.authn.shapes import (
     IntrospectIn,
@@ -78,7 +78,7 @@ async def validate(
     The credential's own form decides what it is. `required_scopes` must all be held: plain membership, no wildcard.
     """
     verdict = await introspector.introspect_token(data.token, client=client_of(request))
-    body, kind, result = faces.validate(verdict, data.token, data.required_scopes)
+    body, kind, result = verdict_responses.validate(verdict, data.token, data.required_scopes)
     metrics.count_validation(kind=kind, result=result)
     return _json(body)
 
@@ -111,7 +111,7 @@ async def validate_key(
     """Decide about a key that a service of yours was sent. Keep this path inside your network (C-28)."""
     check_internal(settings, authorization)
     verdict = await introspector.introspect_token(data.key, client=client_of(request))
-    return _json(faces.validate_key(verdict, data.key))
+    return _json(verdict_responses.validate_key(verdict, data.key))
 
 
 def check_internal(settings: Settings, authorization: str | None) -> None:
@@ -155,7 +155,7 @@ async def introspect(
     reason, is exactly `{"active": false}`.
     """
     verdict = await introspector.introspect_token(data.token, client=client_of(request))
-    return _json(faces.introspect(verdict, tokens.issuer))
+    return _json(verdict_responses.introspect(verdict, tokens.issuer))
 
 
 # --- me --------------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ _ME: dict[str, Any] = {
 
 
 def _me(request: Request[Principal, Any, Any]) -> Response[bytes]:
-    return _json(faces.me(Verdict(request.user), request.scope["path"].rstrip("/")))
+    return _json(verdict_responses.me(Verdict(request.user), request.scope["path"].rstrip("/")))
 
 
 @get("/auth/me", summary="Get my profile", responses=documents(Me), **_ME)

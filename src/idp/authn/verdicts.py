@@ -18,7 +18,7 @@ from msgspec import Struct
 from idp import clock, errors
 from idp.authn.shapes import kind_of
 from idp.cache import SharedCache
-from idp.db.notify import Ear, boottime
+from idp.db.notify import ChangeListener, boottime
 from idp.db.snapshot import Stamp
 from idp.errors import IdpError
 from idp.principal.model import Principal
@@ -35,12 +35,12 @@ class Verdict:
         error: why nobody is.
         key: the row of the API key or service token, for `last_used_at`.
         session: the row of the session, for `last_seen_at`.
-        faces: the answers that this verdict was encoded into before, by name.
+        encodings: the response bodies that this verdict was encoded into before, by name.
         kind, method, outcome: what metrics call it.
         hint: whether any of it came from Valkey, so that nothing is managed by it before the database confirms it.
     """
 
-    __slots__ = ("error", "faces", "hint", "key", "kind", "method", "outcome", "principal", "session")
+    __slots__ = ("encodings", "error", "hint", "key", "kind", "method", "outcome", "principal", "session")
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Verdict:
         self.principal = principal
         self.error = error
         self.key = key
-        self.faces: dict[str, bytes] = {}
+        self.encodings: dict[str, bytes] = {}
         self.kind = kind_of(principal) if principal else "none"
         session_id = principal.credential.session_id if principal else None
         self.session = UUID(session_id) if session_id else None
@@ -66,11 +66,11 @@ class Verdict:
         """Whether nothing could be decided: the answer is 503, never "invalid"."""
         return self.error is not None and self.error.status >= 500
 
-    def face(self, name: str, encode: Callable[["Verdict"], bytes]) -> bytes:
+    def encoded(self, name: str, encode: Callable[["Verdict"], bytes]) -> bytes:
         """Return an encoded answer, made once."""
-        body = self.faces.get(name)
+        body = self.encodings.get(name)
         if body is None:
-            body = self.faces[name] = encode(self)
+            body = self.encodings[name] = encode(self)
         return body
 
 
@@ -164,9 +164,11 @@ class Verdicts:
         entries: how many are kept in memory; bad ones have as much room again, so that they push no good one out.
     """
 
-    def __init__(self, ear: Ear, shared: SharedCache, *, key: bytes | None, ttl: float, entries: int) -> None:
-        self.ear = ear
-        self._changes = ear.changes
+    def __init__(
+        self, change_listener: ChangeListener, shared: SharedCache, *, key: bytes | None, ttl: float, entries: int
+    ) -> None:
+        self.change_listener = change_listener
+        self._changes = change_listener.changes
         self._shared = shared
         self._key = key or secrets.token_bytes(32)
         self._shares = key is not None
@@ -205,9 +207,9 @@ class Verdicts:
             return None
         if entry.stamp is None:
             return entry
-        if boottime() >= self.ear.lease_until:
+        if boottime() >= self.change_listener.lease_until:
             return None
-        if entry.version != self._changes.version and not self._believes(entry):
+        if entry.version != self._changes.version and not self._still_holds(entry):
             self._forget(name)
             return None
         return entry
@@ -219,13 +221,13 @@ class Verdicts:
 
     async def shared_entry(self, name: bytes) -> Entry | None:
         """Return a verdict from Valkey with what it depends on; as `shared`."""
-        if not self._ttl or not self._shares or boottime() >= self.ear.lease_until:
+        if not self._ttl or not self._shares or boottime() >= self.change_listener.lease_until:
             return None
         raw = await self._shared.get(b"idp:verdict:" + name)
         entry = None if raw is None else self._open(name, raw)
         if entry is None or entry.good_until <= clock.seconds():
             return None
-        if boottime() >= self.ear.lease_until or not self._believes(entry):
+        if boottime() >= self.change_listener.lease_until or not self._still_holds(entry):
             return None
         self._remember(name, entry)
         return entry
@@ -236,7 +238,7 @@ class Verdicts:
         return self._changes.signing
 
     @property
-    def heard(self) -> int:
+    def known_changes(self) -> int:
         """How far this process has heard by now, for a statement that is about to be sent."""
         return self._changes.version
 
@@ -244,8 +246,8 @@ class Verdicts:
         """Whether a change was heard, since this read began, that the statement did not see."""
         if stamp is None:
             return False
-        self._changes.meet(stamp)
-        return self._changes.stands and self._changes.contradicts(stamp, about, began)
+        self._changes.check_instance(stamp)
+        return self._changes.has_floor and self._changes.contradicts(stamp, about, began)
 
     def keep(
         self,
@@ -285,16 +287,16 @@ class Verdicts:
             self._good.put(name, entry)
             return
         self._bad.put(name, entry)
-        if entry.stamp is not None and self._changes.stands:
-            self._changes.learn(entry.about, entry.stamp)
+        if entry.stamp is not None and self._changes.has_floor:
+            self._changes.record_refusal(entry.about, entry.stamp)
 
     def _forget(self, name: bytes) -> None:
         self._good.drop(name)
         self._bad.drop(name)
 
-    def _believes(self, entry: Entry) -> bool:
+    def _still_holds(self, entry: Entry) -> bool:
         version = self._changes.version
-        if entry.stamp is None or not self._changes.believes(entry.stamp, entry.about, entry.began):
+        if entry.stamp is None or not self._changes.still_holds(entry.stamp, entry.about, entry.began):
             return False
         if entry.signing is not None and entry.signing != self._changes.signing:
             return False

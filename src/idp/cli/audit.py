@@ -38,9 +38,9 @@ def list_records(limit: int, output: str, url: str | None, **filters: str | None
 
         filters["user_id"] = find_user(client, filters["user_id"])
     found = client.get(_PATH, limit=limit, **filters)
-    from idp.cli.naming import counted
+    from idp.cli.find_by_name import counted
+    from idp.cli.relative_time import ago
     from idp.cli.tables import Cell, Column, print_json, print_table
-    from idp.cli.times import ago
 
     if output == "json":
         print_json(found)
@@ -100,7 +100,7 @@ def _link(text: str) -> "Link":
 
 
 def _print(found: "Findings", output: str) -> None:
-    from idp.cli.naming import counted
+    from idp.cli.find_by_name import counted
     from idp.cli.tables import print_json, say
 
     links = found.head.seq if found.head else 0

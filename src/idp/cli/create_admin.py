@@ -96,8 +96,8 @@ def _create(settings: "Settings", email: str, name: str) -> None:
     """
     from idp.cli.database import with_database
     from idp.cli.failure import BadInput
+    from idp.core import names_of_service
     from idp.errors import EmailTaken
-    from idp.parts import names_of_service
     from idp.users.passwords import Passwords
 
     async def is_free(database: "Database") -> bool:
@@ -141,7 +141,7 @@ async def _add(session: "AsyncSession", settings: "Settings", *, email: str, nam
     user_id = await create_account(
         session, settings.accounts, SYSTEM, email=email, name=name, password_hash=password_hash
     )
-    await administration.vouch_for_email(session, SYSTEM, user_id)
+    await administration.mark_email_verified(session, SYSTEM, user_id)
     await administration.grant(session, SYSTEM, user_id, ADMIN)
 
 

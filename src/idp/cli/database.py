@@ -131,7 +131,7 @@ def _findings(settings: "Settings", facts: _Facts) -> Iterator[str]:
 
     yield f"PostgreSQL {facts.server_version}, database {facts.database}, {'with' if facts.tls else 'without'} TLS."
     if int(facts.server_version.split(".")[0]) < 15:
-        from idp.cli.database_trouble import DatabaseNotReady
+        from idp.cli.database_errors import DatabaseNotReady
 
         raise DatabaseNotReady(f"PostgreSQL {facts.server_version} is too old: use 15 to 18.")
     yield judged(facts.revision)[1]
@@ -197,7 +197,7 @@ def run(database: "Database", work: Coroutine[Any, Any, T], *, url: "Secret", va
     """Run work that uses this pool, close it, and put what the database says into a sentence; raises as above."""
     import asyncio
 
-    from idp.cli.database_trouble import explained
+    from idp.cli.database_errors import explained
 
     _log_to_stderr()
 
@@ -243,7 +243,7 @@ def judged(revision: str | None) -> tuple[bool, str]:
     Raises:
         DatabaseNotReady: it is behind.
     """
-    from idp.cli.database_trouble import DatabaseNotReady
+    from idp.cli.database_errors import DatabaseNotReady
     from idp.db.migrate import head
 
     if revision is None:

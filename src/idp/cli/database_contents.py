@@ -25,13 +25,13 @@ async def seed_database(database: "Database", settings: "Settings") -> int:
     async with database.transaction() as session:
         await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SEEDING})
         await users.ensure_roles(session)
-        return await seed.plant(session, planted)
+        return await seed.apply(session, planted)
 
 
 async def sealed_keys(database: "Database", settings: "Settings") -> str | None:
     """Return a sentence where there are signing keys and no secret of ours opens any of them, else None."""
+    from idp.core import root_secrets
     from idp.errors import SigningKeysSealed
-    from idp.parts import root_secrets
     from idp.signing.keyring import all_sealed
     from idp.signing.sealing import Sealer
 

@@ -30,7 +30,7 @@ def dev(port: int | None, data_dir: Path | None, processes: int, fresh: bool, qu
 
     It listens on 127.0.0.1, accepts X-User-Email, signs tokens that production refuses, and prints each request.
     """
-    from idp.cli.dev_announcement import default_folder
+    from idp.cli.dev_discovery import default_folder
     from idp.cli.server import until_stopped
 
     started = time.monotonic()
@@ -65,13 +65,13 @@ def _load_the_service() -> None:
         import idp.app
         import idp.cli.dev_run
         import idp.db.migrate
+        import idp.dev.banner
         import idp.dev.personas
-        import idp.dev.screen
         import idp.ops.http_protocol  # noqa: F401
 
 
 def _listeners(path: Path, port: int | None, processes: int) -> "list[socket.socket]":
-    from idp.cli.dev_announcement import url_on
+    from idp.cli.dev_discovery import url_on
     from idp.cli.server import PortTaken, bind
     from idp.settings import load
 
@@ -115,7 +115,7 @@ def _run(
         if fresh:
             folder.clear()
         else:
-            folder.clear_announcement()
+            folder.remove_stale_discovery()
     except FolderInUse as error:
         raise _in_use(path, error) from None
     postgres, valkey = EmbeddedPostgres(path), EmbeddedValkey()
@@ -129,7 +129,7 @@ def _run(
         try:
             DevRun(folder, listeners, servers, started=started, quiet=quiet).serve()
         finally:
-            folder.announce_nothing()
+            folder.clear_discovery()
     finally:
         valkey.stop()
         postgres.stop()
@@ -137,8 +137,8 @@ def _run(
 
 def _in_use(path: Path, error: Exception) -> Exception:
     """Return the refusal of a data folder that is in use, with the address of the `idp dev` that runs there."""
-    from idp.cli.dev_announcement import announced
+    from idp.cli.dev_discovery import find_running_dev
     from idp.cli.failure import Failure
 
-    facts = announced(path)
+    facts = find_running_dev(path)
     return Failure(f"{error} `idp dev` runs there at {facts.base_urls[0]}.") if facts else error

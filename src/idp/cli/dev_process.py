@@ -34,21 +34,21 @@ def build(loaded: "LoadedSettings", *, quiet: bool = True) -> "Application":
         quiet: whether no line is printed for each request.
     """
     from idp.app import Development, create_app
+    from idp.core import Core
     from idp.dev.dev_headers import DevHeaders
     from idp.dev.mailbox import Mailbox
     from idp.dev.mailbox_routes import mailbox_routes
     from idp.dev.request_lines import print_request
     from idp.ops import logging
-    from idp.parts import Parts
 
     logging.configure(loaded.settings.logging)
     settings = loaded.settings
 
-    def dev_headers(parts: Parts) -> DevHeaders:
-        return DevHeaders(parts.database, settings.accounts, in_container=settings.dev.in_container)
+    def dev_headers(core: Core) -> DevHeaders:
+        return DevHeaders(core.database, settings.accounts, in_container=settings.dev.in_container)
 
-    def mailbox(parts: Parts) -> "list[ControllerRouterHandler]":
-        return mailbox_routes(Mailbox(parts.database, parts.sealer))
+    def mailbox(core: Core) -> "list[ControllerRouterHandler]":
+        return mailbox_routes(Mailbox(core.database, core.sealer))
 
     authenticators = (dev_headers,) if settings.authn.allow_dev_headers else ()
     return create_app(

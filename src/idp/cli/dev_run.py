@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from idp.cli.dev_announcement import default_folder
+from idp.cli.dev_discovery import default_folder
 from idp.cli.dev_process import PATIENCE, build, load_development
 from idp.cli.failure import Failure
 from idp.cli.server import NotStarted, uvicorn_server
@@ -21,10 +21,10 @@ from idp.users.passwords import check_shared_memory
 
 if TYPE_CHECKING:
     from idp.app import Application
+    from idp.core import Core
     from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
     from idp.dev.folder import DevFolder
     from idp.dev.personas import Persona
-    from idp.parts import Parts
 
 _SIGNS_HS256 = "AUTH_JWT_SECRET_KEY is set: /auth/login answers HS256; the tokens above are ES256 all the same."
 _STOP_SECONDS = 10.0  # longer than a process waits for requests that are under way
@@ -128,9 +128,9 @@ class DevRun:
 
     async def _serve(self, server: Any, app: "Application", others: "list[subprocess.Popen[bytes]]") -> None:
         try:
-            personas = await self._prepare(app.parts)
+            personas = await self._prepare(app.core)
         except BaseException:
-            app.parts.passwords.stop()  # the application would, but it never starts
+            app.core.passwords.stop()  # the application would, but it never starts
             raise
         if personas:
             app.document.show_login(personas[0].email, personas[0].password)
@@ -161,7 +161,7 @@ class DevRun:
         log = self._folder.path / "postgres.log"
         raise Failure(f"{ended}, so `idp dev` stops. Start it again: the data stays. Log of PostgreSQL: {log}")
 
-    async def _prepare(self, parts: "Parts") -> "list[Persona]":
+    async def _prepare(self, core: "Core") -> "list[Persona]":
         from idp.db import installation
         from idp.db.migrate import upgrade
         from idp.dev import personas
@@ -169,19 +169,19 @@ class DevRun:
         from idp.settings import seed_file
         from idp.users import service as users
 
-        planted = seed.read(seed_file(parts.settings))
-        await upgrade(parts.database)
-        await installation.add(parts.database, installation.DEVELOPMENT, "idp dev")
-        async with parts.database.transaction() as session:
+        planted = seed.read(seed_file(core.settings))
+        await upgrade(core.database)
+        await installation.add(core.database, installation.DEVELOPMENT, "idp dev")
+        async with core.database.transaction() as session:
             await users.ensure_roles(session)
-            await seed.plant(session, planted)
+            await seed.apply(session, planted)
         known = self._folder.passwords()
-        people = await personas.prepare(parts.database, parts.passwords, parts.tokens, planted, known)
+        people = await personas.prepare(core.database, core.passwords, core.tokens, planted, known)
         self._folder.keep_passwords(people, known)
         return people
 
     async def _announce(self, server: Any, personas: "list[Persona]", others: "list[subprocess.Popen[bytes]]") -> None:
-        from idp.dev import screen
+        from idp.dev import banner
 
         while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
             await asyncio.sleep(0.005)
@@ -191,8 +191,8 @@ class DevRun:
         except Failure:
             server.should_exit = True
             raise
-        self._folder.announce(self._facts(personas), personas)
-        screen.show(
+        self._folder.write_discovery(self._facts(personas), personas)
+        banner.show(
             base_urls=self._urls,
             personas=personas,
             tokens=self._folder.token_files(personas),

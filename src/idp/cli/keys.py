@@ -6,8 +6,8 @@ from uuid import UUID
 
 import rich_click as click
 
+from idp.cli.find_by_name import check_separated, counted, find_by_name, scopes_of, status
 from idp.cli.groups import SuggestingGroup
-from idp.cli.naming import check_separated, counted, scopes_of, status, the_one
 from idp.cli.root_secrets import secrets
 from idp.cli.service_options import acting, days, person, with_literal
 
@@ -94,8 +94,8 @@ def revoke(key: str, email: str | None, output: str, url: str | None) -> None:
 
 def print_keys(found: list[dict[str, Any]], *, note: str = "", follows: bool = False) -> None:
     """Print keys as a table, with more to the note below it; never a secret."""
+    from idp.cli.relative_time import ago, until
     from idp.cli.tables import Cell, Column, print_table
-    from idp.cli.times import ago, until
 
     columns = (
         Column("Name", wraps=True),
@@ -126,8 +126,8 @@ def print_keys(found: list[dict[str, Any]], *, note: str = "", follows: bool = F
 def _old_secret(overlap: int) -> "Cell":
     """Return until when the secret of before works, by the clock here."""
     from idp import clock
+    from idp.cli.relative_time import exactly
     from idp.cli.tables import Cell
-    from idp.cli.times import exactly
 
     if not overlap:
         return Cell("refused from now on")
@@ -135,8 +135,8 @@ def _old_secret(overlap: int) -> "Cell":
 
 
 def _print_secret(made: dict[str, Any], output: str, *, old: "Cell | None" = None) -> None:
+    from idp.cli.relative_time import exactly
     from idp.cli.tables import Cell, print_facts, print_json, say
-    from idp.cli.times import exactly
 
     if output == "json":
         print_json(made)
@@ -161,4 +161,4 @@ def _find(client: "Client", wanted: str) -> str:
     except ValueError:
         found = client.get(_PATH, include_revoked=True)
     named = [key for key in found if key["name"] == wanted]
-    return str(the_one(named, wanted, noun="key", revoked="is_revoked", listing="idp keys list")["key_id"])
+    return str(find_by_name(named, wanted, noun="key", revoked="is_revoked", listing="idp keys list")["key_id"])

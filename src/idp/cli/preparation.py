@@ -19,7 +19,7 @@ def prepare_database(log: Any, settings: "Settings") -> None:
         DatabaseNotReady: with the reason.
     """
     from idp.cli.database import judged, migrate_now, with_database
-    from idp.cli.database_trouble import DatabaseAway
+    from idp.cli.database_errors import DatabaseAway
     from idp.db.migrate import is_empty
 
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it lists its plugins, and we say what was done
@@ -60,7 +60,7 @@ async def refuse_development(database: "Database") -> None:
     Raises:
         DatabaseNotReady: how to go on.
     """
-    from idp.cli.database_trouble import DatabaseNotReady
+    from idp.cli.database_errors import DatabaseNotReady
     from idp.db import installation
 
     if await installation.find(database, installation.DEVELOPMENT) is not None:

@@ -40,11 +40,11 @@ def load_for_database() -> "LoadedSettings":
 
     Where the environment and the files name no database, it is that of the `idp dev` that runs here.
     """
-    from idp.cli.dev_announcement import announced, default_folder
-    from idp.cli.remarks import remark
+    from idp.cli.dev_discovery import default_folder, find_running_dev
+    from idp.cli.notices import remark
     from idp.settings import Secret, load
 
-    loaded, dev = load("production"), announced()
+    loaded, dev = load("production"), find_running_dev()
     if dev is None or not dev.database_url:
         return loaded
     if loaded.settings.database.url is not None:

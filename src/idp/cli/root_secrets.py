@@ -58,7 +58,7 @@ def named_roots(settings: "Settings") -> "list[tuple[str, Secret]]":
 
     The same ones, in the same order, that `build_parts` gives to the sealer and the peppers.
     """
-    from idp.parts import root_secrets
+    from idp.core import root_secrets
 
     earlier = settings.secrets.previous_secret_keys
     given = [

@@ -26,8 +26,8 @@ def list_keys(output: str) -> None:
     import msgspec
 
     found = msgspec.to_builtins(_with_keyring(lambda keyring: keyring.list_keys()))
+    from idp.cli.relative_time import exactly
     from idp.cli.tables import Cell, Column, print_json, print_table
-    from idp.cli.times import exactly
 
     if output == "json":
         print_json(found)
@@ -72,8 +72,8 @@ def rotate(at_once: bool, output: str) -> None:
 def _with_keyring(work: "Callable[[Keyring], Coroutine[Any, Any, T]]") -> T:
     from idp.cli.database import run
     from idp.cli.production import load_production_for_database
-    from idp.parts import build_parts
+    from idp.core import build_core
 
-    parts = build_parts(load_production_for_database())
-    assert parts.settings.database.url is not None
-    return run(parts.database, work(parts.keyring), url=parts.settings.database.url)
+    core = build_core(load_production_for_database())
+    assert core.settings.database.url is not None
+    return run(core.database, work(core.keyring), url=core.settings.database.url)

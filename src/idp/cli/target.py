@@ -4,10 +4,10 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from idp.cli.dev_announcement import Announcement, announced
+from idp.cli.dev_discovery import RunningDev, find_running_dev
 from idp.cli.failure import BadInput, Refused
 from idp.cli.http import is_loopback
-from idp.cli.remarks import remark
+from idp.cli.notices import remark
 from idp.settings import ClientSettings, Secret, client_settings
 
 DEFAULT_PORT = 8000
@@ -64,13 +64,13 @@ def for_person(url: str | None, email: str | None) -> Target:
     return Target(where, {"X-User-Email": _header(email, "--as")})
 
 
-def _with_dev(url: str | None, given: ClientSettings) -> tuple[str, Announcement | None]:
+def _with_dev(url: str | None, given: ClientSettings) -> tuple[str, RunningDev | None]:
     """Return the address, and what the `idp dev` that listens at this very one has announced.
 
     Without any setting the address is that of the `idp dev`; where the environment describes another service, nobody
     means it by saying nothing. Its token never leaves for another address.
     """
-    dev = announced()
+    dev = find_running_dev()
     if url is None and given.describes_a_service and dev is not None:
         remark(f"{', '.join(given.named_by)} is set: this command does not use the `idp dev` at {dev.base_urls[0]}.")
         dev = None

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import rich_click as click
 
+from idp.cli.find_by_name import check_separated, counted, find_by_name, scopes_of, status
 from idp.cli.groups import SuggestingGroup
-from idp.cli.naming import check_separated, counted, scopes_of, status, the_one
 from idp.cli.service_options import days, management, managing, with_literal
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def create(name: str, scopes: tuple[str, ...], days: int | None, literal: bool, 
     """Create a token for the service NAME, with SCOPES. It is printed once."""
     check_separated(scopes, literal=literal)
     made = management(url).post(_PATH, {"name": name, "scopes": scopes, "ttl_days": days})
+    from idp.cli.relative_time import exactly
     from idp.cli.tables import Cell, print_facts, print_json, say
-    from idp.cli.times import exactly
 
     if output == "json":
         print_json(made)
@@ -58,8 +58,8 @@ def create(name: str, scopes: tuple[str, ...], days: int | None, literal: bool, 
 def list_tokens(everything: bool, output: str, url: str | None) -> None:
     """List the tokens, the newest first."""
     found = management(url).get(_PATH, include_revoked=everything)
+    from idp.cli.relative_time import ago, until
     from idp.cli.tables import Cell, Column, print_json, print_table
-    from idp.cli.times import ago, until
 
     if output == "json":
         print_json(found)
@@ -96,8 +96,8 @@ def show(token: str, output: str, url: str | None) -> None:
     """Show what is known of a token."""
     client = management(url)
     found = client.get(f"{_PATH}/{_find(client, token)}")
+    from idp.cli.relative_time import exactly
     from idp.cli.tables import Cell, print_facts, print_json
-    from idp.cli.times import exactly
 
     if output == "json":
         print_json(found)
@@ -145,8 +145,8 @@ def extend(token: str, days: int, output: str, url: str | None) -> None:
     """Let a token live longer."""
     client = management(url)
     done = client.post(f"{_PATH}/{_find(client, token)}/extend", {"extend_days": days})
+    from idp.cli.relative_time import exactly
     from idp.cli.tables import print_json, say
-    from idp.cli.times import exactly
 
     if output == "json":
         print_json(done)
@@ -161,4 +161,4 @@ def _find(client: "Client", wanted: str) -> str:
     except ValueError:
         found = client.get(_PATH, include_revoked=True)["tokens"]
     named = [token for token in found if token["name"] == wanted]
-    return str(the_one(named, wanted, noun="token", revoked="revoked", listing="idp tokens list")["token_id"])
+    return str(find_by_name(named, wanted, noun="token", revoked="revoked", listing="idp tokens list")["token_id"])

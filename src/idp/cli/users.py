@@ -70,8 +70,8 @@ def list_users(
     found = management(url).get(
         _PATH, search=search, role=role, is_active=is_active, limit=limit, offset=offset or None
     )
+    from idp.cli.relative_time import ago
     from idp.cli.tables import Cell, Column, print_json, print_table
-    from idp.cli.times import ago
 
     if output == "json":
         print_json(found)
@@ -120,8 +120,8 @@ def show(user: str, output: str, url: str | None) -> None:
     found = client.get(f"{_PATH}/{user_id}")
     found["api_keys"] = client.get(f"{_PATH}/{user_id}/api-keys")
     from idp.cli.keys import print_keys
+    from idp.cli.relative_time import exactly
     from idp.cli.tables import Cell, print_facts, print_json
-    from idp.cli.times import exactly
 
     if output == "json":
         print_json(found)
@@ -151,8 +151,8 @@ def sessions(user: str, output: str, url: str | None) -> None:
     """List the sessions of a user, the newest first."""
     client = management(url)
     found = client.get(f"{_PATH}/{_find(client, user)}/sessions")
+    from idp.cli.relative_time import ago, until
     from idp.cli.tables import Cell, Column, print_json, print_table
-    from idp.cli.times import ago, until
 
     if output == "json":
         print_json(found)
@@ -176,7 +176,7 @@ def sessions(user: str, output: str, url: str | None) -> None:
         ]
         for each in found["sessions"]
     ]
-    from idp.cli.naming import counted
+    from idp.cli.find_by_name import counted
 
     print_table(columns, rows, note=f"{counted(len(rows), 'session')}.")
 
@@ -189,7 +189,7 @@ def sign_out(user: str, output: str, url: str | None) -> None:
     client = management(url)
     found = client.get(f"{_PATH}/{_find(client, user)}")
     from idp.cli.client import segment
-    from idp.cli.naming import counted
+    from idp.cli.find_by_name import counted
     from idp.cli.tables import print_json, say
 
     done = client.delete(f"{_PATH}/{segment(found['user_id'])}/sessions")
@@ -275,7 +275,7 @@ def delete(user: str, yes: bool, output: str, url: str | None) -> None:
     if output == "json":
         print_json(done)
         return
-    from idp.cli.naming import counted
+    from idp.cli.find_by_name import counted
 
     keys, ended = counted(done["revoked_keys"], "API key"), counted(done["ended_sessions"], "session").lower()
     say(f"{_who(found)} is deleted. {keys} and {ended} ended with them.")

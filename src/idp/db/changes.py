@@ -12,7 +12,7 @@ SIGNING = "signing"  # our signing keys changed: what was verified with them is 
 EVERYONE = "directory"  # teams, domains and what roles mean count for every verdict
 # By what was changed: transactions that a statement must have seen, or snapshots that it must include; each with the
 # version it was heard in.
-Heard = dict[str, list[tuple[int, int | Snapshot]]]
+KnownChanges = dict[str, list[tuple[int, int | Snapshot]]]
 
 _MOST_OF_ONE = 64  # changes of one thing, all of which each check looks at
 _MOST_HEARD = 20_000  # changes kept before the older half is exchanged for a newer floor
@@ -35,15 +35,15 @@ class Changes:
         self._instance: str | None = None
         self._floor: Snapshot | None = None  # below it nothing is believed
         self._next_floor: Snapshot | None = None  # saw everything in `_oldest`
-        self._recent: Heard = {}
-        self._earlier: Heard = {}
-        self._oldest: Heard = {}
+        self._recent: KnownChanges = {}
+        self._earlier: KnownChanges = {}
+        self._oldest: KnownChanges = {}
         self._turning = False
         self._count = 0
         self._unproven: list[tuple[int, str, int]] = []  # heard, and not yet known to be in the database's past
 
     @property
-    def stands(self) -> bool:
+    def has_floor(self) -> bool:
         """Whether there is a floor: without one nothing is believed."""
         return self._floor is not None
 
@@ -56,7 +56,7 @@ class Changes:
         """Whether this database, in this history, is the one that is listened to."""
         return instance == self._instance
 
-    def listen(self) -> None:
+    def reset(self) -> None:
         """Begin anew: LISTEN has just been said, and the floor is about to be read. Until then nothing is believed."""
         self.version += 1
         self.signing += 1
@@ -66,24 +66,24 @@ class Changes:
         self._turning, self._count = False, 0
         self._unproven = []
 
-    def stand_on(self, floor: Stamp) -> None:
+    def set_first_floor(self, floor: Stamp) -> None:
         """Take the first floor: the stamp of a statement that began after `listen`."""
         self.version += 1
         self._instance, self._floor, self._next_floor = floor.instance, floor.snapshot, floor.snapshot
 
-    def hear(self, what: str, transaction: int) -> None:
+    def record_change(self, what: str, transaction: int) -> None:
         """Remember that a committed transaction changed `user:…`, `credential:…`, `session:…` or `directory`."""
         self.version += 1
         if what == SIGNING:
             self.signing += 1
             return
-        heard = self._recent.setdefault(what, [])
-        heard.append((self.version, transaction))
+        known = self._recent.setdefault(what, [])
+        known.append((self.version, transaction))
         self._unproven.append((self.version, what, transaction))
         self._count += 1
-        self._crowded = self._crowded or len(heard) > _MOST_OF_ONE
+        self._crowded = self._crowded or len(known) > _MOST_OF_ONE
 
-    def prove(self, heard_before: int, following: int) -> None:
+    def discard_false_announcements(self, heard_before: int, following: int) -> None:
         """Forget announcements of transactions that there have not been: an announcement comes after its commit.
 
         Args:
@@ -97,19 +97,19 @@ class Changes:
                 self._forget(what, (version, transaction))
 
     def _forget(self, what: str, false: tuple[int, int]) -> None:
-        for heard in (self._recent, self._earlier, self._oldest):
-            if false in heard.get(what, ()):
-                heard[what].remove(false)
+        for known in (self._recent, self._earlier, self._oldest):
+            if false in known.get(what, ()):
+                known[what].remove(false)
 
-    def meet(self, stamp: Stamp) -> None:
+    def check_instance(self, stamp: Stamp) -> None:
         """Look at the stamp of a fresh read: of another database than is listened to, nothing heard says anything.
 
         That is a failover that the listener has not noticed yet. Nothing is believed until it listens to the new one.
         """
         if self._floor is not None and stamp.instance != self._instance:
-            self.listen()
+            self.reset()
 
-    def learn(self, about: Iterable[str], stamp: Stamp) -> None:
+    def record_refusal(self, about: Iterable[str], stamp: Stamp) -> None:
         """Remember a refusal that was read before its change was heard: nothing older is believed about it any more.
 
         Without this a process could refuse what was revoked, lose that verdict, and accept an older one from Valkey in
@@ -129,7 +129,7 @@ class Changes:
                 needed.append((self.version, stamp.snapshot))
                 self._count += 1
 
-    def turn_over(self) -> None:
+    def begin_next_floor(self) -> None:
         """Before a newer floor is read: what was heard so far grows old, what is heard from now on is recent."""
         if not self._turning:
             self._turning, self._count, self._crowded = True, 0, False
@@ -142,13 +142,13 @@ class Changes:
             newer: the stamp of a statement that began after `turn_over`.
         """
         if newer.instance != self._instance:
-            self.listen()
+            self.reset()
             return
         self.version += 1
         self._floor, self._next_floor = self._next_floor, newer.snapshot
         self._oldest, self._turning = {}, False
 
-    def believes(self, stamp: Stamp, about: Iterable[str], began: int = -1) -> bool:
+    def still_holds(self, stamp: Stamp, about: Iterable[str], began: int = -1) -> bool:
         """Whether what was read with this stamp still holds, as far as this process knows.
 
         Args:
@@ -170,10 +170,10 @@ class Changes:
         """
         return not all(
             version <= began or _saw(stamp.snapshot, needed)
-            for heard in (self._recent, self._earlier, self._oldest)
-            if heard
+            for known in (self._recent, self._earlier, self._oldest)
+            if known
             for what in (EVERYONE, *about)
-            for version, needed in heard.get(what, ())
+            for version, needed in known.get(what, ())
         )
 
 

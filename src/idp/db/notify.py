@@ -25,9 +25,9 @@ log = structlog.get_logger("idp.db.notify")
 
 PULSE_SECONDS = 0.25
 LEASE_SECONDS = 0.75
-_DEAF_SECONDS = 2.0  # without a pulse heard, the connection is opened anew
+_SILENCE_SECONDS = 2.0  # without a pulse heard, the connection is opened anew
 _RETRY_SECONDS = 0.25
-_SETTLE_SECONDS = 0.5
+_CATCH_UP_SECONDS = 0.5
 _NOTIFY = (
     f"SELECT pg_notify($1, $2), {INSTANCE} AS instance, pg_snapshot_xmax(pg_current_snapshot())::text AS following"
 )
@@ -40,7 +40,7 @@ def boottime() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-class Ear:
+class ChangeListener:
     """Listens for changes.
 
     Args:
@@ -66,7 +66,7 @@ class Ear:
         self._moved = False  # the pool's database is not the one that is listened to, or has another history by now
 
     @property
-    def hears(self) -> bool:
+    def lease_is_valid(self) -> bool:
         """Whether the lease runs: whatever was committed 750 ms ago or earlier has been heard."""
         return boottime() < self.lease_until
 
@@ -80,17 +80,17 @@ class Ear:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.lease_until = 0.0
 
-    async def settle(self) -> None:
+    async def catch_up(self) -> None:
         """Wait until this process has heard every change that was committed before the call.
 
         A deaf process uses no cached verdict, so there is nothing to wait for then.
         """
-        if not self._listening or not self.hears:
+        if not self._listening or not self.lease_is_valid:
             return
         nonce = self._nonce()
         heard = self._waiting[nonce] = asyncio.get_running_loop().create_future()
         with contextlib.suppress(DatabaseUnavailable, TimeoutError):
-            async with asyncio.timeout(_SETTLE_SECONDS):
+            async with asyncio.timeout(_CATCH_UP_SECONDS):
                 await self._send(nonce)
                 await heard
         self._waiting.pop(nonce, None)
@@ -112,18 +112,18 @@ class Ear:
     async def _listen_once(self) -> None:
         connection = await self._database.connect_directly()
         lost = asyncio.Event()
-        connection.add_termination_listener(lambda _connection: self._deafen(lost))
+        connection.add_termination_listener(lambda _connection: self._mark_disconnected(lost))
         try:
             self._moved = False
-            self.changes.listen()
+            self.changes.reset()
             # Triggers of the tables announce there (migration 0004); the channel's name is known to nobody else.
             await connection.add_listener(await read_channel(connection), self._on_change)
             await connection.add_listener(self._pulse_channel, self._on_pulse)
-            self.changes.stand_on(await _stamp(connection))
+            self.changes.set_first_floor(await _stamp(connection))
             self._listening = True
             await self._stay(connection, lost)
         finally:
-            self._deafen(lost)
+            self._mark_disconnected(lost)
             connection.terminate()
 
     async def _stay(self, connection: Any, lost: asyncio.Event) -> None:
@@ -131,22 +131,22 @@ class Ear:
         began = floored = boottime()
         while not lost.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DEAF_SECONDS / 4):
+                async with asyncio.timeout(_SILENCE_SECONDS / 4):
                     await lost.wait()
-            if not self.changes.stands:
+            if not self.changes.has_floor:
                 raise ConnectionResetError("verdicts are read from another database than is listened to")
             now = boottime()
-            if now - max(began, self.lease_until - LEASE_SECONDS) > _DEAF_SECONDS:
+            if now - max(began, self.lease_until - LEASE_SECONDS) > _SILENCE_SECONDS:
                 raise TimeoutError("no pulse came back")
             if self._moved:
                 raise ConnectionResetError("another history of the database")
             if now - floored > self._floor_seconds or self.changes.full:
-                self.changes.turn_over()
+                self.changes.begin_next_floor()
                 self.changes.raise_floor(await _stamp(connection))
                 floored = now
         raise ConnectionResetError("the listener's connection was lost")
 
-    def _deafen(self, lost: asyncio.Event) -> None:
+    def _mark_disconnected(self, lost: asyncio.Event) -> None:
         if lost.is_set():
             return
         self._listening = False
@@ -157,7 +157,7 @@ class Ear:
     def _on_change(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         transaction, _, what = str(payload).partition(" ")
         if transaction.isascii() and transaction.isdigit():  # anything else is no announcement of ours
-            self.changes.hear(what, int(transaction))
+            self.changes.record_change(what, int(transaction))
 
     def _on_pulse(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
         nonce = str(payload)
@@ -185,7 +185,7 @@ class Ear:
         heard_before = self.changes.version
         row = await self._database.reads.fetchrow(_NOTIFY, self._pulse_channel, nonce)
         if self.changes.is_of(row["instance"]):
-            self.changes.prove(heard_before, int(row["following"]))
+            self.changes.discard_false_announcements(heard_before, int(row["following"]))
         return str(row["instance"])
 
     def _nonce(self) -> str:

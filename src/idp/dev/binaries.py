@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
 
-from idp.dev.fault import EmbeddedError
+from idp.dev.errors import EmbeddedError
 
 
 def postgres_folder() -> Path:

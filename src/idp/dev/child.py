@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from idp.dev.account import Account
-from idp.dev.fault import EmbeddedError
+from idp.dev.errors import EmbeddedError
+from idp.dev.server_user import ServerUser
 
 _PR_SET_PDEATHSIG = 1
 _RAISING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
@@ -22,7 +22,7 @@ _PRCTL = ctypes.CDLL(None).prctl if _ON_LINUX else None
 
 
 def spawn(
-    argv: Sequence[str | Path], *, account: Account, cwd: Path, log: IO[bytes], death_signal: signal.Signals
+    argv: Sequence[str | Path], *, server_user: ServerUser, cwd: Path, log: IO[bytes], death_signal: signal.Signals
 ) -> subprocess.Popen[bytes]:
     """Start a server in a process group of its own, so that Ctrl-C reaches only us and we stop it in order.
 
@@ -40,14 +40,14 @@ def spawn(
         env=clean_environment(),
         process_group=0,
         preexec_fn=_die_with_parent(death_signal),
-        **account.identity,
+        **server_user.identity,
     )
 
 
 def run(
     argv: Sequence[str | Path],
     *,
-    account: Account,
+    server_user: ServerUser,
     cwd: Path = Path("/"),
     text: str = "",
     environment: Mapping[str, str] | None = None,
@@ -66,7 +66,7 @@ def run(
         preexec_fn=_die_with_parent(signal.SIGKILL),
         encoding="utf-8",
         errors="replace",
-        **account.identity,
+        **server_user.identity,
     )
     with process:
         try:
@@ -151,7 +151,7 @@ def _from_proc(tag: str, uid: int) -> list[int]:
 
 
 def _from_ps(tag: str, uid: int) -> list[int]:
-    listing = run(["/bin/ps", "-A", "-o", "pid=,uid=,command="], account=Account.own()).stdout
+    listing = run(["/bin/ps", "-A", "-o", "pid=,uid=,command="], server_user=ServerUser.own()).stdout
     rows = [line.split(None, 2) for line in listing.splitlines() if tag in line]
     return sorted(int(pid) for pid, owner, _ in rows if int(owner) == uid)
 

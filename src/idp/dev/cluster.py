@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from idp.dev.account import Account
-from idp.dev.fault import EmbeddedError, FolderInUse
-from idp.dev.leftovers import end_leftovers
-from idp.dev.spare import digest, spare_folder
+from idp.dev.errors import EmbeddedError, FolderInUse
+from idp.dev.fallback_data_dir import digest, fallback_data_dir
+from idp.dev.orphaned_processes import stop_orphaned_processes
+from idp.dev.server_user import ServerUser
 
 _LOCATION = "postgres.location"
 
@@ -27,7 +27,7 @@ class Home:
 
     data_dir: Path  # the person's folder: log, password, location
     folder: Path  # holds the cluster and its lock
-    account: Account
+    server_user: ServerUser
 
     @property
     def cluster(self) -> Path:
@@ -50,7 +50,7 @@ class Home:
         return None if self.folder == self.data_dir else self.data_dir / _LOCATION
 
 
-def find_home(data_dir: Path, account: Account) -> Home:
+def find_home(data_dir: Path, server_user: ServerUser) -> Home:
     """Create the data folder if needed and decide where its cluster lives.
 
     Raises EmbeddedError when the folder cannot be written or the spare place belongs to somebody else.
@@ -58,7 +58,7 @@ def find_home(data_dir: Path, account: Account) -> Home:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         data_dir = data_dir.resolve(strict=True)
-        return Home(data_dir, _cluster_folder(data_dir, account), account)
+        return Home(data_dir, _cluster_folder(data_dir, server_user), server_user)
     except OSError as error:
         raise _unwritable(data_dir, error) from error
 
@@ -69,11 +69,11 @@ def _unwritable(data_dir: Path, error: OSError) -> EmbeddedError:
     )
 
 
-def _cluster_folder(data_dir: Path, account: Account) -> Path:
+def _cluster_folder(data_dir: Path, server_user: ServerUser) -> Path:
     location = data_dir / _LOCATION
-    if not account.switch or (not location.exists() and account.first_closed(data_dir) is None):
+    if not server_user.switch or (not location.exists() and server_user.first_closed(data_dir) is None):
         return data_dir
-    return spare_folder(data_dir, location, account)
+    return fallback_data_dir(data_dir, location, server_user)
 
 
 @contextmanager
@@ -116,9 +116,9 @@ def remove_data(data_dir: Path) -> None:
     """
     if not data_dir.exists():
         return
-    home = find_home(data_dir, Account.for_servers())
+    home = find_home(data_dir, ServerUser.for_servers())
     with locked(home):
-        end_leftovers(home.cluster, home.tag, home.account.uid)
+        stop_orphaned_processes(home.cluster, home.tag, home.server_user.uid)
         try:
             _remove_files(home)
         except OSError as error:

@@ -9,7 +9,7 @@ from idp.audit.record import Origin
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, ByUserId, Outcome, Rejected
 from idp.db.engine import Database
-from idp.dev.here import is_from_here
+from idp.dev.local_host import is_local_request
 from idp.errors import DevEmailRequired, DevHeadersMalformed, EmailTaken
 from idp.principal.model import AuthMethod, Credential
 from idp.settings_schema import Accounts
@@ -38,7 +38,7 @@ class DevHeaders:
         email, name = presented.headers.get("x-user-email"), presented.headers.get("x-user-name")
         if presented.token is not None or (email is None and name is None):
             return NOT_MINE
-        if not is_from_here(presented.headers, in_container=self._in_container):
+        if not is_local_request(presented.headers, in_container=self._in_container):
             return Rejected(DevHeadersMalformed("Dev headers are believed only at localhost."))
         if not email:
             return Rejected(DevEmailRequired())

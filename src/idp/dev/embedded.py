@@ -5,7 +5,7 @@ the wheels' own Python servers add a system user and open up every parent folder
 """
 
 from idp.dev.cluster import remove_data
-from idp.dev.fault import EmbeddedError, FolderInUse
+from idp.dev.errors import EmbeddedError, FolderInUse
 from idp.dev.postgres import EmbeddedPostgres
 from idp.dev.valkey import EmbeddedValkey
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from idp.dev.account import Account
 from idp.dev.cluster import find_home, locked
 from idp.dev.embedded import EmbeddedError, remove_data
 from idp.dev.kept_password import KeptPassword
+from idp.dev.server_user import ServerUser
 from idp.settings import Secret
 
 if TYPE_CHECKING:  # half the service stands behind it, and `--fresh` needs none of that
@@ -32,18 +32,18 @@ class DevFolder:
     def clear(self) -> None:
         """Forget everything (`--fresh`)."""
         remove_data(self.path)
-        self.announce_nothing()
+        self.clear_discovery()
         for name in ("secret_key", "admin_token", "passwords.json"):
             (self.path / name).unlink(missing_ok=True)
 
-    def clear_announcement(self) -> None:
+    def remove_stale_discovery(self) -> None:
         """Take away what a killed start announced.
 
         Raises:
             EmbeddedError: another process uses the folder, or it cannot be written.
         """
-        with locked(find_home(self.path, Account.for_servers())):
-            self.announce_nothing()
+        with locked(find_home(self.path, ServerUser.for_servers())):
+            self.clear_discovery()
 
     def secret_key(self) -> Secret:
         """Return this folder's root secret; make it the first time."""
@@ -88,7 +88,7 @@ class DevFolder:
             names[persona.email] = self._tokens / (name if short[name] == 1 else _file_name(persona.email))
         return names
 
-    def announce(self, facts: Mapping[str, Any], personas: "Sequence[Persona]") -> None:
+    def write_discovery(self, facts: Mapping[str, Any], personas: "Sequence[Persona]") -> None:
         """Write the tokens and `dev.json`; whoever waits for that file finds a service that answers."""
         self._tokens.mkdir(mode=0o700, exist_ok=True)
         files = self.token_files(personas)
@@ -96,7 +96,7 @@ class DevFolder:
             _write(files[persona.email], persona.access_token)
         _write(self._facts, _json({**facts, "personas": [_shown(persona) for persona in personas]}))
 
-    def announce_nothing(self) -> None:
+    def clear_discovery(self) -> None:
         """Take `dev.json` and the tokens away: nothing answers at those addresses any more."""
         self._facts.unlink(missing_ok=True)
         with suppress(FileNotFoundError):

@@ -7,10 +7,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from idp.dev.account import Account
 from idp.dev.child import run
 from idp.dev.cluster import Home
-from idp.dev.fault import EmbeddedError
+from idp.dev.errors import EmbeddedError
+from idp.dev.server_user import ServerUser
 
 # `idp` is no superuser, as in production: what needs one fails here first.
 _BOOTSTRAP = """\
@@ -20,19 +20,19 @@ ALTER DATABASE idp SET search_path = idp, public
 """
 
 
-def major_version(bin_dir: Path, account: Account) -> int:
+def major_version(bin_dir: Path, server_user: ServerUser) -> int:
     """Return PostgreSQL's major version, by running it as the user it will run as.
 
     Raises EmbeddedError when that user cannot reach or run the binaries.
     """
-    closed = account.first_closed(bin_dir)
+    closed = server_user.first_closed(bin_dir)
     if closed is not None:
         raise EmbeddedError(
-            f"PostgreSQL must not run as root, so it runs as `{account.name}`, who may not enter {closed}:"
+            f"PostgreSQL must not run as root, so it runs as `{server_user.name}`, who may not enter {closed}:"
             " put the project and its .venv where everyone may enter, or run as an ordinary user."
         )
     try:
-        answer = run([bin_dir / "postgres", "--version"], account=account)
+        answer = run([bin_dir / "postgres", "--version"], server_user=server_user)
     except OSError as error:
         raise EmbeddedError(f"{bin_dir}/postgres cannot be run here ({error.strerror}).") from error
     digits = answer.stdout.rpartition(") ")[2].split(".")[0].strip()
@@ -56,8 +56,8 @@ def ensure_cluster(home: Home, bin_dir: Path, major: int) -> str:
         return _saved_password(home)
     password = secrets.token_urlsafe(24)
     partial = Path(tempfile.mkdtemp(prefix="postgres.partial-", dir=home.folder))
-    _initdb(home.account, bin_dir, partial, major)
-    _bootstrap(home.account, bin_dir, partial / "cluster", password)
+    _initdb(home.server_user, bin_dir, partial, major)
+    _bootstrap(home.server_user, bin_dir, partial / "cluster", password)
     _save_password(home, password)
     (partial / "cluster").rename(home.cluster)
     if home.location is not None:
@@ -67,19 +67,19 @@ def ensure_cluster(home: Home, bin_dir: Path, major: int) -> str:
 
 
 def _check_owner(home: Home) -> None:
-    if home.cluster.stat().st_uid != home.account.uid:
+    if home.cluster.stat().st_uid != home.server_user.uid:
         raise EmbeddedError(
-            f"{home.cluster} belongs to another user than {home.account.name}, who runs PostgreSQL here:"
+            f"{home.cluster} belongs to another user than {home.server_user.name}, who runs PostgreSQL here:"
             " run as its owner, or choose another --data-dir."
         )
 
 
-def _initdb(account: Account, bin_dir: Path, partial: Path, major: int) -> None:
+def _initdb(server_user: ServerUser, bin_dir: Path, partial: Path, major: int) -> None:
     password_file = partial / "password"
     password_file.touch(mode=0o600, exist_ok=False)
     password_file.write_text(secrets.token_urlsafe(32))  # the superuser's, whom nobody is to be: it is kept nowhere
-    account.adopt(password_file)
-    account.adopt(partial)  # last: until here nobody else can put anything into it
+    server_user.adopt(password_file)
+    server_user.adopt(partial)  # last: until here nobody else can put anything into it
     # macOS has no C.UTF-8 of its own; PostgreSQL's builtin one is the same everywhere, from 17 on.
     system_locale = "C" if sys.platform == "darwin" else "C.UTF-8"
     builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= 17 else []
@@ -89,17 +89,17 @@ def _initdb(account: Account, bin_dir: Path, partial: Path, major: int) -> None:
             *("--username=postgres", "--auth=scram-sha-256", f"--pwfile={password_file}"),
             *("-D", str(partial / "cluster")),
         ],
-        account=account,
+        server_user=server_user,
         cwd=partial,
     )
     _check(made.returncode, made.stdout)
 
 
-def _bootstrap(account: Account, bin_dir: Path, cluster: Path, password: str) -> None:
+def _bootstrap(server_user: ServerUser, bin_dir: Path, cluster: Path, password: str) -> None:
     single_user = [str(bin_dir / "postgres"), "--single", "-D", str(cluster)]
     options = ["-c", "exit_on_error=true", "-c", "fsync=off", "postgres"]
     statements = _BOOTSTRAP.format(password=password)
-    made = run([*single_user, *options], account=account, cwd=cluster, text=statements)
+    made = run([*single_user, *options], server_user=server_user, cwd=cluster, text=statements)
     _check(made.returncode, made.stdout.replace(password, "…"))
 
 

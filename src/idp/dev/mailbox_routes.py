@@ -13,7 +13,7 @@ from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
 from idp import pages
-from idp.dev.here import is_from_here
+from idp.dev.local_host import is_local_request
 from idp.dev.mailbox import Letter, Mailbox
 from idp.errors import NotFound
 from idp.principal.guards import public
@@ -114,7 +114,7 @@ def _check_here(request: Request[Any, Any, Any], settings: Settings) -> None:
     Raises:
         NotFound: the request was addressed to another name.
     """
-    if not is_from_here(request.headers, in_container=settings.dev.in_container):
+    if not is_local_request(request.headers, in_container=settings.dev.in_container):
         raise NotFound("The mailbox answers only at localhost.")
 
 

@@ -89,11 +89,11 @@ async def _prepare(
         async with database.transaction() as session:
             user = await load_user(session, user_id)
             holder = await credentials.find_by_id(session, user_id)
-            begun = await _begin_session(session, user_id, holder)
+            started = await _begin_session(session, user_id, holder)
     except UserInactive:
         return None
     about = TokenUser(id=user.id, email=user.email, email_verified=user.email_verified, roles=user.roles)
-    token = await tokens.issue_asymmetric(about, session=begun, life=TOKEN_LIFE)
+    token = await tokens.issue_asymmetric(about, session=started, life=TOKEN_LIFE)
     return Persona(
         email=wanted.email,
         name=wanted.name,
@@ -116,10 +116,10 @@ async def _begin_session(session: AsyncSession, user_id: str, holder: credential
     life = sessions.Lifetime(idle_seconds=seconds, seconds=seconds)
     device = sessions.Device(info="idp dev")
     version = holder.password_version
-    beginning = await sessions.begin(session, user_id, device, life, password_version=version, amr=("pwd",))
-    if beginning is None:
+    new_session = await sessions.start(session, user_id, device, life, password_version=version, amr=("pwd",))
+    if new_session is None:
         return None
-    login = beginning.login
+    login = new_session.login
     return TokenSession(login.session_id, login.auth_time, login.amr, login.acr, login.expires_at)
 
 

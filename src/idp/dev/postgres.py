@@ -9,12 +9,12 @@ from typing import Self
 from urllib.parse import quote
 
 from idp.dev import binaries
-from idp.dev.account import Account
 from idp.dev.child import choose_port, processes_tagged, run, send, spawn
 from idp.dev.cluster import Home, acquire, find_home
-from idp.dev.fault import EmbeddedError
+from idp.dev.errors import EmbeddedError
 from idp.dev.initdb import ensure_cluster, last_lines, major_version
-from idp.dev.leftovers import end_leftovers
+from idp.dev.orphaned_processes import stop_orphaned_processes
+from idp.dev.server_user import ServerUser
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -57,14 +57,14 @@ class EmbeddedPostgres:
         """
         if self._process is not None and self._process.poll() is None:
             return
-        account = Account.for_servers()
+        server_user = ServerUser.for_servers()
         self._bin_dir = self._bin_dir or binaries.postgres_folder()
-        major = major_version(self._bin_dir, account)
-        self._home = find_home(self._data_dir, account)
+        major = major_version(self._bin_dir, server_user)
+        self._home = find_home(self._data_dir, server_user)
         if self._lock is None:
             self._lock = acquire(self._home)
         try:
-            end_leftovers(self._home.cluster, self._home.tag, account.uid)
+            stop_orphaned_processes(self._home.cluster, self._home.tag, server_user.uid)
             self._password = ensure_cluster(self._home, self._bin_dir, major)
             self._launch(self._home, self._bin_dir)
         except BaseException:
@@ -80,7 +80,7 @@ class EmbeddedPostgres:
             with open(home.log, "wb", opener=_private) as log:
                 self._process = spawn(
                     [bin_dir / "postgres", "-D", home.cluster, *options],
-                    account=home.account,
+                    server_user=home.server_user,
                     cwd=home.cluster,
                     log=log,
                     death_signal=SIGINT,  # "fast" shutdown: the next start has nothing to repair
@@ -124,7 +124,7 @@ class EmbeddedPostgres:
             raise EmbeddedError("PostgreSQL has not been started.")
         made = run(
             [self._bin_dir / "psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-v", f"name={name}", "-d", "postgres"],
-            account=Account.own(),
+            server_user=ServerUser.own(),
             text=_CREATE,
             environment={
                 "PGHOST": "127.0.0.1",
@@ -157,12 +157,12 @@ class EmbeddedPostgres:
         # only. It goes first: a frozen postmaster starts no backend that we would miss.
         if self._home is not None:
             send([self.process.pid], number)
-            send(processes_tagged(self._home.tag, self._home.account.uid), number)
+            send(processes_tagged(self._home.tag, self._home.server_user.uid), number)
 
     def stop(self) -> None:
         """Stop the server if it runs: connections are cut, data is kept. Safe to call again."""
         if self._home is not None and self._process is not None:
-            end_leftovers(self._home.cluster, self._home.tag, self._home.account.uid)
+            stop_orphaned_processes(self._home.cluster, self._home.tag, self._home.server_user.uid)
             self._process.wait()
         if self._lock is not None:
             os.close(self._lock)

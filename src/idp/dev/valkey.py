@@ -9,10 +9,10 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
 from typing import IO, Self
 
 from idp.dev import binaries
-from idp.dev.account import Account
 from idp.dev.child import choose_port, send, spawn
-from idp.dev.fault import EmbeddedError
+from idp.dev.errors import EmbeddedError
 from idp.dev.initdb import last_lines
+from idp.dev.server_user import ServerUser
 
 _START_SECONDS = 10.0
 _POLL_SECONDS = 0.005
@@ -33,21 +33,21 @@ class EmbeddedValkey:
         """Start the server and wait until it answers. Call it from the main thread. Raises EmbeddedError."""
         if self._process is not None and self._process.poll() is None:
             return
-        binary, account = binaries.valkey_binary(), Account.for_servers()
-        closed = account.first_closed(binary.parent)
+        binary, server_user = binaries.valkey_binary(), ServerUser.for_servers()
+        closed = server_user.first_closed(binary.parent)
         if closed is not None:
             raise EmbeddedError(
-                f"Valkey should not run as root, so it runs as `{account.name}`, who may not enter {closed}:"
+                f"Valkey should not run as root, so it runs as `{server_user.name}`, who may not enter {closed}:"
                 " put the project and its .venv where everyone may enter, or run as an ordinary user."
             )
         self._port = choose_port(self._port)
         with tempfile.TemporaryFile() as log:
-            self._launch(binary, account, self._port, log)
+            self._launch(binary, server_user, self._port, log)
 
-    def _launch(self, binary: Path, account: Account, port: int, log: IO[bytes]) -> None:
+    def _launch(self, binary: Path, server_user: ServerUser, port: int, log: IO[bytes]) -> None:
         argv = [str(binary), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
         try:
-            self._process = spawn(argv, account=account, cwd=Path("/"), log=log, death_signal=SIGKILL)
+            self._process = spawn(argv, server_user=server_user, cwd=Path("/"), log=log, death_signal=SIGKILL)
         except OSError as error:
             raise EmbeddedError(f"{binary} cannot be run here ({error.strerror}).") from error
         deadline = time.monotonic() + _START_SECONDS

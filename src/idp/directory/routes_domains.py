@@ -17,8 +17,8 @@ from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit, page
 from idp.principal.guards import MACHINES, accepts, requires_admin, requires_principal
 from idp.principal.model import AuthMethod, Domain, Principal
+from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import AnyRequest
-from idp.principal.standing import check_standing
 
 _TAGS = ["Domains"]
 _READ = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
@@ -56,7 +56,7 @@ async def create_domain(
     """Make a domain, inside a parent if one is given."""
     async with database.transaction() as session:
         domain = await domains.create(session, origin_of(request), data)
-        await check_standing(session, request.user, manages=True)
+        await reauthorize(session, request.user, manages=True)
         return domain
 
 
@@ -89,7 +89,7 @@ async def change_domain(
     """Rename a domain, move it into another parent or out of one, deactivate or activate it."""
     async with database.transaction() as session:
         await domains.hold(session, domain_id, moves=data.parent_domain_id is not UNSET)
-        await check_standing(session, request.user, manages=True)
+        await reauthorize(session, request.user, manages=True)
         return await domains.change(session, origin_of(request), domain_id, data)
 
 
@@ -107,7 +107,7 @@ async def deactivate_domain(
     """Deactivate a domain: it leaves every principal at once; the domains inside it stay as they are."""
     async with database.transaction() as session:
         await domains.hold(session, domain_id)
-        await check_standing(session, request.user, manages=True)
+        await reauthorize(session, request.user, manages=True)
         return await domains.change(session, origin_of(request), domain_id, DomainChange(is_active=False))
 
 
@@ -162,7 +162,7 @@ async def add_domain_user(
     """Assign a user to a domain."""
     async with database.transaction() as session:
         await domains.hold(session, domain_id)
-        await check_standing(session, request.user, manages=True)
+        await reauthorize(session, request.user, manages=True)
         return await members.add_domain_user(session, origin_of(request), domain_id=domain_id, user_id=user_id)
 
 
@@ -183,7 +183,7 @@ async def remove_domain_user(
     """Take a user out of a domain; doing it twice is not an error."""
     async with database.transaction() as session:
         await domains.hold(session, domain_id)
-        await check_standing(session, request.user, manages=True)
+        await reauthorize(session, request.user, manages=True)
         removed = await members.remove_domain_user(session, origin_of(request), domain_id=domain_id, user_id=user_id)
     return Removed(removed)
 

@@ -16,8 +16,8 @@ from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit, page
 from idp.principal.guards import MACHINES, accepts, requires_admin, requires_principal, requires_team_admin
 from idp.principal.model import AuthMethod, Principal, Team
+from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import AnyRequest
-from idp.principal.standing import check_standing
 
 _TAGS = ["Teams"]
 _READ = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
@@ -53,7 +53,7 @@ async def create_team(request: AnyRequest, database: NamedDependency[Database], 
     """Make a team."""
     async with database.transaction() as session:
         team = await teams.create(session, origin_of(request), data)
-        await check_standing(session, request.user, manages=True)
+        await reauthorize(session, request.user, manages=True)
         return team
 
 
@@ -86,7 +86,7 @@ async def change_team(
     """Rename a team, change its reference, deactivate or activate it."""
     async with database.transaction() as session:
         await teams.hold(session, team_id)
-        await check_standing(session, request.user, team=team_id)
+        await reauthorize(session, request.user, team=team_id)
         return await teams.change(session, origin_of(request), team_id, data)
 
 
@@ -102,7 +102,7 @@ async def deactivate_team(request: AnyRequest, database: NamedDependency[Databas
     """Deactivate a team: it leaves every principal at once and keeps its members for the day it is activated again."""
     async with database.transaction() as session:
         await teams.hold(session, team_id)
-        await check_standing(session, request.user, team=team_id)
+        await reauthorize(session, request.user, team=team_id)
         return await teams.change(session, origin_of(request), team_id, TeamChange(is_active=False))
 
 
@@ -158,7 +158,7 @@ async def set_team_member(
     """Put a user into a team, or change their role in it."""
     async with database.transaction() as session:
         await members.hold_team_member(session, team_id, user_id)
-        await check_standing(session, request.user, team=team_id)
+        await reauthorize(session, request.user, team=team_id)
         return await members.set_team_member(
             session, origin_of(request), team_id=team_id, user_id=user_id, role=data.role
         )
@@ -178,7 +178,7 @@ async def remove_team_member(
     """Take a user out of a team; doing it twice is not an error."""
     async with database.transaction() as session:
         await members.hold_team_member(session, team_id, user_id)
-        await check_standing(session, request.user, team=team_id)
+        await reauthorize(session, request.user, team=team_id)
         removed = await members.remove_team_member(session, origin_of(request), team_id=team_id, user_id=user_id)
     return Removed(removed)
 

@@ -66,7 +66,7 @@ def read(path: Path) -> SeedFile:
         raise SettingsError([f"The seed file {path} cannot be used: {said}."]) from None
 
 
-async def plant(session: AsyncSession, seed: SeedFile) -> int:
+async def apply(session: AsyncSession, seed: SeedFile) -> int:
     """Make what is missing, and return how much that was."""
     now = clock.now()
     common = {"is_active": True, "created_at": now, "updated_at": now}

@@ -41,6 +41,6 @@ async def change_email(
         EmailTaken: somebody has it by now; nothing was changed.
     """
     await credentials.set_email(session, user_id, email)
-    await credentials.outdate_sign_ins(session, user_id)
+    await credentials.invalidate_pending_sign_ins(session, user_id)
     await forget_all(session, user_id)
     return await end_all(session, origin, user_id, reason="e-mail address changed", keep=keep)

@@ -56,7 +56,7 @@ async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an
     await lock(session)
     if keep_an_admin:
         await administration.check_admin_remains(session, without=user_id)
-    await administration.bury(session, user_id)
+    await administration.soft_delete(session, user_id)
     ended = await _end_everything(session, origin, user_id, "user deleted")
     record(session, origin, action="user.deleted", user_id=user_id, details=ended.details)
     return ended

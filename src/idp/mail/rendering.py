@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from msgspec import Struct
 
 from idp.mail.messages import Mail
-from idp.mail.typed_text import one_line, person_name
+from idp.mail.user_text import one_line, person_name
 
 _ISOLATE, _POP = "\u2068", "\u2069"  # so that a name in Hebrew does not turn the sentence around it
 

@@ -163,7 +163,7 @@ class MailSender:
             return [Taken(*row) for row in rows]
 
     def _begin(self, mail: Taken) -> None:
-        task = asyncio.create_task(self._settle(mail))
+        task = asyncio.create_task(self._deliver_and_record(mail))
         self._under_way.add(task)
         task.add_done_callback(self._finish)
 
@@ -175,11 +175,11 @@ class MailSender:
 
     # --- one mail ----------------------------------------------------------------------------------------------------
 
-    async def _settle(self, mail: Taken) -> None:
+    async def _deliver_and_record(self, mail: Taken) -> None:
         """Send a mail and note what came of it."""
         renewing = asyncio.create_task(self._renew(mail))
         try:
-            await self._settle_under_lease(mail)
+            await self._deliver_under_lease(mail)
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
@@ -189,7 +189,7 @@ class MailSender:
             await asyncio.sleep(_RENEW_SECONDS)
             await self._note(_RENEW, mail, due=clock.now() + LEASE)
 
-    async def _settle_under_lease(self, mail: Taken) -> None:
+    async def _deliver_under_lease(self, mail: Taken) -> None:
         if mail.id in self._delivered:  # taken again, because nobody could write it down
             await self._note_delivery(mail)
             return

@@ -34,7 +34,7 @@ JSON = (b"content-type", b"application/json")
 NO_STORE = (b"cache-control", b"no-store")
 
 
-class HotRoute(Struct, frozen=True):
+class FastRoute(Struct, frozen=True):
     """A route that is answered without the framework.
 
     Attributes:
@@ -46,7 +46,7 @@ class HotRoute(Struct, frozen=True):
     headers: Headers = (JSON, NO_STORE)
 
 
-class Cold(Exception):
+class UseFramework(Exception):
     """A hot route leaves a request to the framework.
 
     Args:
@@ -75,7 +75,7 @@ class Envelope:
         self,
         app: ASGIApp,
         *,
-        hot: Mapping[tuple[str, str], HotRoute],
+        fast_routes: Mapping[tuple[str, str], FastRoute],
         origins: AllowedOrigins,
         metrics_access: MetricsAccess,
         prefix: PublicPrefix | None,
@@ -89,7 +89,9 @@ class Envelope:
         self._prefix = prefix
         self._observe = observe
         self._headers = (*SECURITY_HEADERS, HSTS) if origins.own.startswith("https://") else SECURITY_HEADERS
-        self._hot = {where: (route, _Head((*route.headers, *self._headers))) for where, route in hot.items()}
+        self._fast_routes = {
+            where: (route, _Head((*route.headers, *self._headers))) for where, route in fast_routes.items()
+        }
         self._max_header_bytes = max_header_bytes
         self._body_timeout = body_timeout
 
@@ -106,14 +108,14 @@ class Envelope:
             if scope["method"] == "HEAD":
                 # As GET (RFC 9110 section 9.3.2). The server keeps its own scope, and so leaves the body out.
                 scope = exchange.as_get()
-            hot = self._hot.get((scope["method"], scope["path"]))
+            fast_routes = self._fast_routes.get((scope["method"], scope["path"]))
             raw_path = scope.get("raw_path") or scope["path"].encode()
             if exchange.header_bytes > self._max_header_bytes:
                 await exchange.refuse(errors.HeadersTooLarge())
             elif self._metrics_access.is_own_listener(scope) and scope["path"] not in METRICS_PATHS:
                 await exchange.refuse(errors.NotFound())
-            elif hot is not None and len(raw_path) == len(scope["path"]):
-                await self._try(*hot, scope, exchange)
+            elif fast_routes is not None and len(raw_path) == len(scope["path"]):
+                await self._try(*fast_routes, scope, exchange)
             elif not is_served(scope["path"], raw_path):
                 await exchange.refuse(errors.NotFound())
             elif scope["method"] == "OPTIONS" and (refused := self._refused_preflight(scope)):
@@ -134,13 +136,13 @@ class Envelope:
             return None
         return refusal(origin)
 
-    async def _try(self, route: HotRoute, head: "_Head", scope: HTTPScope, exchange: "_Exchange") -> None:
+    async def _try(self, route: FastRoute, head: "_Head", scope: HTTPScope, exchange: "_Exchange") -> None:
         """Answer a hot route, or let the framework do it."""
         try:
             body = await route.body(scope, exchange.receive)
-        except Cold as cold:
-            if cold.message is not None:
-                exchange.again = cold.message
+        except UseFramework as fallback:
+            if fallback.message is not None:
+                exchange.again = fallback.message
             await self._app(scope, exchange.receive, exchange.send)
         except errors.IdpError as error:
             scope["path_template"] = scope["path"]

@@ -12,8 +12,8 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response import Redirect
 
+from idp.accounts.account_services import afterwards
 from idp.accounts.change_email import ChangeEmail
-from idp.accounts.means import afterwards
 from idp.accounts.reset_password import ResetPassword
 from idp.accounts.verify_email import VerifyEmail
 from idp.audit.record import origin_of
@@ -51,7 +51,7 @@ async def verify_email_page(
     if token is None:
         return show.page(step if step in _SHOWN else "ask")
     try:
-        found = await verify_email.look_at(token, origin_of(request))
+        found = await verify_email.check_link(token, origin_of(request))
     except OneTimeTokenInvalid as error:
         return show.dead(error)
     return show.page("form", token=token, email=found.email)
@@ -73,7 +73,7 @@ async def verify_email_form(
         return _go_on(_VERIFY, step=_SENT, background=afterwards(verify_email.send_again, holder))
     presented_token = form.get("token", "")
     try:
-        found = await verify_email.look_at(presented_token, origin)
+        found = await verify_email.check_link(presented_token, origin)
         async with database.transaction() as session:
             holder = await verify_email.verify(session, presented_token, found, origin, cookies=request.cookies)
             offered = await reset_password.offer(session, holder)
@@ -133,7 +133,7 @@ async def _choose(
     just_verified: bool = False,
 ) -> Page:
     try:
-        found = await reset_password.look_at(token, origin_of(request))
+        found = await reset_password.check_link(token, origin_of(request))
     except OneTimeTokenInvalid as dead:
         return show.dead(dead)
     is_first = just_verified or found.purpose is Purpose.INVITE
@@ -184,7 +184,7 @@ async def _confirm(
     request: AnyRequest, change_email: ChangeEmail, show: "_Show", token: str, *, error: IdpError | None = None
 ) -> Page:
     try:
-        found = await change_email.look_at(token, origin_of(request))
+        found = await change_email.check_link(token, origin_of(request))
     except OneTimeTokenInvalid as dead:
         return show.dead(dead)
     return show.page("form", error=error, token=token, email=found.email)

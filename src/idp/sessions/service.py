@@ -77,7 +77,7 @@ class Login(Struct, frozen=True):
     expires_at: datetime
 
 
-class Beginning(Struct, frozen=True):
+class NewSession(Struct, frozen=True):
     """A session that has just begun.
 
     Attributes:
@@ -130,7 +130,7 @@ class SessionRecord(Struct, frozen=True):
     amr: tuple[str, ...]
 
 
-async def begin(
+async def start(
     session: AsyncSession,
     user_id: str,
     device: Device,
@@ -141,7 +141,7 @@ async def begin(
     cookie_digest: str | None = None,
     first_token: FirstToken | None = None,
     most_failures: int | None = None,
-) -> Beginning | None:
+) -> NewSession | None:
     """Begin a session, unless the user was disabled or their password changed since they proved who they are.
 
     Args:
@@ -160,7 +160,7 @@ async def begin(
     """
     now = clock.now()
     login = Login(uuid7(), amr, SINGLE_FACTOR, now, now + timedelta(seconds=lifetime.seconds))
-    begun = await session.execute(
+    started = await session.execute(
         _BEGIN,
         {
             "id": login.session_id,
@@ -182,10 +182,10 @@ async def begin(
             "acr": login.acr,
         },
     )
-    row = begun.one_or_none()
+    row = started.one_or_none()
     if row is None:
         return None
-    return Beginning(login, is_new_device=row.any_before and not row.same_before, others=row.others)
+    return NewSession(login, is_new_device=row.any_before and not row.same_before, others=row.others)
 
 
 def login_of(credential: Credential) -> Login:

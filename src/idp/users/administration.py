@@ -123,7 +123,7 @@ async def grant(session: AsyncSession, origin: Origin, user_id: str, role: str) 
     await _set_roles(session, origin, row, {*held, role})
 
 
-async def vouch_for_email(session: AsyncSession, origin: Origin, user_id: str) -> None:
+async def mark_email_verified(session: AsyncSession, origin: Origin, user_id: str) -> None:
     """Call a user's address verified, because whoever operates the service says so.
 
     Raises:
@@ -188,7 +188,7 @@ async def deactivate(session: AsyncSession, user_id: str) -> bool:
     return was_active
 
 
-async def bury(session: AsyncSession, user_id: str) -> None:
+async def soft_delete(session: AsyncSession, user_id: str) -> None:
     """Mark a user as deleted, which frees their address; what they did keeps its author.
 
     Raises:

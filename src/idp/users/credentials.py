@@ -106,12 +106,12 @@ async def wipe_password(session: AsyncSession, user_id: str) -> None:
     await _change(session, user_id, password_hash=None, password_version=UserRow.password_version + 1)
 
 
-async def outdate_sign_ins(session: AsyncSession, user_id: str) -> None:
+async def invalidate_pending_sign_ins(session: AsyncSession, user_id: str) -> None:
     """Let nobody in whose password was checked before this: the account is another one now."""
     await _change(session, user_id, password_version=UserRow.password_version + 1)
 
 
-async def contest(session: AsyncSession, user_id: str, *, contested: bool) -> None:
+async def mark_contested(session: AsyncSession, user_id: str, *, contested: bool) -> None:
     """Note that another password was chosen for an unverified account: no link keeps the first one any more (C-11).
 
     The same statement where nothing is contested, so that its time tells nothing (SEC-9).

@@ -23,7 +23,7 @@ from idp.users.passwords import Passwords
 log = structlog.get_logger("idp.accounts")
 
 
-class Means(Struct, frozen=True):
+class AccountServices(Struct, frozen=True):
     """What journeys work with.
 
     Attributes:
@@ -54,7 +54,7 @@ class Means(Struct, frozen=True):
         """
         await self.limiter.take(*counted)
 
-    async def look_at(self, presented_token: str, purposes: frozenset[Purpose], origin: Origin) -> OneTimeToken:
+    async def check_link(self, presented_token: str, purposes: frozenset[Purpose], origin: Origin) -> OneTimeToken:
         """Return what a link proves, without using it up.
 
         Raises:
@@ -74,8 +74,8 @@ class Means(Struct, frozen=True):
 def afterwards(work: Callable[..., Awaitable[None]], *args: Any) -> BackgroundTask:
     """Do something when the answer has left, so that its time does not tell what there was to do (SEC-9).
 
-    The next request's time does, so the work must be as much for everybody (`accounts/pretence.py`). Only for what the
-    answer does not promise: it is lost if the process dies in this moment, and asked for again.
+    The next request's time does, so the work must be the same for every account (`accounts/timing_decoy.py`). Only for
+    what the answer does not promise: it is lost if the process dies at this moment, and requested again.
     """
 
     async def run() -> None:

@@ -3,7 +3,7 @@
 from litestar.types import HTTPReceiveMessage, Receive
 
 
-async def read_ahead(receive: Receive, *, most: int) -> Receive:
+async def buffer_body(receive: Receive, *, most: int) -> Receive:
     """Read the body, and return what gives it out again.
 
     Args:

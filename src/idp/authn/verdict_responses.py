@@ -60,7 +60,7 @@ def validate(verdict: Verdict, token: str, required: Sequence[str]) -> tuple[byt
         return _refusal(code, error.detail), "none", code
     if required and (missing := [scope for scope in required if scope not in principal.credential.scopes]):
         return _refusal("insufficient_scopes", f"Missing scopes: {missing}"), "none", "insufficient_scopes"
-    return verdict.face("validate", _valid), kind_of(principal), "valid"
+    return verdict.encoded("validate", _valid), kind_of(principal), "valid"
 
 
 def validate_key(verdict: Verdict, token: str) -> bytes:
@@ -73,7 +73,7 @@ def validate_key(verdict: Verdict, token: str) -> bytes:
         return _no_key(_KEY_CODES.get(_code(_decided(verdict), token), "key_invalid"))
     if kind_of(verdict.principal) == "user":
         return _no_key("key_invalid")  # a person's access token is good elsewhere, and no key (S0-03)
-    return verdict.face("validate_key", _valid_key)
+    return verdict.encoded("validate_key", _valid_key)
 
 
 def _no_key(error: KeyVerdictCode) -> bytes:
@@ -99,7 +99,7 @@ def introspect(verdict: Verdict, issuer: str) -> bytes:
     if verdict.principal is None:
         _decided(verdict)
         return INACTIVE
-    return verdict.face("introspect", lambda verdict: _active(verdict, issuer))
+    return verdict.encoded("introspect", lambda verdict: _active(verdict, issuer))
 
 
 def _decided(verdict: Verdict) -> IdpError:
@@ -223,4 +223,4 @@ ME: dict[str, tuple[str, Callable[[Verdict], bytes]]] = {
 def me(verdict: Verdict, path: str) -> bytes:
     """Return "me" of a person, in the spelling of this path (C-18)."""
     name, encode = ME[path]
-    return verdict.face(name, encode)
+    return verdict.encoded(name, encode)

@@ -34,7 +34,7 @@ SELECT revoked_at IS NULL AS is_live, expires_at <= clock_timestamp() AS is_over
 """)
 
 
-async def check_standing(
+async def reauthorize(
     session: AsyncSession, principal: Principal, *, manages: bool = False, team: UUID | None = None
 ) -> None:
     """Refuse a caller who is no longer what they were when the request arrived.
@@ -87,13 +87,13 @@ async def _check_service(session: AsyncSession, token_id: str | None, *, manages
         raise AdminRequired
 
 
-def while_standing(
+def reauthorized(
     principal: Principal, work: Callable[[AsyncSession], Awaitable[T]], *, manages: bool = False
 ) -> Callable[[AsyncSession], Awaitable[T]]:
     """Return `work` for a command of the single writer, done only if the caller still stands."""
 
     async def checked(session: AsyncSession) -> T:
-        await check_standing(session, principal, manages=manages)
+        await reauthorize(session, principal, manages=manages)
         return await work(session)
 
     return checked

@@ -8,7 +8,7 @@ from idp.ops.problems import invalid
 from idp.plain_text import unseen_character
 
 
-def check_free_form(value: Any, member: str, *, most_bytes: int, levels: int) -> None:
+def check_client_json(value: Any, member: str, *, most_bytes: int, levels: int) -> None:
     """Refuse what is too large, too deep, or cannot be stored.
 
     Args:

@@ -12,7 +12,7 @@ _WALK = 'for folder; do cd "$folder" 2>/dev/null || { printf %s "$folder"; exit 
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class ServerUser:
     """A user of this machine. `switch` says that a child has to change to it."""
 
     name: str
@@ -21,12 +21,12 @@ class Account:
     switch: bool
 
     @classmethod
-    def own(cls) -> "Account":
+    def own(cls) -> "ServerUser":
         """Return the user this process runs as."""
         return cls(f"uid {os.geteuid()}", os.geteuid(), os.getegid(), switch=False)
 
     @classmethod
-    def for_servers(cls) -> "Account":
+    def for_servers(cls) -> "ServerUser":
         """Return the user that servers run as: `nobody` for root, ourselves otherwise."""
         if os.geteuid() != 0:
             return cls.own()

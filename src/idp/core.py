@@ -11,7 +11,7 @@ from idp.apikeys.scopes import ScopePolicy
 from idp.apikeys.secret import Peppers
 from idp.apikeys.usage import Usage
 from idp.db.engine import Database
-from idp.db.notify import Ear
+from idp.db.notify import ChangeListener
 from idp.mail.addresses import service_name
 from idp.mail.outbox import Mailer
 from idp.ops.origins import AllowedOrigins
@@ -27,7 +27,7 @@ from idp.users.one_time_tokens import OneTimeTokens
 from idp.users.passwords import Passwords
 
 
-class Parts(Struct, frozen=True):
+class Core(Struct, frozen=True):
     """What an application is made of, for those who build more on it."""
 
     settings: Settings
@@ -38,7 +38,7 @@ class Parts(Struct, frozen=True):
     sealer: Sealer
     proofs: ProofKeys
     peppers: Peppers
-    ear: Ear
+    change_listener: ChangeListener
     scope_policy: ScopePolicy
     usage: Usage
     cookies: SessionCookies
@@ -58,7 +58,7 @@ def allowed_origins(settings: Settings) -> AllowedOrigins:
     return AllowedOrigins(public_url(settings), settings.cors.origins, loopback=settings.cors.loopback)
 
 
-def build_parts(loaded: LoadedSettings) -> Parts:
+def build_core(loaded: LoadedSettings) -> Core:
     """Make the parts, without connecting to anything.
 
     Raises:
@@ -69,12 +69,12 @@ def build_parts(loaded: LoadedSettings) -> Parts:
     database = Database(settings.database)
     roots = root_secrets(settings)
     sealer, proofs = Sealer(roots), ProofKeys(database, own_secrets(settings), shared_secrets(settings))
-    ear = Ear(database, floor_seconds=settings.authn.cache_ttl_seconds)
+    change_listener = ChangeListener(database, floor_seconds=settings.authn.cache_ttl_seconds)
     algorithm: Algorithm = "RS256" if _wants_rsa(settings) else "ES256"
-    keyring = Keyring(database, sealer, algorithm, epoch=lambda: ear.changes.signing)
+    keyring = Keyring(database, sealer, algorithm, epoch=lambda: change_listener.changes.signing)
     tokens = TokenService(keyring, settings.tokens, issuer=public_url(settings), profile=loaded.profile)
     peppers = Peppers(roots)
-    return Parts(
+    return Core(
         settings=settings,
         database=database,
         keyring=keyring,
@@ -96,7 +96,7 @@ def build_parts(loaded: LoadedSettings) -> Parts:
             repeats=settings.tokens.refresh_repeat_while_unused,
         ),
         one_time_tokens=OneTimeTokens(roots, settings.accounts),
-        ear=ear,
+        change_listener=change_listener,
     )
 
 

@@ -17,7 +17,7 @@ _JSON = {"content-type": "application/json"}
 _FORM = {"content-type": "application/x-www-form-urlencoded"}
 _MEMORY, _SHARED, _DATABASE = Source("memory"), Source("shared"), Source("database")
 _DATABASE_AND_ASKER = Source("database", 0.45)  # every other look-up is that of the one who asks
-Asked = tuple[Server, Traffic]
+Scenario = tuple[Server, Traffic]
 
 
 def _validate(token: str) -> Request:
@@ -25,23 +25,23 @@ def _validate(token: str) -> Request:
     return Request("POST", "/auth/validate", _JSON, body, {"valid": True})
 
 
-def _validate_one(world: World) -> Asked:
+def _validate_one(world: World) -> Scenario:
     return world.idp, Traffic([_validate(world.token["token"])], source=_MEMORY)
 
 
-def _validate_thousand(world: World) -> Asked:
+def _validate_thousand(world: World) -> Scenario:
     return world.idp, _seen_once(world.idp, _tokens(world, 1000), _MEMORY)
 
 
-def _validate_jwt(world: World) -> Asked:
+def _validate_jwt(world: World) -> Scenario:
     return world.idp, Traffic([_validate(world.person.token)], source=_MEMORY)
 
 
-def _validate_shared(world: World) -> Asked:
+def _validate_shared(world: World) -> Scenario:
     return world.forgetful, _seen_once(world.forgetful, _tokens(world, 1000), _SHARED)
 
 
-def _validate_database(world: World) -> Asked:
+def _validate_database(world: World) -> Scenario:
     return world.forgetful, Traffic(_tokens(world, world.new_requests), once=True, source=_DATABASE)
 
 
@@ -62,24 +62,24 @@ def _introspect(world: World, token: str) -> Request:
     return Request("POST", "/oauth2/introspect", _FORM | world.asker, body, {"active": True})
 
 
-def _introspect_token(world: World) -> Asked:
+def _introspect_token(world: World) -> Scenario:
     return world.idp, Traffic([_introspect(world, world.token["token"])], source=_MEMORY)
 
 
-def _introspect_jwt(world: World) -> Asked:
+def _introspect_jwt(world: World) -> Scenario:
     return world.idp, Traffic([_introspect(world, world.person.token)], source=_MEMORY)
 
 
-def _introspect_new(world: World) -> Asked:
+def _introspect_new(world: World) -> Scenario:
     tokens = population.many_jwts(world.deployment, world.person, world.new_requests)
     return world.idp, Traffic([_introspect(world, token) for token in tokens], once=True, source=_DATABASE_AND_ASKER)
 
 
-def _me(world: World) -> Asked:
+def _me(world: World) -> Scenario:
     return world.idp, _me_with(world, world.person.bearer)
 
 
-def _me_by_key(world: World) -> Asked:
+def _me_by_key(world: World) -> Scenario:
     key = population.api_key(world.idp.base_url, world.person)
     return world.idp, _me_with(world, {"x-api-key": key})
 
@@ -88,19 +88,19 @@ def _me_with(world: World, headers: dict[str, str]) -> Traffic:
     return Traffic([Request("GET", "/auth/me", headers, "", {"email": world.person.email})], source=_MEMORY)
 
 
-def _not_built(_: World) -> Asked:
+def _not_built(_: World) -> Scenario:
     raise NotBuilt("/oauth2/token")
 
 
-def _jwks(world: World) -> Asked:
+def _jwks(world: World) -> Scenario:
     return world.idp, Traffic([Request("GET", "/.well-known/jwks.json")])
 
 
-def _health(world: World) -> Asked:
+def _health(world: World) -> Scenario:
     return world.idp, Traffic([Request("GET", "/health", expect={"status": "healthy"})])
 
 
-ASKED: dict[str, Callable[[World], Asked]] = {
+REQUESTS_OF: dict[str, Callable[[World], Scenario]] = {
     "validate": _validate_one,
     "validate-1000": _validate_thousand,
     "validate-jwt": _validate_jwt,

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
 
 
-class Tally(Collector):
+class Counter(Collector):
     """A counter.
 
     Args:
@@ -37,7 +37,7 @@ class Tally(Collector):
         yield family
 
 
-class Durations(Collector):
+class Histogram(Collector):
     """A histogram of seconds.
 
     Args:

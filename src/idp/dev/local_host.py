@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
-def is_from_here(headers: Mapping[str, str], *, in_container: bool) -> bool:
+def is_local_request(headers: Mapping[str, str], *, in_container: bool) -> bool:
     """Whether the request was addressed to this machine and, as far as a proxy says, sent from it.
 
     Args:

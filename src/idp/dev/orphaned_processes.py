@@ -5,12 +5,12 @@ from pathlib import Path
 from signal import SIGCONT, SIGINT, SIGKILL, SIGQUIT
 
 from idp.dev.child import is_alive, processes_tagged, send
-from idp.dev.fault import EmbeddedError
+from idp.dev.errors import EmbeddedError
 
 _POLL_SECONDS = 0.01
 
 
-def end_leftovers(cluster: Path, tag: str, uid: int) -> None:
+def stop_orphaned_processes(cluster: Path, tag: str, uid: int) -> None:
     """Stop whatever still runs on `cluster`: politely, then firmly; and clear a pid file that would mislead.
 
     Call it only while holding the cluster's lock, so that what runs is known to have no owner.

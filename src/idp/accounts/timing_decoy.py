@@ -13,12 +13,12 @@ from idp.users import service as users
 from idp.users.credentials import FIRST_PASSWORD, Holder
 
 
-def nobodys_address() -> str:
+def decoy_address() -> str:
     """Return an address that nobody has, and that no mail reaches (RFC 6761 section 6.4)."""
     return f"{secrets.token_hex(16)}@nobody.invalid"
 
 
-async def hold_or_make_nobody(session: AsyncSession, found: Holder | None) -> Holder:
+async def lock_user_or_decoy(session: AsyncSession, found: Holder | None) -> Holder:
     """Hold a user, or make one who is disabled; a statement each.
 
     Args:
@@ -28,7 +28,7 @@ async def hold_or_make_nobody(session: AsyncSession, found: Holder | None) -> Ho
     holder = await credentials.hold(session, found.user_id) if found else None
     if holder is not None:
         return holder
-    email = nobodys_address()
+    email = decoy_address()
     user_id = await users.create(session, email=email, name=None, password_hash=None, roles=())
     return Holder(
         user_id=user_id,

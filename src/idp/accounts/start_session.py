@@ -14,7 +14,7 @@ from idp.audit.record import origin_of, record
 from idp.authn.resolve import load_user
 from idp.authn.shapes import UserOut
 from idp.errors import InvalidCredentials
-from idp.ops.free_form import check_free_form
+from idp.ops.client_json import check_client_json
 from idp.principal.model import Credential, User
 from idp.sessions import service as sessions
 from idp.sessions.cookie import SessionCookies
@@ -35,14 +35,14 @@ _DAY = 86_400
 _LARGEST_DEVICE_INFO, _DEEPEST_DEVICE_INFO = 4096, 8  # bytes of JSON, levels; it is listed with every session
 
 
-class Begun(Struct, frozen=True):
+class StartedSession(Struct, frozen=True):
     """A session that has just begun: the answer, and the cookies to set with it."""
 
     answer: SessionOut
     cookies: Sequence[Cookie] = ()
     is_new_device: bool = False
 
-    def with_cookie(self, cookie: Cookie) -> "Begun":
+    def with_cookie(self, cookie: Cookie) -> "StartedSession":
         """Return the same, with one cookie more."""
         return structs.replace(self, cookies=[*self.cookies, cookie])
 
@@ -91,7 +91,7 @@ class SessionStarter:
         """
         self._cookies.check_csrf(headers, credential.session_id or "")
 
-    async def begin(
+    async def start(
         self,
         session: AsyncSession,
         request: Request[Any, Any, Any],
@@ -105,7 +105,7 @@ class SessionStarter:
         device_info: object = None,
         mode: Mode = "token",
         most_failures: int | None = None,
-    ) -> Begun:
+    ) -> StartedSession:
         """Begin a session in the caller's transaction.
 
         Args:
@@ -125,11 +125,11 @@ class SessionStarter:
             InvalidCredentials: the user was disabled, or their password changed, since they proved who they are.
             ValidationFailed: `device_info` is too large or too deep, or cannot be stored.
         """
-        check_free_form(device_info, "device_info", most_bytes=_LARGEST_DEVICE_INFO, levels=_DEEPEST_DEVICE_INFO)
+        check_client_json(device_info, "device_info", most_bytes=_LARGEST_DEVICE_INFO, levels=_DEEPEST_DEVICE_INFO)
         origin, lifetime = origin_of(request), self._lifetimes[remember]
         cookie, digest = self._cookies.new() if mode == "cookie" else (None, None)
         token, first = self._refresh_tokens.new(client_id=FIRST_PARTY_CLIENT) if mode == "token" else (None, None)
-        beginning = await sessions.begin(
+        new_session = await sessions.start(
             session,
             user_id,
             Device(info=device_info, user_agent=origin.user_agent, ip_address=origin.ip_address),
@@ -140,10 +140,10 @@ class SessionStarter:
             first_token=first,
             most_failures=most_failures,
         )
-        if beginning is None:
+        if new_session is None:
             raise InvalidCredentials
-        login, is_new = beginning.login, beginning.is_new_device
-        if beginning.others >= self._most_sessions:
+        login, is_new = new_session.login, new_session.is_new_device
+        if new_session.others >= self._most_sessions:
             await sessions.end_surplus(session, origin, user_id, most=self._most_sessions)
         if mode == "cookie" and (brought := request.cookies.get(self._cookies.name)):
             await sessions.end_of_cookie(session, origin, self._cookies.digests(brought), keep=login.session_id)
@@ -152,10 +152,10 @@ class SessionStarter:
         record(session, origin, action="user.signed_in", user_id=user_id, details=details)
         if cookie is None:
             answer = await self.answer(user, login, family, message, refresh_token=token)
-            return Begun(answer, is_new_device=is_new)
+            return StartedSession(answer, is_new_device=is_new)
         answer = await self.answer(user, login, family, message, csrf=True)
         seconds = lifetime.idle_seconds if remember else None
-        return Begun(answer, self._cookies.set(cookie, str(login.session_id), seconds=seconds), is_new)
+        return StartedSession(answer, self._cookies.set(cookie, str(login.session_id), seconds=seconds), is_new)
 
     async def answer(
         self,

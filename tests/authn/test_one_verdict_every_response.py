@@ -149,7 +149,7 @@ async def access_token_of_a_disabled_user(world: World) -> str:
 async def expired_access_token(world: World) -> str:
     person = await world.service.register()
     about = TokenUser(id=person.id, email=person.email, email_verified=False)
-    issued = await world.service.app.parts.tokens.issue_asymmetric(about, life=timedelta(seconds=-1))
+    issued = await world.service.app.core.tokens.issue_asymmetric(about, life=timedelta(seconds=-1))
     return issued.token
 
 
@@ -239,7 +239,7 @@ async def test_a_good_credential_is_good_for_all_three(world: World, name: str) 
         assert validated["kind"] == introspected["kind"]
         assert validated["name"] == introspected.get("name")
         assert introspected["token_type"] == "Bearer"
-        assert introspected["iss"] == world.service.app.parts.tokens.issuer
+        assert introspected["iss"] == world.service.app.core.tokens.issuer
         assert key["expires_at"] == validated["expires_at"]
         assert (validated["expires_at"] is None) == ("exp" not in introspected)
         if "exp" in introspected:

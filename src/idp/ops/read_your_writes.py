@@ -5,17 +5,17 @@ Other processes hear of a change within milliseconds; the one that answers for i
 
 from litestar.types import BeforeMessageSendHookHandler, Message, Scope
 
-from idp.db.notify import Ear
+from idp.db.notify import ChangeListener
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def settle(ear: Ear) -> BeforeMessageSendHookHandler:
+def wait_for_own_changes(change_listener: ChangeListener) -> BeforeMessageSendHookHandler:
     """Return the hook that waits before the answer of a route that may have changed something begins."""
 
     async def hook(message: Message, scope: Scope) -> None:
         if message["type"] == "http.response.start" and message["status"] < 400 and _may_change(scope):
-            await ear.settle()
+            await change_listener.catch_up()
 
     return hook
 

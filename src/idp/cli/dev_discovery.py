@@ -14,7 +14,7 @@ from idp.settings import Secret, config_dir
 _MOST = 1_000_000  # bytes
 
 
-class Announcement(Struct, frozen=True):
+class RunningDev(Struct, frozen=True):
     """The part of `dev.json` that the commands need."""
 
     base_urls: tuple[str, ...]
@@ -37,11 +37,11 @@ def default_folder() -> Path:
 
 def url_on(port: int, folder: Path) -> str | None:
     """Return the address that the `idp dev` of this folder has announced with this port, None where it has none."""
-    facts = announced(folder)
+    facts = find_running_dev(folder)
     return next((base for base in facts.base_urls if urlsplit(base).port == port), None) if facts else None
 
 
-def announced(folder: Path | None = None) -> Announcement | None:
+def find_running_dev(folder: Path | None = None) -> RunningDev | None:
     """Return what an `idp dev` in this folder, the default one, has announced; None where none runs.
 
     None too where `idp dev` is not installed, and for a file that is not ours alone: the commands would talk to whoever
@@ -54,7 +54,7 @@ def announced(folder: Path | None = None) -> Announcement | None:
             status = os.fstat(stream.fileno())
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
                 return None
-            facts = msgspec.json.decode(stream.read(_MOST), type=Announcement)
+            facts = msgspec.json.decode(stream.read(_MOST), type=RunningDev)
     except (OSError, msgspec.DecodeError):
         return None
     return facts if facts.base_urls and all(map(is_loopback, facts.base_urls)) else None

@@ -7,7 +7,9 @@ if TYPE_CHECKING:
     from idp.cli.tables import Cell
 
 
-def the_one(named: Sequence[dict[str, Any]], name: str, *, noun: str, revoked: str, listing: str) -> dict[str, Any]:
+def find_by_name(
+    named: Sequence[dict[str, Any]], name: str, *, noun: str, revoked: str, listing: str
+) -> dict[str, Any]:
     """Return the credential that a name means: the one that lives, or where none does the only one there ever was.
 
     Args:
@@ -22,7 +24,7 @@ def the_one(named: Sequence[dict[str, Any]], name: str, *, noun: str, revoked: s
         BadInput: there are several.
     """
     from idp.cli.failure import BadInput, NotFound
-    from idp.cli.times import is_past
+    from idp.cli.relative_time import is_past
 
     live = [each for each in named if not each[revoked] and not is_past(each["expires_at"])]
     if not named:
@@ -55,8 +57,8 @@ def counted(number: int, noun: str) -> str:
 
 def status(revoked: bool, expires_at: str | None) -> "Cell":
     """Return whether a credential is live, expired or revoked, in its colour."""
+    from idp.cli.relative_time import is_past
     from idp.cli.tables import Cell
-    from idp.cli.times import is_past
 
     if revoked:
         return Cell("revoked", "red")

@@ -17,7 +17,7 @@ _MOST_ADDRESSES = 50_000
 _PLAUSIBLE = 100
 
 
-class Flood:
+class BadCredentialLimit:
     """Counts bad credentials by address, in windows of a minute.
 
     Args:

@@ -7,8 +7,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from idp.dev.account import Account
-from idp.dev.fault import EmbeddedError
+from idp.dev.errors import EmbeddedError
+from idp.dev.server_user import ServerUser
 
 ROOT = Path("/var/tmp")  # noqa: S108  what we find there is checked by _refuse_stranger
 _NAME = re.compile(r"idp-dev-[0-9a-f]{16}")
@@ -19,7 +19,7 @@ def digest(path: Path) -> str:
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 
-def spare_folder(data_dir: Path, location: Path, account: Account) -> Path:
+def fallback_data_dir(data_dir: Path, location: Path, server_user: ServerUser) -> Path:
     """Return the folder that `location` names, or the one that belongs to `data_dir`; make it if needed.
 
     Raises EmbeddedError when it is not ours.
@@ -29,14 +29,14 @@ def spare_folder(data_dir: Path, location: Path, account: Account) -> Path:
         raise EmbeddedError(f"{location} does not name a folder of ours: remove that file.")
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    _refuse_stranger(folder, account)
+    _refuse_stranger(folder, server_user)
     return folder
 
 
-def _refuse_stranger(folder: Path, account: Account) -> None:
+def _refuse_stranger(folder: Path, server_user: ServerUser) -> None:
     # /var/tmp is everybody's: a folder made in advance, or a link, could hand our data to its maker.
     seen = folder.lstat()
-    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid not in {0, account.uid} or seen.st_mode & 0o077:
+    if not stat.S_ISDIR(seen.st_mode) or seen.st_uid not in {0, server_user.uid} or seen.st_mode & 0o077:
         raise EmbeddedError(f"{folder} was not made by us (owner, mode or kind): look at it, remove it.")
     if seen.st_uid == 0:  # made by us just now, or by a run that ended right here
-        account.adopt(folder)
+        server_user.adopt(folder)

@@ -14,13 +14,13 @@ from typing import Any, TypeVar, cast
 import msgspec
 from litestar.types import HTTPScope, Receive
 
-from idp.authn import faces
+from idp.authn import verdict_responses
 from idp.authn.introspection import Introspector
 from idp.authn.shapes import IntrospectIn, ValidateIn, ValidateKeyIn
 from idp.authn.verdicts import Verdict
 from idp.errors import IdpError, ValidationFailed
 from idp.ops import health, metrics
-from idp.ops.envelope import JSON, NO_STORE, Cold, HotRoute
+from idp.ops.envelope import JSON, NO_STORE, FastRoute, UseFramework
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import decode_body, parse_form
 from idp.ops.misspelt_members import strict
@@ -41,7 +41,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 S = TypeVar("S")
 
 
-class HotRoutes:
+class FastPath:
     """The hot routes that decide about a credential.
 
     Args:
@@ -55,13 +55,13 @@ class HotRoutes:
         self._issuer = issuer
         self._decode_validate = msgspec.json.Decoder(strict(ValidateIn)).decode
         self._decode_key = msgspec.json.Decoder(strict(ValidateKeyIn)).decode
-        self.routes: dict[tuple[str, str], HotRoute] = {
-            ("POST", "/auth/validate"): HotRoute(self._validate),
-            ("POST", "/oauth2/introspect"): HotRoute(self._introspect),
-            **{("GET", path): HotRoute(self._me) for path in faces.ME},
+        self.routes: dict[tuple[str, str], FastRoute] = {
+            ("POST", "/auth/validate"): FastRoute(self._validate),
+            ("POST", "/oauth2/introspect"): FastRoute(self._introspect),
+            **{("GET", path): FastRoute(self._me) for path in verdict_responses.ME},
         }
         if not internal_token:
-            self.routes["POST", "/internal/validate-key"] = HotRoute(self._validate_key)
+            self.routes["POST", "/internal/validate-key"] = FastRoute(self._validate_key)
 
     async def _validate(self, scope: HTTPScope, receive: Receive) -> bytes:
         message = await _json_body(scope, receive)
@@ -70,7 +70,7 @@ class HotRoutes:
         except _UNUSUAL:
             asked = _with_unknown_members(message, ValidateIn)
         verdict = await self._decide(asked.token, scope)
-        body, kind, result = faces.validate(verdict, asked.token, asked.required_scopes)
+        body, kind, result = verdict_responses.validate(verdict, asked.token, asked.required_scopes)
         metrics.count_validation(kind=kind, result=result)
         return body
 
@@ -80,30 +80,30 @@ class HotRoutes:
             asked = self._decode_key(message["body"])
         except _UNUSUAL:
             asked = _with_unknown_members(message, ValidateKeyIn)
-        return faces.validate_key(await self._decide(asked.key, scope), asked.key)
+        return verdict_responses.validate_key(await self._decide(asked.key, scope), asked.key)
 
     async def _introspect(self, scope: HTTPScope, receive: Receive) -> bytes:
         caller, content_type = _caller(scope["headers"])
         if content_type != _FORM:
-            raise Cold
+            raise UseFramework
         principal = _accepted(await self._decide_caller(caller, scope))
         if principal.credential.method != AuthMethod.SERVICE_TOKEN or IDP_INTROSPECT not in principal.credential.scopes:
-            raise Cold
+            raise UseFramework
         scope["user"] = principal
         message = await _whole_body(receive)
         token = _token_of(message)
-        return faces.introspect(await self._decide(token, scope), self._issuer)
+        return verdict_responses.introspect(await self._decide(token, scope), self._issuer)
 
     async def _me(self, scope: HTTPScope, _receive: Receive) -> bytes:
         caller, content_type = _caller(scope["headers"])
         if content_type is not None:
-            raise Cold
+            raise UseFramework
         verdict = await self._decide_caller(caller, scope)
         principal = _accepted(verdict)
         if principal.user is None or principal.credential.method not in _ME_ACCEPTS:
-            raise Cold
+            raise UseFramework
         scope["user"] = principal
-        return faces.me(verdict, scope["path"])
+        return verdict_responses.me(verdict, scope["path"])
 
     async def _decide(self, token: str, scope: HTTPScope) -> Verdict:
         client = scope["client"]
@@ -119,10 +119,10 @@ def _with_unknown_members(message: Any, struct: type[S]) -> S:
     try:
         return cast("S", decode_body(message["body"], struct))
     except (*_UNUSUAL, ValidationFailed):
-        raise Cold(message) from None
+        raise UseFramework(message) from None
 
 
-def public_routes(published: PublishedKeys, checks: HealthChecks) -> dict[tuple[str, str], HotRoute]:
+def public_routes(published: PublishedKeys, checks: HealthChecks) -> dict[tuple[str, str], FastRoute]:
     """Return the hot routes that look at no credential, whichever comes along.
 
     Args:
@@ -142,14 +142,14 @@ async def _alive() -> bytes:
     return health.ALIVE
 
 
-def _public(body: Callable[[], Awaitable[bytes]], *, headers: tuple[tuple[bytes, bytes], ...]) -> HotRoute:
+def _public(body: Callable[[], Awaitable[bytes]], *, headers: tuple[tuple[bytes, bytes], ...]) -> FastRoute:
     async def answer(scope: HTTPScope, _receive: Receive) -> bytes:
         for name, _ in scope["headers"]:
             if name == b"origin":  # the framework knows which origins are ours
-                raise Cold
+                raise UseFramework
         return await body()
 
-    return HotRoute(answer, headers)
+    return FastRoute(answer, headers)
 
 
 def _accepted(verdict: Verdict) -> Principal:
@@ -172,7 +172,7 @@ def _token_of(message: Any) -> str:
     try:
         return msgspec.convert(dict(parse_form(body)), _STRICT_FORM).token  # type: ignore[no-any-return]
     except (msgspec.ValidationError, IdpError):
-        raise Cold(message) from None
+        raise UseFramework(message) from None
 
 
 async def _json_body(scope: HTTPScope, receive: Receive) -> Any:
@@ -180,12 +180,12 @@ async def _json_body(scope: HTTPScope, receive: Receive) -> Any:
     for name, value in scope["headers"]:
         if name == b"content-type":
             if value not in _JSON:
-                raise Cold
+                raise UseFramework
             declared = True
         elif name == b"origin" or name == b"sec-fetch-site":
-            raise Cold
+            raise UseFramework
     if not declared:
-        raise Cold
+        raise UseFramework
     return await _whole_body(receive)
 
 
@@ -197,7 +197,7 @@ async def _whole_body(receive: Receive) -> Any:
     """
     message: Any = await receive()
     if message["type"] != "http.request" or message.get("more_body") or len(message["body"]) > _LARGEST_BODY:
-        raise Cold(message)
+        raise UseFramework(message)
     return message
 
 
@@ -212,16 +212,16 @@ def _caller(headers: Headers) -> tuple[str, bytes | None]:
     for name, value in headers:
         if name == b"authorization":
             if token is not None or value[:7].lower() != b"bearer ":
-                raise Cold
+                raise UseFramework
             token = value[7:].decode("latin-1").strip()
         elif name == b"x-api-key":
             if token is not None:
-                raise Cold
+                raise UseFramework
             token = value.decode("latin-1").strip()
         elif name == b"content-type":
             content_type = value.lower()
         elif name == b"origin":
-            raise Cold
+            raise UseFramework
     if not token:
-        raise Cold
+        raise UseFramework
     return token, content_type
