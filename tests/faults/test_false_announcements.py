@@ -7,12 +7,13 @@ from urllib.parse import quote, urlsplit
 import asyncpg
 import pytest
 
-from factories import PASSWORD, postgres_bin, prepare, running
+from factories import PASSWORD, postgres_bin, running
 from idp.db.changes import Changes
 from idp.db.snapshot import Snapshot, Stamp
 from idp.dev import initdb
 from idp.dev.embedded import EmbeddedPostgres
 from idp.settings import load
+from prepared_databases import migrate
 
 pytestmark = pytest.mark.alone
 LARGEST = 2**63 - 1
@@ -76,7 +77,7 @@ async def test_a_role_that_may_only_connect_learns_no_name_to_announce_on(
     try:
         for database in ("channel_one", "channel_two"):
             url = server.create_database(database)
-            await prepare(load("production", environ={"DATABASE_URL": url}))
+            await migrate(load("production", environ={"DATABASE_URL": url}))
             owner = await asyncpg.connect(url)
             names.append(await channel_of(owner))
             await owner.close()
