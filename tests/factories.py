@@ -160,6 +160,7 @@ async def running(
     profile: Profile = "development",
     environ: Mapping[str, str] | None = None,
     migrate: bool = True,
+    hears: bool = True,
     app: Application | None = None,
 ) -> AsyncIterator[Service]:
     """Run a service of its own for the length of the block.
@@ -170,6 +171,7 @@ async def running(
         profile: as the commands choose it; development believes dev headers.
         environ: further environment variables, such as AUTH_JWT_SECRET_KEY.
         migrate: whether to migrate and seed first.
+        hears: whether to wait until it hears changes; without its database it never does.
         app: an application to run instead of the one that the settings make.
     """
     listener = bind("127.0.0.1", 0, hint="")
@@ -202,7 +204,8 @@ async def running(
         client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         try:
             service = Service(base_url, database_url, loaded, app, client)
-            await until_it_hears(service)
+            if hears:
+                await until_it_hears(service)
             try:
                 yield service
             finally:
