@@ -1,11 +1,24 @@
 """Real parts for every test: a PostgreSQL, a Valkey, and the service itself behind a socket."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from factories import Service, postgres_bin, running
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey, remove_data
+
+# Files that take longest, longest first: with several processes, none of them is to begin when the others are done.
+LONG = (
+    "db/test_verdict_model.py", "dev/test_dev_command.py", "cli/test_where_it_writes.py", "browser/test_eight_tabs.py",
+)  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first (`--dist loadfile --no-loadscope-reorder` hands files out in this order)."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""`idp dev`, run as people run it: `script/dev`, in a terminal or not, ended in every way."""
+"""`idp dev`, with `script/dev` and without, in a terminal or not, ended in every way."""
 
 import base64
 import fcntl
@@ -10,7 +10,6 @@ import shutil
 import signal
 import stat
 import struct
-import subprocess
 import sys
 import tempfile
 import termios
@@ -22,6 +21,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from cli.command_process import CommandProcess
 from cli.support import (
     IDP,
     PLAIN,
@@ -67,7 +67,7 @@ def port() -> int:
 def dev(private: Path, port: int) -> Iterator[Dev]:
     """A first start, with PORT and the addresses of databases that are not ours."""
     theirs = {"DATABASE_URL": "postgresql://theirs:x@127.0.0.1:1/theirs", "VALKEY_URL": "valkey://127.0.0.1:1"}
-    with running_dev(private / "data", PORT=str(port), **theirs) as dev:
+    with running_dev(private / "data", script=True, PORT=str(port), **theirs) as dev:
         yield dev
 
 
@@ -402,7 +402,7 @@ def is_quiet(said: str) -> bool:
 @linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_everything_quietly(data_dir: Path, number: signal.Signals) -> None:
-    with running_dev(data_dir) as dev:
+    with running_dev(data_dir, script=True) as dev:
         assert len(dev.left_behind()) >= 3
         assert dev.end(number) == 0
         assert dev.leaves_nothing()
@@ -415,7 +415,7 @@ def test_a_signal_ends_everything_quietly(data_dir: Path, number: signal.Signals
 @linux
 @pytest.mark.parametrize("moment", [0.4, 0.8, 1.2, 1.6])
 def test_a_signal_during_the_start_ends_it_as_quietly(data_dir: Path, moment: float) -> None:
-    dev = Dev(data_dir, "--port", "0")
+    dev = Dev(data_dir, "--port", "0", script=True)
     try:
         with suppress(AssertionError):
             wait_until(lambda: dev.process.poll() is not None, moment)
@@ -465,7 +465,7 @@ def test_a_persona_that_was_disabled_or_deleted_does_not_stop_the_next_start(dat
 
 @linux
 def test_after_a_kill_the_next_start_recovers_by_itself(data_dir: Path) -> None:
-    with running_dev(data_dir, "--processes", "2") as killed:
+    with running_dev(data_dir, "--processes", "2", script=True) as killed:
         killed.send(signal.SIGKILL)
         killed.process.wait()
         with running_dev(data_dir) as dev:
@@ -539,7 +539,7 @@ def test_a_database_that_dies_ends_it_with_a_sentence(data_dir: Path, server: st
 
 
 def test_three_processes_answer_and_accept_each_others_tokens(data_dir: Path) -> None:
-    with running_dev(data_dir, "--processes", "3") as dev:
+    with running_dev(data_dir, "--processes", "3", script=True) as dev:
         urls = dev.facts["base_urls"]
         assert (len(set(urls)), urls[0]) == (3, dev.base_url)
         note(f"start of three processes: {dev.seconds:.1f} s")
@@ -557,7 +557,7 @@ def test_three_processes_answer_and_accept_each_others_tokens(data_dir: Path) ->
 
 def test_a_process_that_cannot_start_ends_the_start_with_a_sentence(data_dir: Path, private: Path) -> None:
     """The second process is killed while it loads."""
-    dev = Dev(data_dir, "--port", "0", "--processes", "2")
+    dev = Dev(data_dir, "--port", "0", "--processes", "2", script=True)
     try:
         wait_until(lambda: any("idp.cli.dev_process" in line for line in dev.left_behind().values()))
         (pid,) = [pid for pid, line in dev.left_behind().items() if "idp.cli.dev_process" in line]
@@ -592,11 +592,12 @@ def in_a_terminal(data_dir: Path, columns: int, **environ: str) -> str:
     """Run `idp dev` in a terminal of this width until it is ready, press Ctrl-C, and return what was shown."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    process = subprocess.Popen(
-        [*IDP, "dev", "--port", "0", "--data-dir", str(data_dir)],
-        env=PLAIN | {"TERM": "xterm-256color"} | environ,
+    process = CommandProcess(
+        IDP[2],
+        ["dev", "--port", "0", "--data-dir", str(data_dir)],
+        environ=PLAIN | {"TERM": "xterm-256color"} | environ,
         stdin=theirs, stdout=theirs, stderr=theirs,
-        start_new_session=True,
+        new_session=True,
     )  # fmt: skip
     os.close(theirs)
     shown = b""

@@ -1,20 +1,19 @@
 """A role that may merely connect sends false announcements of changes (rule 5, decision 0026)."""
 
-import asyncio
 import itertools
 from urllib.parse import quote, urlsplit
 
 import asyncpg
 import pytest
 
-from factories import PASSWORD, postgres_bin, prepare, running
+from factories import PASSWORD, postgres_bin, running
 from idp.db.changes import Changes
 from idp.db.snapshot import Snapshot, Stamp
 from idp.dev import initdb
 from idp.dev.embedded import EmbeddedPostgres
 from idp.settings import load
+from prepared_databases import migrate
 
-pytestmark = pytest.mark.alone
 LARGEST = 2**63 - 1
 
 
@@ -36,13 +35,13 @@ async def test_a_false_announcement_leaves_every_verdict_as_it_is(postgres: Embe
             for channel in channels:
                 for _ in range(20):
                     await connection.execute("SELECT pg_notify($1, $2)", channel, f"{transaction} {what}")
-            await asyncio.sleep(0.05)
+            await service.app.core.change_listener.catch_up()
             assert (await service.me(person.bearer)).status_code == 200, (transaction, what)
             assert (await service.validate((await service.sign_in(person)).token))["valid"] is True
             assert (await service.client.get("/readyz")).status_code == 200
             # And real changes are heard as before.
             await connection.execute("UPDATE idp.users SET is_active = false WHERE id = $1", person.id)
-            await asyncio.sleep(0.1)
+            await service.app.core.change_listener.catch_up()
             assert (await service.me(person.bearer)).status_code in {401, 403}
         await connection.close()
 
@@ -57,7 +56,7 @@ async def test_a_transaction_that_is_held_open_and_announced_stops_nothing(postg
             other = await asyncpg.connect(service.database_url)
             await other.execute("SELECT pg_notify($1, $2)", await channel_of(other), f"{number} directory")
             await other.close()
-            await asyncio.sleep(0.05)
+            await service.app.core.change_listener.catch_up()
             for _ in range(5):
                 assert (await service.me(person.bearer)).status_code == 200
         await holder.close()
@@ -76,7 +75,7 @@ async def test_a_role_that_may_only_connect_learns_no_name_to_announce_on(
     try:
         for database in ("channel_one", "channel_two"):
             url = server.create_database(database)
-            await prepare(load("production", environ={"DATABASE_URL": url}))
+            await migrate(load("production", environ={"DATABASE_URL": url}))
             owner = await asyncpg.connect(url)
             names.append(await channel_of(owner))
             await owner.close()

@@ -26,8 +26,6 @@ from idp.settings import Secret
 from idp.signing.sealing import Sealer
 from mail.mail_support import Outbox, PostOffice, until
 
-pytestmark = pytest.mark.alone
-
 TOKEN = "5ec7e7" * 10
 VERIFY = VerifyEmail(name="Ada Lovelace", token=TOKEN, hours=24)
 RESET = ResetPassword(name="Ada", token=TOKEN, minutes=15)
@@ -40,6 +38,7 @@ def counted(outcome: str) -> float:
 # --- it arrives ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 async def test_a_mail_arrives_within_a_second_of_the_commit(outbox: Outbox, office: PostOffice) -> None:
     """S4-29 S4-13: with its link as text and as HTML, from whom the settings name."""
     async with outbox.sending(office):
@@ -234,6 +233,7 @@ async def test_a_temporary_refusal_is_tried_again(outbox: Outbox, office: PostOf
     assert office.tries["grey@example.com"] == 2
 
 
+@pytest.mark.alone
 async def test_a_slow_server_holds_up_neither_requests_nor_other_mails(outbox: Outbox, office: PostOffice) -> None:
     office.hangs = {f"slow{number}@example.com" for number in range(4)}
     async with outbox.sending(office):
@@ -267,6 +267,7 @@ def test_each_answer_is_waited_for_as_long_as_rfc_5321_says() -> None:
     assert LEASE.total_seconds() > sender._RENEW_SECONDS * 3
 
 
+@pytest.mark.alone
 async def test_a_server_that_answers_the_final_dot_late_gets_the_mail_once(
     outbox: Outbox, office: PostOffice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
