@@ -90,7 +90,7 @@ async def _count(database: "Database", roots: "Sequence[tuple[str, Secret]]") ->
     found = []
     for name, secret in roots:
         opens = Sealer([secret]).open
-        opened = [each for each in sealed if opens(each) is not None]
+        opened = [each for each in sealed if opens(each, purpose="signing-key") is not None]
         sealed = [each for each in sealed if each not in opened]
         found.append(Dependents(name, by_pepper.pop(Peppers([secret]).current, 0), len(opened)))
     lost = Dependents(None, sum(by_pepper.values()), len(sealed))
