@@ -1,4 +1,4 @@
-# The habits of this project. `just` lists them; each calls a script or a tool by name.
+# Common tasks. `just` lists them; each calls a script or a tool.
 set positional-arguments
 
 [private]
@@ -19,19 +19,19 @@ lint: (_in_venv "ruff" "check" ".") (_in_venv "ruff" "format" "--check" ".")
 # check types
 types: (_in_venv "mypy")
 
-# check that imports go down only
+# check the direction of imports
 imports: _bootstrap
     @.venv/bin/lint-imports
 
-# measure against the ceiling and the peers (try --help)
+# run the benchmarks (try --help)
 bench *args: _bootstrap
     @.venv/bin/python -m bench "$@"
 
-# bring the database of DATABASE_URL up to date
+# run migrations on the database in DATABASE_URL
 migrate *args: _bootstrap
     @.venv/bin/idp migrate "$@"
 
-# resolve the dependencies anew (arguments go to uv)
+# resolve the dependencies again (arguments go to uv)
 lock *args:
     @script/lock "$@"
 

@@ -15,7 +15,7 @@ from uuid import UUID
 import asyncpg
 import httpx2
 
-from idp.app import Application, create_app
+from idp.app import Application, Development, create_app
 from idp.cli.dev_process import build
 from idp.cli.server import bind, uvicorn_server
 from idp.principal.model import AuthMethod, Credential, Principal, User
@@ -169,6 +169,7 @@ async def running(
     migrate: bool = True,
     hears: bool = True,
     app: Application | None = None,
+    development: Development | None = None,
 ) -> AsyncIterator[Service]:
     """Run a service of its own for the length of the block.
 
@@ -180,6 +181,7 @@ async def running(
         migrate: whether to migrate and seed first.
         hears: whether to wait until it hears changes; without its database it never does.
         app: an application to run instead of the one that the settings make.
+        development: what exists besides, instead of what `idp dev` adds.
     """
     listener = bind("127.0.0.1", 0, hint="")
     base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -200,6 +202,8 @@ async def running(
     loaded = load(profile, environ=variables | dict(environ or {}))
     if migrate:
         await prepare(loaded)
+    if development is not None:
+        app = create_app(loaded, development)
     app = app or (build(loaded) if profile == "development" else create_app(loaded))
     server = uvicorn_server(app, loaded.settings.server)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -52,7 +52,7 @@ def test_help_loads_neither_the_service_nor_its_settings(group: str) -> None:
 def test_a_command_loads_the_others_not_at_all() -> None:
     loaded = loaded_by("tokens", "--help")
     ours = {module for module in loaded if module.startswith("idp.cli.")}
-    expected = ("main", "commands", "groups", "tokens", "service_options", "naming", "streams")
+    expected = ("main", "commands", "groups", "tokens", "credentials", "service_options", "find_by_name", "streams")
     assert ours == {f"idp.cli.{name}" for name in expected}
 
 

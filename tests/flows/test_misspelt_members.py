@@ -20,7 +20,7 @@ ADMIN_TOKEN = secrets.token_urlsafe(32)
 def bodies(service: Service) -> dict[str, type[msgspec.Struct]]:
     """Return the struct of every body of the application, by route."""
     found = {}
-    for route in service.app.litestar.routes:
+    for route in service.app.routes:
         for handler in getattr(route, "route_handlers", ()):
             field = getattr(handler, "parsed_data_field", None)
             if field is not None and (struct := struct_of(field.annotation)) is not None:

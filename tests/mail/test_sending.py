@@ -83,7 +83,12 @@ async def test_a_mail_at_rest_shows_no_token_and_no_address(outbox: Outbox) -> N
     shown = str(dict(await outbox.row()))
     assert TOKEN not in shown
     assert "ada@example.com" not in shown
-    assert Sealer([Secret("another root secret than that one")]).open((await outbox.row())["sealed_message"]) is None
+    assert (
+        Sealer([Secret("another root secret than that one")]).open(
+            (await outbox.row())["sealed_message"], purpose="mail"
+        )
+        is None
+    )
 
 
 async def test_a_transaction_that_is_rolled_back_sends_nothing(outbox: Outbox, office: PostOffice) -> None:
@@ -291,7 +296,7 @@ async def test_what_the_server_has_is_not_sent_again_where_it_could_not_be_writt
     try:
         transaction = connection.transaction()
         await transaction.start()
-        settling = asyncio.create_task(sending._settle(taken))
+        settling = asyncio.create_task(sending._deliver_and_record(taken))
         await until(lambda: office.tries["ada@example.com"])
         await connection.execute("LOCK TABLE idp.mail_outbox IN ACCESS EXCLUSIVE MODE")
         await until(lambda: office.delivered)
@@ -304,7 +309,7 @@ async def test_what_the_server_has_is_not_sent_again_where_it_could_not_be_writt
     assert taken.id in sending._delivered or (await outbox.row())["sent_at"] is not None
     await outbox.hurry()
     for again in await sending._take(5):
-        await sending._settle(again)
+        await sending._deliver_and_record(again)
     assert (await outbox.row())["sent_at"] is not None
     assert office.recipients == ["ada@example.com"]
 

@@ -26,7 +26,7 @@ UPDATE idp.api_keys SET digest = :after, scheme = 'hmac', pepper = :pepper WHERE
 """)
 
 
-class Usage:
+class Usage(Periodic):
     """Notes which keys were used.
 
     Args:
@@ -35,11 +35,11 @@ class Usage:
     """
 
     def __init__(self, database: Database, pepper: str) -> None:
+        super().__init__("key usage", FLUSH_SECONDS, self.flush)
         self._database = database
         self._pepper = pepper
         self._used: dict[UUID, float] = {}
         self._redigest: dict[UUID, tuple[str, str]] = {}
-        self._periodic = Periodic("key usage", FLUSH_SECONDS, self.flush)
 
     def note(self, row_id: UUID) -> None:
         """Note that a key was used now."""
@@ -51,13 +51,9 @@ class Usage:
         if len(self._redigest) < _MOST:
             self._redigest[row_id] = (before, after)
 
-    def start(self) -> None:
-        """Begin to write, in the background."""
-        self._periodic.start()
-
     async def stop(self) -> None:
         """Write what is noted, and stop."""
-        await self._periodic.stop()
+        await super().stop()
         with contextlib.suppress(DatabaseUnavailable):
             await self.flush()
 

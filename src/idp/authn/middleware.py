@@ -10,7 +10,6 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from idp.authn.credential import Presented, from_headers
 from idp.authn.introspection import Introspector
 from idp.ops.buffered_body import buffer_body
-from idp.ops.origins import AllowedOrigins
 from idp.principal.guards import changes_or_manages, is_public
 from idp.principal.model import AuthMethod, Principal
 from idp.sessions.cookie import SessionCookies
@@ -34,12 +33,9 @@ class AuthenticationMiddleware(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(
-        self, introspector: Introspector, cookies: SessionCookies, *, origins: AllowedOrigins, most: int
-    ) -> None:
+    def __init__(self, introspector: Introspector, cookies: SessionCookies, *, most: int) -> None:
         self.introspector = introspector
         self._cookies = cookies
-        self._origins = origins
         self._most = most
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
@@ -47,7 +43,7 @@ class AuthenticationMiddleware(ASGIMiddleware):
         if is_public(scope["route_handler"]):
             if scope["method"] not in _SAFE and not scope["route_handler"].opt.get("form"):
                 # Before anything is counted: a page somewhere must not use up the limits of those who look at it.
-                self._origins.check_sender(Headers.from_scope(scope))
+                self._cookies.origins.check_sender(Headers.from_scope(scope))
         elif scope["method"] != "OPTIONS":
             client = scope["client"][0] if scope["client"] else None
             presented = from_headers(scope["headers"])

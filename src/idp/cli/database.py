@@ -155,7 +155,7 @@ async def _misfiled(database: "Database") -> list[str]:
     if not found:
         return []
     lines = [f"Warning: {each}" for each in found]
-    return [*lines, "Give each of these users another address: docs/operations.md#addresses-that-check-db-names."]
+    return [*lines, "Give each of these users another address: docs/operations.md#addresses-reported-by-check-db."]
 
 
 def with_database(

@@ -24,6 +24,7 @@ from idp.ops.origins import AllowedOrigins, refusal
 from idp.ops.paths import is_served
 from idp.ops.public_prefix import PublicPrefix
 from idp.ops.security_headers import HSTS, SECURITY_HEADERS
+from idp.settings_schema import Server
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -62,26 +63,24 @@ class Envelope:
 
     Args:
         app: what answers.
-        hot: routes that are asked before it, by method and path.
+        server: the bounds: more header bytes are answered 431, a body that arrives too slowly 408.
+        fast_routes: routes that are tried first, by method and path.
         origins: which web pages may call; where our own is https, HSTS is true (RFC 6797).
         metrics_access: knows the listener that answers metrics alone.
         prefix: the path that our address ends with; None for none.
-        max_header_bytes: more is answered 431.
-        body_timeout: seconds within which a body must have arrived, else 408.
         observe: called after each request, for `idp dev`; None for nobody.
     """
 
     def __init__(
         self,
         app: ASGIApp,
+        server: Server,
         *,
         fast_routes: Mapping[tuple[str, str], FastRoute],
         origins: AllowedOrigins,
         metrics_access: MetricsAccess,
         prefix: PublicPrefix | None,
-        max_header_bytes: int,
-        body_timeout: float,
-        observe: "Observer | None" = None,
+        observe: Observer | None = None,
     ) -> None:
         self._app = app
         self._origins = origins
@@ -92,15 +91,20 @@ class Envelope:
         self._fast_routes = {
             where: (route, _Head((*route.headers, *self._headers))) for where, route in fast_routes.items()
         }
-        self._max_header_bytes = max_header_bytes
-        self._body_timeout = body_timeout
+        self._max_header_bytes = server.max_header_bytes
+        self._body_timeout = server.body_timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        if self._prefix is not None:
-            self._prefix.enter(scope)
+        if self._prefix is None:
+            await self._serve(scope, receive, send)
+            return
+        with self._prefix.applied(scope):
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, self._headers, receive, send, self._body_timeout)
         scope["request_id"] = exchange.request_id  # type: ignore[typeddict-unknown-key]
         token = request_id.set(exchange.request_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,13 +13,14 @@ from litestar.openapi.spec import Example
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from idp import __version__
+from idp.background import BackgroundService
 from idp.errors import MetricsTokenRequired
 from idp.ops import metrics
 from idp.ops.metrics_access import MetricsAccess
 from idp.ops.openapi import responses
+from idp.plugin import Plugin, Probe
 from idp.principal.guards import public
 
-Probe = Callable[[], Awaitable[str | None]]  # a word of its own for "healthy", such as "running"
 _TIMEOUT_SECONDS = 0.8
 # Whoever asks within this time of the beginning of a run gets what it finds. So a flood of health checks is four looks
 # a second at the database, and what an answer says was found out at most this long before it was asked for.
@@ -43,6 +44,7 @@ class Health(Struct, frozen=True):
     version: Annotated[str, Meta(examples=["1.0.0"])]
     service: str
     components: Components
+    failed_services: tuple[str, ...] | UnsetType = UNSET
 
 
 class Alive(Struct, frozen=True):
@@ -63,23 +65,30 @@ class Ready(Struct, frozen=True):
 
 
 class HealthChecks:
-    """The probes of this deployment; None where a part is not used.
+    """The probes and background services of all plugins.
 
     Args:
-        probes: of the parts that the health document lists.
         signing: says why no token can be signed although the database answers.
     """
 
-    def __init__(self, probes: Mapping[str, Probe | None], *, signing: Probe | None = None) -> None:
-        self._probes = probes
+    def __init__(self, *, signing: Probe | None = None) -> None:
+        self._probes: dict[str, Probe | None] = {}
+        self._services: list[BackgroundService] = []
         self._signing = signing
         self._run: asyncio.Task[dict[str, str]] | None = None
         self._began = 0.0
 
+    def watch(self, plugins: Iterable[Plugin]) -> None:
+        """Include the probes and background services of these plugins."""
+        for plugin in plugins:
+            self._probes.update(plugin.probes)
+            self._services.extend(plugin.services)
+
     async def health(self) -> Health:
-        """Return how each part is."""
+        """Return the state of each component, and the names of background services that failed."""
         states = await self.states()
-        degraded = any(state.startswith("unhealthy") or state == "stopped" for state in states.values())
+        failed = tuple(service.name for service in self._services if service.failed)
+        degraded = failed or any(state.startswith("unhealthy") or state == "stopped" for state in states.values())
         return Health(
             status="degraded" if degraded else "healthy",
             version=__version__,
@@ -87,6 +96,7 @@ class HealthChecks:
             components=Components(
                 database=states["database"], redis=states["redis"], command_processor=states["command_processor"]
             ),
+            failed_services=failed or UNSET,
         )
 
     async def readiness(self) -> Ready:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from idp.background import BackgroundService
 from idp.errors import DatabaseUnavailable
 from idp.ops.logging import describe
 
@@ -14,7 +15,7 @@ log = structlog.get_logger("idp.background")
 Work = Callable[[], Awaitable[object]]
 
 
-class Periodic:
+class Periodic(BackgroundService):
     """Does some work every so many seconds, for as long as the service runs.
 
     A database that is away is no news here: the work is tried again when its time comes round. Any other error is
@@ -27,27 +28,16 @@ class Periodic:
     """
 
     def __init__(self, name: str, seconds: float, *work: Work) -> None:
-        self._name = name
+        super().__init__(name, self._run)
         self._seconds = seconds
-        self._work = work
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin, in the background."""
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """Stop, also in the middle of a round."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        self._rounds = work
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._seconds)
-            for work in self._work:
+            for work in self._rounds:
                 try:
                     with contextlib.suppress(DatabaseUnavailable):
                         await work()
                 except Exception as error:  # noqa: BLE001  nobody waits for this; the next round may succeed
-                    log.error("background work failed", work=self._name, **describe(error))  # noqa: TRY400
+                    log.error("background work failed", work=self.name, **describe(error))  # noqa: TRY400

@@ -3,7 +3,7 @@
 Who calls is decided when a request arrives. Until its change commits, an administrator may be disabled, a session may
 end, a team administrator may be removed, an account may be claimed by its owner (C-11): a request that was held back,
 or that waited for a lock, would still act. Every change asks here, after the locks of its transaction
-(`docs/decisions/0029-the-caller-again-in-the-transaction.md`), and a test walks every route that changes something.
+(`docs/decisions/0029-reauthorization-inside-the-transaction.md`), and a test walks every route that changes something.
 """
 
 from collections.abc import Awaitable, Callable

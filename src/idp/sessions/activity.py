@@ -31,7 +31,7 @@ DELETE FROM idp.user_sessions WHERE id IN (
 """)
 
 
-class Activity:
+class Activity(Periodic):
     """Notes which sessions were used.
 
     Args:
@@ -39,22 +39,18 @@ class Activity:
     """
 
     def __init__(self, database: Database) -> None:
+        super().__init__("session activity", FLUSH_SECONDS, self.flush, self.forget)
         self._database = database
         self._used: dict[UUID, float] = {}
-        self._periodic = Periodic("session activity", FLUSH_SECONDS, self.flush, self.forget)
 
     def note(self, session_id: UUID) -> None:
         """Note that a session was used now."""
         if len(self._used) < _MOST:
             self._used[session_id] = clock.timestamp()
 
-    def start(self) -> None:
-        """Begin to write, in the background."""
-        self._periodic.start()
-
     async def stop(self) -> None:
         """Write what is noted, and stop."""
-        await self._periodic.stop()
+        await super().stop()
         with contextlib.suppress(DatabaseUnavailable):
             await self.flush()
 

@@ -3,7 +3,7 @@
 The tokens of a session are a chain. Each one's successor is derived from it under a key of the root secret, so only
 digests are stored, and a tab that comes a moment late with the token before can still be given the last one: by
 deriving forward as far as the chain goes. A client that never got its answer can, too, for as long as the successor is
-unused: then nobody else has it (`docs/decisions/0031-a-repeat-gets-the-unused-successor.md`).
+unused: then nobody else has it (`docs/decisions/0031-refresh-retry-returns-the-unused-successor.md`).
 """
 
 import base64

@@ -5,14 +5,16 @@ Ending somebody is only half of it: `idp.lifecycle.offboard` ends what they coul
 
 from typing import Any
 
+from advanced_alchemy.filters import NullFilter, OrderBy
 from msgspec import UNSET
-from sqlalchemy import and_, delete, func, not_, or_, select
+from sqlalchemy import and_, delete, not_, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import ColumnElement
 
 from idp import clock
 from idp.audit.record import Origin, record
+from idp.db.repository import Repository
 from idp.errors import LastAdmin, UserNotFound
 from idp.principal.permissions import ADMIN
 from idp.users.email import email_key
@@ -24,17 +26,20 @@ _IS_LIVE = UserRow.deleted_at.is_(None)
 _IS_AWAITED = and_(UserRow.login_type == "email", UserRow.password_hash.is_(None), UserRow.email_verified.is_(False))
 
 
+class UserRepository(Repository[UserRow]):
+    """Users, newest first; deleted ones too, where no filter leaves them out."""
+
+    model_type = UserRow
+    ordering = (OrderBy("created_at", "desc"), OrderBy("id", "desc"))
+
+
 async def list_users(
     session: AsyncSession, wanted: UserFilter, *, limit: int, offset: int
 ) -> tuple[list[ManagedUser], int]:
     """Return a page of users, newest first, and how many there are in all; deleted ones are not among them."""
-    conditions = list(_conditions(wanted))
-    total = await session.scalar(select(func.count()).select_from(UserRow).where(*conditions))
-    newest_first = (UserRow.created_at.desc(), UserRow.id.desc())
-    rows = await session.scalars(select(UserRow).where(*conditions).order_by(*newest_first).limit(limit).offset(offset))
-    found = list(rows)
-    roles = await _roles_of(session, [row.id for row in found])
-    return [_out(row, roles[row.id]) for row in found], total or 0
+    rows, total = await UserRepository(session).page(*_conditions(wanted), limit=limit, offset=offset)
+    roles = await _roles_of(session, [row.id for row in rows])
+    return [_out(row, roles[row.id]) for row in rows], total
 
 
 def _conditions(wanted: UserFilter) -> list[ColumnElement[bool]]:
@@ -202,10 +207,8 @@ async def soft_delete(session: AsyncSession, user_id: str) -> None:
 
 
 async def _get(session: AsyncSession, user_id: str, *, lock: bool = False) -> UserRow:
-    row = await session.scalar(
-        select(UserRow).where(UserRow.id == user_id, _IS_LIVE).with_for_update(key_share=True)
-        if lock
-        else select(UserRow).where(UserRow.id == user_id, _IS_LIVE)
+    row = await UserRepository(session).get_one_or_none(
+        NullFilter("deleted_at"), id=user_id, with_for_update={"key_share": True} if lock else None
     )
     if row is None:
         raise UserNotFound

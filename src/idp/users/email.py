@@ -1,7 +1,7 @@
 """E-mail addresses: syntax, the form we store, and the key by which two spellings are one person (C-13).
 
 Two mailboxes must never be one account: whoever reads the one could take over the other. So spellings are the same only
-where they differ in case or composition, and never across scripts (`docs/decisions/0030-one-mailbox-one-account.md`).
+where they differ in case or composition, and never across scripts (`docs/decisions/0030-unique-mailbox-keys.md`).
 """
 
 import hashlib
