@@ -20,10 +20,10 @@ from idp.audit.links import Link
 from idp.audit.models import AuditRow
 from idp.audit.record import SYSTEM, record
 from idp.audit.verify import Findings, verify
-from idp.cli.database import migrate_now
 from idp.db.engine import Database
 from idp.dev.embedded import EmbeddedPostgres
 from idp.settings import load
+from prepared_databases import prepare
 
 
 class World:
@@ -84,7 +84,7 @@ async def write_one(database: Database, action: str = "test.done") -> None:
 @pytest.fixture
 async def world(postgres: EmbeddedPostgres) -> AsyncIterator[World]:
     url = postgres.create_database(f"chain_{uuid7().hex}")
-    await asyncio.to_thread(migrate_now, load("production", environ={"DATABASE_URL": url}).settings)
+    await prepare(load("production", environ={"DATABASE_URL": url}))
     world = World(url)
     yield world
     await world.close()

@@ -87,5 +87,6 @@ def test_migrating_says_the_same(command: list[str], migrated: str) -> None:
 
 def test_a_server_that_accepts_and_says_nothing_is_not_waited_for(migrated: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        said = refusal("check-db", DATABASE_URL=changed(migrated, port=silent.getsockname()[1]))
+        url = changed(migrated, port=silent.getsockname()[1])
+        said = refusal("check-db", DATABASE_URL=url, IDP_DATABASE__CONNECT_TIMEOUT_SECONDS="1")
     assert re.match(r"idp: 127\.0\.0\.1:\d+ does not answer in time: is PostgreSQL running there", said)

@@ -434,7 +434,7 @@ def test_what_was_there_is_there_after_a_restart(data_dir: Path) -> None:
         assert post(f"{dev.base_url}/auth/register", body).status == 200
         before = {person["email"]: person["password"] for person in dev.facts["personas"]}
         old_token = dev.facts["admin_token"]
-    with running_dev(data_dir) as dev:
+    with running_dev(data_dir, script=True) as dev:
         note(f"start on existing data: {dev.seconds:.1f} s")
         assert dev.seconds < 15  # measured: 2; a loaded machine may take longer
         assert log_in(dev.base_url, email, "correct horse battery").status == 200

@@ -24,7 +24,7 @@ async def channel_of(connection: asyncpg.Connection) -> str:
 
 
 async def test_a_false_announcement_leaves_every_verdict_as_it_is(postgres: EmbeddedPostgres) -> None:
-    """A14: even on the right channel, a number that no transaction has had stops nothing."""
+    """Even on the right channel, a number that no transaction has had stops nothing."""
     async with running(postgres.create_database("false_announcements")) as service:
         connection = await asyncpg.connect(service.database_url)
         channels = ("idp_changes", await channel_of(connection))
@@ -47,7 +47,7 @@ async def test_a_false_announcement_leaves_every_verdict_as_it_is(postgres: Embe
 
 
 async def test_a_transaction_that_is_held_open_and_announced_stops_nothing(postgres: EmbeddedPostgres) -> None:
-    """A14, rule 5: a read that began after the announcement was heard needs no test."""
+    """Rule 5: a read that began after the announcement was heard needs no test."""
     async with running(postgres.create_database("held_open")) as service:
         person = await service.register()
         holder = await asyncpg.connect(service.database_url)
@@ -65,7 +65,7 @@ async def test_a_transaction_that_is_held_open_and_announced_stops_nothing(postg
 async def test_a_role_that_may_only_connect_learns_no_name_to_announce_on(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """A14: neither the table nor the text of a function tells it, and the name is another one in each database."""
+    """Neither the table nor the text of a function tells it, and the name is another one in each database."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("one_more_role"), bin_dir=postgres_bin())
     with pytest.MonkeyPatch.context() as patch:
         more = f"CREATE ROLE merely_connects LOGIN PASSWORD '{PASSWORD}'\n"
@@ -96,7 +96,7 @@ async def test_a_role_that_may_only_connect_learns_no_name_to_announce_on(
 
 
 def test_what_was_announced_and_never_happened_is_forgotten_and_what_happened_is_not() -> None:
-    """A14: transaction ids beyond the newest snapshot are ignored."""
+    """Transaction ids beyond the newest snapshot are ignored."""
     changes, old = Changes(), Stamp("here", Snapshot(100, 100))
     changes.reset()
     changes.set_first_floor(old)
