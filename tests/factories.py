@@ -77,6 +77,7 @@ class Service:
     app: Application
     client: httpx2.AsyncClient
     _numbers: Any = field(default_factory=lambda: iter(range(1, 1_000_000)))
+    has_ended: bool = False
     _idle: list[asyncpg.Connection] = field(default_factory=list)
 
     def new_email(self, name: str = "person") -> str:
@@ -108,12 +109,18 @@ class Service:
 
     async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """Run a statement on a connection of the tests' own, and wait until the service has heard of it."""
+        connection = await self._connected()
         try:
-            connection = await self._connected()
             rows = await connection.fetch(statement, *values)
+        except BaseException:
+            connection.terminate()
+            raise
+        else:
             self._idle.append(connection)
             return rows
         finally:
+            if self.has_ended:
+                await self.disconnect()
             await self.app.core.change_listener.catch_up()
 
     async def _connected(self) -> asyncpg.Connection:
@@ -213,6 +220,7 @@ async def running(
             try:
                 yield service
             finally:
+                service.has_ended = True
                 await service.disconnect()
         finally:
             server.should_exit = True

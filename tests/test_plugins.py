@@ -1,6 +1,9 @@
 """Packages join the application by a plugin: what it brings, and when it starts and stops."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from litestar.di import NamedDependency
 from litestar.testing import AsyncTestClient
 
 import idp
-from factories import running
+from factories import root_secret, running
 from idp.app import Development
 from idp.background import BackgroundService
 from idp.dev.embedded import EmbeddedPostgres
@@ -111,3 +114,22 @@ def test_the_application_fits_on_a_screen_and_a_half() -> None:
     """The house: `app.py` is what a newcomer reads first."""
     lines = (Path(idp.__file__).parent / "app.py").read_text("utf-8").splitlines()
     assert len(lines) <= 150
+
+
+def test_the_command_of_the_framework_finds_the_application() -> None:
+    """`litestar --app idp.app:production` works for those who expect it, under the settings of production."""
+    command = [Path(sys.executable).with_name("litestar"), "--app", "idp.app:production", "routes"]
+    environ = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": "postgresql://idp:secret@127.0.0.1/idp",
+        "IDP_SECRET_KEY": root_secret(),
+        "IDP_PUBLIC_URL": "https://id.example.com",
+    }
+    listed = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert listed.returncode == 0, listed.stderr
+    assert "/auth/validate" in listed.stdout
+    refused = subprocess.run(
+        command, env={**environ, "IDP_SECRET_KEY": "short"}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert refused.returncode != 0
+    assert "IDP_SECRET_KEY" in refused.stderr

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import msgspec
 import structlog
+from authlib.oauth2.rfc6749.errors import InvalidRequestError
+from authlib.oauth2.rfc6750.errors import InsufficientScopeError, InvalidTokenError
 from litestar import Request, Response
 from litestar.datastructures import Headers
 from litestar.exceptions import HTTPException, ValidationException
@@ -68,7 +70,12 @@ class OAuthError(Struct, frozen=True):
 
 
 _OAUTH_PATH = "/oauth2/"
-_OAUTH_CODES = {401: "invalid_token", 403: "insufficient_scope", 429: "temporarily_unavailable"}
+_TEMPORARILY_UNAVAILABLE = "temporarily_unavailable"  # RFC 6749 section 4.1.2.1
+_OAUTH_CODES: dict[int, str] = {
+    401: InvalidTokenError.error,
+    403: InsufficientScopeError.error,
+    429: _TEMPORARILY_UNAVAILABLE,
+}
 
 
 def speaks_oauth(path: str) -> bool:
@@ -83,7 +90,7 @@ def media_type(path: str) -> str:
 
 def oauth_code(status: int) -> str:
     """Return the code of RFC 6749 and RFC 6750 that goes with an HTTP status."""
-    return _OAUTH_CODES.get(status, "temporarily_unavailable" if status >= 500 else "invalid_request")
+    return _OAUTH_CODES.get(status, _TEMPORARILY_UNAVAILABLE if status >= 500 else InvalidRequestError.error)
 
 
 def document(error: IdpError, *, path: str, request_id: str) -> bytes:
