@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bench import exclusive, load, report
 from bench.measure import Plan
+from bench.measure_all import Choice, measure_all
 from bench.peers.install import PEERS
-from bench.run import Choice, measure_all
 from bench.scenarios import SCENARIOS
 
 _FULL = Plan(rounds=3, seconds=1.2, alone_seconds=0.6, warm_up_seconds=0.4)

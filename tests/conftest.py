@@ -1,11 +1,26 @@
 """Real parts for every test: a PostgreSQL, a Valkey, and the service itself behind a socket."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from factories import Service, postgres_bin, running
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey, remove_data
+
+# Files that take longest, longest first: with several processes, none of them is to begin when the others are done.
+LONG = (
+    "dev/test_dev_command.py", "flows/test_authority_lost.py", "openapi/test_openapi.py", "db/test_verdict_model.py",
+    "authn/test_every_authenticator.py", "cli/test_where_it_writes.py", "signing/test_proofs_under_a_shared_secret.py",
+    "flows/test_login_limits.py", "browser/test_eight_tabs.py", "cli/test_idp_serve.py", "client/test_frameworks.py",
+)  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first (`--dist loadfile --no-loadscope-reorder` hands files out in this order)."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)

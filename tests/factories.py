@@ -15,16 +15,13 @@ from uuid import UUID
 import asyncpg
 import httpx2
 
-from idp.app import Application, create_app
+from idp.app import Application, Development, create_app
 from idp.cli.dev_process import build
 from idp.cli.server import bind, uvicorn_server
-from idp.db.engine import Database
-from idp.db.migrate import upgrade
-from idp.directory import seed
 from idp.principal.model import AuthMethod, Credential, Principal, User
-from idp.settings import LoadedSettings, Profile, load, seed_file
+from idp.settings import LoadedSettings, Profile, load
 from idp.signing.jwt import TokenSession
-from idp.users import service as users
+from prepared_databases import prepare
 
 PASSWORD = "correct horse battery"
 # How long the service waits for PostgreSQL in tests, on machines that may stand still for a second. Tests of a
@@ -80,6 +77,8 @@ class Service:
     app: Application
     client: httpx2.AsyncClient
     _numbers: Any = field(default_factory=lambda: iter(range(1, 1_000_000)))
+    has_ended: bool = False
+    _idle: list[asyncpg.Connection] = field(default_factory=list)
 
     def new_email(self, name: str = "person") -> str:
         return f"{name}-{next(self._numbers)}-{secrets.token_hex(3)}@example.com"
@@ -109,13 +108,35 @@ class Service:
         return person
 
     async def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
-        """Run a statement on a connection of the test's own."""
-        connection = await asyncpg.connect(self.database_url)
+        """Run a statement on a connection of the tests' own, and wait until the service has heard of it."""
+        connection = await self._connected()
         try:
-            return await connection.fetch(statement, *values)
+            rows = await connection.fetch(statement, *values)
+        except BaseException:
+            connection.terminate()
+            raise
+        else:
+            self._idle.append(connection)
+            return rows
         finally:
-            await connection.close()
+            if self.has_ended:
+                await self.disconnect()
             await self.app.core.change_listener.catch_up()
+
+    async def _connected(self) -> asyncpg.Connection:
+        """Return a connection that rests, if one still works, or a new one."""
+        while self._idle:
+            connection = self._idle.pop()
+            with suppress(asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError):
+                await connection.execute("RESET ALL")
+                return connection
+        return await asyncpg.connect(self.database_url, statement_cache_size=0)
+
+    async def disconnect(self) -> None:
+        """Close the connections of `sql`."""
+        while self._idle:
+            with suppress(asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError):
+                await self._idle.pop().close(timeout=2)  # it ends the connection either way
 
     async def me(self, headers: Mapping[str, str]) -> httpx2.Response:
         return await self.client.get("/auth/me", headers=dict(headers))
@@ -138,16 +159,6 @@ def _person(answer: dict[str, Any], email: str) -> Person:
     )
 
 
-async def prepare(loaded: LoadedSettings) -> None:
-    """Migrate and seed a database, as `idp migrate` does."""
-    database = Database(loaded.settings.database)
-    await upgrade(database)
-    async with database.transaction() as session:
-        await users.ensure_roles(session)
-        await seed.apply(session, seed.read(seed_file(loaded.settings)))
-    await database.close()
-
-
 @asynccontextmanager
 async def running(
     database_url: str,
@@ -156,7 +167,9 @@ async def running(
     profile: Profile = "development",
     environ: Mapping[str, str] | None = None,
     migrate: bool = True,
+    hears: bool = True,
     app: Application | None = None,
+    development: Development | None = None,
 ) -> AsyncIterator[Service]:
     """Run a service of its own for the length of the block.
 
@@ -166,7 +179,9 @@ async def running(
         profile: as the commands choose it; development believes dev headers.
         environ: further environment variables, such as AUTH_JWT_SECRET_KEY.
         migrate: whether to migrate and seed first.
+        hears: whether to wait until it hears changes; without its database it never does.
         app: an application to run instead of the one that the settings make.
+        development: what exists besides, instead of what `idp dev` adds.
     """
     listener = bind("127.0.0.1", 0, hint="")
     base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -187,6 +202,8 @@ async def running(
     loaded = load(profile, environ=variables | dict(environ or {}))
     if migrate:
         await prepare(loaded)
+    if development is not None:
+        app = create_app(loaded, development)
     app = app or (build(loaded) if profile == "development" else create_app(loaded))
     server = uvicorn_server(app, loaded.settings.server)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -198,8 +215,13 @@ async def running(
         client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         try:
             service = Service(base_url, database_url, loaded, app, client)
-            await until_it_hears(service)
-            yield service
+            if hears:
+                await until_it_hears(service)
+            try:
+                yield service
+            finally:
+                service.has_ended = True
+                await service.disconnect()
         finally:
             server.should_exit = True
             await serving

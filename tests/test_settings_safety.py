@@ -70,7 +70,7 @@ HARMLESS = (
 
 @pytest.mark.parametrize("pair", list(itertools.combinations((*SINGLE, *LISTS), 2)))
 def test_no_two_secrets_are_one(pair: tuple[str, str]) -> None:
-    """A10: but for one that is still named among its own predecessors."""
+    """But for one that is still named among its own predecessors."""
     if set(pair) in HARMLESS:
         pytest.skip("a secret among its own predecessors opens nothing more")
     problem = refused(**dict.fromkeys(pair, KEY))
@@ -88,7 +88,7 @@ def test_no_two_secrets_are_one(pair: tuple[str, str]) -> None:
     ],
 )
 def test_no_key_of_ours_is_the_password_of_another_server(environ: dict[str, str]) -> None:
-    """A10."""
+    """A secret of ours that is another server's password too stops the start."""
     assert refused(ADMIN_TOKEN=KEY, **environ).startswith("ADMIN_TOKEN is also the password in ")
 
 
@@ -105,7 +105,7 @@ def test_no_key_of_ours_is_the_password_of_another_server(environ: dict[str, str
     ],
 )
 def test_networks_of_proxies_are_looked_at_together(networks: str) -> None:
-    """A10, SEC-8."""
+    """SEC-8."""
     assert refused(IDP_TRUSTED_PROXIES=networks).startswith("IDP_TRUSTED_PROXIES holds ")
 
 
@@ -147,7 +147,7 @@ def test_networks_of_proxies_are_looked_at_together(networks: str) -> None:
     ],
 )
 def test_an_address_that_is_unsafe_or_none_is_one_sentence(environ: dict[str, str], start: str) -> None:
-    """A10 and line 9: at the start, and no credential of it is repeated."""
+    """At the start, and no credential of it is repeated."""
     problem = refused(**environ)
     assert problem.startswith(start)
     assert "Geheim" not in problem
@@ -158,12 +158,12 @@ MAIL = {"SMTP_HOST": "smtp.example.com", "FROM_EMAIL": "idp@example.com"}
 
 @pytest.mark.parametrize("host", ["smtp.example.com:587", "smtp://smtp.example.com", "a b", "-x", "256.1.1.1", "[::1]"])
 def test_a_mail_server_is_named_by_its_host_alone(host: str) -> None:
-    """Line 9."""
+    """SMTP_HOST holds no scheme, no port and nothing that is neither a name nor an IP address."""
     assert refused(**(MAIL | {"SMTP_HOST": host})).startswith("SMTP_HOST ")
 
 
 def test_a_password_for_mail_travels_encrypted_or_stays_on_this_machine() -> None:
-    """A10."""
+    """SMTP_PASSWORD without TLS is accepted for a mail server on this machine only."""
     login = {"SMTP_USERNAME": "idp", "SMTP_PASSWORD": secrets.token_urlsafe(9), "SMTP_USE_TLS": "false"}
     assert refused(**MAIL, **login).startswith("SMTP_PASSWORD is set and SMTP_USE_TLS is false")
     accepted(**(MAIL | login | {"SMTP_HOST": "127.0.0.1"}))
@@ -220,7 +220,7 @@ def test_what_is_accepted_is_what_the_client_takes(address: str, option: str, va
     ],
 )
 def test_the_old_variables_of_redis_make_an_address(environ: dict[str, str], used: str) -> None:
-    """Line 9."""
+    """REDIS_HOST, REDIS_PORT and REDIS_PASSWORD make one address: IPv6 in brackets, the password percent-encoded."""
     url = accepted(**environ).valkey.url
     assert url is not None
     assert url.reveal() == used
@@ -231,7 +231,7 @@ def test_the_old_variables_of_redis_make_an_address(environ: dict[str, str], use
     [{"REDIS_HOST": "redis://h"}, {"REDIS_HOST": "h:6379"}, {"REDIS_HOST": "h", "REDIS_PORT": "x"}],
 )
 def test_old_variables_that_make_none_are_refused(environ: dict[str, str]) -> None:
-    """Line 9."""
+    """A scheme or a port in REDIS_HOST, or a port that is no number, stops the start and is named."""
     with pytest.raises(SettingsError, match=r"^REDIS_"):
         load("production", environ=environ)
 
@@ -298,7 +298,7 @@ def test_what_surrounds_a_secret_is_no_part_of_it(name: str, around: str, tmp_pa
     ],
 )
 def test_no_piece_of_an_address_that_cannot_be_read_is_shown(url: str) -> None:
-    """Line 14."""
+    """A password with a reserved character splits the address: the error quotes none of its parts."""
     with pytest.raises(DatabaseUrlError) as caught:
         parse(url)
     said = str(caught.value)
@@ -307,7 +307,7 @@ def test_no_piece_of_an_address_that_cannot_be_read_is_shown(url: str) -> None:
 
 
 def test_the_sentence_says_to_percent_encode() -> None:
-    """Line 14."""
+    """The error for such a password names the remedy."""
     with pytest.raises(DatabaseUrlError, match="percent-encode"):
         parse("postgresql://u:Geheim#Wort9@h/db")
 
@@ -330,7 +330,7 @@ def test_the_sentence_says_to_percent_encode() -> None:
     ],
 )
 def test_several_hosts_and_libpqs_parameters_are_used(url: str, dsn: str, hosts: str) -> None:
-    """Line 13."""
+    """Several hosts, a socket's folder and the timeouts of libpq reach the driver as libpq means them."""
     address = parse(url)
     assert (address.dsn, address.hosts) == (dsn, hosts)
 
@@ -339,7 +339,7 @@ def test_several_hosts_and_libpqs_parameters_are_used(url: str, dsn: str, hosts:
     "parameter", ["gssencmode=require", "channel_binding=require", "hostaddr=10.0.0.1", "load_balance_hosts=random"]
 )
 def test_what_cannot_be_done_is_refused_by_name(parameter: str) -> None:
-    """Line 13."""
+    """A libpq parameter that the driver lacks stops the start instead of being ignored; a misspelt one is corrected."""
     with pytest.raises(DatabaseUrlError, match=parameter.partition("=")[0]):
         parse(f"postgresql://u:p@h/db?{parameter}")
     with pytest.raises(DatabaseUrlError, match="did you mean sslmode"):
@@ -369,7 +369,7 @@ def test_the_systems_certificates_can_be_meant(mode: str) -> None:
 
 
 def test_verifying_without_a_certificate_is_a_mistake_of_the_address(tmp_path: Path) -> None:
-    """Line 15."""
+    """sslmode=verify-full without a root certificate, or with one that cannot be read, is refused at the start."""
     with pytest.raises(DatabaseUrlError, match="without a CA certificate"):
         parse("postgresql://u:p@h/db?sslmode=verify-full")
     with pytest.raises(DatabaseUrlError, match="cannot be read"):
@@ -377,7 +377,7 @@ def test_verifying_without_a_certificate_is_a_mistake_of_the_address(tmp_path: P
 
 
 def test_the_time_to_connect_is_ten_seconds_or_what_is_asked_for() -> None:
-    """Line 16."""
+    """10 seconds is the setting's default; connect_timeout in DATABASE_URL counts where it is given."""
     assert accepted().database.connect_timeout_seconds == 10
     assert parse("postgresql://u:p@h/db?connect_timeout=25").connect_timeout == 25
     assert parse("postgresql://u:p@h/db").connect_timeout is None

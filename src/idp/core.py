@@ -1,151 +1,195 @@
-"""What an application is made of, built from the settings without connecting to anything.
+"""Everything that works without an application, built from the settings without connecting to anything.
 
-`app.py` puts the parts together; commands, development and measurements use them without an application.
+`app.py` puts an application on top of it; commands, tests and measurements use it alone.
 """
 
-from urllib.parse import urlsplit
-
+import msgspec
 from msgspec import Struct
 
+from idp import __version__, cache
+from idp.accounts.account_services import AccountServices
+from idp.accounts.start_session import SessionStarter
 from idp.apikeys.scopes import ScopePolicy
-from idp.apikeys.secret import Peppers
+from idp.apikeys.secret import Peppers, is_intact
+from idp.apikeys.service import KeyFactory
 from idp.apikeys.usage import Usage
+from idp.authn.chain import AuthenticatorChain
+from idp.authn.imported_keys import ImportedKeys
+from idp.authn.introspection import Introspector
+from idp.authn.resolve import Resolver
+from idp.authn.verdicts import Verdicts
+from idp.cache import SharedCache, SharedStore
 from idp.db.engine import Database
 from idp.db.notify import ChangeListener
+from idp.deployment import (
+    allowed_origins,
+    front_end,
+    own_secrets,
+    public_url,
+    root_secrets,
+    service_names,
+    shared_secrets,
+)
 from idp.mail.addresses import service_name
 from idp.mail.outbox import Mailer
+from idp.ops.bad_credential_limit import BadCredentialLimit
+from idp.ops.health import HealthChecks
+from idp.ops.metrics_access import MetricsAccess
 from idp.ops.origins import AllowedOrigins
+from idp.ops.rate_limit import Limiter
+from idp.ops.rate_limit_rules import LoginRules
+from idp.sessions.activity import Activity
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.known_devices import KnownDevices
 from idp.sessions.refresh_tokens import RefreshTokens
-from idp.settings import LoadedSettings, Secret, Settings, SettingsError, root_secret
+from idp.settings import LoadedSettings, Profile, Settings
 from idp.signing.jwt import TokenService
 from idp.signing.keyring import Algorithm, Keyring
 from idp.signing.proof_keys import ProofKeys
-from idp.signing.sealing import Sealer
+from idp.signing.sealing import Sealer, derive
 from idp.users.one_time_tokens import OneTimeTokens
 from idp.users.passwords import Passwords
 
 
 class Core(Struct, frozen=True):
-    """What an application is made of, for those who build more on it."""
+    """The service's objects, one of each."""
 
     settings: Settings
+    profile: Profile
+    origins: AllowedOrigins
     database: Database
+    change_listener: ChangeListener
+    store: SharedStore
+    shared: SharedCache
     keyring: Keyring
     tokens: TokenService
-    passwords: Passwords
     sealer: Sealer
     proofs: ProofKeys
     peppers: Peppers
-    change_listener: ChangeListener
+    passwords: Passwords
     scope_policy: ScopePolicy
+    key_factory: KeyFactory
     usage: Usage
     cookies: SessionCookies
     devices: KnownDevices
     refresh_tokens: RefreshTokens
+    session_starter: SessionStarter
+    activity: Activity
     one_time_tokens: OneTimeTokens
     mailer: Mailer
+    limiter: Limiter
+    rules: LoginRules
+    bad_credentials: BadCredentialLimit
+    verdicts: Verdicts
+    resolver: Resolver
+    health: HealthChecks
+    metrics_access: MetricsAccess
 
+    def introspector(self, chain: AuthenticatorChain) -> Introspector:
+        """Return what decides about credentials with these authenticators."""
+        keys = self.settings.api_keys
+        prefixes = (keys.user_key_prefix, keys.service_token_prefix)
+        return Introspector(
+            chain,
+            self.resolver,
+            verdicts=self.verdicts,
+            usage=self.usage,
+            activity=self.activity,
+            bad_credentials=self.bad_credentials,
+            is_key=lambda token: token.startswith(tuple(f"{prefix}_" for prefix in prefixes)),
+            is_intact=lambda token: any(is_intact(token, prefix) for prefix in prefixes),
+        )
 
-def public_url(settings: Settings) -> str:
-    """Return the address that clients use, which is the issuer of every token."""
-    return (settings.server.public_url or f"http://localhost:{settings.server.port}").rstrip("/")
-
-
-def allowed_origins(settings: Settings) -> AllowedOrigins:
-    """Return which web pages may call."""
-    return AllowedOrigins(public_url(settings), settings.cors.origins, loopback=settings.cors.loopback)
+    def account_services(self) -> AccountServices:
+        """Return what the journeys of accounts share."""
+        return AccountServices(
+            database=self.database,
+            passwords=self.passwords,
+            one_time_tokens=self.one_time_tokens,
+            mailer=self.mailer,
+            limiter=self.limiter,
+            rules=self.rules,
+            devices=self.devices,
+            settings=self.settings.accounts,
+            front_end=front_end(self.settings).rstrip("/"),
+        )
 
 
 def build_core(loaded: LoadedSettings) -> Core:
-    """Make the parts, without connecting to anything.
+    """Build the core without connecting to anything.
 
     Raises:
         SettingsError: there is no root secret.
         DatabaseUrlError: the database's address cannot be used.
     """
-    settings = loaded.settings
-    database = Database(settings.database)
-    roots = root_secrets(settings)
-    sealer, proofs = Sealer(roots), ProofKeys(database, own_secrets(settings), shared_secrets(settings))
-    change_listener = ChangeListener(database, floor_seconds=settings.authn.cache_ttl_seconds)
-    algorithm: Algorithm = "RS256" if _wants_rsa(settings) else "ES256"
-    keyring = Keyring(database, sealer, algorithm, epoch=lambda: change_listener.changes.signing)
-    tokens = TokenService(keyring, settings.tokens, issuer=public_url(settings), profile=loaded.profile)
-    peppers = Peppers(roots)
+    settings, profile = loaded.settings, loaded.profile
+    roots, origins = root_secrets(settings), allowed_origins(settings)
+    database, sealer, peppers = Database(settings.database), Sealer(roots), Peppers(roots)
+    listener = ChangeListener(database, floor_seconds=settings.authn.cache_ttl_seconds)
+    proofs = ProofKeys(database, own_secrets(settings), shared_secrets(settings))
+    algorithm: Algorithm = "RS256" if settings.tokens.algorithm == "RS256" else "ES256"
+    keyring = Keyring(database, sealer, algorithm, epoch=lambda: listener.changes.signing)
+    tokens = TokenService(keyring, settings.tokens, issuer=public_url(settings), profile=profile)
+    store = SharedStore(cache.connect(settings.valkey.url.reveal() if settings.valkey.url else None))
+    shared = SharedCache(store)
+    passwords = Passwords(settings.passwords, service=service_names(settings))
+    usage, scope_policy = Usage(database, peppers.current), ScopePolicy(settings.api_keys)
+    verdicts = _verdicts(loaded, listener, shared, proofs)
+    imported = ImportedKeys(database.reads, passwords)
+    name, home = service_name(settings.mail.from_email), settings.mail.frontend_url
+    cookies = SessionCookies(roots, proofs, origins=origins)
+    refresh_tokens = RefreshTokens(
+        database,
+        roots,
+        proofs,
+        grace_seconds=settings.tokens.refresh_grace_seconds,
+        repeats=settings.tokens.refresh_repeat_while_unused,
+    )
+    counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
         settings=settings,
+        profile=profile,
+        origins=origins,
         database=database,
+        change_listener=listener,
+        store=store,
+        shared=shared,
         keyring=keyring,
         tokens=tokens,
-        passwords=Passwords(settings.passwords, service=names_of_service(settings)),
         sealer=sealer,
         proofs=proofs,
         peppers=peppers,
-        scope_policy=ScopePolicy(settings.api_keys),
-        usage=Usage(database, peppers.current),
-        mailer=_mailer(settings, sealer),
-        cookies=SessionCookies(roots, proofs, origins=allowed_origins(settings)),
-        devices=KnownDevices(proofs, origins=allowed_origins(settings)),
-        refresh_tokens=RefreshTokens(
-            database,
-            roots,
-            proofs,
-            grace_seconds=settings.tokens.refresh_grace_seconds,
-            repeats=settings.tokens.refresh_repeat_while_unused,
-        ),
+        passwords=passwords,
+        scope_policy=scope_policy,
+        key_factory=KeyFactory(settings.api_keys, peppers),
+        usage=usage,
+        cookies=cookies,
+        devices=KnownDevices(proofs, origins=origins),
+        refresh_tokens=refresh_tokens,
+        session_starter=SessionStarter(settings, tokens, refresh_tokens, cookies),
+        activity=Activity(database),
         one_time_tokens=OneTimeTokens(roots, settings.accounts),
-        change_listener=change_listener,
+        mailer=Mailer(sealer, base_url=front_end(settings), service=name, home=home),
+        limiter=Limiter(store, key=counters_key, back_off=settings.rate_limits.back_off_seconds),
+        rules=LoginRules(settings.rate_limits),
+        bad_credentials=BadCredentialLimit(settings.rate_limits.bad_credentials_per_address_per_minute),
+        verdicts=verdicts,
+        resolver=Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts),
+        health=HealthChecks(signing=keyring.probe),
+        metrics_access=MetricsAccess(
+            is_open=profile == "development",
+            token=settings.management.metrics_token,
+            port=settings.server.metrics_port,
+        ),
     )
 
 
-def root_secrets(settings: Settings) -> list[Secret]:
-    """Return every secret that may open what is stored in the database, the current one first (C-06c, decision 0025).
-
-    A shared secret that stood in for the root secret goes on opening what was sealed and digested meanwhile. Proofs
-    that come with a request are another matter: see `signing/proof_keys.py`.
-
-    Raises:
-        SettingsError: there is none.
-    """
-    if root_secret(settings) is None:
-        raise SettingsError(["IDP_SECRET_KEY is not set: put 32 or more random characters there."])
-    current = [settings.secrets.secret_key] if settings.secrets.secret_key else []
-    stand_in = [] if current else shared_secrets(settings)[:1]
-    everything = [*current, *stand_in, *settings.secrets.previous_secret_keys, *shared_secrets(settings)]
-    return list(dict.fromkeys(everything))
-
-
-def own_secrets(settings: Settings) -> list[Secret]:
-    """Return the root secrets that no other service holds, the current one first."""
-    current = settings.secrets.secret_key
-    held = set(shared_secrets(settings))
-    return [each for each in (current, *settings.secrets.previous_secret_keys) if each and each not in held]
-
-
-def shared_secrets(settings: Settings) -> list[Secret]:
-    """Return the secrets that sibling services hold as well, those in use first."""
-    tokens = settings.tokens
-    given = [tokens.auth_jwt_secret, tokens.jwt_secret, *tokens.previous_jwt_secrets]
-    return list(dict.fromkeys(each for each in given if each is not None))
-
-
-def _mailer(settings: Settings, sealer: Sealer) -> Mailer:
-    name, home = service_name(settings.mail.from_email), settings.mail.frontend_url
-    return Mailer(sealer, base_url=front_end(settings), service=name, home=home)
-
-
-def names_of_service(settings: Settings) -> list[str]:
-    """Return what the service calls itself, and the labels of its address, the common ones left out."""
-    labels = (urlsplit(public_url(settings)).hostname or "").split(".")[:-1]
-    return ["idp", service_name(settings.mail.from_email), *(each for each in labels if len(each) > 3)]
-
-
-def front_end(settings: Settings) -> str:
-    """Return where people are sent: never what a request's Host says (SEC-10)."""
-    return settings.mail.frontend_url or public_url(settings)
-
-
-def _wants_rsa(settings: Settings) -> bool:
-    return settings.tokens.algorithm == "RS256"
+def _verdicts(loaded: LoadedSettings, listener: ChangeListener, shared: SharedCache, proofs: ProofKeys) -> Verdicts:
+    """Shared entries are named and signed with a key of this deployment and of the settings that decide verdicts."""
+    settings = loaded.settings
+    policy = msgspec.json.encode(settings.api_keys).hex()
+    key = proofs.of(f"verdicts of {__version__} for {public_url(settings)} in {loaded.profile} under {policy}")
+    authn = settings.authn
+    verdicts = Verdicts(listener, shared, key=None, ttl=authn.cache_ttl_seconds, entries=authn.cache_entries)
+    proofs.when_ready(lambda: verdicts.enable_sharing(key.current))
+    return verdicts

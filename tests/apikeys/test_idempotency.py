@@ -112,7 +112,11 @@ async def test_what_is_kept_is_sealed(keyed: Service, person: Person) -> None:
     for row in rows:
         for secret in (made["secret"], made["secret"][12:], header):
             assert secret not in row["row"]
-    assert any(made["secret"].encode() in (keyed.app.core.sealer.open(row["sealed_answer"]) or b"") for row in rows)
+    assert any(
+        made["secret"].encode()
+        in (keyed.app.core.sealer.open(row["sealed_answer"], purpose="idempotent-answer") or b"")
+        for row in rows
+    )
 
 
 async def test_after_ten_minutes_it_is_forgotten(keyed: Service, person: Person) -> None:
@@ -125,7 +129,9 @@ async def test_after_ten_minutes_it_is_forgotten(keyed: Service, person: Person)
         anew = await post_key(keyed, person, headers=once, name="k")
     assert (anew.status_code, anew.json()["key_id"] != first.json()["key_id"]) == (201, True)
     rows = await keyed.sql("SELECT sealed_answer FROM idp.idempotent_answers")
-    kept = b"".join(keyed.app.core.sealer.open(row["sealed_answer"]) or b"" for row in rows)
+    kept = b"".join(
+        keyed.app.core.sealer.open(row["sealed_answer"], purpose="idempotent-answer") or b"" for row in rows
+    )
     assert first.json()["secret"].encode() not in kept
     assert len(await get(keyed, KEYS, person.bearer)) == 2
 

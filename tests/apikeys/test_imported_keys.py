@@ -33,7 +33,7 @@ async def test_an_imported_bcrypt_key_works_and_is_replaced_by_a_digest_at_its_f
     for each, secret in ((other, SECRET + "x"), (row_id, SECRET)):
         hashed = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(4)).decode()
         await service.sql(INSERT, each, person.id, secret[:7], hashed)
-    (middleware,) = service.app.litestar.middleware
+    (middleware,) = service.app.middleware
     middleware.introspector._resolver._imported._looked = float("-inf")  # type: ignore[union-attr]  else within a minute
     verdict = await service.validate(SECRET)
     assert (verdict["valid"], verdict["scopes"], verdict["user"]["id"]) == (True, ["ingest:write"], person.id)
@@ -64,7 +64,7 @@ async def imported(service: Service, numbers: range) -> None:
         secret = key_number(number)
         hashed = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(4)).decode()
         await service.sql(INSERT, uuid.uuid4(), person.id, secret[:7], hashed)
-    (middleware,) = service.app.litestar.middleware
+    (middleware,) = service.app.middleware
     middleware.introspector._resolver._imported._looked = float("-inf")  # type: ignore[union-attr]
 
 
@@ -106,7 +106,7 @@ async def test_a_key_that_fits_none_is_remembered(own: Service) -> None:
     """SEC-8: an unknown key costs the search once, and not again at each request."""
     await imported(own, range(60))
     assert (await validated(own, key_number(9999)))["error"] == "key_not_found"
-    (middleware,) = own.app.litestar.middleware
+    (middleware,) = own.app.middleware
     known = middleware.introspector._resolver._imported  # type: ignore[union-attr]
     (search,) = [each for each in known._searches.values() if each.missed_at is not None]
     assert len(search.compared) == 60

@@ -184,7 +184,7 @@ async def import_s2_token(service: Service, token: str, **changes: Any) -> str:
 
 def usage_of(service: Service) -> Usage:
     """Return what notes uses and new digests in this service."""
-    (middleware,) = service.app.litestar.middleware
+    (middleware,) = service.app.middleware
     usage: Usage = middleware.introspector._usage  # type: ignore[union-attr]
     return usage
 

@@ -20,12 +20,10 @@ from idp.audit.links import Link
 from idp.audit.models import AuditRow
 from idp.audit.record import SYSTEM, record
 from idp.audit.verify import Findings, verify
-from idp.cli.database import migrate_now
 from idp.db.engine import Database
 from idp.dev.embedded import EmbeddedPostgres
 from idp.settings import load
-
-pytestmark = pytest.mark.alone
+from prepared_databases import prepare
 
 
 class World:
@@ -86,7 +84,7 @@ async def write_one(database: Database, action: str = "test.done") -> None:
 @pytest.fixture
 async def world(postgres: EmbeddedPostgres) -> AsyncIterator[World]:
     url = postgres.create_database(f"chain_{uuid7().hex}")
-    await asyncio.to_thread(migrate_now, load("production", environ={"DATABASE_URL": url}).settings)
+    await prepare(load("production", environ={"DATABASE_URL": url}))
     world = World(url)
     yield world
     await world.close()
@@ -120,6 +118,7 @@ def test_the_hash_covers_every_column() -> None:
         assert f"a.{column.name}" in links.RECORD, f"add {column.name} to RECORD: nobody would notice it changed"
 
 
+@pytest.mark.alone
 async def test_records_of_three_writers_are_chained_within_a_second_by_three_leaders(world: World) -> None:
     """No gap, no fork, no record twice, and nobody waits."""
     databases = [world.database() for _ in range(3)]
@@ -187,6 +186,7 @@ async def test_a_record_that_is_committed_late_is_chained_after_the_others(world
     assert last["action"] == "test.slow"
 
 
+@pytest.mark.alone
 async def test_what_bears_an_old_time_is_found_by_the_search(world: World) -> None:
     """Imported, or from a wrong clock: a new process looks through everything; so does each, once an hour."""
     await world.chained(3)
@@ -204,6 +204,7 @@ async def test_what_bears_an_old_time_is_found_by_the_search(world: World) -> No
     assert (await world.verified()).problem is None
 
 
+@pytest.mark.alone
 async def test_many_records_are_linked_in_batches(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those of before there was a chain."""
     monkeypatch.setattr(links, "SLICE", 700)
@@ -218,6 +219,7 @@ async def test_many_records_are_linked_in_batches(world: World, monkeypatch: pyt
     assert (found.problem, found.loose, found.head and found.head.seq) == (None, 0, 2600)
 
 
+@pytest.mark.alone
 async def test_a_failure_does_not_end_the_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("idp.audit.chain._AFTER_A_FAILURE", 0.1)
     await world.sql("ALTER TABLE idp.audit_chain RENAME TO away")

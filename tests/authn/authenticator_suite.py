@@ -44,7 +44,7 @@ DELETE = "UPDATE idp.users SET deleted_at = now() WHERE id = $1"
 
 def chain_of(service: Service) -> AuthenticatorChain:
     """Return the chain that answers this service's requests."""
-    (middleware,) = service.app.litestar.middleware
+    (middleware,) = service.app.middleware
     return middleware.introspector.chain  # type: ignore[union-attr]
 
 

@@ -287,7 +287,7 @@ def test_production_refuses_to_start_with_dev_headers_on(postgres: EmbeddedPostg
     with pytest.raises(SettingsError, match="AUTH_ALLOW_DEV_HEADERS"):
         refuse_unsafe(loaded.settings)
     app = create_app(loaded)
-    (middleware,) = app.litestar.middleware
+    (middleware,) = app.middleware
     names = [each.name for each in middleware.introspector.chain.authenticators]  # type: ignore[union-attr]
     assert names == ["admin_token", "api_key", "local_jwt", "session_cookie"]
 

@@ -240,7 +240,7 @@ async def test_a_process_that_starts_without_its_database_says_unavailable(
     """Rule 1: with nothing in memory yet, the authenticator itself has to say that it cannot know."""
     world, _, goods = stranded
     app = build(world.service.loaded)
-    (middleware,) = app.litestar.middleware
+    (middleware,) = app.middleware
     chain = middleware.introspector.chain  # type: ignore[union-attr]
     credential = presented(_local(goods[kind.label].headers))
     outcome = await chain.authenticate(credential)

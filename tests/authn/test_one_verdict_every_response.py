@@ -68,7 +68,7 @@ class World:
 
 @pytest.fixture(scope="module")
 async def world(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> AsyncIterator[World]:
-    url = postgres.create_database("three_faces")
+    url = postgres.create_database("responses")
     async with running(url, valkey_url=valkey.url, environ=ENVIRON | SHARED_SECRET) as service:
         asker = await make_token(service, scopes=["idp:introspect"])
         yield World(service, bearer(asker["token"]))

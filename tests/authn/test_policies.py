@@ -62,6 +62,8 @@ PUBLIC = {
     "GET /change-email",
     "POST /change-email",
     "GET /docs",
+    "GET /docs/openapi.json",
+    "GET /docs/{path:str}",
     "GET /api/auth/docs",
     "GET /openapi.json",
     "GET /api/auth/openapi.json",
@@ -83,7 +85,7 @@ async def managed(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
 
 
 def routes(service: Service) -> list[RoutePolicy]:
-    return policies(service.app.litestar)
+    return policies(service.app)
 
 
 def restricted(service: Service) -> list[RoutePolicy]:

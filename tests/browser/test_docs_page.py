@@ -83,3 +83,16 @@ async def test_the_page_fits_phone_and_desktop(page: Page, width: int) -> None:
     await page.set_viewport_size({"width": width, "height": 900})
     overflow = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0
+
+
+async def test_the_errors_of_an_operation_are_folded_until_they_are_wanted(page: Page) -> None:
+    """What goes wrong fills screens; what goes right, and the request, fit on one."""
+    operation = page.locator("#operations-Accounts-login")
+    await operation.locator(".opblock-summary-control").click()
+    await operation.locator(".errors-toggle").wait_for()
+    rows = operation.locator(".responses-table:not(.live-responses-table) .response:visible")
+    assert [await row.get_attribute("data-code") for row in await rows.all()] == ["200"]
+    await operation.locator(".errors-toggle").click()
+    codes = [await row.get_attribute("data-code") for row in await rows.all()]
+    assert {"200", "401", "422", "429"} <= set(codes)
+    assert await operation.locator(".errors-toggle").get_attribute("aria-expanded") == "true"

@@ -1,7 +1,6 @@
 """Eight tabs of a real browser that share one stored refresh token, as single-page apps do (C-08)."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,13 +12,7 @@ from playwright.async_api import Browser, BrowserContext, async_playwright
 from browser.test_docs_page import CHROMIUM, FLAGS
 from factories import Service
 
-pytestmark = [
-    pytest.mark.alone,
-    pytest.mark.skipif(
-        shutil.which("chromium") is None and CHROMIUM is None,
-        reason="no Chromium here (Debian: apt-get install chromium)",
-    ),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
 TABS, ROUNDS = 8, 200
 
 # What a careless app does: read the stored token, refresh, store what came. No lock, no channel between the tabs.

@@ -1,4 +1,8 @@
-"""What the tests of the commands share: running them as people do, as processes of their own."""
+"""What the tests of the commands share: running them as people do, as processes of their own.
+
+`idp`, `auth_cli`, `in_a_terminal` and `running_serve` fork those from one that has the modules loaded
+(`command_process.py`). IDP and AUTH_CLI start Python afresh, for tests of what only that shows.
+"""
 
 import asyncio
 import atexit
@@ -27,6 +31,9 @@ from typing import Any
 
 import asyncpg
 
+from cli import command_process
+from cli.command_process import CommandProcess
+
 ROOT = Path(__file__).parents[2]
 IDP = [sys.executable, "-m", "idp.cli.main"]
 AUTH_CLI = [sys.executable, "-m", "idp.cli.auth_cli"]
@@ -45,18 +52,21 @@ def root_secret() -> str:
     return secrets.token_urlsafe(48)
 
 
-def idp(*arguments: str, seconds: float = 60, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, with these environment variables and no others of ours."""
-    return subprocess.run(
-        [*IDP, *arguments], env=PLAIN | environ, capture_output=True, text=True, timeout=seconds, check=False
-    )
+def idp(
+    *arguments: str, seconds: float = 60, typed: str | None = None, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, with these environment variables and no others of ours.
+
+    Args:
+        seconds: how long it may take.
+        typed: what it reads from stdin.
+    """
+    return command_process.run(IDP[2], arguments, environ=PLAIN | environ, typed=typed, seconds=seconds)
 
 
 def auth_cli(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run `auth-cli` to its end, with these environment variables and no others of ours."""
-    return subprocess.run(
-        [*AUTH_CLI, *arguments], env=PLAIN | environ, capture_output=True, text=True, timeout=60, check=False
-    )
+    return command_process.run(AUTH_CLI[2], arguments, environ=PLAIN | environ)
 
 
 def in_a_terminal(
@@ -65,16 +75,17 @@ def in_a_terminal(
     """Run `idp` in a terminal of this width; return its exit code and what was shown.
 
     Args:
-        command: what to run instead of `idp`.
+        command: what to run instead of `idp`: AUTH_CLI.
         typed: what the person types, a line at each question.
     """
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    process = subprocess.Popen(
-        [*command, *arguments],
-        env=PLAIN | {"TERM": "xterm-256color"} | environ,
+    process = CommandProcess(
+        command[2],
+        arguments,
+        environ=PLAIN | {"TERM": "xterm-256color"} | environ,
         stdin=theirs, stdout=theirs, stderr=theirs,
-        start_new_session=True,
+        new_session=True,
     )  # fmt: skip
     os.close(theirs)
     shown, answers = b"", iter(typed)
@@ -173,10 +184,22 @@ def processes_of(session: int) -> dict[int, str]:
 class Running:
     """A command that runs, in a session of its own, with its output in a file."""
 
-    def __init__(self, command: list[str], output: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, command: list[str], output: Path, environ: Mapping[str, str], *, forked: bool = False) -> None:
+        """Start it; `forked` spares an IDP command the start of Python."""
         self.output = output
         self.began, self.began_at = time.monotonic(), time.time()
+        self.process: subprocess.Popen[bytes] | CommandProcess
         with output.open("wb") as stream:
+            if forked:
+                self.process = CommandProcess(
+                    command[2],
+                    command[3:],
+                    environ=PLAIN | dict(environ),
+                    stdout=stream,
+                    stderr=stream,
+                    new_session=True,
+                )
+                return
             self.process = subprocess.Popen(
                 command,
                 env=PLAIN | dict(environ),
@@ -222,7 +245,9 @@ def running_serve(output: Path, *arguments: str, wait: bool = True, **environ: s
     """Run `idp serve` on a free port; yield it with its address, by default when it is alive."""
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
-    serve = Running([*IDP, "serve", "--host", "127.0.0.1", "--port", str(port), *arguments], output, environ)
+    serve = Running(
+        [*IDP, "serve", "--host", "127.0.0.1", "--port", str(port), *arguments], output, environ, forked=True
+    )
     try:
         if wait:
             wait_until(lambda: serve.process.poll() is not None or _answers(f"{base_url}/healthz"), what="idp serve")
@@ -240,12 +265,15 @@ def _answers(url: str) -> bool:
 
 
 class Dev(Running):
-    """`script/dev` on a data folder, from the start of the command to its end."""
+    """`idp dev` on a data folder, from the start of the command to its end; `script` runs the real `script/dev`."""
 
-    def __init__(self, data_dir: Path, *arguments: str, output: Path | None = None, **environ: str) -> None:
+    def __init__(
+        self, data_dir: Path, *arguments: str, output: Path | None = None, script: bool = False, **environ: str
+    ) -> None:
         self.data_dir = data_dir
-        command = [str(ROOT / "script/dev"), "--data-dir", str(data_dir), *arguments]
-        super().__init__(command, output or data_dir.with_name(f"{data_dir.name}.out"), environ)
+        start = [str(ROOT / "script/dev")] if script else [*IDP, "dev"]
+        output = output or data_dir.with_name(f"{data_dir.name}.out")
+        super().__init__([*start, "--data-dir", str(data_dir), *arguments], output, environ, forked=not script)
         self.facts: dict[str, Any] = {}
         self.seconds = 0.0
 
@@ -272,11 +300,11 @@ class Dev(Running):
 
 
 @contextmanager
-def running_dev(data_dir: Path, *arguments: str, **environ: str) -> Iterator[Dev]:
-    """Run `script/dev` until the end of the block; on any free port unless told otherwise."""
+def running_dev(data_dir: Path, *arguments: str, script: bool = False, **environ: str) -> Iterator[Dev]:
+    """Run `idp dev` until the end of the block; on any free port unless told otherwise. `script`: see `Dev`."""
     if "PORT" not in environ and "--port" not in arguments:
         arguments = ("--port", "0", *arguments)
-    dev = Dev(data_dir, *arguments, **environ)
+    dev = Dev(data_dir, *arguments, script=script, **environ)
     try:
         yield dev.wait()
     finally:

@@ -7,17 +7,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from cli.support import IDP, PLAIN, get, idp, in_a_terminal, log_in, post, refusal, root_secret, running_serve
+from cli.support import get, idp, in_a_terminal, log_in, post, refusal, root_secret, running_serve
 
 PASSWORD = "a password of their own"
 
 
 def create(database_url: str, email: str, *more: str, typed: str = f"{PASSWORD}\n") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*IDP, "users", "create-admin", email, *more],
-        env=PLAIN | {"DATABASE_URL": database_url},
-        input=typed, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    return idp("users", "create-admin", email, *more, typed=typed, DATABASE_URL=database_url)
 
 
 @pytest.fixture

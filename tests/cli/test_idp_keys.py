@@ -94,7 +94,7 @@ def test_what_goes_wrong_is_a_sentence_with_an_exit_code(served: Served, token: 
     for code, sentence, arguments, environ in (
         (2, "body.scopes.0: ", ("create", "x", "a b"), {"IDP_TOKEN": token}),
         (2, "Separate scopes with spaces: ", ("create", "x", "a,b"), {"IDP_TOKEN": token}),
-        (3, "There is no key called nothing: ", ("revoke", "nothing"), {"IDP_TOKEN": token}),
+        (3, "There is no key named nothing: ", ("revoke", "nothing"), {"IDP_TOKEN": token}),
         (3, "API key not found.", ("rotate", unknown), {"IDP_TOKEN": token}),
         (4, f"{served.url} refuses: Invalid token. IDP_TOKEN must be", ("list",), {"IDP_TOKEN": "rubbish"}),
         (4, f"{served.url} refuses: This credential", ("list",), {"IDP_TOKEN": served.admin_token}),
@@ -125,7 +125,7 @@ def test_dev_headers_never_leave_this_machine(served: Served) -> None:
     done = idp("keys", "list", "--as", "a@example.com", "--url", "https://id.example.com")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "idp: --as is for an `idp dev` on this machine, and https://id.example.com is elsewhere: use IDP_TOKEN there.\n"
+        "idp: --as works only with `idp dev` on this machine, not with https://id.example.com: use IDP_TOKEN.\n"
     )
     done = idp("keys", "list", "--as", "a@example.com", "--url", served.url)
     assert (done.returncode, done.stdout) == (4, "")

@@ -23,7 +23,7 @@ async def test_an_empty_database_is_migrated_and_seeded_once(empty: str) -> None
     """S3-39, S3-40, S3-42."""
     first = idp("migrate", DATABASE_URL=empty)
     assert (first.returncode, first.stderr) == (0, "")
-    assert first.stdout == "The database was migrated.\nMade 9 of the seed's teams and domains.\n"
+    assert first.stdout == "The database was migrated.\nCreated 9 teams and domains from the seed.\n"
     again = idp("migrate", DATABASE_URL=empty)
     assert (again.returncode, again.stdout) == (0, "The database is up to date.\n")
     names = {row["name"] for row in await sql(empty, "SELECT name FROM idp.teams UNION SELECT name FROM idp.domains")}
@@ -35,7 +35,7 @@ async def test_what_was_changed_by_hand_stays_and_what_is_missing_comes_back(emp
     idp("migrate", DATABASE_URL=empty)
     await sql(empty, "UPDATE idp.teams SET is_active = false WHERE name = 'Product'")
     await sql(empty, "DELETE FROM idp.teams WHERE name = 'Design'")
-    assert "Made 1 of the seed's teams and domains." in idp("migrate", DATABASE_URL=empty).stdout
+    assert "Created 1 teams and domains from the seed." in idp("migrate", DATABASE_URL=empty).stdout
     rows = await sql(empty, "SELECT name, is_active FROM idp.teams WHERE name IN ('Product', 'Design') ORDER BY name")
     assert [tuple(row) for row in rows] == [("Design", True), ("Product", False)]
 
@@ -59,14 +59,14 @@ async def test_check_changes_nothing(empty: str, migrated: str) -> None:
     assert await sql(empty, "SELECT 1 FROM pg_namespace WHERE nspname = 'idp'") == []
     done = idp("migrate", "--check", DATABASE_URL=migrated)
     assert done.returncode == 0
-    assert re.fullmatch(r"The database is at revision \d{4}, as this version needs\.\n", done.stdout)
+    assert re.fullmatch(r"The database is at revision \d{4}, as required\.\n", done.stdout)
 
 
 async def test_a_database_that_is_behind_is_told_from_one_that_is_ahead(empty: str) -> None:
     idp("migrate", DATABASE_URL=empty)
     await sql(empty, "UPDATE idp.alembic_version SET version_num = '0000'")
     assert re.fullmatch(
-        r"idp: The database is at revision 0000, this version needs \d{4}: run `idp migrate`\.\n",
+        r"idp: The database is at revision 0000, this version requires \d{4}: run `idp migrate`\.\n",
         refusal("migrate", "--check", DATABASE_URL=empty),
     )
     await sql(empty, "UPDATE idp.alembic_version SET version_num = '9999'")
@@ -94,7 +94,7 @@ def test_the_owners_address_is_used_where_there_is_one(empty: str) -> None:
 @pytest.mark.parametrize("command", [["migrate"], ["migrate", "--check"], ["check-db"]])
 def test_without_an_address_each_says_so(command: list[str]) -> None:
     assert refusal(*command) == (
-        "idp: DATABASE_URL is not set: put postgresql://user:password@host:5432/database there.\n"
+        "idp: DATABASE_URL is not set: set it to postgresql://user:password@host:5432/database.\n"
     )
 
 

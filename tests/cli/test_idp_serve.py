@@ -130,7 +130,7 @@ async def test_a_database_that_is_behind_is_refused_and_one_that_is_ahead_is_ser
         await connection.execute("UPDATE idp.alembic_version SET version_num = '0000'")
         behind = idp("serve", "--port", "0", **environ)
         assert (behind.returncode, behind.stderr.count("\n")) == (1, 1)
-        assert "The database is at revision 0000, this version needs" in behind.stderr
+        assert "The database is at revision 0000, this version requires" in behind.stderr
         await connection.execute("UPDATE idp.alembic_version SET version_num = '9999'")
     finally:
         await connection.close()
@@ -153,7 +153,7 @@ def test_a_taken_port_is_refused(migrated: str) -> None:
         port = other.getsockname()[1]
         done = idp("serve", "--host", "127.0.0.1", "--port", str(port), **(GOOD | {"DATABASE_URL": migrated}))
     assert done.returncode == 1
-    assert done.stderr == f"idp: Port {port} is taken by another program: stop it, or set PORT to another one.\n"
+    assert done.stderr == f"idp: Port {port} is used by another program: stop it, or set another PORT.\n"
 
 
 # --- how it starts ---------------------------------------------------------------------------------------------------

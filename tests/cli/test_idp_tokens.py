@@ -132,7 +132,7 @@ def test_bad_input_has_exit_code_2(served: Served) -> None:
     name = new_name()
     run(served, "create", name)
     code, said = failure("create", name, **served.environ)
-    assert (code, said) == (2, "idp: A live token with this name exists already.\n")
+    assert (code, said) == (2, "idp: An active token with this name already exists.\n")
     code, said = failure("create", "x", "a b", **served.environ)
     assert code == 2
     assert said == "idp: body.scopes.0: A scope is plain ASCII without spaces, quotation marks or backslashes.\n"

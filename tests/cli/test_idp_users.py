@@ -96,7 +96,7 @@ def test_somebody_is_deleted_only_when_asked_twice(served: Served) -> None:
     email = register(served)
     done = run(served, "delete", email)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "idp: Deleting a user cannot be undone: pass --yes where no terminal can ask.\n"
+    assert done.stderr == "idp: Deleting a user cannot be undone: use --yes without a terminal.\n"
     code, shown = in_a_terminal("users", "delete", email, columns=80, typed=["n"], **served.environ)
     assert (code, f"Delete {email}? It cannot be undone [y/N]:" in shown) == (1, True)
     assert log_in(served.url, email, PASSWORD).status == 200

@@ -41,7 +41,7 @@ def test_whatever_takes_its_output_there_is_no_traceback(command: list[str], ser
 
 
 def test_a_name_that_the_terminal_cannot_show_is_escaped(served: Served) -> None:
-    """Line 23."""
+    """With an ASCII terminal, creating and listing a token with such a name succeed."""
     environ = served.environ | {"PYTHONIOENCODING": "ascii"}
     made = idp("tokens", "create", "Zoë—服务", "a", **environ)
     assert made.returncode == 0, made.stderr
@@ -50,7 +50,7 @@ def test_a_name_that_the_terminal_cannot_show_is_escaped(served: Served) -> None
 
 
 def test_a_read_only_dev_shm_is_one_sentence(tmp_path: Path) -> None:
-    """Line 25."""
+    """`idp serve` names /dev/shm and the remedy, and shows no traceback."""
     unshare = shutil.which("unshare")
     command = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o ro tmpfs /dev/shm && exec "$@"', "sh"]
     if unshare is None or subprocess.run([*command, "true"], capture_output=True, check=False).returncode:

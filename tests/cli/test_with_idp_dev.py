@@ -182,7 +182,7 @@ def test_as_a_user_that_does_not_exist_is_asked_about_first(dev: Dev, here: dict
     typo = idp("keys", "list", "--as", "adaa@example.com", **here)
     assert (typo.returncode, typo.stdout) == (2, "")
     assert typo.stderr == (
-        "idp: No user has the address adaa@example.com. Did you mean ada@example.com? With --new-user it is created.\n"
+        "idp: No user has the address adaa@example.com. Did you mean ada@example.com? Use --new-user to create it.\n"
     )
     assert "adaa@example.com" not in idp("users", "list", "-o", "json", **here).stdout
     meant = idp("keys", "list", "--as", "adaa@example.com", "--new-user", "-o", "json", **here)
@@ -238,4 +238,4 @@ def test_another_program_is_not_an_idp(here: dict[str, str]) -> None:
         done = idp("users", "list", "--url", url, ADMIN_TOKEN="x", **here)
         server.shutdown()
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"idp: {url} is not an idp: it answered 404")
+    assert done.stderr.startswith(f"idp: {url} is not an idp service: unexpected response (404)")

@@ -44,7 +44,7 @@ async def owners(cluster: EmbeddedPostgres) -> str:
     url = cluster.create_database(f"two_roles_{secrets.token_hex(4)}")
     assert await migrate(as_service(url), url) == [
         "The database was migrated.",
-        "Made 9 of the seed's teams and domains.",
+        "Created 9 teams and domains from the seed.",
     ]
     return url
 
@@ -147,15 +147,15 @@ async def test_a_role_that_owns_the_tables_is_pointed_out(cluster: EmbeddedPostg
     await service.close()
     said = await migrate(as_service(url), url)
     assert said[-1] == (
-        "The role the-service owns tables of the service, so it can change the audit log as well: "
-        "give them to the owner with REASSIGN OWNED."
+        "The role the-service owns tables of the service, so it can also change the audit log: "
+        "transfer them to the owner with REASSIGN OWNED."
     )
 
 
 async def test_a_role_that_does_not_exist_is_pointed_out(cluster: EmbeddedPostgres) -> None:
     url = cluster.create_database(f"no_role_{secrets.token_hex(4)}")
     said = await migrate(as_service(url).replace("the-service", "nobody"), url)
-    assert said[-1] == "There is no role nobody in the database yet: nothing was granted to it."
+    assert said[-1] == "The role nobody does not exist: nothing was granted."
 
 
 @pytest.mark.parametrize(

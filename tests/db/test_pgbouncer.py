@@ -11,7 +11,7 @@ from factories import Service, prepare, root_secret, running
 from idp.dev.embedded import EmbeddedPostgres
 from idp.settings import load
 
-pytestmark = [needs_pgbouncer, pytest.mark.alone]
+pytestmark = needs_pgbouncer
 
 
 async def journeys(service: Service) -> None:

@@ -34,7 +34,7 @@ def test_every_link_leads_somewhere() -> None:
 
 def test_every_route_on_it_exists() -> None:
     environ = {"DATABASE_URL": "postgresql://idp@localhost/idp", "IDP_SECRET_KEY": "0123456789abcdefghijklmnopqrstuv"}
-    routes = {route.path for route in create_app(load("production", environ=environ)).litestar.routes}
+    routes = {route.path for route in create_app(load("production", environ=environ)).routes}
     mentioned = set(re.findall(r"`(?:GET |POST )?(/[a-z.][\w./-]+)`", PAGE)) - {"/internal"}
     assert len(mentioned) > 5
     assert mentioned - routes == set()

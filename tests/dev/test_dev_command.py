@@ -1,4 +1,4 @@
-"""`idp dev`, run as people run it: `script/dev`, in a terminal or not, ended in every way."""
+"""`idp dev`, with `script/dev` and without, in a terminal or not, ended in every way."""
 
 import base64
 import fcntl
@@ -10,7 +10,6 @@ import shutil
 import signal
 import stat
 import struct
-import subprocess
 import sys
 import tempfile
 import termios
@@ -22,6 +21,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from cli.command_process import CommandProcess
 from cli.support import (
     IDP,
     PLAIN,
@@ -67,7 +67,7 @@ def port() -> int:
 def dev(private: Path, port: int) -> Iterator[Dev]:
     """A first start, with PORT and the addresses of databases that are not ours."""
     theirs = {"DATABASE_URL": "postgresql://theirs:x@127.0.0.1:1/theirs", "VALKEY_URL": "valkey://127.0.0.1:1"}
-    with running_dev(private / "data", PORT=str(port), **theirs) as dev:
+    with running_dev(private / "data", script=True, PORT=str(port), **theirs) as dev:
         yield dev
 
 
@@ -244,7 +244,7 @@ def test_a_taken_port_is_refused_with_a_free_one(dev: Dev, port: int, tmp_path: 
     """S3-70."""
     said = refusal("dev", "--data-dir", str(tmp_path / "data"), PORT=str(port))
     assert said == (
-        f"idp: Port {port} is taken by another program: stop it, or choose another one, for example: "
+        f"idp: Port {port} is used by another program: stop it, or choose another port, for example: "
         f"script/dev --port {port + 1}.\n"
     )
     assert not (tmp_path / "data").exists()
@@ -254,8 +254,8 @@ def test_a_second_start_is_told_that_the_first_has_the_port(dev: Dev) -> None:
     port = int(dev.base_url.rpartition(":")[2])
     said = refusal("dev", "--port", str(port), "--data-dir", str(dev.data_dir))
     assert said == (
-        f"idp: `idp dev` with this data runs already at {dev.base_url}: use that one, stop it with Ctrl-C in its "
-        f"terminal, or start another one beside it: script/dev --port {port + 1} --data-dir {dev.data_dir}-2.\n"
+        f"idp: `idp dev` already runs with this data at {dev.base_url}: use it, stop it with Ctrl-C in its "
+        f"terminal, or start another instance: script/dev --port {port + 1} --data-dir {dev.data_dir}-2.\n"
     )
     assert get(f"{dev.base_url}/readyz").status == 200
 
@@ -364,7 +364,7 @@ def test_production_refuses_its_database_until_everything_in_it_was_revoked(priv
         key = json.loads(idp(*keys, IDP_TOKEN=session["access_token"]).stdout)["secret"]
         assert get(f"{dev.base_url}/auth/me", X_API_Key=key).status == 200
         said = refusal("serve", "--port", "0", **environ)
-        assert said.startswith("idp: `idp dev` has written to this database:")
+        assert said.startswith("idp: `idp dev` has used this database:")
         assert "idp clear-development-mark" in said
         assert "`idp clear-development-mark`" in idp("check-db", **environ).stdout
         cleared = idp("clear-development-mark", "--yes", **environ)
@@ -402,7 +402,7 @@ def is_quiet(said: str) -> bool:
 @linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_everything_quietly(data_dir: Path, number: signal.Signals) -> None:
-    with running_dev(data_dir) as dev:
+    with running_dev(data_dir, script=True) as dev:
         assert len(dev.left_behind()) >= 3
         assert dev.end(number) == 0
         assert dev.leaves_nothing()
@@ -415,7 +415,7 @@ def test_a_signal_ends_everything_quietly(data_dir: Path, number: signal.Signals
 @linux
 @pytest.mark.parametrize("moment", [0.4, 0.8, 1.2, 1.6])
 def test_a_signal_during_the_start_ends_it_as_quietly(data_dir: Path, moment: float) -> None:
-    dev = Dev(data_dir, "--port", "0")
+    dev = Dev(data_dir, "--port", "0", script=True)
     try:
         with suppress(AssertionError):
             wait_until(lambda: dev.process.poll() is not None, moment)
@@ -434,7 +434,7 @@ def test_what_was_there_is_there_after_a_restart(data_dir: Path) -> None:
         assert post(f"{dev.base_url}/auth/register", body).status == 200
         before = {person["email"]: person["password"] for person in dev.facts["personas"]}
         old_token = dev.facts["admin_token"]
-    with running_dev(data_dir) as dev:
+    with running_dev(data_dir, script=True) as dev:
         note(f"start on existing data: {dev.seconds:.1f} s")
         assert dev.seconds < 15  # measured: 2; a loaded machine may take longer
         assert log_in(dev.base_url, email, "correct horse battery").status == 200
@@ -465,7 +465,7 @@ def test_a_persona_that_was_disabled_or_deleted_does_not_stop_the_next_start(dat
 
 @linux
 def test_after_a_kill_the_next_start_recovers_by_itself(data_dir: Path) -> None:
-    with running_dev(data_dir, "--processes", "2") as killed:
+    with running_dev(data_dir, "--processes", "2", script=True) as killed:
         killed.send(signal.SIGKILL)
         killed.process.wait()
         with running_dev(data_dir) as dev:
@@ -539,7 +539,7 @@ def test_a_database_that_dies_ends_it_with_a_sentence(data_dir: Path, server: st
 
 
 def test_three_processes_answer_and_accept_each_others_tokens(data_dir: Path) -> None:
-    with running_dev(data_dir, "--processes", "3") as dev:
+    with running_dev(data_dir, "--processes", "3", script=True) as dev:
         urls = dev.facts["base_urls"]
         assert (len(set(urls)), urls[0]) == (3, dev.base_url)
         note(f"start of three processes: {dev.seconds:.1f} s")
@@ -557,7 +557,7 @@ def test_three_processes_answer_and_accept_each_others_tokens(data_dir: Path) ->
 
 def test_a_process_that_cannot_start_ends_the_start_with_a_sentence(data_dir: Path, private: Path) -> None:
     """The second process is killed while it loads."""
-    dev = Dev(data_dir, "--port", "0", "--processes", "2")
+    dev = Dev(data_dir, "--port", "0", "--processes", "2", script=True)
     try:
         wait_until(lambda: any("idp.cli.dev_process" in line for line in dev.left_behind().values()))
         (pid,) = [pid for pid, line in dev.left_behind().items() if "idp.cli.dev_process" in line]
@@ -592,11 +592,12 @@ def in_a_terminal(data_dir: Path, columns: int, **environ: str) -> str:
     """Run `idp dev` in a terminal of this width until it is ready, press Ctrl-C, and return what was shown."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    process = subprocess.Popen(
-        [*IDP, "dev", "--port", "0", "--data-dir", str(data_dir)],
-        env=PLAIN | {"TERM": "xterm-256color"} | environ,
+    process = CommandProcess(
+        IDP[2],
+        ["dev", "--port", "0", "--data-dir", str(data_dir)],
+        environ=PLAIN | {"TERM": "xterm-256color"} | environ,
         stdin=theirs, stdout=theirs, stderr=theirs,
-        start_new_session=True,
+        new_session=True,
     )  # fmt: skip
     os.close(theirs)
     shown = b""

@@ -10,8 +10,6 @@ import pytest
 from factories import OWN_LIMITS, PASSWORD, Service, postgres_bin, running
 from idp.dev.embedded import EmbeddedPostgres
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture
 def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
@@ -42,6 +40,7 @@ async def expect_all_unavailable(service: Service, token: str) -> None:
         assert int(answer.headers["retry-after"]) >= 1, name
 
 
+@pytest.mark.alone
 async def test_a_stopped_database_is_503_and_recovers_by_itself(own_postgres: EmbeddedPostgres) -> None:
     """SEC-77: nothing half-written; the same process serves again."""
     async with running(own_postgres.create_database("away"), environ=OWN_LIMITS) as service:
@@ -61,6 +60,7 @@ async def test_a_stopped_database_is_503_and_recovers_by_itself(own_postgres: Em
         assert len(rows) == 2  # Pat, and the one whose registration succeeded
 
 
+@pytest.mark.alone
 async def test_a_database_that_hangs_is_503_and_not_a_hang(own_postgres: EmbeddedPostgres) -> None:
     """A paused server accepts connections and never answers: 503 within about a second, on old and new connections."""
     loop = asyncio.get_running_loop()

@@ -1,20 +1,19 @@
 """A role that may merely connect sends false announcements of changes (rule 5, decision 0026)."""
 
-import asyncio
 import itertools
 from urllib.parse import quote, urlsplit
 
 import asyncpg
 import pytest
 
-from factories import PASSWORD, postgres_bin, prepare, running
+from factories import PASSWORD, postgres_bin, running
 from idp.db.changes import Changes
 from idp.db.snapshot import Snapshot, Stamp
 from idp.dev import initdb
 from idp.dev.embedded import EmbeddedPostgres
 from idp.settings import load
+from prepared_databases import migrate
 
-pytestmark = pytest.mark.alone
 LARGEST = 2**63 - 1
 
 
@@ -25,7 +24,7 @@ async def channel_of(connection: asyncpg.Connection) -> str:
 
 
 async def test_a_false_announcement_leaves_every_verdict_as_it_is(postgres: EmbeddedPostgres) -> None:
-    """A14: even on the right channel, a number that no transaction has had stops nothing."""
+    """Even on the right channel, a number that no transaction has had stops nothing."""
     async with running(postgres.create_database("false_announcements")) as service:
         connection = await asyncpg.connect(service.database_url)
         channels = ("idp_changes", await channel_of(connection))
@@ -36,19 +35,19 @@ async def test_a_false_announcement_leaves_every_verdict_as_it_is(postgres: Embe
             for channel in channels:
                 for _ in range(20):
                     await connection.execute("SELECT pg_notify($1, $2)", channel, f"{transaction} {what}")
-            await asyncio.sleep(0.05)
+            await service.app.core.change_listener.catch_up()
             assert (await service.me(person.bearer)).status_code == 200, (transaction, what)
             assert (await service.validate((await service.sign_in(person)).token))["valid"] is True
             assert (await service.client.get("/readyz")).status_code == 200
             # And real changes are heard as before.
             await connection.execute("UPDATE idp.users SET is_active = false WHERE id = $1", person.id)
-            await asyncio.sleep(0.1)
+            await service.app.core.change_listener.catch_up()
             assert (await service.me(person.bearer)).status_code in {401, 403}
         await connection.close()
 
 
 async def test_a_transaction_that_is_held_open_and_announced_stops_nothing(postgres: EmbeddedPostgres) -> None:
-    """A14, rule 5: a read that began after the announcement was heard needs no test."""
+    """Rule 5: a read that began after the announcement was heard needs no test."""
     async with running(postgres.create_database("held_open")) as service:
         person = await service.register()
         holder = await asyncpg.connect(service.database_url)
@@ -57,7 +56,7 @@ async def test_a_transaction_that_is_held_open_and_announced_stops_nothing(postg
             other = await asyncpg.connect(service.database_url)
             await other.execute("SELECT pg_notify($1, $2)", await channel_of(other), f"{number} directory")
             await other.close()
-            await asyncio.sleep(0.05)
+            await service.app.core.change_listener.catch_up()
             for _ in range(5):
                 assert (await service.me(person.bearer)).status_code == 200
         await holder.close()
@@ -66,7 +65,7 @@ async def test_a_transaction_that_is_held_open_and_announced_stops_nothing(postg
 async def test_a_role_that_may_only_connect_learns_no_name_to_announce_on(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """A14: neither the table nor the text of a function tells it, and the name is another one in each database."""
+    """Neither the table nor the text of a function tells it, and the name is another one in each database."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("one_more_role"), bin_dir=postgres_bin())
     with pytest.MonkeyPatch.context() as patch:
         more = f"CREATE ROLE merely_connects LOGIN PASSWORD '{PASSWORD}'\n"
@@ -76,7 +75,7 @@ async def test_a_role_that_may_only_connect_learns_no_name_to_announce_on(
     try:
         for database in ("channel_one", "channel_two"):
             url = server.create_database(database)
-            await prepare(load("production", environ={"DATABASE_URL": url}))
+            await migrate(load("production", environ={"DATABASE_URL": url}))
             owner = await asyncpg.connect(url)
             names.append(await channel_of(owner))
             await owner.close()
@@ -97,7 +96,7 @@ async def test_a_role_that_may_only_connect_learns_no_name_to_announce_on(
 
 
 def test_what_was_announced_and_never_happened_is_forgotten_and_what_happened_is_not() -> None:
-    """A14: transaction ids beyond the newest snapshot are ignored."""
+    """Transaction ids beyond the newest snapshot are ignored."""
     changes, old = Changes(), Stamp("here", Snapshot(100, 100))
     changes.reset()
     changes.set_first_floor(old)

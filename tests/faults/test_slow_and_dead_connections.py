@@ -84,7 +84,7 @@ async def test_a_database_that_takes_over_a_second_to_accept_is_waited_for(postg
 
 
 async def test_connect_timeout_in_the_address_counts(postgres: EmbeddedPostgres) -> None:
-    """Line 16."""
+    """`connect_timeout` of DATABASE_URL is shorter than the setting, and the shorter one holds."""
     async with Network(postgres.create_database("asked_for"), 5).listening() as network:
         settings = load("production", environ={"DATABASE_URL": f"{network.url}?connect_timeout=1"} | LIMITS).settings
         database, began = Database(settings.database), time.monotonic()
@@ -126,7 +126,7 @@ async def test_a_mistake_is_told_apart_from_a_server_that_is_away(
 ) -> None:
     """503 and not 500, and `/readyz` and `/health` say which mistake, without a name or an address."""
     url = spoil(urlsplit(postgres.create_database(f"mistake_{len(mistake)}"))).geturl()  # type: ignore[operator]
-    async with running(url, environ=LIMITS, profile="production", migrate=False) as service:
+    async with running(url, environ=LIMITS, profile="production", migrate=False, hears=False) as service:
         ready = await service.client.get("/readyz")
         assert ready.status_code == 503
         assert mistake in ready.json()["reason"]

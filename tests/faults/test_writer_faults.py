@@ -242,7 +242,7 @@ async def somebody_holds_the_lock(database_url: str) -> AsyncIterator[None]:
 
 def queue_of(service: Service) -> CommandQueue:
     """Return the queue that the running service's routes use."""
-    provided = service.app.litestar.dependencies["command_queue"]
+    provided = service.app.dependencies["command_queue"]
     assert isinstance(provided, Provide)
     queue = provided.dependency()
     assert isinstance(queue, CommandQueue)

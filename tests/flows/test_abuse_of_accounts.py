@@ -61,7 +61,7 @@ def watching(service: Service) -> Iterator[list[str]]:
 
 
 def journey(service: Service, name: str) -> Any:
-    return service.app.litestar.dependencies[name].dependency()  # type: ignore[operator,union-attr]
+    return service.app.dependencies[name].dependency()  # type: ignore[operator,union-attr]
 
 
 async def work_for(service: Service, do: Callable[[str], Awaitable[None]], email: str) -> list[str]:

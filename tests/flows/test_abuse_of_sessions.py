@@ -155,7 +155,7 @@ async def test_registrations_at_once_do_not_pass_the_limit(
 
 
 async def forget_addresses(service: Service) -> None:
-    storage = service.app.litestar.dependencies["limiter"].dependency()._shared.storage  # type: ignore[operator,union-attr]
+    storage = service.app.dependencies["limiter"].dependency()._shared.storage  # type: ignore[operator,union-attr]
     await storage.reset()
 
 

@@ -130,7 +130,7 @@ async def test_management_invites_without_a_name(postgres: EmbeddedPostgres) -> 
             answer = await service.client.post(USERS, json={"email": email}, headers=headers)
             assert (answer.status_code, answer.json()["roles"], answer.json()["name"]) == (200, ["user"], None)
             (mail,) = await mails_about(service, email, SUBJECT)
-            assert "An administrator made an account" in mail["text"]
+            assert "An administrator created an account" in mail["text"]
 
 
 # --- links that do not work any more ---------------------------------------------------------------------------------

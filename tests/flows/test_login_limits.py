@@ -253,7 +253,7 @@ async def test_of_guesses_at_once_none_is_let_in_late(service: Service) -> None:
     await service.sql("INSERT INTO idp.sign_in_failures VALUES ($1, 3, now())", person.id)
     for most, begins in ((3, False), (2, False), (4, True)):
         async with service.app.core.database.transaction() as session:
-            started = await sessions.begin(
+            started = await sessions.start(
                 session, person.id, device, lifetime, password_version=1, amr=("pwd",), most_failures=most
             )
             assert (started is not None) is begins

@@ -20,7 +20,7 @@ ADMIN_TOKEN = secrets.token_urlsafe(32)
 def bodies(service: Service) -> dict[str, type[msgspec.Struct]]:
     """Return the struct of every body of the application, by route."""
     found = {}
-    for route in service.app.litestar.routes:
+    for route in service.app.routes:
         for handler in getattr(route, "route_handlers", ()):
             field = getattr(handler, "parsed_data_field", None)
             if field is not None and (struct := struct_of(field.annotation)) is not None:
@@ -197,7 +197,7 @@ async def test_new_paths_refuse_what_they_do_not_know_as_before(service: Service
 
 
 async def test_many_unknown_members_cost_little(service: Service, person: Person) -> None:
-    """A11's kind: a body at its limit, full of names that look like a member, is answered soon."""
+    """A body at its limit, full of names that look like a member, is answered soon."""
     many = {f"scope{number:05}": 1 for number in range(4000)}
     began = time.perf_counter()
     answer = await service.client.post("/auth/validate", json={"token": person.token, **many})

@@ -41,7 +41,7 @@ async def test_a_token_without_a_scheme_is_told_to_have_none_and_not_repeated(se
     answer = await service.client.get("/auth/me", headers={"Authorization": value})
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (401, "credential_unrecognised")
-    assert problem["detail"].startswith("The Authorization header names no supported scheme; send `Authorization: Bear")
+    assert problem["detail"].startswith("The Authorization header has no supported scheme; send `Authorization: Bear")
     assert value not in answer.text
 
 

@@ -26,8 +26,6 @@ from idp.settings import Secret
 from idp.signing.sealing import Sealer
 from mail.mail_support import Outbox, PostOffice, until
 
-pytestmark = pytest.mark.alone
-
 TOKEN = "5ec7e7" * 10
 VERIFY = VerifyEmail(name="Ada Lovelace", token=TOKEN, hours=24)
 RESET = ResetPassword(name="Ada", token=TOKEN, minutes=15)
@@ -40,6 +38,7 @@ def counted(outcome: str) -> float:
 # --- it arrives ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 async def test_a_mail_arrives_within_a_second_of_the_commit(outbox: Outbox, office: PostOffice) -> None:
     """S4-29 S4-13: with its link as text and as HTML, from whom the settings name."""
     async with outbox.sending(office):
@@ -84,7 +83,12 @@ async def test_a_mail_at_rest_shows_no_token_and_no_address(outbox: Outbox) -> N
     shown = str(dict(await outbox.row()))
     assert TOKEN not in shown
     assert "ada@example.com" not in shown
-    assert Sealer([Secret("another root secret than that one")]).open((await outbox.row())["sealed_message"]) is None
+    assert (
+        Sealer([Secret("another root secret than that one")]).open(
+            (await outbox.row())["sealed_message"], purpose="mail"
+        )
+        is None
+    )
 
 
 async def test_a_transaction_that_is_rolled_back_sends_nothing(outbox: Outbox, office: PostOffice) -> None:
@@ -229,6 +233,7 @@ async def test_a_temporary_refusal_is_tried_again(outbox: Outbox, office: PostOf
     assert office.tries["grey@example.com"] == 2
 
 
+@pytest.mark.alone
 async def test_a_slow_server_holds_up_neither_requests_nor_other_mails(outbox: Outbox, office: PostOffice) -> None:
     office.hangs = {f"slow{number}@example.com" for number in range(4)}
     async with outbox.sending(office):
@@ -262,6 +267,7 @@ def test_each_answer_is_waited_for_as_long_as_rfc_5321_says() -> None:
     assert LEASE.total_seconds() > sender._RENEW_SECONDS * 3
 
 
+@pytest.mark.alone
 async def test_a_server_that_answers_the_final_dot_late_gets_the_mail_once(
     outbox: Outbox, office: PostOffice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,7 +296,7 @@ async def test_what_the_server_has_is_not_sent_again_where_it_could_not_be_writt
     try:
         transaction = connection.transaction()
         await transaction.start()
-        settling = asyncio.create_task(sending._settle(taken))
+        settling = asyncio.create_task(sending._deliver_and_record(taken))
         await until(lambda: office.tries["ada@example.com"])
         await connection.execute("LOCK TABLE idp.mail_outbox IN ACCESS EXCLUSIVE MODE")
         await until(lambda: office.delivered)
@@ -303,7 +309,7 @@ async def test_what_the_server_has_is_not_sent_again_where_it_could_not_be_writt
     assert taken.id in sending._delivered or (await outbox.row())["sent_at"] is not None
     await outbox.hurry()
     for again in await sending._take(5):
-        await sending._settle(again)
+        await sending._deliver_and_record(again)
     assert (await outbox.row())["sent_at"] is not None
     assert office.recipients == ["ada@example.com"]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,18 @@ from sqlalchemy import event
 from factories import Service, running
 from idp.dev.embedded import EmbeddedPostgres
 from idp.ops.health import _SHARED_SECONDS, HealthChecks
+from idp.plugin import Plugin, Probe
 
 pytestmark = pytest.mark.alone
 
 DATABASE = "database"
+
+
+class Probes(Plugin):
+    """A plugin that only has probes."""
+
+    def __init__(self, probes: Mapping[str, Probe | None]) -> None:
+        self.probes = probes
 
 
 class Part:
@@ -26,7 +34,8 @@ class Part:
         self.looks = 0
         self.fault: Exception | None = None
         self._takes = takes
-        self.checks = HealthChecks({DATABASE: self.probe, "redis": None, "command_processor": None})
+        self.checks = HealthChecks()
+        self.checks.watch([Probes({DATABASE: self.probe, "redis": None, "command_processor": None})])
 
     async def probe(self) -> None:
         self.looks += 1

@@ -181,7 +181,7 @@ async def test_using_a_session_is_noted_once_a_minute(service: Service) -> None:
     """C-10 S4-20: the hot path writes nothing; what is noted moves `last_activity` and the idle end."""
     person = await service.register()
     (before,) = await sessions_of(service, person)
-    introspector = service.app.litestar.middleware[0].introspector  # type: ignore[union-attr]
+    introspector = service.app.middleware[0].introspector  # type: ignore[union-attr]
     with time_machine.travel(datetime.now(UTC) + timedelta(minutes=5), tick=True):
         await service.validate(person.token)
         assert (await sessions_of(service, person))[0]["last_activity"] == before["last_activity"]
@@ -198,7 +198,7 @@ async def test_what_is_long_over_is_forgotten(service: Service) -> None:
         "UPDATE idp.user_sessions SET expires_at = now() - interval '31 days' WHERE id = $1::text::uuid",
         gone.session_id,
     )
-    introspector = service.app.litestar.middleware[0].introspector  # type: ignore[union-attr]
+    introspector = service.app.middleware[0].introspector  # type: ignore[union-attr]
     await introspector._activity.forget()
     left = await service.sql(
         "SELECT s.id::text AS id FROM idp.user_sessions s JOIN idp.refresh_tokens t ON t.session_id = s.id "

@@ -139,7 +139,7 @@ async def test_a_new_cookie_sign_in_ends_the_session_that_the_browser_brought_al
 
 
 async def test_a_sign_in_for_tokens_leaves_the_browsers_session_alone(service: Service) -> None:
-    """A20: it replaces no cookie."""
+    """It replaces no cookie."""
     person = await service.register()
     _, headers = await with_cookie(service, person)
     body = {"email": person.email, "password": PASSWORD}

@@ -1,6 +1,7 @@
-"""What is read quickly says what a strict reader says, and nothing with two readings is read (SEC-27, SEC-28)."""
+"""The service's reader and the client's: the same documents are read, and none with two readings (SEC-27, SEC-28)."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -8,7 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from idp.signing.json_object import read_object
+from idp.signing import json_object as for_service
+from idp_client import json_object as for_client
+
+VECTORS: list[dict[str, str]] = json.loads((Path(__file__).parents[1] / "vectors/json_objects.json").read_text())
 
 NAME = st.sampled_from(["a", "b", "é", "\ud800", "", "\\", '"', "\x00"]) | st.text(max_size=4)
 VALUE = st.recursive(
@@ -27,11 +31,21 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def members(raw: bytes) -> dict[str, Any] | None:
-    """Return what is read, None where it is refused; anything but ValueError is a defect."""
-    try:
-        return read_object(raw)
-    except ValueError:
-        return None
+    """Return what both read, None where both refuse it; anything but ValueError is a defect."""
+    read: list[dict[str, Any] | None] = []
+    for reader in (for_service, for_client):
+        try:
+            read.append(reader.read_object(raw))
+        except ValueError:
+            read.append(None)
+    assert repr(read[0]) == repr(read[1])
+    return read[0]
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_a_document_gets_its_verdict(vector: dict[str, str]) -> None:
+    raw = vector["text"].encode() if "text" in vector else bytes.fromhex(vector["hex"])
+    assert (members(raw) is not None) is (vector["verdict"] == "read")
 
 
 @MANY

@@ -78,7 +78,7 @@ async def apply(service: Service, key: bytes) -> str:
 async def test_a_cached_verdict_that_a_sibling_service_signs_is_not_there(
     postgres: EmbeddedPostgres, valkey: EmbeddedValkey, environ: dict[str, str]
 ) -> None:
-    """A12: where a shared secret stands in for the root secret, its key is mixed with a salt of the database."""
+    """Where a shared secret stands in for the root secret, its key is mixed with a salt of the database."""
     async with deployed(postgres, valkey, **environ) as service:
         token = await apply(service, derive(Secret(SHARED), label_of_verdicts(service)))
         assert (await service.validate(token))["valid"] is False
@@ -89,7 +89,7 @@ async def test_a_cached_verdict_that_a_sibling_service_signs_is_not_there(
 async def test_nothing_is_managed_by_a_verdict_that_only_valkey_knows(
     postgres: EmbeddedPostgres, valkey: EmbeddedValkey
 ) -> None:
-    """A12: even one that is signed with the right key: the database has to confirm it, for reading and for writing."""
+    """Even one that is signed with the right key: the database has to confirm it, for reading and for writing."""
     async with deployed(postgres, valkey) as service:
         key = service.app.core.proofs.of(label_of_verdicts(service)).current
         token = await apply(service, key)
@@ -104,7 +104,7 @@ async def test_nothing_is_managed_by_a_verdict_that_only_valkey_knows(
 async def test_nobody_is_signed_out_by_a_verdict_that_only_valkey_knows(
     postgres: EmbeddedPostgres, valkey: EmbeddedValkey
 ) -> None:
-    """A12: routes that look at the caller themselves ask the database, too."""
+    """Routes that look at the caller themselves ask the database, too."""
     async with deployed(postgres, valkey) as service:
         person, token = await service.register(), generate("amp_live")
         who = principal(user(id=person.id, email=person.email), id=str(uuid7()))
@@ -121,7 +121,7 @@ async def test_nobody_is_signed_out_by_a_verdict_that_only_valkey_knows(
 async def test_a_person_whom_only_valkey_calls_an_administrator_is_none(
     postgres: EmbeddedPostgres, valkey: EmbeddedValkey
 ) -> None:
-    """A12: a good access token, and a forged record of the session it names."""
+    """A good access token, and a forged record of the session it names."""
     async with deployed(postgres, valkey) as service:
         person = await service.register()
         key = service.app.core.proofs.of(label_of_verdicts(service)).current
@@ -140,7 +140,7 @@ async def test_a_person_whom_only_valkey_calls_an_administrator_is_none(
 async def test_no_proof_is_made_with_a_key_that_siblings_can_derive(
     postgres: EmbeddedPostgres, valkey: EmbeddedValkey, environ: dict[str, str], label: str
 ) -> None:
-    """A12 A13: neither where a shared secret stands in, nor beside an IDP_SECRET_KEY, now or as a previous one."""
+    """Neither where a shared secret stands in, nor beside an IDP_SECRET_KEY, now or as a previous one."""
     async with deployed(postgres, valkey, **environ) as service:
         keys = service.app.core.proofs.of(label).all
         assert derive(Secret(SHARED), label) not in keys
@@ -150,7 +150,7 @@ async def test_no_proof_is_made_with_a_key_that_siblings_can_derive(
 
 
 async def test_a_forged_device_cookie_is_as_good_as_none(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> None:
-    """A13: guesses from a "known device" that a sibling service made up count against the account."""
+    """Guesses from a "known device" that a sibling service made up count against the account."""
     environ = {"AUTH_JWT_SECRET_KEY": SHARED, "IDP_RATE_LIMITS__FAILED_LOGINS_PER_PAIR": "3"}
     async with deployed(postgres, valkey, **environ) as service:
         person = await service.register()

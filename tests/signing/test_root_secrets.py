@@ -1,10 +1,15 @@
 """The root secret: what it opens, how it is replaced, what stands in for it (C-06c, SEC-32); whose tokens are ours."""
 
+import base64
+import hashlib
 import itertools
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from joserfc import jwe
+from joserfc.jwk import OctKey
 
 from factories import Person, Service, root_secret, running
 from idp.dev.embedded import EmbeddedPostgres
@@ -153,7 +158,7 @@ async def test_who_holds_the_shared_secret_cannot_open_keys_sealed_under_the_roo
         await kids(service)
         rows = await service.sql("SELECT sealed_private_jwk FROM idp.signing_keys")
     sibling = Sealer([Secret(shared)])
-    assert [sibling.open(row["sealed_private_jwk"]) for row in rows] == [None]
+    assert [sibling.open(row["sealed_private_jwk"], purpose="signing-key") for row in rows] == [None]
 
 
 # --- sealing ---------------------------------------------------------------------------------------------------------
@@ -172,16 +177,38 @@ def test_each_label_gives_a_key_of_its_own() -> None:
 def test_what_is_sealed_opens_only_whole_and_only_with_its_secret() -> None:
     """SEC-32: each part changed in turn, and another secret; the answer is None, never an exception."""
     old, new = Secret(root_secret()), Secret(root_secret())
-    sealed = Sealer([old]).seal(b"the private key")
-    assert Sealer([new, old]).open(sealed) == b"the private key"
-    assert Sealer([new]).open(sealed) is None
-    assert Sealer([old]).seal(b"the private key") != sealed, "never the same twice"
-    core = sealed.split(".")
-    for number, part in enumerate(core):
-        changed = [*core]
+    sealed = Sealer([old]).seal(b"the private key", purpose="signing-key")
+    assert Sealer([new, old]).open(sealed, purpose="signing-key") == b"the private key"
+    assert Sealer([new]).open(sealed, purpose="signing-key") is None
+    assert Sealer([old]).seal(b"the private key", purpose="signing-key") != sealed, "never the same twice"
+    parts = sealed.split(".")
+    for number, part in enumerate(parts):
+        changed = [*parts]
         changed[number] = part[:-4] + ("AAAA" if part[-4:] != "AAAA" else "BBBB")
-        assert Sealer([old]).open(".".join(changed)) is None, f"part {number} was changed"
-        assert Sealer([old]).open(".".join(core[:number])) is None, f"cut before part {number}"
+        assert Sealer([old]).open(".".join(changed), purpose="signing-key") is None, f"part {number} was changed"
+        assert Sealer([old]).open(".".join(parts[:number]), purpose="signing-key") is None, f"cut before part {number}"
+
+
+def test_what_was_sealed_for_one_purpose_does_not_open_for_another() -> None:
+    """SEC-32: a value copied to another table is refused, and so is one whose header was changed to fit there."""
+    sealer = Sealer([Secret(root_secret())])
+    sealed = sealer.seal(b"an answer with a secret", purpose="idempotent-answer")
+    assert sealer.open(sealed, purpose="idempotent-answer") == b"an answer with a secret"
+    assert sealer.open(sealed, purpose="mail") is None
+    head, rest = sealed.split(".", 1)
+    header = json.loads(base64.urlsafe_b64decode(head + "=="))
+    for changed in ({**header, "typ": "mail"}, {name: header[name] for name in header if name != "typ"}):
+        forged = base64.urlsafe_b64encode(json.dumps(changed, separators=(",", ":")).encode()).rstrip(b"=").decode()
+        assert sealer.open(f"{forged}.{rest}", purpose="mail") is None, changed
+
+
+def test_what_version_1_0_0_sealed_still_opens() -> None:
+    """Values without a purpose are signing keys and mails that wait; they open until they are replaced."""
+    root = Secret(root_secret())
+    raw = derive(root, "key-encryption")
+    header = {"alg": "A256KW", "enc": "A256GCM", "kid": hashlib.sha256(raw).hexdigest()[:16]}
+    sealed = jwe.encrypt_compact(header, b"the private key", OctKey.import_key(raw), algorithms=["A256KW", "A256GCM"])
+    assert Sealer([root]).open(sealed, purpose="signing-key") == b"the private key"
 
 
 # --- whose tokens are ours -------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def code(answer: httpx2.Response) -> tuple[int, str]:
 
 
 async def test_a_forged_token_sees_its_own_session_alone(shared: Service) -> None:
-    """A17 C-06b SEC-59: with the ids of others it could go on after its own has ended."""
+    """C-06b SEC-59: with the ids of others it could go on after its own has ended."""
     person = await shared.register()
     for _ in range(3):
         await shared.sign_in(person)
@@ -74,7 +74,7 @@ async def test_it_reads_only_right_after_a_login_with_the_password(shared: Servi
 
 
 async def test_it_changes_nothing_and_learns_no_session(shared: Service) -> None:
-    """C-06b A17: whoever holds the secret could make a token for every session that they are told of."""
+    """C-06b: whoever holds the secret could make a token for every session that they are told of."""
     admin, person = await shared.register_admin(), await shared.register()
     later = await shared.sign_in(person)
     await shared.client.post("/auth/logout", headers=later.bearer)

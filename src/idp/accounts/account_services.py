@@ -1,4 +1,4 @@
-"""What every journey that goes through a mail works with, and the two steps that all of them share."""
+"""What every journey that goes through a mail works with, and the steps that several of them share."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -13,10 +13,12 @@ from idp.errors import OneTimeTokenInvalid
 from idp.mail.outbox import Mailer
 from idp.ops.logging import describe
 from idp.ops.rate_limit import Limiter
-from idp.ops.rate_limit_rules import LoginRules, Rule
+from idp.ops.rate_limit_rules import Counted, LoginRules
 from idp.sessions.known_devices import KnownDevices
 from idp.settings_schema import Accounts
+from idp.users import credentials
 from idp.users.credentials import Holder
+from idp.users.email import email_key
 from idp.users.one_time_tokens import OneTimeToken, OneTimeTokens, Purpose
 from idp.users.passwords import Passwords
 
@@ -46,13 +48,32 @@ class AccountServices(Struct, frozen=True):
             return False
         return self.devices.find(cookies, holder.user_id, password_version=holder.password_version) is not None
 
-    async def allow(self, *counted: tuple[Rule, tuple[str, ...]]) -> None:
+    async def allow(self, *counted: Counted) -> None:
         """Count a request for a mail, or refuse it.
 
         Raises:
             RateLimited: with `Retry-After` in seconds.
         """
         await self.limiter.take(*counted)
+
+    async def may_be_sent(
+        self, email: str, origin: Origin, rules: Callable[..., tuple[Counted, ...]], *, cookies: Mapping[str, str]
+    ) -> Holder | None:
+        """Return who may be sent a link to an address; the same work for every address, before the answer (SEC-9).
+
+        Args:
+            email: what was typed.
+            origin: who asks.
+            rules: which limits count it, such as `self.rules.reset`.
+            cookies: of the request, which may be one of the account's devices.
+
+        Raises:
+            RateLimited: too many were asked for this address, or from there.
+        """
+        holder = await credentials.look_up(self.database.reads, email)
+        known = self.is_known(holder, cookies)
+        await self.allow(*rules(email_key(email), origin.ip_address or "", known=known))
+        return holder
 
     async def check_link(self, presented_token: str, purposes: frozenset[Purpose], origin: Origin) -> OneTimeToken:
         """Return what a link proves, without using it up.

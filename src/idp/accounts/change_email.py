@@ -67,7 +67,7 @@ class ChangeEmail:
             record(session, origin, action="user.email_change_requested", user_id=user_id)
 
     async def check_link(self, presented_token: str, origin: Origin) -> OneTimeToken:
-        """Return what a link proves, without using it up; errors as for `Means.look_at`."""
+        """Return what a link proves, without using it up; errors as `AccountServices.check_link`."""
         return await self._services.check_link(presented_token, _CHANGING, origin)
 
     async def confirm(self, presented_token: str, origin: Origin, *, caller: Principal, keep: UUID | None) -> None:

@@ -20,7 +20,6 @@ from idp.mail.messages import ResetPassword as ResetPasswordMail
 from idp.mail.user_text import device_name
 from idp.users import credentials
 from idp.users.credentials import Holder
-from idp.users.email import email_key
 from idp.users.one_time_tokens import CHOOSING, OneTimeToken, Purpose
 
 
@@ -31,21 +30,8 @@ class ResetPassword:
         self._services = services
 
     async def ask(self, email: str, origin: Origin, *, cookies: Mapping[str, str]) -> Holder | None:
-        """Return who may be sent a link; the same work for every address, before the answer (SEC-9).
-
-        Args:
-            email: what was typed.
-            origin: who asks.
-            cookies: of the request, which may be one of the account's devices.
-
-        Raises:
-            RateLimited: too many were asked for this address, or from there.
-        """
-        services = self._services
-        holder = await credentials.look_up(services.database.reads, email)
-        known = services.is_known(holder, cookies)
-        await services.allow(*services.rules.reset(email_key(email), origin.ip_address or "", known=known))
-        return holder
+        """Return who may be sent a link; as `AccountServices.may_be_sent`."""
+        return await self._services.may_be_sent(email, origin, self._services.rules.reset, cookies=cookies)
 
     async def send(self, found: Holder | None, origin: Origin) -> None:
         """Mail the link, if there is anybody to mail it to; after the answer, and as much work for nobody (SEC-9).
@@ -78,7 +64,7 @@ class ResetPassword:
         )
 
     async def check_link(self, presented_token: str, origin: Origin) -> OneTimeToken:
-        """Return what a link proves, without using it up; errors as for `Means.look_at`."""
+        """Return what a link proves, without using it up; errors as `AccountServices.check_link`."""
         return await self._services.check_link(presented_token, CHOOSING, origin)
 
     async def confirm(self, presented_token: str, new_password: str, origin: Origin) -> None:

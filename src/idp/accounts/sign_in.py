@@ -7,25 +7,20 @@ from litestar import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
+from idp.accounts.account_services import AccountServices
 from idp.accounts.shapes import LoginIn
 from idp.accounts.start_session import Mode, SessionStarter, StartedSession
 from idp.accounts.wrong_passwords import count_wrong_password
 from idp.audit.record import Origin, origin_of, record
-from idp.db.engine import Database
 from idp.errors import Busy, InvalidCredentials
 from idp.mail.messages import NewDevice
-from idp.mail.outbox import Mailer
 from idp.mail.user_text import device_name
 from idp.ops import metrics
-from idp.ops.rate_limit import Limiter
-from idp.ops.rate_limit_rules import LoginRules
-from idp.sessions.known_devices import KnownDevices
 from idp.signing.jwt import Family
 from idp.users import credentials
 from idp.users import service as users
 from idp.users.credentials import Holder
 from idp.users.email import email_key
-from idp.users.passwords import Passwords
 
 PASSWORD = ("pwd",)  # RFC 8176
 
@@ -33,23 +28,14 @@ PASSWORD = ("pwd",)  # RFC 8176
 class SignIn:
     """Checks e-mail and password, and begins a session."""
 
-    def __init__(
-        self,
-        database: Database,
-        passwords: Passwords,
-        limiter: Limiter,
-        rules: LoginRules,
-        starter: SessionStarter,
-        devices: KnownDevices,
-        mailer: Mailer,
-    ) -> None:
-        self._database = database
-        self._passwords = passwords
-        self._limiter = limiter
-        self._rules = rules
+    def __init__(self, services: AccountServices, starter: SessionStarter) -> None:
+        self._database = services.database
+        self._passwords = services.passwords
+        self._limiter = services.limiter
+        self._rules = services.rules
+        self._devices = services.devices
+        self._mailer = services.mailer
         self._starter = starter
-        self._devices = devices
-        self._mailer = mailer
 
     async def log_in(
         self, request: Request[Any, Any, Any], data: LoginIn, mode: Mode, *, family: Family, verified_only: bool

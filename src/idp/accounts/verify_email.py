@@ -14,7 +14,6 @@ from idp.mail.messages import VerifyEmail as VerifyEmailMail
 from idp.mail.messages import Welcome
 from idp.users import credentials
 from idp.users.credentials import FIRST_PASSWORD, Holder
-from idp.users.email import email_key
 from idp.users.one_time_tokens import VERIFYING, OneTimeToken, Purpose, last_purpose
 
 
@@ -26,7 +25,7 @@ class VerifyEmail:
         self.front_end = services.front_end  # where somebody goes on, once they are signed in
 
     async def check_link(self, presented_token: str, origin: Origin) -> OneTimeToken:
-        """Return what a link proves, without using it up; errors as for `Means.look_at`."""
+        """Return what a link proves, without using it up; errors as `AccountServices.check_link`."""
         return await self._services.check_link(presented_token, VERIFYING, origin)
 
     async def verify(
@@ -47,7 +46,7 @@ class VerifyEmail:
         Args:
             session: a transaction that has done nothing yet: the lock of the keys comes first (C-27).
             presented_token: what came with the request.
-            found: what `look_at` said of it.
+            found: what `check_link` said of it.
             origin: who presents it.
             cookies: of the request, which may be of the browser that registered.
 
@@ -69,21 +68,8 @@ class VerifyEmail:
         return holder
 
     async def ask_again(self, email: str, origin: Origin, *, cookies: Mapping[str, str]) -> Holder | None:
-        """Return who may be sent another link; the same work for every address, before the answer.
-
-        Args:
-            email: what was typed.
-            origin: who asks.
-            cookies: of the request, which may be one of the account's devices.
-
-        Raises:
-            RateLimited: too many were asked for this address, or from there.
-        """
-        services = self._services
-        holder = await credentials.look_up(services.database.reads, email)
-        known = services.is_known(holder, cookies)
-        await services.allow(*services.rules.verification(email_key(email), origin.ip_address or "", known=known))
-        return holder
+        """Return who may be sent another link; as `AccountServices.may_be_sent`."""
+        return await self._services.may_be_sent(email, origin, self._services.rules.verification, cookies=cookies)
 
     async def send_again(self, found: Holder | None) -> None:
         """Mail a new link of the kind that was sent last; after the answer, and as much work for nobody (SEC-9).

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.apikeys.service import lock
+from idp.background import BackgroundService
 from idp.db.engine import Database, is_away, sqlstate
 from idp.db.snapshot import INSTANCE
 from idp.errors import DatabaseUnavailable, IdpError, InternalError, OutcomeUnknown, WriterBusy
@@ -66,7 +67,7 @@ class _Group:
         self.outcomes: list[Any] = []
 
 
-class CommandQueue:
+class CommandQueue(BackgroundService):
     """Takes commands and runs them, one group after the other.
 
     Args:
@@ -79,6 +80,7 @@ class CommandQueue:
     def __init__(
         self, database: Database, *, limit: int = 1000, patience: float = 5.0, largest_group: int = LARGEST_GROUP
     ) -> None:
+        super().__init__("command processor", self._run)
         self._database = database
         self._limit = limit
         self._patience = patience
@@ -86,25 +88,18 @@ class CommandQueue:
         self._urgent: deque[Command[Any]] = deque()
         self._waiting: deque[Command[Any]] = deque()
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._away = False  # whether PostgreSQL was, when it was asked last
         metrics.watch_command_queue(lambda: len(self._urgent) + len(self._waiting))
 
-    def start(self) -> None:
-        """Begin to run commands, in the background."""
-        self._task = asyncio.create_task(self._run())
-
     async def stop(self) -> None:
         """Stop after the group that is under way; what still waits is refused."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await super().stop()
         for command in (*self._urgent, *self._waiting):
             _refuse(command, WriterBusy("The service is stopping; nothing was changed."))
 
     async def probe(self) -> str:
         """Return S2's word for the state of the writer (S2-40)."""
-        return "running" if self._task is not None and not self._task.done() else "stopped"
+        return "running" if self._tasks and not any(task.done() for task in self._tasks) else "stopped"
 
     async def submit(self, name: str, work: Work[T], *, urgent: bool = False) -> T:
         """Run a change and return its result, after the commit.

@@ -22,7 +22,7 @@ _FORGET_EVERY_SECONDS = 60.0
 T = TypeVar("T", bound=Struct)
 
 
-class Idempotency:
+class Idempotency(Periodic):
     """Remembers answers to creations, sealed under the root secret.
 
     Args:
@@ -31,17 +31,9 @@ class Idempotency:
     """
 
     def __init__(self, sealer: Sealer, database: Database) -> None:
+        super().__init__("idempotency", _FORGET_EVERY_SECONDS, self._forget_old)
         self._sealer = sealer
         self._database = database
-        self._periodic = Periodic("idempotency", _FORGET_EVERY_SECONDS, self._forget_old)
-
-    def start(self) -> None:
-        """Begin to forget, in the background, what is older than ten minutes."""
-        self._periodic.start()
-
-    async def stop(self) -> None:
-        """Stop forgetting."""
-        await self._periodic.stop()
 
     async def _forget_old(self) -> None:
         async with self._database.transaction() as session:
@@ -76,13 +68,13 @@ class Idempotency:
             if earlier is not None:
                 if earlier.request != fingerprint:
                     raise IdempotencyKeyReused
-                opened = self._sealer.open(earlier.sealed_answer)
+                opened = self._sealer.open(earlier.sealed_answer, purpose="idempotent-answer")
                 if opened is not None:
                     return msgspec.json.decode(opened, type=answer_type)
                 await session.delete(earlier)
                 await session.flush()
             answer = await make(session)
-            sealed = self._sealer.seal(msgspec.json.encode(answer))
+            sealed = self._sealer.seal(msgspec.json.encode(answer), purpose="idempotent-answer")
             session.add(IdempotentAnswerRow(key=name, request=fingerprint, sealed_answer=sealed))
             return answer
 

@@ -3,11 +3,11 @@
 Changes work inside a transaction that the single writer began (`commands.py`), or that said `lock` first: C-27.
 """
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from advanced_alchemy.filters import NullFilter, OrderBy, StatementFilter
 from msgspec import Struct
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,6 +19,7 @@ from idp.apikeys.models import ApiKeyRow
 from idp.apikeys.secret import SHOWN, Peppers, generate
 from idp.apikeys.shapes import KeyOut, KeySecret, NewKey, NewToken, TokenOut, TokenSecret, key_id
 from idp.audit.record import Origin, record
+from idp.db.repository import Repository
 from idp.errors import KeyExpired, KeyNotFound, KeyRevoked, NameTaken, ServiceTokenNotFound, TooManyKeys, UserNotFound
 from idp.ops.client_json import check_client_json
 from idp.ops.problems import invalid
@@ -35,6 +36,13 @@ _TAKE_LOCK = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(lock=_LOCK)
 _OWNER = text("SELECT is_active AND deleted_at IS NULL FROM idp.users WHERE id = :id FOR SHARE")
 _LARGEST_METADATA = 8192  # bytes of JSON
 _DEEPEST_METADATA = 32  # levels; whoever reads it later may have less room on the stack than who wrote it
+
+
+class ApiKeyRepository(Repository[ApiKeyRow]):
+    """Keys and service tokens, newest first."""
+
+    model_type = ApiKeyRow
+    ordering = (OrderBy("created_at", "desc"), OrderBy("id", "desc"))
 
 
 class KeyFactory(Struct, frozen=True):
@@ -95,8 +103,9 @@ async def list_keys(
     session: AsyncSession, user_id: str, *, include_revoked: bool, limit: int | None, offset: int
 ) -> tuple[list[KeyOut], int]:
     """Return a user's keys, newest first, all of them or a page, and how many there are."""
-    wanted = [*_mine(user_id)] if include_revoked else [*_mine(user_id), ApiKeyRow.revoked_at.is_(None)]
-    rows, total = await _page(session, wanted, limit=limit, offset=offset)
+    rows, total = await ApiKeyRepository(session).page(
+        *_unless_revoked(include_revoked), kind=USER_KEY, user_id=user_id, limit=limit, offset=offset
+    )
     return [KeyOut.of(row) for row in rows], total
 
 
@@ -172,7 +181,7 @@ async def create_token(session: AsyncSession, key_factory: KeyFactory, origin: O
         NameTaken: a live token has this name (C-32).
         ValidationFailed: the metadata cannot be stored.
     """
-    check_client_json(new.metadata or {}, "metadata", most_bytes=_LARGEST_METADATA, levels=_DEEPEST_METADATA)
+    check_client_json(new.metadata or {}, "metadata", max_bytes=_LARGEST_METADATA, levels=_DEEPEST_METADATA)
     await _check_name(session, new.name)
     row, secret = await _mint(
         session,
@@ -195,10 +204,9 @@ async def list_tokens(
     session: AsyncSession, *, include_revoked: bool, limit: int | None, offset: int
 ) -> tuple[list[TokenOut], int]:
     """Return service tokens, newest first, all of them or a page, and how many there are."""
-    wanted = [ApiKeyRow.kind == SERVICE_TOKEN]
-    if not include_revoked:
-        wanted.append(ApiKeyRow.revoked_at.is_(None))
-    rows, total = await _page(session, wanted, limit=limit, offset=offset)
+    rows, total = await ApiKeyRepository(session).page(
+        *_unless_revoked(include_revoked), kind=SERVICE_TOKEN, limit=limit, offset=offset
+    )
     return [TokenOut.of(row) for row in rows], total
 
 
@@ -296,24 +304,19 @@ def _live() -> ColumnElement[bool]:
     return ApiKeyRow.revoked_at.is_(None) & unexpired
 
 
-async def _page(
-    session: AsyncSession, wanted: Sequence[ColumnElement[bool]], *, limit: int | None, offset: int
-) -> tuple[list[ApiKeyRow], int]:
-    total = await session.scalar(select(func.count()).select_from(ApiKeyRow).where(*wanted))
-    newest_first = (ApiKeyRow.created_at.desc(), ApiKeyRow.id.desc())
-    rows = await session.scalars(select(ApiKeyRow).where(*wanted).order_by(*newest_first).limit(limit).offset(offset))
-    return list(rows), total or 0
+def _unless_revoked(include_revoked: bool) -> tuple[StatementFilter, ...]:
+    return () if include_revoked else (NullFilter("revoked_at"),)
 
 
 async def _get_mine(session: AsyncSession, user_id: str, row_id: UUID) -> ApiKeyRow:
-    row = await session.scalar(select(ApiKeyRow).where(ApiKeyRow.id == row_id, *_mine(user_id)))
+    row = await ApiKeyRepository(session).get_one_or_none(id=row_id, kind=USER_KEY, user_id=user_id)
     if row is None:
         raise KeyNotFound
     return row
 
 
 async def _get_token(session: AsyncSession, row_id: UUID) -> ApiKeyRow:
-    row = await session.scalar(select(ApiKeyRow).where(ApiKeyRow.id == row_id, ApiKeyRow.kind == SERVICE_TOKEN))
+    row = await ApiKeyRepository(session).get_one_or_none(id=row_id, kind=SERVICE_TOKEN)
     if row is None:
         raise ServiceTokenNotFound
     return row

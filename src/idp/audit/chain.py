@@ -11,6 +11,7 @@ import structlog
 
 from idp import clock
 from idp.audit.links import BATCH, EVERYBODY, NOBODY, Head, Link, Linked, find_head, link_loose, next_slice, take_lock
+from idp.background import BackgroundService
 from idp.db.engine import Database, sqlstate
 from idp.errors import DatabaseUnavailable
 
@@ -24,7 +25,7 @@ _SEARCH_EVERY = 3600.0
 _LATE = timedelta(seconds=30)
 
 
-class Chain:
+class Chain(BackgroundService):
     """Links audit records.
 
     Args:
@@ -32,21 +33,12 @@ class Chain:
     """
 
     def __init__(self, database: Database) -> None:
+        super().__init__("audit chain", self._run)
         self._database = database
-        self._task: asyncio.Task[None] | None = None
         self._known: Link | None = None
         self._noted: Link | None = None
         self._since: datetime | None = None  # where to go on, after a whole batch
         self._searched, self._search_at = NOBODY, 0.0
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """Stop; what is not linked waits for the next process."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:

@@ -5,13 +5,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from advanced_alchemy.filters import BeforeAfter, LimitOffset, OnBeforeAfter, OrderBy
 from litestar import Request
 from msgspec import Struct, structs
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.sql import ColumnElement
 
 from idp.audit.models import AuditRow
+from idp.db.repository import Repository
 from idp.plain_text import without_unseen
 from idp.principal.model import Principal
 
@@ -161,38 +162,39 @@ class Position(Struct, frozen=True):
         return base64.urlsafe_b64encode(max(0, microseconds).to_bytes(8) + self.id.bytes).decode()
 
 
+class AuditRepository(Repository[AuditRow]):
+    """Audit records, newest first."""
+
+    model_type = AuditRow
+    ordering = (OrderBy("timestamp", "desc"), OrderBy("id", "desc"))
+
+
 async def recent(
     session: AsyncSession, wanted: RecordFilter, *, limit: int, offset: int
 ) -> tuple[list[AuditRecord], int]:
     """Return a page of records, newest first, and how many there are in all."""
-    conditions = _conditions(wanted)
-    total = await session.scalar(select(func.count()).select_from(AuditRow).where(*conditions))
-    return await _newest(session, conditions, limit=limit, offset=offset), total or 0
+    within, equal = _conditions(wanted)
+    rows, total = await AuditRepository(session).page(*within, limit=limit, offset=offset, **equal)
+    return [_out(row) for row in rows], total
 
 
 async def before(session: AsyncSession, wanted: RecordFilter, position: Position, *, limit: int) -> list[AuditRecord]:
     """Return the records that follow a position, newest first: none twice, whatever is added meanwhile."""
+    within, equal = _conditions(wanted)
     earlier = tuple_(AuditRow.timestamp, AuditRow.id) < tuple_(position.timestamp, position.id)
-    return await _newest(session, [*_conditions(wanted), earlier], limit=limit, offset=0)
+    repository = AuditRepository(session)
+    rows = await repository.get_many(*within, earlier, *repository.ordering, LimitOffset(limit, 0), **equal)
+    return [_out(row) for row in rows]
 
 
-async def _newest(
-    session: AsyncSession, conditions: list[ColumnElement[bool]], *, limit: int, offset: int
-) -> list[AuditRecord]:
-    newest_first = (AuditRow.timestamp.desc(), AuditRow.id.desc())
-    rows = await session.scalars(
-        select(AuditRow).where(*conditions).order_by(*newest_first).limit(limit).offset(offset)
+def _conditions(wanted: RecordFilter) -> tuple[tuple[OnBeforeAfter, BeforeAfter], dict[str, Any]]:
+    within = (
+        OnBeforeAfter("timestamp", on_or_before=None, on_or_after=wanted.since),
+        BeforeAfter("timestamp", before=wanted.until, after=None),
     )
-    names = AuditRecord.__struct_fields__
-    return [AuditRecord(**{name: getattr(row, name) for name in names}) for row in rows]
-
-
-def _conditions(wanted: RecordFilter) -> list[ColumnElement[bool]]:
     names = ("user_id", "action", "actor", "target")
-    given = {name: value for name in names if (value := getattr(wanted, name)) is not None}
-    conditions = [getattr(AuditRow, name) == value for name, value in given.items()]
-    if wanted.since is not None:
-        conditions.append(AuditRow.timestamp >= wanted.since)
-    if wanted.until is not None:
-        conditions.append(AuditRow.timestamp < wanted.until)
-    return conditions
+    return within, {name: value for name in names if (value := getattr(wanted, name)) is not None}
+
+
+def _out(row: AuditRow) -> AuditRecord:
+    return AuditRecord(**{name: getattr(row, name) for name in AuditRecord.__struct_fields__})

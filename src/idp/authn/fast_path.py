@@ -27,6 +27,7 @@ from idp.ops.misspelt_members import strict
 from idp.principal.guards import INTERACTIVE, MACHINES
 from idp.principal.model import AuthMethod, Principal
 from idp.principal.permissions import IDP_INTROSPECT
+from idp.settings_schema import Management
 from idp.signing import routes as signing
 from idp.signing.routes import PublishedKeys
 
@@ -46,11 +47,11 @@ class FastPath:
 
     Args:
         introspector: decides about credentials.
+        management: if it has a token for /internal/*, that route uses the framework.
         issuer: for introspection responses.
-        internal_token: whether /internal/* requires a token; then it uses the framework.
     """
 
-    def __init__(self, introspector: Introspector, *, issuer: str, internal_token: bool) -> None:
+    def __init__(self, introspector: Introspector, management: Management, *, issuer: str) -> None:
         self._introspector = introspector
         self._issuer = issuer
         self._decode_validate = msgspec.json.Decoder(strict(ValidateIn)).decode
@@ -60,7 +61,7 @@ class FastPath:
             ("POST", "/oauth2/introspect"): FastRoute(self._introspect),
             **{("GET", path): FastRoute(self._me) for path in verdict_responses.ME},
         }
-        if not internal_token:
+        if management.internal_token is None:
             self.routes["POST", "/internal/validate-key"] = FastRoute(self._validate_key)
 
     async def _validate(self, scope: HTTPScope, receive: Receive) -> bytes:

@@ -10,7 +10,6 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from idp.authn.credential import Presented, from_headers
 from idp.authn.introspection import Introspector
 from idp.ops.buffered_body import buffer_body
-from idp.ops.origins import AllowedOrigins
 from idp.principal.guards import changes_or_manages, is_public
 from idp.principal.model import AuthMethod, Principal
 from idp.sessions.cookie import SessionCookies
@@ -33,20 +32,17 @@ class AuthenticationMiddleware(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(
-        self, introspector: Introspector, cookies: SessionCookies, *, origins: AllowedOrigins, most: int
-    ) -> None:
+    def __init__(self, introspector: Introspector, cookies: SessionCookies, *, max_body_bytes: int) -> None:
         self.introspector = introspector
         self._cookies = cookies
-        self._origins = origins
-        self._most = most
+        self._max_body_bytes = max_body_bytes
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         assert scope["type"] == ScopeType.HTTP
         if is_public(scope["route_handler"]):
             if scope["method"] not in _SAFE and not scope["route_handler"].opt.get("form"):
                 # Before rate limits count it: a foreign page must not use up the limits of its visitors.
-                self._origins.check_sender(Headers.from_scope(scope))
+                self._cookies.origins.check_sender(Headers.from_scope(scope))
         elif scope["method"] != "OPTIONS":
             client = scope["client"][0] if scope["client"] else None
             presented = from_headers(scope["headers"])
@@ -54,7 +50,7 @@ class AuthenticationMiddleware(ASGIMiddleware):
             principal = await self._decide(presented, client, confirm)
             if scope["method"] not in _SAFE:
                 began = time.monotonic()
-                receive = await buffer_body(receive, most=self._most)
+                receive = await buffer_body(receive, max_bytes=self._max_body_bytes)
                 if time.monotonic() - began > _SLOW_BODY_SECONDS:
                     principal = await self._decide(presented, client, confirm)
             credential = principal.credential

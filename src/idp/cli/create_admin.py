@@ -97,7 +97,7 @@ def _create(settings: "Settings", email: str, name: str) -> None:
     """
     from idp.cli.database import with_database
     from idp.cli.failure import BadInput
-    from idp.core import names_of_service
+    from idp.deployment import service_names
     from idp.errors import EmailTaken
     from idp.users.passwords import Passwords
 
@@ -114,7 +114,7 @@ def _create(settings: "Settings", email: str, name: str) -> None:
     if not with_database(settings, is_free):
         raise taken
     password = _password()
-    passwords = Passwords(settings.passwords, service=names_of_service(settings))
+    passwords = Passwords(settings.passwords, service=service_names(settings))
     passwords.check_policy(password, email=email, name=name)
 
     async def work(database: "Database") -> None:

@@ -30,7 +30,7 @@ async def seed_database(database: "Database", settings: "Settings") -> int:
 
 async def sealed_keys(database: "Database", settings: "Settings") -> str | None:
     """Return a sentence if there are signing keys and no root secret decrypts any of them, else None."""
-    from idp.core import root_secrets
+    from idp.deployment import root_secrets
     from idp.errors import SigningKeysSealed
     from idp.signing.keyring import all_sealed
     from idp.signing.sealing import Sealer

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from litestar.types import ControllerRouterHandler
-
     from idp.app import Application
     from idp.settings import LoadedSettings
 
@@ -37,7 +35,7 @@ def build(loaded: "LoadedSettings", *, quiet: bool = True) -> "Application":
     from idp.core import Core
     from idp.dev.dev_headers import DevHeaders
     from idp.dev.mailbox import Mailbox
-    from idp.dev.mailbox_routes import mailbox_routes
+    from idp.dev.plugin import MailboxPlugin
     from idp.dev.request_lines import print_request
     from idp.ops import logging
 
@@ -47,13 +45,13 @@ def build(loaded: "LoadedSettings", *, quiet: bool = True) -> "Application":
     def dev_headers(core: Core) -> DevHeaders:
         return DevHeaders(core.database, settings.accounts, in_container=settings.dev.in_container)
 
-    def mailbox(core: Core) -> "list[ControllerRouterHandler]":
-        return mailbox_routes(Mailbox(core.database, core.sealer))
+    def mailbox(core: Core) -> MailboxPlugin:
+        return MailboxPlugin(Mailbox(core.database, core.sealer))
 
     authenticators = (dev_headers,) if settings.authn.allow_dev_headers else ()
     return create_app(
         loaded,
-        Development(authenticators, routes=(mailbox,), keeps_mail=True, observe=None if quiet else print_request),
+        Development(authenticators, features=(mailbox,), keeps_mail=True, observe=None if quiet else print_request),
     )
 
 

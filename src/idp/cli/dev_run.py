@@ -133,7 +133,9 @@ class DevRun:
             app.core.passwords.stop()  # the application would stop them, but it never starts
             raise
         if personas:
-            app.document.show_login(personas[0].email, personas[0].password)
+            from idp.pages.plugin import PagesPlugin
+
+            app.plugins.get(PagesPlugin).document.show_login(personas[0].email, personas[0].password)
         beside = [
             asyncio.create_task(self._announce(server, personas, others)),
             asyncio.create_task(self._watch_servers(server)),

@@ -58,7 +58,7 @@ def named_roots(settings: "Settings") -> "list[tuple[str, Secret]]":
 
     The same ones, in the same order, that `build_parts` gives to the sealer and the peppers.
     """
-    from idp.core import root_secrets
+    from idp.deployment import root_secrets
 
     earlier = settings.secrets.previous_secret_keys
     given = [
@@ -90,7 +90,7 @@ async def _count(database: "Database", roots: "Sequence[tuple[str, Secret]]") ->
     found = []
     for name, secret in roots:
         opens = Sealer([secret]).open
-        opened = [each for each in sealed if opens(each) is not None]
+        opened = [each for each in sealed if opens(each, purpose="signing-key") is not None]
         sealed = [each for each in sealed if each not in opened]
         found.append(Dependents(name, by_pepper.pop(Peppers([secret]).current, 0), len(opened)))
     lost = Dependents(None, sum(by_pepper.values()), len(sealed))

@@ -19,7 +19,7 @@ def routes(output: str) -> None:
         "secrets.secret_key": Secret("only to list routes"),
         "valkey.url": None,
     }
-    lines = policies(create_app(load("production", overrides=stand_ins)).litestar)
+    lines = policies(create_app(load("production", overrides=stand_ins)))
     if output == "json":
         import msgspec
 

@@ -49,7 +49,7 @@ def _serve(asked: dict[str, Any]) -> None:
 
 
 def _say_what_is_odd(log: Any, loaded: "LoadedSettings") -> None:
-    from idp.core import public_url
+    from idp.deployment import public_url
     from idp.settings import misspelt, set_but_unused, unread, without_effect
 
     if loaded.settings.server.public_url is None:

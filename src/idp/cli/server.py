@@ -141,9 +141,10 @@ def uvicorn_server(app: Any, settings: Server, *, patience: int = 10) -> Any:
     from idp.ops.http_protocol import BoundedHttpProtocol
 
     proxies = TrustedProxies(settings.trusted_proxies)
-    most = connections_for(raise_file_limit(), settings.max_connections)
     limits = ConnectionLimits(
-        most=most, most_per_address=settings.max_connections_per_address, is_trusted=proxies.__contains__
+        limit=connections_for(raise_file_limit(), settings.max_connections),
+        limit_per_address=settings.max_connections_per_address,
+        is_trusted=proxies.__contains__,
     )
 
     class SignalledOnce(uvicorn.Server):

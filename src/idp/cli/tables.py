@@ -110,6 +110,14 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def print_done(answer: Any, output: str, sentence: str) -> None:
+    """Print what a command did: the service's answer for scripts (`json`), a sentence for people."""
+    if output == "json":
+        print_json(answer)
+    else:
+        say(sentence)
+
+
 def printable(text: str) -> str:
     """Return text without terminal control and bidirectional characters."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

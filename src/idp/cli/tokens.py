@@ -1,18 +1,12 @@
 """`idp tokens`: the tokens of services."""
 
-from typing import TYPE_CHECKING
-from uuid import UUID
-
 import rich_click as click
 
-from idp.cli.find_by_name import check_separated, counted, find_by_name, scopes_of, status
+from idp.cli.credentials import TOKEN
+from idp.cli.find_by_name import check_separated, scopes_of, status
 from idp.cli.groups import SuggestingGroup
 from idp.cli.service_options import days, management, managing, with_literal
 
-if TYPE_CHECKING:
-    from idp.cli.client import Client
-
-_PATH = "/auth/tokens"
 _WHICH = click.argument("token", metavar="NAME_OR_ID")
 
 
@@ -33,23 +27,8 @@ def tokens() -> None:
 def create(name: str, scopes: tuple[str, ...], days: int | None, literal: bool, output: str, url: str | None) -> None:
     """Create a token for the service NAME, with SCOPES. It is printed once."""
     check_separated(scopes, literal=literal)
-    made = management(url).post(_PATH, {"name": name, "scopes": scopes, "ttl_days": days})
-    from idp.cli.relative_time import exactly
-    from idp.cli.tables import Cell, print_facts, print_json, say
-
-    if output == "json":
-        print_json(made)
-        return
-    print_facts(
-        [
-            ("Token", Cell(made["token"], "bold green")),
-            ("ID", Cell(made["token_id"], "cyan")),
-            ("Name", Cell(made["name"])),
-            ("Scopes", scopes_of(made)),
-            ("Expires", exactly(made["expires_at"])),
-        ]
-    )
-    say("Save the token now: it cannot be shown again.", style="yellow")
+    made = management(url).post(TOKEN.path, {"name": name, "scopes": scopes, "ttl_days": days})
+    TOKEN.print_secret(made, output)
 
 
 @tokens.command("list")
@@ -57,36 +36,8 @@ def create(name: str, scopes: tuple[str, ...], days: int | None, literal: bool, 
 @managing
 def list_tokens(everything: bool, output: str, url: str | None) -> None:
     """List the tokens, the newest first."""
-    found = management(url).get(_PATH, include_revoked=everything)
-    from idp.cli.relative_time import ago, until
-    from idp.cli.tables import Cell, Column, print_json, print_table
-
-    if output == "json":
-        print_json(found)
-        return
-    columns = (
-        Column("Name", wraps=True),
-        Column("Scopes", wraps=True),
-        Column("Status"),
-        Column("Expires"),
-        Column("Last used", spare=1),
-        Column("Created", spare=3),
-        Column("ID", spare=2),
-    )
-    rows = [
-        [
-            Cell(token["name"], "bold"),
-            scopes_of(token),
-            status(token["revoked"], token["expires_at"]),
-            until(token["expires_at"], matters=not token["revoked"]),
-            ago(token["last_used_at"]),
-            ago(token["created_at"]),
-            Cell(token["token_id"], "cyan"),
-        ]
-        for token in found["tokens"]
-    ]
-    more = "" if everything else " `--all` lists revoked ones too."
-    print_table(columns, rows, note=f"{counted(len(rows), 'token')}.{more}")
+    found = management(url).get(TOKEN.path, include_revoked=everything)
+    TOKEN.print_list(found, output, everything=everything)
 
 
 @tokens.command()
@@ -95,7 +46,7 @@ def list_tokens(everything: bool, output: str, url: str | None) -> None:
 def show(token: str, output: str, url: str | None) -> None:
     """Show what is known of a token."""
     client = management(url)
-    found = client.get(f"{_PATH}/{_find(client, token)}")
+    found = client.get(f"{TOKEN.path}/{TOKEN.find_id(client, token)}")
     from idp.cli.relative_time import exactly
     from idp.cli.tables import Cell, print_facts, print_json
 
@@ -127,14 +78,10 @@ def show(token: str, output: str, url: str | None) -> None:
 def revoke(token: str, reason: str | None, output: str, url: str | None) -> None:
     """Revoke a token. It is refused everywhere at once, and for good."""
     client = management(url)
-    token_id = _find(client, token)
-    done = client.post(f"{_PATH}/{token_id}/revoke", {"reason": reason})
-    from idp.cli.tables import print_json, say
+    done = client.post(f"{TOKEN.path}/{TOKEN.find_id(client, token)}/revoke", {"reason": reason})
+    from idp.cli.tables import print_done
 
-    if output == "json":
-        print_json(done)
-        return
-    say(f"The token {token} is revoked.")
+    print_done(done, output, f"The token {token} is revoked.")
 
 
 @tokens.command()
@@ -144,21 +91,8 @@ def revoke(token: str, reason: str | None, output: str, url: str | None) -> None
 def extend(token: str, days: int, output: str, url: str | None) -> None:
     """Let a token live longer."""
     client = management(url)
-    done = client.post(f"{_PATH}/{_find(client, token)}/extend", {"extend_days": days})
+    done = client.post(f"{TOKEN.path}/{TOKEN.find_id(client, token)}/extend", {"extend_days": days})
     from idp.cli.relative_time import exactly
-    from idp.cli.tables import print_json, say
+    from idp.cli.tables import print_done
 
-    if output == "json":
-        print_json(done)
-        return
-    say(f"The token {token} expires on {exactly(done['expires_at']).text}.")
-
-
-def _find(client: "Client", wanted: str) -> str:
-    """Return the id of a token that is named by its id or its name; raises as `the_one`."""
-    try:
-        return str(UUID(wanted))
-    except ValueError:
-        found = client.get(_PATH, include_revoked=True)["tokens"]
-    named = [token for token in found if token["name"] == wanted]
-    return str(find_by_name(named, wanted, noun="token", revoked="revoked", listing="idp tokens list")["token_id"])
+    print_done(done, output, f"The token {token} expires on {exactly(done['expires_at']).text}.")

@@ -48,12 +48,13 @@ def invite(
     given = {"name": name, "roles": roles or None, "plan": plan}
     wanted = {"email": email, **{member: value for member, value in given.items() if value is not None}}
     invited = management(url).post(_PATH, wanted)
-    from idp.cli.tables import print_json, say
+    from idp.cli.tables import print_done
 
-    if output == "json":
-        print_json(invited)
-        return
-    say(f"{_who(invited)} is invited, with the roles {_listed(invited['roles'])}; a mail is on its way.")
+    print_done(
+        invited,
+        output,
+        f"{_who(invited)} is invited, with the roles {_listed(invited['roles'])}; a mail is on its way.",
+    )
 
 
 @users.command("list")
@@ -119,7 +120,7 @@ def show(user: str, output: str, url: str | None) -> None:
     user_id = _find(client, user)
     found = client.get(f"{_PATH}/{user_id}")
     found["api_keys"] = client.get(f"{_PATH}/{user_id}/api-keys")
-    from idp.cli.keys import print_keys
+    from idp.cli.credentials import KEY
     from idp.cli.relative_time import exactly
     from idp.cli.tables import Cell, print_facts, print_json
 
@@ -141,7 +142,7 @@ def show(user: str, output: str, url: str | None) -> None:
         ]
     )
     if found["api_keys"]:
-        print_keys(found["api_keys"], follows=True)
+        KEY.print_table(found["api_keys"], follows=True)
 
 
 @users.command()
@@ -190,13 +191,10 @@ def sign_out(user: str, output: str, url: str | None) -> None:
     found = client.get(f"{_PATH}/{_find(client, user)}")
     from idp.cli.client import segment
     from idp.cli.find_by_name import counted
-    from idp.cli.tables import print_json, say
+    from idp.cli.tables import print_done
 
     done = client.delete(f"{_PATH}/{segment(found['user_id'])}/sessions")
-    if output == "json":
-        print_json(done)
-        return
-    say(f"{counted(done['ended_sessions'], 'session')} of {_who(found)} ended.")
+    print_done(done, output, f"{counted(done['ended_sessions'], 'session')} of {_who(found)} ended.")
 
 
 @users.command()
@@ -248,12 +246,9 @@ def set_plan(user: str, plan: str, output: str, url: str | None) -> None:
 def _change(user: str, url: str | None, output: str, wanted: dict[str, Any], sentence: str) -> None:
     client = management(url)
     changed = client.patch(f"{_PATH}/{_find(client, user)}", wanted)
-    from idp.cli.tables import print_json, say
+    from idp.cli.tables import print_done
 
-    if output == "json":
-        print_json(changed)
-        return
-    say(sentence.format(who=_who(changed), plan=changed["plan"]))
+    print_done(changed, output, sentence.format(who=_who(changed), plan=changed["plan"]))
 
 
 @users.command()

@@ -5,6 +5,7 @@ import signal
 
 import structlog
 
+from idp.background import BackgroundService
 from idp.db import installation
 from idp.db.engine import Database
 
@@ -13,20 +14,12 @@ log = structlog.get_logger("idp.db")
 _RETRY_SECONDS = 0.5
 
 
-class DevelopmentMark:
+class DevelopmentMark(BackgroundService):
     """Checks the development mark once, as soon as the database answers (decision 0027)."""
 
     def __init__(self, database: Database) -> None:
+        super().__init__("development mark", self._look)
         self._database = database
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._look())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _look(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 import structlog
 
+from idp.background import BackgroundService
 from idp.db.changes import Changes
 from idp.db.engine import Database
 from idp.db.installation import read_channel
@@ -40,7 +41,7 @@ def boottime() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-class ChangeListener:
+class ChangeListener(BackgroundService):
     """Receives change notifications and holds the lease.
 
     Args:
@@ -53,6 +54,7 @@ class ChangeListener:
     """
 
     def __init__(self, database: Database, *, floor_seconds: float) -> None:
+        super().__init__("change listener", self._listen, self._send_heartbeats)
         self.changes = Changes()
         self.lease_until = 0.0
         self._database = database
@@ -61,7 +63,6 @@ class ChangeListener:
         self._heartbeats: dict[str, float] = {}
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._numbers = itertools.count(1)
-        self._tasks: list[asyncio.Task[None]] = []
         self._listening = False
         self._instance_changed = False  # the pool's database instance differs from the one that is listened to
 
@@ -70,14 +71,9 @@ class ChangeListener:
         """Whether the lease is valid: every change committed 750 ms ago or earlier was received."""
         return boottime() < self.lease_until
 
-    def start(self) -> None:
-        """Start listening in the background."""
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._send_heartbeats())]
-
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Stop listening: no cached verdict is used any more."""
+        await super().stop()
         self.lease_until = 0.0
 
     async def catch_up(self) -> None:

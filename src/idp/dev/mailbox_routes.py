@@ -6,7 +6,7 @@ from uuid import UUID
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import MediaType, Request, Response, Router, get
-from litestar.di import NamedDependency, Provide
+from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
@@ -48,21 +48,6 @@ class LetterOut(Struct):
     text: str
     html: str
     links: tuple[str, ...]
-
-
-def mailbox_routes(mailbox: Mailbox) -> list[ControllerRouterHandler]:
-    """Return the pages."""
-    return [
-        Router(
-            path=PATH,
-            route_handlers=[letters, letter, letter_body],
-            dependencies={"mailbox": Provide(lambda: mailbox, sync_to_thread=False)},
-            include_in_schema=False,
-        ),
-        create_static_files_router(
-            path="/dev/assets", directories=[_HERE / "static"], opt=public(), include_in_schema=False, name="assets-dev"
-        ),
-    ]
 
 
 @get("/", opt=public())
@@ -136,3 +121,11 @@ def _page(template: str, **values: Any) -> Response[str]:
         media_type=MediaType.HTML,
         headers={"Content-Security-Policy": _PAGE_POLICY, **_PRIVATE},
     )
+
+
+ROUTES: tuple[ControllerRouterHandler, ...] = (
+    Router(path=PATH, route_handlers=[letters, letter, letter_body], include_in_schema=False),
+    create_static_files_router(
+        path="/dev/assets", directories=[_HERE / "static"], opt=public(), include_in_schema=False, name="assets-dev"
+    ),
+)

@@ -13,9 +13,11 @@ from idp.audit.record import SYSTEM
 from idp.authn.resolve import load_user
 from idp.db.engine import Database
 from idp.dev.kept_password import KeptPassword
-from idp.directory import domains, members, teams
+from idp.directory.domains import DOMAINS
+from idp.directory.members import DOMAIN_USERS, TEAM_MEMBERS
 from idp.directory.seed import SeedFile, SeedPersona
 from idp.directory.shapes import MemberRole
+from idp.directory.teams import TEAMS
 from idp.errors import UserInactive
 from idp.sessions import service as sessions
 from idp.settings import SettingsError
@@ -130,16 +132,16 @@ async def _create(session: AsyncSession, wanted: SeedPersona, password_hash: str
         session, email=wanted.email, name=wanted.name, password_hash=password_hash, roles=wanted.roles
     )
     await credentials.mark_verified(session, user_id)  # so that /api/auth/login lets them in
-    team_ids = {team.name: team.id for team in (await teams.list_active(session, limit=None, offset=0))[0]}
+    team_ids = {team.name: team.id for team in (await TEAMS.list_active(session, limit=None, offset=0))[0]}
     for entry in wanted.teams:
         name, _, role = entry.partition(":")
         membership: MemberRole | None = "admin" if role == "admin" else None
         team_id = _known(team_ids, name, f"the team {name!r}", wanted)
-        await members.set_team_member(session, SYSTEM, team_id=team_id, user_id=user_id, role=membership)
-    domain_ids = {domain.key: domain.id for domain in (await domains.list_active(session, limit=None, offset=0))[0]}
+        await TEAM_MEMBERS.put(session, SYSTEM, team_id, user_id, membership)
+    domain_ids = {domain.key: domain.id for domain in (await DOMAINS.list_active(session, limit=None, offset=0))[0]}
     for key in wanted.domains:
         domain_id = _known(domain_ids, key, f"the domain {key!r}", wanted)
-        await members.add_domain_user(session, SYSTEM, domain_id=domain_id, user_id=user_id)
+        await DOMAIN_USERS.put(session, SYSTEM, domain_id, user_id)
     return user_id
 
 

@@ -1,17 +1,17 @@
-"""Domains: make, nest without cycles, deactivate (S3-73). Every function works inside the caller's transaction."""
+"""Domains: create, nest without cycles, deactivate (S3-73)."""
 
 from typing import Any
 from uuid import UUID
 
-from msgspec import UNSET
-from sqlalchemy import func, select, text
-from sqlalchemy.exc import IntegrityError
+from advanced_alchemy.filters import OrderBy
+from msgspec import UNSET, Struct
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from idp.audit.record import Origin, record
-from idp.db.engine import violated_constraint
+from idp.db.repository import Repository
+from idp.directory.groups import Groups
 from idp.directory.models import DomainRow
-from idp.directory.shapes import DomainChange, DomainOut, NewDomain
+from idp.directory.shapes import DomainOut, NewDomain
 from idp.errors import DomainCycle, DomainKeyTaken, DomainNotFound
 
 _MAX_DEPTH = 32
@@ -32,96 +32,46 @@ SELECT (SELECT coalesce(max(depth), 0) FROM above), EXISTS (SELECT FROM above WH
 """)
 
 
-async def list_active(session: AsyncSession, *, limit: int | None, offset: int) -> tuple[list[DomainOut], int]:
-    """Return active domains by key, all of them or a page, and how many there are."""
-    total = await session.scalar(select(func.count()).select_from(DomainRow).where(DomainRow.is_active))
-    rows = await session.scalars(
-        select(DomainRow).where(DomainRow.is_active).order_by(DomainRow.key).limit(limit).offset(offset)
-    )
-    return [_out(row) for row in rows], total or 0
+class DomainRepository(Repository[DomainRow]):
+    """Rows of domains, by key."""
+
+    model_type = DomainRow
+    ordering = (OrderBy("key"),)
 
 
-async def get(session: AsyncSession, domain_id: UUID) -> DomainOut:
-    """Return a domain, active or not.
+class Domains(Groups[DomainRow, DomainOut]):
+    """The domains; their keys are unique, and they nest."""
 
-    Raises:
-        DomainNotFound: there is none of this id.
-    """
-    return _out(await _get(session, domain_id))
+    noun = "domain"
+    repository = DomainRepository
+    out = DomainOut
+    not_found = DomainNotFound
+    name_column = "key"
+    taken = DomainKeyTaken
 
+    async def lock(self, session: AsyncSession, group_id: UUID, wanted: Struct | None = None) -> DomainRow:
+        """Lock a domain and its users until the commit, and the tree if the domain may go into another parent."""
+        if getattr(wanted, "parent_domain_id", UNSET) is not UNSET:
+            await _lock_tree(session)  # before the row's own lock, so that two moves cannot wait for each other
+        return await super().lock(session, group_id)
 
-async def hold(session: AsyncSession, domain_id: UUID, *, moves: bool = False) -> None:
-    """Let nobody else change a domain or who is in it until the commit; of several at once each sees the one before.
+    async def _make(self, session: AsyncSession, new: NewDomain) -> DomainRow:
+        row = DomainRow(key=new.key, name=new.name)
+        if new.parent_domain_id is not None:
+            await _nest(session, row, new.parent_domain_id)
+        return row
 
-    Args:
-        session: the caller's transaction.
-        domain_id: the domain.
-        moves: whether it may go into another parent.
+    async def _set(self, session: AsyncSession, row: DomainRow, name: str, value: Any) -> None:
+        if name == "parent_domain_id" and value is not None:
+            await _nest(session, row, value)
+        else:
+            await super()._set(session, row, name, value)
 
-    Raises:
-        DomainNotFound: there is none of this id.
-    """
-    if moves:
-        await _lock_tree(session)  # before the row's own lock, so that two moves cannot wait for each other
-    await _get(session, domain_id, lock=True)
-
-
-async def create(session: AsyncSession, origin: Origin, new: NewDomain) -> DomainOut:
-    """Make a domain, inside a parent if one is given.
-
-    Raises:
-        DomainKeyTaken: a domain, active or not, has this key.
-        DomainCycle: the tree would be too deep.
-        DomainNotFound: the parent does not exist.
-    """
-    row = DomainRow(key=new.key, name=new.name)
-    if new.parent_domain_id is not None:
-        await _nest(session, row, new.parent_domain_id)
-    session.add(row)
-    await _flush(session)
-    record(session, origin, action="domain.created", target=f"domain:{row.id}", details={"key": row.key})
-    return _out(row)
+    def _verb(self, changed: dict[str, Any]) -> str:
+        return "nested" if "parent_domain_id" in changed and "is_active" not in changed else super()._verb(changed)
 
 
-async def change(session: AsyncSession, origin: Origin, domain_id: UUID, wanted: DomainChange) -> DomainOut:
-    """Change what is given.
-
-    Raises:
-        DomainNotFound: there is none of this id, or the parent does not exist.
-        DomainCycle: the new parent lies inside this domain, or the tree would be too deep.
-    """
-    await hold(session, domain_id, moves=wanted.parent_domain_id is not UNSET)
-    row = await _get(session, domain_id)
-    before = _out(row)
-    if wanted.name is not UNSET:
-        row.name = wanted.name
-    if wanted.is_active is not UNSET:
-        row.is_active = wanted.is_active
-    if wanted.parent_domain_id is None:
-        row.parent_domain_id = None
-    elif wanted.parent_domain_id is not UNSET:
-        await _nest(session, row, wanted.parent_domain_id)
-    await _flush(session)
-    after = _out(row)
-    changed = _changes(before, after)
-    if changed:
-        record(session, origin, action=_verb(changed), target=f"domain:{row.id}", details=changed)
-    return after
-
-
-def _changes(before: DomainOut, after: DomainOut) -> dict[str, Any]:
-    pairs = {name: (getattr(before, name), getattr(after, name)) for name in before.__struct_fields__}
-    return {name: [_plain(old), _plain(new)] for name, (old, new) in pairs.items() if old != new}
-
-
-def _plain(value: object) -> object:
-    return str(value) if isinstance(value, UUID) else value
-
-
-def _verb(changed: dict[str, Any]) -> str:
-    if "is_active" in changed:
-        return "domain.activated" if changed["is_active"][1] else "domain.deactivated"
-    return "domain.nested" if "parent_domain_id" in changed else "domain.renamed"
+DOMAINS = Domains()
 
 
 async def _lock_tree(session: AsyncSession) -> None:
@@ -136,26 +86,3 @@ async def _nest(session: AsyncSession, row: DomainRow, parent: UUID) -> None:
     if inside_itself or depth + height > _MAX_DEPTH:
         raise DomainCycle
     row.parent_domain_id = parent
-
-
-async def _get(session: AsyncSession, domain_id: UUID, *, lock: bool = False) -> DomainRow:
-    # Not against who is assigned to it, which only needs it to exist.
-    row = await session.get(DomainRow, domain_id, with_for_update={"key_share": True} if lock else None)
-    if row is None:
-        raise DomainNotFound
-    return row
-
-
-async def _flush(session: AsyncSession) -> None:
-    try:
-        await session.flush()
-    except IntegrityError as error:
-        if violated_constraint(error) == "uq_domains_key":
-            raise DomainKeyTaken from error
-        raise
-
-
-def _out(row: DomainRow) -> DomainOut:
-    return DomainOut(
-        id=row.id, key=row.key, name=row.name, parent_domain_id=row.parent_domain_id, is_active=row.is_active
-    )

@@ -6,23 +6,25 @@ from uuid import UUID
 from litestar import Request, Response, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from msgspec import UNSET
 
 from idp import errors
 from idp.audit.record import origin_of
 from idp.db.engine import Database
-from idp.directory import domains, members
+from idp.directory.domains import DOMAINS
+from idp.directory.management import Management
+from idp.directory.members import DOMAIN_USERS
 from idp.directory.shapes import DomainChange, DomainOut, DomainUser, NewDomain, Removed
 from idp.ops.openapi import responses
-from idp.ops.paging import Limit, Offset, OptionalLimit, page
+from idp.ops.paging import Limit, Offset, OptionalLimit
 from idp.principal.guards import MACHINES, accepts, requires_admin, requires_principal
 from idp.principal.model import AuthMethod, Domain, Principal
-from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import AnyRequest
 
+_DOMAINS = Management(DOMAINS, DOMAIN_USERS, have_admins=False)
 _TAGS = ["Domains"]
 _READ = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
 _MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
+_BY_ADMIN: dict[str, Any] = {"guards": [requires_admin], "opt": _MANAGE, "tags": _TAGS}
 _ONE_DOMAIN = responses(errors.DomainNotFound, errors.AdminRequired)
 
 
@@ -37,16 +39,12 @@ async def all_domains(
     request: AnyRequest, database: NamedDependency[Database], limit: OptionalLimit = None, offset: Offset = 0
 ) -> Response[list[DomainOut]]:
     """Return the active domains, all of them or a page."""
-    async with database.transaction() as session:
-        items, total = await domains.list_active(session, limit=limit, offset=offset)
-    return page(request, items, total=total, limit=limit, offset=offset)
+    return await _DOMAINS.list_active(request, database, limit=limit, offset=offset)
 
 
 @post(
     "/domains",
-    guards=[requires_admin],
-    opt=_MANAGE,
-    tags=_TAGS,
+    **_BY_ADMIN,
     status_code=201,
     responses=responses(errors.DomainKeyTaken, errors.DomainCycle, errors.DomainNotFound, errors.AdminRequired),
 )
@@ -54,70 +52,36 @@ async def create_domain(
     request: AnyRequest, database: NamedDependency[Database], data: JSONBody[NewDomain]
 ) -> DomainOut:
     """Make a domain, inside a parent if one is given."""
-    async with database.transaction() as session:
-        domain = await domains.create(session, origin_of(request), data)
-        await reauthorize(session, request.user, manages=True)
-        return domain
+    return await _DOMAINS.create(request, database, data)
 
 
-@get(
-    "/domains/{domain_id:uuid}",
-    guards=[requires_admin],
-    opt=_MANAGE,
-    tags=_TAGS,
-    responses=_ONE_DOMAIN,
-)
+@get("/domains/{domain_id:uuid}", **_BY_ADMIN, responses=_ONE_DOMAIN)
 async def get_domain(database: NamedDependency[Database], domain_id: FromPath[UUID]) -> DomainOut:
     """Return a domain, active or not."""
-    async with database.transaction() as session:
-        return await domains.get(session, domain_id)
+    return await _DOMAINS.get(database, domain_id)
 
 
 @patch(
     "/domains/{domain_id:uuid}",
-    guards=[requires_admin],
-    opt=_MANAGE,
-    tags=_TAGS,
+    **_BY_ADMIN,
     responses=_ONE_DOMAIN | responses(errors.DomainCycle, errors.ValidationFailed),
 )
 async def change_domain(
-    request: AnyRequest,
-    database: NamedDependency[Database],
-    domain_id: FromPath[UUID],
-    data: JSONBody[DomainChange],
+    request: AnyRequest, database: NamedDependency[Database], domain_id: FromPath[UUID], data: JSONBody[DomainChange]
 ) -> DomainOut:
     """Rename a domain, move it into another parent or out of one, deactivate or activate it."""
-    async with database.transaction() as session:
-        await domains.hold(session, domain_id, moves=data.parent_domain_id is not UNSET)
-        await reauthorize(session, request.user, manages=True)
-        return await domains.change(session, origin_of(request), domain_id, data)
+    return await _DOMAINS.change(request, database, domain_id, data)
 
 
-@delete(
-    "/domains/{domain_id:uuid}",
-    guards=[requires_admin],
-    opt=_MANAGE,
-    tags=_TAGS,
-    status_code=200,
-    responses=_ONE_DOMAIN,
-)
+@delete("/domains/{domain_id:uuid}", **_BY_ADMIN, status_code=200, responses=_ONE_DOMAIN)
 async def deactivate_domain(
     request: AnyRequest, database: NamedDependency[Database], domain_id: FromPath[UUID]
 ) -> DomainOut:
     """Deactivate a domain: it leaves every principal at once; the domains inside it stay as they are."""
-    async with database.transaction() as session:
-        await domains.hold(session, domain_id)
-        await reauthorize(session, request.user, manages=True)
-        return await domains.change(session, origin_of(request), domain_id, DomainChange(is_active=False))
+    return await _DOMAINS.change(request, database, domain_id, DomainChange(is_active=False))
 
 
-@get(
-    "/domains/{domain_id:uuid}/users",
-    guards=[requires_admin],
-    opt=_MANAGE,
-    tags=_TAGS,
-    responses=_ONE_DOMAIN,
-)
+@get("/domains/{domain_id:uuid}/users", **_BY_ADMIN, responses=_ONE_DOMAIN)
 async def domain_users(
     request: AnyRequest,
     database: NamedDependency[Database],
@@ -126,66 +90,42 @@ async def domain_users(
     offset: Offset = 0,
 ) -> Response[list[DomainUser]]:
     """Return a page of a domain's users."""
-    async with database.transaction() as session:
-        items, total = await members.list_domain(session, domain_id, limit=limit, offset=offset)
-    return page(request, items, total=total, limit=limit, offset=offset)
+    return await _DOMAINS.list_members(request, database, domain_id, limit=limit, offset=offset)
 
 
 @get(
     "/domains/{domain_id:uuid}/users/{user_id:str}",
-    guards=[requires_admin],
-    opt=_MANAGE,
-    tags=_TAGS,
+    **_BY_ADMIN,
     responses=_ONE_DOMAIN | responses(errors.DomainNotFound, errors.MembershipNotFound),
 )
 async def get_domain_user(
     database: NamedDependency[Database], domain_id: FromPath[UUID], user_id: FromPath[str]
 ) -> DomainUser:
     """Return one assignment."""
-    async with database.transaction() as session:
-        return await members.get_domain_user(session, domain_id, user_id)
+    return await _DOMAINS.get_member(database, domain_id, user_id)
 
 
 @put(
     "/domains/{domain_id:uuid}/users/{user_id:str}",
-    guards=[requires_admin],
-    opt=_MANAGE,
-    tags=_TAGS,
+    **_BY_ADMIN,
     responses=_ONE_DOMAIN | responses(errors.DomainNotFound, errors.UserNotFound),
 )
 async def add_domain_user(
-    request: AnyRequest,
-    database: NamedDependency[Database],
-    domain_id: FromPath[UUID],
-    user_id: FromPath[str],
+    request: AnyRequest, database: NamedDependency[Database], domain_id: FromPath[UUID], user_id: FromPath[str]
 ) -> DomainUser:
     """Assign a user to a domain."""
     async with database.transaction() as session:
-        await domains.hold(session, domain_id)
-        await reauthorize(session, request.user, manages=True)
-        return await members.add_domain_user(session, origin_of(request), domain_id=domain_id, user_id=user_id)
+        await DOMAIN_USERS.lock(session, domain_id, user_id)
+        await _DOMAINS.reauthorize(session, request, domain_id)
+        return await DOMAIN_USERS.put(session, origin_of(request), domain_id, user_id)
 
 
-@delete(
-    "/domains/{domain_id:uuid}/users/{user_id:str}",
-    guards=[requires_admin],
-    opt=_MANAGE,
-    tags=_TAGS,
-    status_code=200,
-    responses=_ONE_DOMAIN,
-)
+@delete("/domains/{domain_id:uuid}/users/{user_id:str}", **_BY_ADMIN, status_code=200, responses=_ONE_DOMAIN)
 async def remove_domain_user(
-    request: AnyRequest,
-    database: NamedDependency[Database],
-    domain_id: FromPath[UUID],
-    user_id: FromPath[str],
+    request: AnyRequest, database: NamedDependency[Database], domain_id: FromPath[UUID], user_id: FromPath[str]
 ) -> Removed:
     """Take a user out of a domain; doing it twice is not an error."""
-    async with database.transaction() as session:
-        await domains.hold(session, domain_id)
-        await reauthorize(session, request.user, manages=True)
-        removed = await members.remove_domain_user(session, origin_of(request), domain_id=domain_id, user_id=user_id)
-    return Removed(removed)
+    return await _DOMAINS.remove_member(request, database, domain_id, user_id)
 
 
 ROUTES = (

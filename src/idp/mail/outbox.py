@@ -46,7 +46,7 @@ class Mailer:
             at_leisure: send it within a second, when the sender looks for mails by itself, and not in the very moment.
         """
         rendered = render(mail, to=to, base_url=self._base_url, service=self._service, home=self._home)
-        sealed = self._sealer.seal(msgspec.json.encode(rendered))
+        sealed = self._sealer.seal(msgspec.json.encode(rendered), purpose="mail")
         session.add(MailRow(template=mail.template, sealed_message=sealed))
         if not at_leisure:
             event.listen(session.sync_session, "after_commit", self._wake, once=True)
@@ -57,5 +57,5 @@ class Mailer:
 
 def open_mail(sealer: Sealer, sealed: str) -> RenderedMail | None:
     """Return what was sealed, None where no live root secret opens it."""
-    opened = sealer.open(sealed)
+    opened = sealer.open(sealed, purpose="mail")
     return msgspec.json.decode(opened, type=RenderedMail) if opened is not None else None

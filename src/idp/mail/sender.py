@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import TextClause, text
 
 from idp import clock
+from idp.background import BackgroundService
 from idp.db.engine import Database
 from idp.errors import DatabaseUnavailable
 from idp.mail.outbox import open_mail
@@ -87,7 +88,7 @@ class Taken(NamedTuple):
     attempts: int
 
 
-class MailSender:
+class MailSender(BackgroundService):
     """Sends what is in the outbox, in the background.
 
     Args:
@@ -108,12 +109,13 @@ class MailSender:
         transport: Transport | None,
         keeps_text: bool = False,
     ) -> None:
+        sends = transport is not None or keeps_text
+        super().__init__("mail sender", self._tidy, *([self._run] if sends else []))
         self._database = database
         self._sealer = sealer
         self._posted = posted
         self._transport = transport
         self._keeps_text = keeps_text
-        self._tasks: list[asyncio.Task[None]] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._delivered: set[UUID] = set()  # the server has them, and the outbox does not say so yet
 
@@ -121,15 +123,11 @@ class MailSender:
         """Begin to send, in the background."""
         if self._transport is None and not self._keeps_text:
             log.warning("SMTP_HOST is not set: mails wait in the outbox, and are given up after a day")
-            self._tasks = [asyncio.create_task(self._tidy())]
-        else:
-            self._tasks = [asyncio.create_task(self._tidy()), asyncio.create_task(self._run())]
+        super().start()
 
     async def stop(self) -> None:
         """Take nothing more, and give what is under way a moment; the rest is sent after its lease."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await super().stop()
         if self._under_way:
             _, late = await asyncio.wait(self._under_way, timeout=_STOP_SECONDS)
             for task in late:

@@ -1,8 +1,8 @@
-"""Liveness, readiness and S2's health document (C-02). Probes are registered: this package knows none of them."""
+"""Liveness, readiness and the health document of S2 (C-02), from the probes that plugins register."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -13,23 +13,24 @@ from litestar.openapi.spec import Example
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from idp import __version__
+from idp.background import BackgroundService
 from idp.errors import MetricsTokenRequired
 from idp.ops import metrics
 from idp.ops.metrics_access import MetricsAccess
 from idp.ops.openapi import responses
+from idp.plugin import Plugin, Probe
 from idp.principal.guards import public
 
-Probe = Callable[[], Awaitable[str | None]]  # a word of its own for "healthy", such as "running"
 _TIMEOUT_SECONDS = 0.8
-# Whoever asks within this time of the beginning of a run gets what it finds. So a flood of health checks is four looks
-# a second at the database, and what an answer says was found out at most this long before it was asked for.
+# Requests within this time of the start of a run share its result: at most four runs a second, and no result older
+# than this.
 _SHARED_SECONDS = 0.25
 HEALTH_PATHS = ["/health", "/"]
 LIVENESS_PATHS = ["/healthz", "/api/auth/healthz"]
 
 
 class Components(Struct, frozen=True):
-    """Each part: "healthy", "unhealthy: …", or "disabled" where unused; the processor "running" or "stopped"."""
+    """Each component: "healthy", "unhealthy: …", or "disabled" where unused; the processor "running" or "stopped"."""
 
     database: str
     redis: str
@@ -43,6 +44,7 @@ class Health(Struct, frozen=True):
     version: Annotated[str, Meta(examples=["1.0.0"])]
     service: str
     components: Components
+    failed_services: tuple[str, ...] | UnsetType = UNSET
 
 
 class Alive(Struct, frozen=True):
@@ -56,30 +58,37 @@ ALIVE = msgspec.json.encode(Alive())
 
 
 class Ready(Struct, frozen=True):
-    """S4's readiness document; "unavailable" comes with 503, and with a reason where somebody made a mistake."""
+    """S4's readiness document; "unavailable" comes with 503, and with a reason if the configuration is wrong."""
 
     status: Literal["ok", "unavailable"]
     reason: str | UnsetType = UNSET
 
 
 class HealthChecks:
-    """The probes of this deployment; None where a part is not used.
+    """The probes and background services of all plugins.
 
     Args:
-        probes: of the parts that the health document lists.
         signing: says why no token can be signed although the database answers.
     """
 
-    def __init__(self, probes: Mapping[str, Probe | None], *, signing: Probe | None = None) -> None:
-        self._probes = probes
+    def __init__(self, *, signing: Probe | None = None) -> None:
+        self._probes: dict[str, Probe | None] = {}
+        self._services: list[BackgroundService] = []
         self._signing = signing
         self._run: asyncio.Task[dict[str, str]] | None = None
         self._began = 0.0
 
+    def watch(self, plugins: Iterable[Plugin]) -> None:
+        """Include the probes and background services of these plugins."""
+        for plugin in plugins:
+            self._probes.update(plugin.probes)
+            self._services.extend(plugin.services)
+
     async def health(self) -> Health:
-        """Return how each part is."""
+        """Return the state of each component, and the names of background services that failed."""
         states = await self.states()
-        degraded = any(state.startswith("unhealthy") or state == "stopped" for state in states.values())
+        failed = tuple(service.name for service in self._services if service.failed)
+        degraded = failed or any(state.startswith("unhealthy") or state == "stopped" for state in states.values())
         return Health(
             status="degraded" if degraded else "healthy",
             version=__version__,
@@ -87,10 +96,11 @@ class HealthChecks:
             components=Components(
                 database=states["database"], redis=states["redis"], command_processor=states["command_processor"]
             ),
+            failed_services=failed or UNSET,
         )
 
     async def readiness(self) -> Ready:
-        """Return whether requests can be decided, and where a mistake is in the way, which."""
+        """Return whether requests can be decided, and the reason if the configuration is wrong."""
         database = (await self.states())["database"]
         if database != "healthy":
             mistake = database.removeprefix("unhealthy: ")
@@ -99,15 +109,15 @@ class HealthChecks:
         return Ready("ok") if reason is None else Ready("unavailable", reason=reason)
 
     async def document(self) -> bytes:
-        """Return what `health` returns, as it is sent."""
+        """Return `health` as JSON."""
         return msgspec.json.encode(await self.health())
 
     async def states(self) -> dict[str, str]:
-        """Return the state of each part, looked at no earlier than `_SHARED_SECONDS` ago."""
+        """Return the state of each component, at most `_SHARED_SECONDS` old."""
         now = time.monotonic()
         if self._run is None or now - self._began > _SHARED_SECONDS:
             self._run, self._began = asyncio.create_task(self._probe()), now
-        return await asyncio.shield(self._run)  # whoever hangs up does not end it for the others
+        return await asyncio.shield(self._run)  # a client that disconnects must not cancel it for the others
 
     async def _probe(self) -> dict[str, str]:
         """Run all probes at once; each has 0.8 s."""
@@ -121,13 +131,13 @@ class HealthChecks:
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 return await probe() or "healthy"
-        except Exception as error:  # noqa: BLE001  whatever is wrong is the answer
+        except Exception as error:  # noqa: BLE001  the error is the state
             return f"unhealthy: {type(error).__name__}"
 
 
 @get(HEALTH_PATHS, opt=public(), tags=["Operations"], summary="Health of each component")
 async def health(health_checks: NamedDependency[HealthChecks]) -> Health:
-    """Say how each part is. Always 200, even when degraded; `redis` is "disabled" without Valkey (S2-40, C-02)."""
+    """Return the state of each component: always 200; `redis` is "disabled" without Valkey (S2-40, C-02)."""
     return await health_checks.health()
 
 
@@ -139,7 +149,7 @@ async def health(health_checks: NamedDependency[HealthChecks]) -> Health:
     sync_to_thread=False,
 )
 def liveness() -> Alive:
-    """Answer without touching anything, for a liveness probe (S4-41)."""
+    """Answer without any check, for a liveness probe (S4-41)."""
     return Alive()
 
 
@@ -158,7 +168,7 @@ def liveness() -> Alive:
     },
 )
 async def readiness(health_checks: NamedDependency[HealthChecks]) -> Response[Ready]:
-    """Answer 200 when requests can be decided, 503 when the database is away (S4-41)."""
+    """Answer 200 if requests can be decided, 503 if the database is unavailable (S4-41)."""
     ready = await health_checks.readiness()
     return Response(ready, status_code=200 if ready.status == "ok" else 503)
 

@@ -1,4 +1,4 @@
-"""Work that comes round again and again in the background, and survives whatever goes wrong once."""
+"""A background service that repeats its work at an interval, and continues after errors."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from idp.background import BackgroundService
 from idp.errors import DatabaseUnavailable
 from idp.ops.logging import describe
 
@@ -14,40 +15,29 @@ log = structlog.get_logger("idp.background")
 Work = Callable[[], Awaitable[object]]
 
 
-class Periodic:
-    """Does some work every so many seconds, for as long as the service runs.
+class Periodic(BackgroundService):
+    """Runs functions at an interval, as long as the service runs.
 
-    A database that is away is no news here: the work is tried again when its time comes round. Any other error is
-    logged, and ends neither the rest of the work nor the next round.
+    An unavailable database is ignored: the next round tries again. Any other error is logged, and stops neither the
+    other functions nor the next round.
 
     Args:
-        name: what the log calls it.
-        seconds: between the end of one round and the beginning of the next; the first one waits too.
-        work: what is done in a round, in this order.
+        name: for the log and `/health`.
+        seconds: between rounds, and before the first one.
+        work: functions to run in each round, in this order.
     """
 
     def __init__(self, name: str, seconds: float, *work: Work) -> None:
-        self._name = name
+        super().__init__(name, self._run)
         self._seconds = seconds
-        self._work = work
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin, in the background."""
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        """Stop, also in the middle of a round."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        self._rounds = work
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._seconds)
-            for work in self._work:
+            for work in self._rounds:
                 try:
                     with contextlib.suppress(DatabaseUnavailable):
                         await work()
-                except Exception as error:  # noqa: BLE001  nobody waits for this; the next round may succeed
-                    log.error("background work failed", work=self._name, **describe(error))  # noqa: TRY400
+                except Exception as error:  # noqa: BLE001  the next round may succeed
+                    log.error("background work failed", work=self.name, **describe(error))  # noqa: TRY400

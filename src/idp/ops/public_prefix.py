@@ -3,10 +3,13 @@
 A proxy may take it away before it passes a request on, or leave it there: both are understood (decision 0023).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Self
 from urllib.parse import urlsplit
 
+from litestar.routes import BaseRoute
 from litestar.types import HTTPScope
 
 # Pages and problem documents are made far from the settings; each request carries the prefix of its application.
@@ -38,9 +41,23 @@ class PublicPrefix:
         self._names = frozenset(names)
         self._collides = prefix.split("/")[1] in self._names if prefix else False
 
-    def enter(self, scope: HTTPScope) -> None:
-        """Let what this request makes carry the prefix, and take it from the request's own path."""
-        _current.set(self.prefix)
+    @classmethod
+    def of(cls, public_url: str, routes: Iterable[BaseRoute]) -> Self | None:
+        """Return the prefix of a public address in front of these routes, None where it has none."""
+        prefix = prefix_of(public_url)
+        return cls(prefix, {route.path.split("/")[1] for route in routes}) if prefix else None
+
+    @contextmanager
+    def applied(self, scope: HTTPScope) -> Iterator[None]:
+        """Put the prefix in front of every path that this request gives out, and take it from the request's own."""
+        token = _current.set(self.prefix)
+        try:
+            self._strip(scope)
+            yield
+        finally:
+            _current.reset(token)
+
+    def _strip(self, scope: HTTPScope) -> None:
         path, prefix = scope["path"], self.prefix
         if not path.startswith(prefix) or path[len(prefix) : len(prefix) + 1] not in {"", "/"}:
             return

@@ -4,10 +4,10 @@ GET only shows a form, because mail scanners follow links; the form's POST consu
 JavaScript. The token is only in the form's hidden field.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 
-from litestar import Response, get, post
+from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response import Redirect
@@ -18,21 +18,18 @@ from idp.accounts.reset_password import ResetPassword
 from idp.accounts.verify_email import VerifyEmail
 from idp.audit.record import origin_of
 from idp.db.engine import Database
-from idp.errors import IdpError, InvalidCredentials, OneTimeTokenInvalid, PasswordRejected
+from idp.errors import InvalidCredentials, OneTimeTokenInvalid, PasswordRejected
 from idp.pages.forms import ERROR_PAGES, FORM, read_form
-from idp.pages.rendering import form_page, go_on
+from idp.pages.mail_link import DONE, SENT, MailLinkPage, Page
+from idp.pages.rendering import go_on
 from idp.principal.guards import public
 from idp.principal.requests import AnyRequest
 from idp.settings import Settings
 from idp.signing.jwt import TokenService
-from idp.users.one_time_tokens import Purpose
 
 _VERIFY, _RESET, _CHANGE = "/verify-email", "/reset-password", "/change-email"
 Token = Annotated[str | None, QueryParameter(description="The token from the link in the mail.")]
 Step = Annotated[str | None, QueryParameter(description="The result of the submitted form.")]
-Page = Response[str]
-_DONE, _SENT = "done", "sent"
-_SHOWN = frozenset({_DONE, _SENT})
 
 
 # --- /verify-email ---------------------------------------------------------------------------------------------------
@@ -47,14 +44,7 @@ async def verify_email_page(
     step: Step = None,
 ) -> Page:
     """Show the address that a link verifies, and a button to confirm."""
-    show = _Show("verify_email.html", settings, request)
-    if token is None:
-        return show.page(step if step in _SHOWN else "ask")
-    try:
-        found = await verify_email.check_link(token, origin_of(request))
-    except OneTimeTokenInvalid as error:
-        return show.dead(error)
-    return show.page("form", token=token, email=found.email)
+    return await MailLinkPage(_VERIFY, verify_email, settings, request).open(token, step)
 
 
 @post(_VERIFY, opt=public() | FORM, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
@@ -68,9 +58,10 @@ async def verify_email_form(
 ) -> Page | Redirect:
     """Verify an address, or mail a new link. A user without a password continues to set one."""
     form, origin = await read_form(request, public_url=tokens.issuer), origin_of(request)
+    page = MailLinkPage(_VERIFY, verify_email, settings, request)
     if "email" in form:
         holder = await verify_email.ask_again(form["email"], origin, cookies=request.cookies)
-        return _go_on(_VERIFY, step=_SENT, background=afterwards(verify_email.send_again, holder))
+        return page.go_on(SENT, background=afterwards(verify_email.send_again, holder))
     presented_token = form.get("token", "")
     try:
         found = await verify_email.check_link(presented_token, origin)
@@ -78,8 +69,10 @@ async def verify_email_form(
             holder = await verify_email.verify(session, presented_token, found, origin, cookies=request.cookies)
             offered = await reset_password.offer(session, holder)
     except OneTimeTokenInvalid as error:
-        return _Show("verify_email.html", settings, request).dead(error)
-    return _go_on(_RESET, token=offered, step="verified") if offered else _go_on(_VERIFY, step=_DONE)
+        return page.dead(error)
+    if offered:
+        return go_on(f"{_RESET}?{urlencode({'token': offered, 'step': 'verified'})}")
+    return page.go_on(DONE)
 
 
 # --- /reset-password -------------------------------------------------------------------------------------------------
@@ -94,10 +87,7 @@ async def reset_password_page(
     step: Step = None,
 ) -> Page:
     """Show the form that chooses a password, or the one that asks for a link."""
-    show = _Show("reset_password.html", settings, request)
-    if token is None:
-        return show.page(step if step in _SHOWN else "ask")
-    return await _choose(request, reset_password, show, token, just_verified=step == "verified")
+    return await MailLinkPage(_RESET, reset_password, settings, request).open(token, step)
 
 
 @post(_RESET, opt=public() | FORM, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
@@ -109,37 +99,18 @@ async def reset_password_form(
 ) -> Page | Redirect:
     """Set the password, or mail a link."""
     form, origin = await read_form(request, public_url=tokens.issuer), origin_of(request)
+    page = MailLinkPage(_RESET, reset_password, settings, request)
     if "email" in form:
         holder = await reset_password.ask(form["email"], origin, cookies=request.cookies)
-        return _go_on(_RESET, step=_SENT, background=afterwards(reset_password.send, holder, origin))
-    show = _Show("reset_password.html", settings, request)
+        return page.go_on(SENT, background=afterwards(reset_password.send, holder, origin))
     presented_token = form.get("token", "")
     try:
         await reset_password.confirm(presented_token, form.get("new_password", ""), origin)
     except OneTimeTokenInvalid as error:
-        return show.dead(error)
+        return page.dead(error)
     except PasswordRejected as error:
-        return await _choose(request, reset_password, show, presented_token, error=error)
-    return _go_on(_RESET, step=_DONE)
-
-
-async def _choose(
-    request: AnyRequest,
-    reset_password: ResetPassword,
-    show: "_Show",
-    token: str,
-    *,
-    error: IdpError | None = None,
-    just_verified: bool = False,
-) -> Page:
-    try:
-        found = await reset_password.check_link(token, origin_of(request))
-    except OneTimeTokenInvalid as dead:
-        return show.dead(dead)
-    is_first = just_verified or found.purpose is Purpose.INVITE
-    return show.page(
-        "form", error=error, token=token, email=found.email, is_first=is_first, just_verified=just_verified
-    )
+        return await page.form(presented_token, error=error)
+    return page.go_on(DONE)
 
 
 # --- /change-email ---------------------------------------------------------------------------------------------------
@@ -154,10 +125,7 @@ async def change_email_page(
     step: Step = None,
 ) -> Page:
     """Show the address that a link confirms, and ask for the account's password: the link alone is not enough."""
-    show = _Show("change_email.html", settings, request)
-    if token is None:
-        return show.page(_DONE if step == _DONE else "dead")
-    return await _confirm(request, change_email, show, token)
+    return await MailLinkPage(_CHANGE, change_email, settings, request).open(token, step)
 
 
 @post(_CHANGE, opt=public() | FORM, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
@@ -169,59 +137,15 @@ async def change_email_form(
 ) -> Page | Redirect:
     """Change the address."""
     form = await read_form(request, public_url=tokens.issuer)
-    show = _Show("change_email.html", settings, request)
+    page = MailLinkPage(_CHANGE, change_email, settings, request)
     presented_token = form.get("token", "")
     try:
         await change_email.confirm_with_password(presented_token, form.get("current_password", ""), origin_of(request))
     except OneTimeTokenInvalid as error:
-        return show.dead(error)
+        return page.dead(error)
     except InvalidCredentials as error:
-        return await _confirm(request, change_email, show, presented_token, error=error)
-    return _go_on(_CHANGE, step=_DONE)
-
-
-async def _confirm(
-    request: AnyRequest, change_email: ChangeEmail, show: "_Show", token: str, *, error: IdpError | None = None
-) -> Page:
-    try:
-        found = await change_email.check_link(token, origin_of(request))
-    except OneTimeTokenInvalid as dead:
-        return show.dead(dead)
-    return show.page("form", error=error, token=token, email=found.email)
-
-
-# --- shared ----------------------------------------------------------------------------------------------------------
-
-
-class _Show:
-    """One template in its states."""
-
-    def __init__(self, template: str, settings: Settings, request: AnyRequest) -> None:
-        self._template = template
-        self._settings = settings
-        self._request = request
-
-    def page(self, state: str, *, error: IdpError | None = None, **values: object) -> Page:
-        # Not 401, because a browser would then show its own password prompt (RFC 9110 section 11.6.1).
-        self._note(error)
-        return self._answer(422 if error else 200, state, error=error.detail if error else None, **values)
-
-    def dead(self, error: OneTimeTokenInvalid) -> Page:
-        self._note(error)
-        return self._answer(error.status, "dead", error=None)
-
-    def _note(self, error: IdpError | None) -> None:
-        """Record the error for the log; the page shows its own text."""
-        if error is not None:
-            self._request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
-
-    def _answer(self, status: int, state: str, **values: object) -> Page:
-        shared = {"front_end": self._settings.mail.frontend_url, "policy": self._settings.passwords}
-        return form_page(self._template, status=status, headers=None, state=state, **shared, **values)
-
-
-def _go_on(path: str, *, background: Any = None, **query: str) -> Redirect:
-    return go_on(f"{path}?{urlencode(query)}", background=background)
+        return await page.form(presented_token, error=error)
+    return page.go_on(DONE)
 
 
 ROUTES = (

@@ -30,6 +30,11 @@ _FORM_HEADERS = {
 }
 
 
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """Return the HTML of a template."""
+    return _TEMPLATES.get_template(template).render({**values, "prefix": prefixed("")})
+
+
 def page(template: str, *, policy: str = POLICY, **values: object) -> Response[str]:
     """Return a public, cacheable page."""
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
@@ -54,5 +59,4 @@ def go_on(path: str, *, background: BackgroundTask | None = None) -> Redirect:
 
 
 def _answer(template: str, values: dict[str, Any], status: int, headers: dict[str, str]) -> Response[str]:
-    text = _TEMPLATES.get_template(template).render(values | {"prefix": prefixed("")})
-    return Response(text, status_code=status, media_type=MediaType.HTML, headers=headers)
+    return Response(render(template, values), status_code=status, media_type=MediaType.HTML, headers=headers)

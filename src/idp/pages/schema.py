@@ -5,7 +5,6 @@ from typing import Any, get_args
 
 import msgspec
 from litestar import Litestar
-from litestar._openapi.plugin import OpenAPIPlugin
 from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, License, SecurityScheme, Server, Tag
@@ -105,15 +104,13 @@ _WITH_BODY: tuple[type[IdpError], ...] = (
 )
 
 
-def build(app: Litestar, config: OpenAPIConfig) -> dict[str, Any]:
+def build(app: Litestar) -> dict[str, Any]:
     """Return the OpenAPI document: the framework's, with each route's credentials and every error it can answer.
 
     The framework writes its own error shape and knows nothing of our policies; both are put right here, from the same
     facts that the running service uses.
     """
-    plugin = app.plugins.get(OpenAPIPlugin)
-    plugin._openapi_config = config  # noqa: SLF001  its own routes would come with it
-    schema: dict[str, Any] = plugin.provide_openapi().to_schema()
+    schema: dict[str, Any] = app.openapi_schema.to_schema()
     policy = {(line.path, line.method): line.policy for line in policies(app)}
     paths = {route.path_format or "/": route.path for route in app.routes}
     schemes = list(schema["components"]["securitySchemes"])
@@ -209,22 +206,19 @@ _OAUTH_ERROR = msgspec.json.schema_components([OAuthError], ref_template="#/comp
 class OpenApiDocument:
     """The document of one application, built when it is first asked for."""
 
-    def __init__(self, config: OpenAPIConfig) -> None:
-        self._config = config
+    def __init__(self) -> None:
         self._encoded: bytes | None = None
         self._sample_login: dict[str, str] | None = None
-        self.app: Litestar | None = None
 
     def show_login(self, email: str, password: str) -> None:
         """Make the sample of login one that signs in as it stands, with a demo user; for `idp dev`."""
         self._sample_login = {"email": email, "password": password}
         self._encoded = None
 
-    def encoded(self) -> bytes:
-        """Return the document as JSON."""
+    def encoded(self, app: Litestar) -> bytes:
+        """Return the document of this application as JSON."""
         if self._encoded is None:
-            assert self.app is not None
-            schema = build(self.app, self._config)
+            schema = build(app)
             if self._sample_login is not None:
                 schema["components"]["schemas"]["LoginIn"]["example"] = self._sample_login
             self._encoded = msgspec.json.encode(schema)

@@ -36,7 +36,7 @@ class SessionCookies:
         self._peppers = Peppers(roots, "session-cookie")
         self._csrf_key = proofs.of("csrf")
         self._secure = origins.own.startswith("https://")
-        self._origins = origins
+        self.origins = origins
         self.name, self.csrf_name = origins.cookie_name("idp_session"), origins.cookie_name("idp_csrf")
 
     def new(self) -> tuple[str, str]:
@@ -88,7 +88,7 @@ class SessionCookies:
             CsrfRejected: another origin asks.
         """
         origin = headers.get("origin")
-        if origin is not None and not self._origins.allows(origin):
+        if origin is not None and not self.origins.allows(origin):
             raise CsrfRejected("This request comes from a page of another origin.")
         if origin is None and headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
             raise CsrfRejected("This request comes from a page of another site.")
@@ -98,7 +98,7 @@ class SessionCookies:
             key=name,
             value=value,
             max_age=seconds,
-            path=self._origins.cookie_path,
+            path=self.origins.cookie_path,
             secure=self._secure,
             httponly=httponly,
             samesite="lax",

@@ -124,7 +124,7 @@ class RefreshTokens:
         self._repeats = repeats
 
     def new(self, *, client_id: str) -> tuple[str, service.FirstToken]:
-        """Return the first token of a chain, and what `sessions.service.begin` keeps of it."""
+        """Return the first token of a chain, and what `sessions.service.start` keeps of it."""
         token = PREFIX + secrets.token_urlsafe(32)
         return token, service.FirstToken(self._peppers.digest(token).hex, client_id)
 

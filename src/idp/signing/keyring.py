@@ -21,7 +21,7 @@ from idp import clock
 from idp.db.engine import Database
 from idp.errors import DatabaseUnavailable, SigningKeysSealed
 from idp.signing.models import SigningKeyRow
-from idp.signing.sealing import Sealer
+from idp.signing.sealing import Purpose, Sealer
 
 log = structlog.get_logger("idp.signing")
 
@@ -34,6 +34,7 @@ _RELOAD_SECONDS = 60.0  # how often each process looks for keys that another one
 _COOL_DOWN_SECONDS = 2.0  # at most one look per cool-down for unknown `kid`s, however many come (SEC-22)
 _RETRY_SECONDS = 0.5  # after a look that failed, so that whoever waited for it does not wait for one of their own
 _LOCK = 0x1D9_4E75
+_PURPOSE: Purpose = "signing-key"
 
 
 class SigningKey(Struct, frozen=True):
@@ -218,7 +219,7 @@ class Keyring:
         known = self._keys.get(row.kid)
         if known is not None:
             return msgspec.structs.replace(known, expires_at=row.expires_at)
-        private = self._sealer.open(row.sealed_private_jwk)
+        private = self._sealer.open(row.sealed_private_jwk, purpose=_PURPOSE)
         if private is None:
             log.error(
                 "signing key sealed under another root secret: its tokens are refused; "
@@ -253,7 +254,7 @@ class Keyring:
                     kid=kid,
                     algorithm=self._algorithm,
                     public_jwk=public_jwk(key, self._algorithm),
-                    sealed_private_jwk=self._sealer.seal(private),
+                    sealed_private_jwk=self._sealer.seal(private, purpose=_PURPOSE),
                     signs_from=signs_from,
                 )
             )
@@ -268,7 +269,7 @@ class Keyring:
         rows = await session.scalars(select(SigningKeyRow).where(SigningKeyRow.algorithm == self._algorithm))
         now = clock.now()
         return any(
-            self._sealer.open(row.sealed_private_jwk) is not None
+            self._sealer.open(row.sealed_private_jwk, purpose=_PURPOSE) is not None
             and row.signs_from <= now
             and (row.expires_at is None or row.expires_at > now)
             for row in rows
@@ -284,7 +285,7 @@ async def all_sealed(database: Database, sealer: Sealer) -> bool:
     alive = or_(SigningKeyRow.expires_at.is_(None), SigningKeyRow.expires_at > clock.now())
     async with database.transaction() as session:
         sealed = list(await session.scalars(select(SigningKeyRow.sealed_private_jwk).where(alive)))
-    return bool(sealed) and all(sealer.open(each) is None for each in sealed)
+    return bool(sealed) and all(sealer.open(each, purpose=_PURPOSE) is None for each in sealed)
 
 
 def _ending_all(now: datetime) -> Update:

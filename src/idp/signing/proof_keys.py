@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from idp.background import BackgroundService
 from idp.db.engine import Database
 from idp.db.installation import proof_salt
 from idp.errors import DatabaseUnavailable
@@ -46,7 +47,7 @@ class ProofKey:
         return self.all[0]
 
 
-class ProofKeys:
+class ProofKeys(BackgroundService):
     """The keys of all labels.
 
     Args:
@@ -59,12 +60,12 @@ class ProofKeys:
     """
 
     def __init__(self, database: Database, own: Sequence[Secret], shared: Sequence[Secret]) -> None:
+        super().__init__("proof keys", self._prepare_at_last)
         self._database = database
         self._roots = [*own] or [*shared]
         self._needs_salt = not own
         self._salt: bytes | None = None
         self._lock = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
         self._waiting: list[Callable[[], None]] = []
         self.labels: set[str] = set()
 
@@ -113,12 +114,7 @@ class ProofKeys:
     def start(self) -> None:
         """Read the salt in the background, for as long as it takes."""
         if not self.ready:
-            self._task = asyncio.create_task(self._prepare_at_last())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            super().start()
 
     async def _prepare_at_last(self) -> None:
         while not self.ready:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from cryptography.hazmat.primitives import hashes
@@ -14,6 +14,7 @@ from joserfc.util import urlsafe_b64decode
 
 from idp.settings import Secret
 
+Purpose = Literal["signing-key", "mail", "idempotent-answer"]
 _ALGORITHMS = ["A256KW", "A256GCM"]
 
 
@@ -27,6 +28,9 @@ def derive(root: Secret, label: str, *, salt: bytes | None = None) -> bytes:
 class Sealer:
     """Seals small secrets with the newest root secret and opens them with any that is still live.
 
+    The purpose is part of the protected header, which is the associated data of the encryption (RFC 7516 section 5.1):
+    a value that was copied to another table does not open there.
+
     Args:
         roots: root secrets, the current one first.
     """
@@ -38,20 +42,20 @@ class Sealer:
             self._keys[hashlib.sha256(raw).hexdigest()[:16]] = OctKey.import_key(raw)
         self._current = next(iter(self._keys))
 
-    def seal(self, secret: bytes) -> str:
-        """Return the secret as a compact JWE; its `kid` says which root secret opens it."""
-        header = {"alg": "A256KW", "enc": "A256GCM", "kid": self._current}
+    def seal(self, secret: bytes, *, purpose: Purpose) -> str:
+        """Return the secret as a compact JWE; its `kid` says which root secret opens it, its `typ` what it is for."""
+        header = {"alg": "A256KW", "enc": "A256GCM", "kid": self._current, "typ": purpose}
         return jwe.encrypt_compact(header, secret, self._keys[self._current], algorithms=_ALGORITHMS)
 
-    def open(self, sealed: str) -> bytes | None:
-        """Return what was sealed, None where no live root secret opens it."""
+    def open(self, sealed: str, *, purpose: Purpose) -> bytes | None:
+        """Return the secret; None where no live root secret opens it, or it was sealed for another purpose.
+
+        Values of version 1.0.0 have no purpose, and open for any.
+        """
         try:
-            key = self._keys[_key_id(sealed)]
-            return jwe.decrypt_compact(sealed, key, algorithms=_ALGORITHMS).plaintext
-        except (KeyError, JoseError, ValueError, msgspec.DecodeError):
+            header = msgspec.json.decode(urlsafe_b64decode(sealed.partition(".")[0].encode()), type=dict[str, Any])
+            if header.get("typ", purpose) != purpose:
+                return None
+            return jwe.decrypt_compact(sealed, self._keys[header["kid"]], algorithms=_ALGORITHMS).plaintext
+        except (KeyError, TypeError, JoseError, ValueError, msgspec.DecodeError):
             return None
-
-
-def _key_id(sealed: str) -> str:
-    header = urlsafe_b64decode(sealed.partition(".")[0].encode())
-    return str(msgspec.json.decode(header, type=dict[str, Any])["kid"])

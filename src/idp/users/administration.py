@@ -3,20 +3,19 @@
 Ending somebody is only half of it: `idp.lifecycle.offboard` ends what they could act with in the same transaction.
 """
 
-from typing import Any
-
 from msgspec import UNSET
-from sqlalchemy import and_, delete, func, not_, or_, select
+from sqlalchemy import and_, delete, not_, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import ColumnElement
 
 from idp import clock
 from idp.audit.record import Origin, record
-from idp.errors import LastAdmin, UserNotFound
+from idp.errors import LastAdmin
 from idp.principal.permissions import ADMIN
 from idp.users.email import email_key
 from idp.users.models import RoleRow, UserRoleRow, UserRow
+from idp.users.repository import UserRepository, change_fields
 from idp.users.shapes import ManagedUser, UserChange, UserFilter
 
 _IS_LIVE = UserRow.deleted_at.is_(None)
@@ -28,13 +27,9 @@ async def list_users(
     session: AsyncSession, wanted: UserFilter, *, limit: int, offset: int
 ) -> tuple[list[ManagedUser], int]:
     """Return a page of users, newest first, and how many there are in all; deleted ones are not among them."""
-    conditions = list(_conditions(wanted))
-    total = await session.scalar(select(func.count()).select_from(UserRow).where(*conditions))
-    newest_first = (UserRow.created_at.desc(), UserRow.id.desc())
-    rows = await session.scalars(select(UserRow).where(*conditions).order_by(*newest_first).limit(limit).offset(offset))
-    found = list(rows)
-    roles = await _roles_of(session, [row.id for row in found])
-    return [_out(row, roles[row.id]) for row in found], total or 0
+    rows, total = await UserRepository(session).page(*_conditions(wanted), limit=limit, offset=offset)
+    roles = await _roles_of(session, [row.id for row in rows])
+    return [_out(row, roles[row.id]) for row in rows], total
 
 
 def _conditions(wanted: UserFilter) -> list[ColumnElement[bool]]:
@@ -56,7 +51,7 @@ async def get_user(session: AsyncSession, user_id: str) -> ManagedUser:
     Raises:
         UserNotFound: nobody has this id, or they were deleted.
     """
-    row = await _get(session, user_id)
+    row = await UserRepository(session).get_live(user_id)
     return _out(row, (await _roles_of(session, [user_id]))[user_id])
 
 
@@ -66,7 +61,7 @@ async def hold(session: AsyncSession, user_id: str) -> None:
     Raises:
         UserNotFound: there is no such user, or no more.
     """
-    await _get(session, user_id, lock=True)
+    await UserRepository(session).get_live(user_id, lock=True)
 
 
 async def is_awaited(session: AsyncSession, user_id: str) -> bool:
@@ -92,20 +87,11 @@ async def change(
     """
     if keep_an_admin and wanted.roles is not UNSET and ADMIN not in wanted.roles:
         await check_admin_remains(session, without=user_id)
-    row = await _get(session, user_id, lock=True)
+    row = await UserRepository(session).get_live(user_id, lock=True)
     if wanted.is_active is True and not row.is_active:
         row.is_active = True
         record(session, origin, action="user.enabled", user_id=user_id)
-    given = {"name": wanted.name, "plan": wanted.plan}
-    changed: dict[str, Any] = {
-        field: [getattr(row, field), value]
-        for field, value in given.items()
-        if value is not UNSET and value != getattr(row, field)
-    }
-    for field, (_, value) in changed.items():
-        setattr(row, field, value)
-    if changed:
-        record(session, origin, action="user.changed", user_id=user_id, details=changed)
+    change_fields(session, origin, row, name=wanted.name, plan=wanted.plan)
     if wanted.roles is not UNSET:
         await _set_roles(session, origin, row, set(wanted.roles))
     await session.flush()
@@ -118,7 +104,7 @@ async def grant(session: AsyncSession, origin: Origin, user_id: str, role: str) 
     Raises:
         UserNotFound: there is no such user, or no more.
     """
-    row = await _get(session, user_id, lock=True)
+    row = await UserRepository(session).get_live(user_id, lock=True)
     held = (await _roles_of(session, [user_id]))[user_id]
     await _set_roles(session, origin, row, {*held, role})
 
@@ -129,7 +115,7 @@ async def mark_email_verified(session: AsyncSession, origin: Origin, user_id: st
     Raises:
         UserNotFound: there is no such user, or no more.
     """
-    row = await _get(session, user_id, lock=True)
+    row = await UserRepository(session).get_live(user_id, lock=True)
     if not row.email_verified:
         row.email_verified = True
         record(session, origin, action="user.email_verified", user_id=user_id, details={"by": "operator"})
@@ -183,7 +169,7 @@ async def deactivate(session: AsyncSession, user_id: str) -> bool:
     Raises:
         UserNotFound: there is no such user, or no more.
     """
-    row = await _get(session, user_id, lock=True)
+    row = await UserRepository(session).get_live(user_id, lock=True)
     was_active, row.is_active = row.is_active, False
     return was_active
 
@@ -194,22 +180,11 @@ async def soft_delete(session: AsyncSession, user_id: str) -> None:
     Raises:
         UserNotFound: there is no such user, or no more.
     """
-    row = await _get(session, user_id, lock=True)
+    row = await UserRepository(session).get_live(user_id, lock=True)
     row.is_active, row.deleted_at = False, clock.now()
 
 
 # --- shared ----------------------------------------------------------------------------------------------------------
-
-
-async def _get(session: AsyncSession, user_id: str, *, lock: bool = False) -> UserRow:
-    row = await session.scalar(
-        select(UserRow).where(UserRow.id == user_id, _IS_LIVE).with_for_update(key_share=True)
-        if lock
-        else select(UserRow).where(UserRow.id == user_id, _IS_LIVE)
-    )
-    if row is None:
-        raise UserNotFound
-    return row
 
 
 async def _roles_of(session: AsyncSession, user_ids: list[str]) -> dict[str, tuple[str, ...]]:

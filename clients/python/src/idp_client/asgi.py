@@ -1,10 +1,11 @@
 """The middleware, for every ASGI framework and for none (ASGI 3.0): the decision into the scope, refusals out."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 from idp_client.errors import AuthError
 from idp_client.gate import Authentication, Gate
+from idp_client.middleware import KEY, GuardedApp, find_decision
 from idp_client.problem import headers_of, problem
 
 # Every framework has types of its own for the same three things.
@@ -13,12 +14,11 @@ Receive: TypeAlias = Any
 Send: TypeAlias = Any
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_KEY = "idp_client.authentication"
 _POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
 _TRY_AGAIN_LATER = 1013
 
 
-class AuthMiddleware:
+class AuthMiddleware(GuardedApp[App, Gate]):
     """Lets the routes behind it ask who is calling.
 
     Args:
@@ -28,17 +28,11 @@ class AuthMiddleware:
             not, each route says what it needs.
     """
 
-    def __init__(self, app: App, gate: Gate, required_scopes: Iterable[str] | None = None) -> None:
-        self.app = app
-        self._gate = gate
-        self._required = None if required_scopes is None else tuple(required_scopes)
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
-        authentication = Authentication(self._gate, scope["headers"], scope["path"])
-        scope[_KEY] = authentication
+        authentication = scope[KEY] = Authentication(self._gate, scope["headers"], scope["path"])
         answered = False
 
         async def watched_send(message: Any) -> None:
@@ -62,9 +56,7 @@ def authentication_of(scope: Mapping[str, Any]) -> Authentication:
     Raises:
         RuntimeError: AuthMiddleware is not in front of this route.
     """
-    authentication: Authentication | None = scope.get(_KEY)
-    if authentication is None:
-        raise RuntimeError("nobody can say who is calling: put idp_client.AuthMiddleware in front of this application")
+    authentication: Authentication = find_decision(scope, "idp_client.AuthMiddleware")
     return authentication
 
 

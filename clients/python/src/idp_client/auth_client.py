@@ -102,9 +102,9 @@ class AuthClient(_Endpoint):
 
         Its refusals are FastAPI's own `HTTPException`. Needs the extra `idp-client[fastapi]`.
         """
-        from idp_client.fastapi import token_info_dependency
+        from idp_client.fastapi_token_info import token_info_dependency
 
-        return token_info_dependency(self, tuple(required_scopes or ()))
+        return token_info_dependency(self.validate_token, tuple(required_scopes or ()))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -153,9 +153,9 @@ class SyncAuthClient(_Endpoint):
 
     def require_scopes(self, required_scopes: Sequence[str] | None = None) -> Callable[..., Any]:
         """The same as `AuthClient.require_scopes`; FastAPI runs the dependency in a thread."""
-        from idp_client.fastapi import token_info_dependency_sync
+        from idp_client.fastapi_token_info import token_info_dependency_sync
 
-        return token_info_dependency_sync(self, tuple(required_scopes or ()))
+        return token_info_dependency_sync(self.validate_token, tuple(required_scopes or ()))
 
     def close(self) -> None:
         """Close the connections."""

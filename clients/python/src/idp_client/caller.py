@@ -71,7 +71,7 @@ class Caller(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def claims(self) -> dict[str, Any]:
-        """All claims of the token, where the keys decided; a copy for whoever asks."""
+        """All claims of the token, where the keys decided; a copy on each access."""
         return msgspec.json.decode(self.encoded_claims, type=dict[str, Any])
 
     def require(self, scopes: Iterable[str]) -> None:

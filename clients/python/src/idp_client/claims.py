@@ -103,7 +103,7 @@ def check(token: AccessToken, policy: Policy, now: float) -> float:
 
 
 def caller_of(token: AccessToken, payload: bytes) -> Caller:
-    """Return whom a checked token names; the payload holds all of its claims."""
+    """Return the caller that a checked token names; the payload holds all of its claims."""
     user = None
     if token.uid is not UNSET:
         roles = None if token.roles is UNSET else tuple(token.roles)

@@ -32,7 +32,7 @@ class Header(Struct, frozen=True, gc=False):
 
 
 class UnverifiedJwt(Struct, frozen=True, gc=False):
-    """A token whose signature nobody has checked."""
+    """A token whose signature is not checked yet."""
 
     header: Header
     payload: bytes
@@ -69,7 +69,7 @@ class Parser:
         return UnverifiedJwt(header, payload, signing_input, signature, first)
 
     def remember(self, jwt: UnverifiedJwt) -> None:
-        """Keep the header of a token that verified; nobody else's, so that a flood of headers pushes none out."""
+        """Keep the header of a token that verified, and no other, so that a flood of headers pushes none out."""
         if jwt.encoded_header not in self._headers:
             if len(self._headers) >= _REMEMBERED_HEADERS:
                 self._headers.clear()

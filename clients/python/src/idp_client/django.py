@@ -52,7 +52,7 @@ def current_caller(request: HttpRequest) -> Caller:
     """Return who makes this request.
 
     Raises:
-        AuthError: nobody, or a bad credential; the middleware answers it.
+        AuthError: no credential, or a bad one; the middleware answers it.
     """
     return _authentication(request).require()
 

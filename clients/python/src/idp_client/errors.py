@@ -115,7 +115,7 @@ class InsufficientRoles(AuthError):
 
 
 class AmbiguousCredentials(AuthError):
-    """Two explicit credentials that differ: nobody can say which one the caller meant."""
+    """Two explicit credentials that differ: which one the caller meant is unknown."""
 
     status = 400
     code = "ambiguous_credentials"

@@ -1,18 +1,14 @@
 """FastAPI: `app.add_middleware(AuthMiddleware, gate=gate)`, and on a route `Depends(requires_scopes("read"))`."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import Depends, HTTPException, Security
+from fastapi import Depends, Security
 from fastapi.requests import HTTPConnection
 from fastapi.security import APIKeyHeader, HTTPBearer
 
 from idp_client.asgi import AuthMiddleware, authentication_of
-from idp_client.auth_client import AuthClient, SyncAuthClient
 from idp_client.caller import Caller
-from idp_client.credentials import find_token
-from idp_client.errors import AuthError, NoCredential
-from idp_client.token_info import TokenInfo, error_of
 
 __all__ = ["AuthMiddleware", "AuthenticatedCaller", "requires_roles", "requires_scopes"]
 
@@ -51,50 +47,3 @@ def requires_roles(*required_roles: str) -> Callable[..., Awaitable[Caller]]:
 
 
 AuthenticatedCaller = Annotated[Caller, Depends(requires_scopes())]
-
-
-def token_info_dependency(client: AuthClient, required: Sequence[str]) -> Callable[..., Awaitable[TokenInfo]]:
-    """Return the dependency behind `AuthClient.require_scopes`; it needs no middleware."""
-
-    async def dependency(connection: HTTPConnection) -> Any:
-        try:
-            info = await client.validate_token(_presented(connection), required, *_names(connection))
-            return _checked(info, required)
-        except AuthError as error:
-            raise _http(error) from error
-
-    return dependency
-
-
-def token_info_dependency_sync(client: SyncAuthClient, required: Sequence[str]) -> Callable[..., TokenInfo]:
-    """The same for `SyncAuthClient.require_scopes`."""
-
-    def dependency(connection: HTTPConnection) -> Any:
-        try:
-            info = client.validate_token(_presented(connection), required, *_names(connection))
-            return _checked(info, required)
-        except AuthError as error:
-            raise _http(error) from error
-
-    return dependency
-
-
-def _presented(connection: HTTPConnection) -> str:
-    token = find_token(connection.scope["headers"])
-    if token is None:
-        raise NoCredential
-    return token
-
-
-def _names(connection: HTTPConnection) -> tuple[str | None, str]:
-    return getattr(connection.app.state, "service_name", None), connection.url.path
-
-
-def _checked(info: TokenInfo, required: Sequence[str]) -> TokenInfo:
-    if not info.valid:
-        raise error_of(info, required)
-    return info
-
-
-def _http(error: AuthError) -> HTTPException:
-    return HTTPException(error.status, error.detail, error.headers)

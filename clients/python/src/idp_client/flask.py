@@ -33,7 +33,7 @@ def current_caller() -> Caller:
     """Return who makes the present request.
 
     Raises:
-        AuthError: nobody, or a bad credential; the application answers it.
+        AuthError: no credential, or a bad one; the application answers it.
     """
     return authentication_of(request.environ).require()
 

@@ -59,7 +59,7 @@ class JwksCache:
         self._lock = threading.Lock()
 
     def ready(self, kid: str) -> VerificationKey | None:
-        """Return the key if nobody has to wait for it; fetches in the background when it is time to."""
+        """Return the key if it is known without waiting; fetches in the background when it is time to."""
         age = time.monotonic() - self._fetched
         if age >= self._refresh_after:
             if age >= self._keys_live:
@@ -100,7 +100,7 @@ class JwksCache:
         key = self._keys.get(kid)
         if key is not None:
             return key
-        if self._failure is not None or self._flight is not None:  # it may be a new key, and nobody can say yet
+        if self._failure is not None or self._flight is not None:  # it may be a new key that was not fetched yet
             raise AuthUnavailable(f"unknown key, and {self.url} cannot be asked: {self._failure}")
         raise TokenRejected("signed with a key that the issuer does not have")
 

@@ -78,7 +78,7 @@ def from_jwk(jwk: dict[str, Any]) -> VerificationKey:
 
 def _read(jwk: dict[str, Any]) -> VerificationKey:
     if "d" in jwk or "k" in jwk:
-        raise UnusableKey("a private key in public: whoever reads it can sign")
+        raise UnusableKey("a private key in public: every reader could sign with it")
     if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]):
         raise UnusableKey("not meant for signatures")
     match jwk.get("kty"), jwk.get("crv"), jwk.get("alg"):

@@ -31,7 +31,7 @@ class TokenInfo(Struct, frozen=True, kw_only=True):
     detail: str | None = None
 
 
-# What nobody could have issued is refused without asking, so that it cannot pass for an outage either.
+# What no issuer could have issued is refused without asking, so that it cannot pass for an outage either.
 IMPLAUSIBLE = TokenInfo(valid=False, error="token_invalid", detail="empty, too long, or of another scheme than Bearer")
 
 
@@ -47,7 +47,7 @@ def error_of(info: TokenInfo, required_scopes: Sequence[str] = ()) -> AuthError:
 
 
 def caller_of(info: TokenInfo) -> Caller:
-    """Return whom a verdict names.
+    """Return the caller that a verdict names.
 
     Raises:
         AuthError: it is not valid.

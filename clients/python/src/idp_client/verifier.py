@@ -28,8 +28,8 @@ class OfflineVerifier:
         audience: what `aud` must be or hold; the issuer unless the service sets another.
         keys: where the keys come from; the issuer's /.well-known/jwks.json by default.
         leeway: seconds by which clocks may differ, at most 60.
-        allow_development: take tokens that `idp dev` made. Only for a developer's own machine: whoever runs an
-            `idp dev` can make them.
+        allow_development: take tokens that `idp dev` made. Only for a developer's own machine: every
+            running `idp dev` can make them.
 
     Raises:
         ValueError: a leeway beyond 60 seconds.
@@ -53,7 +53,7 @@ class OfflineVerifier:
         self._lock = threading.Lock()
 
     async def verify(self, token: str) -> Caller:
-        """Return whom a token names.
+        """Return the caller that a token names.
 
         Raises:
             NotOurs: no JWT, or one of another issuer.
@@ -118,7 +118,7 @@ class OfflineVerifier:
         return caller
 
     def _remember(self, digest: bytes, entry: tuple[Caller, str, VerificationKey, float]) -> None:
-        with self._lock:  # nobody may add to it while the oldest is looked up
+        with self._lock:  # no other thread may add to it while the oldest is looked up
             if len(self._remembered) >= REMEMBERED_TOKENS:
                 self._remembered.pop(next(iter(self._remembered)), None)
             self._remembered[digest] = entry

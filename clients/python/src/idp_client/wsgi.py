@@ -5,32 +5,20 @@ from http import HTTPStatus
 from typing import Any
 
 from idp_client.errors import AuthError
+from idp_client.middleware import KEY, GuardedApp, find_decision
 from idp_client.problem import headers_of, problem
 from idp_client.sync_gate import SyncAuthentication, SyncGate
 
 StartResponse = Callable[..., Any]
 WsgiApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
-_KEY = "idp_client.authentication"
 _CREDENTIALS = {"HTTP_AUTHORIZATION": b"authorization", "HTTP_X_API_KEY": b"x-api-key"}
 
 
-class WsgiAuthMiddleware:
-    """Lets the views behind it ask who is calling.
-
-    Args:
-        app: the application behind it.
-        gate: decides.
-        required_scopes: if given, even if empty, nothing behind it is reached without a caller who holds them all. If
-            not, each view says what it needs.
-    """
-
-    def __init__(self, app: WsgiApp, gate: SyncGate, required_scopes: Iterable[str] | None = None) -> None:
-        self.app = app
-        self._gate = gate
-        self._required = None if required_scopes is None else tuple(required_scopes)
+class WsgiAuthMiddleware(GuardedApp[WsgiApp, SyncGate]):
+    """Lets the views behind it ask who is calling; the arguments are those of `AuthMiddleware`."""
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        authentication = environ[_KEY] = authenticate(self._gate, environ)
+        authentication = environ[KEY] = authenticate(self._gate, environ)
         try:
             if self._required is not None:
                 authentication.require(self._required)
@@ -43,7 +31,7 @@ class WsgiAuthMiddleware:
 
 
 def authenticate(gate: SyncGate, environ: Mapping[str, Any]) -> SyncAuthentication:
-    """Return the decision about a request, which is made when somebody asks for it."""
+    """Return the decision about a request; it is made on first use."""
     headers = [(name, str(environ[key]).encode("latin-1")) for key, name in _CREDENTIALS.items() if key in environ]
     return SyncAuthentication(gate, headers, environ.get("PATH_INFO"))
 
@@ -54,7 +42,5 @@ def authentication_of(environ: Mapping[str, Any]) -> SyncAuthentication:
     Raises:
         RuntimeError: WsgiAuthMiddleware is not in front of this view.
     """
-    authentication: SyncAuthentication | None = environ.get(_KEY)
-    if authentication is None:
-        raise RuntimeError("nothing decides who is calling: put idp_client.wsgi.WsgiAuthMiddleware in front")
+    authentication: SyncAuthentication = find_decision(environ, "idp_client.wsgi.WsgiAuthMiddleware")
     return authentication

@@ -37,15 +37,16 @@ class Site:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        inner = self.service.app._app
+        envelope = self.service.app._envelope
+        inner = envelope._app
 
         async def counting(scope: Any, receive: Any, send: Any) -> None:
             self.long_ways += scope["type"] == "http"
             await inner(scope, receive, send)
 
-        self.service.app._app = counting
+        envelope._app = counting
         yield
-        self.service.app._app = inner
+        envelope._app = inner
 
     async def send(self, method: str, path: str, headers: Headers, content: Any) -> tuple[httpx2.Response, bool]:
         """Send a request; return the answer, and whether it went the long way."""
@@ -57,7 +58,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 async def site(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> AsyncIterator[Site]:
-    url = postgres.create_database("hot_routes")
+    url = postgres.create_database("fast_path")
     environ = {"ADMIN_TOKEN": ADMIN_TOKEN, "METRICS_TOKEN": METRICS_TOKEN}
     async with running(url, valkey_url=valkey.url, profile="production", environ=environ) as service:
         person = await service.register()

@@ -1,0 +1,51 @@
+"""Joins the journeys of accounts: sign-up, sign-in and sign-out, addresses, passwords, administration of users."""
+
+from idp.accounts import (
+    admin_routes,
+    admin_sessions,
+    admin_users,
+    email_routes,
+    legacy_test_routes,
+    me,
+    password_routes,
+    routes,
+    session_routes,
+    sign_out_routes,
+)
+from idp.accounts.account_services import AccountServices
+from idp.accounts.journeys import journeys
+from idp.accounts.sign_in import SignIn
+from idp.accounts.sign_out_routes import SigningOut
+from idp.accounts.start_session import SessionStarter
+from idp.plugin import Plugin
+
+
+class AccountsPlugin(Plugin):
+    """Serves the journeys.
+
+    Args:
+        services: what the journeys share.
+        starter: starts sessions.
+        signing_out: decides whose session a request may end.
+    """
+
+    routes = (
+        *routes.ROUTES,
+        *session_routes.ROUTES,
+        *sign_out_routes.ROUTES,
+        *email_routes.ROUTES,
+        *password_routes.ROUTES,
+        *admin_routes.ROUTES,
+        *admin_users.ROUTES,
+        *admin_sessions.ROUTES,
+        *me.ROUTES,
+        *legacy_test_routes.ROUTES,
+    )
+
+    def __init__(self, services: AccountServices, starter: SessionStarter, signing_out: SigningOut) -> None:
+        self.provides = {
+            "session_starter": starter,
+            "signing_out": signing_out,
+            "sign_in": SignIn(services, starter),
+            **journeys(services),
+        }

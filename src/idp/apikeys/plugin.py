@@ -1,0 +1,38 @@
+"""Joins API keys and service tokens: their routes, and the single writer that changes them."""
+
+from idp.apikeys import routes_keys, routes_tokens
+from idp.apikeys.commands import CommandQueue
+from idp.apikeys.idempotency import Idempotency
+from idp.apikeys.scopes import ScopePolicy
+from idp.apikeys.service import KeyFactory
+from idp.apikeys.usage import Usage
+from idp.db.engine import Database
+from idp.plugin import Plugin
+from idp.signing.sealing import Sealer
+
+
+class ApiKeysPlugin(Plugin):
+    """Serves keys and tokens.
+
+    Args:
+        database: where they are.
+        key_factory: creates them.
+        scope_policy: which scopes may be granted.
+        usage: when each was last used.
+        sealer: seals what `Idempotency-Key` repeats.
+    """
+
+    routes = (*routes_keys.ROUTES, *routes_tokens.ROUTES)
+
+    def __init__(
+        self, database: Database, key_factory: KeyFactory, scope_policy: ScopePolicy, *, usage: Usage, sealer: Sealer
+    ) -> None:
+        commands, idempotency = CommandQueue(database), Idempotency(sealer, database)
+        self.provides = {
+            "command_queue": commands,
+            "idempotency": idempotency,
+            "key_factory": key_factory,
+            "scope_policy": scope_policy,
+        }
+        self.services = [usage, idempotency, commands]
+        self.probes = {"command_processor": commands.probe}

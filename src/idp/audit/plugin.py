@@ -1,0 +1,12 @@
+"""Joins the audit log: new records are linked to the hash chain in the background."""
+
+from idp.audit.chain import Chain
+from idp.db.engine import Database
+from idp.plugin import Plugin
+
+
+class AuditPlugin(Plugin):
+    """Runs the chain. Records are written by the packages that act (`audit/record.py`)."""
+
+    def __init__(self, database: Database) -> None:
+        self.services = [Chain(database)]

@@ -1,0 +1,59 @@
+"""What the settings say about a deployment as a whole: its address, its front end, its root secrets."""
+
+from urllib.parse import urlsplit
+
+from idp.mail.addresses import service_name
+from idp.ops.origins import AllowedOrigins
+from idp.settings import Secret, Settings, SettingsError, root_secret
+
+
+def public_url(settings: Settings) -> str:
+    """Return the address that clients use, which is the issuer of every token."""
+    return (settings.server.public_url or f"http://localhost:{settings.server.port}").rstrip("/")
+
+
+def front_end(settings: Settings) -> str:
+    """Return the address of the pages that mails link to: never taken from a request's Host (SEC-10)."""
+    return settings.mail.frontend_url or public_url(settings)
+
+
+def allowed_origins(settings: Settings) -> AllowedOrigins:
+    """Return which web pages may call."""
+    return AllowedOrigins(public_url(settings), settings.cors.origins, loopback=settings.cors.loopback)
+
+
+def service_names(settings: Settings) -> list[str]:
+    """Return the service's name and the longer labels of its host name, of which no password may be made (SEC-4)."""
+    labels = (urlsplit(public_url(settings)).hostname or "").split(".")[:-1]
+    return ["idp", service_name(settings.mail.from_email), *(label for label in labels if len(label) > 3)]
+
+
+def root_secrets(settings: Settings) -> list[Secret]:
+    """Return every secret that may open stored data, the current one first (C-06c, decision 0025).
+
+    A shared secret that was used in place of the root secret still opens what was sealed with it. Proofs that come
+    with a request use `signing/proof_keys.py` instead.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if root_secret(settings) is None:
+        raise SettingsError(["IDP_SECRET_KEY is not set: put 32 or more random characters there."])
+    current = [settings.secrets.secret_key] if settings.secrets.secret_key else []
+    substitute = [] if current else shared_secrets(settings)[:1]
+    secrets = [*current, *substitute, *settings.secrets.previous_secret_keys, *shared_secrets(settings)]
+    return list(dict.fromkeys(secrets))
+
+
+def own_secrets(settings: Settings) -> list[Secret]:
+    """Return the root secrets that no other service holds, the current one first."""
+    current = settings.secrets.secret_key
+    shared = set(shared_secrets(settings))
+    return [each for each in (current, *settings.secrets.previous_secret_keys) if each and each not in shared]
+
+
+def shared_secrets(settings: Settings) -> list[Secret]:
+    """Return the secrets that other services hold too, those in use first."""
+    tokens = settings.tokens
+    given = [tokens.auth_jwt_secret, tokens.jwt_secret, *tokens.previous_jwt_secrets]
+    return list(dict.fromkeys(each for each in given if each is not None))

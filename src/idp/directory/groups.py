@@ -1,0 +1,135 @@
+"""What teams and domains have in common. Every method works inside the caller's transaction."""
+
+from typing import Any, ClassVar, Generic, TypeVar
+from uuid import UUID
+
+from msgspec import UNSET, Struct
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp.audit.record import Origin, record
+from idp.db.repository import Repository, unique
+from idp.directory.models import DomainRow, TeamRow
+from idp.errors import IdpError
+
+Row = TypeVar("Row", TeamRow, DomainRow)
+Out = TypeVar("Out", bound=Struct)
+
+
+class Groups(Generic[Row, Out]):
+    """The teams, or the domains.
+
+    Attributes:
+        noun: what one is called in audit records.
+        repository: its rows.
+        out: what clients read; its fields are columns.
+        not_found: there is none of this id.
+        name_column: the column that is unique, whether a group is active or not, and names it in audit records.
+        taken: another one has this name.
+    """
+
+    noun: ClassVar[str]
+    repository: type[Repository[Row]]
+    out: type[Out]
+    not_found: ClassVar[type[IdpError]]
+    name_column: ClassVar[str]
+    taken: ClassVar[type[IdpError]]
+
+    async def list_active(self, session: AsyncSession, *, limit: int | None, offset: int) -> tuple[list[Out], int]:
+        """Return active ones by name, all of them or a page, and how many there are."""
+        rows, total = await self.repository(session).page(limit=limit, offset=offset, is_active=True)
+        return [self._out(row) for row in rows], total
+
+    async def get(self, session: AsyncSession, group_id: UUID) -> Out:
+        """Return one, active or not.
+
+        Raises:
+            TeamNotFound, DomainNotFound: there is none of this id.
+        """
+        return self._out(await self._get(session, group_id))
+
+    async def lock(
+        self,
+        session: AsyncSession,
+        group_id: UUID,
+        wanted: Struct | None = None,  # noqa: ARG002  domains need it
+    ) -> Row:
+        """Lock one and its members until the commit; concurrent changes wait, and each sees the one before.
+
+        Args:
+            session: the caller's transaction.
+            group_id: the team or domain.
+            wanted: what will be changed, for locks that only some changes need.
+
+        Raises:
+            TeamNotFound, DomainNotFound: there is none of this id.
+        """
+        return await self._get(session, group_id, lock=True)
+
+    async def create(self, session: AsyncSession, origin: Origin, new: Any) -> Out:
+        """Create one.
+
+        Raises:
+            TeamNameTaken, DomainKeyTaken: one has this name or key, active or not.
+            DomainNotFound, DomainCycle: the parent of a domain does not exist, or the tree would be too deep.
+        """
+        row = await self._make(session, new)
+        with unique(self._constraint, self.taken):
+            await self.repository(session).add(row)
+        named = {self.name_column: getattr(row, self.name_column)}
+        record(session, origin, action=f"{self.noun}.created", target=f"{self.noun}:{row.id}", details=named)
+        return self._out(row)
+
+    async def change(self, session: AsyncSession, origin: Origin, group_id: UUID, wanted: Struct) -> Out:
+        """Change what is given.
+
+        Raises:
+            TeamNotFound, DomainNotFound: there is none of this id, or the new parent does not exist.
+            TeamNameTaken: another team has this name.
+            DomainCycle: the new parent lies inside this domain, or the tree would be too deep.
+        """
+        row = await self.lock(session, group_id, wanted)
+        before = self._out(row)
+        for name in wanted.__struct_fields__:
+            value = getattr(wanted, name)
+            if value is not UNSET:
+                await self._set(session, row, name, value)
+        with unique(self._constraint, self.taken):
+            await session.flush()
+        after = self._out(row)
+        if changed := _changes(before, after):
+            action = f"{self.noun}.{self._verb(changed)}"
+            record(session, origin, action=action, target=f"{self.noun}:{row.id}", details=changed)
+        return after
+
+    async def _make(self, session: AsyncSession, new: Any) -> Row:
+        raise NotImplementedError
+
+    async def _set(self, session: AsyncSession, row: Row, name: str, value: Any) -> None:  # noqa: ARG002  domains do
+        setattr(row, name, value)
+
+    def _verb(self, changed: dict[str, Any]) -> str:
+        if "is_active" in changed:
+            return "activated" if changed["is_active"][1] else "deactivated"
+        return "renamed" if "name" in changed else "changed"
+
+    @property
+    def _constraint(self) -> str:
+        return f"uq_{self.repository.model_type.__tablename__}_{self.name_column}"
+
+    async def _get(self, session: AsyncSession, group_id: UUID, *, lock: bool = False) -> Row:
+        row = await self.repository(session).find(group_id, lock=lock)
+        if row is None:
+            raise self.not_found
+        return row
+
+    def _out(self, row: Row) -> Out:
+        return self.out(**{name: getattr(row, name) for name in self.out.__struct_fields__})
+
+
+def _changes(before: Struct, after: Struct) -> dict[str, Any]:
+    pairs = {name: (getattr(before, name), getattr(after, name)) for name in before.__struct_fields__}
+    return {name: [_plain(old), _plain(new)] for name, (old, new) in pairs.items() if old != new}
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, UUID) else value

@@ -1,0 +1,98 @@
+"""What the routes of teams and of domains do alike: each method is one transaction.
+
+Every change locks first, and then looks at the caller's authority again, inside its transaction
+(docs/decisions/0029-reauthorization-inside-the-transaction.md).
+"""
+
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from litestar import Response
+from msgspec import Struct
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp.audit.record import origin_of
+from idp.db.engine import Database
+from idp.directory.groups import Groups
+from idp.directory.members import Members
+from idp.directory.shapes import Removed
+from idp.ops.paging import page
+from idp.principal.reauthorize import reauthorize
+from idp.principal.requests import AnyRequest
+
+Out = TypeVar("Out", bound=Struct)
+Shown = TypeVar("Shown", bound=Struct)
+
+
+class Management(Generic[Out, Shown]):
+    """Teams and their members, or domains and their users.
+
+    Args:
+        groups: the teams or the domains.
+        members: who is in them.
+        have_admins: whether they have administrators of their own, as teams do.
+    """
+
+    def __init__(self, groups: Groups[Any, Out], members: Members[Any, Shown], *, have_admins: bool) -> None:
+        self._groups = groups
+        self._members = members
+        self._have_admins = have_admins
+
+    async def list_active(
+        self, request: AnyRequest, database: Database, *, limit: int | None, offset: int
+    ) -> Response[list[Out]]:
+        """Return active ones, all of them or a page."""
+        async with database.transaction() as session:
+            items, total = await self._groups.list_active(session, limit=limit, offset=offset)
+        return page(request, items, total=total, limit=limit, offset=offset)
+
+    async def create(self, request: AnyRequest, database: Database, new: Struct) -> Out:
+        """Create one; for administrators only."""
+        async with database.transaction() as session:
+            created = await self._groups.create(session, origin_of(request), new)
+            await reauthorize(session, request.user, manages=True)
+            return created
+
+    async def get(self, database: Database, group_id: UUID) -> Out:
+        """Return one, active or not."""
+        async with database.transaction() as session:
+            return await self._groups.get(session, group_id)
+
+    async def change(self, request: AnyRequest, database: Database, group_id: UUID, wanted: Struct) -> Out:
+        """Change what is given."""
+        async with database.transaction() as session:
+            await self._groups.lock(session, group_id, wanted)
+            await self.reauthorize(session, request, group_id)
+            return await self._groups.change(session, origin_of(request), group_id, wanted)
+
+    async def list_members(
+        self, request: AnyRequest, database: Database, group_id: UUID, *, limit: int, offset: int
+    ) -> Response[list[Shown]]:
+        """Return a page of the members of one."""
+        async with database.transaction() as session:
+            items, total = await self._members.page(session, group_id, limit=limit, offset=offset)
+        return page(request, items, total=total, limit=limit, offset=offset)
+
+    async def get_member(self, database: Database, group_id: UUID, user_id: str) -> Shown:
+        """Return one membership."""
+        async with database.transaction() as session:
+            return await self._members.get(session, group_id, user_id)
+
+    async def remove_member(self, request: AnyRequest, database: Database, group_id: UUID, user_id: str) -> Removed:
+        """Remove a user; doing it twice is not an error."""
+        async with database.transaction() as session:
+            await self._members.lock(session, group_id, user_id)
+            await self.reauthorize(session, request, group_id)
+            removed = await self._members.remove(session, origin_of(request), group_id, user_id)
+        return Removed(removed)
+
+    async def reauthorize(self, session: AsyncSession, request: AnyRequest, group_id: UUID) -> None:
+        """Look at the caller's authority over a team or domain again.
+
+        Raises:
+            AdminRequired, TeamAdminRequired: they have lost it; `reauthorize` names further reasons.
+        """
+        if self._have_admins:
+            await reauthorize(session, request.user, team=group_id)
+        else:
+            await reauthorize(session, request.user, manages=True)

@@ -1,0 +1,111 @@
+"""Joins what every request and every operator needs: errors, limits, health and metrics, and the Valkey client."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar.config.app import AppConfig
+
+from idp.cache import SharedCache, SharedStore
+from idp.db.engine import Database
+from idp.ops import health, problems, query_metrics
+from idp.ops.access_log import access_log
+from idp.ops.address_limits import AddressLimits
+from idp.ops.allow import correct_allow
+from idp.ops.health import HealthChecks
+from idp.ops.json_body import StrictRequest
+from idp.ops.metrics_access import MetricsAccess
+from idp.ops.origins import AllowedOrigins, cors_config
+from idp.ops.outbox_gauge import OutboxGauge
+from idp.ops.rate_limit import Limiter
+from idp.ops.rate_limit_headers import add_limit_headers
+from idp.ops.rate_limit_rules import LoginRules
+from idp.plugin import Plugin
+from idp.settings import Settings
+
+
+class HttpPlugin(Plugin):
+    """Sets how requests are read and errors are answered, and provides `settings`.
+
+    Args:
+        settings: the bound on bodies is among them.
+        origins: of web pages that may call.
+    """
+
+    def __init__(self, settings: Settings, origins: AllowedOrigins) -> None:
+        self._max_body_bytes = settings.server.max_body_bytes
+        self._origins = origins
+        self.provides = {"settings": settings}
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        app_config.exception_handlers.update(problems.HANDLERS)
+        app_config.request_class = StrictRequest
+        app_config.request_max_body_size = self._max_body_bytes
+        app_config.cors_config = cors_config(self._origins)
+        app_config.before_send.append(correct_allow)
+        app_config.lifespan.append(_log_flushed_at_end)
+        return super().on_app_init(app_config)
+
+
+@asynccontextmanager
+async def _log_flushed_at_end(_app: object) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        access_log.flush()
+
+
+class CachePlugin(Plugin):
+    """Checks the Valkey client for `/health`, and closes it at the end.
+
+    Args:
+        store: the client.
+        shared: writes cache entries in the background.
+    """
+
+    def __init__(self, store: SharedStore, shared: SharedCache) -> None:
+        self._store = store
+        self._shared = shared
+        self.probes = {"redis": store.check if store.valkey is not None else None}
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        app_config.lifespan.append(self._client)
+        return super().on_app_init(app_config)
+
+    @asynccontextmanager
+    async def _client(self, _app: object) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await self._shared.close()
+            await self._store.close()
+
+
+class RateLimitPlugin(Plugin):
+    """Provides `limiter` and `login_rules`, and sends the headers that tell what is left."""
+
+    def __init__(self, limiter: Limiter, rules: LoginRules) -> None:
+        self._limiter = limiter
+        self._rules = rules
+        self.provides = {"limiter": limiter, "login_rules": rules}
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        app_config.state["address_limits"] = AddressLimits(self._limiter, self._rules)
+        app_config.before_send.append(add_limit_headers(self._limiter))
+        return super().on_app_init(app_config)
+
+
+class HealthPlugin(Plugin):
+    """Serves health, readiness and metrics.
+
+    Args:
+        checks: the probes of all plugins.
+        metrics_access: who may read metrics.
+        database: the size of the outbox is read from it.
+    """
+
+    routes = health.ROUTES
+
+    def __init__(self, checks: HealthChecks, metrics_access: MetricsAccess, database: Database) -> None:
+        self.provides = {"health_checks": checks, "metrics_access": metrics_access}
+        self.services = [OutboxGauge(database)]
+        query_metrics.watch(database.engine)

@@ -1,0 +1,35 @@
+"""Joins the signing keys: the JWKS, and the keys of cookies and links."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import asyncpg
+from litestar.config.app import AppConfig
+
+from idp.errors import DatabaseUnavailable
+from idp.plugin import Plugin
+from idp.signing import routes
+from idp.signing.jwt import TokenService
+from idp.signing.keyring import Keyring
+from idp.signing.proof_keys import ProofKeys
+
+
+class SigningPlugin(Plugin):
+    """Provides `tokens` and `keyring`, and serves the public keys."""
+
+    routes = routes.ROUTES
+
+    def __init__(self, keyring: Keyring, tokens: TokenService, proofs: ProofKeys) -> None:
+        self._proofs = proofs
+        self.provides = {"keyring": keyring, "tokens": tokens}
+        self.services = [proofs]
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        app_config.lifespan.append(self._prepared)
+        return super().on_app_init(app_config)
+
+    @asynccontextmanager
+    async def _prepared(self, _app: object) -> AsyncIterator[None]:
+        with suppress(DatabaseUnavailable, asyncpg.PostgresError):  # then the service reads them in the background
+            await self._proofs.prepare()
+        yield
