@@ -183,7 +183,7 @@ def test_two_packages_that_offer_one_name_stop_the_start(
     (impostor / "METADATA").write_text("Metadata-Version: 2.1\nName: impostor\nVersion: 1.0\n")
     (impostor / "entry_points.txt").write_text(f"[{GROUP}]\ngateway = impostor:build\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(SettingsError, match="idp-gateway-authenticator, impostor\): uninstall all but one"):
+    with pytest.raises(SettingsError, match=r"idp-gateway-authenticator, impostor\): uninstall all but one"):
         load_plugins(Authn(plugins=("gateway",)), issuer=ISSUER)
     assert load_plugins(Authn(), issuer=ISSUER) == [], "not named: not even looked at"
 
