@@ -493,7 +493,7 @@ def test_an_address_of_prisma_or_sqlalchemy_is_understood(given: str, used: str)
 
 @pytest.mark.parametrize("given", ["mysql://u:hush@h/d", "sqlite:///idp.db", "postgresql:///d", "nothing at all"])
 def test_an_address_of_anything_else_is_refused_without_its_password(given: str) -> None:
-    with pytest.raises(DatabaseUrlError, match=r"DATABASE_URL .*put postgresql://") as refused:
+    with pytest.raises(DatabaseUrlError, match=r"DATABASE_URL .*set it to postgresql://") as refused:
         parse(given)
     assert "hush" not in str(refused.value)
 

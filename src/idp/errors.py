@@ -1,8 +1,8 @@
-"""IdpError and the one catalogue of codes: every refusal a client can meet, as a fact with a name.
+"""IdpError and the catalogue of error codes: one class for every error that a client can receive.
 
-A class here *is* its catalogue entry: `code`, `status`, `title`, the default `detail` a client reads, and `remedy`, the
-sentence that says what to do about it, in the answer and on the documentation page `/errors/{code}`. The format is
-RFC 9457; the texts are those that the old services' clients read (C-16).
+Each class is a catalogue entry: `code`, `status`, `title`, the default `detail`, and `remedy`, which says what to do;
+the response and the page `/errors/{code}` show it. The format is RFC 9457; some texts are fixed because clients of the
+old services read them (C-16).
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,20 +11,20 @@ from typing import Any, ClassVar
 
 
 class IdpError(Exception):
-    """A refusal with a code from the catalogue.
+    """An error with a code from the catalogue.
 
     Args:
         detail: public text; the class's own text by default. Never holds a secret.
-        headers: response headers to add, such as `Retry-After` in seconds.
-        remedy: what to do about this case; the class's own advice by default.
-        extra: further members of the problem document (RFC 9457 section 3.2).
+        headers: additional response headers, such as `Retry-After` in seconds.
+        remedy: what to do in this case; the class's own text by default.
+        extra: additional members of the problem document (RFC 9457 section 3.2).
     """
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
-    text: ClassVar[str] = "Something went wrong on our side. The request id names it in the log."
-    remedy: str = "Try again; if it stays, give the operator the request id of the answer."
+    text: ClassVar[str] = "An unexpected error occurred. The log has the details under the request id."
+    remedy: str = "Try again; if the error persists, send the request id to the operator."
     default_headers: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
@@ -46,13 +46,13 @@ _BEARER = {"WWW-Authenticate": "Bearer"}
 _INVALID_TOKEN = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
 
-# --- who is calling: 400 and 401 -------------------------------------------------------------------------------------
+# --- authentication: 400 and 401 -------------------------------------------------------------------------------------
 
 
 class AmbiguousCredentials(IdpError):
     code, status, title = "ambiguous_credentials", 400, "Ambiguous credentials"
-    text = "The request carries two explicit credentials that differ. Send one."
-    remedy = "Send either Authorization or X-API-Key, once. If both are sent they must hold the same value."
+    text = "The request has two different explicit credentials. Send one."
+    remedy = "Send either Authorization or X-API-Key, once. If you send both, they must have the same value."
 
 
 class DevEmailRequired(IdpError):
@@ -64,7 +64,7 @@ class DevEmailRequired(IdpError):
 class DevHeadersMalformed(IdpError):
     code, status, title = "dev_headers_malformed", 401, "Malformed dev headers"
     text = "X-User-Email is not an e-mail address."
-    remedy = "Send one X-User-Email such as ada@example.com, to localhost."
+    remedy = "Send one X-User-Email, such as ada@example.com, to localhost."
     default_headers = _BEARER
 
 
@@ -79,7 +79,7 @@ class CredentialUnrecognised(IdpError):
     code, status, title = "credential_unrecognised", 401, "Unrecognized credential"
     text = "Invalid token"
     remedy = (
-        "No authenticator recognizes a credential of this form. Check that the whole token was sent, and that it "
+        "No authenticator recognizes this credential. Check that the token is complete and that it "
         "comes from this service's issuer."
     )
     default_headers = _INVALID_TOKEN
@@ -88,7 +88,7 @@ class CredentialUnrecognised(IdpError):
 class TokenInvalid(IdpError):
     code, status, title = "token_invalid", 401, "Invalid token"
     text = "Invalid token"
-    remedy = "Sign in again. A service should check that issuer and audience are the ones of this deployment."
+    remedy = "Sign in again. A service should check that issuer and audience match this deployment."
     default_headers = _INVALID_TOKEN
 
 
@@ -109,16 +109,14 @@ class TokenRevoked(IdpError):
 class TokenNotFound(IdpError):
     code, status, title = "token_not_found", 401, "Token not found"
     text = "Invalid token"
-    remedy = "The token is well formed, and no credential here matches it. Check that it belongs to this deployment."
+    remedy = "The token is well formed but unknown. Check that it belongs to this deployment."
     default_headers = _INVALID_TOKEN
 
 
 class DevelopmentToken(IdpError):
     code, status, title = "development_token", 401, "Development token"
     text = "This token was made by `idp dev`; production refuses it."
-    remedy = (
-        "Sign in at the production service. Tokens with idp_env=development are only good on a developer's machine."
-    )
+    remedy = "Sign in at the production service. Tokens with idp_env=development are valid only under `idp dev`."
     default_headers = _INVALID_TOKEN
 
 
@@ -132,7 +130,7 @@ class UserInactive(IdpError):
 class InvalidCredentials(IdpError):
     code, status, title = "invalid_credentials", 401, "Invalid credentials"
     text = "Incorrect email or password"
-    remedy = "Check both. The answer is the same for an unknown address, a wrong password and a disabled account."
+    remedy = "Check both. The response is the same for an unknown address, a wrong password and a disabled account."
     default_headers = _BEARER
 
 
@@ -145,27 +143,27 @@ class RefreshTokenInvalid(IdpError):
 
 class RefreshTokenReused(IdpError):
     code, status, title = "refresh_token_reused", 401, "Refresh token reused"
-    text = "This refresh token was used before. Its session has ended, in case somebody stole it."
-    remedy = "Sign in again. A client must keep the newest refresh token only, and in one place."
+    text = "This refresh token was already used. Its session was ended because the token may be stolen."
+    remedy = "Sign in again. A client must store only the newest refresh token, in one place."
     default_headers = _INVALID_TOKEN
 
 
 class FreshLoginRequired(IdpError):
     code, status, title = "fresh_login_required", 401, "Recent sign-in required"
-    text = "Sign in again to do this: your last sign-in was too long ago."
-    remedy = "Sign in once more and repeat the request with the new token. Operators: accounts.fresh_login_seconds."
+    text = "This action requires a recent sign-in."
+    remedy = "Sign in again and repeat the request with the new token. Operators: accounts.fresh_login_seconds."
     default_headers: ClassVar[Mapping[str, str]] = {
         "WWW-Authenticate": 'Bearer error="insufficient_user_authentication"'
     }
 
 
-# --- what may they do: 403 -------------------------------------------------------------------------------------------
+# --- authorization: 403 -------------------------------------------------------------------------------------------
 
 
 class Forbidden(IdpError):
     code, status, title = "forbidden", 403, "Forbidden"
     text = "You are not allowed to do this."
-    remedy = "Ask an administrator for the role the route's documentation names."
+    remedy = "Ask an administrator for the role that the route's documentation names."
 
 
 class AdminRequired(IdpError):
@@ -176,14 +174,14 @@ class AdminRequired(IdpError):
 
 class TeamAdminRequired(IdpError):
     code, status, title = "team_admin_required", 403, "Team administrator required"
-    text = "Only an administrator, or an administrator of this team, may do this."
+    text = "Only an administrator or an administrator of this team may do this."
     remedy = "Ask an administrator to give you the membership role admin in this team."
 
 
 class NotAUser(IdpError):
     code, status, title = "not_a_user", 403, "User required"
-    text = "This credential belongs to a service, not to a person."
-    remedy = "Call with a user's access token; POST /auth/validate describes service credentials."
+    text = "This credential belongs to a service, not to a user."
+    remedy = "Use a user's access token; POST /auth/validate describes service credentials."
 
 
 class CredentialNotAccepted(IdpError):
@@ -194,7 +192,7 @@ class CredentialNotAccepted(IdpError):
 
 class SharedSecretToken(IdpError):
     code, status, title = "shared_secret_token", 403, "Shared-secret token not accepted"
-    text = "A token signed with a shared secret cannot do this: every holder of the secret can make one."
+    text = "A token signed with a shared secret cannot do this: every holder of the secret can forge one."
     remedy = (
         "Use ADMIN_TOKEN for management, sign in with `?mode=cookie`, or unset AUTH_JWT_SECRET_KEY so that tokens are "
         "signed with ES256."
@@ -205,26 +203,26 @@ class CsrfRejected(IdpError):
     code, status, title = "csrf_rejected", 403, "CSRF check failed"
     text = "The CSRF check failed: the request may come from another site."
     remedy = (
-        "With the session cookie, send the header X-CSRF-Token with what signing in answered as csrf_token; the cookie "
-        "idp_csrf holds it too. Operators: further origins go into cors.origins."
+        "With the session cookie, send the csrf_token of the sign-in response as header X-CSRF-Token; the cookie "
+        "idp_csrf contains it too. Operators: add other origins to cors.origins."
     )
 
 
 class OriginNotAllowed(IdpError):
     code, status, title = "origin_not_allowed", 403, "Origin not allowed"
-    text = "A page of another site sent this request: its origin is not in AUTH_API_CORS_ORIGINS."
+    text = "The request comes from a page whose origin is not in AUTH_API_CORS_ORIGINS."
     remedy = (
         "Operators: add the page's origin, such as https://app.example.com, to AUTH_API_CORS_ORIGINS (cors.origins), "
-        "or set IDP_PUBLIC_URL to the address that browsers use. Programs send no Origin header and are not affected."
+        "or set IDP_PUBLIC_URL to the URL that browsers use. Programs send no Origin header and are not affected."
     )
 
 
 class MetricsTokenRequired(IdpError):
     code, status, title = "metrics_token_required", 401, "Metrics token required"
-    text = "Metrics need a token here."
+    text = "Metrics require a token."
     remedy = (
         "Send Authorization: Bearer followed by the value of METRICS_TOKEN. Operators: set METRICS_TOKEN, or let "
-        "Prometheus scrape a listener of its own at IDP_METRICS_PORT."
+        "Prometheus scrape the separate listener at IDP_METRICS_PORT."
     )
     default_headers = _BEARER
 
@@ -237,18 +235,19 @@ class ScopeNotGrantable(IdpError):
 
 class IntrospectScopeRequired(IdpError):
     code, status, title = "introspect_scope_required", 403, "Scope idp:introspect required"
-    text = "Only a service token with the scope idp:introspect may ask this."
-    remedy = "Make one: auth-cli create my-service --scopes idp:introspect"
+    text = "Only a service token with the scope idp:introspect may introspect."
+    remedy = "Create one: auth-cli create my-service --scopes idp:introspect"
 
 
 class InternalTokenRequired(IdpError):
     code, status, title = "internal_token_required", 401, "Internal token required"
-    text = "This route needs the internal token."
+    text = "This route requires the internal token."
     remedy = "Send Authorization: Bearer followed by the value of INTERNAL_API_TOKEN."
     default_headers = _BEARER
 
 
-# --- what was asked: 400, 404 to 431 ---------------------------------------------------------------------------------
+# --- invalid requests: 400, 404 to 431
+# ---------------------------------------------------------------------------------
 
 
 class BadRequest(IdpError):
@@ -260,28 +259,28 @@ class BadRequest(IdpError):
 class EmailTaken(IdpError):
     code, status, title = "email_taken", 400, "E-mail already registered"
     text = "Email already registered"
-    remedy = "Sign in with it instead."
+    remedy = "Sign in with this address instead."
 
 
 class OneTimeTokenInvalid(IdpError):
     code, status, title = "one_time_token_invalid", 400, "Invalid or expired link"
     text = "Invalid token"
     remedy = (
-        "Ask for a new link, and open the newest mail. A link works once, for a limited time, and not after the "
-        "address or the password was changed. The answer does not say which of these it was."
+        "Request a new link and open the newest mail. A link works once, for a limited time, and not after a "
+        "change of address or password. The response does not say which of these applies."
     )
 
 
 class NameTaken(IdpError):
     code, status, title = "name_taken", 400, "Token name taken"
-    text = "A live token with this name exists already."
-    remedy = "Choose another name, or revoke the token that has it."
+    text = "An active token with this name already exists."
+    remedy = "Choose another name, or revoke that token."
 
 
 class InvalidTokenId(IdpError):
     code, status, title = "invalid_token_id", 400, "Invalid token id"
     text = "Invalid token_id format (must be a UUID)"
-    remedy = "Use the token_id that POST /auth/tokens answered; GET /auth/tokens lists them."
+    remedy = "Use the token_id from the response of POST /auth/tokens; GET /auth/tokens lists them."
 
 
 class OAuthInvalidRequest(IdpError):
@@ -299,7 +298,7 @@ class NotFound(IdpError):
 class UserNotFound(IdpError):
     code, status, title = "user_not_found", 404, "User not found"
     text = "User not found"
-    remedy = "Check the id; deleted users are not found either."
+    remedy = "Check the id; deleted users are not found."
 
 
 class TeamNotFound(IdpError):
@@ -317,31 +316,31 @@ class DomainNotFound(IdpError):
 class KeyNotFound(IdpError):
     code, status, title = "key_not_found", 404, "API key not found"
     text = "API key not found"
-    remedy = "GET /v1/api-keys lists yours; somebody else's are not found either."
+    remedy = "GET /v1/api-keys lists your keys; keys of other users are not found."
 
 
 class ServiceTokenNotFound(IdpError):
     code, status, title = "service_token_not_found", 404, "Service token not found"
     text = "Token not found"
-    remedy = "GET /auth/tokens?include_revoked=true lists all of them."
+    remedy = "GET /auth/tokens?include_revoked=true lists all tokens."
 
 
 class SessionNotFound(IdpError):
     code, status, title = "session_not_found", 404, "Session not found"
     text = "Session not found"
-    remedy = "GET /api/auth/sessions lists yours; somebody else's and ended ones are not found."
+    remedy = "GET /api/auth/sessions lists your sessions; ended sessions and those of other users are not found."
 
 
 class MembershipNotFound(IdpError):
     code, status, title = "membership_not_found", 404, "Membership not found"
     text = "This user is not a member."
-    remedy = "GET …/members (or …/users) lists who is."
+    remedy = "GET …/members (or …/users) lists the members."
 
 
 class MethodNotAllowed(IdpError):
     code, status, title = "method_not_allowed", 405, "Method not allowed"
     text = "Method not allowed."
-    remedy = "Use one of the methods that the detail and the Allow header name."
+    remedy = "Use one of the methods in the detail and the Allow header."
 
 
 class RequestTimeout(IdpError):
@@ -353,38 +352,38 @@ class RequestTimeout(IdpError):
 
 class TeamNameTaken(IdpError):
     code, status, title = "team_name_taken", 409, "Team name taken"
-    text = "A team with this name exists already."
+    text = "A team with this name already exists."
     remedy = "Choose another name; an inactive team keeps its name too."
 
 
 class DomainKeyTaken(IdpError):
     code, status, title = "domain_key_taken", 409, "Domain key taken"
-    text = "A domain with this key exists already."
+    text = "A domain with this key already exists."
     remedy = "Choose another key; an inactive domain keeps its key too."
 
 
 class DomainCycle(IdpError):
     code, status, title = "domain_cycle", 409, "Domain cycle"
-    text = "This parent lies inside the domain itself, or the tree would be too deep."
+    text = "This parent is the domain itself or below it, or the tree would be too deep."
     remedy = "Choose a parent that is not below this domain, at most 32 levels deep."
 
 
 class KeyRevoked(IdpError):
     code, status, title = "key_revoked", 409, "Key revoked"
-    text = "This credential was revoked; it cannot be changed any more."
-    remedy = "Make a new one; what was revoked stays revoked."
+    text = "This credential was revoked; it can no longer be changed."
+    remedy = "Create a new one; a revocation is permanent."
 
 
 class KeyExpired(IdpError):
     code, status, title = "key_expired", 409, "Key expired"
     text = "This key has expired; it cannot be rotated."
-    remedy = "Make a new key, and revoke this one."
+    remedy = "Create a new key and revoke this one."
 
 
 class TooManyKeys(IdpError):
     code, status, title = "too_many_keys", 409, "Too many keys"
-    text = "You have as many keys as one user may have."
-    remedy = "Revoke a key that is not used. Operators: api_keys.max_keys_per_user."
+    text = "You have reached the maximum number of keys."
+    remedy = "Revoke an unused key. Operators: api_keys.max_keys_per_user."
 
 
 class LastAdmin(IdpError):
@@ -395,20 +394,20 @@ class LastAdmin(IdpError):
 
 class BodyTooLarge(IdpError):
     code, status, title = "body_too_large", 413, "Body too large"
-    text = "The request body is larger than this service reads."
+    text = "The request body is too large."
     remedy = "Send less than server.max_body_bytes (1,000,000 bytes by default)."
 
 
 class UnsupportedMediaType(IdpError):
     code, status, title = "unsupported_media_type", 415, "Unsupported media type"
-    text = "Send the body as application/json, and say so in Content-Type."
+    text = "Send the body as application/json with a matching Content-Type."
     remedy = "Set Content-Type: application/json."
 
 
 class ValidationFailed(IdpError):
     code, status, title = "validation_failed", 422, "Validation failed"
     text = "Validation failed."
-    remedy = "`errors` names the place, what was expected and what was seen."
+    remedy = "`errors` lists each location with the expected and the actual value."
 
 
 class MalformedJson(IdpError):
@@ -420,13 +419,13 @@ class MalformedJson(IdpError):
 class IdempotencyKeyReused(IdpError):
     code, status, title = "idempotency_key_reused", 422, "Idempotency-Key reused"
     text = "This Idempotency-Key was used for another request within the last ten minutes."
-    remedy = "Send a new one with every creation; repeat one only with the very same request."
+    remedy = "Use a new key for every creation; repeat a key only with the identical request."
 
 
 class PasswordRejected(IdpError):
     code, status, title = "password_rejected", 422, "Password rejected"
     text = "This password cannot be used."
-    remedy = "Choose 8 to 128 characters that are not the e-mail address. Spaces and any script are welcome."
+    remedy = "Choose 8 to 128 characters, not the e-mail address. Spaces and all scripts are allowed."
 
 
 class RateLimited(IdpError):
@@ -437,40 +436,42 @@ class RateLimited(IdpError):
 
 class HeadersTooLarge(IdpError):
     code, status, title = "headers_too_large", 431, "Headers too large"
-    text = "The request headers are larger than this service reads."
+    text = "The request headers are too large."
     remedy = "Send less than server.max_header_bytes (32,768 bytes by default) of headers."
     default_headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
 
 
-# --- what is broken: 500 and 503 -------------------------------------------------------------------------------------
+# --- server errors: 500 and 503 -------------------------------------------------------------------------------------
 
 
 class InternalError(IdpError):
-    """An unexpected exception, rendered without its text."""
+    """An unexpected exception; its text is not shown."""
 
 
 class DatabaseUnavailable(IdpError):
     code, status, title = "database_unavailable", 503, "Database unavailable"
-    text = "The database does not answer; nothing was decided. Try again shortly."
-    remedy = "Nothing is wrong with the credential. Operators: `idp check-db` says what is wrong."
-    mistake: str | None = None  # which one in the configuration is behind it, for operators
+    text = "The database is unavailable. Try again shortly."
+    remedy = "The credential was not checked. Operators: `idp check-db` reports the cause."
+    mistake: str | None = None  # the configuration error behind it, for operators
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
 class SigningKeysSealed(IdpError):
     code, status, title = "signing_keys_sealed", 503, "Signing keys cannot be decrypted"
-    text = "The signing keys in the database cannot be opened with the present IDP_SECRET_KEY, so no token is signed."
+    text = (
+        "The signing keys in the database cannot be decrypted with the current IDP_SECRET_KEY, so no token is signed."
+    )
     remedy = (
-        "Operators: put the secret that they were made with into IDP_PREVIOUS_SECRET_KEYS and restart. If it is lost, "
-        "`idp signing-keys rotate --now` makes a new key; everybody signs in again."
+        "Operators: put the previous secret into IDP_PREVIOUS_SECRET_KEYS and restart. If it is lost, "
+        "`idp signing-keys rotate --now` creates a new key; all users sign in again."
     )
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "60"}
 
 
 class DependencyUnavailable(IdpError):
     code, status, title = "dependency_unavailable", 503, "Dependency unavailable"
-    text = "A service that is needed to check this credential does not answer. Try again shortly."
-    remedy = "Nothing is wrong with the credential. Operators: the log names the dependency."
+    text = "A service required to check this credential is unavailable. Try again shortly."
+    remedy = "The credential was not checked. Operators: the log names the dependency."
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
@@ -478,8 +479,8 @@ class Busy(IdpError):
     code, status, title = "busy", 503, "Service busy"
     text = "The service is busy checking passwords. Try again shortly."
     remedy = (
-        "Wait for the number of seconds in Retry-After. Operators: passwords.queue_limit, of one address "
-        "passwords.queue_limit_per_address, and passwords.workers."
+        "Wait for the number of seconds in Retry-After. Operators: passwords.queue_limit, "
+        "passwords.queue_limit_per_address and passwords.workers."
     )
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
@@ -493,10 +494,10 @@ class WriterBusy(IdpError):
 
 class OutcomeUnknown(IdpError):
     code, status, title = "outcome_unknown", 503, "Commit outcome unknown"
-    text = "The database was lost while it committed the change, and cannot say whether it did."
+    text = "The database connection was lost during the commit, and the outcome cannot be determined."
     remedy = (
-        "List what there is before you try again. A creation repeated with the same Idempotency-Key does not create "
-        "twice; a revocation can be repeated safely."
+        "Check the current state before you retry. A creation repeated with the same Idempotency-Key creates "
+        "nothing twice; a revocation can be repeated safely."
     )
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "2"}
 

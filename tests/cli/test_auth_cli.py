@@ -223,7 +223,7 @@ def test_without_the_admin_token_it_says_what_is_missing(served: Served, environ
     assert (done.returncode, done.stdout) == (1, "")
     (error,) = done.stderr.splitlines()
     assert re.fullmatch(r"Error: 40[13] - [^{}]+\.", error), error
-    assert error.endswith(". Put the service's ADMIN_TOKEN into the environment of this command.")
+    assert error.endswith(". Set ADMIN_TOKEN in the environment of this command.")
 
 
 def test_what_does_not_answer_is_a_connection_error() -> None:
@@ -242,7 +242,7 @@ def test_what_does_not_answer_is_a_connection_error() -> None:
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     done = auth_cli("--auth-url", url, "list", ADMIN_TOKEN="x", PORT=str(free_port()))
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.match("Error: .* is no address of a service|Connection error: ", done.stderr), done.stderr
+    assert re.match("Error: .* is not a service URL|Connection error: ", done.stderr), done.stderr
 
 
 def test_a_file_that_cannot_be_read_is_named() -> None:

@@ -78,7 +78,7 @@ def test_verify_says_what_is_in_its_way(empty: str) -> None:
     assert idp("audit", "verify", DATABASE_URL=empty).stdout == "No record is chained yet.\n"
     for head in ("12", "0:" + "a" * 64, "1:" + "g" * 64, "-1:" + "a" * 64):
         refused = idp("audit", "verify", f"--head={head}", DATABASE_URL=empty)
-        assert (refused.returncode, "--head takes a link" in refused.stderr) == (2, True)
+        assert (refused.returncode, "--head takes a head" in refused.stderr) == (2, True)
 
 
 def test_the_log_is_listed(served: Served) -> None:

@@ -74,7 +74,7 @@ def test_another_folder_of_settings_is_named_as_the_source(tmp_path: Path) -> No
 
 def test_good_settings_are_called_good() -> None:
     done = idp("config", "check", DATABASE_URL="postgresql://idp:x@db/idp", AUTH_JWT_SECRET_KEY=root_secret())
-    assert (done.returncode, done.stdout, done.stderr) == (0, "The settings are good.\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "The settings are valid.\n", "")
 
 
 def test_the_variables_of_the_other_commands_are_known() -> None:

@@ -49,12 +49,12 @@ async def test_an_address_that_somebody_registered_is_not_taken_over(prepared: s
         token = post(f"{url}/auth/register", body).json["access_token"]
         done = create(prepared, email)
         assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith(f"idp: {email} has an account already, and anybody can register an address.")
+        assert done.stderr.startswith(f"idp: {email} already has an account, and anyone can register an address.")
         assert get(f"{url}/auth/me", token=token).json["roles"] == ["user"]
         for _ in range(2):
             done = create(prepared, email, "--existing", typed="")
             assert done.returncode == 0
-            assert done.stdout.splitlines()[1].startswith("The address is not verified yet: until its owner does that,")
+            assert done.stdout.splitlines()[1].startswith("The address is not verified: until its owner verifies it,")
         me = get(f"{url}/auth/me", token=token).json
         assert (me["roles"], me["email_verified"]) == (["admin", "user"], False), "no session of theirs has ended"
         assert post(f"{url}/api/auth/login", {"email": email, "password": "correct horse battery"}).status == 401
@@ -74,8 +74,8 @@ async def rows(url: str) -> int:
 @pytest.mark.parametrize(
     ("email", "typed", "sentence"),
     [
-        ("a@example.com", "", "No password came on stdin"),
-        ("a@example.com", "\n", "No password came on stdin"),
+        ("a@example.com", "", "No password on stdin"),
+        ("a@example.com", "\n", "No password on stdin"),
         ("a@example.com", "short\n", "The password has 5 characters; choose 8 to 128."),
         ("a@example.com", "password123\n", "The password is among the most common ones"),
         ("a@example.com", "a@example.com\n", "The password is the e-mail address"),

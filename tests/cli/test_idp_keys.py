@@ -96,15 +96,15 @@ def test_what_goes_wrong_is_a_sentence_with_an_exit_code(served: Served, token: 
         (2, "Separate scopes with spaces: ", ("create", "x", "a,b"), {"IDP_TOKEN": token}),
         (3, "There is no key called nothing: ", ("revoke", "nothing"), {"IDP_TOKEN": token}),
         (3, "API key not found.", ("rotate", unknown), {"IDP_TOKEN": token}),
-        (4, f"{served.url} refuses: Invalid token. IDP_TOKEN must hold", ("list",), {"IDP_TOKEN": "rubbish"}),
+        (4, f"{served.url} refuses: Invalid token. IDP_TOKEN must be", ("list",), {"IDP_TOKEN": "rubbish"}),
         (4, f"{served.url} refuses: This credential", ("list",), {"IDP_TOKEN": served.admin_token}),
-        (4, f"Not signed in to {served.url}: put your access token into IDP_TOKEN", ("list",), {}),
+        (4, f"Not signed in to {served.url}: set IDP_TOKEN to an access token", ("list",), {}),
         (5, "http://127.0.0.1:1 does not answer", ("list",), {"IDP_TOKEN": token, "IDP_URL": "http://127.0.0.1:1"}),
     ):
         done = idp("keys", *arguments, **({"IDP_URL": served.url} | environ))
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done
         assert done.stderr.startswith(f"idp: {sentence}"), done.stderr
-        assert ("IDP_TOKEN must hold" in done.stderr) is ("Invalid token" in done.stderr), "a hint where it helps"
+        assert ("IDP_TOKEN must be" in done.stderr) is ("Invalid token" in done.stderr), "a hint where it helps"
 
 
 def test_two_keys_of_one_name_must_be_told_apart(served: Served, token: str) -> None:
@@ -114,7 +114,7 @@ def test_two_keys_of_one_name_must_be_told_apart(served: Served, token: str) -> 
     twins = [answer(served, token, "create", name) for _ in range(2)]
     done = run(served, token, "revoke", name)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"idp: 2 live keys are called {name}: give the ID of one (`idp keys list")
+    assert done.stderr.startswith(f"idp: 2 live keys are named {name}: use an ID (`idp keys list")
     assert all(valid(served, twin["secret"]) for twin in twins)
     assert run(served, token, "revoke", twins[0]["key_id"]).returncode == 0
     assert run(served, token, "revoke", name).returncode == 0, "one of them is left"
@@ -178,8 +178,8 @@ def test_what_still_depends_on_each_root_secret_is_counted(empty: str, tmp_path:
         "IDP_SECRET_KEY                       1                     1",
         "IDP_PREVIOUS_SECRET_KEYS, number 1   0                     0",
         (
-            "No key depends on IDP_PREVIOUS_SECRET_KEYS, number 1 any more: "
-            "it can be taken away when the sessions that began under it are over."
+            "No key depends on IDP_PREVIOUS_SECRET_KEYS, number 1: "
+            "remove it when the sessions started under it have ended."
         ),
     ]
     assert not any(secret in said for secret in (old, new))

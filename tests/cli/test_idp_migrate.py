@@ -71,7 +71,7 @@ async def test_a_database_that_is_behind_is_told_from_one_that_is_ahead(empty: s
     )
     await sql(empty, "UPDATE idp.alembic_version SET version_num = '9999'")
     ahead = idp("migrate", DATABASE_URL=empty)
-    assert (ahead.returncode, ahead.stdout) == (0, "The database is newer than this version: nothing was changed.\n")
+    assert (ahead.returncode, ahead.stdout) == (0, "The schema is newer than this version: nothing was changed.\n")
 
 
 async def test_a_role_that_may_not_make_tables_is_told_about_the_owner(empty: str) -> None:
@@ -79,7 +79,7 @@ async def test_a_role_that_may_not_make_tables_is_told_about_the_owner(empty: st
     await sql(empty, f"REVOKE CREATE ON DATABASE {name} FROM idp")
     assert refusal("migrate", DATABASE_URL=empty) == (
         f"idp: The user 'idp' may not do this in the database '{name}' (permission denied for database {name}): "
-        "grant it, or give an owner's address in DATABASE_MIGRATION_URL to `idp migrate`.\n"
+        "grant it, or set DATABASE_MIGRATION_URL to an owner role for `idp migrate`.\n"
     )
 
 

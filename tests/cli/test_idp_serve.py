@@ -110,7 +110,7 @@ def test_a_changed_root_secret_is_told_at_the_start_and_by_check_db(empty: str, 
         assert len(get(f"{url}/.well-known/jwks.json").json["keys"]) == 1
     changed = {"DATABASE_URL": empty, "IDP_SECRET_KEY": root_secret()}
     with running_serve(tmp_path / "again", **changed) as (serve, url):
-        assert "cannot be opened with the present IDP_SECRET_KEY" in serve.said()
+        assert "cannot be decrypted with the current IDP_SECRET_KEY" in serve.said()
         ready = get(f"{url}/readyz")
         assert (ready.status, "IDP_PREVIOUS_SECRET_KEYS" in ready.json["reason"]) == (503, True)
     done = idp("check-db", **changed)
@@ -213,7 +213,7 @@ def test_without_a_database_it_starts_and_becomes_well_by_itself(postgres: Embed
             assert get(f"{base_url}/readyz").status == 503
             assert get(f"{base_url}/health").json["status"] == "degraded"
             assert log_in(base_url, "a@example.com", "correct horse battery").status == 503
-            assert "/readyz says 503 until it does" in serve.said()
+            assert "/readyz returns 503 until it answers" in serve.said()
             own.start()
             wait_until(lambda: get(f"{base_url}/readyz").status == 200, 20)
             assert log_in(base_url, "a@example.com", "correct horse battery").status == 401

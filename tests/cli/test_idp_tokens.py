@@ -142,10 +142,10 @@ def test_bad_input_has_exit_code_2(served: Served) -> None:
     for url in ("localhost:8000", "https://", "http://h:99999"):
         code, said = failure("list", "--url", url, ADMIN_TOKEN="x")
         assert (code, said) == (
-            2, f"idp: {url!r} is no address of a service: put one such as https://id.example.com there.\n"
+            2, f"idp: {url!r} is not a service URL: use one such as https://id.example.com.\n"
         )  # fmt: skip
     code, said = failure("list", "--url", served.url, ADMIN_TOKEN="x\ny")
-    assert (code, "ADMIN_TOKEN holds a character" in said) == (2, True)
+    assert (code, "ADMIN_TOKEN contains a character" in said) == (2, True)
 
 
 def test_two_dead_tokens_of_one_name_must_be_told_apart(served: Served) -> None:
@@ -155,9 +155,7 @@ def test_two_dead_tokens_of_one_name_must_be_told_apart(served: Served) -> None:
         run(served, "revoke", name)
     code, said = failure("show", name, **served.environ)
     assert code == 2
-    assert said.startswith(
-        f"idp: 2 tokens were called {name} and none is live: give the ID of one (`idp tokens list --all"
-    )
+    assert said.startswith(f"idp: 2 revoked tokens are named {name}: use an ID (`idp tokens list --all")
     run(served, "create", name)
     assert answer(served, "show", name)["revoked"] is False, "the live one is meant"
 
@@ -166,7 +164,7 @@ def test_two_dead_tokens_of_one_name_must_be_told_apart(served: Served) -> None:
 def test_what_is_not_there_has_exit_code_3(served: Served, command: list[str]) -> None:
     name = new_name()
     assert failure(*command, name, **served.environ) == (
-        3, f"idp: There is no token called {name}: `idp tokens list --all` shows all of them.\n"
+        3, f"idp: There is no token named {name}: `idp tokens list --all` lists all.\n"
     )  # fmt: skip
     assert failure(*command, str(uuid4()), **served.environ) == (3, "idp: Token not found.\n")
 
@@ -178,18 +176,18 @@ def test_being_refused_has_exit_code_4(served: Served) -> None:
         ({"ADMIN_TOKEN": "wrong"}, "Invalid admin token."),
         ({"ADMIN_TOKEN": answer(served, "create", new_name(), "read")["token"]}, "Admin access required."),
     ):
-        hint = "ADMIN_TOKEN must hold what the service has there, or a service token with the scope idp:manage."
+        hint = "ADMIN_TOKEN must be the service's ADMIN_TOKEN, or a service token with the scope idp:manage."
         assert failure("list", IDP_URL=served.url, **token) == (4, f"idp: {served.url} refuses: {reason} {hint}\n")
 
 
 def test_a_service_that_does_not_answer_has_exit_code_5() -> None:
     port = free_port()
     assert failure("list", ADMIN_TOKEN="x", PORT=str(port)) == (
-        5, f"idp: http://localhost:{port} does not answer (Connection refused): does it run there?\n"
+        5, f"idp: http://localhost:{port} does not answer (Connection refused): is it running?\n"
     )  # fmt: skip
     code, said = failure("list", "--url", "https://no-such-host.invalid", ADMIN_TOKEN="x")
     assert code == 5
-    assert re.fullmatch(r"idp: https://no-such-host\.invalid does not answer \(.+\): is the address right\?\n", said)
+    assert re.fullmatch(r"idp: https://no-such-host\.invalid does not answer \(.+\): is the URL correct\?\n", said)
 
 
 class Other(BaseHTTPRequestHandler):
@@ -214,8 +212,8 @@ def test_another_server_is_told_from_ours_and_redirects_get_no_credential() -> N
         base = f"http://127.0.0.1:{server.server_port}"
         for path, status in (("", 200), ("/moved", 302)):
             code, said = failure("list", "--url", base + path, ADMIN_TOKEN="x")
-            sentence = f"it answered {status} without idp's form. Check the address (--url)."
-            assert (code, said) == (1, f"idp: {base}{path} is not an idp: {sentence}\n")
+            sentence = f"unexpected response ({status}). Check the URL (--url)."
+            assert (code, said) == (1, f"idp: {base}{path} is not an idp service: {sentence}\n")
         server.shutdown()
     assert [path.partition("?")[0] for path, _ in handler.asked] == ["/auth/tokens", "/moved/auth/tokens"]
 

@@ -207,9 +207,9 @@ def test_a_variable_that_leads_elsewhere_is_named_to_a_person(dev: Dev, served: 
     for command in (("check-db",), ("users", "list", "--limit", "1")):
         _, shown = in_a_terminal(*command, columns=200, **elsewhere)
         assert "DATABASE_URL" in shown
-        assert f"this command does not use the `idp dev` at {dev.base_url}." in shown
+        assert f"the `idp dev` at {dev.base_url}." in shown
     _, shown = in_a_terminal("check-db", columns=200, **here)
-    assert f"This command uses the database of the `idp dev` at {dev.base_url}." in shown
+    assert f"Using the database of the `idp dev` at {dev.base_url}." in shown
 
 
 def test_the_sample_of_the_docs_page_signs_in_as_it_stands(dev: Dev) -> None:

@@ -504,15 +504,15 @@ def test_a_changed_password_is_the_printed_one_again_at_the_next_start(data_dir:
         body = {"current_password": ada["password"], "new_password": "another horse battery"}
         changed = post(f"{dev.base_url}/api/auth/password/change", body, token=token)
         assert changed.status == 200, changed.text
-        assert "printed ones again" not in dev.said()
+        assert "Passwords restored" not in dev.said()
     with running_dev(data_dir) as dev:
-        assert "Changed passwords are the printed ones again: ada@example.com." in dev.said()
+        assert "Passwords restored to the printed ones: ada@example.com." in dev.said()
         assert dev.persona("ada@example.com")["password"] == ada["password"]
         assert log_in(dev.base_url, ada["email"], ada["password"]).status == 200
         assert log_in(dev.base_url, ada["email"], "another horse battery").status == 401
     with running_dev(data_dir, "--quiet") as dev:
         get(f"{dev.base_url}/auth/me")
-        assert "printed ones again" not in dev.said()
+        assert "Passwords restored" not in dev.said()
         assert "unauthenticated" not in dev.said()
 
 

@@ -83,4 +83,4 @@ async def test_another_browser_clears_it_and_says_so(service: Service) -> None:
     token = await ask_again(service, other.email, count=1)
     answer = await service.client.post("/verify-email", data={"token": token})
     page = await service.client.get(answer.headers["location"])
-    assert "Earlier ones do not work any more" in page.text
+    assert "Earlier passwords no longer work" in page.text

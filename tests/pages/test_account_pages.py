@@ -145,15 +145,15 @@ async def test_a_form_with_more_than_one_reading_is_a_page_that_says_so(service:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     for path in PAGES:
         answer = await service.client.post(path, content=content, headers=headers)
-        assert (answer.status_code, heading(answer)) == (400, "That could not be read")
+        assert (answer.status_code, heading(answer)) == (400, "The form is invalid")
         answer = await service.client.post(path, json={"token": "x"})
-        assert (answer.status_code, heading(answer)) == (400, "That could not be read")
+        assert (answer.status_code, heading(answer)) == (400, "The form is invalid")
 
 
 async def test_an_empty_form_is_a_link_that_does_not_work(service: Service) -> None:
     for path in PAGES:
         answer = await send(service, path, {"token": ""})
-        assert (answer.status_code, heading(answer)) == (400, "This link does not work any more")
+        assert (answer.status_code, heading(answer)) == (400, "This link is no longer valid")
 
 
 # --- /verify-email ---------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ async def test_an_address_is_verified_with_one_press(service: Service) -> None:
     assert heading(done) == "Your address is confirmed"
     assert await log_in(service, email, path="/api/auth/login") == 200
     again = await send(service, "/verify-email", fields(page))
-    assert (again.status_code, heading(again)) == (400, "This link does not work any more")
+    assert (again.status_code, heading(again)) == (400, "This link is no longer valid")
 
 
 async def test_a_link_that_is_dead_offers_another(service: Service) -> None:
@@ -177,9 +177,9 @@ async def test_a_link_that_is_dead_offers_another(service: Service) -> None:
     email = service.new_email()
     await sign_up(service, email)
     page = await service.client.get("/verify-email", params={"token": "0" * 64})
-    assert (page.status_code, heading(page)) == (400, "This link does not work any more")
+    assert (page.status_code, heading(page)) == (400, "This link is no longer valid")
     sent = await follow(service, await send(service, "/verify-email", {"email": email}))
-    assert heading(sent) == "Look at your mail"
+    assert heading(sent) == "Check your mail"
     assert len(await mails_about(service, email, VERIFY, count=2)) == 2
 
 
@@ -233,7 +233,7 @@ async def test_a_forgotten_password_is_asked_for_on_the_page(service: Service, p
     assert heading(page) == "Forgot your password?"
     answers = [await send(service, "/reset-password", {"email": e}) for e in (person.email, service.new_email())]
     assert {(a.status_code, a.headers["Location"]) for a in answers} == {(303, "/reset-password?step=sent")}
-    assert heading(await follow(service, answers[0])) == "Look at your mail"
+    assert heading(await follow(service, answers[0])) == "Check your mail"
     (mail,) = await mails_about(service, person.email, RESET)
     assert (await service.client.get(mail["links"][0])).status_code == 200
 
@@ -270,6 +270,6 @@ async def test_an_address_is_changed_with_the_password_once_more(service: Servic
     assert "That is not the password of this account" in wrong.text
     assert await log_in(service, person.email) == 200
     done = await follow(service, await send(service, "/change-email", fields(wrong) | {"current_password": PASSWORD}))
-    assert heading(done) == "Your address is changed"
+    assert heading(done) == "Your address was changed"
     assert (await log_in(service, person.email), await log_in(service, email)) == (401, 200)
     assert (await service.me(person.bearer)).status_code == 401

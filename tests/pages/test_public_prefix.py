@@ -182,8 +182,9 @@ async def test_documentation_links_and_problems_carry_the_prefix(proxied: Proxie
 def test_a_path_with_and_without_the_prefix_is_the_same(prefix: str, path: str, served: str) -> None:
     """Also where the prefix is a name of ours; what proxies keep in is not served below a second prefix."""
     scope = {"path": path, "raw_path": path.encode()}
-    PublicPrefix(prefix, {"auth", "docs", "internal", "metrics", ""}).enter(scope)  # type: ignore[arg-type]
-    assert scope == {"path": served, "raw_path": served.encode()}
+    names = {"auth", "docs", "internal", "metrics", ""}
+    with PublicPrefix(prefix, names).applied(scope):  # type: ignore[arg-type]
+        assert scope == {"path": served, "raw_path": served.encode()}
 
 
 async def test_cookies_below_a_prefix_over_https(postgres: EmbeddedPostgres) -> None:

@@ -125,7 +125,7 @@ class SessionStarter:
             InvalidCredentials: the user was disabled, or their password changed, since they proved who they are.
             ValidationFailed: `device_info` is too large or too deep, or cannot be stored.
         """
-        check_client_json(device_info, "device_info", most_bytes=_LARGEST_DEVICE_INFO, levels=_DEEPEST_DEVICE_INFO)
+        check_client_json(device_info, "device_info", max_bytes=_LARGEST_DEVICE_INFO, levels=_DEEPEST_DEVICE_INFO)
         origin, lifetime = origin_of(request), self._lifetimes[remember]
         cookie, digest = self._cookies.new() if mode == "cookie" else (None, None)
         token, first = self._refresh_tokens.new(client_id=FIRST_PARTY_CLIENT) if mode == "token" else (None, None)

@@ -181,7 +181,7 @@ async def create_token(session: AsyncSession, key_factory: KeyFactory, origin: O
         NameTaken: a live token has this name (C-32).
         ValidationFailed: the metadata cannot be stored.
     """
-    check_client_json(new.metadata or {}, "metadata", most_bytes=_LARGEST_METADATA, levels=_DEEPEST_METADATA)
+    check_client_json(new.metadata or {}, "metadata", max_bytes=_LARGEST_METADATA, levels=_DEEPEST_METADATA)
     await _check_name(session, new.name)
     row, secret = await _mint(
         session,

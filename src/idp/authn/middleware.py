@@ -33,10 +33,10 @@ class AuthenticationMiddleware(ASGIMiddleware):
 
     scopes = (ScopeType.HTTP,)
 
-    def __init__(self, introspector: Introspector, cookies: SessionCookies, *, most: int) -> None:
+    def __init__(self, introspector: Introspector, cookies: SessionCookies, *, max_body_bytes: int) -> None:
         self.introspector = introspector
         self._cookies = cookies
-        self._most = most
+        self._max_body_bytes = max_body_bytes
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         assert scope["type"] == ScopeType.HTTP
@@ -51,7 +51,7 @@ class AuthenticationMiddleware(ASGIMiddleware):
             principal = await self._decide(presented, client, confirm)
             if scope["method"] not in _SAFE:
                 began = time.monotonic()
-                receive = await buffer_body(receive, most=self._most)
+                receive = await buffer_body(receive, max_bytes=self._max_body_bytes)
                 if time.monotonic() - began > _HELD_BACK_SECONDS:
                     principal = await self._decide(presented, client, confirm)
             credential = principal.credential

@@ -35,7 +35,9 @@ class AuthnPlugin(Plugin):
         cookies: SessionCookies,
     ) -> None:
         self._settings = settings
-        self._middleware = AuthenticationMiddleware(introspector, cookies, most=settings.server.max_body_bytes)
+        self._middleware = AuthenticationMiddleware(
+            introspector, cookies, max_body_bytes=settings.server.max_body_bytes
+        )
         self.provides = {"introspector": introspector, "resolver": resolver, "bad_credentials": bad_credentials}
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:

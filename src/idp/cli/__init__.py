@@ -1,1 +1,1 @@
-"""The commands: one file a group. Heavy imports stay inside the commands, so that `--help` answers at once."""
+"""The commands, one file per group. Heavy imports are inside the commands, so that `--help` is fast."""

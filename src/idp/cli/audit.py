@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from idp.audit.verify import Findings
 
 _PATH = "/api/auth/admin/audit"
-_MOST = 1000  # records that one request may ask for
+_MOST = 1000  # records per request
 
 
 @click.group(cls=SuggestingGroup)
@@ -68,13 +68,13 @@ def list_records(limit: int, output: str, url: str | None, **filters: str | None
 
 
 @audit.command()
-@click.option("--head", metavar="SEQ:HASH", help="A link noted earlier, which must still be there.")
+@click.option("--head", metavar="SEQ:HASH", help="An earlier head, which must still be in the chain.")
 @with_output
 def verify(head: str | None, output: str) -> None:
-    """Check the chain over all records. Reads the database itself, with the service's settings.
+    """Verify the hash chain of all records. Reads the database directly, with the service's settings.
 
-    Exit code 1 if a record is missing or was changed. What the chain alone cannot show is that its end was cut off, or
-    that all of it was made anew: note the head somewhere else, and give it to the next check with --head.
+    Exit code 1 if a record is missing or was changed. To detect a truncated or rewritten chain, store the head
+    elsewhere and pass it to the next check with --head.
     """
     noted = _link(head) if head else None
     from idp.audit.verify import verify as walk
@@ -94,7 +94,7 @@ def _link(text: str) -> "Link":
     from idp.cli.failure import BadInput
 
     if not re.fullmatch(r"[1-9][0-9]{0,17}:[0-9a-f]{64}", text):
-        raise BadInput("--head takes a link as `idp audit verify` prints it: its number, a colon, and 64 hex digits.")
+        raise BadInput("--head takes a head as printed by `idp audit verify`: a number, a colon, and 64 hex digits.")
     seq, _, digest = text.partition(":")
     return Link(int(seq), digest)
 

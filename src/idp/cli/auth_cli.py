@@ -1,6 +1,6 @@
-"""`auth-cli`: the command of an old service, word for word (S2-05 to S2-14), and `extend` (S2-24).
+"""`auth-cli`: compatible with the command of an old service (S2-05 to S2-14), and `extend` (S2-24).
 
-Scripts read what it prints: `idp tokens` is where new things go.
+Scripts parse its output; new features go into `idp tokens`.
 """
 
 import argparse
@@ -17,22 +17,22 @@ _RULE = "-" * 130
 
 
 class _Stop(Exception):
-    """The command ends here; the message is for stderr."""
+    """Ends the command with a message on stderr."""
 
 
 class _Tokens:
-    """The routes of service tokens at one address."""
+    """Client of the service token routes."""
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         self._url = url
         self._headers = headers
 
     def ask(self, method: str, path: str = "", body: dict[str, Any] | None = None, *, token_id: str = "") -> Any:
-        """Return the decoded answer.
+        """Return the decoded response.
 
         Raises:
-            _Stop: there is no such token, or the service refuses.
-            ConnectionFailed: nothing answers.
+            _Stop: the token does not exist, or the service refuses.
+            ConnectionFailed: the service is unreachable.
         """
         where = f"{self._url}/auth/tokens" + (f"/{quote(token_id, safe='')}" if token_id else "") + path
         answer = send(method, where, headers=self._headers, body=body)
@@ -45,11 +45,11 @@ class _Tokens:
 
 
 def _sentence(answer: Answer, decoded: Any) -> str:
-    """Return the body, which scripts read (S2-14); for a refused credential, a sentence that says what to do."""
+    """Return the response body, which scripts read (S2-14); for a rejected credential, how to fix it."""
     detail = decoded.get("detail") if isinstance(decoded, dict) else None
     if answer.status not in {401, 403} or not isinstance(detail, str):
         return answer.text
-    return f"{detail.rstrip('.')}. Put the service's ADMIN_TOKEN into the environment of this command."
+    return f"{detail.rstrip('.')}. Set ADMIN_TOKEN in the environment of this command."
 
 
 def create(tokens: _Tokens, given: argparse.Namespace) -> None:
@@ -133,7 +133,7 @@ def revoke(tokens: _Tokens, given: argparse.Namespace) -> None:
 
 
 def extend(tokens: _Tokens, given: argparse.Namespace) -> None:
-    """S2-24: from its end, or from now where it had none."""
+    """Extend from the expiry, or from now without one (S2-24)."""
     extended = tokens.ask("POST", "/extend", {"extend_days": given.days}, token_id=given.token_id)
     print("Token extended successfully!")
     print(f"  Token ID: {extended['token_id']}")
@@ -141,13 +141,13 @@ def extend(tokens: _Tokens, given: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return what it understands; `--auth-url` stands before the command (S2-09)."""
+    """Return the argument parser; `--auth-url` precedes the command (S2-09)."""
     whole = argparse.ArgumentParser(
         prog="auth-cli",
-        description="Manage service tokens. ADMIN_TOKEN in the environment is what the service lets in.",
+        description="Manage service tokens. Requires ADMIN_TOKEN in the environment.",
     )
     whole.add_argument(
-        "--auth-url", metavar="URL", help="where the service is; http://localhost:${PORT:-8000} by default"
+        "--auth-url", metavar="URL", help="URL of the service; http://localhost:${PORT:-8000} by default"
     )
     commands = whole.add_subparsers(title="commands", metavar="COMMAND")
 
@@ -156,24 +156,26 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    new = command("create", create, "make a token; it is shown once")
+    new = command("create", create, "create a token; it is shown once")
     new.add_argument("name", metavar="NAME", help="the service's name, unique among live tokens")
-    new.add_argument("--scopes", nargs="+", required=True, metavar="SCOPE", help="what it may do")
-    new.add_argument("--ttl", type=int, metavar="DAYS", help="days until it expires; never by default")
-    command("list", list_tokens, "list the tokens").add_argument("--all", action="store_true", help="revoked ones too")
+    new.add_argument("--scopes", nargs="+", required=True, metavar="SCOPE", help="scopes of the token")
+    new.add_argument("--ttl", type=int, metavar="DAYS", help="days until it expires; default: never")
+    command("list", list_tokens, "list the tokens").add_argument(
+        "--all", action="store_true", help="include revoked tokens"
+    )
     for name, run, summary in (
-        ("info", info, "show what is known of a token"),
-        ("revoke", revoke, "revoke a token, at once"),
+        ("info", info, "show a token"),
+        ("revoke", revoke, "revoke a token immediately"),
     ):
         command(name, run, summary).add_argument("token_id", metavar="TOKEN_ID")
-    longer = command("extend", extend, "let a token live longer")
+    longer = command("extend", extend, "extend a token")
     longer.add_argument("token_id", metavar="TOKEN_ID")
-    longer.add_argument("--days", type=int, required=True, metavar="N", help="days to add to its end")
+    longer.add_argument("--days", type=int, required=True, metavar="N", help="days to add to its expiry")
     return whole
 
 
 def main() -> None:
-    """Run the command; whatever goes wrong is a line on stderr and exit code 1 (S2-14)."""
+    """Run the command; every error is one line on stderr and exit code 1 (S2-14)."""
     from idp.cli.streams import lasting_streams
 
     with lasting_streams():

@@ -1,4 +1,4 @@
-"""Rows in aligned columns: in full, so that they can be searched, copied and cut, whatever the terminal's width."""
+"""Plain aligned columns, never truncated, regardless of the terminal's width."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""The commands in one group, each loaded when it is asked for, so that `--help` answers at once."""
+"""The root command group. Commands are imported on use, so that `--help` is fast."""
 
 from importlib import import_module
 
@@ -7,7 +7,7 @@ import rich_click as click
 from idp import __version__
 from idp.cli.groups import SuggestingGroup
 
-# In the order in which `--help` lists them: module and name.
+# In the order of `--help`: module and name.
 _COMMANDS = {
     "dev": ("idp.cli.dev", "dev"),
     "serve": ("idp.cli.serve", "serve"),
@@ -40,4 +40,4 @@ class _Commands(SuggestingGroup):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="idp")
 def cli() -> None:
-    """Who is calling, and what are they in this organisation?"""
+    """Identity service: authenticates users and machines."""

@@ -23,7 +23,7 @@ def config() -> None:
 @click.option("--profile", type=_PROFILES, default="production", show_default=True)
 @with_output
 def show(profile: "Profile", output: str) -> None:
-    """Print every setting, its value and where it came from. Secrets are hidden."""
+    """Print every setting with its value and source. Secrets are hidden."""
     from idp.settings import fields, load, value_of
     from idp.settings_schema import NOT_YET_USED
 
@@ -51,7 +51,7 @@ def show(profile: "Profile", output: str) -> None:
 
 
 def _hidden(value: Any) -> Any:
-    """Return a value as JSON has it, without what is secret; other packages' settings may hold anything."""
+    """Return a value for JSON with secrets hidden; plugin settings may hold any value."""
     from idp.settings import Secret
 
     if isinstance(value, Secret):
@@ -75,7 +75,7 @@ def _in_words(value: Any) -> str:
 @click.option("--profile", type=_PROFILES, default="production", show_default=True)
 @with_output
 def check(profile: "Profile", output: str) -> None:
-    """Check the settings: unknown and misspelt names, values that do not fit, and what production refuses."""
+    """Check the settings: unknown and misspelt names, invalid values, and values that are unsafe in production."""
     from idp.cli.production import unsafe
     from idp.settings import SettingsError, load, misspelt, unread, without_effect
 
@@ -97,4 +97,4 @@ def check(profile: "Profile", output: str) -> None:
     if problems:
         sys.exit(1)
     if output == "table":
-        print("The settings are good.")
+        print("The settings are valid.")

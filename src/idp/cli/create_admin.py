@@ -1,4 +1,4 @@
-"""`idp users create-admin`: the first administrator, straight through the database as `idp migrate` works."""
+"""`idp users create-admin`: create the first administrator directly in the database."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from idp.settings import Settings
 
 
-_LONGEST_NAME = 200  # characters, as everywhere else
+_LONGEST_NAME = 200  # characters, as in the API
 
 
 @click.command("create-admin")
 @click.argument("email")
-@click.option("--name", help="Display name; the e-mail up to its @ by default.")
-@click.option("--existing", is_flag=True, help="Give the role to an account that is there; it keeps its password.")
+@click.option("--name", help="Display name; default: the e-mail up to the @.")
+@click.option("--existing", is_flag=True, help="Grant the role to an existing account; its password stays.")
 @with_output
 def create_admin(email: str, name: str | None, existing: bool, output: str) -> None:
     """Create an administrator with this EMAIL, directly in the database.
 
-    Uses the settings of the service (DATABASE_URL). The password is asked for, or read from stdin: there is no default.
+    Uses the service's settings (DATABASE_URL). Prompts for the password or reads it from stdin; there is no default.
     """
     from idp.cli.failure import BadInput
     from idp.cli.production import load_for_database
@@ -39,10 +39,10 @@ def create_admin(email: str, name: str | None, existing: bool, output: str) -> N
     except ValueError as error:
         raise BadInput(f"{email} is not an e-mail address: {error}") from None
     if name is not None and (found := unseen_character(name)):
-        raise BadInput(f"The name holds the character {found}: give one line of text without control characters.")
+        raise BadInput(f"The name contains the character {found}: use one line of text without control characters.")
     if name and (len(name) > _LONGEST_NAME or name[0].isspace()):
         what = "begins with a space" if name[0].isspace() else f"has {len(name)} characters"
-        raise BadInput(f"The name {what}: give one line of text, {_LONGEST_NAME} characters at most.")
+        raise BadInput(f"The name {what}: use one line of text, at most {_LONGEST_NAME} characters.")
     try:
         if existing:
             verified = _promote(settings, address)
@@ -58,16 +58,17 @@ def create_admin(email: str, name: str | None, existing: bool, output: str) -> N
         return
     print(f"{address} is an administrator.")
     if not verified:
-        print("The address is not verified yet: until its owner does that, POST /api/auth/login refuses it.")
+        print("The address is not verified: until its owner verifies it, POST /api/auth/login refuses it.")
 
 
 def _promote(settings: "Settings", email: str) -> bool:
-    """Give the role to whoever has this address; return whether it is verified.
+    """Grant the role to the user with this address; return whether the address is verified.
 
-    It is not vouched for: whoever registered it may be somebody else, and the owner's first mail ends what they made.
+    The address is not marked as verified: a stranger may have registered it, and the owner's verification then revokes
+    the stranger's credentials.
 
     Raises:
-        NotFound: nobody has.
+        NotFound: no user has it.
     """
     from idp.audit.record import SYSTEM
     from idp.cli.database import with_database
@@ -80,7 +81,7 @@ def _promote(settings: "Settings", email: str) -> bool:
         async with database.transaction() as session:
             user_id = await users.find_id_by_email(session, email)
             if user_id is None:
-                raise NotFound(f"No user has the address {email}: leave --existing out to make an account.")
+                raise NotFound(f"No user has the address {email}: omit --existing to create an account.")
             await administration.grant(session, SYSTEM, user_id, ADMIN)
             return (await administration.get_user(session, user_id)).email_verified
 
@@ -88,11 +89,11 @@ def _promote(settings: "Settings", email: str) -> bool:
 
 
 def _create(settings: "Settings", email: str, name: str) -> None:
-    """Make the account.
+    """Create the account.
 
     Raises:
-        BadInput: the address is taken. Whoever registered it need not be who is meant, so nothing is changed.
-        PasswordRejected: the password breaks the policy.
+        BadInput: the address has an account. It may belong to a stranger, so nothing is changed.
+        PasswordRejected: the password violates the policy.
     """
     from idp.cli.database import with_database
     from idp.cli.failure import BadInput
@@ -107,7 +108,7 @@ def _create(settings: "Settings", email: str, name: str) -> None:
             return await users.find_id_by_email(session, email) is None
 
     taken = BadInput(
-        f"{email} has an account already, and anybody can register an address. If you know whose account it is: "
+        f"{email} already has an account, and anyone can register an address. If you know who owns it: "
         f"idp users create-admin {email} --existing"
     )
     if not with_database(settings, is_free):
@@ -146,10 +147,10 @@ async def _add(session: "AsyncSession", settings: "Settings", *, email: str, nam
 
 
 def _password() -> str:
-    """Ask for a password, or read one line where nobody can be asked.
+    """Prompt for a password on a terminal, else read one line from stdin.
 
     Raises:
-        BadInput: nothing came.
+        BadInput: stdin is empty.
     """
     from idp.cli.failure import BadInput
 
@@ -157,5 +158,5 @@ def _password() -> str:
         return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
     password = sys.stdin.readline().rstrip("\r\n")
     if not password:
-        raise BadInput("No password came on stdin: type one at a terminal, or pipe it in.")
+        raise BadInput("No password on stdin: type it at a terminal, or pipe it.")
     return password

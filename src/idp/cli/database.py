@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from idp.settings import Secret, Settings
 
 T = TypeVar("T")
-_MOST_MISFILED = 20  # addresses that `check-db` names
+_MOST_MISFILED = 20  # addresses that `check-db` lists
 _NO_LIMIT = 3600.0  # seconds; a migration may take longer than any request
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Change nothing; exit 1 if the database is not at this version.")
+@click.option("--check", is_flag=True, help="Change nothing; exit 1 if migrations are pending.")
 @with_output
 def migrate(check: bool, output: str) -> None:
-    """Run migrations, and create the teams, domains and roles of the seed that are missing."""
+    """Run migrations, and create missing teams, domains and roles from the seed."""
     from idp.cli.production import load_for_database
 
     settings = load_for_database().settings
@@ -44,13 +44,13 @@ def _print_messages(messages: list[str], output: str) -> None:
 
 
 def migrate_now(settings: "Settings") -> list[str]:
-    """Migrate and seed.
+    """Run migrations and seed.
 
     Returns:
-        Sentences about what was done.
+        Sentences that describe the changes.
 
     Raises:
-        DatabaseNotReady: with the reason.
+        DatabaseNotReady: the database cannot be migrated.
     """
 
     async def work(database: "Database") -> list[str]:
@@ -59,15 +59,15 @@ def migrate_now(settings: "Settings") -> list[str]:
         from idp.directory import seed
         from idp.settings import seed_file
 
-        seed.read(seed_file(settings))  # what is wrong with it is told before anything is changed
+        seed.read(seed_file(settings))  # report errors in it before any change
         if is_newer(await current(database)):
-            return ["The database is newer than this version: nothing was changed."]
+            return ["The schema is newer than this version: nothing was changed."]
         changed = await upgrade(database)
         made = await seed_database(database, settings)
         remark = await _grant(database, settings)
         return [
             "The database was migrated." if changed else "The database is up to date.",
-            *([f"Made {made} of the seed's teams and domains."] if made else []),
+            *([f"Created {made} teams and domains from the seed."] if made else []),
             *([remark] if remark else []),
         ]
 
@@ -75,7 +75,7 @@ def migrate_now(settings: "Settings") -> list[str]:
 
 
 async def _grant(database: "Database", settings: "Settings") -> str | None:
-    """Give the service's role what it needs, where an owner's migrates; return a sentence about what is in the way."""
+    """Grant the service's role its rights, if an owner role migrates; return a sentence if that fails."""
     from idp.db.grants import grant, role_of
 
     service = settings.database.url
@@ -86,7 +86,7 @@ async def _grant(database: "Database", settings: "Settings") -> str | None:
 @click.command("check-db")
 @with_output
 def check_db(output: str) -> None:
-    """Check the connection, the version of the tables, and that the signing keys can be opened."""
+    """Check the connection, the schema version, and that the signing keys can be decrypted."""
     from idp.cli.production import load_for_database
     from idp.cli.tables import print_json
 
@@ -101,7 +101,7 @@ def check_db(output: str) -> None:
 
 
 class _Facts(NamedTuple):
-    """What a database says of itself; `revision` is None where it was never migrated."""
+    """Facts about a database; `revision` is None if it was never migrated."""
 
     server_version: str
     database: str
@@ -122,7 +122,7 @@ async def _look(database: "Database") -> _Facts:
 
 
 def _findings(settings: "Settings", facts: _Facts) -> Iterator[str]:
-    """Yield a sentence about each thing that is in order or not.
+    """Yield one sentence per finding.
 
     Raises:
         Failure: the service cannot work with this database.
@@ -147,7 +147,7 @@ def _findings(settings: "Settings", facts: _Facts) -> Iterator[str]:
 
 
 async def _misfiled(database: "Database") -> list[str]:
-    """Return a sentence about each account that its own address does not find, and one that says what to do."""
+    """Return a sentence for each account whose address has a wrong key, and the remedy."""
     from idp.users.address_check import misfiled_addresses
 
     async with database.transaction() as session:
@@ -155,21 +155,21 @@ async def _misfiled(database: "Database") -> list[str]:
     if not found:
         return []
     lines = [f"Warning: {each}" for each in found]
-    return [*lines, "Give each of these users another address: docs/operations.md#addresses-reported-by-check-db."]
+    return [*lines, "Change the address of each of these users: docs/operations.md#addresses-reported-by-check-db."]
 
 
 def with_database(
     settings: "Settings", work: "Callable[[Database], Coroutine[Any, Any, T]]", *, as_owner: bool = False
 ) -> T:
-    """Run work on a pool of its own.
+    """Run work on a temporary connection pool.
 
     Args:
-        as_owner: use DATABASE_MIGRATION_URL, an owner's, where the service's own role may not change tables.
+        as_owner: connect with DATABASE_MIGRATION_URL, if set.
 
     Raises:
-        DatabaseUrlError: the address cannot be one.
-        DatabaseAway: it does not answer.
-        DatabaseNotReady: it refuses, or was never migrated.
+        DatabaseUrlError: the URL is invalid.
+        DatabaseAway: the database is unreachable.
+        DatabaseNotReady: the database refuses, or was never migrated.
     """
     import msgspec
 
@@ -180,13 +180,13 @@ def with_database(
         variable, url = _owners_url(settings)
         limits = msgspec.structs.replace(limits, url=url, statement_timeout_seconds=_NO_LIMIT)
     if limits.url is None:
-        raise Failure("DATABASE_URL is not set: put postgresql://user:password@host:5432/database there.")
+        raise Failure("DATABASE_URL is not set: set it to postgresql://user:password@host:5432/database.")
     database = Database(limits)
     return run(database, work(database), url=limits.url, variable=variable)
 
 
 def _owners_url(settings: "Settings") -> "tuple[str, Secret | None]":
-    """Return the address to migrate by, and the variable that it stands in."""
+    """Return the URL for migrations, and the variable that it comes from."""
     database = settings.database
     if database.migration_url:
         return "DATABASE_MIGRATION_URL", database.migration_url
@@ -194,7 +194,7 @@ def _owners_url(settings: "Settings") -> "tuple[str, Secret | None]":
 
 
 def run(database: "Database", work: Coroutine[Any, Any, T], *, url: "Secret", variable: str = "DATABASE_URL") -> T:
-    """Run work that uses this pool, close it, and put what the database says into a sentence; raises as above."""
+    """Run work on this pool, close it, and explain database errors; raises as `with_database`."""
     import asyncio
 
     from idp.cli.database_errors import explained
@@ -217,7 +217,7 @@ def run(database: "Database", work: Coroutine[Any, Any, T], *, url: "Secret", va
 
 
 def _log_to_stderr() -> None:
-    """Keep what the service would log out of a command's output, and warnings away: the failure says it all."""
+    """Send the service's log to stderr and hide warnings; the failure has the message."""
     import logging
     import sys
 
@@ -231,17 +231,17 @@ def _log_to_stderr() -> None:
 
 
 def is_newer(revision: str | None) -> bool:
-    """Say whether a later version of idp migrated this database (revisions are numbered: 0001, 0002)."""
+    """Whether a later version of idp migrated this database (revisions are numbered: 0001, 0002)."""
     from idp.db.migrate import head
 
     return revision is not None and revision > head()
 
 
 def judged(revision: str | None) -> tuple[bool, str]:
-    """Return whether the database is exactly at this version, and the sentence that says so.
+    """Return whether the schema has exactly this version, and a sentence about it.
 
     Raises:
-        DatabaseNotReady: it is behind.
+        DatabaseNotReady: migrations are pending.
     """
     from idp.cli.database_errors import DatabaseNotReady
     from idp.db.migrate import head
@@ -249,9 +249,9 @@ def judged(revision: str | None) -> tuple[bool, str]:
     if revision is None:
         raise DatabaseNotReady("The database was never migrated: run `idp migrate`.")
     if is_newer(revision):
-        return False, f"The database is at revision {revision}, newer than this version, which knows {head()}."
+        return False, f"The database is at revision {revision}, newer than this version of idp ({head()})."
     if revision != head():
         raise DatabaseNotReady(
-            f"The database is at revision {revision}, this version needs {head()}: run `idp migrate`."
+            f"The database is at revision {revision}, this version requires {head()}: run `idp migrate`."
         )
-    return True, f"The database is at revision {revision}, as this version needs."
+    return True, f"The database is at revision {revision}, as required."

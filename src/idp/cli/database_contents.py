@@ -1,4 +1,4 @@
-"""What a database must hold before the service can work: the seed, and signing keys that can be opened."""
+"""Required contents of a database: seed data, and signing keys that can be decrypted."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -7,13 +7,13 @@ if TYPE_CHECKING:
     from idp.db.engine import Database
     from idp.settings import Secret, Settings
 
-_SEEDING = 0x1D9_5EE2  # the advisory lock of the one process that seeds
+_SEEDING = 0x1D9_5EE2  # advisory lock for seeding
 
 
 async def seed_database(database: "Database", settings: "Settings") -> int:
-    """Add the roles, teams and domains of the seed that are missing; return how many teams and domains those were.
+    """Create missing roles, teams and domains of the seed; return the number of new teams and domains.
 
-    Of several starters one works at a time, so that none meets another's half-written rows.
+    An advisory lock serializes concurrent starts.
     """
     from sqlalchemy import text
 
@@ -29,7 +29,7 @@ async def seed_database(database: "Database", settings: "Settings") -> int:
 
 
 async def sealed_keys(database: "Database", settings: "Settings") -> str | None:
-    """Return a sentence where there are signing keys and no secret of ours opens any of them, else None."""
+    """Return a sentence if there are signing keys and no root secret decrypts any of them, else None."""
     from idp.deployment import root_secrets
     from idp.errors import SigningKeysSealed
     from idp.signing.keyring import all_sealed

@@ -1,4 +1,4 @@
-"""Why the database cannot be used, in a sentence that says what to change; never with a password."""
+"""Explain database errors with a remedy, never with a password."""
 
 import os
 import re
@@ -17,20 +17,20 @@ _NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, as
 
 
 class DatabaseNotReady(Failure):
-    """The database is not what it should be."""
+    """The database cannot be used as it is."""
 
 
 class DatabaseAway(DatabaseNotReady):
-    """The database does not answer; it may later."""
+    """The database is unreachable; retry later."""
 
 
 def explained(error: BaseException, url: str, *, variable: str = "DATABASE_URL") -> DatabaseNotReady | None:
-    """Return the failure to tell the person about, None for what is not the database's.
+    """Return the failure to report, None if the error is not from the database.
 
     Args:
-        error: what a query raised.
-        url: the address that was used.
-        variable: where that stands, to be named.
+        error: the exception of a query.
+        url: the URL that was used.
+        variable: the environment variable of the URL, for the message.
     """
     found = list(causes(error))
     reason = next((cause for cause in found if isinstance(cause, _TELLING)), None)
@@ -45,15 +45,15 @@ def _sentence(reason: BaseException | None, url: str) -> str:
     host, user, database = _parts(url)
     match reason:
         case socket.gaierror():
-            return f"The name of {host} cannot be found: correct DATABASE_URL, or the network's name service."
+            return f"The host name {host} cannot be resolved: correct DATABASE_URL, or check DNS."
         case OSError() if is_about_tls(reason):
-            return f"{host} and we cannot agree on TLS ({_first_line(reason)}): check the sslmode in DATABASE_URL."
+            return f"TLS with {host} failed ({_first_line(reason)}): check the sslmode in DATABASE_URL."
         case TimeoutError() | None:
-            return f"{host} does not answer in time: is PostgreSQL running there, and is DATABASE_URL right?"
+            return f"{host} does not answer in time: is PostgreSQL running there, and is DATABASE_URL correct?"
         case OSError():
-            # asyncio puts a text of its own where the system's would be.
+            # asyncio replaces the system's error text.
             why = os.strerror(reason.errno) if reason.errno else _first_line(reason)
-            return f"Nothing answers at {host} ({why}): is PostgreSQL running there, and is DATABASE_URL right?"
+            return f"Nothing answers at {host} ({why}): is PostgreSQL running there, and is DATABASE_URL correct?"
         case asyncpg.InvalidPasswordError():
             return f"PostgreSQL at {host} refuses the password of the user {user!r}: correct it in DATABASE_URL."
         case asyncpg.InvalidCatalogNameError():
@@ -63,7 +63,7 @@ def _sentence(reason: BaseException | None, url: str) -> str:
         case asyncpg.InsufficientPrivilegeError():
             return (
                 f"The user {user!r} may not do this in the database {database!r} ({_first_line(reason)}): grant it, "
-                "or give an owner's address in DATABASE_MIGRATION_URL to `idp migrate`."
+                "or set DATABASE_MIGRATION_URL to an owner role for `idp migrate`."
             )
         case _ if isinstance(reason, _NOT_MIGRATED):
             return f"The database {database!r} at {host} is not migrated: run `idp migrate`."

@@ -1,4 +1,4 @@
-"""`idp dev`: everything for development in one command, on this machine alone."""
+"""`idp dev`: run the service with its databases for development, on this machine only."""
 
 import os
 import sys
@@ -13,17 +13,21 @@ import rich_click as click
 if TYPE_CHECKING:
     import socket
 
-_LOAD_SECONDS = 10.0  # what takes longer hangs
+_LOAD_SECONDS = 10.0  # longer means that it hangs
 _EXAMPLE = "script/dev --port {port}"
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), help="The port to listen on; PORT, or 8000, by default.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the data stays; var/dev by default.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port to listen on; default: PORT, or 8000.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Data folder; default: var/dev.")
 @click.option(
-    "--processes", type=click.IntRange(1, 16), default=1, show_default=True, help="Each on a port of its own."
+    "--processes",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="Number of processes, each on its own port.",
 )
-@click.option("--fresh", is_flag=True, help="Forget the data of earlier starts.")
+@click.option("--fresh", is_flag=True, help="Delete the data of earlier starts.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not print a line for each request.")
 def dev(port: int | None, data_dir: Path | None, processes: int, fresh: bool, quiet: bool) -> None:
     """Start the service with its own PostgreSQL, its own Valkey and demo users.
@@ -35,7 +39,7 @@ def dev(port: int | None, data_dir: Path | None, processes: int, fresh: bool, qu
 
     started = time.monotonic()
     with until_stopped():
-        # The service's modules take a second to load, and PostgreSQL nearly as long to start: both at once.
+        # Loading the modules takes a second, starting PostgreSQL nearly as long: do both in parallel.
         loading = threading.Thread(target=_load_the_service, daemon=True)
         loading.start()
         try:
@@ -49,9 +53,9 @@ def dev(port: int | None, data_dir: Path | None, processes: int, fresh: bool, qu
 
 
 def _leave_at_once(*, while_alive: threading.Thread) -> None:
-    """End, if modules still load: an interpreter that ends as usual waits for them, or complains.
+    """Exit immediately if modules are still loading: a normal exit would wait for them, or print errors.
 
-    Everything that was started is stopped by now.
+    All child processes are already stopped.
     """
     if while_alive.is_alive():
         sys.stdout.flush()
@@ -59,7 +63,7 @@ def _leave_at_once(*, while_alive: threading.Thread) -> None:
 
 
 def _load_the_service() -> None:
-    with suppress(BaseException):  # whoever uses these modules meets the same failure, in a place to report it
+    with suppress(BaseException):  # the main thread imports these modules too and reports the failure
         import uvicorn.lifespan.on  # noqa: F401
 
         import idp.app
@@ -80,21 +84,21 @@ def _listeners(path: Path, port: int | None, processes: int) -> "list[socket.soc
     first = wanted.server.port if port is None else port
     example = _EXAMPLE.format(port=first + 1 if first < 65535 else 0)
     try:
-        taken = [bind(host, first, hint=f"stop it, or choose another one, for example: {example}")]
+        taken = [bind(host, first, hint=f"stop it, or choose another port, for example: {example}")]
     except PortTaken:
         running = url_on(first, path)
         if running is None:
             raise
         raise PortTaken(
-            f"`idp dev` with this data runs already at {running}: use that one, stop it with Ctrl-C in its terminal, "
-            f"or start another one beside it: {example} --data-dir {path}-2."
+            f"`idp dev` already runs with this data at {running}: use it, stop it with Ctrl-C in its terminal, "
+            f"or start another instance: {example} --data-dir {path}-2."
         ) from None
     port_taken = taken[0].getsockname()[1]
     return taken + [_next_port(host, port_taken + number) for number in range(1, processes)]
 
 
 def _next_port(host: str, port: int) -> "socket.socket":
-    """Take this port, or any free one where it is taken."""
+    """Bind this port, or any free one if it is in use."""
     from idp.cli.server import PortTaken, bind
 
     try:
@@ -106,7 +110,7 @@ def _next_port(host: str, port: int) -> "socket.socket":
 def _run(
     path: Path, listeners: "list[socket.socket]", loading: threading.Thread, *, fresh: bool, started: float, quiet: bool
 ) -> None:
-    """Start the servers on this folder, serve, and stop them whatever happens."""
+    """Start the database servers, serve, and always stop them."""
     from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey, FolderInUse
     from idp.dev.folder import DevFolder
 
@@ -120,7 +124,7 @@ def _run(
         raise _in_use(path, error) from None
     postgres, valkey = EmbeddedPostgres(path), EmbeddedValkey()
     try:
-        postgres.start()  # from here on the folder is ours alone
+        postgres.start()  # from here on no other process uses the folder
         valkey.start()
         loading.join()
         from idp.cli.dev_run import DevRun, Servers
@@ -136,7 +140,7 @@ def _run(
 
 
 def _in_use(path: Path, error: Exception) -> Exception:
-    """Return the refusal of a data folder that is in use, with the address of the `idp dev` that runs there."""
+    """Return the error for a data folder in use, with the URL of the running `idp dev`."""
     from idp.cli.dev_discovery import find_running_dev
     from idp.cli.failure import Failure
 

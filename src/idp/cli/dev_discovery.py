@@ -1,4 +1,4 @@
-"""Where `idp dev` keeps its data, and what one that runs has written there for the commands in other terminals."""
+"""Find a running `idp dev` by its data folder, for commands in other terminals."""
 
 import importlib.util
 import os
@@ -15,7 +15,7 @@ _MOST = 1_000_000  # bytes
 
 
 class RunningDev(Struct, frozen=True):
-    """The part of `dev.json` that the commands need."""
+    """The part of `dev.json` that commands read."""
 
     base_urls: tuple[str, ...]
     management_token: str
@@ -30,22 +30,21 @@ class RunningDev(Struct, frozen=True):
 
 
 def default_folder() -> Path:
-    """Return the data folder of an `idp dev` that was told no other: var/dev of the checkout, or of where we are."""
+    """Return the default data folder of `idp dev`: var/dev of the checkout, or of the current folder."""
     checkout = config_dir().parent
     return (checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()) / "var" / "dev"
 
 
 def url_on(port: int, folder: Path) -> str | None:
-    """Return the address that the `idp dev` of this folder has announced with this port, None where it has none."""
+    """Return the URL with this port in the folder's `dev.json`, None if there is none."""
     facts = find_running_dev(folder)
     return next((base for base in facts.base_urls if urlsplit(base).port == port), None) if facts else None
 
 
 def find_running_dev(folder: Path | None = None) -> RunningDev | None:
-    """Return what an `idp dev` in this folder, the default one, has announced; None where none runs.
+    """Return the `idp dev` that runs with this folder (default: the default folder), None if none runs.
 
-    None too where `idp dev` is not installed, and for a file that is not ours alone: the commands would talk to whoever
-    wrote it.
+    Also None if `idp dev` is not installed, or if other users may write the file: they could redirect the commands.
     """
     if importlib.util.find_spec("idp.dev") is None:
         return None

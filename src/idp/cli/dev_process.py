@@ -1,4 +1,4 @@
-"""One process of `idp dev`: what the first one and every further one have in common, and the further one's start."""
+"""One server process of `idp dev`: shared setup, and the entry point of additional processes."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from idp.app import Application
     from idp.settings import LoadedSettings
 
-PATIENCE = 2  # seconds for requests that are under way at Ctrl-C
+PATIENCE = 2  # seconds for running requests at Ctrl-C
 
 
 def load_development(overrides: Mapping[str, str | None]) -> "LoadedSettings":
@@ -25,11 +25,11 @@ def load_development(overrides: Mapping[str, str | None]) -> "LoadedSettings":
 
 
 def build(loaded: "LoadedSettings", *, quiet: bool = True) -> "Application":
-    """Build the application with the authenticators and pages that exist in development only (rule 7).
+    """Build the application with the development-only authenticators and pages (rule 7).
 
     Args:
         loaded: the settings of `load_development`.
-        quiet: whether no line is printed for each request.
+        quiet: do not print a line for each request.
     """
     from idp.app import Development, create_app
     from idp.core import Core
@@ -56,15 +56,15 @@ def build(loaded: "LoadedSettings", *, quiet: bool = True) -> "Application":
 
 
 def main() -> None:
-    """Serve on the inherited socket whose number is the argument, with the settings that come on stdin.
+    """Serve on the inherited socket (its number is the argument), with the settings from stdin.
 
-    A second argument `--quiet` prints no line for each request.
+    The second argument may be `--quiet`: do not print requests.
     """
     from idp.cli.server import run, until_stopped
 
     if sys.platform == "linux":
         parent = os.getppid()
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the first process
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: end with the first process
         if os.getppid() != parent:
             return
     with until_stopped():

@@ -1,4 +1,4 @@
-"""One start of `idp dev`, on databases that already run: prepare, serve, announce, and end the further processes."""
+"""One run of `idp dev` on running databases: prepare, serve, announce, and stop the additional processes."""
 
 import asyncio
 import shlex
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from idp.dev.folder import DevFolder
     from idp.dev.personas import Persona
 
-_SIGNS_HS256 = "AUTH_JWT_SECRET_KEY is set: /auth/login answers HS256; the tokens above are ES256 all the same."
-_STOP_SECONDS = 10.0  # longer than a process waits for requests that are under way
+_SIGNS_HS256 = "AUTH_JWT_SECRET_KEY is set: /auth/login issues HS256 tokens; the tokens above are ES256."
+_STOP_SECONDS = 10.0  # longer than a process waits for running requests
 _FIRST_ANSWER_SECONDS = 30.0
-_LOOK_SECONDS = 0.5  # how often the servers' processes are looked at
+_LOOK_SECONDS = 0.5  # interval of checking the database processes
 
 
 class Servers(NamedTuple):
-    """The servers that were started for us."""
+    """The started database servers."""
 
     postgres: "EmbeddedPostgres"
     valkey: "EmbeddedValkey"
 
     def ended(self) -> str | None:
-        """Return a sentence about a server that ended by itself, None while both run."""
+        """Return a sentence about a server that exited, None while both run."""
         for name, process in (("PostgreSQL", self.postgres.process), ("Valkey", self.valkey.process)):
             code = process.poll()
             if code is not None:
@@ -49,14 +49,14 @@ class Servers(NamedTuple):
 
 
 class DevRun:
-    """One start.
+    """One run of `idp dev`.
 
     Args:
-        folder: where to keep and to announce things.
-        listeners: a listening socket for each process, our own first.
-        servers: the databases, which run already.
-        started: when the command began (`time.monotonic`).
-        quiet: whether requests are answered without a line in the terminal.
+        folder: the data folder.
+        listeners: a listening socket per process, this process's first.
+        servers: the running databases.
+        started: start time of the command (`time.monotonic`).
+        quiet: do not print requests.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class DevRun:
 
         Raises:
             Failure: a process did not start.
-            SystemExit: at a signal, when everything under way is finished.
+            SystemExit: at a signal, after running requests are finished.
         """
         others = [self._start_process(listener) for listener in self._listeners[1:]]
         try:
@@ -96,7 +96,7 @@ class DevRun:
                 _wait(process)
 
     def _overrides(self) -> dict[str, str | None]:
-        """Return what every process of this start is told, whatever its environment says."""
+        """Return the settings that override the environment in every process of this run."""
         return {
             "server.public_url": self._urls[0],
             "database.url": self._database_url,
@@ -118,7 +118,7 @@ class DevRun:
             ],
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
-            process_group=0,  # Ctrl-C reaches us, and we end it
+            process_group=0,  # only this process gets Ctrl-C; it stops the child
         )
         assert process.stdin is not None
         process.stdin.write(msgspec.json.encode(self._overrides()))
@@ -130,7 +130,7 @@ class DevRun:
         try:
             personas = await self._prepare(app.core)
         except BaseException:
-            app.core.passwords.stop()  # the application would, but it never starts
+            app.core.passwords.stop()  # the application would stop them, but it never starts
             raise
         if personas:
             from idp.pages.plugin import PagesPlugin
@@ -147,21 +147,21 @@ class DevRun:
                 task.cancel()
         for task in beside:
             if task.done() and not task.cancelled():
-                task.result()  # what stopped us, if it failed
+                task.result()  # raise its failure, if any
         if not server.started:
             raise NotStarted
 
     async def _watch_servers(self, server: Any) -> None:
-        """Stop serving when a database ends by itself: without it every request would be 503.
+        """Stop serving when a database exits, because every request would be 503.
 
         Raises:
-            Failure: with which one, and what to do.
+            Failure: naming the database and the remedy.
         """
         while not (ended := self._servers.ended()):  # noqa: ASYNC110  a process has no event that asyncio knows
             await asyncio.sleep(_LOOK_SECONDS)
         server.should_exit = True
         log = self._folder.path / "postgres.log"
-        raise Failure(f"{ended}, so `idp dev` stops. Start it again: the data stays. Log of PostgreSQL: {log}")
+        raise Failure(f"{ended}, so `idp dev` stops. Start it again; the data is kept. PostgreSQL log: {log}")
 
     async def _prepare(self, core: "Core") -> "list[Persona]":
         from idp.db import installation
@@ -205,18 +205,18 @@ class DevRun:
         )
 
     def _notes(self, personas: "list[Persona]") -> list[str]:
-        """Return a sentence for each thing that is unlike the usual."""
+        """Return a sentence for each notable condition."""
         from idp.settings import misspelt
 
         restored = [persona.email for persona in personas if persona.restored]
         return [
             *misspelt(),
-            *([f"Changed passwords are the printed ones again: {', '.join(restored)}."] if restored else []),
+            *([f"Passwords restored to the printed ones: {', '.join(restored)}."] if restored else []),
             *([_SIGNS_HS256] if self._shared_secret else []),
         ]
 
     def _managing(self) -> str:
-        """Return a command that administers this start; in the default folder it finds all it needs by itself."""
+        """Return an example management command for this run; with the default folder it needs no options."""
         beside = Path(sys.executable).with_name("idp")
         found = shutil.which("idp")
         is_theirs = found is None or not beside.exists() or not Path(found).samefile(beside)
@@ -242,17 +242,17 @@ class DevRun:
 
 
 def _wait_for(url: str, processes: "list[subprocess.Popen[bytes]]") -> None:
-    """Wait until a process answers; its socket listens already, so one request waits in line.
+    """Wait until a process answers; its socket already listens, so one request is enough.
 
     Raises:
-        Failure: it ended instead, or takes too long.
+        Failure: it exited, or takes too long.
     """
     try:
         with urllib.request.urlopen(url, timeout=_FIRST_ANSWER_SECONDS) as answer:  # noqa: S310  our own address
             answer.read()
     except OSError:
         ended = [process.pid for process in processes if process.poll() is not None]
-        why = f"process {ended[0]} ended" if ended else f"nothing came within {_FIRST_ANSWER_SECONDS:.0f} s"
+        why = f"process {ended[0]} exited" if ended else f"no response within {_FIRST_ANSWER_SECONDS:.0f} s"
         raise Failure(f"{url} did not answer ({why}): see the log above.") from None
 
 

@@ -1,4 +1,4 @@
-"""`idp clear-development-mark`: makes a database that `idp dev` wrote to fit for production (decision 0027)."""
+"""`idp clear-development-mark`: prepare a database of `idp dev` for production (decision 0027)."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ import rich_click as click
 if TYPE_CHECKING:
     from idp.db.engine import Database
 
-# Everything that was made in development and would be accepted in production.
+# Everything created in development that production would accept.
 _REVOKE = (
     "UPDATE idp.user_sessions SET ended_at = now(), ended_reason = 'development' WHERE ended_at IS NULL",
     "UPDATE idp.api_keys SET revoked_at = now(), revoked_reason = 'development' WHERE revoked_at IS NULL",
@@ -28,21 +28,23 @@ _ADMINISTRATORS = (
 @click.command("clear-development-mark")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def clear_development_mark(yes: bool) -> None:
-    """Let `idp serve` use a database of `idp dev`: revoke all its sessions, keys, links and signing keys."""
+    """Prepare a database of `idp dev` for `idp serve`: revoke all sessions, keys, links and signing keys."""
     from idp.cli.database import with_database
     from idp.cli.production import load_production
     from idp.db import installation
 
     settings = load_production().settings
     if with_database(settings, lambda database: installation.find(database, installation.DEVELOPMENT)) is None:
-        print("`idp dev` has not written to this database: there is nothing to clear.")
+        print("`idp dev` has not used this database: nothing to clear.")
         return
     if not yes:
-        click.confirm("Every session, key, link and signing key in this database will be revoked. Go on?", abort=True)
+        click.confirm(
+            "Every session, key, link and signing key in this database will be revoked. Continue?", abort=True
+        )
     administrators = with_database(settings, _clear)
-    print("Revoked every session, key, link and signing key; `idp serve` takes this database now.")
+    print("Revoked every session, key, link and signing key; `idp serve` accepts this database now.")
     if administrators:
-        print(f"People keep their passwords. Administrators: {', '.join(administrators)}: check each of them.")
+        print(f"Passwords are unchanged. Check each administrator: {', '.join(administrators)}.")
 
 
 async def _clear(database: "Database") -> list[str]:

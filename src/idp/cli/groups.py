@@ -1,10 +1,10 @@
-"""A group of commands that suggests the right one for a name it does not have."""
+"""A command group that suggests a similar name for an unknown command."""
 
 import difflib
 
 import rich_click as click
 
-# What people type for a command that is called something else here, when no name is spelled nearly like it.
+# Common names of commands that have another name here.
 _SYNONYMS = {
     "add": ("create", "invite"),
     "get": ("show",),
@@ -29,7 +29,7 @@ class SuggestingGroup(click.RichGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that the first argument names, as click does. Raises click's UsageError for none."""
+        """Return the command named by the first argument, as click does. Raises click's UsageError."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
             ctx.fail(f"{ctx.command_path} has no command {name!r}.{self._suggestion(ctx, name)}")

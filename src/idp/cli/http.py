@@ -1,4 +1,4 @@
-"""Requests of the commands to a service, with nothing but the standard library: a command should start at once."""
+"""HTTP requests of the commands, with the standard library only, for a fast start."""
 
 import json
 import ssl
@@ -14,17 +14,17 @@ TIMEOUT = 30.0  # seconds
 
 
 class ConnectionFailed(Exception):
-    """No answer came; the message is the reason."""
+    """No response; the message is the reason."""
 
 
 class Answer(NamedTuple):
-    """What the service said."""
+    """A response of the service."""
 
     status: int
     text: str
 
     def json(self) -> Any:
-        """Return the decoded body, None where it is not JSON."""
+        """Return the decoded body, None if it is not JSON."""
         try:
             return json.loads(self.text)
         except ValueError:
@@ -34,12 +34,12 @@ class Answer(NamedTuple):
 def send(
     method: str, url: str, *, headers: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
 ) -> Answer:
-    """Send a request, with a body as JSON, and return the answer, whatever its status.
+    """Send a request with a JSON body and return the response with any status.
 
-    Redirects are not followed: the credential is for this address and no other.
+    Redirects are not followed, because the credential is for this URL only.
 
     Raises:
-        ConnectionFailed: nothing answers, or not in time, or not HTTP.
+        ConnectionFailed: no response, a timeout, or no HTTP.
     """
     data = None if body is None else json.dumps(body).encode()
     sent = {"Accept": "application/json", **({"Content-Type": "application/json"} if data else {}), **(headers or {})}
@@ -55,7 +55,7 @@ def send(
 
 
 def is_loopback(url: str) -> bool:
-    """Whether an address is of this machine alone, by its name."""
+    """Whether the host of a URL is a loopback name or address."""
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback
@@ -69,7 +69,7 @@ class _NoRedirect(HTTPRedirectHandler):
 
 
 def _opener(url: str) -> OpenerDirector:
-    # A proxy of the environment is for the world outside; it would not know our own machine by that name.
+    # Loopback addresses bypass the proxy of the environment.
     return build_opener(_NoRedirect, *([ProxyHandler({})] if is_loopback(url) else []))
 
 
@@ -80,7 +80,7 @@ def _reason(error: Exception) -> str:
             f"TLS failed: {inner.verify_message if isinstance(inner, ssl.SSLCertVerificationError) else inner.reason}"
         )
     if isinstance(inner, TimeoutError):
-        return "no answer in time"
+        return "timeout"
     if isinstance(inner, OSError):
         return cast("str", inner.strerror) or str(inner)
     return str(inner) or type(inner).__name__

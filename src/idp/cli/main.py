@@ -1,10 +1,10 @@
-"""`idp`: the command, and what every failure looks like."""
+"""Entry point of `idp` and its error output."""
 
 import sys
 
 
 def main() -> None:
-    """Run the command. A failure that was foreseen is one sentence on stderr and an exit code (docs/cli.md)."""
+    """Run the command. An expected error is one sentence on stderr and an exit code (docs/cli.md)."""
     from idp.cli.streams import lasting_streams
 
     with lasting_streams():
@@ -18,7 +18,7 @@ def _run() -> None:
         cli(prog_name="idp")
     except BrokenPipeError:
         raise
-    except KeyboardInterrupt:  # before a command could say what it means to it
+    except KeyboardInterrupt:  # before a command installed its handler
         sys.exit(130)
     except Exception as error:
         from idp.cli.failure import explain

@@ -1,9 +1,9 @@
-"""Remarks on stderr for the person at the terminal; a script that pipes the output does not get them."""
+"""Notices on stderr, printed only on a terminal."""
 
 import sys
 
 
 def remark(sentence: str) -> None:
-    """Say which service or database a command uses, where that may not be the expected one."""
+    """Print which service or database a command uses, if it may not be the expected one."""
     if sys.stderr is not None and sys.stderr.isatty():
         print(f"idp: {sentence}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What `idp serve` does with the database before it serves: migrates an empty one, seeds, and looks for mistakes."""
+"""Database checks of `idp serve` at start: migrate an empty database, seed, detect misconfiguration."""
 
 import logging
 from typing import TYPE_CHECKING, Any
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 
 def prepare_database(log: Any, settings: "Settings") -> None:
-    """Migrate an empty database, or any if RUN_MIGRATIONS asks for it; refuse one that is behind or of `idp dev`.
+    """Migrate an empty database, or any with RUN_MIGRATIONS; refuse an outdated one or one of `idp dev`.
 
-    One that is away may come back while we serve.
+    An unreachable database only logs a warning; it may recover while the service runs.
 
     Raises:
-        DatabaseNotReady: with the reason.
+        DatabaseNotReady: the database cannot be used.
     """
     from idp.cli.database import judged, migrate_now, with_database
     from idp.cli.database_errors import DatabaseAway
     from idp.db.migrate import is_empty
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it lists its plugins, and we say what was done
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # alembic logs its plugins at INFO
     try:
         if settings.database.run_migrations or with_database(settings, is_empty):
             for sentence in migrate_now(settings):
@@ -35,7 +35,7 @@ def prepare_database(log: Any, settings: "Settings") -> None:
     except DatabaseAway as error:
         if settings.database.run_migrations:
             raise
-        log.warning("the database does not answer yet; /readyz says 503 until it does", reason=str(error))
+        log.warning("the database is unreachable; /readyz returns 503 until it answers", reason=str(error))
         return
     if problem is not None:
         log.error(problem)
@@ -48,17 +48,17 @@ async def _revision(database: "Database") -> str | None:
 
 
 async def _finish(database: "Database", settings: "Settings") -> str | None:
-    """Refuse a database of `idp dev`, seed, and return a sentence about signing keys that cannot be opened."""
+    """Refuse a database of `idp dev`, seed, and return a sentence about signing keys that cannot be decrypted."""
     await refuse_development(database)
     await seed_database(database, settings)
     return await sealed_keys(database, settings)
 
 
 async def refuse_development(database: "Database") -> None:
-    """Refuse a database that `idp dev` has written to (decision 0027).
+    """Refuse a database that `idp dev` has used (decision 0027).
 
     Raises:
-        DatabaseNotReady: how to go on.
+        DatabaseNotReady: with the remedy.
     """
     from idp.cli.database_errors import DatabaseNotReady
     from idp.db import installation

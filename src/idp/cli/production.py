@@ -1,4 +1,4 @@
-"""The settings of every command that touches production."""
+"""Load the settings of production commands."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -8,10 +8,10 @@ if TYPE_CHECKING:
 
 
 def load_production(overrides: Mapping[str, Any] | None = None) -> "LoadedSettings":
-    """Build the settings of production.
+    """Load the production settings.
 
     Raises:
-        SettingsError: what must not run in production, all of it at once; and variables that are nearly settings.
+        SettingsError: unsafe values, all at once, and misspelt variables.
     """
     from idp.settings import load
 
@@ -19,7 +19,7 @@ def load_production(overrides: Mapping[str, Any] | None = None) -> "LoadedSettin
 
 
 def load_production_for_database() -> "LoadedSettings":
-    """Build the settings as `load_for_database` does, for a command that needs the root secret, too.
+    """Load the settings as `load_for_database`, for a command that also needs the root secret.
 
     Raises:
         SettingsError: as `load_production`.
@@ -36,9 +36,9 @@ def _checked(loaded: "LoadedSettings") -> "LoadedSettings":
 
 
 def load_for_database() -> "LoadedSettings":
-    """Build the settings of a command that opens the database itself.
+    """Load the settings of a command that connects to the database directly.
 
-    Where the environment and the files name no database, it is that of the `idp dev` that runs here.
+    If no database is configured, it is that of the running `idp dev`.
     """
     from idp.cli.dev_discovery import default_folder, find_running_dev
     from idp.cli.notices import remark
@@ -49,9 +49,9 @@ def load_for_database() -> "LoadedSettings":
         return loaded
     if loaded.settings.database.url is not None:
         source = loaded.sources.get("database.url", "a file").removeprefix("env ")
-        remark(f"{source} names the database: this command does not use the `idp dev` at {dev.base_urls[0]}.")
+        remark(f"Using the database in {source}, not the `idp dev` at {dev.base_urls[0]}.")
         return loaded
-    remark(f"This command uses the database of the `idp dev` at {dev.base_urls[0]}.")
+    remark(f"Using the database of the `idp dev` at {dev.base_urls[0]}.")
     overrides: dict[str, Any] = {"database.url": Secret(dev.database_url)}
     secret = default_folder() / "secret_key"
     if loaded.settings.secrets.secret_key is None and secret.is_file():
@@ -60,7 +60,7 @@ def load_for_database() -> "LoadedSettings":
 
 
 def unsafe(settings: "Settings") -> list[str]:
-    """Return a sentence for each thing that must not run in production, unusable database addresses included."""
+    """Return a sentence for each unsafe setting, including invalid database URLs."""
     from idp.settings import SettingsError
     from idp.settings_safety import refuse_unsafe
 
@@ -73,7 +73,7 @@ def unsafe(settings: "Settings") -> list[str]:
 
 
 def unusable_addresses(settings: "Settings") -> list[str]:
-    """Return a sentence for each address of the database that cannot be one."""
+    """Return a sentence for each invalid database URL."""
     from idp.db.address import DatabaseUrlError, parse
 
     database = settings.database

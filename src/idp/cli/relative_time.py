@@ -1,4 +1,4 @@
-"""Times in words: how long ago, and in how long."""
+"""Relative times, such as `3 hours ago` and `in 29 days`."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,7 @@ from idp import clock
 from idp.cli.tables import Cell
 
 _DAY = 86_400
-# From how many seconds on a unit is used, how many it has, and its name.
+# Smallest number of seconds for a unit, its length in seconds, and its name.
 _UNITS = (
     (2 * 365 * _DAY, 365 * _DAY, "year"),
     (120 * _DAY, 30 * _DAY, "month"),
@@ -14,7 +14,7 @@ _UNITS = (
     (3600, 3600, "hour"),
     (60, 60, "minute"),
 )
-_SOON = 7 * _DAY  # seconds; what ends within is shown in yellow
+_SOON = 7 * _DAY  # seconds; shown in yellow if it ends within this time
 
 
 def parsed(text: str | None) -> datetime | None:
@@ -23,7 +23,7 @@ def parsed(text: str | None) -> datetime | None:
 
 
 def ago(text: str | None, *, never: str = "never") -> Cell:
-    """Return since when, such as `3 hours ago`; in full where the output is piped."""
+    """Return a past time, such as `3 hours ago`; the full time in a pipe."""
     moment = parsed(text)
     if moment is None:
         return Cell(never, "dim")
@@ -32,7 +32,7 @@ def ago(text: str | None, *, never: str = "never") -> Cell:
 
 
 def until(text: str | None, *, matters: bool = True) -> Cell:
-    """Return when something ends: `never`, `in 29 days`, or `2 days ago`; what ends soon stands out if it matters."""
+    """Return an end time: `never`, `in 29 days`, or `2 days ago`; coloured if it is soon and `matters`."""
     moment = parsed(text)
     if moment is None:
         return Cell("never", "dim")
@@ -43,7 +43,7 @@ def until(text: str | None, *, matters: bool = True) -> Cell:
 
 
 def exactly(text: str | None, *, never: str = "never") -> Cell:
-    """Return a time in full, and in words beside it on a terminal."""
+    """Return the full time, with the relative time on a terminal."""
     moment = parsed(text)
     if moment is None:
         return Cell(never, "dim")
@@ -51,7 +51,7 @@ def exactly(text: str | None, *, never: str = "never") -> Cell:
 
 
 def is_past(text: str | None) -> bool:
-    """Whether a time has come."""
+    """Whether a time is in the past."""
     moment = parsed(text)
     return moment is not None and moment <= clock.now()
 

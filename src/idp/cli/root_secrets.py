@@ -1,4 +1,4 @@
-"""`idp keys secrets`: what still depends on each root secret, so that none is taken away too soon (C-06c)."""
+"""`idp keys secrets`: count the keys that depend on each root secret, before one is removed (C-06c)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,7 +19,7 @@ _SEALED = "SELECT sealed_private_jwk FROM idp.signing_keys WHERE expires_at IS N
 
 
 class Dependents(NamedTuple):
-    """How many live keys were digested, and live signing keys sealed, with one root secret; None is no live one."""
+    """Counts of live keys digested and signing keys encrypted under one root secret; None: an unknown secret."""
 
     secret: str | None
     api_keys: int
@@ -29,9 +29,9 @@ class Dependents(NamedTuple):
 @click.command()
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def secrets(output: str) -> None:
-    """Count what still depends on each root secret. Reads the database itself, with the service's settings.
+    """Count the keys that depend on each root secret. Reads the database directly, with the service's settings.
 
-    Keys of people and services move to the current secret when they are used, signing keys when they are rotated.
+    API keys and service tokens move to the current secret when used, signing keys when rotated.
     """
     from idp.cli.database import with_database
     from idp.cli.production import load_production_for_database
@@ -54,7 +54,7 @@ def secrets(output: str) -> None:
 
 
 def named_roots(settings: "Settings") -> "list[tuple[str, Secret]]":
-    """Return the live root secrets, the current one first, with the names people know them by.
+    """Return the live root secrets with their setting names, the current one first.
 
     The same ones, in the same order, that `build_parts` gives to the sealer and the peppers.
     """
@@ -98,16 +98,15 @@ async def _count(database: "Database", roots: "Sequence[tuple[str, Secret]]") ->
 
 
 def advice(counted: Sequence[Dependents]) -> list[str]:
-    """Return a sentence for each thing to do."""
+    """Return a sentence for each recommended action."""
     sentences = [
-        f"No key depends on {each.secret} any more: "
-        "it can be taken away when the sessions that began under it are over."
+        f"No key depends on {each.secret}: remove it when the sessions started under it have ended."
         for each in counted[1:]
         if each.secret and each.secret.startswith("IDP_PREVIOUS") and not each.api_keys and not each.signing_keys
     ]
     if counted[-1].secret is None:
         sentences.append(
-            "What depends on none of these is refused: put the earlier root secret into IDP_PREVIOUS_SECRET_KEYS."
+            "Keys of an unknown secret are refused: put the earlier root secret into IDP_PREVIOUS_SECRET_KEYS."
         )
     return sentences
 

@@ -8,12 +8,12 @@ import rich_click as click
 @click.command()
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def routes(output: str) -> None:
-    """Print each route, who may call it and with which credentials."""
+    """Print each route with its policy and accepted credentials."""
     from idp.app import create_app
     from idp.principal.guards import INTERACTIVE, policies
     from idp.settings import Secret, load
 
-    # Nothing is connected or signed here: any address and any secret do.
+    # Nothing connects or signs here: any URL and secret work.
     stand_ins = {
         "database.url": Secret("postgresql://localhost/idp"),
         "secrets.secret_key": Secret("only to list routes"),

@@ -1,4 +1,4 @@
-"""`idp serve`: production."""
+"""`idp serve`: run the service in production."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--host", help="The address to listen on; server.host by default.")
-@click.option("--port", type=click.IntRange(0, 65535), help="The port to listen on; PORT, or 8000, by default.")
+@click.option("--host", help="The address to listen on; default: server.host.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port to listen on; default: PORT, or 8000.")
 def serve(host: str | None, port: int | None) -> None:
-    """Serve in production. Needs DATABASE_URL and IDP_SECRET_KEY, and refuses unsafe settings."""
+    """Run in production. Requires DATABASE_URL and IDP_SECRET_KEY; refuses unsafe settings."""
     from idp.cli.server import until_stopped
 
     with until_stopped():
@@ -38,10 +38,10 @@ def _serve(asked: dict[str, Any]) -> None:
     _say_what_is_odd(log, loaded)
     check_shared_memory()
     app = create_app(loaded)
-    listener = bind(settings.server.host, settings.server.port, hint="stop it, or set PORT to another one")
+    listener = bind(settings.server.host, settings.server.port, hint="stop it, or set another PORT")
     listeners = [listener]
     if settings.server.metrics_port is not None:
-        hint = "stop it, or set IDP_METRICS_PORT to another one"
+        hint = "stop it, or set another IDP_METRICS_PORT"
         listeners.append(bind(settings.server.host, settings.server.metrics_port, hint=hint))
     prepare_database(log, settings)
     log.info("serving", address=f"http://{settings.server.host}:{listener.getsockname()[1]}")
@@ -53,8 +53,8 @@ def _say_what_is_odd(log: Any, loaded: "LoadedSettings") -> None:
     from idp.settings import misspelt, set_but_unused, unread, without_effect
 
     if loaded.settings.server.public_url is None:
-        log.warning("IDP_PUBLIC_URL is not set: tokens name this issuer", issuer=public_url(loaded.settings))
+        log.warning("IDP_PUBLIC_URL is not set; tokens use this issuer", issuer=public_url(loaded.settings))
     for sentence in [*misspelt(), *unread(), *without_effect(loaded.settings)]:
         log.warning(sentence)
     for path in set_but_unused(loaded):
-        log.warning("this setting is understood and not used by this version yet", setting=path)
+        log.warning("this setting has no effect in this version", setting=path)

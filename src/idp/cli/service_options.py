@@ -1,4 +1,4 @@
-"""What the commands that talk to a service have in common: their options, and the clients that these make."""
+"""Shared options of commands that call a service, and their HTTP clients."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_URL = "Where the service is; IDP_URL, or http://localhost:${PORT:-8000}, by default."
-_ADMIN_HINT = "ADMIN_TOKEN must hold what the service has there, or a service token with the scope idp:manage."
-_PERSON_HINT = "IDP_TOKEN must hold an access token that is still good; POST /auth/login answers one."
-_AS_HINT = "--as is believed by an `idp dev` alone."
+_URL = "URL of the service; default: IDP_URL, or http://localhost:${PORT:-8000}."
+_ADMIN_HINT = "ADMIN_TOKEN must be the service's ADMIN_TOKEN, or a service token with the scope idp:manage."
+_PERSON_HINT = "IDP_TOKEN must be a valid access token; POST /auth/login returns one."
+_AS_HINT = "--as works only with `idp dev`."
 
 with_url = click.option("--url", metavar="URL", help=_URL)
-with_person = click.option("--as", "email", metavar="EMAIL", help="Act as this user, at an `idp dev` on this machine.")
+with_person = click.option(
+    "--as", "email", metavar="EMAIL", help="Act as this user (only with `idp dev` on this machine)."
+)
 _NEW_USER = "idp.new_user"  # in click's context
 
 
@@ -30,16 +32,16 @@ with_new_user = click.option(
     is_flag=True,
     expose_value=False,
     callback=_remember_new_user,
-    help="Create the user that --as names, if there is none.",
+    help="Create the user of --as if it does not exist.",
 )
-with_literal = click.option("--literal", is_flag=True, help="A comma is a part of a scope's name.")
+with_literal = click.option("--literal", is_flag=True, help="Accept a comma in a scope.")
 with_output = click.option(
     "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="JSON for scripts."
 )
 
 
 def options(*each: Callable[[F], F]) -> Callable[[F], F]:
-    """Put several options on a command, in this order."""
+    """Add options to a command, in this order."""
 
     def decorate(command: F) -> F:
         for option in reversed(each):
@@ -54,7 +56,7 @@ acting = options(with_person, with_new_user, with_output, with_url)
 
 
 def management(url: str | None) -> "Client":
-    """Return a client that manages."""
+    """Return a client for management."""
     from idp.cli.client import Client
     from idp.cli.target import for_management
 
@@ -62,7 +64,7 @@ def management(url: str | None) -> "Client":
 
 
 def person(url: str | None, email: str | None) -> "Client":
-    """Return a client that acts as a person."""
+    """Return a client that acts as a user."""
     from idp.cli.client import Client
     from idp.cli.target import for_person
 
@@ -74,11 +76,11 @@ def person(url: str | None, email: str | None) -> "Client":
 
 
 def _check_user_exists(url: str | None, email: str) -> None:
-    """Ask before `--as` creates a user, which dev headers do for any address: it may be misspelt.
+    """Ask before `--as` creates a user, because the address may be misspelt.
 
     Raises:
-        BadInput: there is no such user and nobody can be asked.
-        click.Abort: the answer was no.
+        BadInput: the user does not exist, and stdin is no terminal.
+        click.Abort: the user declined.
     """
     import difflib
     import sys
@@ -89,7 +91,7 @@ def _check_user_exists(url: str | None, email: str) -> None:
 
     target = for_management(url)
     if not target.headers:
-        return  # another data folder's `idp dev`: nothing here may list its users
+        return  # an `idp dev` with another data folder: no token to list its users
     found = Client(target, hints={}).get("/api/auth/admin/users", limit=1000)["users"]
     known = {user["email"].lower(): user["email"] for user in found if user["email"]}
     if email.strip().lower() in known:
@@ -97,7 +99,7 @@ def _check_user_exists(url: str | None, email: str) -> None:
     alike = difflib.get_close_matches(email.lower(), known, n=1)
     hint = f" Did you mean {known[alike[0]]}?" if alike else ""
     if not sys.stdin.isatty():
-        raise BadInput(f"No user has the address {email}.{hint} With --new-user it is created.")
+        raise BadInput(f"No user has the address {email}.{hint} Use --new-user to create it.")
     click.confirm(f"No user has the address {email}.{hint} Create it", abort=True, err=True)
 
 

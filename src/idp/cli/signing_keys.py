@@ -1,4 +1,4 @@
-"""`idp signing-keys`: the keys that tokens are signed with."""
+"""`idp signing-keys`: list and rotate the signing keys."""
 
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 @click.group("signing-keys", cls=SuggestingGroup)
 def signing_keys() -> None:
-    """List and rotate the keys that tokens are signed with."""
+    """List and rotate the signing keys."""
 
 
 @signing_keys.command("list")
 @with_output
 def list_keys(output: str) -> None:
-    """List the published keys, the newest first: which one signs, since when, and when it leaves the JWKS."""
+    """List the published keys, newest first, with status and expiry."""
     import msgspec
 
     found = msgspec.to_builtins(_with_keyring(lambda keyring: keyring.list_keys()))
@@ -52,13 +52,13 @@ def list_keys(output: str) -> None:
     "--now",
     "at_once",
     is_flag=True,
-    help="For a key that has leaked: end every earlier one at once; every access token has to be refreshed.",
+    help="After a leak: revoke all earlier keys at once; every access token must be refreshed.",
 )
 @with_output
 def rotate(at_once: bool, output: str) -> None:
     """Publish a new signing key.
 
-    It signs after ten minutes, when every service has fetched it; the old one expires later.
+    It signs after ten minutes, when all services have fetched it; the old key expires later.
     """
     kid = _with_keyring(lambda keyring: keyring.rotate(at_once=at_once))
     if output == "json":

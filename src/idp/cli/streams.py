@@ -1,4 +1,4 @@
-"""Where a command writes: whatever the terminal can show and whoever stops reading, it ends in a sentence at most."""
+"""Robust standard streams: encoding errors, closed pipes and full disks never cause a traceback."""
 
 import errno
 import io
@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-_BROKEN_PIPE = 141  # what a shell says of a program that SIGPIPE ended
+_BROKEN_PIPE = 141  # exit code of a program ended by SIGPIPE
 
 
 class _Closed(io.TextIOBase):
-    """Takes the place of a standard stream that was closed, and remembers whether anything got lost."""
+    """Replaces a closed standard stream, and records whether output was lost."""
 
     encoding = "utf-8"
     lost = False
@@ -26,10 +26,10 @@ class _Closed(io.TextIOBase):
 
 @contextmanager
 def lasting_streams() -> Iterator[None]:
-    """Run a command with streams that it can write to, and end it properly where nobody takes what it writes.
+    """Run a command with writable streams, and exit cleanly if the output cannot be written.
 
-    A character that the terminal's encoding lacks is escaped; a reader that went away (`… | head -1`) ends the command
-    without a word; a full disk or a closed stream is one sentence and exit code 1.
+    Characters outside the terminal's encoding are escaped; a closed pipe (`… | head -1`) ends the command silently; a
+    full disk or a closed stream is one sentence and exit code 1.
     """
     _occupy_closed_descriptors()
     closed = _Closed()
@@ -73,19 +73,19 @@ def _flush() -> None:
 
 def _complain(why: str) -> None:
     with suppress(OSError, ValueError):
-        print(f"idp: The output cannot be written ({why}): give it a place, such as a file.", file=sys.stderr)
+        print(f"idp: The output cannot be written ({why}): redirect it, for example to a file.", file=sys.stderr)
     sys.exit(1)
 
 
 def _drop_output() -> None:
-    """Let Python end without trying once more to write what is left."""
+    """Prevent Python from flushing the remaining output at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with suppress(OSError, ValueError):
         os.dup2(nowhere, sys.stdout.fileno())
 
 
 def _occupy_closed_descriptors() -> None:
-    """Keep the next file or socket from taking the number of a standard stream that was closed."""
+    """Keep new files and sockets from getting the descriptor of a closed standard stream."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)

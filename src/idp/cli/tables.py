@@ -1,4 +1,4 @@
-"""Tables and facts for people: in colour and as wide as the terminal; plain and in full where they are piped."""
+"""Print tables and facts: coloured and fitted to the terminal; plain and complete in a pipe."""
 
 import sys
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 _GAP = 3
 _MARGIN = "  "
-_COMFORTABLE = 20  # rather than make a column narrower, spare ones are left out
+_COMFORTABLE = 20  # spare columns are dropped before a column gets narrower
 
 
 class Cell(NamedTuple):
-    """Text in a colour; `plain` is what a pipe gets instead, such as a time in full."""
+    """Coloured text; `plain` replaces it in a pipe, such as a full time."""
 
     text: str
     style: str = ""
@@ -21,9 +21,9 @@ class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-        heading: what stands above it.
-        wraps: whether its text may take several lines, broken between words.
-        spare: in which order columns are left out where the terminal is too narrow, the highest first; 0 stays.
+        heading: its title.
+        wraps: whether its text may wrap between words.
+        spare: order of dropping on a narrow terminal, highest first; 0 is never dropped.
     """
 
     heading: str
@@ -32,7 +32,7 @@ class Column(NamedTuple):
 
 
 def is_terminal() -> bool:
-    """Whether a person looks at the output."""
+    """Whether stdout is a terminal."""
     return sys.stdout.isatty()
 
 
@@ -42,10 +42,10 @@ def print_table(
     """Print rows under their headings.
 
     Args:
-        columns: what stands where.
+        columns: the columns.
         rows: a cell for each column.
-        note: a sentence below the table, for people only.
-        follows: whether there is a blank line above already.
+        note: a sentence below the table, only on a terminal.
+        follows: whether a blank line precedes it.
     """
     if not is_terminal():
         from idp.cli.columns import print_columns
@@ -72,7 +72,7 @@ def print_table(
 
 
 def print_facts(facts: Sequence[tuple[str, Cell]]) -> None:
-    """Print what is known of one thing, a line for each fact."""
+    """Print labelled values, one per line."""
     width = max(len(name) for name, _ in facts)
     if not is_terminal():
         for name, cell in facts:
@@ -84,14 +84,14 @@ def print_facts(facts: Sequence[tuple[str, Cell]]) -> None:
     console = _console()
     console.print()
     for name, cell in facts:
-        # Never broken by us, so that what is copied comes out in one piece.
+        # Never wrapped, so that it can be copied in one piece.
         line = Text.assemble(_MARGIN, (name.ljust(width + _GAP), "dim"), (printable(cell.text), cell.style))
         console.print(line, soft_wrap=True)
     console.print()
 
 
 def say(sentence: str, *, style: str = "") -> None:
-    """Print a sentence; one with a style is a remark about what stands above it, for people only."""
+    """Print a sentence; with a style it is a remark and printed only on a terminal."""
     if not style:
         print(printable(sentence))
     elif is_terminal():
@@ -119,7 +119,7 @@ def print_done(answer: Any, output: str, sentence: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Return text without what would drive the terminal, such as colours and text that runs backwards."""
+    """Return text without terminal control and bidirectional characters."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
@@ -145,12 +145,12 @@ def _print_rows(console: Any, columns: Sequence[Column], rows: Sequence[Sequence
 
 
 def _fits(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> bool:
-    """Whether a table of these columns can be as narrow as the terminal without breaking a word, such as an id."""
+    """Whether these columns fit the terminal without breaking a word, such as an id."""
     return _whole([_least(*pair) for pair in _pairs(columns, rows)]) <= width
 
 
 def _print_records(console: Any, columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> None:
-    """Print a block of lines for each row: a heading and its text, wrapped between words, for what is not empty."""
+    """Print a block of lines per row: heading and wrapped text of each non-empty cell."""
     import textwrap
 
     from rich.text import Text
@@ -168,7 +168,7 @@ def _print_records(console: Any, columns: Sequence[Column], rows: Sequence[Seque
 
 
 def _fitting(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> list[int]:
-    """Return the places of the columns that fit, leaving spare ones out."""
+    """Return the indexes of the columns that fit, dropping spare ones."""
     shown = list(range(len(columns)))
     wanted = [max(_least(*pair), min(_natural(*pair), _COMFORTABLE)) for pair in _pairs(columns, rows)]
     for place in sorted(shown, key=lambda place: columns[place].spare, reverse=True):
@@ -180,9 +180,9 @@ def _fitting(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: i
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], width: int) -> list[int]:
-    """Return a width for each column: what it wants, with those that wrap made narrower until all fit.
+    """Return the column widths: natural widths, with wrapping columns narrowed until all fit.
 
-    No word is broken: `_fits` says whether that is possible.
+    No word is broken; `_fits` tells whether that is possible.
     """
     pairs = _pairs(columns, rows)
     widths, whole_words = [_natural(*pair) for pair in pairs], [_least(*pair) for pair in pairs]

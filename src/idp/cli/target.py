@@ -1,4 +1,4 @@
-"""Which service a command talks to, and as whom: options, the environment, or the `idp dev` of this machine."""
+"""URL and credential of a command's service, from options, the environment, or a running `idp dev`."""
 
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ DEFAULT_PORT = 8000
 
 
 class Target(Struct, frozen=True):
-    """An address without a slash at its end, and the headers that say who asks."""
+    """A URL without a trailing slash, and the credential headers."""
 
     url: str
     headers: dict[str, str]
@@ -24,13 +24,13 @@ class Target(Struct, frozen=True):
 
 
 def for_management(url: str | None) -> Target:
-    """Return where to manage and with what: ADMIN_TOKEN, or the token of the `idp dev` that runs here.
+    """Return the target for management: with ADMIN_TOKEN, or the token of the running `idp dev`.
 
     Args:
-        url: what was given on the command line.
+        url: the option `--url`.
 
     Raises:
-        BadInput: the address cannot be one.
+        BadInput: the URL is invalid.
     """
     given = client_settings()
     if given.admin_token is not None:
@@ -40,15 +40,15 @@ def for_management(url: str | None) -> Target:
 
 
 def for_person(url: str | None, email: str | None) -> Target:
-    """Return where to act as a person and with what: IDP_TOKEN, or dev headers.
+    """Return the target to act as a user: with IDP_TOKEN, or dev headers.
 
     Args:
-        url: what was given on the command line.
-        email: whom to be at an `idp dev`; None for whom IDP_TOKEN says.
+        url: the option `--url`.
+        email: the option `--as`; None for the user of IDP_TOKEN.
 
     Raises:
-        BadInput: the address cannot be one, or dev headers were asked for elsewhere than on this machine.
-        Refused: nothing says who asks.
+        BadInput: the URL is invalid, or `--as` is used for a service on another machine.
+        Refused: there is no credential.
     """
     given = client_settings()
     if email is None and given.access_token is not None:
@@ -56,23 +56,23 @@ def for_person(url: str | None, email: str | None) -> Target:
     where, _ = _with_dev(url or given.url, given)
     if email is None:
         raise Refused(
-            f"Not signed in to {where}: put your access token into IDP_TOKEN (POST /auth/login answers one), "
-            "or pass --as EMAIL where that is an `idp dev` on this machine."
+            f"Not signed in to {where}: set IDP_TOKEN to an access token (POST /auth/login returns one), "
+            "or use --as EMAIL with `idp dev` on this machine."
         )
     if not is_loopback(where):
-        raise BadInput(f"--as is for an `idp dev` on this machine, and {where} is elsewhere: use IDP_TOKEN there.")
+        raise BadInput(f"--as works only with `idp dev` on this machine, not with {where}: use IDP_TOKEN.")
     return Target(where, {"X-User-Email": _header(email, "--as")})
 
 
 def _with_dev(url: str | None, given: ClientSettings) -> tuple[str, RunningDev | None]:
-    """Return the address, and what the `idp dev` that listens at this very one has announced.
+    """Return the URL, and the `idp dev` that listens there, if any.
 
-    Without any setting the address is that of the `idp dev`; where the environment describes another service, nobody
-    means it by saying nothing. Its token never leaves for another address.
+    Without any setting it is the running `idp dev`, unless the environment describes another service. The token of `idp
+    dev` is never sent to another URL.
     """
     dev = find_running_dev()
     if url is None and given.describes_a_service and dev is not None:
-        remark(f"{', '.join(given.named_by)} is set: this command does not use the `idp dev` at {dev.base_urls[0]}.")
+        remark(f"{', '.join(given.named_by)} is set: not using the `idp dev` at {dev.base_urls[0]}.")
         dev = None
     if url is None and given.port is None and dev is not None:
         return _checked(dev.base_urls[0]), dev
@@ -98,7 +98,7 @@ def _checked(url: str) -> str:
     except ValueError:
         good = False
     if not good or not url.isprintable() or " " in url or parts.username or parts.query or parts.fragment:
-        raise BadInput(f"{url!r} is no address of a service: put one such as https://id.example.com there.")
+        raise BadInput(f"{url!r} is not a service URL: use one such as https://id.example.com.")
     return url.rstrip("/")
 
 
@@ -108,5 +108,7 @@ def _bearer(token: Secret, name: str) -> dict[str, str]:
 
 def _header(value: str, name: str) -> str:
     if not value.isascii() or not value.isprintable():
-        raise BadInput(f"{name} holds a character that no request can carry: a line break, or something beyond ASCII.")
+        raise BadInput(
+            f"{name} contains a character that is not allowed in a header: a line break or a non-ASCII character."
+        )
     return value

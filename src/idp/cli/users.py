@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from idp.cli.tables import Cell
 
 _PATH = "/api/auth/admin/users"
-_MOST = 1000  # users that one request may ask for
+_MOST = 1000  # users per request
 _WHO = click.argument("user", metavar="EMAIL_OR_ID")
 _PLAN = click.Choice(["FREE", "BASIC", "PRO"], case_sensitive=False)
 _STATES = {True: ("enabled", "green"), False: ("disabled", "red")}
@@ -264,7 +264,7 @@ def delete(user: str, yes: bool, output: str, url: str | None) -> None:
 
     if not yes:
         if not sys.stdin.isatty():
-            raise BadInput("Deleting a user cannot be undone: pass --yes where no terminal can ask.")
+            raise BadInput("Deleting a user cannot be undone: use --yes without a terminal.")
         click.confirm(f"  Delete {printable(_who(found))}? It cannot be undone", abort=True, err=True)
     done = client.delete(f"{_PATH}/{found['user_id']}")
     if output == "json":
@@ -284,10 +284,10 @@ def _find(client: "Client", wanted: str) -> str:
 
 
 def find_user(client: "Client", wanted: str) -> str:
-    """Return the id of a user, of an id or an e-mail.
+    """Return the id of a user, given an id or an e-mail.
 
     Raises:
-        NotFound: nobody has this address.
+        NotFound: no user has this address.
     """
     from idp.cli.failure import NotFound
     from idp.users.email import email_key
@@ -298,7 +298,7 @@ def find_user(client: "Client", wanted: str) -> str:
     for user in found:
         if user["email"] and email_key(user["email"]) == email_key(wanted):
             return str(user["user_id"])
-    raise NotFound(f"No user has the address {wanted}: `idp users list --search TEXT` looks for a part of it.")
+    raise NotFound(f"No user has the address {wanted}: `idp users list --search TEXT` searches for a part of it.")
 
 
 def _who(user: dict[str, Any]) -> str:
@@ -306,7 +306,7 @@ def _who(user: dict[str, Any]) -> str:
 
 
 def _device(session: dict[str, Any]) -> str:
-    """Return what the client says of itself, in a line: a text or an object (C-32), else its User-Agent."""
+    """Return the client's description in one line: `device_info` (C-32), else its User-Agent."""
     info = session["device_info"]
     if isinstance(info, dict):
         info = ", ".join(f"{name}: {value}" for name, value in info.items())

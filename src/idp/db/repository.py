@@ -64,9 +64,10 @@ class Repository(SQLAlchemyAsyncRepository[Row]):
         Args:
             key: the primary key.
             lock: read it again, and let no other transaction change it until the commit. Rows that refer to it can
-                still be added.
+                still be added. Changes of it that are not flushed yet are lost.
         """
-        return await self.session.get(self.model_type, key, with_for_update={"key_share": True} if lock else None)
+        for_update = {"key_share": True} if lock else None
+        return await self.session.get(self.model_type, key, with_for_update=for_update, populate_existing=lock)
 
 
 @contextmanager

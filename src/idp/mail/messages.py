@@ -1,6 +1,6 @@
-"""Every mail there is: what it needs, what its subject says, and which page of ours its link leads to (C-31).
+"""All mails: their values, subjects, and the page that the link leads to (C-31).
 
-A link is made of the address in the settings, never of a request's Host (SEC-10). `repr` hides the tokens (SEC-74).
+Links use the URL in the settings, never a request's Host (SEC-10). `repr` hides the tokens (SEC-74).
 """
 
 from datetime import datetime
@@ -12,14 +12,14 @@ _HIDDEN = "hidden"
 
 
 class Mail(Struct, frozen=True):
-    """A mail to one person.
+    """A mail to one recipient.
 
     Attributes:
-        template: its templates' name.
+        template: the name of its templates.
         subject: one line; `{service}` is this installation's name.
-        page: the path its link leads to, None where it has none.
-        leads_home: whether it leads to the application that people sign in to, where one is set.
-        name: of whom it is for; anything somebody typed, or nothing.
+        page: the path of its link, None without a link.
+        leads_home: whether it links to the front end, if one is configured.
+        name: of the recipient, untrusted user input or None.
     """
 
     template: ClassVar[str]
@@ -31,7 +31,7 @@ class Mail(Struct, frozen=True):
 
     @property
     def values(self) -> dict[str, Any]:
-        """What the template is given."""
+        """The template's variables."""
         return {field: getattr(self, field) for field in self.__struct_fields__}
 
     def __repr__(self) -> str:
@@ -43,7 +43,7 @@ class Mail(Struct, frozen=True):
 
 
 class VerifyEmail(Mail, frozen=True):
-    """After a registration: the address's owner says that it is theirs. The link works for so many hours."""
+    """Asks to confirm the address after a registration. The link is valid for `hours`."""
 
     template, subject, page = "verify_email", "Confirm your e-mail address", "/verify-email"
     token: str
@@ -51,14 +51,14 @@ class VerifyEmail(Mail, frozen=True):
 
 
 class AlreadyRegistered(Mail, frozen=True):
-    """Somebody wanted an address that has an account; only its owner learns that (C-30)."""
+    """Tells the owner that someone tried to register the address again (C-30)."""
 
     template, subject, page = "already_registered", "You already have an account", "/reset-password"
     leads_home = True
 
 
 class ResetPassword(Mail, frozen=True):
-    """Somebody asked for a new password. The link works for so many minutes."""
+    """A link to set a new password, valid for `minutes`."""
 
     template, subject, page = "reset_password", "Choose a new password", "/reset-password"
     token: str
@@ -66,7 +66,7 @@ class ResetPassword(Mail, frozen=True):
 
 
 class PasswordChanged(Mail, frozen=True):
-    """The password is another one now; `device` is what `device_name` made of it."""
+    """Tells that the password was changed; `device` comes from `device_name`."""
 
     template, subject, page = "password_changed", "Your password was changed", "/reset-password"
     at: datetime
@@ -75,7 +75,7 @@ class PasswordChanged(Mail, frozen=True):
 
 
 class ConfirmNewEmail(Mail, frozen=True):
-    """To a new address: its owner says that it is theirs. The link works for so many hours."""
+    """To a new address: asks to confirm it. The link is valid for `hours`."""
 
     template, subject, page = "confirm_new_email", "Confirm your new e-mail address", "/change-email"
     token: str
@@ -84,7 +84,7 @@ class ConfirmNewEmail(Mail, frozen=True):
 
 
 class EmailChangeRequested(Mail, frozen=True):
-    """To the old address: somebody wants another one."""
+    """To the old address: a change of address was requested."""
 
     template, subject, page = (
         "email_change_requested",
@@ -95,14 +95,14 @@ class EmailChangeRequested(Mail, frozen=True):
 
 
 class EmailChanged(Mail, frozen=True):
-    """To the old address, for the last time."""
+    """To the old address: the address was changed."""
 
     template, subject = "email_changed", "Your e-mail address was changed"
     new_email: str
 
 
 class NewDevice(Mail, frozen=True):
-    """A sign-in from a device that this account has not been seen on; `device` is what `device_name` made of it."""
+    """A sign-in from an unknown device; `device` comes from `device_name`."""
 
     template, subject, page = "new_device", "A sign-in from a new device", "/reset-password"
     at: datetime
@@ -111,14 +111,14 @@ class NewDevice(Mail, frozen=True):
 
 
 class SignInLocked(Mail, frozen=True):
-    """So many wrong passwords came one after the other that only known devices may still use it (SEC-8)."""
+    """After too many consecutive wrong passwords the password works only on known devices (SEC-8)."""
 
     template, subject, page = "sign_in_locked", "Sign-in from new devices is locked", "/reset-password"
     failures: int
 
 
 class Invitation(Mail, frozen=True):
-    """An administrator made the account; the link, for so many days, chooses its first password."""
+    """An administrator created the account; the link, valid for `days`, sets its first password."""
 
     template, subject, page = "invitation", "You are invited to {service}", "/reset-password"
     token: str
@@ -127,7 +127,7 @@ class Invitation(Mail, frozen=True):
 
 
 class Welcome(Mail, frozen=True):
-    """The address is confirmed, and whether a password that somebody else may have chosen was cleared with it."""
+    """The address was confirmed; tells whether the password was cleared because a stranger may have chosen it."""
 
     template, subject = "welcome", "Welcome to {service}"
     leads_home = True

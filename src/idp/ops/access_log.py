@@ -1,4 +1,4 @@
-"""One line a request, written in batches: a line written by itself costs as much as the answer it tells of."""
+"""The access log: one line a request, written in batches, since a single write costs as much as a fast answer."""
 
 import asyncio
 import sys
@@ -9,13 +9,13 @@ import structlog
 from msgspec import Struct
 
 _WRITE_AFTER_SECONDS = 0.1
-_MOST_LINES = 1000
+_MAX_LINES = 1000
 _log = structlog.get_logger("idp.access")
 _encode = msgspec.json.Encoder().encode
 
 
 class Line(Struct, omit_defaults=True):
-    """What the log says of a request: the route's template, never the raw path, no query, no header, no body."""
+    """A log line of a request: the route's template instead of the raw path; no query, header or body."""
 
     method: str
     endpoint: str
@@ -35,7 +35,7 @@ class _Written(Line, omit_defaults=True, kw_only=True):
 
 
 class AccessLog:
-    """Writes the lines: JSON in batches, or through structlog where people read them."""
+    """Writes the lines: JSON in batches, or through structlog for a console."""
 
     def __init__(self) -> None:
         self.batches = False
@@ -43,7 +43,7 @@ class AccessLog:
         self._scheduled = False
 
     def write(self, line: Line) -> None:
-        """Write a line, within a tenth of a second."""
+        """Write a line within 0.1 s."""
         if not self.batches:
             _log.info("request", **{k: v for k, v in msgspec.structs.asdict(line).items() if v is not None})
             return
@@ -62,14 +62,14 @@ class AccessLog:
             timestamp=datetime.now(UTC),
         )
         self._lines.append(_encode(written))
-        if len(self._lines) >= _MOST_LINES:
+        if len(self._lines) >= _MAX_LINES:
             self.flush()
         elif not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_later(_WRITE_AFTER_SECONDS, self.flush)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write all buffered lines."""
         self._scheduled = False
         lines, self._lines = self._lines, []
         if lines:

@@ -1,4 +1,4 @@
-"""The limit of an address, looked at before the body is read: a flood is refused for the price of its head."""
+"""Per-address rate limits that are checked before the body is read, so that refused requests cost little."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
@@ -13,7 +13,7 @@ BeforeRequest = Callable[[Request[Any, Any, Any]], Awaitable[None]]
 
 
 class AddressLimits:
-    """Refuses an address that has used up its share of something."""
+    """Refuses addresses that have used up a rate limit."""
 
     def __init__(self, limiter: Limiter, rules: LoginRules) -> None:
         self._limiter = limiter
@@ -29,7 +29,7 @@ class AddressLimits:
 
 
 def checks_address(what: What) -> BeforeRequest:
-    """Return the `before_request` of a route that counts by address."""
+    """Return the `before_request` hook of a route with a per-address limit."""
 
     async def check(request: Request[Any, Any, Any]) -> None:
         limits: AddressLimits = request.app.state.address_limits

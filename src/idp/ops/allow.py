@@ -1,4 +1,4 @@
-"""A true `Allow` header on OPTIONS (RFC 9110 section 10.2.1); HEAD is wherever GET is (section 9.3.2)."""
+"""A complete `Allow` header on OPTIONS (RFC 9110 section 10.2.1); HEAD is allowed wherever GET is (section 9.3.2)."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from litestar.types import Message, Scope
 
 
 async def correct_allow(message: Message, scope: Scope) -> None:
-    """Name every method of the path: the framework's own answer knows only the first handler's."""
+    """List every method of the path; the framework lists only those of the first handler."""
     if message["type"] != "http.response.start" or scope.get("method") != "OPTIONS":
         return
     template = scope.get("path_template")
@@ -18,6 +18,6 @@ async def correct_allow(message: Message, scope: Scope) -> None:
 
 
 def allowed(methods: Iterable[str]) -> str:
-    """Return methods as the header lists them."""
+    """Return the value of the header for these methods."""
     known = {str(method) for method in methods}
     return ", ".join(sorted(known | {"HEAD"} if "GET" in known else known))

@@ -1,4 +1,4 @@
-"""Back-off: whoever uses up a limit again and again within a day waits longer each time (S4-36)."""
+"""Back-off: a key that exhausts its rate limit repeatedly within a day is blocked for longer each time (S4-36)."""
 
 import time
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from valkey.asyncio import Valkey
 from idp.cache import SharedStore, StoreUnavailable
 
 _DAY = 86_400
-_MOST_LOCAL = 10_000
-# Counted and closed in one step, so that of many refusals at once one counts.
+_MAX_LOCAL = 10_000
+# Atomic, so that many concurrent refusals count once.
 _CLOSE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return redis.call('TTL', KEYS[1]) end
 local times = redis.call('INCR', KEYS[2])
@@ -22,11 +22,11 @@ return wait
 
 
 class BackOff:
-    """Closes a key for a while, and for longer when it is closed again within a day.
+    """Blocks a key for a while, and for longer when it is blocked again within a day.
 
     Args:
-        store: shared by all processes; a key is closed in this process, too.
-        seconds: how long for the first time, the second, and so on; the last one stays. Empty for never.
+        store: shared by all processes; keys are also blocked in this process.
+        seconds: durations of the first block, the second, and so on; the last one repeats. Empty for no back-off.
     """
 
     def __init__(self, store: SharedStore, seconds: Sequence[int]) -> None:
@@ -35,21 +35,21 @@ class BackOff:
         self._closed: dict[str, tuple[float, int, float]] = {}  # until, how often, forgotten at
 
     async def seconds_left(self, name: str) -> int:
-        """Return how long a key is still closed, 0 for an open one."""
+        """Return for how many seconds a key is still blocked, 0 if it is not."""
         if not self._seconds:
             return 0
         until, _, _ = self._closed.get(name, (0.0, 0, 0.0))
-        here = max(0, int(until - time.time() + 0.999))
+        local = max(0, int(until - time.time() + 0.999))
         try:
-            return max(here, int(await self._store.ask(lambda valkey: valkey.ttl(f"idp:closed:{name}"))))
+            return max(local, int(await self._store.ask(lambda valkey: valkey.ttl(f"idp:closed:{name}"))))
         except StoreUnavailable:
-            return here
+            return local
 
     async def close(self, name: str) -> None:
-        """Close a key whose limit was just used up; one that is closed already stays as it is."""
+        """Block a key whose limit was just exhausted; a key that is blocked already is left as it is."""
         if not self._seconds:
             return
-        self._close_here(name)  # always, so that a store which goes away opens nothing (decision 0020)
+        self._close_here(name)  # always: a store that fails must not unblock anything (decision 0020)
         with suppress(StoreUnavailable):
             await self._store.ask(lambda valkey: self._close_everywhere(valkey, name))
 
@@ -64,8 +64,8 @@ class BackOff:
             return
         if forgotten_at <= now:
             times = 0
-        if len(self._closed) >= _MOST_LOCAL:
+        if len(self._closed) >= _MAX_LOCAL:
             self._closed = {key: entry for key, entry in self._closed.items() if entry[2] > now}
-        if len(self._closed) < _MOST_LOCAL:
+        if len(self._closed) < _MAX_LOCAL:
             wait = self._seconds[min(times, len(self._seconds) - 1)]
             self._closed[name] = (now + wait, times + 1, now + _DAY)

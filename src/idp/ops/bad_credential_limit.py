@@ -1,7 +1,7 @@
-"""A flood of bad credentials from one address is shed before it costs a look-up; credentials in memory pass.
+"""A limit on bad credentials per address: above it, credentials that are not cached are refused without a look-up.
 
-Counted in this process alone: what is protected is its own database connections, and a shared count would cost more
-than what it saves. An address that sends good and bad ones keeps the good ones it has used before.
+It is counted per process, because it protects the database connections of this process. Cached credentials of the
+same address are still accepted.
 """
 
 import time
@@ -13,7 +13,7 @@ from idp.ops import metrics
 from idp.ops.rate_limit_rules import network
 
 _WINDOW_SECONDS = 60.0
-_MOST_ADDRESSES = 50_000
+_MAX_ADDRESSES = 50_000
 _PLAUSIBLE = 100
 
 
@@ -21,8 +21,8 @@ class BadCredentialLimit:
     """Counts bad credentials by address, in windows of a minute.
 
     Args:
-        limit: bad ones an address and minute, after which unseen ones are refused; a hundred times as many for those
-            that look like ours, since one address may be a gateway that sends everyone's.
+        limit: bad credentials per address and minute; a hundred times as many if their checksum is right, since the
+            address may be a gateway that forwards all clients.
     """
 
     def __init__(self, limit: int) -> None:
@@ -30,11 +30,11 @@ class BadCredentialLimit:
         self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def check(self, client: str | None, *, plausible: Callable[[], bool]) -> None:
-        """Refuse if this address has used up its minute.
+        """Refuse if this address has reached the limit.
 
         Args:
-            client: the address, None for questions of our own.
-            plausible: whether the credential has the form of ours, checksum included.
+            client: the address; None for internal calls.
+            plausible: whether the credential has the right prefix and checksum.
 
         Raises:
             RateLimited: with `Retry-After` in seconds.
@@ -56,5 +56,5 @@ class BadCredentialLimit:
         address, now = network(client), time.monotonic()
         began, count = self._counts.pop(address, (now, 0))
         self._counts[address] = (began, count + 1) if now - began < _WINDOW_SECONDS else (now, 1)
-        if len(self._counts) > _MOST_ADDRESSES:
+        if len(self._counts) > _MAX_ADDRESSES:
             self._counts.popitem(last=False)

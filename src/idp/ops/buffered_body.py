@@ -1,26 +1,26 @@
-"""The whole body before the decision: a request that is held back half way is decided about when it is complete."""
+"""Reads the whole body before the caller is authenticated again, for requests whose body arrives slowly."""
 
 from litestar.types import HTTPReceiveMessage, Receive
 
 
-async def buffer_body(receive: Receive, *, most: int) -> Receive:
-    """Read the body, and return what gives it out again.
+async def buffer_body(receive: Receive, *, max_bytes: int) -> Receive:
+    """Read the body and return a `receive` that replays it.
 
     Args:
         receive: of the request.
-        most: bytes after which it is left to the handler, which refuses a body of that size.
+        max_bytes: reading stops there; the handler refuses a larger body.
     """
     messages: list[HTTPReceiveMessage] = []
     size, more = 0, True
-    while more and size <= most:
+    while more and size <= max_bytes:
         message = await receive()
         messages.append(message)  # type: ignore[arg-type]
         more = message["type"] == "http.request" and message.get("more_body", False)
         size += len(message.get("body", b"")) if message["type"] == "http.request" else 0
-    waiting = iter(messages)
+    buffered = iter(messages)
 
-    async def again() -> HTTPReceiveMessage:
-        message = next(waiting, None)
+    async def replay() -> HTTPReceiveMessage:
+        message = next(buffered, None)
         return message if message is not None else await receive()  # type: ignore[return-value]
 
-    return again
+    return replay

@@ -1,6 +1,6 @@
-"""The envelope of every answer: request id, security headers, a metric and one line in the log.
+"""The outermost ASGI layer: request id, security headers, metrics and the access log.
 
-It wraps the whole application, so that 404, 405 and 500 leave in it too; the framework runs middleware after routing.
+It wraps the framework, which runs middleware only after routing, so that 404, 405 and 500 are covered too.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ class FastRoute(Struct, frozen=True):
     """A route that is answered without the framework.
 
     Attributes:
-        body: returns the body of a 200, or raises `Cold`, or what is to be refused.
-        headers: what this 200 says of itself, beside what every answer says.
+        body: returns the body of a 200; raises `UseFramework`, or the error to answer.
+        headers: of this 200, besides those of every answer.
     """
 
     body: Callable[[HTTPScope, Receive], Awaitable[bytes]]
@@ -48,10 +48,10 @@ class FastRoute(Struct, frozen=True):
 
 
 class UseFramework(Exception):
-    """A hot route leaves a request to the framework.
+    """A fast route leaves a request to the framework.
 
     Args:
-        message: what was read of the body, to be read again.
+        message: the part of the body that was read, to be replayed.
     """
 
     def __init__(self, message: Any = None) -> None:
@@ -62,13 +62,13 @@ class Envelope:
     """Wraps an ASGI application.
 
     Args:
-        app: what answers.
+        app: the framework.
         server: the bounds: more header bytes are answered 431, a body that arrives too slowly 408.
         fast_routes: routes that are tried first, by method and path.
-        origins: which web pages may call; where our own is https, HSTS is true (RFC 6797).
-        metrics_access: knows the listener that answers metrics alone.
-        prefix: the path that our address ends with; None for none.
-        observe: called after each request, for `idp dev`; None for nobody.
+        origins: which web pages may call; HSTS (RFC 6797) is sent if the public URL is https.
+        metrics_access: knows the port that serves metrics only.
+        prefix: the path of the public URL, None if it has none.
+        observe: called after each request, for `idp dev`.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Envelope:
             request_id.reset(token)
 
     def _refused_preflight(self, scope: HTTPScope) -> errors.IdpError | None:
-        """Return why a browser may not send what it asks about (Fetch section 3.2.2), None where it may."""
+        """Return the error for a CORS preflight of a foreign origin (Fetch section 3.2.2), None if it is allowed."""
         headers = dict(scope["headers"])
         origin = headers.get(b"origin", b"").decode("latin-1")
         if not origin or b"access-control-request-method" not in headers or self._origins.allows(origin):
@@ -141,17 +141,17 @@ class Envelope:
         return refusal(origin)
 
     async def _try(self, route: FastRoute, head: "_Head", scope: HTTPScope, exchange: "_Exchange") -> None:
-        """Answer a hot route, or let the framework do it."""
+        """Answer a fast route, or pass the request to the framework."""
         try:
             body = await route.body(scope, exchange.receive)
         except UseFramework as fallback:
             if fallback.message is not None:
-                exchange.again = fallback.message
+                exchange.replayed = fallback.message
             await self._app(scope, exchange.receive, exchange.send)
         except errors.IdpError as error:
             scope["path_template"] = scope["path"]
             await exchange.refuse(error)
-        except Exception as error:  # noqa: BLE001  answered as the framework's way answers it
+        except Exception as error:  # noqa: BLE001  answered as the framework does
             scope["path_template"] = scope["path"]
             problems.log.error("unexpected error", endpoint=scope["path"], **describe(error))
             await exchange.refuse(errors.InternalError())
@@ -161,7 +161,7 @@ class Envelope:
 
 
 class _Head:
-    """The headers that a hot route always has, as they are and as lines."""
+    """The constant headers of a fast route, as pairs and as encoded lines."""
 
     def __init__(self, headers: Headers) -> None:
         self.headers = headers
@@ -186,7 +186,7 @@ class _Exchange:
         self._started = time.perf_counter()
         self._until = self._started + body_timeout
         self._body_complete = False
-        self.again: Any = None
+        self.replayed: Any = None
         self.status = 0
         self.is_head = False
         self.request_id, self.header_bytes, cookie_lines = _read_head(scope["headers"])
@@ -194,15 +194,20 @@ class _Exchange:
             scope["headers"] = _join_cookies(scope["headers"])
 
     def as_get(self) -> HTTPScope:
-        """Return the scope of the same request by GET; what is learnt of it is kept there."""
+        """Return the scope of the same request with GET, and use it from now on."""
         self.is_head = True
         self._scope = {**self._scope, "method": "GET"}
         return self._scope
 
     async def receive(self) -> Any:
-        """Pass the client's next message on, unless the body takes too long (no request may hang)."""
-        if self.again is not None:
-            message, self.again = self.again, None
+        """Return the client's next message.
+
+        Raises:
+            RequestTimeout: the body took too long.
+            BadRequest: the client disconnected.
+        """
+        if self.replayed is not None:
+            message, self.replayed = self.replayed, None
             return message
         if self._body_complete:
             return await self._receive()
@@ -252,7 +257,7 @@ class _Exchange:
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
     def finish(self) -> float:
-        """Count and log the request; return how many seconds it took."""
+        """Count and log the request, and return its duration in seconds."""
         scope, seconds = self._scope, time.perf_counter() - self._started
         endpoint = str(scope.get("path_template") or "(none)")
         method = "HEAD" if self.is_head else scope["method"] if scope["method"] in _METHODS else "(other)"
@@ -274,7 +279,7 @@ class _Exchange:
 
 
 def _sane_cors(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Let `Access-Control-Allow-Credentials` stand only beside a named origin (SEC-78)."""
+    """Remove `Access-Control-Allow-Credentials` unless an origin is named (SEC-78)."""
     origin = next((value for name, value in headers if name.lower() == b"access-control-allow-origin"), b"*")
     if origin != b"*":
         return headers
@@ -282,9 +287,9 @@ def _sane_cors(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 
 def _read_head(headers: Any) -> tuple[str, int, int]:
-    """Return the request's id, the size of its headers in bytes, and how many lines of cookies there are.
+    """Return the request id, the size of the headers in bytes, and the number of Cookie lines.
 
-    The id is the one that the client or its proxy gave, where it is safe to repeat; else a new one.
+    The id is taken from X-Request-Id if it is safe to repeat.
     """
     size, request_id, cookie_lines = 0, "", 0
     for name, value in headers:
@@ -297,6 +302,6 @@ def _read_head(headers: Any) -> tuple[str, int, int]:
 
 
 def _join_cookies(headers: Any) -> list[tuple[bytes, bytes]]:
-    """Join the lines of Cookie (RFC 9113 section 8.2.3), which HTTP/2 proxies pass on one by one."""
+    """Join Cookie lines (RFC 9113 section 8.2.3), which HTTP/2 proxies may send separately."""
     joined = b"; ".join(value for name, value in headers if name == b"cookie")
     return [*((name, value) for name, value in headers if name != b"cookie"), (b"cookie", joined)]

@@ -1,7 +1,7 @@
-"""Whom a request comes from: the peer, or the address that a trusted proxy forwards (S3-54).
+"""The client's address: the peer, or what a trusted proxy forwards (S3-54).
 
-An IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) is the IPv4 address that it maps, wherever one is read: a
-listener on `::` shows every IPv4 client so.
+IPv4-mapped IPv6 addresses (RFC 4291 section 2.5.5.2), which a listener on `::` reports for every IPv4 client, are
+converted to IPv4.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ _SCHEMES = {b"http": "http", b"https": "https"}
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """Return an address, the IPv4 address for a mapped one; None where the text is none."""
+    """Return an address (IPv4 for a mapped one), None if the text is not an address."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
@@ -24,15 +24,15 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def plain_address(text: str) -> str:
-    """Return an address as it is written everywhere; what is none stays as it is."""
+    """Return an address in its usual notation; other text is returned unchanged."""
     return text if ":" not in text else str(parse_address(text) or text)
 
 
 def parse_network(text: str) -> IPv4Network | IPv6Network:
-    """Return a network, the IPv4 network for a mapped one.
+    """Return a network (IPv4 for a mapped one).
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a network.
     """
     network = ip_network(text)
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
@@ -42,7 +42,7 @@ def parse_network(text: str) -> IPv4Network | IPv6Network:
 
 
 class TrustedProxies:
-    """The networks whose forwarded headers are believed."""
+    """The networks whose forwarded headers are trusted."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks = [parse_network(each) for each in networks]
@@ -55,10 +55,10 @@ class TrustedProxies:
         return address is not None and any(address in network for network in self._networks)
 
     def client_of(self, values: Sequence[bytes]) -> str | None:
-        """Return the client's address from X-Forwarded-For: from the right, the first that is no proxy of ours.
+        """Return the client's address from X-Forwarded-For: from the right, the first that is not a trusted proxy.
 
         Args:
-            values: of all lines of that header, in their order.
+            values: all lines of that header, in order.
         """
         found = None
         for entry in reversed(b",".join(values).decode("latin-1").split(",")):
@@ -66,7 +66,7 @@ class TrustedProxies:
                 continue
             address = parse_address(_without_port(entry.strip()))
             if address is None:
-                break  # what stands further left was passed on by nobody we know
+                break  # entries further left were not added by a trusted proxy
             found = str(address)
             if found not in self:
                 break
@@ -81,7 +81,7 @@ def _without_port(entry: str) -> str:
 
 
 class ForwardedHeaders:
-    """Puts into the scope what a trusted proxy says of the client: its address, and whether it came over TLS."""
+    """Sets the client's address and scheme in the scope from the headers of a trusted proxy."""
 
     def __init__(self, app: ASGIApp, trusted: TrustedProxies) -> None:
         self._app = app

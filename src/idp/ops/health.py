@@ -1,4 +1,4 @@
-"""Liveness, readiness and S2's health document (C-02). Probes are registered: this package knows none of them."""
+"""Liveness, readiness and the health document of S2 (C-02), from the probes that plugins register."""
 
 import asyncio
 import time
@@ -22,15 +22,15 @@ from idp.plugin import Plugin, Probe
 from idp.principal.guards import public
 
 _TIMEOUT_SECONDS = 0.8
-# Whoever asks within this time of the beginning of a run gets what it finds. So a flood of health checks is four looks
-# a second at the database, and what an answer says was found out at most this long before it was asked for.
+# Requests within this time of the start of a run share its result: at most four runs a second, and no result older
+# than this.
 _SHARED_SECONDS = 0.25
 HEALTH_PATHS = ["/health", "/"]
 LIVENESS_PATHS = ["/healthz", "/api/auth/healthz"]
 
 
 class Components(Struct, frozen=True):
-    """Each part: "healthy", "unhealthy: …", or "disabled" where unused; the processor "running" or "stopped"."""
+    """Each component: "healthy", "unhealthy: …", or "disabled" where unused; the processor "running" or "stopped"."""
 
     database: str
     redis: str
@@ -58,7 +58,7 @@ ALIVE = msgspec.json.encode(Alive())
 
 
 class Ready(Struct, frozen=True):
-    """S4's readiness document; "unavailable" comes with 503, and with a reason where somebody made a mistake."""
+    """S4's readiness document; "unavailable" comes with 503, and with a reason if the configuration is wrong."""
 
     status: Literal["ok", "unavailable"]
     reason: str | UnsetType = UNSET
@@ -100,7 +100,7 @@ class HealthChecks:
         )
 
     async def readiness(self) -> Ready:
-        """Return whether requests can be decided, and where a mistake is in the way, which."""
+        """Return whether requests can be decided, and the reason if the configuration is wrong."""
         database = (await self.states())["database"]
         if database != "healthy":
             mistake = database.removeprefix("unhealthy: ")
@@ -109,15 +109,15 @@ class HealthChecks:
         return Ready("ok") if reason is None else Ready("unavailable", reason=reason)
 
     async def document(self) -> bytes:
-        """Return what `health` returns, as it is sent."""
+        """Return `health` as JSON."""
         return msgspec.json.encode(await self.health())
 
     async def states(self) -> dict[str, str]:
-        """Return the state of each part, looked at no earlier than `_SHARED_SECONDS` ago."""
+        """Return the state of each component, at most `_SHARED_SECONDS` old."""
         now = time.monotonic()
         if self._run is None or now - self._began > _SHARED_SECONDS:
             self._run, self._began = asyncio.create_task(self._probe()), now
-        return await asyncio.shield(self._run)  # whoever hangs up does not end it for the others
+        return await asyncio.shield(self._run)  # a client that disconnects must not cancel it for the others
 
     async def _probe(self) -> dict[str, str]:
         """Run all probes at once; each has 0.8 s."""
@@ -131,13 +131,13 @@ class HealthChecks:
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 return await probe() or "healthy"
-        except Exception as error:  # noqa: BLE001  whatever is wrong is the answer
+        except Exception as error:  # noqa: BLE001  the error is the state
             return f"unhealthy: {type(error).__name__}"
 
 
 @get(HEALTH_PATHS, opt=public(), tags=["Operations"], summary="Health of each component")
 async def health(health_checks: NamedDependency[HealthChecks]) -> Health:
-    """Say how each part is. Always 200, even when degraded; `redis` is "disabled" without Valkey (S2-40, C-02)."""
+    """Return the state of each component: always 200; `redis` is "disabled" without Valkey (S2-40, C-02)."""
     return await health_checks.health()
 
 
@@ -149,7 +149,7 @@ async def health(health_checks: NamedDependency[HealthChecks]) -> Health:
     sync_to_thread=False,
 )
 def liveness() -> Alive:
-    """Answer without touching anything, for a liveness probe (S4-41)."""
+    """Answer without any check, for a liveness probe (S4-41)."""
     return Alive()
 
 
@@ -168,7 +168,7 @@ def liveness() -> Alive:
     },
 )
 async def readiness(health_checks: NamedDependency[HealthChecks]) -> Response[Ready]:
-    """Answer 200 when requests can be decided, 503 when the database is away (S4-41)."""
+    """Answer 200 if requests can be decided, 503 if the database is unavailable (S4-41)."""
     ready = await health_checks.readiness()
     return Response(ready, status_code=200 if ready.status == "ok" else 503)
 

@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol with bounds on how long a request's head may be and take, and on what waits in memory.
+"""uvicorn's HTTP protocol with limits on the size and time of a request head, and on pipelining.
 
-The parser under uvicorn collects headers without any limit, keeps a silent connection for ever, and adds the trailers
-after a chunked body to the headers, where they would be believed. It also reads on while requests that were sent ahead
-(RFC 9112 section 9.3.2) are queued, so that one client fills the memory. None of that happens here.
+uvicorn's parser has no limit on headers, never closes an idle connection before its first request, and merges trailers
+of a chunked body into the headers. It also keeps reading while pipelined requests (RFC 9112 section 9.3.2) are queued,
+so that one client can fill the memory.
 """
 
 import asyncio
@@ -21,21 +21,21 @@ from idp.ops.problems import MEDIA_TYPE, document
 from idp.ops.security_headers import SECURITY_HEADERS
 
 _HEAD_SECONDS = 15.0
-_UNREAD_SECONDS = 60.0  # an answer that the client does not read at all for so long is given up
-_LARGEST_PIECE = 1024  # bytes given to the parser at once, if no head ends before
+_UNREAD_SECONDS = 60.0  # a client that reads nothing of an answer for so long is disconnected
+_MAX_PIECE = 1024  # bytes passed to the parser at once, unless a head ends earlier
 _END_OF_HEAD = b"\r\n\r\n"
 
 
 def answer_at_once(send: Any, head: bytes, body: bytes) -> bool:
-    """Write a whole 200 in one piece: one system call, and headers that nobody has to look through again.
+    """Write a complete 200 in one system call, without processing its headers again.
 
     Args:
-        send: what ASGI calls `send`.
-        head: header lines, `Content-Length` among them, each with its line break.
-        body: as long as `head` says.
+        send: the ASGI callable.
+        head: encoded header lines, including `Content-Length`.
+        body: the content.
 
     Returns:
-        False where this is not uvicorn's, or the connection is not at ease; then nothing was written.
+        False, with nothing written, if `send` is not uvicorn's or the connection is not ready.
     """
     cycle = getattr(send, "__self__", None)
     if (
@@ -57,13 +57,13 @@ def answer_at_once(send: Any, head: bytes, body: bytes) -> bool:
 
 
 def has_arrived(receive: Any) -> bool:
-    """Whether the whole body is here already, as far as uvicorn's own `receive` can tell: then nothing can be late."""
+    """Whether uvicorn has received the whole body, so that no timeout is needed."""
     cycle = getattr(receive, "__self__", None)
     return isinstance(cycle, RequestResponseCycle) and not cycle.more_body and not cycle.disconnected
 
 
 class _Flow(FlowControl):
-    """Reads nothing more while a request is queued, whoever asks for it."""
+    """Does not resume reading while a request is queued."""
 
     def __init__(self, transport: asyncio.Transport, queue: Sized) -> None:
         super().__init__(transport)
@@ -77,15 +77,14 @@ class _Flow(FlowControl):
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Refuses a head that is too long (431) or too slow (408), and bytes that are not HTTP (400).
 
-    Of requests that a client sends ahead of the answers one is queued. What comes after it stays unparsed, and nothing
-    more is read, until its turn has come.
+    One pipelined request is queued. Bytes after it stay unparsed, and reading stops, until it is answered.
 
     Args:
-        limits: how many connections there may be; None for any number.
-        arguments: uvicorn's.
+        limits: on open connections; None for no limit.
+        arguments: of uvicorn.
     """
 
-    max_head_bytes = 131_072  # above server.max_header_bytes, which the envelope answers more exactly
+    max_head_bytes = 131_072  # above server.max_header_bytes, which `ops/envelope.py` enforces
 
     def __init__(self, *arguments: Any, limits: ConnectionLimits | None = None, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -95,36 +94,36 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self.address = ""
         self.answered = 0
-        self.heard_at = 0.0
+        self.last_received = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
         if self.client is not None:
             self.client = (plain_address(self.client[0]), self.client[1])
-        self.heard_at = self.loop.time()
+        self.last_received = self.loop.time()
         self._head_bytes = 0
         self._in_head = True
         self._hosts = 0
-        # Nothing said yet: after a while it hangs up without a word.
+        # Until the first byte: close without an answer.
         self._timer: asyncio.TimerHandle | None = self.loop.call_later(_HEAD_SECONDS, transport.close)
         if self._limits is not None and not self._limits.admit(self, self.client[0] if self.client else ""):
             self.drop()
 
     def data_received(self, data: bytes) -> None:
-        self.heard_at = self.loop.time()
+        self.last_received = self.loop.time()
         self._unparsed = self._unparsed + data if self._unparsed else data
         self._parse()
 
     def _parse(self) -> None:
-        """Give the parser what has come, piece by piece, until a request has to be queued.
+        """Pass the received bytes to the parser in pieces, until a request has to be queued.
 
-        Every head ends with an empty line, so that no piece holds the ends of two.
+        A piece ends where a head ends, so that no piece contains two.
         """
         data, at = self._unparsed, 0
         while at < len(data) and not self.pipeline and not self.transport.is_closing():
-            end = data.find(_END_OF_HEAD, at, at + _LARGEST_PIECE)
-            end = min(at + _LARGEST_PIECE, len(data)) if end < 0 else end + len(_END_OF_HEAD)
+            end = data.find(_END_OF_HEAD, at, at + _MAX_PIECE)
+            end = min(at + _MAX_PIECE, len(data)) if end < 0 else end + len(_END_OF_HEAD)
             self._parse_piece(data if end - at == len(data) else data[at:end])
             at = end
         self._unparsed = b"" if at >= len(data) or self.transport.is_closing() else data[at:]
@@ -139,7 +138,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._in_head and self._head_bytes and not self.transport.is_closing():
             if self._head_bytes > self.max_head_bytes:
                 self._refuse(errors.HeadersTooLarge())
-            elif began:  # and not ended in the same piece, as it usually does
+            elif began:  # and usually ends in the same piece
                 self._restart_timer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -156,7 +155,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._hosts > 1:
             raise ValueError("more than one Host header")  # RFC 9112 section 3.2; the parser answers 400
         self._hosts = 0
-        if b"#" in self.url:  # no client sends one; cut off, it would be a second spelling of what stands before it
+        if b"#" in self.url:  # never sent by clients; the parser would cut it off, which gives a path a second spelling
             self.url = self.url.replace(b"#", b"%23")
         super().on_headers_complete()
 
@@ -173,7 +172,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 self._parse()
             self.flow.resume_reading()
         if not self._in_head and not self.pipeline and self.cycle.response_complete:
-            # Answered before the body was there: its sender gets a while to finish, and then no connection.
+            # Answered before the body was complete: the client has this long to finish sending.
             self._stop_timer()
             self._timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
 
@@ -195,7 +194,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._limits is not None:
             self._limits.release(self)
         self._unparsed = b""
-        # uvicorn tells the newest request alone that the client is gone; the one that is being answered is another.
+        # uvicorn notifies only the newest request of a disconnect, not the one being answered.
         for cycle in (self._running, *(cycle for cycle, _ in self.pipeline)):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
@@ -203,13 +202,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.pipeline.clear()
         super().connection_lost(exc)
 
-    def is_silent(self) -> bool:
-        """Whether the client has to send something before anything can happen."""
+    def is_idle(self) -> bool:
+        """Whether the connection waits for the client."""
         cycle = self._running
         return cycle is None or cycle.response_complete or (cycle.more_body and cycle is self.cycle)
 
     def drop(self) -> None:
-        """Close the connection at once."""
+        """Abort the connection."""
         self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
@@ -230,7 +229,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._unread = None
 
     def _refuse(self, error: IdpError) -> None:
-        """Write the answer by hand, for there is no request to give to the application, and hang up."""
+        """Write an answer without the application, which has no request yet, and close the connection."""
         request_id = str(uuid7())
         body = document(error, path="", request_id=request_id)
         headers: list[tuple[Any, Any]] = [

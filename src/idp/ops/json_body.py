@@ -1,7 +1,7 @@
-"""Request bodies: JSON and forms, decoded once, strictly, straight into the handler's struct.
+"""Request bodies: JSON and forms, decoded once and strictly into the handler's struct.
 
-The framework decodes into plain objects and then converts leniently, where "false" is false and "null" is null. A
-service that decides who may do what must not guess: the body is read here, and the framework gets the finished struct.
+The framework converts leniently: the string "false" becomes false. An authorization service must not guess, so bodies
+are decoded here and the framework gets the finished struct.
 """
 
 import re
@@ -19,8 +19,8 @@ U = TypeVar("U")
 A = TypeVar("A")
 S = TypeVar("S", bound=Any)
 
-_MOST_PARAMETERS = 50
-_MOST_TOLD = 5  # entries in `detail`; `errors` has all of them
+_MAX_PARAMETERS = 50
+_MAX_SHOWN = 5  # errors in `detail`; `errors` has all of them
 _LINE = (
     "Send one line of text that does not begin with a space, without control characters (such as a line break) and "
     "invisible ones (such as U+202E)."
@@ -44,7 +44,7 @@ class StrictRequest(Request[U, A, S]):
         """Return the decoded body.
 
         Raises:
-            UnsupportedMediaType: the client does not say that it is JSON.
+            UnsupportedMediaType: Content-Type is not JSON.
             MalformedJson: it is not JSON, or not UTF-8.
             ValidationFailed: it is JSON of another shape.
         """
@@ -53,7 +53,7 @@ class StrictRequest(Request[U, A, S]):
             raise UnsupportedMediaType
         body = await self.body()
         if body and not declared:
-            raise UnsupportedMediaType  # as a page of another site sends it, which then needs no preflight
+            raise UnsupportedMediaType  # a cross-site page can send this without a preflight
         field = self.route_handler.parsed_data_field
         assert field is not None
         if not body and field.is_optional:
@@ -67,16 +67,16 @@ class StrictRequest(Request[U, A, S]):
 
 
 def decode_body(body: bytes, annotation: Any) -> Any:
-    """Decode once, refusing unknown members; only where there are any, look at them, and decode without them.
+    """Decode a body; unknown members are ignored unless they look like a misspelling of a known one.
 
     Raises:
-        ValidationFailed: a member is missing, or looks like a misspelt one.
-        msgspec.DecodeError: it is not JSON, or of another shape.
+        ValidationFailed: a required member is missing, or a name is misspelt.
+        msgspec.DecodeError: it is not JSON, or has another shape.
     """
     struct = struct_of(annotation)
     try:
         decoded = msgspec.json.decode(body, type=strict_annotation(annotation))
-        # The framework wants the declared type itself.
+        # The framework requires the declared type itself.
         return decoded if struct is None or decoded is None else struct(*msgspec.structs.astuple(decoded))
     except msgspec.ValidationError:
         sent = msgspec.json.decode(body) if struct is not None else None
@@ -86,19 +86,18 @@ def decode_body(body: bytes, annotation: Any) -> Any:
 
 
 def _refusal(entries: list[FieldError]) -> ValidationFailed:
-    return ValidationFailed(_told(entries), errors=entries)
+    return ValidationFailed(_details(entries), errors=entries)
 
 
-def _told(entries: list[FieldError]) -> str:
-    return "; ".join(f"{'.'.join(map(str, entry.loc))}: {entry.msg}" for entry in entries[:_MOST_TOLD])
+def _details(entries: list[FieldError]) -> str:
+    return "; ".join(f"{'.'.join(map(str, entry.loc))}: {entry.msg}" for entry in entries[:_MAX_SHOWN])
 
 
 async def check_form(request: Request[Any, Any, Any]) -> None:
-    """Refuse a form with more than one reading, before the framework reads it leniently: for `before_request`.
+    """Refuse an ambiguous form before the framework reads it (a `before_request` hook).
 
     Raises:
-        OAuthInvalidRequest: it is not a form, a parameter stands twice (RFC 6749 section 3.1), is missing, or looks
-            like a misspelt one of the route's.
+        OAuthInvalidRequest: it is not a form; a parameter is repeated (RFC 6749 section 3.1), missing or misspelt.
     """
     declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if declared != "application/x-www-form-urlencoded":
@@ -107,22 +106,22 @@ async def check_form(request: Request[Any, Any, Any]) -> None:
     field = request.route_handler.parsed_data_field
     struct = struct_of(field.annotation) if field is not None else None
     if struct is not None and (entries := check_members(sent, struct)):
-        raise OAuthInvalidRequest(_told(entries).replace("body.", "").replace("member", "parameter"))
+        raise OAuthInvalidRequest(_details(entries).replace("body.", "").replace("member", "parameter"))
 
 
 def parse_form(body: bytes) -> list[tuple[str, str]]:
     """Return the parameters of a form.
 
     Raises:
-        OAuthInvalidRequest: it is not UTF-8, has too many parameters, or one of them stands twice.
+        OAuthInvalidRequest: it is not UTF-8, has too many parameters, or repeats one.
     """
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_PARAMETERS, errors="strict")
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS, errors="strict")
     except ValueError:
         raise OAuthInvalidRequest("The form cannot be read.") from None
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
-        raise OAuthInvalidRequest("A parameter stands twice.")
+        raise OAuthInvalidRequest("A parameter is repeated.")
     return pairs
 
 
@@ -131,10 +130,10 @@ def _malformed(reason: str) -> MalformedJson:
 
 
 def _place(error: msgspec.ValidationError) -> FieldError:
-    """Turn msgspec's text, such as "Expected `str`, got `int` - at `$.email`", into a place and a message."""
+    """Parse msgspec's message, such as "Expected `str`, got `int` - at `$.email`"."""
     message, _, place = str(error).partition(" - at `")
     path: list[str | int] = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]$`]+", place)]
     if "matching regex" in message:
-        names = [part for part in path if isinstance(part, str)]  # of an item, its list's name
-        message = _FORMS.get(names[-1] if names else "", "Not of the form that /docs shows.")
+        names = [part for part in path if isinstance(part, str)]  # for an item, the name of its list
+        message = _FORMS.get(names[-1] if names else "", "The format is wrong; /docs shows the expected one.")
     return FieldError(loc=["body", *path], msg=message[:200], type="value_error")

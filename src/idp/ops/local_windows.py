@@ -1,7 +1,7 @@
-"""Moving windows of attempts in the memory of this process.
+"""Moving-window counters in the memory of this process.
 
-The library's own memory storage looks at every counter after each attempt. Whoever leaves some ten thousand counters
-behind, a few an address, would keep the process busy with that alone. Here an attempt costs the same whatever there is.
+The memory storage of `limits` scans every counter after each attempt, so that an attacker who creates ten thousand
+counters slows the process down. Here an attempt takes constant time.
 """
 
 import time
@@ -9,7 +9,7 @@ from collections import OrderedDict, deque
 
 from limits import RateLimitItem, WindowStats
 
-_LOOKED_AT = 2  # of the counters that rest for longest, at each new attempt: more go than come
+_EXPIRED_PER_HIT = 2  # least recently used counters checked at each attempt: more are removed than added
 
 
 class _Window:
@@ -17,20 +17,20 @@ class _Window:
 
     def __init__(self) -> None:
         self.times: deque[float] = deque()
-        self.ends = 0.0  # when the last attempt leaves it
+        self.ends = 0.0  # when the last attempt leaves the window
 
 
 class LocalWindows:
     """Counts attempts by name."""
 
     def __init__(self) -> None:
-        self._windows: OrderedDict[str, _Window] = OrderedDict()  # in the order of their last attempts
+        self._windows: OrderedDict[str, _Window] = OrderedDict()  # least recently used first
 
     def __len__(self) -> int:
         return len(self._windows)
 
     def hit(self, item: RateLimitItem, name: str) -> bool:
-        """Count an attempt, and return True; False where the limit is used up, and then nothing is counted."""
+        """Count an attempt and return True; return False, without counting, if the limit is exhausted."""
         now, seconds = time.time(), item.get_expiry()
         self._forget_some(now)
         window = self._windows.pop(name, None) or _Window()
@@ -58,7 +58,7 @@ class LocalWindows:
             window.times.popleft()
 
     def _forget_some(self, now: float) -> None:
-        for _ in range(min(_LOOKED_AT, len(self._windows))):
+        for _ in range(min(_EXPIRED_PER_HIT, len(self._windows))):
             name, window = self._windows.popitem(last=False)
             if window.ends > now:
-                self._windows[name] = window  # a long one, which is looked at again after all others
+                self._windows[name] = window  # not expired yet

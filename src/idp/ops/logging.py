@@ -12,7 +12,7 @@ from structlog.types import EventDict, WrappedLogger
 from idp.ops.access_log import access_log
 from idp.settings_schema import Logging
 
-# The request that is being answered, for every line that is logged meanwhile.
+# The id of the current request, for every line logged meanwhile.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _CHAIN_LIMIT, _FRAME_LIMIT = 5, 12
 _NEVER = frozenset({"password", "token", "access_token", "authorization", "cookie", "secret", "x_api_key"})
@@ -48,13 +48,13 @@ def configure(settings: Logging) -> None:
     root.setLevel(settings.level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
-        logging.getLogger(name).propagate = name != "uvicorn.access"  # our own line says the same, with the request id
+        logging.getLogger(name).propagate = name != "uvicorn.access"  # replaced by idp.access, which has the request id
     for name in ("authlib", "httpx", "httpx2", "httpcore", "sqlalchemy.engine", "asyncio", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # some of them print tokens when they are talkative
+        logging.getLogger(name).setLevel(logging.WARNING)  # at debug level some of them log tokens
 
 
 class _Stdout(logging.StreamHandler[Any]):
-    """Writes to whatever stdout is at the moment, which a test or a supervisor may have replaced."""
+    """Writes to the current `sys.stdout`, which a test or a supervisor may have replaced."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -65,7 +65,7 @@ class _Stdout(logging.StreamHandler[Any]):
 
     @stream.setter
     def stream(self, _value: Any) -> None:
-        raise AttributeError("stdout is looked up at every line")
+        raise AttributeError("stdout is looked up for every line")
 
 
 def _renderer(settings: Logging) -> list[Any]:
@@ -73,7 +73,7 @@ def _renderer(settings: Logging) -> list[Any]:
         return [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stdout.isatty(),
-                exception_formatter=structlog.dev.plain_traceback,  # the pretty one prints local variables: passwords
+                exception_formatter=structlog.dev.plain_traceback,  # the default prints local variables
             )
         ]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
@@ -93,10 +93,10 @@ def _hide(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
 
 
 def describe(error: BaseException) -> dict[str, str]:
-    """Return what a log may say of an unexpected exception: what, where, and never the values it happened with.
+    """Return what may be logged of an unexpected exception: its chain and where it was raised.
 
-    The texts of database errors quote whole rows, password hashes among them, so only their class, SQLSTATE and
-    constraint are kept; every other text is kept.
+    Texts of database errors quote whole rows, password hashes among them, so only their class, SQLSTATE and constraint
+    are kept.
     """
     chain: list[str] = []
     cause: BaseException | None = error

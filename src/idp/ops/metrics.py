@@ -31,7 +31,7 @@ _latency = fast_metrics.Histogram(
 )
 _attempts = fast_metrics.Counter(
     "idp_auth_attempts",
-    "Credentials decided about, by how they were proven and what came of it.",
+    "Authentication attempts, by method and outcome.",
     ["method", "outcome"],
     REGISTRY,
 )
@@ -52,18 +52,18 @@ _queries = Histogram(
     "idp_db_query_seconds", "Time of a database statement.", ["operation"], buckets=_FAST, registry=REGISTRY
 )
 _pool = Gauge("idp_db_pool_in_use", "Database connections in use.", registry=REGISTRY)
-_queue = Gauge("idp_command_queue_depth", "Changes to keys that wait for the single writer.", registry=REGISTRY)
+_queue = Gauge("idp_command_queue_depth", "Changes to keys that wait for the command processor.", registry=REGISTRY)
 _commands = Histogram(
     "idp_command_seconds", "Time from asking for a change to its commit.", ["command"], buckets=_FAST, registry=REGISTRY
 )
 _mails = Counter(
     "idp_mail_total",
-    "Mails by what came of an attempt: sent, put_off, failed.",
+    "Attempts to send a mail, by outcome: sent, put_off, failed.",
     ["outcome"],
     registry=REGISTRY,
 )
-_mail_pending = Gauge("idp_mail_pending", "Mails that wait in the outbox.", registry=REGISTRY)
-_connections = Gauge("idp_connections", "Connections of clients that are open.", registry=REGISTRY)
+_mail_pending = Gauge("idp_mail_pending", "Mails waiting in the outbox.", registry=REGISTRY)
+_connections = Gauge("idp_connections", "Open client connections.", registry=REGISTRY)
 _dropped = Counter(
     "idp_connections_dropped_total",
     "Connections closed or refused at a limit: silent, address_limit, limit.",
@@ -96,8 +96,8 @@ def observe_decision(kind: str, method: str, outcome: str, source: str, seconds:
     """Count a decision about a credential.
 
     Args:
-        kind: of credential, as /auth/validate says it; `none` for a bad one.
-        method: how it was proven.
+        kind: of credential, as in /auth/validate; `none` for a bad one.
+        method: of authentication.
         outcome: `authenticated`, or an error code.
         source: where the verdict came from: `memory`, `shared` or `database`.
         seconds: how long it took.
@@ -118,17 +118,17 @@ def count_limited(rule: str) -> None:
 
 
 def count_mail(*, outcome: str) -> None:
-    """Count an attempt to send a mail: `sent`, `put_off` or `failed`. Its kind would tell who has an account."""
+    """Count an attempt to send a mail: `sent`, `put_off` or `failed`. Its template would reveal who has an account."""
     _mails.labels(outcome).inc()
 
 
 def set_outbox_pending(number: int) -> None:
-    """Say how many events are not published."""
+    """Set the number of unpublished events."""
     _outbox_pending.set(number)
 
 
 def set_mail_pending(number: int) -> None:
-    """Say how many mails wait, in all processes together."""
+    """Set the number of waiting mails, of all processes together."""
     _mail_pending.set(number)
 
 
@@ -138,17 +138,17 @@ def observe_command(*, command: str, seconds: float) -> None:
 
 
 def watch_command_queue(depth: Callable[[], int]) -> None:
-    """Let the gauge ask how many changes wait."""
+    """Read the gauge of waiting changes from this function."""
     _queue.set_function(depth)
 
 
 def watch_pool(in_use: Callable[[], int]) -> None:
-    """Let the gauge ask how many connections are in use."""
+    """Read the gauge of database connections in use from this function."""
     _pool.set_function(in_use)
 
 
 def watch_connections(number: Callable[[], int]) -> None:
-    """Let the gauge ask how many connections are open."""
+    """Read the gauge of open client connections from this function."""
     _connections.set_function(number)
 
 

@@ -1,7 +1,6 @@
-"""Who may read /metrics: in production a holder of METRICS_TOKEN, or a client of the listener for metrics.
+"""Access to /metrics: in production with METRICS_TOKEN, or on the port for metrics.
 
-Counters say when somebody signed in, and how often: two scrapes around a registration could tell whether the address
-had an account.
+Counters reveal when users sign in: two scrapes around a registration could tell whether the address had an account.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says about errors: each route names its codes, and each comes with an example."""
+"""Errors in the OpenAPI document: each route lists its codes, each with an example."""
 
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
@@ -9,7 +9,7 @@ from idp.ops.problems import MEDIA_TYPE, FieldError, Problem
 
 
 def responses(*errors: type[IdpError]) -> dict[int, ResponseSpec]:
-    """Return the `responses` of a route that may refuse with these errors."""
+    """Return the `responses` of a route that can answer with these errors."""
     by_status: dict[int, list[type[IdpError]]] = {}
     for error in errors:
         by_status.setdefault(error.status, []).append(error)
@@ -26,7 +26,7 @@ def responses(*errors: type[IdpError]) -> dict[int, ResponseSpec]:
 
 
 def documents(answer: type[Struct], status: int = 200) -> dict[int, ResponseSpec]:
-    """Return the `responses` of a route whose answer is encoded already, so that only this says what it holds."""
+    """Return the `responses` of a route that returns encoded bytes, whose shape the framework cannot see."""
     return {status: ResponseSpec(answer, description="The answer.", generate_examples=False)}
 
 

@@ -1,7 +1,7 @@
-"""Which web pages may call: their origins, compared as browsers write them (RFC 6454 section 6.1; SEC-44, SEC-78).
+"""Allowed origins of web pages, compared in the serialization of browsers (RFC 6454 section 6.1; SEC-44, SEC-78).
 
-A browser writes scheme and host in lower case, the host in A-labels, and no default port. Settings may be written in
-another way, so both sides are brought to that form before they are compared.
+Browsers send scheme and host in lower case, the host in A-labels, and no default port. Settings are normalized to that
+form before they are compared.
 """
 
 import functools
@@ -17,17 +17,17 @@ from idp.errors import OriginNotAllowed
 from idp.ops.public_prefix import prefix_of
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_LONGEST = 300  # characters; a host has 253 at most
+_MAX_LENGTH = 300  # characters; a host has 253 at most
 _OWN_SITES = frozenset({"same-origin", "none"})  # of Sec-Fetch-Site; no script can set it
 _SHOWN = 100
-# Names and addresses of this machine alone, as browsers write them; no other site can have such an origin.
+# Loopback names and addresses as browsers serialize them; no remote site can have such an origin.
 LOOPBACK = re.compile(r"https?://(localhost|([a-z0-9-]+\.)+localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
 
 
 @functools.lru_cache(maxsize=1024)
 def serialize_origin(url: str) -> str:
-    """Return the origin of a URL as a browser writes it; what has none stays as it is."""
-    if len(url) > _LONGEST:
+    """Return the origin of a URL as browsers serialize it; text without one is returned unchanged."""
+    if len(url) > _MAX_LENGTH:
         return url
     try:
         parts = urlsplit(url.strip())
@@ -47,12 +47,12 @@ def _a_labels(host: str) -> str:
 
 
 class AllowedOrigins:
-    """Our own origin, and those that may call us.
+    """The service's own origin, and the foreign ones that may call it.
 
     Args:
-        public_url: our own address.
-        others: further origins of web pages, the setting `cors.origins`.
-        loopback: whether pages that this machine itself serves may call, on any port; for development.
+        public_url: the address of the service.
+        others: foreign origins, the setting `cors.origins`.
+        loopback: whether pages on loopback may call, on any port; for development.
     """
 
     def __init__(self, public_url: str, others: Iterable[str] = (), *, loopback: bool = False) -> None:
@@ -65,7 +65,7 @@ class AllowedOrigins:
     def cookie_name(self, name: str) -> str:
         """Return a cookie's name with the prefix that browsers enforce over https (RFC 6265bis section 4.1.3).
 
-        `__Host-` wants the path `/`; below a prefix, where others live beside us, the path is worth more.
+        `__Host-` requires the path `/`; below a prefix, other applications share the host, so the path is restricted.
         """
         if not self.own.startswith("https://"):
             return name
@@ -78,15 +78,15 @@ class AllowedOrigins:
         return self.loopback and LOOPBACK.fullmatch(origin) is not None
 
     def check_sender(self, headers: Mapping[str, str]) -> None:
-        """Refuse a request that a page of a foreign origin sends; programs name no origin, and pass.
+        """Refuse a request from a page of a foreign origin. Clients that are not browsers send no origin, and pass.
 
-        Pages without a referrer, such as ours, say `Origin: null`. So what a browser says of the site counts first.
+        Pages with `Referrer-Policy: no-referrer` send `Origin: null`, so Sec-Fetch-Site is read first.
 
         Args:
             headers: of the request, names in lower case.
 
         Raises:
-            OriginNotAllowed: naming the setting.
+            OriginNotAllowed: names the setting.
         """
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if site in _OWN_SITES or (origin is None and site is None):
@@ -96,7 +96,7 @@ class AllowedOrigins:
 
 
 def refusal(origin: str | None) -> OriginNotAllowed:
-    """Return the error that tells an operator which origin to add, and where."""
+    """Return the error that names the origin and the setting it is missing from."""
     if origin is None or origin == "null":
         return OriginNotAllowed()
     return OriginNotAllowed(f"Pages of {origin[:_SHOWN]} may not call this service: add it to AUTH_API_CORS_ORIGINS.")
@@ -115,7 +115,7 @@ _EXPOSED_HEADERS = (
 
 
 def cors_config(allowed: AllowedOrigins) -> CORSConfig | None:
-    """Return what the framework needs to know about other origins, None where there are none."""
+    """Return the framework's CORS configuration, None if no foreign origin is allowed."""
     if not allowed.others and not allowed.loopback:
         return None
     return CORSConfig(

@@ -1,4 +1,4 @@
-"""How many events of `idp.outbox` are not published, for `/metrics`."""
+"""The number of unpublished events in `idp.outbox`, for `/metrics`."""
 
 import contextlib
 
@@ -10,14 +10,14 @@ from idp.ops import metrics
 from idp.ops.periodic import Periodic
 
 _EVERY_SECONDS = 15.0
-_PENDING = text("SELECT count(*) FROM idp.outbox WHERE published_at IS NULL")  # by an index of these alone
+_PENDING = text("SELECT count(*) FROM idp.outbox WHERE published_at IS NULL")  # uses a partial index
 
 
 class OutboxGauge(Periodic):
-    """Counts them, in the background.
+    """Counts unpublished events every 15 s.
 
     Args:
-        database: where they are.
+        database: has the outbox.
     """
 
     def __init__(self, database: Database) -> None:
@@ -26,7 +26,7 @@ class OutboxGauge(Periodic):
 
     async def _run(self) -> None:
         with contextlib.suppress(DatabaseUnavailable):
-            await self.count()  # not only in the second round: a scrape may come before
+            await self.count()  # at start, before the first scrape
         await super()._run()
 
     async def count(self) -> None:

@@ -1,6 +1,6 @@
-"""Lists that are arrays: `?limit=&offset=` for those who page, with a `Link` header (C-19, RFC 8288).
+"""Paging of lists: `?limit=&offset=` with a `Link` header (C-19, RFC 8288), and cursors.
 
-A list that grows while it is read has a cursor as well, which no addition moves.
+A cursor stays valid while rows are added to the list.
 """
 
 from typing import Annotated, TypeVar
@@ -37,12 +37,12 @@ def page(
     """Return a list with `Link` to the pages before and after, and `X-Total-Count`.
 
     Args:
-        request: whose other parameters the links keep.
+        request: its other parameters are kept in the links.
         items: of this page.
-        total: how many there are in all.
-        limit: how many a page has, None for all.
-        offset: how many were skipped.
-        cursor: where the next page begins, where the list has cursors.
+        total: number of items on all pages.
+        limit: size of a page, None for all.
+        offset: number of items skipped.
+        cursor: of the next page, if the list has cursors.
     """
     links, headers = [], {"X-Total-Count": str(total)}
     if limit is not None and offset + limit < total:
@@ -54,7 +54,7 @@ def page(
 
 
 def page_at_cursor(request: AnyRequest, items: list[T], *, limit: int, cursor: str | None) -> Response[list[T]]:
-    """Return a page that began at a cursor, with the cursor of the next one, None for the last."""
+    """Return a page that began at a cursor, with the cursor of the next page (None: this is the last)."""
     if cursor is None:
         return Response(items)
     return Response(

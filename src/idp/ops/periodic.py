@@ -1,4 +1,4 @@
-"""Work that comes round again and again in the background, and survives whatever goes wrong once."""
+"""A background service that repeats its work at an interval, and continues after errors."""
 
 import asyncio
 import contextlib
@@ -16,15 +16,15 @@ Work = Callable[[], Awaitable[object]]
 
 
 class Periodic(BackgroundService):
-    """Does some work every so many seconds, for as long as the service runs.
+    """Runs functions at an interval, as long as the service runs.
 
-    A database that is away is no news here: the work is tried again when its time comes round. Any other error is
-    logged, and ends neither the rest of the work nor the next round.
+    An unavailable database is ignored: the next round tries again. Any other error is logged, and stops neither the
+    other functions nor the next round.
 
     Args:
-        name: what the log calls it.
-        seconds: between the end of one round and the beginning of the next; the first one waits too.
-        work: what is done in a round, in this order.
+        name: for the log and `/health`.
+        seconds: between rounds, and before the first one.
+        work: functions to run in each round, in this order.
     """
 
     def __init__(self, name: str, seconds: float, *work: Work) -> None:
@@ -39,5 +39,5 @@ class Periodic(BackgroundService):
                 try:
                     with contextlib.suppress(DatabaseUnavailable):
                         await work()
-                except Exception as error:  # noqa: BLE001  nobody waits for this; the next round may succeed
+                except Exception as error:  # noqa: BLE001  the next round may succeed
                     log.error("background work failed", work=self.name, **describe(error))  # noqa: TRY400

@@ -17,7 +17,7 @@ from idp.ops.metrics_access import MetricsAccess
 from idp.ops.origins import AllowedOrigins, cors_config
 from idp.ops.outbox_gauge import OutboxGauge
 from idp.ops.rate_limit import Limiter
-from idp.ops.rate_limit_headers import tell_limits
+from idp.ops.rate_limit_headers import add_limit_headers
 from idp.ops.rate_limit_rules import LoginRules
 from idp.plugin import Plugin
 from idp.settings import Settings
@@ -90,7 +90,7 @@ class RateLimitPlugin(Plugin):
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         app_config.state["address_limits"] = AddressLimits(self._limiter, self._rules)
-        app_config.before_send.append(tell_limits(self._limiter))
+        app_config.before_send.append(add_limit_headers(self._limiter))
         return super().on_app_init(app_config)
 
 

@@ -22,7 +22,7 @@ from idp.ops.public_prefix import prefixed
 log = structlog.get_logger("idp.errors")
 
 MEDIA_TYPE = "application/problem+json"
-# What S0 and S1 clients read (C-16): beside `detail`, the same text as `error`.
+# Clients of S0 and S1 read the detail in a member `error` (C-16).
 _OLD_ERROR_MEMBER = re.compile(r"^/(v1|webhooks|internal)(/|$)")
 _MANAGEMENT_OF_TOKENS = re.compile(r"^/auth/tokens(/|$)")
 _S2_TEXTS: dict[type[IdpError], str] = {
@@ -38,7 +38,7 @@ _BY_STATUS: dict[int, type[IdpError]] = {
 
 
 class FieldError(Struct, frozen=True):
-    """One thing that does not fit: where (`["body", "email"]`), what was expected, and a name for the kind."""
+    """One invalid value: where (`["body", "email"]`), what was expected, and the kind of error."""
 
     loc: list[str | int]
     msg: str
@@ -60,10 +60,10 @@ class Problem(Struct, frozen=True):
 
 
 class OAuthError(Struct, frozen=True):
-    """An error as RFC 6749 section 5.2 has it, with the code of our catalogue."""
+    """An error of RFC 6749 section 5.2, with the code of our catalogue."""
 
     error: Annotated[str, Meta(examples=["invalid_request"])]
-    error_description: Annotated[str, Meta(examples=["A parameter stands twice."])]
+    error_description: Annotated[str, Meta(examples=["A parameter is repeated."])]
     code: Annotated[str, Meta(examples=["invalid_request"])]
     remedy: Annotated[str, Meta(description="What to do about it.", examples=["Send each parameter once."])]
     request_id: Annotated[str, Meta(examples=["01990c7e-7f3b-7c1e-8a54-0f6f1d5a9a10"])]
@@ -84,7 +84,7 @@ def speaks_oauth(path: str) -> bool:
 
 
 def media_type(path: str) -> str:
-    """Return what an error document of this path is."""
+    """Return the media type of error documents of this path."""
     return "application/json" if speaks_oauth(path) else MEDIA_TYPE
 
 
@@ -114,21 +114,21 @@ def document(error: IdpError, *, path: str, request_id: str) -> bytes:
 
 
 def _old_error(error: IdpError, path: str) -> str | msgspec.UnsetType:
-    """Return what S0's and S1's clients read; without a credential that is one word of S1's (S1-17)."""
+    """Return the member `error` that clients of S0 and S1 read; without a credential it is one word (S1-17)."""
     if not _OLD_ERROR_MEMBER.match(path):
         return msgspec.UNSET
     return "Unauthenticated" if isinstance(error, errors.Unauthenticated) else error.detail
 
 
 def _detail(error: IdpError, path: str) -> str:
-    """Return the detail; S2's management has texts of its own for a missing and a wrong token (S2-39)."""
+    """Return the detail; the token management of S2 has its own texts for a missing and a wrong token (S2-39)."""
     if _MANAGEMENT_OF_TOKENS.match(path) and error.detail == error.text:
         return _S2_TEXTS.get(type(error), error.detail)
     return error.detail
 
 
 def respond(request: Request[Any, Any, Any], error: IdpError) -> Response[bytes]:
-    """Turn an error into the answer."""
+    """Return the response for an error."""
     request_id, path = str(request.scope.get("request_id", "")), request.scope["path"]
     request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
     if speaks_oauth(path) and error.status == 422:
@@ -167,7 +167,7 @@ def _method_not_allowed(request: Request[Any, Any, Any], error: HTTPException) -
 
 
 def _validation(error: HTTPException) -> IdpError:
-    """A query or path parameter that does not fit; bodies are read by `ops.json_body`."""
+    """Invalid query or path parameters; bodies are validated by `ops.json_body`."""
     entries = [_field(item) for item in error.extra] if isinstance(error.extra, list) else []
     return errors.ValidationFailed(_summary(entries), errors=entries) if entries else errors.BadRequest()
 
@@ -180,7 +180,7 @@ def _summary(entries: list[FieldError]) -> str:
 def _field(item: Any) -> FieldError:
     if not isinstance(item, dict):
         return FieldError(loc=["request"], msg=str(item)[:200], type="value_error")
-    if item.get("message") == "'data'":  # how the framework says that there was no body
+    if item.get("message") == "'data'":  # the framework's message for a missing body
         return FieldError(loc=["body"], msg="The body is missing; send a JSON object.", type="missing")
     keys = [part for part in str(item.get("key", "")).split(".") if part]
     where = str(item.get("source", "request"))

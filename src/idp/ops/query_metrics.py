@@ -1,4 +1,4 @@
-"""Measures every database statement and the pool (S3-69), from SQLAlchemy's own events."""
+"""Measures every database statement and the pool (S3-69), from SQLAlchemy's events."""
 
 import time
 from typing import Any

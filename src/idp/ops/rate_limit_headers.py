@@ -1,28 +1,28 @@
-"""`RateLimit` and `RateLimit-Policy` on the answers of limited routes (draft-ietf-httpapi-ratelimit-headers)."""
+"""The headers `RateLimit` and `RateLimit-Policy` of limited routes (draft-ietf-httpapi-ratelimit-headers)."""
 
 from litestar.datastructures import MutableScopeHeaders
 from litestar.types import BeforeMessageSendHookHandler, Message, Scope
 
-from idp.ops.rate_limit import Limiter, asked_in_this_request
+from idp.ops.rate_limit import Limiter, take_checked_rules
 
 
-def tell_limits(limiter: Limiter) -> BeforeMessageSendHookHandler:
-    """Return the hook that tells a client what is left of the limits that its request counts under.
+def add_limit_headers(limiter: Limiter) -> BeforeMessageSendHookHandler:
+    """Return the hook that adds the headers for the limits that a request was checked against.
 
-    The limit of an account is not told: what is left of it would say what others do with that account.
+    Limits per account are left out: their state would reveal what other clients do with that account.
     """
 
     async def hook(message: Message, _scope: Scope) -> None:
         if message["type"] != "http.response.start":
             return
-        told = [asked for asked in asked_in_this_request() if asked.rule.told]
-        if not told:
+        shown = [checked for checked in take_checked_rules() if checked.rule.told]
+        if not shown:
             return
         policies, left = [], []
-        for asked in told:
-            rule, item = asked.rule, asked.rule.item
+        for checked in shown:
+            rule, item = checked.rule, checked.rule.item
             policies.append(f'"{rule.name}";q={item.amount};w={item.get_expiry()}')
-            remaining, reset = await limiter.left(asked)
+            remaining, reset = await limiter.remaining(checked)
             left.append(f'"{rule.name}";r={remaining};t={reset}')
         headers = MutableScopeHeaders(message)
         headers["RateLimit-Policy"] = ", ".join(policies)

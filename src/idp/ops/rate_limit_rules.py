@@ -1,4 +1,4 @@
-"""What is limited, and by what it counts: the account, the address, or the pair of both (S3-54, SEC-8)."""
+"""The rate limits and their keys: the account, the address, or the pair of both (S3-54, SEC-8)."""
 
 import functools
 from ipaddress import IPv6Address, ip_address
@@ -13,8 +13,8 @@ class Rule(Struct, frozen=True):
     """A limit and its name in metrics.
 
     Attributes:
-        told: whether a client may know what is left of it.
-        backs_off: whether using it up again and again means waiting longer. Never for an account: its owner would wait.
+        told: whether its state is sent to clients.
+        backs_off: whether exhausting it repeatedly blocks for longer; not for accounts, to not lock owners out.
     """
 
     name: str
@@ -30,7 +30,7 @@ class LoginRules:
     """The limits of sign-in and registration, from the settings.
 
     Attributes:
-        consecutive_failures: after so many wrong passwords in a row, whatever the time, only known devices sign in.
+        consecutive_failures: after so many wrong passwords in a row, only known devices can sign in.
     """
 
     def __init__(self, settings: RateLimits) -> None:
@@ -64,13 +64,13 @@ class LoginRules:
         }
 
     def login(self, account: str, address: str, *, device: str | None = None) -> tuple[Counted, ...]:
-        """Return what a failed login counts under: the pair, the account, the address.
+        """Return the counters of a failed login: the pair, the account, the address.
 
         Args:
-            account: the key of the address that was typed.
-            address: where the request comes from.
-            device: a device that has signed in to this account before. It counts by itself and not for the account, so
-                that nobody who guesses at the account locks its owner out.
+            account: the key of the e-mail address that was entered.
+            address: of the client.
+            device: a device that has signed in to this account before. It has its own counter instead of the
+                account's, so that an attacker cannot lock the owner out.
         """
         address = network(address)
         of_address = (self._address, (address,))
@@ -79,35 +79,34 @@ class LoginRules:
         return (self._pair, (account, address)), (self._account, (account,)), of_address
 
     def of_address(self, what: str, address: str) -> Counted:
-        """Return what everything of a kind counts under that comes from an address."""
+        """Return the per-address counter of this kind of request."""
         return self._of_address[what], (network(address),)
 
     def registration(self, address: str) -> Counted:
-        """Return what a registration counts under."""
+        """Return the counter of registrations from an address."""
         return self._register, (network(address),)
 
     def reset(self, account: str, address: str, *, known: bool = False) -> tuple[Counted, ...]:
-        """Return what asking for a new password counts under: the account, which need not exist, and the address.
+        """Return the counters of a password reset request: the account, which need not exist, and the address.
 
         Args:
-            account: the key of the address that was typed.
-            address: where the request comes from.
-            known: whether it comes from a device of the account's. All of these together count by themselves: no
-                stranger who asks in somebody's name keeps them from asking, and nobody is mailed more than twice as
-                much.
+            account: the key of the e-mail address that was entered.
+            address: of the client.
+            known: whether the request comes from a known device of the account. Known devices share a separate
+                counter, so that other clients cannot block the owner; at most twice as many mails are sent.
         """
-        return tuple(zip(self._resets, (_share(account, known), (network(address),)), strict=True))
+        return tuple(zip(self._resets, (_account_key(account, known), (network(address),)), strict=True))
 
     def verification(self, account: str, address: str, *, known: bool = False) -> tuple[Counted, ...]:
-        """Return what asking for a link that verifies an address counts under, like `reset`."""
-        return tuple(zip(self._verifications, (_share(account, known), (network(address),)), strict=True))
+        """Return the counters of a request for a verification link, like `reset`."""
+        return tuple(zip(self._verifications, (_account_key(account, known), (network(address),)), strict=True))
 
     def bad_link(self, address: str) -> Counted:
-        """Return what a link that does not work counts under."""
+        """Return the counter of invalid links from an address."""
         return self._bad_link, (network(address),)
 
 
-def _share(account: str, known: bool) -> tuple[str, ...]:
+def _account_key(account: str, known: bool) -> tuple[str, ...]:
     return (account, "known") if known else (account,)
 
 
@@ -120,7 +119,7 @@ def _two_rules(name: str, per_account: int, per_address: int) -> tuple[Rule, Rul
 
 @functools.lru_cache(maxsize=4096)
 def network(address: str) -> str:
-    """Return what one client has to itself: an IPv4 address, or the /64 that every IPv6 client owns whole."""
+    """Return the network of one client: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         parsed = ip_address(address)
     except ValueError:

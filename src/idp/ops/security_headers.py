@@ -1,10 +1,10 @@
-"""Headers that every answer has, and the one of answers that hold what only their caller may see."""
+"""Security headers of every answer, and `Cache-Control` of private answers."""
 
 from litestar.datastructures import CacheControlHeader
 
 NO_STORE = CacheControlHeader(no_store=True)  # `cache_control` of routes (RFC 6749 section 5.1)
 
-# S4-46. Pages bring a policy of their own; whatever is not a page may load nothing at all.
+# S4-46. Pages set their own policy; other answers may load nothing.
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),

@@ -1,7 +1,7 @@
-"""The pages that links in mails lead to: /verify-email, /reset-password and /change-email (C-31).
+"""Pages for links in mails: /verify-email, /reset-password and /change-email (C-31).
 
-GET shows what a link is for and changes nothing, because mail scanners follow links; the form's POST uses it up. They
-work without JavaScript. A token is nowhere on a page but in the form's hidden field.
+GET only shows a form, because mail scanners follow links; the form's POST consumes the link. The pages work without
+JavaScript. The token is only in the form's hidden field.
 """
 
 from typing import Annotated
@@ -28,8 +28,8 @@ from idp.settings import Settings
 from idp.signing.jwt import TokenService
 
 _VERIFY, _RESET, _CHANGE = "/verify-email", "/reset-password", "/change-email"
-Token = Annotated[str | None, QueryParameter(description="From the link in the mail.")]
-Step = Annotated[str | None, QueryParameter(description="What a form has just done.")]
+Token = Annotated[str | None, QueryParameter(description="The token from the link in the mail.")]
+Step = Annotated[str | None, QueryParameter(description="The result of the submitted form.")]
 
 
 # --- /verify-email ---------------------------------------------------------------------------------------------------
@@ -43,7 +43,7 @@ async def verify_email_page(
     token: Token = None,
     step: Step = None,
 ) -> Page:
-    """Show whose address a link verifies, and the button that does it."""
+    """Show the address that a link verifies, and a button to confirm."""
     return await MailLinkPage(_VERIFY, verify_email, settings, request).open(token, step)
 
 
@@ -56,7 +56,7 @@ async def verify_email_form(
     settings: NamedDependency[Settings],
     tokens: NamedDependency[TokenService],
 ) -> Page | Redirect:
-    """Verify an address, or mail another link. Whoever has no password afterwards goes on to choose one."""
+    """Verify an address, or mail a new link. A user without a password continues to set one."""
     form, origin = await read_form(request, public_url=tokens.issuer), origin_of(request)
     page = MailLinkPage(_VERIFY, verify_email, settings, request)
     if "email" in form:

@@ -1,4 +1,4 @@
-"""What every page with a form needs: the form, read strictly, from a page of our own, and errors as pages."""
+"""Forms of our pages: strict parsing, origin check, and errors as pages."""
 
 import math
 
@@ -13,20 +13,20 @@ from idp.principal.requests import AnyRequest
 
 
 async def read_form(request: AnyRequest, *, public_url: str) -> dict[str, str]:
-    """Return what somebody filled in.
+    """Return the fields of a form.
 
     Args:
         request: the POST of a form.
-        public_url: our own address.
+        public_url: the service's own URL.
 
     Raises:
-        CsrfRejected: a page of another origin sends it (SEC-44).
-        BadRequest: it is not a form with each field once.
+        CsrfRejected: the form was sent by a page of another origin (SEC-44).
+        BadRequest: the body is not a form, or repeats a field.
     """
     try:
         AllowedOrigins(public_url).check_sender(request.headers)
     except OriginNotAllowed:
-        raise CsrfRejected("This form was sent by a page of another site.") from None
+        raise CsrfRejected("The form was sent by a page of another site.") from None
     try:
         await check_form(request)
         return dict(parse_form(await request.body()))
@@ -35,16 +35,16 @@ async def read_form(request: AnyRequest, *, public_url: str) -> dict[str, str]:
 
 
 _TEXTS: dict[type[IdpError], tuple[str, str]] = {
-    RateLimited: ("Too many attempts", "This was tried too often. Please wait {wait} and try again."),
-    DatabaseUnavailable: ("One moment, please", "We cannot do this right now. Nothing was changed: please try again."),
-    Busy: ("One moment, please", "There is a lot going on. Nothing was changed: please try again in a moment."),
+    RateLimited: ("Too many attempts", "Please wait {wait} and try again."),
+    DatabaseUnavailable: ("Temporarily unavailable", "Nothing was changed. Please try again shortly."),
+    Busy: ("Temporarily busy", "Nothing was changed. Please try again in a moment."),
     CsrfRejected: (
-        "That did not come from our page",
-        "Please open the link in the mail again, and send the form there.",
+        "The form was rejected",
+        "Please open the link in the mail again and submit the form there.",
     ),
-    BadRequest: ("That could not be read", "Please go back, and fill in the form again."),
+    BadRequest: ("The form is invalid", "Please go back and fill in the form again."),
 }
-_ELSE = ("Something went wrong", "Please try again. If it stays like this, tell whoever runs this service.")
+_ELSE = ("Something went wrong", "Please try again. If the error persists, contact the operator of this service.")
 
 
 def _show_error(request: AnyRequest, error: IdpError) -> Response[str]:
@@ -64,5 +64,5 @@ def _duration(seconds: int) -> str:
     return f"{minutes} minutes"
 
 
-FORM = {"form": True}  # `opt` of routes that read a form, and look at the page it comes from by `read_form`
+FORM = {"form": True}  # `opt` of form routes, whose origin `read_form` checks
 ERROR_PAGES: ExceptionHandlersMap = {IdpError: _show_error}

@@ -1,7 +1,7 @@
-"""What the OpenAPI document calls each operation, and which route to prefer where the old services had several.
+"""Operation ids of the OpenAPI document, and aliases of preferred routes.
 
-Operation ids are verbs in camel case: generated clients make them the names of functions. An alias keeps the clients of
-an old service working; it is `deprecated` where its answer differs from the preferred route's, with the reason.
+Operation ids are verbs in camel case, because generated clients use them as function names. An alias serves clients of
+an old service; it is `deprecated` if its response differs from the preferred route's.
 """
 
 import re
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 Route = tuple[str, str]  # method, path
 
-# Verbs for the handlers whose name has none.
+# Operation ids of handlers whose name has no verb.
 _VERBS = {
     "all_domains": "listAllDomains",
     "all_teams": "listAllTeams",
@@ -38,19 +38,19 @@ _VERBS = {
 
 
 class Alias(NamedTuple):
-    """A route that another one replaces.
+    """A route that duplicates a preferred one.
 
     Attributes:
         preferred: method and path of the route for new clients.
-        differs: how its answer differs, a sentence; None where it is the same handler with the same answer.
+        differs: a sentence about the differing response; None for the same handler and response.
     """
 
     preferred: Route
     differs: str | None = None
 
 
-_OF_LINKS = "It follows the link of a mail with a GET and answers JSON; mail scanners follow links, too."
-_OF_TESTS = "It exists for the checks of FastAPI auth clients and says nothing that another route does not."
+_OF_LINKS = "It consumes the link of a mail with a GET and returns JSON; mail scanners also follow links."
+_OF_TESTS = "It exists only for checks by FastAPI auth clients."
 ALIASES: dict[Route, Alias] = {
     ("GET", "/"): Alias(("GET", "/health")),
     ("GET", "/api/auth/healthz"): Alias(("GET", "/healthz")),
@@ -62,7 +62,7 @@ ALIASES: dict[Route, Alias] = {
     ("POST", "/api/auth/logout"): Alias(("POST", "/auth/logout")),
     ("POST", "/api/auth/logout-all"): Alias(("POST", "/auth/logout-all")),
     ("POST", "/internal/validate-key"): Alias(
-        ("POST", "/auth/validate"), "It takes API keys alone and answers `rate_limit_tier`, for Anomalyze services."
+        ("POST", "/auth/validate"), "It accepts only API keys and returns `rate_limit_tier`, for Anomalyze services."
     ),
     ("GET", "/api/auth/email/verify"): Alias(("POST", "/api/auth/email/verify"), _OF_LINKS),
     ("GET", "/api/auth/test/public"): Alias(("GET", "/healthz"), _OF_TESTS),
@@ -71,7 +71,7 @@ ALIASES: dict[Route, Alias] = {
 
 
 def operation_id(handler: str, route: Route) -> str:
-    """Return the id of an operation: a verb, and for an alias the path that it stands at.
+    """Return the id of an operation: a verb, and for an alias also its path.
 
     Args:
         handler: the name of the function.
@@ -87,11 +87,11 @@ def operation_id(handler: str, route: Route) -> str:
 
 
 def describe_alias(route: Route) -> tuple[str, bool] | None:
-    """Return the sentence about an alias and whether it is deprecated; None for a preferred route."""
+    """Return the description of an alias and whether it is deprecated; None for a preferred route."""
     alias = ALIASES.get(route)
     if alias is None:
         return None
     preferred = " ".join(alias.preferred)
     if alias.differs is None:
-        return f"An alias of `{preferred}` with the same answer; new clients use that one.", False
+        return f"An alias of `{preferred}` with the same response; new clients use that one.", False
     return f"Deprecated: new clients use `{preferred}`. {alias.differs}", True

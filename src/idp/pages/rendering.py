@@ -1,4 +1,4 @@
-"""A template as an answer, with the content security policy that fits it."""
+"""Render templates as responses with a content security policy."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; style-src 'self'"
 )
-# A page with a form, which goes to ourselves; it is kept nowhere, and no search finds it (SEC-43, SEC-47).
+# A page with a form: submits only to this origin, is not cached and not indexed (SEC-43, SEC-47).
 _FORM_POLICY = (
     "default-src 'none'; script-src 'self'; img-src 'self'; style-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
@@ -36,7 +36,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
 
 def page(template: str, *, policy: str = POLICY, **values: object) -> Response[str]:
-    """Return a page that everybody may see and keep."""
+    """Return a public, cacheable page."""
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
     return _answer(template, values, 200, headers)
 
@@ -44,16 +44,16 @@ def page(template: str, *, policy: str = POLICY, **values: object) -> Response[s
 def form_page(
     template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
 ) -> Response[str]:
-    """Return a page that one person sees, with what they typed or were sent."""
+    """Return a page with personal data or a one-time token; it is not cached."""
     return _answer(template, values, status, {**_FORM_HEADERS, **(headers or {})})
 
 
 def go_on(path: str, *, background: BackgroundTask | None = None) -> Redirect:
-    """Answer a form with another page, so that loading it anew sends nothing twice (RFC 9110 section 15.4.4).
+    """Redirect a form to another page, so that a reload submits nothing twice (RFC 9110 section 15.4.4).
 
     Args:
-        path: of our own.
-        background: what happens when the answer has left.
+        path: a path of this service.
+        background: a task to run after the response was sent.
     """
     return Redirect(prefixed(path), status_code=303, headers=_FORM_HEADERS, background=background)
 

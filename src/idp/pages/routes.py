@@ -13,16 +13,16 @@ from idp.principal.guards import public
 
 @get("/errors", opt=public(), include_in_schema=False, sync_to_thread=False)
 def error_list() -> Response[str]:
-    """All codes."""
+    """List all error codes."""
     return page("errors.html", root=prefixed("/docs"), errors=list(catalogue().values()))
 
 
 @get("/errors/{code:str}", opt=public(), include_in_schema=False, sync_to_thread=False)
 def error_page(code: FromPath[str]) -> Response[str]:
-    """What a code means and what to do; the `type` of every problem document leads here."""
+    """Explain an error code; the `type` of every problem document links here."""
     error = catalogue().get(code)
     if error is None:
-        raise NotFound("There is no error code of this name; see /errors for all of them.")
+        raise NotFound("Unknown error code; /errors lists all codes.")
     body = document(error(), path="/auth/me", request_id="01990c7e-7f3b-7c1e-8a54-0f6f1d5a9a10")
     return page(
         "error.html",

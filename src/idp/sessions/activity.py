@@ -3,20 +3,16 @@
 Using a session moves its idle end. These writes change no verdict, so nobody is told of them.
 """
 
-import contextlib
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
+from datetime import timedelta
 
 from sqlalchemy import text
 
 from idp import clock
 from idp.db.engine import Database
-from idp.errors import DatabaseUnavailable
-from idp.ops.periodic import Periodic
+from idp.ops.last_used import LastUsed
 
 FLUSH_SECONDS = 60.0
 KEPT = timedelta(days=30)
-_MOST = 100_000  # sessions noted between two flushes; more are not worth the memory
 _FORGET_AT_ONCE = 1000
 _USED = text("""
 UPDATE idp.user_sessions s
@@ -31,7 +27,7 @@ DELETE FROM idp.user_sessions WHERE id IN (
 """)
 
 
-class Activity(Periodic):
+class Activity(LastUsed):
     """Notes which sessions were used.
 
     Args:
@@ -39,34 +35,15 @@ class Activity(Periodic):
     """
 
     def __init__(self, database: Database) -> None:
-        super().__init__("session activity", FLUSH_SECONDS, self.flush, self.forget)
+        super().__init__("session activity", FLUSH_SECONDS, self.forget)
         self._database = database
-        self._used: dict[UUID, float] = {}
-
-    def note(self, session_id: UUID) -> None:
-        """Note that a session was used now."""
-        if len(self._used) < _MOST:
-            self._used[session_id] = clock.timestamp()
-
-    async def stop(self) -> None:
-        """Write what is noted, and stop."""
-        await super().stop()
-        with contextlib.suppress(DatabaseUnavailable):
-            await self.flush()
 
     async def flush(self) -> None:
-        """Write what is noted.
-
-        Raises:
-            DatabaseUnavailable: PostgreSQL is away; what was noted since the last flush is lost, which matters little.
-        """
-        used, self._used = self._used, {}
-        if not used:
+        """Write which sessions were used."""
+        if (used := self.take()) is None:
             return
-        ids = sorted(used)  # in one order in every process, so that two flushes never wait for each other in a circle
-        times = [datetime.fromtimestamp(used[each], UTC) for each in ids]
         async with self._database.transaction() as session:
-            await session.execute(_USED, {"ids": ids, "times": times})
+            await session.execute(_USED, used)
 
     async def forget(self) -> None:
         """Delete sessions that have been over for a month, with their refresh tokens.

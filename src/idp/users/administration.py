@@ -3,9 +3,6 @@
 Ending somebody is only half of it: `idp.lifecycle.offboard` ends what they could act with in the same transaction.
 """
 
-from typing import Any
-
-from advanced_alchemy.filters import NullFilter, OrderBy
 from msgspec import UNSET
 from sqlalchemy import and_, delete, not_, or_, select
 from sqlalchemy.dialects.postgresql import insert
@@ -14,23 +11,16 @@ from sqlalchemy.sql import ColumnElement
 
 from idp import clock
 from idp.audit.record import Origin, record
-from idp.db.repository import Repository
-from idp.errors import LastAdmin, UserNotFound
+from idp.errors import LastAdmin
 from idp.principal.permissions import ADMIN
 from idp.users.email import email_key
 from idp.users.models import RoleRow, UserRoleRow, UserRow
+from idp.users.repository import UserRepository, change_fields
 from idp.users.shapes import ManagedUser, UserChange, UserFilter
 
 _IS_LIVE = UserRow.deleted_at.is_(None)
 # Invited, and not come yet: with neither a password nor a proven address nobody signs in.
 _IS_AWAITED = and_(UserRow.login_type == "email", UserRow.password_hash.is_(None), UserRow.email_verified.is_(False))
-
-
-class UserRepository(Repository[UserRow]):
-    """Users, newest first; deleted ones too, where no filter leaves them out."""
-
-    model_type = UserRow
-    ordering = (OrderBy("created_at", "desc"), OrderBy("id", "desc"))
 
 
 async def list_users(
@@ -61,7 +51,7 @@ async def get_user(session: AsyncSession, user_id: str) -> ManagedUser:
     Raises:
         UserNotFound: nobody has this id, or they were deleted.
     """
-    row = await _get(session, user_id)
+    row = await UserRepository(session).get_live(user_id)
     return _out(row, (await _roles_of(session, [user_id]))[user_id])
 
 
@@ -71,7 +61,7 @@ async def hold(session: AsyncSession, user_id: str) -> None:
     Raises:
         UserNotFound: there is no such user, or no more.
     """
-    await _get(session, user_id, lock=True)
+    await UserRepository(session).get_live(user_id, lock=True)
 
 
 async def is_awaited(session: AsyncSession, user_id: str) -> bool:
@@ -97,20 +87,11 @@ async def change(
     """
     if keep_an_admin and wanted.roles is not UNSET and ADMIN not in wanted.roles:
         await check_admin_remains(session, without=user_id)
-    row = await _get(session, user_id, lock=True)
+    row = await UserRepository(session).get_live(user_id, lock=True)
     if wanted.is_active is True and not row.is_active:
         row.is_active = True
         record(session, origin, action="user.enabled", user_id=user_id)
-    given = {"name": wanted.name, "plan": wanted.plan}
-    changed: dict[str, Any] = {
-        field: [getattr(row, field), value]
-        for field, value in given.items()
-        if value is not UNSET and value != getattr(row, field)
-    }
-    for field, (_, value) in changed.items():
-        setattr(row, field, value)
-    if changed:
-        record(session, origin, action="user.changed", user_id=user_id, details=changed)
+    change_fields(session, origin, row, name=wanted.name, plan=wanted.plan)
     if wanted.roles is not UNSET:
         await _set_roles(session, origin, row, set(wanted.roles))
     await session.flush()
@@ -123,7 +104,7 @@ async def grant(session: AsyncSession, origin: Origin, user_id: str, role: str) 
     Raises:
         UserNotFound: there is no such user, or no more.
     """
-    row = await _get(session, user_id, lock=True)
+    row = await UserRepository(session).get_live(user_id, lock=True)
     held = (await _roles_of(session, [user_id]))[user_id]
     await _set_roles(session, origin, row, {*held, role})
 
@@ -134,7 +115,7 @@ async def mark_email_verified(session: AsyncSession, origin: Origin, user_id: st
     Raises:
         UserNotFound: there is no such user, or no more.
     """
-    row = await _get(session, user_id, lock=True)
+    row = await UserRepository(session).get_live(user_id, lock=True)
     if not row.email_verified:
         row.email_verified = True
         record(session, origin, action="user.email_verified", user_id=user_id, details={"by": "operator"})
@@ -188,7 +169,7 @@ async def deactivate(session: AsyncSession, user_id: str) -> bool:
     Raises:
         UserNotFound: there is no such user, or no more.
     """
-    row = await _get(session, user_id, lock=True)
+    row = await UserRepository(session).get_live(user_id, lock=True)
     was_active, row.is_active = row.is_active, False
     return was_active
 
@@ -199,20 +180,11 @@ async def soft_delete(session: AsyncSession, user_id: str) -> None:
     Raises:
         UserNotFound: there is no such user, or no more.
     """
-    row = await _get(session, user_id, lock=True)
+    row = await UserRepository(session).get_live(user_id, lock=True)
     row.is_active, row.deleted_at = False, clock.now()
 
 
 # --- shared ----------------------------------------------------------------------------------------------------------
-
-
-async def _get(session: AsyncSession, user_id: str, *, lock: bool = False) -> UserRow:
-    row = await UserRepository(session).get_one_or_none(
-        NullFilter("deleted_at"), id=user_id, with_for_update={"key_share": True} if lock else None
-    )
-    if row is None:
-        raise UserNotFound
-    return row
 
 
 async def _roles_of(session: AsyncSession, user_ids: list[str]) -> dict[str, tuple[str, ...]]:
