@@ -1,7 +1,8 @@
-"""The single writer: every change to keys in this process, in groups that share one transaction (C-27).
+"""The single writer: runs all changes to keys of this process, in group commits (C-27).
 
-A group takes the cluster's lock, gives each command a savepoint, and answers its callers after the commit. A command is
-*waiting*, when it can still be refused, or *taken*, when its caller waits for the commit and learns what became of it.
+A group takes the cluster's lock, runs each command in a savepoint, and answers the callers after the commit. A
+*waiting* command can still be refused; a *taken* one belongs to a running group, and its caller gets the outcome of the
+commit.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ T = TypeVar("T")
 Work = Callable[[AsyncSession], Awaitable[T]]
 
 LARGEST_GROUP = 64
-# From here on the cluster waits for us, so we wait for nobody's row for long.
+# From here on the cluster waits for this transaction, so waits for row locks are short.
 _BEGIN = text(
     f"SELECT pg_current_xact_id()::text AS xid, {INSTANCE} AS instance, set_config('lock_timeout', '500ms', true)"
 )
@@ -37,13 +38,13 @@ _LOCK_TIMEOUT = "55P03"
 _FATE = f"""
 SELECT {INSTANCE} AS instance, CASE WHEN {INSTANCE} = $2 THEN pg_xact_status($1::text::xid8) END AS status
 """
-_ASK_FOR_SECONDS = 3.0  # how long the fate of a transaction is asked for
+_ASK_FOR_SECONDS = 3.0  # how long the outcome of a transaction is queried
 _ASK_EVERY_SECONDS = 0.05
-_TRY_EVERY_SECONDS = 0.25  # how often a transaction that certainly failed is tried again
+_TRY_EVERY_SECONDS = 0.25  # retry interval of a transaction that certainly failed
 
 
 class Command(Generic[T]):
-    """A change that somebody waits for."""
+    """A change with a waiting caller."""
 
     def __init__(self, name: str, work: Work[T]) -> None:
         self.name = name
@@ -58,7 +59,7 @@ class Command(Generic[T]):
 
 
 class _Group:
-    """Commands that share a transaction, and what is known of it."""
+    """Commands that share a transaction, and its state."""
 
     def __init__(self, commands: list[Command[Any]]) -> None:
         self.commands = commands
@@ -68,13 +69,13 @@ class _Group:
 
 
 class CommandQueue(BackgroundService):
-    """Takes commands and runs them, one group after the other.
+    """Queues commands and runs them, one group after the other.
 
     Args:
-        database: where they run.
-        limit: how many may wait before creations are refused; revocations never are.
-        patience: seconds that a command may wait before it is taken.
-        largest_group: how many commands may share a transaction.
+        database: runs the transactions.
+        limit: maximum queue length for creations; revocations are always accepted.
+        patience: maximum waiting time before a command is taken (seconds).
+        largest_group: maximum commands per transaction.
     """
 
     def __init__(
@@ -88,17 +89,17 @@ class CommandQueue(BackgroundService):
         self._urgent: deque[Command[Any]] = deque()
         self._waiting: deque[Command[Any]] = deque()
         self._wake = asyncio.Event()
-        self._away = False  # whether PostgreSQL was, when it was asked last
+        self._away = False  # whether PostgreSQL was unavailable at the last attempt
         metrics.watch_command_queue(lambda: len(self._urgent) + len(self._waiting))
 
     async def stop(self) -> None:
-        """Stop after the group that is under way; what still waits is refused."""
+        """Stop after the running group; waiting commands are refused."""
         await super().stop()
         for command in (*self._urgent, *self._waiting):
             _refuse(command, WriterBusy("The service is stopping; nothing was changed."))
 
     async def probe(self) -> str:
-        """Return S2's word for the state of the writer (S2-40)."""
+        """Return the state of the writer in S2's terms (S2-40)."""
         return "running" if self._tasks and not any(task.done() for task in self._tasks) else "stopped"
 
     async def submit(self, name: str, work: Work[T], *, urgent: bool = False) -> T:
@@ -106,14 +107,14 @@ class CommandQueue(BackgroundService):
 
         Args:
             name: for metrics, such as `create_key`.
-            work: what to do in the transaction; it may be called again, after a transaction that certainly failed.
-            urgent: for revocations: they come first and are never refused by a full queue.
+            work: runs in the transaction; called again if the transaction certainly failed.
+            urgent: for revocations: run first, and accepted even if the queue is full.
 
         Raises:
-            WriterBusy: it was not taken in time; nothing happened.
-            DatabaseUnavailable: PostgreSQL is away; nothing happened.
-            OutcomeUnknown: PostgreSQL was lost at the commit, and nobody can say.
-            IdpError: what the change itself refused.
+            WriterBusy: it was not taken in time; nothing was changed.
+            DatabaseUnavailable: PostgreSQL is unavailable; nothing was changed.
+            OutcomeUnknown: the connection was lost at the commit, and the outcome cannot be determined.
+            IdpError: raised by the change itself.
         """
         if not urgent and len(self._waiting) >= self._limit:
             raise WriterBusy
@@ -149,7 +150,7 @@ class CommandQueue(BackgroundService):
         return group
 
     async def _commit_group(self, group: _Group) -> None:
-        """Run a group until it certainly happened, certainly did not, or nobody can know."""
+        """Run a group until its commit certainly succeeded, certainly failed, or cannot be determined."""
         try:
             while True:
                 group.transaction, group.outcomes = None, []
@@ -186,10 +187,10 @@ class CommandQueue(BackgroundService):
                 group.outcomes.append(await _perform(session, command))
 
     async def _happened(self, group: _Group) -> bool:
-        """Ask what became of a transaction whose connection was lost.
+        """Query the outcome of a transaction whose connection was lost.
 
         Raises:
-            OutcomeUnknown: PostgreSQL cannot say, or another one answers.
+            OutcomeUnknown: PostgreSQL does not know, or another instance answers.
         """
         if group.transaction is None or len(group.outcomes) < len(group.commands):
             return False  # the commit was never sent
@@ -210,7 +211,7 @@ class CommandQueue(BackgroundService):
 
 
 async def _perform(session: AsyncSession, command: Command[Any]) -> Any:
-    """Run one command in a savepoint of its own; its failure is its own, the loss of the database everyone's."""
+    """Run a command in its own savepoint; its error affects only itself, unless the database is lost."""
     try:
         async with session.begin_nested():
             return await command.work(session)
@@ -220,8 +221,10 @@ async def _perform(session: AsyncSession, command: Command[Any]) -> Any:
         return error
     except Exception as error:
         if sqlstate(error) == _LOCK_TIMEOUT:
-            await session.execute(_WAIT_NO_MORE)  # nor do its neighbours in this group
-            return WriterBusy("Another change of the same person takes long; nothing was changed. Try again shortly.")
+            await session.execute(_WAIT_NO_MORE)  # also for the other commands of this group
+            return WriterBusy(
+                "Another change of the same user is still running; nothing was changed. Try again shortly."
+            )
         if is_away(error):
             raise
         log.error("command failed", command=command.name, **describe(error))  # noqa: TRY400

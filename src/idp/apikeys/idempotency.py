@@ -1,4 +1,4 @@
-"""Idempotency-Key on creations: the same request again gets the same answer, the secret included (C-27)."""
+"""Idempotency-Key on creations: a repeated request gets the same response, including the secret (C-27)."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -23,11 +23,11 @@ T = TypeVar("T", bound=Struct)
 
 
 class Idempotency(Periodic):
-    """Remembers answers to creations, sealed under the root secret.
+    """Stores responses to creations, encrypted under the root secret.
 
     Args:
-        sealer: seals them, since they hold secrets that are shown once.
-        database: where they are, for forgetting them.
+        sealer: encrypts them, because they contain secrets.
+        database: for deleting old ones.
     """
 
     def __init__(self, sealer: Sealer, database: Database) -> None:
@@ -48,14 +48,14 @@ class Idempotency(Periodic):
         key: str | None,
         request: Struct,
     ) -> Callable[[AsyncSession], Awaitable[T]]:
-        """Return `make`, which answers from memory when it was asked before; `make` itself without a key.
+        """Wrap `make` so that a repeated request returns the stored response; without a key return `make`.
 
         Args:
             make: the creation, run under the single writer's lock.
-            answer_type: what it returns.
-            actor: who asks; the same key of somebody else is another one.
-            key: the header's value, None where it was not sent.
-            request: what is asked for.
+            answer_type: the type of its result.
+            actor: the caller; keys of different callers are independent.
+            key: the header's value, None if absent.
+            request: the request, to detect a reused key.
         """
         if key is None:
             return make

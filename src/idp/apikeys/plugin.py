@@ -1,4 +1,4 @@
-"""Joins API keys and service tokens: their routes, and the single writer that changes them."""
+"""Plugin of API keys and service tokens: routes and the single writer."""
 
 from idp.apikeys import routes_keys, routes_tokens
 from idp.apikeys.commands import CommandQueue
@@ -15,11 +15,11 @@ class ApiKeysPlugin(Plugin):
     """Serves keys and tokens.
 
     Args:
-        database: where they are.
+        database: stores them.
         key_factory: creates them.
         scope_policy: which scopes may be granted.
-        usage: when each was last used.
-        sealer: seals what `Idempotency-Key` repeats.
+        usage: records their last use.
+        sealer: encrypts responses for `Idempotency-Key`.
     """
 
     routes = (*routes_keys.ROUTES, *routes_tokens.ROUTES)

@@ -25,10 +25,10 @@ _ANY = "*"
 
 
 class ScopePolicy:
-    """What people may put on their keys: for everyone, and further scopes by role.
+    """The scopes that users may put on their keys: for all users, and additional ones by role.
 
     Args:
-        settings: `grantable_scopes` and `role_scopes`; `*` is any scope that is not reserved.
+        settings: `grantable_scopes` and `role_scopes`; `*` is every scope that is not reserved.
     """
 
     def __init__(self, settings: ApiKeys) -> None:
@@ -36,17 +36,17 @@ class ScopePolicy:
         self._by_role = {role: frozenset(scopes) for role, scopes in settings.role_scopes.items()}
 
     def held(self, scopes: Iterable[str], roles: Iterable[str]) -> tuple[str, ...]:
-        """Return those scopes that a user with these roles may put on a key, or have on one (S0-43)."""
+        """Return the scopes that a user with these roles may have on a key (S0-43)."""
         allowed = self._everyone.union(*(self._by_role.get(role, ()) for role in roles))
         return tuple(
             scope for scope in scopes if not scope.startswith(RESERVED_PREFIX) and (_ANY in allowed or scope in allowed)
         )
 
     def check(self, scopes: Sequence[str], roles: Iterable[str]) -> None:
-        """Refuse scopes that this user may not put on a key.
+        """Refuse scopes that this user may not grant.
 
         Raises:
-            ScopeNotGrantable: naming them.
+            ScopeNotGrantable: names them.
         """
         held = self.held(scopes, roles)
         if missing := [scope for scope in scopes if scope not in held]:
@@ -54,11 +54,13 @@ class ScopePolicy:
 
 
 def check_reserved(scopes: Sequence[str]) -> None:
-    """Refuse reserved scopes that mean nothing, so that a misspelt one is noticed.
+    """Refuse unknown reserved scopes, so that a typo is noticed.
 
     Raises:
-        ValidationFailed: naming the ones there are.
+        ValidationFailed: names the existing ones.
     """
     for scope in scopes:
         if scope.startswith(RESERVED_PREFIX) and scope not in RESERVED_SCOPES:
-            raise invalid(["body", "scopes"], f"{scope} is none of the reserved scopes {', '.join(RESERVED_SCOPES)}.")
+            raise invalid(
+                ["body", "scopes"], f"{scope} is not one of the reserved scopes {', '.join(RESERVED_SCOPES)}."
+            )

@@ -1,6 +1,6 @@
-"""Keys and service tokens: every read of them, and every change.
+"""Read and change API keys and service tokens.
 
-Changes work inside a transaction that the single writer began (`commands.py`), or that said `lock` first: C-27.
+Changes run inside a transaction of the single writer (`commands.py`), or one that called `lock` first (C-27).
 """
 
 from datetime import datetime, timedelta
@@ -27,7 +27,7 @@ from idp.settings_schema import ApiKeys
 
 USER_KEY, SERVICE_TOKEN = "user_key", "service_token"
 _LOCK = 0x1D9_4E76
-# A holder that is paused cannot stop the cluster: the server ends its transaction, while the others still wait.
+# A stalled lock holder cannot block the cluster: the server terminates its transaction before the others time out.
 _LIMITS = text(
     "SELECT set_config('lock_timeout', '4s', true), set_config('statement_timeout', '5s', true),"
     " set_config('idle_in_transaction_session_timeout', '1s', true)"
@@ -35,7 +35,7 @@ _LIMITS = text(
 _TAKE_LOCK = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(lock=_LOCK)
 _OWNER = text("SELECT is_active AND deleted_at IS NULL FROM idp.users WHERE id = :id FOR SHARE")
 _LARGEST_METADATA = 8192  # bytes of JSON
-_DEEPEST_METADATA = 32  # levels; whoever reads it later may have less room on the stack than who wrote it
+_DEEPEST_METADATA = 32  # nesting; readers may have a smaller stack than the writer
 
 
 class ApiKeyRepository(Repository[ApiKeyRow]):
@@ -46,7 +46,7 @@ class ApiKeyRepository(Repository[ApiKeyRow]):
 
 
 class KeyFactory(Struct, frozen=True):
-    """What making a secret needs: the prefixes from the settings, and the peppers."""
+    """Prefixes and peppers for creating secrets."""
 
     settings: ApiKeys
     peppers: Peppers
@@ -56,10 +56,10 @@ class KeyFactory(Struct, frozen=True):
 
 
 async def lock(session: AsyncSession) -> None:
-    """Become the one transaction in the cluster that changes keys, until it ends (C-27).
+    """Take the cluster-wide lock for changes to keys, until the transaction ends (C-27).
 
     Raises:
-        DatabaseUnavailable: others held it for longer than four seconds.
+        DatabaseUnavailable: the lock was not available within four seconds.
     """
     await session.execute(_LIMITS)
     await session.execute(_TAKE_LOCK)
@@ -71,17 +71,17 @@ async def lock(session: AsyncSession) -> None:
 async def create_key(
     session: AsyncSession, key_factory: KeyFactory, origin: Origin, user_id: str, new: NewKey
 ) -> KeySecret:
-    """Make a key for a user.
+    """Create a key for a user.
 
     Raises:
-        UserNotFound: the user is gone or disabled by now.
-        TooManyKeys: the user has as many live keys as the settings allow.
+        UserNotFound: the user was deleted or disabled.
+        TooManyKeys: the user has the maximum number of live keys.
     """
     if not (await session.execute(_OWNER, {"id": user_id})).scalar():
         raise UserNotFound
     live = await session.scalar(select(func.count()).select_from(ApiKeyRow).where(*_mine(user_id), _live()))
     if (live or 0) >= key_factory.settings.max_keys_per_user:
-        raise TooManyKeys(f"You have {live} keys, which is the most. Revoke one first.")
+        raise TooManyKeys(f"You have {live} keys, the maximum. Revoke one first.")
     row, secret = await _mint(
         session,
         key_factory,
@@ -102,7 +102,7 @@ async def create_key(
 async def list_keys(
     session: AsyncSession, user_id: str, *, include_revoked: bool, limit: int | None, offset: int
 ) -> tuple[list[KeyOut], int]:
-    """Return a user's keys, newest first, all of them or a page, and how many there are."""
+    """Return a user's keys, newest first, all or a page, and the total number."""
     rows, total = await ApiKeyRepository(session).page(
         *_unless_revoked(include_revoked), kind=USER_KEY, user_id=user_id, limit=limit, offset=offset
     )
@@ -113,13 +113,13 @@ async def get_key(session: AsyncSession, user_id: str, row_id: UUID) -> KeyOut:
     """Return one of a user's keys.
 
     Raises:
-        KeyNotFound: there is none of this id, or it is somebody else's.
+        KeyNotFound: there is no such key, or it belongs to another user.
     """
     return KeyOut.of(await _get_mine(session, user_id, row_id))
 
 
 async def rename_key(session: AsyncSession, origin: Origin, user_id: str, row_id: UUID, name: str) -> KeyOut:
-    """Give a key another name.
+    """Rename a key.
 
     Raises:
         KeyNotFound: as for `get_key`.
@@ -134,7 +134,7 @@ async def rename_key(session: AsyncSession, origin: Origin, user_id: str, row_id
 async def rotate_key(
     session: AsyncSession, key_factory: KeyFactory, origin: Origin, user_id: str, row_id: UUID, *, overlap_seconds: int
 ) -> KeySecret:
-    """Give a key a new secret; the old one dies now, or after the overlap (S0-24).
+    """Give a key a new secret; the old one is revoked now, or after the overlap (S0-24).
 
     Raises:
         KeyNotFound: as for `get_key`.
@@ -152,7 +152,7 @@ async def rotate_key(
 
 
 async def revoke_key(session: AsyncSession, origin: Origin, user_id: str, row_id: UUID) -> KeyOut:
-    """End a key; ending it twice changes nothing.
+    """Revoke a key; repeating it changes nothing.
 
     Raises:
         KeyNotFound: as for `get_key`.
@@ -163,7 +163,7 @@ async def revoke_key(session: AsyncSession, origin: Origin, user_id: str, row_id
 
 
 async def revoke_all_keys(session: AsyncSession, origin: Origin, user_id: str, reason: str) -> int:
-    """End all of a user's keys, in a transaction that said `lock` first, and return how many there were."""
+    """Revoke all keys of a user, after `lock`, and return their number."""
     rows = await session.scalars(select(ApiKeyRow).where(*_mine(user_id), ApiKeyRow.revoked_at.is_(None)))
     ended = list(rows)
     for row in ended:
@@ -175,7 +175,7 @@ async def revoke_all_keys(session: AsyncSession, origin: Origin, user_id: str, r
 
 
 async def create_token(session: AsyncSession, key_factory: KeyFactory, origin: Origin, new: NewToken) -> TokenSecret:
-    """Make a service token.
+    """Create a service token.
 
     Raises:
         NameTaken: a live token has this name (C-32).
@@ -203,7 +203,7 @@ async def create_token(session: AsyncSession, key_factory: KeyFactory, origin: O
 async def list_tokens(
     session: AsyncSession, *, include_revoked: bool, limit: int | None, offset: int
 ) -> tuple[list[TokenOut], int]:
-    """Return service tokens, newest first, all of them or a page, and how many there are."""
+    """Return service tokens, newest first, all or a page, and the total number."""
     rows, total = await ApiKeyRepository(session).page(
         *_unless_revoked(include_revoked), kind=SERVICE_TOKEN, limit=limit, offset=offset
     )
@@ -214,16 +214,16 @@ async def get_token(session: AsyncSession, row_id: UUID) -> TokenOut:
     """Return a service token.
 
     Raises:
-        ServiceTokenNotFound: there is none of this id.
+        ServiceTokenNotFound: there is no such token.
     """
     return TokenOut.of(await _get_token(session, row_id))
 
 
 async def revoke_token(session: AsyncSession, origin: Origin, row_id: UUID, reason: str | None) -> TokenOut:
-    """End a service token; ending it twice changes nothing (S2-23).
+    """Revoke a service token; repeating it changes nothing (S2-23).
 
     Raises:
-        ServiceTokenNotFound: there is none of this id.
+        ServiceTokenNotFound: there is no such token.
     """
     row = await _get_token(session, row_id)
     _revoke(session, origin, row, reason)
@@ -231,13 +231,13 @@ async def revoke_token(session: AsyncSession, origin: Origin, row_id: UUID, reas
 
 
 async def extend_token(session: AsyncSession, origin: Origin, row_id: UUID, days: int) -> TokenOut:
-    """Let a service token live longer: from its end, or from now where it had none (S2-24).
+    """Extend a service token: from its expiry, or from now if it has none (S2-24).
 
     Raises:
-        ServiceTokenNotFound: there is none of this id.
+        ServiceTokenNotFound: there is no such token.
         KeyRevoked: it was revoked.
-        NameTaken: it had expired, and a live token has its name by now.
-        ValidationFailed: it would end after the last date there is.
+        NameTaken: it had expired, and a live token has its name now.
+        ValidationFailed: the expiry would be after the year 9999.
     """
     row = await _get_token(session, row_id)
     if row.revoked_at is not None:
@@ -248,7 +248,7 @@ async def extend_token(session: AsyncSession, origin: Origin, row_id: UUID, days
     try:
         row.expires_at = (before or now) + timedelta(days=days)
     except OverflowError:
-        raise invalid(["body", "extend_days"], "The token would end after the year 9999.") from None
+        raise invalid(["body", "extend_days"], "The token would expire after the year 9999.") from None
     _record(session, origin, "extended", row, before=before and before.isoformat(), days=days)
     return TokenOut.of(row)
 
@@ -291,7 +291,7 @@ def _record(session: AsyncSession, origin: Origin, verb: str, row: ApiKeyRow, **
 
 
 def target_id(row: ApiKeyRow) -> str:
-    """Return the id that clients know a credential by."""
+    """Return the public id of a credential."""
     return key_id(row.id) if row.kind == USER_KEY else str(row.id)
 
 

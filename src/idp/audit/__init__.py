@@ -1,6 +1,6 @@
-"""Append-only record of who did what, from where.
+"""Append-only audit records and their hash chain.
 
-Owns: the table and the one function that writes it, inside the caller's transaction, so that a change and its record
-live or die together; the chain of hashes over all records, behind the commit, and its verification
-(docs/decisions/0014). Does not own: what is worth recording; each service says so where it acts.
+Owns: the table and the function that writes it inside the caller's transaction; the hash chain over all records, built
+after the commit, and its verification (docs/decisions/0014). Does not own: which actions are recorded; each service
+decides.
 """

@@ -1,7 +1,7 @@
-"""Chain: links committed audit records within a second, in the background of every process.
+"""Link committed audit records into the hash chain within a second, in every process.
 
-A record is written in the transaction of what it tells of and waits for nobody. Whichever process has the lock links
-what is new; there is one chain, and no leader that could be lost (docs/decisions/0014).
+A record is written in the transaction that it describes, without waiting. The process that holds the lock links new
+records; there is one chain and no leader that could fail (docs/decisions/0014).
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from idp.errors import DatabaseUnavailable
 
 log = structlog.get_logger("idp.audit")
 
-PERIOD = 0.4  # seconds between two looks at what is new
+PERIOD = 0.4  # polling interval in seconds
 _AFTER_A_FAILURE = 5.0
 _SEARCH_EVERY = 3600.0
-# A record bears the time it was written at and is seen when its transaction ends, seconds later at most: statements
-# and idle transactions have limits. What took longer, or came from a wrong clock, is found by the search.
+# A record has the time of its write and becomes visible at its commit, at most seconds later, because statements and
+# idle transactions time out. Later ones, or those with a wrong clock, are found by the full search.
 _LATE = timedelta(seconds=30)
 
 
@@ -29,7 +29,7 @@ class Chain(BackgroundService):
     """Links audit records.
 
     Args:
-        database: where they are.
+        database: stores them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -37,7 +37,7 @@ class Chain(BackgroundService):
         self._database = database
         self._known: Link | None = None
         self._noted: Link | None = None
-        self._since: datetime | None = None  # where to go on, after a whole batch
+        self._since: datetime | None = None  # where to continue after a full batch
         self._searched, self._search_at = NOBODY, 0.0
 
     async def _run(self) -> None:
@@ -53,13 +53,13 @@ class Chain(BackgroundService):
                 await asyncio.sleep(_AFTER_A_FAILURE)
 
     async def extend(self) -> bool:
-        """Link what was committed since the last link, unless another process is at it.
+        """Link the records committed since the last link, unless another process holds the lock.
 
         Returns:
-            Whether more can be linked at once.
+            Whether more records are waiting.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL is away; the records wait.
+            DatabaseUnavailable: PostgreSQL is unavailable; the records wait.
         """
         async with self._database.transaction() as session:
             if not await take_lock(session):
@@ -73,7 +73,7 @@ class Chain(BackgroundService):
         return self._since is not None
 
     async def _search(self) -> bool:
-        """Look through all records for what was not seen as new: at the start, then hourly, a slice each time."""
+        """Search all records for unlinked ones: at start, then hourly, one slice per call."""
         if self._searched == NOBODY and clock.seconds() < self._search_at:
             return False
         linked = None
@@ -94,18 +94,18 @@ class Chain(BackgroundService):
         return False
 
     def _check_grown(self, head: Head | None) -> None:
-        """Say aloud that the chain is not the one we knew: a hand was at it, or an older backup is in its place."""
+        """Log an error if the chain is shorter or different: it was manipulated, or a backup was restored."""
         known, self._known = self._known, head.link if head else None
         found = self._known
         if known and (found is None or found.seq < known.seq or (found.seq == known.seq and found != known)):
             log.error("the audit chain was cut", known=str(known), found=str(found))
 
     def _know(self, linked: Linked | None) -> None:
-        """Remember what was committed."""
+        """Store the committed head."""
         self._known = linked.link if linked else self._known
 
     def _note_head(self) -> None:
-        """Put the head where whoever can write the tables cannot: into the log, for `idp audit verify --head`."""
+        """Log the head, out of reach of an attacker on the database, for `idp audit verify --head`."""
         if self._known and self._known != self._noted:
             log.info("the audit chain so far", head=str(self._known))
             self._noted = self._known

@@ -1,4 +1,4 @@
-"""Links of the chain over audit records: what a hash covers, and the statements that read and write them.
+"""Links of the audit hash chain: the hash function, and the statements that read and write links.
 
 Every function works inside the caller's transaction.
 """
@@ -14,13 +14,13 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-BATCH = 500  # records a transaction links at most
-SLICE = 5_000  # records that are looked through at once
-BEGINNING = "0" * 64  # what the first link's hash covers in place of the link before it
-NOBODY, EVERYBODY = UUID(int=0), UUID(int=2**128 - 1)  # below and above every record's id
+BATCH = 500  # maximum records per transaction
+SLICE = 5_000  # records searched at once
+BEGINNING = "0" * 64  # previous hash of the first link
+NOBODY, EVERYBODY = UUID(int=0), UUID(int=2**128 - 1)  # below and above every record id
 _LOCK = 0x1D9_A0D1
 
-# As text, in PostgreSQL's own words, so that whatever a row was made to hold by hand can be read, compared and hashed.
+# As PostgreSQL's text, so that any manipulated value can be read, compared and hashed.
 _RFC_3339 = r"""to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24\:MI\:SS.US"Z"')"""
 RECORD = f"""
        a.id::text AS id, {_RFC_3339.format("a.timestamp")} AS timestamp,
@@ -47,11 +47,11 @@ SELECT count(*) AS records, {_RFC_3339.format("min(a.timestamp)")} AS since FROM
 
 
 class Link(Struct, frozen=True):
-    """A link, by which the chain up to it is known.
+    """A link of the chain.
 
     Attributes:
-        seq: its place, from 1 on without a gap.
-        hash: of its record and of the link before it.
+        seq: its number, from 1 without gaps.
+        hash: of its record and the previous link.
     """
 
     seq: int
@@ -62,14 +62,14 @@ class Link(Struct, frozen=True):
 
 
 class Head(Struct, frozen=True):
-    """The last link, and when it was made by the database's clock."""
+    """The last link, and its time by the database's clock."""
 
     link: Link
     chained_at: datetime
 
 
 class Linked(Struct, frozen=True):
-    """What a transaction linked: the last link, how many there were, and when the last record was written."""
+    """The result of a transaction: the last link, the number of links, and the time of the last record."""
 
     link: Link
     number: int
@@ -77,13 +77,13 @@ class Linked(Struct, frozen=True):
 
 
 class Slice(Struct, frozen=True):
-    """Records that follow each other by id, and what of them no link names yet.
+    """A range of records by id, and its unlinked ones.
 
     Attributes:
-        after: the id before the first of them.
-        until: the last id, `EVERYBODY` where there are no more.
-        loose: how many no link names.
-        since: when the first of those was written (RFC 3339).
+        after: the id before the first one.
+        until: the last id, `EVERYBODY` if there are no more.
+        loose: the number of unlinked records.
+        since: time of the first of those (RFC 3339).
     """
 
     after: UUID
@@ -93,21 +93,21 @@ class Slice(Struct, frozen=True):
 
 
 def hash_of(previous: str, record: Mapping[str, Any]) -> str:
-    """Return the hash of a link: SHA-256 in hexadecimal, over the hash before, a line break, and the record as JSON.
+    """Return the hash of a link: hexadecimal SHA-256 of the previous hash, a line break, and the record as JSON.
 
     Args:
-        previous: the hash of the link before, `BEGINNING` for the first.
-        record: the columns of `RECORD`, written with sorted names and without spaces. Those that are null are left
-            out, so that a column of a later version changes no earlier hash.
+        previous: the previous hash, `BEGINNING` for the first link.
+        record: the columns of `RECORD`, encoded with sorted names and without spaces. Nulls are omitted, so that a
+        column of a later version changes no earlier hash.
     """
     given = {name: value for name, value in record.items() if value is not None}
     return hashlib.sha256(f"{previous}\n".encode() + msgspec.json.encode(given, order="sorted")).hexdigest()
 
 
 async def take_lock(session: AsyncSession) -> bool:
-    """Become the one transaction that links, until it ends; False when another one is.
+    """Take the lock for linking until the transaction ends; False if another one holds it.
 
-    Before the head is read: two that read the same head would both link to it.
+    Call it before reading the head; otherwise two transactions could link to the same head.
     """
     return bool(await session.scalar(_TAKE_LOCK))
 
@@ -126,14 +126,14 @@ async def link_loose(
     after: UUID = NOBODY,
     until: UUID = EVERYBODY,
 ) -> Linked | None:
-    """Link up to `BATCH` records that no link names, the oldest first; None when there are none.
+    """Link up to `BATCH` unlinked records, oldest first; None if there are none.
 
     Args:
-        session: a transaction that has the lock.
+        session: a transaction that holds the lock.
         head: the last link.
         since: only records written at this time or later.
         after: only records with a greater id.
-        until: only records with this id or a smaller one.
+        until: only records up to this id.
     """
     last, at, links = head or Link(0, BEGINNING), None, []
     wanted = {"since": since, "after": after, "until": until, "batch": BATCH}
@@ -150,7 +150,7 @@ async def link_loose(
 
 
 async def next_slice(session: AsyncSession, after: UUID) -> Slice:
-    """Look through the `SLICE` records that follow an id."""
+    """Search the next `SLICE` records after an id."""
     until = await session.scalar(_END_OF_SLICE, {"after": after, "rest": SLICE - 1}) or EVERYBODY
     found = (await session.execute(_COUNT_LOOSE, {"after": after, "until": until})).one()
     return Slice(after, until, found.records, found.since)

@@ -1,4 +1,4 @@
-"""Joins the audit log: new records are linked to the hash chain in the background."""
+"""Plugin of the audit log: links new records in the background."""
 
 from idp.audit.chain import Chain
 from idp.db.engine import Database

@@ -1,4 +1,4 @@
-"""Writing and reading audit records."""
+"""Write and read audit records."""
 
 import base64
 from datetime import UTC, datetime, timedelta
@@ -16,17 +16,17 @@ from idp.db.repository import Repository
 from idp.plain_text import without_unseen
 from idp.principal.model import Principal
 
-_TEXT_LIMIT = 512  # a record must be written whatever the client sent
+_TEXT_LIMIT = 512  # truncated, so that a record can always be written
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SOMEBODY = ("user:", "service:")
 _POSITION_BYTES = 24  # microseconds since 1970, and an id
 
 
 class Origin(Struct, frozen=True):
-    """Who acts, and from where.
+    """The actor and the client of an action.
 
     Attributes:
-        actor: `user:<id>`, `service:<id>`, `anonymous`, or `system` for what nobody asked for.
+        actor: `user:<id>`, `service:<id>`, `anonymous`, or `system` for background work.
     """
 
     actor: str
@@ -39,7 +39,7 @@ SYSTEM = Origin(actor="system")
 
 
 def origin_of(request: Request[Any, Any, Any]) -> Origin:
-    """Return who sent a request, and from where. Forwarded addresses count only from trusted proxies."""
+    """Return actor and client of a request. Forwarded addresses are used only from trusted proxies."""
     principal = request.scope.get("user")
     return Origin(
         actor=principal.actor if isinstance(principal, Principal) else "anonymous",
@@ -50,7 +50,7 @@ def origin_of(request: Request[Any, Any, Any]) -> Origin:
 
 
 def _storable(text: str | None) -> str | None:
-    """Return a header without what would move a terminal's cursor or turn text around where it is read."""
+    """Return a header without terminal control and bidirectional characters."""
     return without_unseen(text[:_TEXT_LIMIT]) if text else None
 
 
@@ -67,11 +67,11 @@ def record(
 
     Args:
         session: the transaction that makes the change.
-        origin: who acts.
-        action: what was done, `thing.verb`, such as `team.renamed`.
-        user_id: whom it was done to.
-        target: what else it was done to, such as `team:<id>`.
-        details: names of what changed, before and after; never a secret.
+        origin: the actor and client.
+        action: `object.verb`, such as `team.renamed`.
+        user_id: the affected user.
+        target: another affected object, such as `team:<id>`.
+        details: changed values, before and after; never a secret.
     """
     session.add(
         AuditRow(
@@ -88,7 +88,7 @@ def record(
 
 
 class AuditRecord(Struct, frozen=True):
-    """One record, as administrators read it."""
+    """An audit record, as shown to administrators."""
 
     id: UUID
     timestamp: datetime
@@ -103,9 +103,9 @@ class AuditRecord(Struct, frozen=True):
 
 
 def as_seen_by(record: AuditRecord, user_id: str) -> AuditRecord:
-    """Return a record as anybody reads it who is no administrator, about themselves or what is theirs.
+    """Return a record as shown to a user who is not an administrator.
 
-    Where somebody else was, and with which program, when they did something is about that somebody, and left out.
+    Address and program of other actors are removed.
     """
     if record.actor == f"user:{user_id}" or not record.actor.startswith(_SOMEBODY):
         return record
@@ -113,13 +113,13 @@ def as_seen_by(record: AuditRecord, user_id: str) -> AuditRecord:
 
 
 class RecordFilter(Struct, frozen=True):
-    """Which records to list; None is no condition.
+    """Filter of a list; None means no condition.
 
     Attributes:
-        user_id: whom it was done to.
-        action: what was done.
-        actor: who did it.
-        target: what else it was done to.
+        user_id: the affected user.
+        action: the action.
+        actor: the actor.
+        target: another affected object.
         since: written at this time or later.
         until: written before this time.
     """
@@ -133,7 +133,7 @@ class RecordFilter(Struct, frozen=True):
 
 
 class Position(Struct, frozen=True):
-    """A place in the list, between records that are there whatever is added: a cursor is this, as text."""
+    """A stable position between records, encoded as a cursor."""
 
     timestamp: datetime
     id: UUID
@@ -144,18 +144,18 @@ class Position(Struct, frozen=True):
 
     @classmethod
     def parse(cls, cursor: str) -> "Position":
-        """Read what `str` made.
+        """Parse a cursor.
 
         Raises:
-            ValueError: nothing of ours.
+            ValueError: it is invalid.
         """
         raw = base64.b64decode(cursor, altchars=b"-_", validate=True)
         if len(raw) != _POSITION_BYTES:
-            raise ValueError("not as long as a position is")
+            raise ValueError("wrong length of a cursor")
         try:
             return cls(_EPOCH + timedelta(microseconds=int.from_bytes(raw[:8])), UUID(bytes=raw[8:]))
         except OverflowError:
-            raise ValueError("no time that there is") from None
+            raise ValueError("invalid time in a cursor") from None
 
     def __str__(self) -> str:
         microseconds = (self.timestamp - _EPOCH) // timedelta(microseconds=1)
@@ -172,14 +172,14 @@ class AuditRepository(Repository[AuditRow]):
 async def recent(
     session: AsyncSession, wanted: RecordFilter, *, limit: int, offset: int
 ) -> tuple[list[AuditRecord], int]:
-    """Return a page of records, newest first, and how many there are in all."""
+    """Return a page of records, newest first, and the total number."""
     within, equal = _conditions(wanted)
     rows, total = await AuditRepository(session).page(*within, limit=limit, offset=offset, **equal)
     return [_out(row) for row in rows], total
 
 
 async def before(session: AsyncSession, wanted: RecordFilter, position: Position, *, limit: int) -> list[AuditRecord]:
-    """Return the records that follow a position, newest first: none twice, whatever is added meanwhile."""
+    """Return the records after a position, newest first, without repetitions when records are added."""
     within, equal = _conditions(wanted)
     earlier = tuple_(AuditRow.timestamp, AuditRow.id) < tuple_(position.timestamp, position.id)
     repository = AuditRepository(session)

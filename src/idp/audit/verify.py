@@ -1,4 +1,4 @@
-"""Walks the whole chain over audit records, with bounded memory, and finds the first link that does not fit."""
+"""Verify the hash chain of audit records with bounded memory, and report the first broken link."""
 
 from typing import Any
 
@@ -20,17 +20,17 @@ _BELOW = text("SELECT min(seq) FROM idp.audit_chain WHERE seq < 1")
 
 
 class Broken(Exception):
-    """The chain does not fit; the text says where, for a person."""
+    """The chain is broken; the message says where."""
 
 
 class Findings(Struct, frozen=True):
-    """What a walk found.
+    """The result of a verification.
 
     Attributes:
-        head: the last link that fits, None where there is none.
-        problem: what is wrong with the one after it, None when nothing is.
-        loose: how many records are in no link yet.
-        loose_since: when the first of those was written.
+        head: the last valid link, None if there is none.
+        problem: the error of the next link, None if the chain is intact.
+        loose: the number of unlinked records.
+        loose_since: time of the first of those.
     """
 
     head: Link | None
@@ -40,12 +40,11 @@ class Findings(Struct, frozen=True):
 
 
 async def verify(database: Database, *, noted: Link | None = None) -> Findings:
-    """Check every link, and count the records that are in none yet.
+    """Verify every link, and count unlinked records.
 
     Args:
-        database: where they are.
-        noted: a link that was noted elsewhere, which the chain must still have: the chain alone cannot tell that its
-            end was cut off, or that somebody made all of it anew.
+        database: stores them.
+        noted: an earlier head, which must still be in the chain; detects truncation and rewriting.
 
     Raises:
         DatabaseUnavailable: PostgreSQL is away.
@@ -61,22 +60,22 @@ async def verify(database: Database, *, noted: Link | None = None) -> Findings:
 
 
 class _Walk:
-    """A walk along the chain."""
+    """Verification state along the chain."""
 
     def __init__(self, noted: Link | None) -> None:
         self.head = Link(0, BEGINNING)
         self._noted = noted
 
     async def go(self, database: Database) -> None:
-        """Go to the end.
+        """Verify to the end.
 
         Raises:
-            Broken: a link does not fit.
+            Broken: a link is invalid.
         """
         async with database.transaction() as session:
             below = await session.scalar(_BELOW)
         if below is not None:
-            raise Broken(f"There is a link {below}, and the first one is 1.")
+            raise Broken(f"There is a link {below}, but the first one must be 1.")
         while True:
             async with database.transaction() as session:
                 links = await _links_after(session, self.head.seq)
@@ -85,7 +84,7 @@ class _Walk:
             if len(links) < _STEP:
                 break
         if self._noted and self.head.seq < self._noted.seq:
-            raise Broken(f"The chain ends with link {self.head.seq}, and link {self._noted.seq} was noted.")
+            raise Broken(f"The chain ends with link {self.head.seq}, but link {self._noted.seq} was noted.")
 
     def _step(self, link: dict[str, Any]) -> None:
         seq, stored, audit_id = link.pop("seq"), link.pop("hash"), link.pop("audit_id")
@@ -96,7 +95,7 @@ class _Walk:
         if hash_of(self.head.hash, link) != stored:
             raise Broken(f"Record {audit_id} was changed, or its link {seq} was.")
         if self._noted and seq == self._noted.seq and stored != self._noted.hash:
-            raise Broken(f"Link {seq} is not the one that was noted: what is before it was made anew.")
+            raise Broken(f"Link {seq} differs from the noted one: the chain before it was rewritten.")
         self.head = Link(seq, stored)
 
 
