@@ -51,7 +51,7 @@ GOOD = {"DATABASE_URL": "postgresql://idp:hush@127.0.0.1:1/idp", "IDP_SECRET_KEY
         ({"AUTH_ALLOW_DEV_HEADERS": "true"}, "AUTH_ALLOW_DEV_HEADERS is true: dev headers let anyone be anyone"),
         ({"AUTH_API_CORS_ORIGINS": "*"}, "AUTH_API_CORS_ORIGINS holds *"),
         ({"AUTH_JWT_ALGORITHM": "HS256"}, "AUTH_JWT_ALGORITHM is HS256 and no shared secret is set"),
-        ({"DATABASE_URL": "mysql://idp:hush@db/idp"}, "DATABASE_URL starts with mysql://; put postgresql://"),
+        ({"DATABASE_URL": "mysql://idp:hush@db/idp"}, "DATABASE_URL starts with mysql://; use postgresql://"),
         ({"PORT": "eighty"}, "server.port is 'eighty' (from env PORT): put a whole number from 0 to 65535 there."),
     ],
 )

@@ -1,4 +1,4 @@
-"""What must happen together: when somebody leaves, everything they could act with ends in the same transaction (C-14).
+"""Combined revocation: a disabled or deleted user loses all credentials in one transaction (C-14).
 
-Owns: the order of those steps. Does not own: any table; it calls users, apikeys, sessions and audit.
+Owns: the order of these steps. Does not own: tables; it calls users, apikeys, sessions and audit.
 """

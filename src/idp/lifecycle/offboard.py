@@ -1,4 +1,4 @@
-"""Disabling and deleting a user, with every key, session and link they have, in one transaction (S0-13, C-14, C-27)."""
+"""Disable or delete a user with all keys, sessions and links, in one transaction (S0-13, C-14, C-27)."""
 
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,32 +11,32 @@ from idp.users.one_time_tokens import forget_all
 
 
 class Ended(Struct, frozen=True):
-    """How much ended with somebody."""
+    """The numbers of revoked keys and ended sessions."""
 
     keys: int
     sessions: int
 
     @property
     def details(self) -> dict[str, int]:
-        """The same, as an audit record has it."""
+        """Return the numbers for an audit record."""
         return {"revoked_keys": self.keys, "ended_sessions": self.sessions}
 
 
 async def disable(session: AsyncSession, origin: Origin, user_id: str, *, keep_an_admin: bool) -> Ended:
-    """Disable a user and end all their keys, sessions and links; enabling them again brings none back.
+    """Disable a user and revoke all keys, sessions and links; enabling restores none of them.
 
     Args:
-        session: a transaction that has done nothing yet: the lock of the keys comes first (C-27).
-        origin: who asked for it.
-        user_id: whom it happens to.
-        keep_an_admin: refuse if nobody who administers would be left.
+        session: a new transaction, because the keys' lock must be taken first (C-27).
+        origin: the request's origin.
+        user_id: the user.
+        keep_an_admin: refuse to disable the last active administrator.
 
     Returns:
-        How many keys and sessions were ended.
+        The numbers of revoked keys and ended sessions.
 
     Raises:
-        UserNotFound: there is no such user, or no more.
-        LastAdmin: they are the last active administrator.
+        UserNotFound: there is no such user, or it was deleted.
+        LastAdmin: the user is the last active administrator.
     """
     await lock(session)
     if keep_an_admin:
@@ -49,9 +49,9 @@ async def disable(session: AsyncSession, origin: Origin, user_id: str, *, keep_a
 
 
 async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an_admin: bool) -> Ended:
-    """Delete a user and end all their keys, sessions and links. The row stays, for what they did; the address is free.
+    """Delete a user and revoke all keys, sessions and links. The row stays for audit records; the address becomes free.
 
-    Arguments, result and errors are those of `disable`.
+    Arguments, result and errors as for `disable`.
     """
     await lock(session)
     if keep_an_admin:
