@@ -1,9 +1,8 @@
-"""The Valkey client: shared by all processes, a hint and never the truth; without it everything stays right.
+"""The Valkey client. Valkey is an optimization: without it, every decision is still correct.
 
-`SharedStore` decides whether Valkey is used now: the one answer for rate limits, back-off and cached verdicts (decision
-0020). A store that reads and does not write, such as a replica or a full one, would show every limit as unused. So it
-counts only while it does both. After a failure it rests for all its users at once, until a probe in the background has
-written and read; nobody waits for a store that rests.
+`SharedStore` decides for rate limits, back-off and cached verdicts together whether Valkey is used (decision 0020). A
+server that reads but does not write, such as a replica or one without memory, would show every limit as unused. So
+Valkey is used only while both work. After a failure it is suspended until a background probe has written and read.
 """
 
 import asyncio
@@ -19,11 +18,11 @@ from valkey.exceptions import ValkeyError
 T = TypeVar("T")
 log = structlog.get_logger("idp.cache")
 
-_SECONDS = 0.25  # that all users together may lose to a slow or dead store, in each second
-_SLOW_SECONDS = 0.02  # an answer that takes longer counts as lost time
-_REST_SECONDS = 1.0
-_LARGEST_BATCH = 256
-# Written and read as the limits do it: a script that pushes to a list and looks at it.
+_TIME_BUDGET = 0.25  # seconds in each second that all callers together may wait for a slow or dead server
+_SLOW_SECONDS = 0.02  # a longer round trip is counted against the budget
+_PROBE_SECONDS = 1.0
+_MAX_BATCH = 256
+# The same operations as the limits: a script that pushes to a list and reads it.
 _PROBE = """
 redis.call('LPUSH', KEYS[1], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -44,7 +43,7 @@ def connect(url: str | None) -> Valkey | None:
 
 
 class StoreUnavailable(Exception):
-    """Valkey is not used now; go on without it."""
+    """Valkey is not used now; continue without it."""
 
 
 class SharedStore:
@@ -56,7 +55,7 @@ class SharedStore:
 
     def __init__(self, valkey: Valkey | None) -> None:
         self.valkey = valkey
-        self._resting = False
+        self._suspended = False
         self._probing: asyncio.Task[None] | None = None
         self._lost = 0.0
         self._lost_at = 0.0
@@ -64,48 +63,48 @@ class SharedStore:
 
     @property
     def available(self) -> bool:
-        """Whether it is worth asking."""
-        return self.valkey is not None and not self._resting
+        """Whether Valkey is used now."""
+        return self.valkey is not None and not self._suspended
 
-    async def ask(self, question: Callable[[Valkey], Awaitable[T]]) -> T:
-        """Return what the store answers.
+    async def run(self, operation: Callable[[Valkey], Awaitable[T]]) -> T:
+        """Run an operation on Valkey and return its result.
 
         Raises:
-            StoreUnavailable: it rests, or has just failed, or there is none.
+            StoreUnavailable: Valkey is suspended, has just failed, or is not configured.
         """
-        if self.valkey is None or self._resting:
+        if self.valkey is None or self._suspended:
             raise StoreUnavailable
         began = time.monotonic()
         try:
-            async with asyncio.timeout(max(0.001, _SECONDS - self._lost_lately(began))):
-                answer = await question(self.valkey)
+            async with asyncio.timeout(max(0.001, _TIME_BUDGET - self._spent(began))):
+                answer = await operation(self.valkey)
         except (ValkeyError, OSError, TimeoutError) as error:
-            self._rest(error)
+            self._suspend(error)
             raise StoreUnavailable from error
         ended = time.monotonic()
         if ended - began > _SLOW_SECONDS:
-            self._lost = self._lost_lately(ended) + ended - began
+            self._lost = self._spent(ended) + ended - began
             self._lost_at = ended
-            if self._lost >= _SECONDS:
-                self._rest(TimeoutError())
+            if self._lost >= _TIME_BUDGET:
+                self._suspend(TimeoutError())
         return answer
 
     async def check(self) -> None:
-        """Write and read, and use the store from now on if both worked.
+        """Write and read; if both work, use Valkey again.
 
         Raises:
-            ValkeyError, OSError, TimeoutError: it does not.
+            ValkeyError, OSError, TimeoutError: it failed.
         """
         assert self.valkey is not None
         value = secrets.token_hex(8)
         try:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(_TIME_BUDGET):
                 answer: object = await self.valkey.eval(_PROBE, 1, self._probe_key, value, "1000")  # type: ignore[misc]
         except (ValkeyError, OSError, TimeoutError) as error:
-            self._rest(error)
+            self._suspend(error)
             raise
-        if self._resting and answer == value.encode():
-            self._resting, self._lost = False, 0.0
+        if self._suspended and answer == value.encode():
+            self._suspended, self._lost = False, 0.0
             log.info("valkey is used again")
 
     async def close(self) -> None:
@@ -116,13 +115,13 @@ class SharedStore:
         if self.valkey is not None:
             await self.valkey.aclose()
 
-    def _lost_lately(self, now: float) -> float:
-        return max(0.0, self._lost - _SECONDS * (now - self._lost_at))
+    def _spent(self, now: float) -> float:
+        return max(0.0, self._lost - _TIME_BUDGET * (now - self._lost_at))
 
-    def _rest(self, error: Exception) -> None:
-        if self._resting:
+    def _suspend(self, error: Exception) -> None:
+        if self._suspended:
             return
-        self._resting = True
+        self._suspended = True
         log.warning(
             "valkey does not both read and write: limits count in this process alone, verdicts come from the database",
             error=type(error).__name__,
@@ -130,8 +129,8 @@ class SharedStore:
         self._probing = asyncio.create_task(self._probe_until_it_works())
 
     async def _probe_until_it_works(self) -> None:
-        while self._resting:
-            await asyncio.sleep(_REST_SECONDS)
+        while self._suspended:
+            await asyncio.sleep(_PROBE_SECONDS)
             try:
                 await self.check()
             except (ValkeyError, OSError, TimeoutError):
@@ -144,7 +143,7 @@ class SharedCache:
     One GET costs this process 50 µs, one more key in an MGET under two.
 
     Args:
-        store: decides whether Valkey is used; without it nothing is cached.
+        store: Valkey; nothing is cached while it is suspended.
     """
 
     def __init__(self, store: SharedStore) -> None:
@@ -154,7 +153,7 @@ class SharedCache:
         self._task: asyncio.Task[None] | None = None
 
     async def get(self, key: bytes) -> bytes | None:
-        """Return a value; None where there is none, or where Valkey does not answer."""
+        """Return a value; None if there is none or Valkey is unavailable."""
         if not self._store.available:
             return None
         future = self._wanted.get(key)
@@ -164,8 +163,8 @@ class SharedCache:
         return await future
 
     def put(self, key: bytes, value: bytes, *, milliseconds: int) -> None:
-        """Store a value soon; nobody waits for it, and it may be lost."""
-        if not self._store.available or len(self._written) > 16 * _LARGEST_BATCH:
+        """Store a value in the background; it may be lost."""
+        if not self._store.available or len(self._written) > 16 * _MAX_BATCH:
             return
         self._written[key] = (value, milliseconds)
         self._wake()
@@ -176,10 +175,10 @@ class SharedCache:
 
     async def _run(self) -> None:
         while self._wanted or self._written:
-            wanted = dict(list(self._wanted.items())[:_LARGEST_BATCH])
+            wanted = dict(list(self._wanted.items())[:_MAX_BATCH])
             for key in wanted:
                 del self._wanted[key]
-            written = {key: self._written.pop(key) for key in list(self._written)[:_LARGEST_BATCH]}
+            written = {key: self._written.pop(key) for key in list(self._written)[:_MAX_BATCH]}
             try:
                 await self._exchange(wanted, written)
             except StoreUnavailable:
@@ -193,12 +192,12 @@ class SharedCache:
         self, wanted: dict[bytes, asyncio.Future[bytes | None]], written: dict[bytes, tuple[bytes, int]]
     ) -> None:
         if wanted:
-            values = await self._store.ask(lambda valkey: valkey.mget(list(wanted)))
+            values = await self._store.run(lambda valkey: valkey.mget(list(wanted)))
             for future, value in zip(wanted.values(), values, strict=True):
                 if not future.done():
                     future.set_result(value)
         if written:
-            await self._store.ask(lambda valkey: _write(valkey, written))
+            await self._store.run(lambda valkey: _write(valkey, written))
 
     async def close(self) -> None:
         if self._task is not None:

@@ -120,14 +120,14 @@ async def test_nobody_waits_for_a_store_that_rests(own_valkey: EmbeddedValkey) -
     store = SharedStore(connect(own_valkey.url))
     own_valkey.pause()
     began = time.monotonic()
-    questions = [store.ask(lambda valkey: valkey.ttl("x")) for _ in range(50)]
+    questions = [store.run(lambda valkey: valkey.ttl("x")) for _ in range(50)]
     answers = await asyncio.gather(*questions, return_exceptions=True)
     assert all(isinstance(answer, StoreUnavailable) for answer in answers)
     assert time.monotonic() - began < 0.4
     began = time.monotonic()
     for _ in range(100):
         with pytest.raises(StoreUnavailable):
-            await store.ask(lambda valkey: valkey.ttl("x"))
+            await store.run(lambda valkey: valkey.ttl("x"))
     assert time.monotonic() - began < 0.05
     own_valkey.resume()
     async with asyncio.timeout(3):
@@ -147,7 +147,7 @@ async def test_many_slow_answers_are_as_bad_as_one_that_never_comes(own_valkey: 
     began = time.monotonic()
     for _ in range(10):
         try:
-            await store.ask(slowly)
+            await store.run(slowly)
         except StoreUnavailable:
             continue
     assert time.monotonic() - began < 0.4

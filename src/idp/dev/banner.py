@@ -1,4 +1,4 @@
-"""What the terminal shows when `idp dev` is ready: where, who, and three lines to paste."""
+"""The output of `idp dev` when it is ready: addresses, demo users, and commands to paste."""
 
 import shlex
 import shutil
@@ -13,7 +13,7 @@ from idp.dev.personas import Persona
 
 _NARROWEST, _PIPED = 40, 100
 _GAP = "   "
-_NOBODY = "you@example.com"  # dev headers make whoever they name
+_ANY_ADDRESS = "you@example.com"  # dev headers create the user they name
 
 
 def show(
@@ -26,32 +26,32 @@ def show(
     manage: str,
     notes: Sequence[str] = (),
 ) -> None:
-    """Print it.
+    """Print the banner.
 
     Args:
-        base_urls: one a process.
-        personas: whom one can be.
-        tokens: where each persona's token is, by e-mail.
+        base_urls: one for each process.
+        personas: the demo users.
+        tokens: the file of each persona's token, by e-mail address.
         folder: the data folder.
         seconds: how long the start took.
         manage: a command that administers this service, to paste into another terminal.
-        notes: a sentence for each thing that is unlike the usual.
+        notes: a sentence for each unusual condition.
     """
     width = max(shutil.get_terminal_size((_PIPED, 24)).columns, _NARROWEST)
     console = Console(width=width, highlight=False)
 
     def line(*parts: str | tuple[str, str]) -> None:
-        # Never broken by us: what is too long for the terminal is wrapped by it, and still pastes as one line.
+        # Long lines are wrapped by the terminal, so that they can be pasted as one line.
         console.print(Text.assemble("  ", *parts) if parts else Text(), soft_wrap=True)
 
     line()
     line(("idp", "bold"), " is ", ("ready", "bold green"), (f" after {seconds:.1f} s", "dim"))
     line()
-    for name, url in places(base_urls):
+    for name, url in addresses(base_urls):
         line((name.ljust(12), "dim"), url)
     if personas:
         line()
-        for row in people(personas, width):
+        for row in demo_users(personas, width):
             line(*row)
         line()
         line(("A token each, good for 12 hours:", "dim"))
@@ -71,8 +71,8 @@ def show(
     line()
 
 
-def places(base_urls: Sequence[str]) -> list[tuple[str, str]]:
-    """Return what is where."""
+def addresses(base_urls: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the name and URL of each page."""
     base = base_urls[0]
     listed = [
         ("API", base),
@@ -88,8 +88,8 @@ def places(base_urls: Sequence[str]) -> list[tuple[str, str]]:
 Cell = tuple[str, str]  # text and style
 
 
-def people(personas: Sequence[Persona], width: int) -> list[list[Cell]]:
-    """Return the lines about the personas: a table where it fits, else two lines for each."""
+def demo_users(personas: Sequence[Persona], width: int) -> list[list[Cell]]:
+    """Return the lines of the demo users: a table if it fits, else two lines for each."""
     headings = [(heading, "dim") for heading in ("Persona", "Password", "Roles", "Teams", "Domains")]
     rows = [[(p.email, ""), (p.password, "cyan"), _roles(p), _teams(p), _domains(p)] for p in personas]
     table = aligned([headings, *rows])
@@ -132,7 +132,7 @@ def _named(tokens: Mapping[str, Path]) -> list[tuple[str, str]]:
 
 def curl_lines(base: str, persona: Persona | None, tokens: Mapping[str, Path]) -> list[str]:
     """Return commands that work when pasted: by dev header, by password, by token (without a persona, the first)."""
-    email = persona.email if persona else _NOBODY
+    email = persona.email if persona else _ANY_ADDRESS
     by_header = f"curl -s -H {shlex.quote(f'X-User-Email: {email}')} {base}/auth/me"
     if persona is None:
         return [by_header]

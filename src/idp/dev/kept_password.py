@@ -1,4 +1,4 @@
-"""What `idp dev` remembers of a demo user's password from one start to the next."""
+"""The passwords of demo users that `idp dev` keeps between starts."""
 
 from msgspec import Struct
 
@@ -7,8 +7,8 @@ class KeptPassword(Struct, frozen=True):
     """A persona's password as the banner printed it.
 
     Attributes:
-        password: in clear; the file is its owner's alone.
-        version: the account's `password_version` at that time. Another one means that the password was changed since.
+        password: in clear; only the owner can read the file.
+        version: the account's `password_version` at that time; a different one means that the password was changed.
     """
 
     password: str

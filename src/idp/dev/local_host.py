@@ -1,7 +1,7 @@
-"""Whether a request was addressed to this machine by name.
+"""Checks that a request is addressed to a local host name.
 
-A web page elsewhere can point its own name at 127.0.0.1 and so reach `idp dev` from a browser here (DNS rebinding); it
-cannot change the Host that the browser sends. See docs/decisions/0010.
+A remote web page can resolve its own name to 127.0.0.1 and reach `idp dev` through a local browser (DNS rebinding), but
+it cannot change the Host header. See docs/decisions/0010.
 """
 
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 
 def is_local_request(headers: Mapping[str, str], *, in_container: bool) -> bool:
-    """Whether the request was addressed to this machine and, as far as a proxy says, sent from it.
+    """Whether the request was addressed to this machine and, according to forwarded headers, sent from it.
 
     Args:
         headers: of the request, their names in lower case.
-        in_container: other containers reach us by a service name such as `auth-service`, which is then local too.
+        in_container: whether one-label names, such as `auth-service`, are local too.
     """
     hosts = [headers.get("host", ""), *headers.get("x-forwarded-host", "").split(",")]
     senders = [sender.strip() for sender in headers.get("x-forwarded-for", "").split(",")]
@@ -33,7 +33,7 @@ def _is_local(host: str, in_container: bool) -> bool:
 
 
 def _host_name(host: str) -> str:
-    """Return the name or address in a Host or a forwarded header; nothing for what cannot be read."""
+    """Return the name or address in a Host or forwarded header, an empty text if it is invalid."""
     try:
         return str(ip_address(host))  # bare, as proxies write senders
     except ValueError:

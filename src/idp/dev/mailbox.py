@@ -1,4 +1,4 @@
-"""What is in the outbox, to read: the mails of every address, which is why this exists under `idp dev` only."""
+"""Reads all mails in the outbox; for `idp dev` only."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from idp.mail.outbox import open_mail
 from idp.mail.rendering import RenderedMail
 from idp.signing.sealing import Sealer
 
-_MOST = 200
+_LIMIT = 200
 
 
 class Letter(NamedTuple):
@@ -28,7 +28,7 @@ class Mailbox:
     """Reads the outbox.
 
     Args:
-        sealer: opens what is in it.
+        sealer: decrypts the mails.
     """
 
     def __init__(self, database: Database, sealer: Sealer) -> None:
@@ -36,8 +36,8 @@ class Mailbox:
         self._sealer = sealer
 
     async def letters(self) -> list[Letter]:
-        """Return the newest two hundred, the newest first."""
-        newest = select(MailRow).order_by(MailRow.created_at.desc(), MailRow.id.desc()).limit(_MOST)
+        """Return the latest 200 mails, newest first."""
+        newest = select(MailRow).order_by(MailRow.created_at.desc(), MailRow.id.desc()).limit(_LIMIT)
         async with self._database.transaction() as session:
             rows = (await session.scalars(newest)).all()
         return [letter for row in rows if (letter := self._letter(row)) is not None]
@@ -55,7 +55,7 @@ class Mailbox:
 
 
 def _state(row: MailRow) -> str:
-    """Return what to say of it besides that it is here; nothing where all is well."""
+    """Return why a mail was not sent, an empty text if there was no error."""
     if row.failed_at is not None:
         return f"failed: {row.last_error}"
     if row.sent_at is None and row.last_error is not None:

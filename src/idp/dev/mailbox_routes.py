@@ -1,4 +1,4 @@
-"""GET /dev/mailbox: every mail that was written, as a page and as JSON. Answers only at this machine's own names."""
+"""GET /dev/mailbox: all mails, as a page and as JSON; only at local host names."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ _PAGE_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-# A mail runs nothing, loads nothing, and is of no origin; its links open in a tab of their own.
+# A mail runs and loads nothing and has an opaque origin; links open in a new tab.
 _MAIL_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'self'; form-action 'none'; frame-ancestors 'self'; "
     "sandbox allow-popups allow-popups-to-escape-sandbox"
@@ -55,7 +55,7 @@ async def letters(
     request: Request[Any, Any, Any], mailbox: NamedDependency[Mailbox], settings: NamedDependency[Settings]
 ) -> Response[Any]:
     """All mails, newest first: a page, or with `Accept: application/json` a list."""
-    _check_here(request, settings)
+    _check_local(request, settings)
     found = await mailbox.letters()
     if request.accept.best_match([_HTML, _JSON]) == _JSON:
         return Response([_out(each) for each in found], media_type=MediaType.JSON, headers=_PRIVATE)
@@ -71,7 +71,7 @@ async def letter(
     view: FromQuery[str] = "html",
 ) -> Response[Any]:
     """One mail, as HTML or as text."""
-    _check_here(request, settings)
+    _check_local(request, settings)
     found = await _get(mailbox, letter_id)
     if request.accept.best_match([_HTML, _JSON]) == _JSON:
         return Response(_out(found), media_type=MediaType.JSON, headers=_PRIVATE)
@@ -86,15 +86,15 @@ async def letter_body(
     settings: NamedDependency[Settings],
 ) -> Response[str]:
     """A mail's own HTML, for the frame on its page."""
-    _check_here(request, settings)
+    _check_local(request, settings)
     found = await _get(mailbox, letter_id)
     html = found.mail.html.replace("<head>", '<head><base target="_blank">', 1)
     headers = {"Content-Security-Policy": _MAIL_POLICY, "X-Frame-Options": "SAMEORIGIN", "Cache-Control": "no-store"}
     return Response(html, media_type=MediaType.HTML, headers=headers)
 
 
-def _check_here(request: Request[Any, Any, Any], settings: Settings) -> None:
-    """Refuse a web page that has pointed its own name at this machine (docs/decisions/0010).
+def _check_local(request: Request[Any, Any, Any], settings: Settings) -> None:
+    """Refuse requests to other host names (DNS rebinding, docs/decisions/0010).
 
     Raises:
         NotFound: the request was addressed to another name.

@@ -13,10 +13,11 @@ from idp.audit.record import SYSTEM
 from idp.authn.resolve import load_user
 from idp.db.engine import Database
 from idp.dev.kept_password import KeptPassword
+from idp.directory.domain_users import DOMAIN_USERS
 from idp.directory.domains import DOMAINS
-from idp.directory.members import DOMAIN_USERS, TEAM_MEMBERS
 from idp.directory.seed import SeedFile, SeedPersona
 from idp.directory.shapes import MemberRole
+from idp.directory.team_members import TEAM_MEMBERS
 from idp.directory.teams import TEAMS
 from idp.errors import UserInactive
 from idp.sessions import service as sessions

@@ -1,32 +1,25 @@
-"""Who is in which team and which domain. Every function works inside the caller's transaction."""
+"""What members of teams and users of domains have in common. Every method works inside the caller's transaction."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
-from advanced_alchemy.filters import CollectionFilter, OrderBy
+from advanced_alchemy.filters import OrderBy
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Select, and_, delete, func, literal, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Select, and_, delete, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Bundle, InstrumentedAttribute
-from uuid_utils.compat import uuid7
 
-from idp import clock
 from idp.audit.record import Origin, record
 from idp.db.repository import Repository
-from idp.directory.domains import DOMAINS, DomainRepository
 from idp.directory.groups import Groups
 from idp.directory.models import TeamMembershipRow, UserDomainRow
-from idp.directory.people import IS_LIVE, PERSON, require
-from idp.directory.shapes import DomainUser, Member, MemberRole
-from idp.directory.teams import TEAMS, TeamRepository
+from idp.directory.people import IS_LIVE, PERSON
 from idp.errors import MembershipNotFound
 
 Row = TypeVar("Row", TeamMembershipRow, UserDomainRow)
 Shown = TypeVar("Shown", bound=Struct)
 
-_BY_ADDRESS = (OrderBy(PERSON.c.email_key), OrderBy(PERSON.c.id))
+BY_ADDRESS = (OrderBy(PERSON.c.email_key), OrderBy(PERSON.c.id))
 
 
 class Members(Generic[Row, Shown]):
@@ -115,105 +108,3 @@ class Members(Generic[Row, Shown]):
 
     def _shown(self, row: Any) -> Shown:
         return self.shown(*row)
-
-
-class TeamMembershipRepository(Repository[TeamMembershipRow]):
-    """Rows that say who is in which team."""
-
-    model_type = TeamMembershipRow
-    ordering = _BY_ADDRESS
-
-
-class UserDomainRepository(Repository[UserDomainRow]):
-    """Rows that say who works in which domain."""
-
-    model_type = UserDomainRow
-    ordering = _BY_ADDRESS
-
-
-class TeamMembers(Members[TeamMembershipRow, Member]):
-    """The members of teams; each has a role."""
-
-    groups = TEAMS
-    repository = TeamMembershipRepository
-    group_column = "team_id"
-    shown = Member
-    columns = (TeamMembershipRow.role, TeamMembershipRow.created_at)
-    noun = "member"
-
-    async def lock(self, session: AsyncSession, group_id: UUID, user_id: str) -> None:
-        """Lock a team and this membership of it until the commit.
-
-        Raises:
-            TeamNotFound: there is no such team.
-        """
-        await super().lock(session, group_id, user_id)
-        await session.execute(select(TeamMembershipRow.id).where(self._of(group_id, user_id)).with_for_update())
-
-    async def put(
-        self, session: AsyncSession, origin: Origin, team_id: UUID, user_id: str, role: MemberRole | None
-    ) -> Member:
-        """Put a user into a team, or change their role in it.
-
-        Raises:
-            TeamNotFound: there is no such team.
-            UserNotFound: there is no such user.
-        """
-        await self.groups.get(session, team_id)
-        await require(session, user_id)
-        held = select(func.coalesce(TeamMembershipRow.role, "member")).where(self._of(team_id, user_id))
-        before = await session.scalar(held.with_for_update())
-        now = clock.now()
-        await session.execute(
-            insert(TeamMembershipRow)
-            .values(id=uuid7(), user_id=user_id, team_id=team_id, role=role, created_at=now, updated_at=now)
-            .on_conflict_do_update(index_elements=["user_id", "team_id"], set_={"role": role, "updated_at": now})
-        )
-        after = role or "member"
-        if before != after:
-            self._record(session, origin, "changed" if before else "added", team_id, user_id, role=[before, after])
-        return await self.get(session, team_id, user_id)
-
-
-class DomainUsers(Members[UserDomainRow, DomainUser]):
-    """The users of domains."""
-
-    groups = DOMAINS
-    repository = UserDomainRepository
-    group_column = "domain_id"
-    shown = DomainUser
-    columns = (UserDomainRow.created_at,)
-    noun = "user"
-
-    async def put(self, session: AsyncSession, origin: Origin, domain_id: UUID, user_id: str) -> DomainUser:
-        """Assign a user to a domain; assigning them twice changes nothing.
-
-        Raises:
-            DomainNotFound: there is no such domain.
-            UserNotFound: there is no such user.
-        """
-        await self.groups.get(session, domain_id)
-        await require(session, user_id)
-        now = clock.now()
-        added = await session.scalar(
-            insert(UserDomainRow)
-            .values(id=uuid7(), user_id=user_id, domain_id=domain_id, created_at=now, updated_at=now)
-            .on_conflict_do_nothing()
-            .returning(literal(True))
-        )
-        if added:
-            self._record(session, origin, "added", domain_id, user_id)
-        return await self.get(session, domain_id, user_id)
-
-
-TEAM_MEMBERS = TeamMembers()
-DOMAIN_USERS = DomainUsers()
-
-
-async def join_defaults(session: AsyncSession, user_id: str, *, teams: Sequence[str], domains: Sequence[str]) -> None:
-    """Put a new user into the teams and domains of these names and keys, where they exist and are active (S3-25)."""
-    for team in await TeamRepository(session).get_many(CollectionFilter("name", teams), is_active=True):
-        session.add(TeamMembershipRow(user_id=user_id, team_id=team.id))
-    for domain in await DomainRepository(session).get_many(CollectionFilter("key", domains), is_active=True):
-        session.add(UserDomainRow(user_id=user_id, domain_id=domain.id))
-    await session.flush()

@@ -10,9 +10,9 @@ from litestar.params import FromPath, JSONBody
 from idp import errors
 from idp.audit.record import origin_of
 from idp.db.engine import Database
+from idp.directory.domain_users import DOMAIN_USERS
 from idp.directory.domains import DOMAINS
 from idp.directory.management import Management
-from idp.directory.members import DOMAIN_USERS
 from idp.directory.shapes import DomainChange, DomainOut, DomainUser, NewDomain, Removed
 from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit

@@ -11,8 +11,8 @@ from idp import errors
 from idp.audit.record import origin_of
 from idp.db.engine import Database
 from idp.directory.management import Management
-from idp.directory.members import TEAM_MEMBERS
 from idp.directory.shapes import Member, NewMembership, NewTeam, Removed, TeamChange, TeamOut
+from idp.directory.team_members import TEAM_MEMBERS
 from idp.directory.teams import TEAMS
 from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit

@@ -41,7 +41,7 @@ class BackOff:
         until, _, _ = self._closed.get(name, (0.0, 0, 0.0))
         local = max(0, int(until - time.time() + 0.999))
         try:
-            return max(local, int(await self._store.ask(lambda valkey: valkey.ttl(f"idp:closed:{name}"))))
+            return max(local, int(await self._store.run(lambda valkey: valkey.ttl(f"idp:closed:{name}"))))
         except StoreUnavailable:
             return local
 
@@ -51,7 +51,7 @@ class BackOff:
             return
         self._close_here(name)  # always: a store that fails must not unblock anything (decision 0020)
         with suppress(StoreUnavailable):
-            await self._store.ask(lambda valkey: self._close_everywhere(valkey, name))
+            await self._store.run(lambda valkey: self._close_everywhere(valkey, name))
 
     async def _close_everywhere(self, valkey: Valkey, name: str) -> None:
         keys = f"idp:closed:{name}", f"idp:closings:{name}"

@@ -222,7 +222,7 @@ class Limiter:
         if shared is None:
             return None
         try:
-            return await self._store.ask(lambda _: question(shared))
+            return await self._store.run(lambda _: question(shared))
         except StoreUnavailable:
             return None
 

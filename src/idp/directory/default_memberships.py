@@ -1,0 +1,19 @@
+"""The teams and domains that every new user joins (S3-25)."""
+
+from collections.abc import Sequence
+
+from advanced_alchemy.filters import CollectionFilter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp.directory.domains import DomainRepository
+from idp.directory.models import TeamMembershipRow, UserDomainRow
+from idp.directory.teams import TeamRepository
+
+
+async def join_defaults(session: AsyncSession, user_id: str, *, teams: Sequence[str], domains: Sequence[str]) -> None:
+    """Put a new user into the teams and domains of these names and keys, where they exist and are active (S3-25)."""
+    for team in await TeamRepository(session).get_many(CollectionFilter("name", teams), is_active=True):
+        session.add(TeamMembershipRow(user_id=user_id, team_id=team.id))
+    for domain in await DomainRepository(session).get_many(CollectionFilter("key", domains), is_active=True):
+        session.add(UserDomainRow(user_id=user_id, domain_id=domain.id))
+    await session.flush()

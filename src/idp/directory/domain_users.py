@@ -1,0 +1,58 @@
+"""Who works in which domain."""
+
+from uuid import UUID
+
+from sqlalchemy import literal
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
+
+from idp import clock
+from idp.audit.record import Origin
+from idp.db.repository import Repository
+from idp.directory.domains import DOMAINS
+from idp.directory.members import BY_ADDRESS, Members
+from idp.directory.models import UserDomainRow
+from idp.directory.people import require
+from idp.directory.shapes import DomainUser
+
+
+class UserDomainRepository(Repository[UserDomainRow]):
+    """Rows that say who works in which domain."""
+
+    model_type = UserDomainRow
+    ordering = BY_ADDRESS
+
+
+class DomainUsers(Members[UserDomainRow, DomainUser]):
+    """The users of domains."""
+
+    groups = DOMAINS
+    repository = UserDomainRepository
+    group_column = "domain_id"
+    shown = DomainUser
+    columns = (UserDomainRow.created_at,)
+    noun = "user"
+
+    async def put(self, session: AsyncSession, origin: Origin, domain_id: UUID, user_id: str) -> DomainUser:
+        """Assign a user to a domain; assigning them twice changes nothing.
+
+        Raises:
+            DomainNotFound: there is no such domain.
+            UserNotFound: there is no such user.
+        """
+        await self.groups.get(session, domain_id)
+        await require(session, user_id)
+        now = clock.now()
+        added = await session.scalar(
+            insert(UserDomainRow)
+            .values(id=uuid7(), user_id=user_id, domain_id=domain_id, created_at=now, updated_at=now)
+            .on_conflict_do_nothing()
+            .returning(literal(True))
+        )
+        if added:
+            self._record(session, origin, "added", domain_id, user_id)
+        return await self.get(session, domain_id, user_id)
+
+
+DOMAIN_USERS = DomainUsers()

@@ -1,0 +1,71 @@
+"""Who is in which team, and with which role."""
+
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
+
+from idp import clock
+from idp.audit.record import Origin
+from idp.db.repository import Repository
+from idp.directory.members import BY_ADDRESS, Members
+from idp.directory.models import TeamMembershipRow
+from idp.directory.people import require
+from idp.directory.shapes import Member, MemberRole
+from idp.directory.teams import TEAMS
+
+
+class TeamMembershipRepository(Repository[TeamMembershipRow]):
+    """Rows that say who is in which team."""
+
+    model_type = TeamMembershipRow
+    ordering = BY_ADDRESS
+
+
+class TeamMembers(Members[TeamMembershipRow, Member]):
+    """The members of teams; each has a role."""
+
+    groups = TEAMS
+    repository = TeamMembershipRepository
+    group_column = "team_id"
+    shown = Member
+    columns = (TeamMembershipRow.role, TeamMembershipRow.created_at)
+    noun = "member"
+
+    async def lock(self, session: AsyncSession, group_id: UUID, user_id: str) -> None:
+        """Lock a team and this membership of it until the commit.
+
+        Raises:
+            TeamNotFound: there is no such team.
+        """
+        await super().lock(session, group_id, user_id)
+        await session.execute(select(TeamMembershipRow.id).where(self._of(group_id, user_id)).with_for_update())
+
+    async def put(
+        self, session: AsyncSession, origin: Origin, team_id: UUID, user_id: str, role: MemberRole | None
+    ) -> Member:
+        """Put a user into a team, or change their role in it.
+
+        Raises:
+            TeamNotFound: there is no such team.
+            UserNotFound: there is no such user.
+        """
+        await self.groups.get(session, team_id)
+        await require(session, user_id)
+        held = select(func.coalesce(TeamMembershipRow.role, "member")).where(self._of(team_id, user_id))
+        before = await session.scalar(held.with_for_update())
+        now = clock.now()
+        await session.execute(
+            insert(TeamMembershipRow)
+            .values(id=uuid7(), user_id=user_id, team_id=team_id, role=role, created_at=now, updated_at=now)
+            .on_conflict_do_update(index_elements=["user_id", "team_id"], set_={"role": role, "updated_at": now})
+        )
+        after = role or "member"
+        if before != after:
+            self._record(session, origin, "changed" if before else "added", team_id, user_id, role=[before, after])
+        return await self.get(session, team_id, user_id)
+
+
+TEAM_MEMBERS = TeamMembers()
