@@ -298,8 +298,8 @@ async def test_a_forged_link_is_found(world: World, seq: int) -> None:
     forged = uuid7()
     await world.sql("INSERT INTO idp.audit_chain VALUES ($1, $2, $3, now())", seq, forged, "f" * 64)
     expected = {
-        -1: "There is a link -1, and the first one is 1.",
-        0: "There is a link 0, and the first one is 1.",
+        -1: "There is a link -1, but the first one must be 1.",
+        0: "There is a link 0, but the first one must be 1.",
         6: f"Record {forged} of link 6 is missing.",
         9: "Link 6 is missing: the next one is 9.",
     }
@@ -333,7 +333,7 @@ async def test_a_tail_deleted_with_its_links_is_found_by_a_head_that_was_noted(w
     assert (await world.verified(head)).problem == "The chain ends with link 3, and link 5 was noted."
     await world.write(4)
     await world.chain_all()
-    said = "Link 5 is not the one that was noted: what is before it was made anew."
+    said = "Link 5 differs from the noted one: the chain before it was rewritten."
     assert (await world.verified(head)).problem == said
 
 
