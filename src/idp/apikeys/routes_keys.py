@@ -16,7 +16,7 @@ from idp.apikeys.scopes import ScopePolicy
 from idp.apikeys.service import KeyFactory
 from idp.apikeys.shapes import KeyChange, KeyOut, KeySecret, NewKey, Rotation
 from idp.apikeys.shapes import key_id as public_id
-from idp.audit.record import AuditRecord, RecordFilter, as_seen_by, origin_of, recent
+from idp.audit.record import AuditRecord, RecordFilter, origin_of, recent, redact_for_user
 from idp.db.engine import Database
 from idp.errors import KeyNotFound
 from idp.ops.openapi import responses
@@ -196,7 +196,7 @@ async def key_audit(
         await service.get_key(session, user_id, row_id)
         about_key = RecordFilter(target=f"api_key:{public_id(row_id)}")
         items, total = await recent(session, about_key, limit=limit, offset=offset)
-    items = [as_seen_by(each, user_id) for each in items]
+    items = [redact_for_user(each, user_id) for each in items]
     return page(request, items, total=total, limit=limit, offset=offset)
 
 
