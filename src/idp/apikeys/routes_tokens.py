@@ -61,15 +61,15 @@ async def create_token(
     data: JSONBody[NewToken],
     idempotency_key: IdempotencyKey = None,
 ) -> TokenSecret:
-    """Create a service token, shown only in this response. Its name is unique among live tokens."""
+    """Create a service token. It is returned only in this response. Names of live tokens are unique."""
     origin = origin_of(request)
     check_reserved(data.scopes)
 
-    async def make(session: AsyncSession) -> TokenSecret:
+    async def create(session: AsyncSession) -> TokenSecret:
         return await service.create_token(session, key_factory, origin, data)
 
-    once = idempotency.creation(make, TokenSecret, actor=origin.actor, key=idempotency_key, request=data)
-    return await command_queue.submit("create_token", if_still_authorized(request.user, once, manages=True))
+    create_once = idempotency.creation(create, TokenSecret, actor=origin.actor, key=idempotency_key, request=data)
+    return await command_queue.submit("create_token", if_still_authorized(request.user, create_once, manages=True))
 
 
 @get(
@@ -86,7 +86,7 @@ async def list_tokens(
     limit: OptionalLimit = None,
     offset: Offset = 0,
 ) -> TokenList:
-    """Return service tokens, newest first, all or a page, without secrets."""
+    """Return service tokens, newest first, all or one page, without secrets."""
     async with database.transaction() as session:
         tokens, total = await service.list_tokens(session, include_revoked=include_revoked, limit=limit, offset=offset)
     return TokenList(tokens=tokens, total=total)
@@ -121,7 +121,7 @@ async def revoke_token(
     token_id: TokenId,
     data: JSONBody[Revocation | None] = None,
 ) -> Revoked:
-    """Revoke a service token: every process refuses it at once. Repeating it changes nothing."""
+    """Revoke a service token immediately. Revoking it again changes nothing."""
     origin, row_id, reason = origin_of(request), _parse(token_id), data.reason if data else None
 
     async def work(session: AsyncSession) -> TokenOut:
@@ -149,7 +149,7 @@ async def extend_token(
     token_id: TokenId,
     data: JSONBody[Extension],
 ) -> Extended:
-    """Extend a token by days: from its expiry, or from now if it has none."""
+    """Extend a token by a number of days from its expiry, or from now if it had none."""
     origin, row_id = origin_of(request), _parse(token_id)
 
     async def work(session: AsyncSession) -> TokenOut:

@@ -25,10 +25,10 @@ _ANY = "*"
 
 
 class ScopePolicy:
-    """The scopes that users may put on their keys: for all users, and additional ones by role.
+    """Decides which scopes users may grant to their keys: some for everyone, more by role.
 
     Args:
-        settings: `grantable_scopes` and `role_scopes`; `*` is every scope that is not reserved.
+        settings: `grantable_scopes` and `role_scopes`; `*` means every scope that is not reserved.
     """
 
     def __init__(self, settings: ApiKeys) -> None:
@@ -36,31 +36,29 @@ class ScopePolicy:
         self._by_role = {role: frozenset(scopes) for role, scopes in settings.role_scopes.items()}
 
     def held(self, scopes: Iterable[str], roles: Iterable[str]) -> tuple[str, ...]:
-        """Return the scopes that a user with these roles may have on a key (S0-43)."""
+        """Return those of the scopes that a user with these roles may grant to a key (S0-43)."""
         allowed = self._everyone.union(*(self._by_role.get(role, ()) for role in roles))
         return tuple(
             scope for scope in scopes if not scope.startswith(RESERVED_PREFIX) and (_ANY in allowed or scope in allowed)
         )
 
     def check(self, scopes: Sequence[str], roles: Iterable[str]) -> None:
-        """Refuse scopes that this user may not grant.
+        """Refuse scopes that a user with these roles may not grant to a key.
 
         Raises:
             ScopeNotGrantable: names them.
         """
         held = self.held(scopes, roles)
         if missing := [scope for scope in scopes if scope not in held]:
-            raise ScopeNotGrantable(f"You may not put these scopes on a key: {', '.join(missing[:10])}.")
+            raise ScopeNotGrantable(f"You may not grant these scopes: {', '.join(missing[:10])}.")
 
 
 def check_reserved(scopes: Sequence[str]) -> None:
     """Refuse unknown reserved scopes, so that a typo is noticed.
 
     Raises:
-        ValidationFailed: names the existing ones.
+        ValidationFailed: names the known ones.
     """
     for scope in scopes:
         if scope.startswith(RESERVED_PREFIX) and scope not in RESERVED_SCOPES:
-            raise invalid(
-                ["body", "scopes"], f"{scope} is not one of the reserved scopes {', '.join(RESERVED_SCOPES)}."
-            )
+            raise invalid(["body", "scopes"], f"{scope} is not a reserved scope; known: {', '.join(RESERVED_SCOPES)}.")

@@ -1,9 +1,9 @@
-"""Secrets of keys: format, checksum and stored digest (C-03, C-03b).
+"""The secret of a key: its format and its stored digest (C-03, C-03b).
 
     sk_live_ + 37 random base62 characters (220 bits) + 6 base62 characters of CRC-32 over everything before them
 
-A random secret of this length needs no slow hash: its keyed digest is found by one look-up in a unique index. Without
-the pepper a stolen table is useless, even for guessing weak imported secrets.
+A secret of this entropy needs no slow hash: its keyed digest (HMAC) is looked up in a unique index. Without the pepper,
+a stolen table does not allow guessing, not even of weak secrets that were imported.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from idp.signing import peppers
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM, _CHECKSUM = 37, 6
 _BODY = re.compile(rf"[0-9A-Za-z]{{{_RANDOM + _CHECKSUM}}}\Z")
-SHOWN = 12  # characters of a key that may be shown later
-LONGEST = 512  # characters; ours have 51 or 52
+PREFIX_LENGTH = 12  # characters of a key that are stored and shown
+MAX_LENGTH = 512  # characters; generated ones have 51 or 52, imported ones a few more
 
 
 def generate(prefix: str) -> str:
@@ -34,7 +34,7 @@ def generate(prefix: str) -> str:
 
 
 def is_intact(secret: str, prefix: str) -> bool:
-    """Whether a secret has our format and a valid checksum. Only a hint: imported secrets have neither."""
+    """Whether a secret has the format above and a valid checksum. Only a hint: imported secrets may have neither."""
     body = secret.removeprefix(f"{prefix}_")
     return bool(_BODY.match(body)) and secret[-_CHECKSUM:] == _checksum(secret[:-_CHECKSUM])
 
@@ -48,7 +48,7 @@ def _checksum(text: str) -> str:
 
 
 class Peppers(peppers.Peppers):
-    """Digests of API keys and service tokens.
+    """Computes digests of API keys and service tokens, with HMAC keys derived from the root secrets.
 
     Args:
         roots: root secrets, the current one first.
@@ -58,5 +58,5 @@ class Peppers(peppers.Peppers):
         super().__init__(roots, "api-key-pepper")
 
     def possible(self, secret: str) -> list[str]:
-        """Return all possible stored digests of this secret: one per pepper, and the plain one of S2 (S2-29)."""
+        """Return every possible stored digest of a secret: with each pepper, and the plain SHA-256 of S2 (S2-29)."""
         return [*super().possible(secret), hashlib.sha256(secret.encode()).hexdigest()]

@@ -22,7 +22,7 @@ def key_id(row_id: UUID) -> str:
 
 
 class NewKey(Struct, frozen=True):
-    """A key to create (S0-16). Without `expires_in_days` it does not expire."""
+    """A new key (S0-16). Without `expires_in_days` it does not expire."""
 
     name: Name
     scopes: Scopes
@@ -30,19 +30,19 @@ class NewKey(Struct, frozen=True):
 
 
 class KeyChange(Struct, frozen=True, forbid_unknown_fields=True):
-    """Changes to a key."""
+    """A change of a key."""
 
     name: Name
 
 
 class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
-    """A rotation: the old secret is revoked at once, or after `overlap_seconds`."""
+    """Rotation options: the old secret is revoked immediately, or after `overlap_seconds`."""
 
     overlap_seconds: Annotated[int, Meta(ge=0, le=_WEEK, description="Seconds, at most a week.")] = 0
 
 
 class KeySecret(Struct, frozen=True):
-    """A key with its secret, shown only once (S0-17, S0-21)."""
+    """A key with its secret, which is returned only once (S0-17, S0-21)."""
 
     key_id: str
     secret: str
@@ -97,7 +97,7 @@ class KeyOut(Struct, frozen=True):
 
 
 class NewToken(Struct, frozen=True):
-    """A service token to create (S2-20). Without `ttl_days` it does not expire."""
+    """A new service token (S2-20). Without `ttl_days` it does not expire."""
 
     name: Name
     scopes: Scopes
@@ -106,7 +106,7 @@ class NewToken(Struct, frozen=True):
 
 
 class TokenSecret(Struct, frozen=True):
-    """A service token with its secret, shown only once (S2-36)."""
+    """A service token with its secret, which is returned only once (S2-36)."""
 
     token: str
     token_id: UUID
@@ -168,13 +168,13 @@ class TokenList(Struct, frozen=True):
 
 
 class Revocation(Struct, frozen=True):
-    """The reason of a revocation (S2-23)."""
+    """The reason for revoking a token (S2-23)."""
 
     reason: Reason | None = None
 
 
 class Revoked(Struct, frozen=True):
-    """The time of a revocation."""
+    """The time at which a token was revoked."""
 
     success: bool
     token_id: UUID
@@ -182,7 +182,7 @@ class Revoked(Struct, frozen=True):
 
 
 class Extension(Struct, frozen=True):
-    """The number of days to add (S2-24)."""
+    """The number of days to extend a token by (S2-24)."""
 
     extend_days: Days
 

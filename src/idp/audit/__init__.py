@@ -1,6 +1,6 @@
-"""Append-only audit records and their hash chain.
+"""The audit log: append-only records of security-relevant changes, linked in a hash chain.
 
-Owns: the table and the function that writes it inside the caller's transaction; the hash chain over all records, built
-after the commit, and its verification (docs/decisions/0014). Does not own: which actions are recorded; each service
-decides.
+Owns: the table; `record`, which writes in the caller's transaction, so that a change and its record are committed
+together; the hash chain, which is extended after the commit, and its verification (docs/decisions/0014). Does not own:
+which changes are recorded; each service decides that.
 """

@@ -1,5 +1,5 @@
-"""Events for other services: a catalogue of types and a transactional outbox.
+"""Events for other services about changes to users (transactional outbox).
 
-Owns: the event types (incomplete) and the outbox. Does not own: publishing to Kafka, which comes later; until then
-events stay in the outbox.
+Owns: the catalogue of types, which is not complete yet, and the outbox. Does not own: the relay to Kafka, which comes
+later; until then events stay in the outbox.
 """

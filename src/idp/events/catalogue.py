@@ -1,10 +1,10 @@
-"""Event types."""
+"""The types of all published events."""
 
 from enum import StrEnum
 
 
 class EventType(StrEnum):
-    """The CloudEvents `type` of an event. A published type keeps its meaning; a breaking change becomes `….v2`."""
+    """The CloudEvents `type` of an event. The meaning of a type never changes; a breaking change is `….v2`."""
 
     SESSION_REVOKED = "idp.session.revoked"
     USER_EMAIL_VERIFIED = "idp.user.email_verified"

@@ -1,4 +1,4 @@
-"""The table of the event outbox."""
+"""The outbox table."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from idp.db.base import Base, UUIDKey
 
 
 class EventRow(UUIDKey, Base):
-    """An event, without secrets, hashes, tokens and addresses."""
+    """An event. It contains no secrets, hashes, tokens or addresses."""
 
     __tablename__ = "outbox"
     __table_args__ = (

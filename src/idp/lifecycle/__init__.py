@@ -1,4 +1,4 @@
-"""Combined revocation: a disabled or deleted user loses all credentials in one transaction (C-14).
+"""Changes to a user that also revoke their keys, sessions and links, in one transaction (C-14).
 
-Owns: the order of these steps. Does not own: tables; it calls users, apikeys, sessions and audit.
+Owns: the order of those steps. Does not own: any table; it calls users, apikeys, sessions and audit.
 """

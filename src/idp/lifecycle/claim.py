@@ -1,7 +1,7 @@
-"""Claim an unverified account by the owner of its address (C-11).
+"""Claims an unverified account for the person who proved to own its address (C-11).
 
-An attacker who registered a stranger's address must lose everything when its owner verifies it: sessions, keys, mailed
-links, and the password, unless the owner has just set it.
+An attacker may have registered the address before its owner (pre-hijacking). Once the owner verifies it, no earlier
+session, key or link is valid, and neither is the password, unless the owner has just chosen it.
 """
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,13 +18,13 @@ _REASON = "address claimed"
 
 
 async def claim(session: AsyncSession, origin: Origin, user_id: str, *, keep_password: bool) -> None:
-    """Mark the address as verified, and revoke everything created before.
+    """Mark an address as verified, and revoke every credential that was created before.
 
     Args:
-        session: a transaction that called `apikeys.service.lock` first (C-27) and locks the user's row.
-        origin: of the verification.
-        user_id: the user.
-        keep_password: whether this flow has set the password.
+        session: a transaction whose first statement was `apikeys.service.lock` (C-27), and that locks the user's row.
+        origin: the request that proved ownership of the address.
+        user_id: of the account.
+        keep_password: whether the same request has set the password.
     """
     keys = await revoke_all_keys(session, origin, user_id, _REASON)
     sessions = await end_all(session, origin, user_id, reason=_REASON)
