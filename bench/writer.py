@@ -13,7 +13,7 @@ from unittest.mock import patch
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from bench import exclusive, service, stores
-from idp.apikeys.commands import LARGEST_GROUP, CommandQueue
+from idp.apikeys.commands import MAX_GROUP_SIZE, CommandQueue
 from idp.apikeys.service import KeyFactory, create_token
 from idp.apikeys.shapes import NewToken, TokenSecret
 from idp.audit.record import Origin
@@ -35,7 +35,7 @@ def main() -> None:
         deployment = service.deploy(running)
         core = build_core(load("production", environ=deployment.env))
         grouped, single = asyncio.run(_measure(core))
-    print(f"in groups of up to {LARGEST_GROUP}: {grouped:.0f} changes a second")
+    print(f"in groups of up to {MAX_GROUP_SIZE}: {grouped:.0f} changes a second")
     print(f"one transaction each:   {single:.0f} changes a second")
     print(f"groups are worth {grouped / single:.1f} times as much")
 
@@ -44,16 +44,16 @@ async def _measure(core: Core) -> tuple[float, float]:
     grouped, single = [], []
     try:
         for _ in range(_ROUNDS):
-            grouped.append(await _rate(core, LARGEST_GROUP))
+            grouped.append(await _rate(core, MAX_GROUP_SIZE))
             single.append(await _rate(core, 1))
     finally:
         await core.database.close()
     return median(grouped), median(single)
 
 
-async def _rate(core: Core, largest_group: int) -> float:
+async def _rate(core: Core, max_group_size: int) -> float:
     key_factory, origin = KeyFactory(core.settings.api_keys, core.peppers), Origin(actor="bench")
-    queue = CommandQueue(core.database, largest_group=largest_group)
+    queue = CommandQueue(core.database, max_group_size=max_group_size)
     queue.start()
     began, done = time.perf_counter(), 0
 

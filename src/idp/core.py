@@ -19,10 +19,16 @@ from idp.authn.introspection import Introspector
 from idp.authn.resolve import Resolver
 from idp.authn.verdicts import Verdicts
 from idp.cache import SharedCache, SharedStore
+from idp.accounts.foreign_users import ForeignUsers
+from idp.signing.fetch import Fetcher
+from idp.signing.foreign_jwt import ForeignIssuer
+from idp.signing.remote_jwks import RemoteJwks
+from idp.settings_schema import OidcIssuer
 from idp.db.engine import Database
 from idp.db.notify import ChangeListener
 from idp.deployment import (
     allowed_origins,
+    configured_issuers,
     front_end,
     own_secrets,
     public_url,
@@ -67,6 +73,8 @@ class Core(Struct, frozen=True):
     proofs: ProofKeys
     peppers: Peppers
     passwords: Passwords
+    foreign_issuers: tuple[ForeignIssuer, ...]
+    foreign_users: ForeignUsers
     scope_policy: ScopePolicy
     key_factory: KeyFactory
     usage: Usage
@@ -160,6 +168,8 @@ def build_core(loaded: LoadedSettings) -> Core:
         proofs=proofs,
         peppers=peppers,
         passwords=passwords,
+        foreign_issuers=foreign_issuers(loaded, listener),
+        foreign_users=ForeignUsers(database, settings.accounts),
         scope_policy=scope_policy,
         key_factory=KeyFactory(settings.api_keys, peppers),
         usage=usage,
@@ -182,6 +192,23 @@ def build_core(loaded: LoadedSettings) -> Core:
             port=settings.server.metrics_port,
         ),
     )
+
+
+def foreign_issuers(loaded: LoadedSettings, listener: ChangeListener) -> tuple[ForeignIssuer, ...]:
+    """Return the issuers whose tokens are accepted; a key that they withdraw ends the verdicts that it verified."""
+    fetcher = Fetcher(allow_loopback=loaded.profile == "development")
+
+    def build(each: OidcIssuer) -> ForeignIssuer:
+        keys = RemoteJwks(
+            each.issuer,
+            fetcher,
+            jwks_url=each.jwks_url,
+            algorithms=each.algorithms,
+            removed=listener.changes.forget_signatures,
+        )
+        return ForeignIssuer(each, keys)
+
+    return tuple(build(each) for each in configured_issuers(loaded.settings))
 
 
 def _verdicts(loaded: LoadedSettings, listener: ChangeListener, shared: SharedCache, proofs: ProofKeys) -> Verdicts:

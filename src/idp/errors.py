@@ -229,7 +229,7 @@ class MetricsTokenRequired(IdpError):
 
 class ScopeNotGrantable(IdpError):
     code, status, title = "scope_not_grantable", 403, "Scope not grantable"
-    text = "You may not put these scopes on a key."
+    text = "You may not grant these scopes."
     remedy = "Ask for fewer scopes. Operators: api_keys.grantable_scopes and api_keys.role_scopes."
 
 

@@ -1,6 +1,6 @@
-"""What can be set: one frozen struct a section, and the one table of environment names.
+"""The settings: one frozen struct per section, and the table of environment names.
 
-What each setting means is written beside it in `config/idp.toml`; a test fails when one is missing there.
+`config/idp.toml` documents each setting; a test fails if one is missing there.
 """
 
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
 class Secret:
-    """A value that never shows itself: `repr` and `str` hide it, `reveal()` returns it."""
+    """A secret value: `repr` and `str` hide it, `reveal()` returns it."""
 
     __slots__ = ("_value",)
 
@@ -119,7 +119,7 @@ class Accounts(Section, frozen=True):
     default_domains: tuple[str, ...] = ("engineering",)
     require_email_verification: bool = False
     verification_hours: Annotated[int, Meta(ge=1, le=168)] = 24
-    reset_minutes: Annotated[int, Meta(ge=5, le=60)] = 15  # SEC-10: an hour at the most
+    reset_minutes: Annotated[int, Meta(ge=5, le=60)] = 15  # SEC-10: at most an hour
     email_change_hours: Annotated[int, Meta(ge=1, le=168)] = 24
     invitation_days: Annotated[int, Meta(ge=1, le=30)] = 7
     session_ttl_seconds: Count = 2_592_000
@@ -133,7 +133,7 @@ class RateLimits(Section, frozen=True):
     failed_logins_per_pair: Count = 10
     failed_logins_per_account: Count = 100
     failed_logins_per_address: Count = 100
-    consecutive_failures_per_account: Annotated[int, Meta(ge=1, le=100)] = 100  # SEC-8: a hundred at the most
+    consecutive_failures_per_account: Annotated[int, Meta(ge=1, le=100)] = 100  # SEC-8: at most 100
     registrations_per_address_per_hour: Count = 100
     resets_per_account_per_hour: Count = 5
     resets_per_address_per_hour: Count = 50
@@ -168,10 +168,29 @@ class ApiKeys(Section, frozen=True):
     require_fresh_login: bool = False
 
 
+Algorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
+
+
+class OidcIssuer(Section, frozen=True):
+    """Another issuer whose tokens are accepted: `[oidc.providers.<name>]`."""
+
+    issuer: str
+    audience: tuple[str, ...]
+    jwks_url: str | None = None
+    algorithms: tuple[Algorithm, ...] = ("RS256",)
+    aliases: tuple[str, ...] = ()
+    audience_from_client: bool = False
+    leeway_seconds: Annotated[int, Meta(ge=0, le=60)] = 30  # SEC-23
+    subject_claim: str = "sub"
+    trusted_email_domains: tuple[str, ...] = ()
+
+
 class Oidc(Section, frozen=True):
     issuer: str | None = None
     audience: tuple[str, ...] = ()
     jwks_url: str | None = None
+    trusted_email_domains: tuple[str, ...] = ()
+    providers: dict[str, OidcIssuer] = field(default_factory=dict)
 
 
 class Clerk(Section, frozen=True):
@@ -204,7 +223,7 @@ class Dev(Section, frozen=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that can be set, built once and passed down."""
+    """All settings, built once and passed down."""
 
     server: Server = Server()
     database: Database = Database()
@@ -227,8 +246,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dev: Dev = Dev()
 
 
-# The old services' names, and the short ones of our own; the first that is present wins. Every setting can also be
-# given as IDP_<SECTION>__<KEY>, which comes first, and every secret as <NAME>_FILE.
+# Names of the old services and short names; the first one present wins. Every setting can also be set as
+# IDP_<SECTION>__<KEY>, which takes precedence, and every secret as <NAME>_FILE.
 ALIASES: dict[str, tuple[str, ...]] = {
     "server.port": ("PORT", "AUTH_SERVICE_PORT"),
     "server.metrics_port": ("IDP_METRICS_PORT",),
@@ -268,6 +287,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "oidc.issuer": ("AUTH_OIDC_ISSUER",),
     "oidc.audience": ("AUTH_OIDC_AUDIENCE",),
     "oidc.jwks_url": ("AUTH_OIDC_JWKS_URL",),
+    "oidc.trusted_email_domains": ("AUTH_OIDC_TRUSTED_EMAIL_DOMAINS",),
     "clerk.webhook_secrets": ("CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET"),
     "clerk.publishable_key": ("CLERK_PUBLISHABLE_KEY",),
     "clerk.secret_key": ("CLERK_SECRET_KEY",),
@@ -286,20 +306,20 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "kafka.users_topic": ("KAFKA_USERS_TOPIC",),
 }
 
-# Understood, so that an old service's environment is never an error, but not used by this version yet:
-# `idp config show` marks them, `idp serve` says so once at start. See docs/roadmap.md.
+# Accepted for compatibility with old environments, but without effect in this version: `idp config show` marks them,
+# `idp serve` logs them at start. See docs/roadmap.md.
 NOT_YET_USED: frozenset[str] = frozenset(
     f"{section}.{name}"
-    for section, struct in (("oidc", Oidc), ("clerk", Clerk), ("kafka", Kafka))
+    for section, struct in (("clerk", Clerk), ("kafka", Kafka))
     for name in struct.__struct_fields__
 )
 
-# Variables of the old services, or of other programs' habits, that nothing here reads, and what to do instead:
-# `idp config check` names them, `idp serve` says so at the start.
+# Variables of the old services, or common ones, that idp does not read, with the alternative: `idp config check` lists
+# them, `idp serve` logs them at start.
 UNREAD: dict[str, str] = {
-    "BCRYPT_ROUNDS": "passwords are hashed with Argon2id; passwords.argon2_time_cost sets what that costs.",
+    "BCRYPT_ROUNDS": "passwords are hashed with Argon2id; passwords.argon2_time_cost sets its cost.",
     "GENERAL_RATE_LIMIT_PER_IP": "the section [rate_limits] has a limit for each purpose.",
-    "ACCESS_TOKEN_TTL": "put minutes into AUTH_JWT_ACCESS_TOKEN_EXPIRE_MINUTES.",
-    "REFRESH_TOKEN_TTL": "put days into JWT_REFRESH_TOKEN_EXPIRE_DAYS.",
-    "HOST": "the address to listen on is IDP_SERVER__HOST, or `idp serve --host`.",
+    "ACCESS_TOKEN_TTL": "use AUTH_JWT_ACCESS_TOKEN_EXPIRE_MINUTES (minutes).",
+    "REFRESH_TOKEN_TTL": "use JWT_REFRESH_TOKEN_EXPIRE_DAYS (days).",
+    "HOST": "use IDP_SERVER__HOST, or `idp serve --host`.",
 }

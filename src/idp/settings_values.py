@@ -1,4 +1,4 @@
-"""What a setting's type means: reading a value from text, checking it, and saying in words what was expected."""
+"""Parse and validate values of settings by type, and describe the expected type."""
 
 from typing import Any
 
@@ -7,22 +7,22 @@ from msgspec import inspect
 
 from idp.settings_schema import Secret
 
-_LEVELS = {"warn": "warning", "critical": "error", "fatal": "error", "trace": "debug"}  # other loggers' names for ours
+_LEVELS = {"warn": "warning", "critical": "error", "fatal": "error", "trace": "debug"}  # level names of other loggers
 _SWITCHES = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _SHOWN = 80
 
 
-# What surrounds a value by accident: line breaks and spaces of every kind, a byte-order mark, invisible characters.
+# Accidental characters around a value: line breaks, white space, a byte-order mark, invisible characters.
 _AROUND = "\ufeff\u200b\u200c\u200d\u2060\u00ad\x00"
 
 
-_QUOTES = ('"', "'")  # which a shell takes off, and `docker run --env-file` or a file of a secret keeps
+_QUOTES = ('"', "'")  # removed by shells, but kept by `docker run --env-file` and secret files
 
 
 def trimmed(text: str) -> str:
-    """Return a value without what surrounds it: the one rule for every secret, however it comes.
+    """Trim a value; the same rule for every secret from any source.
 
-    One pair of quotation marks surrounds it, too, where no other of them is inside.
+    Also removes one pair of quotation marks, if the value contains no other.
     """
     before = None
     while before != text:
@@ -33,17 +33,17 @@ def trimmed(text: str) -> str:
 
 
 def is_secret(kind: Any) -> bool:
-    """Say whether it holds a secret, or several."""
+    """Whether the type is a secret or a list of secrets."""
     return "Secret" in str(kind)
 
 
 def is_list(kind: Any) -> bool:
-    """Say whether it holds several values."""
+    """Whether the type is a list."""
     return str(kind).startswith("tuple[")
 
 
 def from_text(text: str, kind: Any) -> Any:
-    """Return what an environment variable means; a list is separated by commas, a table is JSON."""
+    """Parse an environment variable; lists are comma-separated, tables are JSON."""
     if is_list(kind):
         return [trimmed(part) for part in text.split(",") if trimmed(part)]
     described = _described(kind)
@@ -60,10 +60,10 @@ def from_text(text: str, kind: Any) -> Any:
 
 
 def checked(value: Any, kind: Any) -> Any:
-    """Return the value as the setting's type.
+    """Convert a value to the setting's type.
 
     Raises:
-        ValueError: it does not fit.
+        ValueError: it is invalid.
     """
     return msgspec.convert(value, kind, strict=False, dec_hook=_to_secret)
 
@@ -77,7 +77,7 @@ def _to_secret(_kind: type, value: Any) -> Secret:
 
 
 def seen(value: Any, kind: Any) -> str:
-    """Return a value as a sentence may quote it; of what may be secret, only its kind."""
+    """Return a value for a message; only the type of a possible secret."""
     if is_secret(kind) or isinstance(_described(kind), inspect.DictType):
         return {str: "text", bool: "true or false", list: "a list", dict: "a table"}.get(type(value), "a number")
     text = repr(value)
@@ -85,7 +85,7 @@ def seen(value: Any, kind: Any) -> str:
 
 
 def expected(kind: Any) -> str:
-    """Return in words what fits, such as "a whole number from 0 to 65535"."""
+    """Describe the expected value, such as "a whole number from 0 to 65535"."""
     described = _described(kind)
     match described:
         case inspect.IntType():

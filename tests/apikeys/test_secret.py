@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from apikeys.key_support import ADMIN, ADMIN_TOKEN, KEYS, TOKENS, code_of, get, make_key, make_token, new_name
 from factories import Person, Service, root_secret, running
-from idp.apikeys.secret import LONGEST, generate, is_intact
+from idp.apikeys.secret import MAX_LENGTH, generate, is_intact
 from idp.apikeys.usage import Usage
 from idp.dev.embedded import EmbeddedPostgres
 
@@ -246,8 +246,8 @@ async def test_a_checksum_can_be_required(postgres: EmbeddedPostgres) -> None:
 
 
 async def test_a_bearer_longer_than_any_key_is_not_looked_up(keyed: Service) -> None:
-    """SEC-28: LONGEST characters."""
-    fits, longer = "amp_live_" + "x" * (LONGEST - 9), "amp_live_" + "x" * (LONGEST - 8)
+    """SEC-28: MAX_LENGTH characters."""
+    fits, longer = "amp_live_" + "x" * (MAX_LENGTH - 9), "amp_live_" + "x" * (MAX_LENGTH - 8)
     await import_s2_token(keyed, fits)
     await import_s2_token(keyed, longer)
     assert [await code_of(keyed, token) for token in (fits, longer)] == ["valid", "token_not_found"]

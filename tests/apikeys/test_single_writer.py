@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from factories import Service, root_secret, running
 from faults.writer_support import Order, WriterProcess
 from idp.apikeys import service as keys
-from idp.apikeys.commands import LARGEST_GROUP, CommandQueue
+from idp.apikeys.commands import MAX_GROUP_SIZE, CommandQueue
 from idp.apikeys.service import KeyFactory
 from idp.apikeys.shapes import NewKey, NewToken, TokenSecret
 from idp.audit.record import Origin
@@ -170,7 +170,7 @@ def carry_out(orders: Sequence[Order], environ: dict[str, str]) -> list[tuple[Or
     """Have three processes carry out a third each at the same moment; return each order with what came of it."""
     with ExitStack() as stack:
         hands = [orders[number::PROCESSES] for number in range(PROCESSES)]
-        processes = [stack.enter_context(WriterProcess(hand, environ, patience=60)) for hand in hands]
+        processes = [stack.enter_context(WriterProcess(hand, environ, max_wait=60)) for hand in hands]
         for process in processes:
             process.wait_for("READY")
         for process in processes:
@@ -186,7 +186,7 @@ def check_one_at_a_time(outcomes: Sequence[tuple[Order, Order]]) -> None:
     for _, told in outcomes:
         span = spans.setdefault(told["transaction"], [told["began"], told["ended"]])
         span[:] = [min(span[0], told["began"]), max(span[1], told["ended"])]
-    assert max(sizes.values()) <= LARGEST_GROUP
+    assert max(sizes.values()) <= MAX_GROUP_SIZE
     for (_, ended), (began, _) in pairwise(sorted(spans.values())):
         assert ended < began
 

@@ -63,14 +63,14 @@ class World:
             pass
 
     async def verified(self, noted: Link | None = None) -> Findings:
-        return await verify(self.database(), noted=noted)
+        return await verify(self.database(), expected=noted)
 
     async def chained(self, number: int) -> tuple[list[UUID], Link]:
         """Write and chain records; return their ids and the head."""
         ids = await self.write(number)
         await self.chain_all()
         found = await self.verified()
-        assert (found.problem, found.loose) == (None, 0)
+        assert (found.problem, found.unlinked) == (None, 0)
         assert found.head is not None
         assert found.head.seq == number
         return ids, found.head
@@ -142,7 +142,7 @@ async def test_records_of_three_writers_are_chained_within_a_second_by_three_lea
     sys.stderr.write(f"\nslowest write {slowest:.3f} s, last {waited:.3f} s, latest link {late[0]['late']}\n")
     assert late[0]["late"] < timedelta(seconds=1)
     found = await world.verified()
-    assert (found.problem, found.loose, found.head and found.head.seq) == (None, 0, 180)
+    assert (found.problem, found.unlinked, found.head and found.head.seq) == (None, 0, 180)
 
 
 async def test_two_leaders_at_once_never_fork(world: World) -> None:
@@ -153,7 +153,7 @@ async def test_two_leaders_at_once_never_fork(world: World) -> None:
         await asyncio.gather(*(each.extend() for each in chains), write_one(world.database()))
     await world.chain_all()
     found = await world.verified()
-    assert (found.problem, found.loose, found.head and found.head.seq) == (None, 0, 44)
+    assert (found.problem, found.unlinked, found.head and found.head.seq) == (None, 0, 44)
 
 
 async def test_a_rolled_back_record_is_not_chained(world: World) -> None:
@@ -166,7 +166,7 @@ async def test_a_rolled_back_record_is_not_chained(world: World) -> None:
     await write_one(database, "test.kept")
     await world.chain_all()
     found = await world.verified()
-    assert (found.problem, found.loose, found.head and found.head.seq) == (None, 0, 1)
+    assert (found.problem, found.unlinked, found.head and found.head.seq) == (None, 0, 1)
 
 
 async def test_a_record_that_is_committed_late_is_chained_after_the_others(world: World) -> None:
@@ -177,8 +177,8 @@ async def test_a_record_that_is_committed_late_is_chained_after_the_others(world
         await session.flush()
         await world.write(3)
         await world.chain_all()
-        assert (await world.verified()).loose == 0
-    assert (await world.verified()).loose == 1
+        assert (await world.verified()).unlinked == 0
+    assert (await world.verified()).unlinked == 1
     await world.chain_all()
     (last,) = await world.sql(
         "SELECT a.action FROM idp.audit_chain c JOIN idp.audit_logs a ON a.id = c.audit_id ORDER BY seq DESC LIMIT 1"
@@ -198,7 +198,7 @@ async def test_what_bears_an_old_time_is_found_by_the_search(world: World) -> No
     )
     await world.chain_all()
     found = await world.verified()
-    assert (found.loose, found.loose_since) == (1, "2020-01-01T00:00:00.000000Z")
+    assert (found.unlinked, found.unlinked_since) == (1, "2020-01-01T00:00:00.000000Z")
     async with leaders(world, 2):
         await wait_until_chained(world, 4, 2.0)
     assert (await world.verified()).problem is None
@@ -216,7 +216,7 @@ async def test_many_records_are_linked_in_batches(world: World, monkeypatch: pyt
     async with leaders(world, 2):
         await wait_until_chained(world, 2600, 20.0)
     found = await world.verified()
-    assert (found.problem, found.loose, found.head and found.head.seq) == (None, 0, 2600)
+    assert (found.problem, found.unlinked, found.head and found.head.seq) == (None, 0, 2600)
 
 
 @pytest.mark.alone
@@ -247,9 +247,9 @@ async def test_a_changed_record_is_found(world: World, change: str) -> None:
     ids, _ = await world.chained(5)
     await world.sql(f"UPDATE idp.audit_logs SET {change} WHERE id = $1", ids[2])
     found = await world.verified()
-    assert found.problem == f"Record {ids[2]} was changed, or its link 3 was."
+    assert found.problem == f"Record {ids[2]} or its link 3 was changed."
     assert found.head is not None
-    assert (found.head.seq, found.loose) == (2, 0)
+    assert (found.head.seq, found.unlinked) == (2, 0)
 
 
 async def test_a_deleted_record_is_found(world: World) -> None:
@@ -271,7 +271,7 @@ async def test_a_record_deleted_with_its_link_and_closed_up_is_found(world: Worl
     await world.sql("DELETE FROM idp.audit_logs WHERE id = $1", ids[1])
     for seq in (3, 4, 5):
         await world.sql("UPDATE idp.audit_chain SET seq = seq - 1 WHERE seq = $1", seq)
-    assert (await world.verified()).problem == f"Record {ids[2]} was changed, or its link 2 was."
+    assert (await world.verified()).problem == f"Record {ids[2]} or its link 2 was changed."
 
 
 async def test_the_first_link_is_missed_too(world: World) -> None:
@@ -288,7 +288,7 @@ async def test_exchanged_links_are_found(world: World) -> None:
         ids[2],
         ids[1],
     )
-    assert (await world.verified()).problem == f"Record {ids[2]} was changed, or its link 2 was."
+    assert (await world.verified()).problem == f"Record {ids[2]} or its link 2 was changed."
 
 
 @pytest.mark.parametrize("seq", [-1, 0, 6, 9])
@@ -298,8 +298,8 @@ async def test_a_forged_link_is_found(world: World, seq: int) -> None:
     forged = uuid7()
     await world.sql("INSERT INTO idp.audit_chain VALUES ($1, $2, $3, now())", seq, forged, "f" * 64)
     expected = {
-        -1: "There is a link -1, and the first one is 1.",
-        0: "There is a link 0, and the first one is 1.",
+        -1: "There is a link -1, but the first link is 1.",
+        0: "There is a link 0, but the first link is 1.",
         6: f"Record {forged} of link 6 is missing.",
         9: "Link 6 is missing: the next one is 9.",
     }
@@ -313,7 +313,7 @@ async def test_a_forged_link_for_a_record_that_is_there_is_found(world: World) -
     await world.chained(2)
     (forged,) = await world.write(1)
     await world.sql("INSERT INTO idp.audit_chain VALUES (3, $1, $2, now())", forged, "f" * 64)
-    assert (await world.verified()).problem == f"Record {forged} was changed, or its link 3 was."
+    assert (await world.verified()).problem == f"Record {forged} or its link 3 was changed."
 
 
 async def test_a_deleted_tail_of_records_is_found(world: World) -> None:
@@ -326,14 +326,14 @@ async def test_a_tail_deleted_with_its_links_is_found_by_a_head_that_was_noted(w
     """The one thing that the chain alone cannot tell: that there was more. The log of every process has the head."""
     ids, head = await world.chained(5)
     await world.sql("DELETE FROM idp.audit_chain WHERE seq > 3")
-    assert (await world.verified()).loose == 2, "their links alone: the records wait again"
+    assert (await world.verified()).unlinked == 2, "their links alone: the records wait again"
     await world.sql("DELETE FROM idp.audit_logs WHERE id = ANY($1)", ids[3:])
     found = await world.verified()
-    assert (found.problem, found.loose) == (None, 0)
-    assert (await world.verified(head)).problem == "The chain ends with link 3, and link 5 was noted."
+    assert (found.problem, found.unlinked) == (None, 0)
+    assert (await world.verified(head)).problem == "The chain ends with link 3, but link 5 is expected."
     await world.write(4)
     await world.chain_all()
-    said = "Link 5 is not the one that was noted: what is before it was made anew."
+    said = "Link 5 has another hash than expected: the chain before it was rebuilt."
     assert (await world.verified(head)).problem == said
 
 
@@ -353,8 +353,8 @@ async def test_a_process_says_so_when_the_chain_it_knew_was_cut(world: World) ->
     with capture_logs() as said:
         for _ in range(2):
             await chain.extend()
-    assert [each["event"] for each in said] == ["the audit chain was cut"]
+    assert [each["event"] for each in said] == ["the audit chain was truncated or changed"]
 
 
 async def test_an_empty_log_is_whole(world: World) -> None:
-    assert await world.verified() == Findings(head=None, problem=None, loose=0, loose_since=None)
+    assert await world.verified() == Findings(head=None, problem=None, unlinked=0, unlinked_since=None)

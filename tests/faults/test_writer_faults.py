@@ -206,7 +206,7 @@ async def test_a_process_stopped_in_the_middle_of_a_group_stops_nobody_else(post
     environ = {"DATABASE_URL": url, "IDP_SECRET_KEY": root}
     async with serving(url, root=root) as service:
         made = await create(service, "revoked beside a stopped one")
-        with WriterProcess(orders, environ, patience=20) as process:
+        with WriterProcess(orders, environ, max_wait=20) as process:
             await asyncio.to_thread(process.wait_for, "READY")
             process.go()
             await asyncio.to_thread(process.wait_for, "HOLDING")
@@ -301,7 +301,7 @@ async def test_revocations_run_before_creations_that_waited_longer(plain: Servic
 
 async def test_what_waits_longer_than_its_patience_is_refused_and_never_happens(plain: Service) -> None:
     """A command that was not taken in time is `writer_busy`: nothing happened, and nothing will."""
-    queue, ran = CommandQueue(plain.app.core.database, patience=1.0), list[str]()
+    queue, ran = CommandQueue(plain.app.core.database, max_wait=1.0), list[str]()
     queue.start()
 
     async def note(_session: AsyncSession) -> None:
@@ -333,7 +333,7 @@ async def test_a_stopped_database_is_503_for_changes_and_the_writer_is_well_agai
         own_postgres.stop()
         began = time.monotonic()
         answers = await asyncio.gather(create(service, "away"), revoke(service, made))
-        assert time.monotonic() - began < 7  # the writer's patience is five seconds
+        assert time.monotonic() - began < 7  # the writer's max_wait is five seconds
         for answer in answers:
             assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
             assert int(answer.headers["retry-after"]) >= 1

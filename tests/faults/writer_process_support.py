@@ -99,7 +99,7 @@ def _say(line: str) -> None:
 async def _main() -> None:
     told = json.loads(sys.stdin.readline())
     core = build_core(load("production", environ=os.environ))
-    queue = CommandQueue(core.database, patience=told["patience"])
+    queue = CommandQueue(core.database, max_wait=told["max_wait"])
     writer = Writer(core, queue)
     queue.start()
     await core.database.ping()

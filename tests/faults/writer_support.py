@@ -19,10 +19,10 @@ class WriterProcess:
     Args:
         orders: what to do, all at the same moment.
         environ: DATABASE_URL and IDP_SECRET_KEY.
-        patience: seconds that a command may wait.
+        max_wait: seconds that a command may wait.
     """
 
-    def __init__(self, orders: Sequence[Order], environ: Mapping[str, str], *, patience: float) -> None:
+    def __init__(self, orders: Sequence[Order], environ: Mapping[str, str], *, max_wait: float) -> None:
         self._process = subprocess.Popen(
             [sys.executable, str(_PROGRAM)],
             env=PLAIN | dict(environ),
@@ -31,7 +31,7 @@ class WriterProcess:
             text=True,
             start_new_session=True,
         )
-        self._tell(json.dumps({"orders": orders, "patience": patience}))
+        self._tell(json.dumps({"orders": orders, "max_wait": max_wait}))
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from idp import clock
 from idp.apikeys import service as api_keys
 from idp.apikeys.shapes import KeyOut
-from idp.audit.record import AuditRecord, Position, RecordFilter, as_seen_by, before, recent
+from idp.audit.record import AuditRecord, Position, RecordFilter, before, recent, redact_for_user
 from idp.authn.resolve import load_user
 from idp.db.engine import Database
 from idp.principal.model import User
@@ -75,7 +75,7 @@ async def written(database: Database, found: Export) -> AsyncIterator[bytes]:
     separator = b""
     while records:
         for record in records:
-            yield separator + msgspec.json.encode(as_seen_by(record, user_id))
+            yield separator + msgspec.json.encode(redact_for_user(record, user_id))
             separator = b","
         if len(records) < _AT_ONCE:
             break

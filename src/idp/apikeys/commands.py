@@ -1,7 +1,7 @@
-"""The single writer: every change to keys in this process, in groups that share one transaction (C-27).
+"""The single writer: runs all changes to keys of this process, in groups that share one transaction (C-27).
 
-A group takes the cluster's lock, gives each command a savepoint, and answers its callers after the commit. A command is
-*waiting*, when it can still be refused, or *taken*, when its caller waits for the commit and learns what became of it.
+A group takes the cluster-wide lock, runs each command in a savepoint, and answers the callers after the commit. A
+*waiting* command can still be refused; the caller of a *taken* command waits for the commit and gets its outcome.
 """
 
 import asyncio
@@ -27,23 +27,23 @@ log = structlog.get_logger("idp.apikeys")
 T = TypeVar("T")
 Work = Callable[[AsyncSession], Awaitable[T]]
 
-LARGEST_GROUP = 64
-# From here on the cluster waits for us, so we wait for nobody's row for long.
+MAX_GROUP_SIZE = 64
+# The cluster-wide lock is held from here on, so row locks are waited for only briefly.
 _BEGIN = text(
     f"SELECT pg_current_xact_id()::text AS xid, {INSTANCE} AS instance, set_config('lock_timeout', '500ms', true)"
 )
-_WAIT_NO_MORE = text("SELECT set_config('lock_timeout', '10ms', true)")
+_SHORTEN_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', '10ms', true)")
 _LOCK_TIMEOUT = "55P03"
-_FATE = f"""
+_TRANSACTION_STATUS = f"""
 SELECT {INSTANCE} AS instance, CASE WHEN {INSTANCE} = $2 THEN pg_xact_status($1::text::xid8) END AS status
 """
-_ASK_FOR_SECONDS = 3.0  # how long the fate of a transaction is asked for
-_ASK_EVERY_SECONDS = 0.05
-_TRY_EVERY_SECONDS = 0.25  # how often a transaction that certainly failed is tried again
+_STATUS_TIMEOUT_SECONDS = 3.0  # after a lost connection
+_STATUS_RETRY_SECONDS = 0.05
+_RETRY_SECONDS = 0.25  # between attempts of a transaction that was not committed
 
 
 class Command(Generic[T]):
-    """A change that somebody waits for."""
+    """A queued change, and the future of its caller."""
 
     def __init__(self, name: str, work: Work[T]) -> None:
         self.name = name
@@ -58,7 +58,7 @@ class Command(Generic[T]):
 
 
 class _Group:
-    """Commands that share a transaction, and what is known of it."""
+    """Commands that share a transaction, its id, and their outcomes."""
 
     def __init__(self, commands: list[Command[Any]]) -> None:
         self.commands = commands
@@ -68,37 +68,37 @@ class _Group:
 
 
 class CommandQueue(BackgroundService):
-    """Takes commands and runs them, one group after the other.
+    """Queues commands and runs them, one group at a time.
 
     Args:
-        database: where they run.
-        limit: how many may wait before creations are refused; revocations never are.
-        patience: seconds that a command may wait before it is taken.
-        largest_group: how many commands may share a transaction.
+        database: the database.
+        limit: of waiting commands, above which creations are refused; revocations never are.
+        max_wait: seconds a command may wait before it is taken.
+        max_group_size: commands per transaction.
     """
 
     def __init__(
-        self, database: Database, *, limit: int = 1000, patience: float = 5.0, largest_group: int = LARGEST_GROUP
+        self, database: Database, *, limit: int = 1000, max_wait: float = 5.0, max_group_size: int = MAX_GROUP_SIZE
     ) -> None:
         super().__init__("command processor", self._run)
         self._database = database
         self._limit = limit
-        self._patience = patience
-        self._largest = largest_group
+        self._max_wait = max_wait
+        self._max_group_size = max_group_size
         self._urgent: deque[Command[Any]] = deque()
         self._waiting: deque[Command[Any]] = deque()
         self._wake = asyncio.Event()
-        self._away = False  # whether PostgreSQL was, when it was asked last
+        self._database_away = False  # in the last attempt
         metrics.watch_command_queue(lambda: len(self._urgent) + len(self._waiting))
 
     async def stop(self) -> None:
-        """Stop after the group that is under way; what still waits is refused."""
+        """Stop after the current group; refuse the commands that still wait."""
         await super().stop()
         for command in (*self._urgent, *self._waiting):
             _refuse(command, WriterBusy("The service is stopping; nothing was changed."))
 
     async def probe(self) -> str:
-        """Return S2's word for the state of the writer (S2-40)."""
+        """Return the state of the writer, as `/health` reports it (S2-40)."""
         return "running" if self._tasks and not any(task.done() for task in self._tasks) else "stopped"
 
     async def submit(self, name: str, work: Work[T], *, urgent: bool = False) -> T:
@@ -106,14 +106,14 @@ class CommandQueue(BackgroundService):
 
         Args:
             name: for metrics, such as `create_key`.
-            work: what to do in the transaction; it may be called again, after a transaction that certainly failed.
-            urgent: for revocations: they come first and are never refused by a full queue.
+            work: runs in the transaction; it is called again if the transaction was not committed.
+            urgent: for revocations: they run first, and a full queue does not refuse them.
 
         Raises:
-            WriterBusy: it was not taken in time; nothing happened.
-            DatabaseUnavailable: PostgreSQL is away; nothing happened.
-            OutcomeUnknown: PostgreSQL was lost at the commit, and nobody can say.
-            IdpError: what the change itself refused.
+            WriterBusy: it was not taken in time; nothing was changed.
+            DatabaseUnavailable: PostgreSQL is unavailable; nothing was changed.
+            OutcomeUnknown: the connection was lost at the commit, and the outcome cannot be determined.
+            IdpError: the change was refused.
         """
         if not urgent and len(self._waiting) >= self._limit:
             raise WriterBusy
@@ -121,16 +121,16 @@ class CommandQueue(BackgroundService):
         queue = self._urgent if urgent else self._waiting
         queue.append(command)
         self._wake.set()
-        await asyncio.wait({command.answer}, timeout=self._patience)
+        await asyncio.wait({command.answer}, timeout=self._max_wait)
         if not command.taken and not command.answer.done():
             queue.remove(command)
-            raise DatabaseUnavailable if self._away else WriterBusy
+            raise DatabaseUnavailable if self._database_away else WriterBusy
         try:
             return await asyncio.shield(command.answer)
         finally:
             metrics.observe_command(command=name, seconds=command.age)
 
-    # --- the one that writes -----------------------------------------------------------------------------------------
+    # --- the writer --------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         while True:
@@ -142,32 +142,32 @@ class CommandQueue(BackgroundService):
     def _take(self) -> list[Command[Any]]:
         group: list[Command[Any]] = []
         for queue in (self._urgent, self._waiting):
-            while queue and len(group) < self._largest:
+            while queue and len(group) < self._max_group_size:
                 command = queue.popleft()
                 command.taken = True
                 group.append(command)
         return group
 
     async def _commit_group(self, group: _Group) -> None:
-        """Run a group until it certainly happened, certainly did not, or nobody can know."""
+        """Run a group until it is committed, refused, or its outcome cannot be determined."""
         try:
             while True:
                 group.transaction, group.outcomes = None, []
                 try:
                     await self._attempt(group)
-                    self._away = False
+                    self._database_away = False
                     break
                 except DatabaseUnavailable as error:
-                    self._away = True
-                    if await self._happened(group):
+                    self._database_away = True
+                    if await self._is_committed(group):
                         break
-                    if max(command.age for command in group.commands) > self._patience:
+                    if max(command.age for command in group.commands) > self._max_wait:
                         _refuse_all(group, error)
                         return
-                    await asyncio.sleep(_TRY_EVERY_SECONDS)
+                    await asyncio.sleep(_RETRY_SECONDS)
         except IdpError as error:
             _refuse_all(group, error)
-        except Exception as error:  # noqa: BLE001  the writer must outlive whatever a command does
+        except Exception as error:  # noqa: BLE001  a failing command must not end the writer
             log.error("command group failed", **describe(error))  # noqa: TRY400
             _refuse_all(group, InternalError())
         except asyncio.CancelledError:
@@ -185,18 +185,18 @@ class CommandQueue(BackgroundService):
             for command in group.commands:
                 group.outcomes.append(await _perform(session, command))
 
-    async def _happened(self, group: _Group) -> bool:
-        """Ask what became of a transaction whose connection was lost.
+    async def _is_committed(self, group: _Group) -> bool:
+        """Whether a transaction whose connection was lost at the commit was committed.
 
         Raises:
-            OutcomeUnknown: PostgreSQL cannot say, or another one answers.
+            OutcomeUnknown: PostgreSQL no longer knows, or another instance answers.
         """
         if group.transaction is None or len(group.outcomes) < len(group.commands):
             return False  # the commit was never sent
-        until = time.perf_counter() + _ASK_FOR_SECONDS
-        while time.perf_counter() < until:
+        deadline = time.perf_counter() + _STATUS_TIMEOUT_SECONDS
+        while time.perf_counter() < deadline:
             try:
-                row = await self._database.reads.fetchrow(_FATE, group.transaction, group.instance)
+                row = await self._database.reads.fetchrow(_TRANSACTION_STATUS, group.transaction, group.instance)
             except DatabaseUnavailable:
                 row = None
             if row is not None:
@@ -205,12 +205,12 @@ class CommandQueue(BackgroundService):
                 if row["status"] != "in progress":
                     log.warning("commit resolved after a lost connection", outcome=row["status"])
                     return bool(row["status"] == "committed")
-            await asyncio.sleep(_ASK_EVERY_SECONDS)
+            await asyncio.sleep(_STATUS_RETRY_SECONDS)
         raise OutcomeUnknown
 
 
 async def _perform(session: AsyncSession, command: Command[Any]) -> Any:
-    """Run one command in a savepoint of its own; its failure is its own, the loss of the database everyone's."""
+    """Run one command in a savepoint: its failure is returned, and the loss of the database is raised for the group."""
     try:
         async with session.begin_nested():
             return await command.work(session)
@@ -220,8 +220,8 @@ async def _perform(session: AsyncSession, command: Command[Any]) -> Any:
         return error
     except Exception as error:
         if sqlstate(error) == _LOCK_TIMEOUT:
-            await session.execute(_WAIT_NO_MORE)  # nor do its neighbours in this group
-            return WriterBusy("Another change of the same person takes long; nothing was changed. Try again shortly.")
+            await session.execute(_SHORTEN_LOCK_TIMEOUT)  # for the rest of the group, too
+            return WriterBusy("Another change of the same user is in progress; nothing was changed. Try again shortly.")
         if is_away(error):
             raise
         log.error("command failed", command=command.name, **describe(error))  # noqa: TRY400

@@ -1,4 +1,4 @@
-"""Idempotency-Key on creations: the same request again gets the same answer, the secret included (C-27)."""
+"""Idempotency-Key on creations: a repeated request gets the same answer, including the secret (C-27)."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -17,53 +17,53 @@ from idp.errors import IdempotencyKeyReused
 from idp.ops.periodic import Periodic
 from idp.signing.sealing import Sealer
 
-KEPT = timedelta(minutes=10)
-_FORGET_EVERY_SECONDS = 60.0
+RETENTION = timedelta(minutes=10)
+_CLEAN_UP_SECONDS = 60.0
 T = TypeVar("T", bound=Struct)
 
 
 class Idempotency(Periodic):
-    """Remembers answers to creations, sealed under the root secret.
+    """Stores answers to creations for ten minutes, encrypted with a key derived from the root secret.
 
     Args:
-        sealer: seals them, since they hold secrets that are shown once.
-        database: where they are, for forgetting them.
+        sealer: encrypts the answers, since they contain secrets.
+        database: for deleting expired answers.
     """
 
     def __init__(self, sealer: Sealer, database: Database) -> None:
-        super().__init__("idempotency", _FORGET_EVERY_SECONDS, self._forget_old)
+        super().__init__("idempotency", _CLEAN_UP_SECONDS, self._clean_up)
         self._sealer = sealer
         self._database = database
 
-    async def _forget_old(self) -> None:
+    async def _clean_up(self) -> None:
         async with self._database.transaction() as session:
-            await session.execute(_forget())
+            await session.execute(_delete_expired())
 
     def creation(
         self,
-        make: Callable[[AsyncSession], Awaitable[T]],
+        create: Callable[[AsyncSession], Awaitable[T]],
         answer_type: type[T],
         *,
         actor: str,
         key: str | None,
         request: Struct,
     ) -> Callable[[AsyncSession], Awaitable[T]]:
-        """Return `make`, which answers from memory when it was asked before; `make` itself without a key.
+        """Return `create`, wrapped so that a repeated request gets the stored answer; unwrapped without a key.
 
         Args:
-            make: the creation, run under the single writer's lock.
-            answer_type: what it returns.
-            actor: who asks; the same key of somebody else is another one.
-            key: the header's value, None where it was not sent.
-            request: what is asked for.
+            create: the creation, run under the single writer's lock.
+            answer_type: of the answer.
+            actor: the caller; keys of different callers are independent.
+            key: the header's value, None if it was not sent.
+            request: the body; another body with the same key is refused.
         """
         if key is None:
-            return make
+            return create
         name = hashlib.sha256(f"{actor}\n{answer_type.__name__}\n{key}".encode()).hexdigest()
         fingerprint = hashlib.sha256(msgspec.json.encode(request)).hexdigest()
 
-        async def remembered(session: AsyncSession) -> T:
-            await session.execute(_forget())
+        async def create_once(session: AsyncSession) -> T:
+            await session.execute(_delete_expired())
             earlier = await session.get(IdempotentAnswerRow, name)
             if earlier is not None:
                 if earlier.request != fingerprint:
@@ -73,13 +73,13 @@ class Idempotency(Periodic):
                     return msgspec.json.decode(opened, type=answer_type)
                 await session.delete(earlier)
                 await session.flush()
-            answer = await make(session)
+            answer = await create(session)
             sealed = self._sealer.seal(msgspec.json.encode(answer), purpose="idempotent-answer")
             session.add(IdempotentAnswerRow(key=name, request=fingerprint, sealed_answer=sealed))
             return answer
 
-        return remembered
+        return create_once
 
 
-def _forget() -> Delete:
-    return delete(IdempotentAnswerRow).where(IdempotentAnswerRow.created_at < clock.now() - KEPT)
+def _delete_expired() -> Delete:
+    return delete(IdempotentAnswerRow).where(IdempotentAnswerRow.created_at < clock.now() - RETENTION)

@@ -1,4 +1,4 @@
-"""Joins API keys and service tokens: their routes, and the single writer that changes them."""
+"""Plugin for API keys and service tokens: their routes and background services."""
 
 from idp.apikeys import routes_keys, routes_tokens
 from idp.apikeys.commands import CommandQueue
@@ -12,14 +12,14 @@ from idp.signing.sealing import Sealer
 
 
 class ApiKeysPlugin(Plugin):
-    """Serves keys and tokens.
+    """Adds the routes of keys and tokens, the single writer, and the batched updates of last use.
 
     Args:
-        database: where they are.
+        database: the database.
         key_factory: creates them.
         scope_policy: which scopes may be granted.
-        usage: when each was last used.
-        sealer: seals what `Idempotency-Key` repeats.
+        usage: records when each was last used.
+        sealer: encrypts the answers stored for `Idempotency-Key`.
     """
 
     routes = (*routes_keys.ROUTES, *routes_tokens.ROUTES)

@@ -1,4 +1,4 @@
-"""Routes of a user's own keys (S0-14 to S0-26). Interactive credentials only: a key makes no keys (C-29)."""
+"""Routes of a user's own keys (S0-14 to S0-26). Interactive credentials only: a key cannot manage keys (C-29)."""
 
 from typing import Annotated
 from uuid import UUID
@@ -16,7 +16,7 @@ from idp.apikeys.scopes import ScopePolicy
 from idp.apikeys.service import KeyFactory
 from idp.apikeys.shapes import KeyChange, KeyOut, KeySecret, NewKey, Rotation
 from idp.apikeys.shapes import key_id as public_id
-from idp.audit.record import AuditRecord, RecordFilter, as_seen_by, origin_of, recent
+from idp.audit.record import AuditRecord, RecordFilter, origin_of, recent, redact_for_user
 from idp.db.engine import Database
 from idp.errors import KeyNotFound
 from idp.ops.openapi import responses
@@ -30,7 +30,7 @@ from idp.principal.requests import UserRequest
 _TAGS = ["API keys"]
 _WRITER = (errors.WriterBusy, errors.OutcomeUnknown, errors.DatabaseUnavailable)
 _ONE_KEY = responses(errors.KeyNotFound)
-IncludeRevoked = Annotated[bool, QueryParameter(description="Whether revoked ones are listed too.")]
+IncludeRevoked = Annotated[bool, QueryParameter(description="Whether to include revoked ones.")]
 IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
@@ -38,7 +38,7 @@ IdempotencyKey = Annotated[
         min_length=1,
         max_length=255,
         pattern=r"^[\x21-\x7e]+(?!\n)$",
-        description="The same request again within ten minutes gets the same answer.",
+        description="A request repeated with the same key within ten minutes gets the same answer.",
     ),
 ]
 
@@ -61,15 +61,15 @@ async def create_key(
     data: JSONBody[NewKey],
     idempotency_key: IdempotencyKey = None,
 ) -> KeySecret:
-    """Make a key for yourself. Its secret is in this answer and nowhere else."""
+    """Create an API key. The secret is returned only in this response."""
     user, origin = _user(request), origin_of(request)
     scope_policy.check(data.scopes, user.roles)
 
-    async def make(session: AsyncSession) -> KeySecret:
+    async def create(session: AsyncSession) -> KeySecret:
         return await service.create_key(session, key_factory, origin, user.id, data)
 
-    once = idempotency.creation(make, KeySecret, actor=origin.actor, key=idempotency_key, request=data)
-    return await command_queue.submit("create_key", if_still_authorized(request.user, once))
+    create_once = idempotency.creation(create, KeySecret, actor=origin.actor, key=idempotency_key, request=data)
+    return await command_queue.submit("create_key", if_still_authorized(request.user, create_once))
 
 
 @get("/v1/api-keys", guards=[requires_user], tags=_TAGS, summary="List my API keys")
@@ -80,7 +80,7 @@ async def list_keys(
     limit: OptionalLimit = None,
     offset: Offset = 0,
 ) -> Response[list[KeyOut]]:
-    """Return your keys, newest first, all of them or a page; never a secret."""
+    """Return your keys, newest first, all or one page, without secrets."""
     async with database.transaction() as session:
         items, total = await service.list_keys(
             session, _user(request).id, include_revoked=include_revoked, limit=limit, offset=offset
@@ -108,7 +108,7 @@ async def rename_key(
     key_id: FromPath[str],
     data: JSONBody[KeyChange],
 ) -> KeyOut:
-    """Give one of your keys another name."""
+    """Rename one of your keys."""
     user_id, origin, row_id = _user(request).id, origin_of(request), parse_key_id(key_id)
 
     async def work(session: AsyncSession) -> KeyOut:
@@ -134,9 +134,9 @@ async def rotate_key(
     key_id: FromPath[str],
     data: JSONBody[Rotation | None] = None,
 ) -> KeySecret:
-    """Give one of your keys a new secret, shown in this answer only.
+    """Replace the secret of one of your keys. The new secret is returned only in this response.
 
-    The old secret dies at once; with `overlap_seconds` it may be used for that long.
+    The old secret is revoked immediately, or after `overlap_seconds`.
     """
     user_id, origin, row_id = _user(request).id, origin_of(request), parse_key_id(key_id)
     overlap = data.overlap_seconds if data else 0
@@ -163,9 +163,9 @@ async def revoke_key(
     command_queue: NamedDependency[CommandQueue],
     key_id: FromPath[str],
 ) -> KeyOut:
-    """Revoke one of your keys: it is refused everywhere at once. Doing it twice changes nothing."""
+    """Revoke one of your keys immediately. Revoking it again changes nothing."""
     user_id, origin, row_id = _user(request).id, origin_of(request), parse_key_id(key_id)
-    async with database.transaction() as session:  # what is not there, or has ended, needs no turn of the one writer
+    async with database.transaction() as session:  # unknown and revoked keys need no command
         key = await service.get_key(session, user_id, row_id)
     if key.is_revoked:
         return key
@@ -190,18 +190,18 @@ async def key_audit(
     limit: Limit = 100,
     offset: Offset = 0,
 ) -> Response[list[AuditRecord]]:
-    """Return what was done to one of your keys, newest first: who and when, and from where if it was you."""
+    """Return audit records of one of your keys, newest first. Addresses and user agents of other actors are omitted."""
     row_id, user_id = parse_key_id(key_id), _user(request).id
     async with database.transaction() as session:
         await service.get_key(session, user_id, row_id)
-        about_it = RecordFilter(target=f"api_key:{public_id(row_id)}")
-        items, total = await recent(session, about_it, limit=limit, offset=offset)
-    items = [as_seen_by(each, user_id) for each in items]
+        about_key = RecordFilter(target=f"api_key:{public_id(row_id)}")
+        items, total = await recent(session, about_key, limit=limit, offset=offset)
+    items = [redact_for_user(each, user_id) for each in items]
     return page(request, items, total=total, limit=limit, offset=offset)
 
 
 def parse_key_id(text: str) -> UUID:
-    """Return the row's id of `key_<32 hexadecimal digits>`, or of a plain UUID.
+    """Return the row's id from `key_<32 hexadecimal digits>` or a plain UUID.
 
     Raises:
         KeyNotFound: it is neither.

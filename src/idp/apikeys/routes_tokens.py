@@ -61,15 +61,15 @@ async def create_token(
     data: JSONBody[NewToken],
     idempotency_key: IdempotencyKey = None,
 ) -> TokenSecret:
-    """Make a token for a service. It is in this answer and nowhere else; its name is unique among live ones."""
+    """Create a service token. It is returned only in this response. Names of live tokens are unique."""
     origin = origin_of(request)
     check_reserved(data.scopes)
 
-    async def make(session: AsyncSession) -> TokenSecret:
+    async def create(session: AsyncSession) -> TokenSecret:
         return await service.create_token(session, key_factory, origin, data)
 
-    once = idempotency.creation(make, TokenSecret, actor=origin.actor, key=idempotency_key, request=data)
-    return await command_queue.submit("create_token", if_still_authorized(request.user, once, manages=True))
+    create_once = idempotency.creation(create, TokenSecret, actor=origin.actor, key=idempotency_key, request=data)
+    return await command_queue.submit("create_token", if_still_authorized(request.user, create_once, manages=True))
 
 
 @get(
@@ -86,7 +86,7 @@ async def list_tokens(
     limit: OptionalLimit = None,
     offset: Offset = 0,
 ) -> TokenList:
-    """Return service tokens, newest first, all of them or a page; never the tokens themselves."""
+    """Return service tokens, newest first, all or one page, without secrets."""
     async with database.transaction() as session:
         tokens, total = await service.list_tokens(session, include_revoked=include_revoked, limit=limit, offset=offset)
     return TokenList(tokens=tokens, total=total)
@@ -101,7 +101,7 @@ async def list_tokens(
     responses=_ONE_TOKEN,
 )
 async def get_token(database: NamedDependency[Database], token_id: TokenId) -> TokenOut:
-    """Return what is known of a service token, live or not."""
+    """Return a service token, live or not."""
     async with database.transaction() as session:
         return await service.get_token(session, _parse(token_id))
 
@@ -121,7 +121,7 @@ async def revoke_token(
     token_id: TokenId,
     data: JSONBody[Revocation | None] = None,
 ) -> Revoked:
-    """Revoke a service token: it is refused everywhere at once. Doing it twice changes nothing."""
+    """Revoke a service token immediately. Revoking it again changes nothing."""
     origin, row_id, reason = origin_of(request), _parse(token_id), data.reason if data else None
 
     async def work(session: AsyncSession) -> TokenOut:
@@ -149,7 +149,7 @@ async def extend_token(
     token_id: TokenId,
     data: JSONBody[Extension],
 ) -> Extended:
-    """Add days to a token's life: to its end, or to now where it had none."""
+    """Extend a token by a number of days from its expiry, or from now if it had none."""
     origin, row_id = origin_of(request), _parse(token_id)
 
     async def work(session: AsyncSession) -> TokenOut:

@@ -25,10 +25,10 @@ _ANY = "*"
 
 
 class ScopePolicy:
-    """What people may put on their keys: for everyone, and further scopes by role.
+    """Decides which scopes users may grant to their keys: some for everyone, more by role.
 
     Args:
-        settings: `grantable_scopes` and `role_scopes`; `*` is any scope that is not reserved.
+        settings: `grantable_scopes` and `role_scopes`; `*` means every scope that is not reserved.
     """
 
     def __init__(self, settings: ApiKeys) -> None:
@@ -36,29 +36,29 @@ class ScopePolicy:
         self._by_role = {role: frozenset(scopes) for role, scopes in settings.role_scopes.items()}
 
     def held(self, scopes: Iterable[str], roles: Iterable[str]) -> tuple[str, ...]:
-        """Return those scopes that a user with these roles may put on a key, or have on one (S0-43)."""
+        """Return those of the scopes that a user with these roles may grant to a key (S0-43)."""
         allowed = self._everyone.union(*(self._by_role.get(role, ()) for role in roles))
         return tuple(
             scope for scope in scopes if not scope.startswith(RESERVED_PREFIX) and (_ANY in allowed or scope in allowed)
         )
 
     def check(self, scopes: Sequence[str], roles: Iterable[str]) -> None:
-        """Refuse scopes that this user may not put on a key.
+        """Refuse scopes that a user with these roles may not grant to a key.
 
         Raises:
-            ScopeNotGrantable: naming them.
+            ScopeNotGrantable: names them.
         """
         held = self.held(scopes, roles)
         if missing := [scope for scope in scopes if scope not in held]:
-            raise ScopeNotGrantable(f"You may not put these scopes on a key: {', '.join(missing[:10])}.")
+            raise ScopeNotGrantable(f"You may not grant these scopes: {', '.join(missing[:10])}.")
 
 
 def check_reserved(scopes: Sequence[str]) -> None:
-    """Refuse reserved scopes that mean nothing, so that a misspelt one is noticed.
+    """Refuse unknown reserved scopes, so that a typo is noticed.
 
     Raises:
-        ValidationFailed: naming the ones there are.
+        ValidationFailed: names the known ones.
     """
     for scope in scopes:
         if scope.startswith(RESERVED_PREFIX) and scope not in RESERVED_SCOPES:
-            raise invalid(["body", "scopes"], f"{scope} is none of the reserved scopes {', '.join(RESERVED_SCOPES)}.")
+            raise invalid(["body", "scopes"], f"{scope} is not a reserved scope; known: {', '.join(RESERVED_SCOPES)}.")

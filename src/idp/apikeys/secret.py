@@ -1,9 +1,9 @@
-"""The secret of a key: how it looks, and what is stored of it (C-03, C-03b).
+"""The secret of a key: its format and its stored digest (C-03, C-03b).
 
     sk_live_ + 37 random base62 characters (220 bits) + 6 base62 characters of CRC-32 over everything before them
 
-A secret of this strength needs no slow hash: its keyed digest is found in one look-up of a unique index. The pepper
-makes the table alone worthless, even for guessing weak secrets that were imported.
+A secret of this entropy needs no slow hash: its keyed digest (HMAC) is looked up in a unique index. Without the pepper,
+a stolen table does not allow guessing, not even of weak secrets that were imported.
 """
 
 import hashlib
@@ -19,22 +19,22 @@ from idp.signing import peppers
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM, _CHECKSUM = 37, 6
 _BODY = re.compile(rf"[0-9A-Za-z]{{{_RANDOM + _CHECKSUM}}}\Z")
-SHOWN = 12  # characters of a key that may be shown again
-LONGEST = 512  # characters; ours have 51 or 52, imported ones a few more
+PREFIX_LENGTH = 12  # characters of a key that are stored and shown
+MAX_LENGTH = 512  # characters; generated ones have 51 or 52, imported ones a few more
 
 
 def generate(prefix: str) -> str:
     """Return a new secret.
 
     Args:
-        prefix: what it begins with, such as `sk_live`.
+        prefix: such as `sk_live`.
     """
     body = f"{prefix}_" + "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
     return body + _checksum(body)
 
 
 def is_intact(secret: str, prefix: str) -> bool:
-    """Whether a secret has our form and its checksum holds. Imported ones need have neither: this is a hint."""
+    """Whether a secret has the format above and a valid checksum. Only a hint: imported secrets may have neither."""
     body = secret.removeprefix(f"{prefix}_")
     return bool(_BODY.match(body)) and secret[-_CHECKSUM:] == _checksum(secret[:-_CHECKSUM])
 
@@ -48,7 +48,7 @@ def _checksum(text: str) -> str:
 
 
 class Peppers(peppers.Peppers):
-    """The keys of the digests of API keys and service tokens.
+    """Computes digests of API keys and service tokens, with HMAC keys derived from the root secrets.
 
     Args:
         roots: root secrets, the current one first.
@@ -58,5 +58,5 @@ class Peppers(peppers.Peppers):
         super().__init__(roots, "api-key-pepper")
 
     def possible(self, secret: str) -> list[str]:
-        """Return every digest under which this secret may be stored: each pepper's, and the plain one of S2 (S2-29)."""
+        """Return every possible stored digest of a secret: with each pepper, and the plain SHA-256 of S2 (S2-29)."""
         return [*super().possible(secret), hashlib.sha256(secret.encode()).hexdigest()]

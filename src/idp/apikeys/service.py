@@ -1,6 +1,6 @@
-"""Keys and service tokens: every read of them, and every change.
+"""Reads and changes of API keys and service tokens.
 
-Changes work inside a transaction that the single writer began (`commands.py`), or that said `lock` first: C-27.
+Changes run in a transaction of the single writer (`commands.py`), or in one that has called `lock` first (C-27).
 """
 
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from idp import clock
 from idp.apikeys.models import ApiKeyRow
-from idp.apikeys.secret import SHOWN, Peppers, generate
+from idp.apikeys.secret import PREFIX_LENGTH, Peppers, generate
 from idp.apikeys.shapes import KeyOut, KeySecret, NewKey, NewToken, TokenOut, TokenSecret, key_id
 from idp.audit.record import Origin, record
 from idp.db.repository import Repository
@@ -27,15 +27,15 @@ from idp.settings_schema import ApiKeys
 
 USER_KEY, SERVICE_TOKEN = "user_key", "service_token"
 _LOCK = 0x1D9_4E76
-# A holder that is paused cannot stop the cluster: the server ends its transaction, while the others still wait.
+# If the lock's holder hangs, PostgreSQL ends its transaction before the others' lock timeout.
 _LIMITS = text(
     "SELECT set_config('lock_timeout', '4s', true), set_config('statement_timeout', '5s', true),"
     " set_config('idle_in_transaction_session_timeout', '1s', true)"
 )
 _TAKE_LOCK = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(lock=_LOCK)
 _OWNER = text("SELECT is_active AND deleted_at IS NULL FROM idp.users WHERE id = :id FOR SHARE")
-_LARGEST_METADATA = 8192  # bytes of JSON
-_DEEPEST_METADATA = 32  # levels; whoever reads it later may have less room on the stack than who wrote it
+_MAX_METADATA_BYTES = 8192  # bytes of JSON
+_MAX_METADATA_LEVELS = 32  # a reader may have a smaller stack than the writer
 
 
 class ApiKeyRepository(Repository[ApiKeyRow]):
@@ -46,7 +46,7 @@ class ApiKeyRepository(Repository[ApiKeyRow]):
 
 
 class KeyFactory(Struct, frozen=True):
-    """What making a secret needs: the prefixes from the settings, and the peppers."""
+    """The settings and peppers that creating a secret needs."""
 
     settings: ApiKeys
     peppers: Peppers
@@ -56,10 +56,10 @@ class KeyFactory(Struct, frozen=True):
 
 
 async def lock(session: AsyncSession) -> None:
-    """Become the one transaction in the cluster that changes keys, until it ends (C-27).
+    """Take the cluster-wide lock for changes to keys, until the transaction ends (C-27).
 
     Raises:
-        DatabaseUnavailable: others held it for longer than four seconds.
+        DatabaseUnavailable: it was not available within 4 s.
     """
     await session.execute(_LIMITS)
     await session.execute(_TAKE_LOCK)
@@ -71,18 +71,18 @@ async def lock(session: AsyncSession) -> None:
 async def create_key(
     session: AsyncSession, key_factory: KeyFactory, origin: Origin, user_id: str, new: NewKey
 ) -> KeySecret:
-    """Make a key for a user.
+    """Create a key for a user.
 
     Raises:
-        UserNotFound: the user is gone or disabled by now.
+        UserNotFound: the user was deleted or disabled.
         TooManyKeys: the user has as many live keys as the settings allow.
     """
     if not (await session.execute(_OWNER, {"id": user_id})).scalar():
         raise UserNotFound
-    live = await session.scalar(select(func.count()).select_from(ApiKeyRow).where(*_mine(user_id), _live()))
+    live = await session.scalar(select(func.count()).select_from(ApiKeyRow).where(*_of_user(user_id), _is_live()))
     if (live or 0) >= key_factory.settings.max_keys_per_user:
-        raise TooManyKeys(f"You have {live} keys, which is the most. Revoke one first.")
-    row, secret = await _mint(
+        raise TooManyKeys(f"You have {live} keys, which is the limit. Revoke one first.")
+    row, secret = await _insert_with_secret(
         session,
         key_factory,
         ApiKeyRow(
@@ -102,7 +102,7 @@ async def create_key(
 async def list_keys(
     session: AsyncSession, user_id: str, *, include_revoked: bool, limit: int | None, offset: int
 ) -> tuple[list[KeyOut], int]:
-    """Return a user's keys, newest first, all of them or a page, and how many there are."""
+    """Return a user's keys, newest first, all or one page, and their total number."""
     rows, total = await ApiKeyRepository(session).page(
         *_unless_revoked(include_revoked), kind=USER_KEY, user_id=user_id, limit=limit, offset=offset
     )
@@ -113,18 +113,18 @@ async def get_key(session: AsyncSession, user_id: str, row_id: UUID) -> KeyOut:
     """Return one of a user's keys.
 
     Raises:
-        KeyNotFound: there is none of this id, or it is somebody else's.
+        KeyNotFound: the user has no key with this id.
     """
-    return KeyOut.of(await _get_mine(session, user_id, row_id))
+    return KeyOut.of(await _get_key(session, user_id, row_id))
 
 
 async def rename_key(session: AsyncSession, origin: Origin, user_id: str, row_id: UUID, name: str) -> KeyOut:
-    """Give a key another name.
+    """Rename a key.
 
     Raises:
         KeyNotFound: as for `get_key`.
     """
-    row = await _get_mine(session, user_id, row_id)
+    row = await _get_key(session, user_id, row_id)
     if row.name != name:
         before, row.name = row.name, name
         _record(session, origin, "renamed", row, before=before)
@@ -134,56 +134,56 @@ async def rename_key(session: AsyncSession, origin: Origin, user_id: str, row_id
 async def rotate_key(
     session: AsyncSession, key_factory: KeyFactory, origin: Origin, user_id: str, row_id: UUID, *, overlap_seconds: int
 ) -> KeySecret:
-    """Give a key a new secret; the old one dies now, or after the overlap (S0-24).
+    """Replace the secret of a key; the old one is revoked now, or after the overlap (S0-24).
 
     Raises:
         KeyNotFound: as for `get_key`.
-        KeyRevoked: it was revoked.
-        KeyExpired: it has expired.
+        KeyRevoked: the key was revoked.
+        KeyExpired: the key has expired.
     """
-    row = await _get_mine(session, user_id, row_id)
+    row = await _get_key(session, user_id, row_id)
     now = clock.now()
     _check_live(row, now)
     secret = generate(key_factory.prefix(USER_KEY))
     row.former_digest, row.former_until = row.digest, now + timedelta(seconds=overlap_seconds)
-    _store(row, key_factory.peppers, secret)
+    _set_secret(row, key_factory.peppers, secret)
     _record(session, origin, "rotated", row, overlap_seconds=overlap_seconds)
     return KeySecret.of(row, secret)
 
 
 async def revoke_key(session: AsyncSession, origin: Origin, user_id: str, row_id: UUID) -> KeyOut:
-    """End a key; ending it twice changes nothing.
+    """Revoke a key; revoking it again changes nothing.
 
     Raises:
         KeyNotFound: as for `get_key`.
     """
-    row = await _get_mine(session, user_id, row_id)
+    row = await _get_key(session, user_id, row_id)
     _revoke(session, origin, row, None)
     return KeyOut.of(row)
 
 
 async def revoke_all_keys(session: AsyncSession, origin: Origin, user_id: str, reason: str) -> int:
-    """End all of a user's keys, in a transaction that said `lock` first, and return how many there were."""
-    rows = await session.scalars(select(ApiKeyRow).where(*_mine(user_id), ApiKeyRow.revoked_at.is_(None)))
-    ended = list(rows)
-    for row in ended:
+    """Revoke all keys of a user, in a transaction that called `lock` first, and return their number."""
+    rows = await session.scalars(select(ApiKeyRow).where(*_of_user(user_id), ApiKeyRow.revoked_at.is_(None)))
+    unrevoked = list(rows)
+    for row in unrevoked:
         _revoke(session, origin, row, reason)
-    return len(ended)
+    return len(unrevoked)
 
 
 # --- service tokens --------------------------------------------------------------------------------------------------
 
 
 async def create_token(session: AsyncSession, key_factory: KeyFactory, origin: Origin, new: NewToken) -> TokenSecret:
-    """Make a service token.
+    """Create a service token.
 
     Raises:
         NameTaken: a live token has this name (C-32).
         ValidationFailed: the metadata cannot be stored.
     """
-    check_client_json(new.metadata or {}, "metadata", max_bytes=_LARGEST_METADATA, levels=_DEEPEST_METADATA)
+    check_client_json(new.metadata or {}, "metadata", max_bytes=_MAX_METADATA_BYTES, levels=_MAX_METADATA_LEVELS)
     await _check_name(session, new.name)
-    row, secret = await _mint(
+    row, secret = await _insert_with_secret(
         session,
         key_factory,
         ApiKeyRow(
@@ -203,7 +203,7 @@ async def create_token(session: AsyncSession, key_factory: KeyFactory, origin: O
 async def list_tokens(
     session: AsyncSession, *, include_revoked: bool, limit: int | None, offset: int
 ) -> tuple[list[TokenOut], int]:
-    """Return service tokens, newest first, all of them or a page, and how many there are."""
+    """Return service tokens, newest first, all or one page, and their total number."""
     rows, total = await ApiKeyRepository(session).page(
         *_unless_revoked(include_revoked), kind=SERVICE_TOKEN, limit=limit, offset=offset
     )
@@ -214,16 +214,16 @@ async def get_token(session: AsyncSession, row_id: UUID) -> TokenOut:
     """Return a service token.
 
     Raises:
-        ServiceTokenNotFound: there is none of this id.
+        ServiceTokenNotFound: there is no token with this id.
     """
     return TokenOut.of(await _get_token(session, row_id))
 
 
 async def revoke_token(session: AsyncSession, origin: Origin, row_id: UUID, reason: str | None) -> TokenOut:
-    """End a service token; ending it twice changes nothing (S2-23).
+    """Revoke a service token; revoking it again changes nothing (S2-23).
 
     Raises:
-        ServiceTokenNotFound: there is none of this id.
+        ServiceTokenNotFound: there is no token with this id.
     """
     row = await _get_token(session, row_id)
     _revoke(session, origin, row, reason)
@@ -231,13 +231,13 @@ async def revoke_token(session: AsyncSession, origin: Origin, row_id: UUID, reas
 
 
 async def extend_token(session: AsyncSession, origin: Origin, row_id: UUID, days: int) -> TokenOut:
-    """Let a service token live longer: from its end, or from now where it had none (S2-24).
+    """Extend a service token, from its expiry or from now if it had none (S2-24).
 
     Raises:
-        ServiceTokenNotFound: there is none of this id.
-        KeyRevoked: it was revoked.
-        NameTaken: it had expired, and a live token has its name by now.
-        ValidationFailed: it would end after the last date there is.
+        ServiceTokenNotFound: there is no token with this id.
+        KeyRevoked: the token was revoked.
+        NameTaken: it had expired, and a live token has its name.
+        ValidationFailed: it would expire after the year 9999.
     """
     row = await _get_token(session, row_id)
     if row.revoked_at is not None:
@@ -248,7 +248,7 @@ async def extend_token(session: AsyncSession, origin: Origin, row_id: UUID, days
     try:
         row.expires_at = (before or now) + timedelta(days=days)
     except OverflowError:
-        raise invalid(["body", "extend_days"], "The token would end after the year 9999.") from None
+        raise invalid(["body", "extend_days"], "The token would expire after the year 9999.") from None
     _record(session, origin, "extended", row, before=before and before.isoformat(), days=days)
     return TokenOut.of(row)
 
@@ -256,19 +256,19 @@ async def extend_token(session: AsyncSession, origin: Origin, row_id: UUID, days
 # --- shared ----------------------------------------------------------------------------------------------------------
 
 
-async def _mint(session: AsyncSession, key_factory: KeyFactory, row: ApiKeyRow) -> tuple[ApiKeyRow, str]:
+async def _insert_with_secret(session: AsyncSession, key_factory: KeyFactory, row: ApiKeyRow) -> tuple[ApiKeyRow, str]:
     secret = generate(key_factory.prefix(row.kind))
     row.id, row.created_at = uuid7(), clock.now()
-    _store(row, key_factory.peppers, secret)
+    _set_secret(row, key_factory.peppers, secret)
     session.add(row)
     await session.flush()
     return row, secret
 
 
-def _store(row: ApiKeyRow, peppers: Peppers, secret: str) -> None:
+def _set_secret(row: ApiKeyRow, peppers: Peppers, secret: str) -> None:
     digest = peppers.digest(secret)
     row.digest, row.scheme, row.pepper = digest.hex, digest.scheme, digest.pepper
-    row.prefix = secret[:SHOWN]
+    row.prefix = secret[:PREFIX_LENGTH]
 
 
 def _revoke(session: AsyncSession, origin: Origin, row: ApiKeyRow, reason: str | None) -> None:
@@ -291,15 +291,15 @@ def _record(session: AsyncSession, origin: Origin, verb: str, row: ApiKeyRow, **
 
 
 def target_id(row: ApiKeyRow) -> str:
-    """Return the id that clients know a credential by."""
+    """Return the public id of a credential."""
     return key_id(row.id) if row.kind == USER_KEY else str(row.id)
 
 
-def _mine(user_id: str) -> tuple[ColumnElement[bool], ...]:
+def _of_user(user_id: str) -> tuple[ColumnElement[bool], ...]:
     return ApiKeyRow.kind == USER_KEY, ApiKeyRow.user_id == user_id
 
 
-def _live() -> ColumnElement[bool]:
+def _is_live() -> ColumnElement[bool]:
     unexpired = ApiKeyRow.expires_at.is_(None) | (ApiKeyRow.expires_at > clock.now())
     return ApiKeyRow.revoked_at.is_(None) & unexpired
 
@@ -308,7 +308,7 @@ def _unless_revoked(include_revoked: bool) -> tuple[StatementFilter, ...]:
     return () if include_revoked else (NullFilter("revoked_at"),)
 
 
-async def _get_mine(session: AsyncSession, user_id: str, row_id: UUID) -> ApiKeyRow:
+async def _get_key(session: AsyncSession, user_id: str, row_id: UUID) -> ApiKeyRow:
     row = await ApiKeyRepository(session).get_one_or_none(id=row_id, kind=USER_KEY, user_id=user_id)
     if row is None:
         raise KeyNotFound
@@ -323,7 +323,7 @@ async def _get_token(session: AsyncSession, row_id: UUID) -> ApiKeyRow:
 
 
 async def _check_name(session: AsyncSession, name: str) -> None:
-    taken = select(ApiKeyRow.id).where(ApiKeyRow.kind == SERVICE_TOKEN, ApiKeyRow.name == name, _live())
+    taken = select(ApiKeyRow.id).where(ApiKeyRow.kind == SERVICE_TOKEN, ApiKeyRow.name == name, _is_live())
     if await session.scalar(taken.limit(1)) is not None:
         raise NameTaken
 

@@ -1,4 +1,4 @@
-"""What clients send and read about keys and service tokens."""
+"""Request and response bodies of API keys and service tokens."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ def key_id(row_id: UUID) -> str:
 
 
 class NewKey(Struct, frozen=True):
-    """A key to make (S0-16). Without `expires_in_days` it does not expire."""
+    """A new key (S0-16). Without `expires_in_days` it does not expire."""
 
     name: Name
     scopes: Scopes
@@ -30,19 +30,19 @@ class NewKey(Struct, frozen=True):
 
 
 class KeyChange(Struct, frozen=True, forbid_unknown_fields=True):
-    """What can be changed about a key."""
+    """A change of a key."""
 
     name: Name
 
 
 class Rotation(Struct, frozen=True, forbid_unknown_fields=True):
-    """How to rotate: the old secret dies at once, or after `overlap_seconds`."""
+    """Rotation options: the old secret is revoked immediately, or after `overlap_seconds`."""
 
     overlap_seconds: Annotated[int, Meta(ge=0, le=_WEEK, description="Seconds, at most a week.")] = 0
 
 
 class KeySecret(Struct, frozen=True):
-    """A key with its secret, which is shown here and never again (S0-17, S0-21)."""
+    """A key with its secret, which is returned only once (S0-17, S0-21)."""
 
     key_id: str
     secret: str
@@ -97,7 +97,7 @@ class KeyOut(Struct, frozen=True):
 
 
 class NewToken(Struct, frozen=True):
-    """A service token to make (S2-20). Without `ttl_days` it does not expire."""
+    """A new service token (S2-20). Without `ttl_days` it does not expire."""
 
     name: Name
     scopes: Scopes
@@ -106,7 +106,7 @@ class NewToken(Struct, frozen=True):
 
 
 class TokenSecret(Struct, frozen=True):
-    """A service token, which is shown here and never again (S2-36)."""
+    """A service token with its secret, which is returned only once (S2-36)."""
 
     token: str
     token_id: UUID
@@ -168,13 +168,13 @@ class TokenList(Struct, frozen=True):
 
 
 class Revocation(Struct, frozen=True):
-    """Why a token is revoked (S2-23)."""
+    """The reason for revoking a token (S2-23)."""
 
     reason: Reason | None = None
 
 
 class Revoked(Struct, frozen=True):
-    """Since when a token is revoked."""
+    """The time at which a token was revoked."""
 
     success: bool
     token_id: UUID
@@ -182,13 +182,13 @@ class Revoked(Struct, frozen=True):
 
 
 class Extension(Struct, frozen=True):
-    """By how many days a token's life grows (S2-24)."""
+    """The number of days to extend a token by (S2-24)."""
 
     extend_days: Days
 
 
 class Extended(Struct, frozen=True):
-    """When a token ends now."""
+    """The new expiry of a token."""
 
     success: bool
     token_id: UUID

@@ -1,6 +1,6 @@
-"""`last_used_at`, and digests that move to the current pepper: noted in memory, written in batches (C-10).
+"""Batched updates of `last_used_at`, and of digests that move to the current pepper (C-10).
 
-Validation has no side effects of its own (S2-38); these writes change no verdict and take no lock (C-27).
+Validation itself has no side effects (S2-38). These updates change no verdict and take no lock (C-27).
 """
 
 from uuid import UUID
@@ -15,18 +15,18 @@ _USED = text("""
 UPDATE idp.api_keys k SET last_used_at = greatest(k.last_used_at, n.at)
   FROM unnest(CAST(:ids AS uuid[]), CAST(:times AS timestamptz[])) AS n(id, at) WHERE k.id = n.id
 """)
-# Compare and set: whoever rotated the key meanwhile wins.
+# Compare and set: a rotation in the meantime wins.
 _REDIGEST = text("""
 UPDATE idp.api_keys SET digest = :after, scheme = 'hmac', pepper = :pepper WHERE id = :id AND digest = :before
 """)
 
 
 class Usage(LastUsed):
-    """Notes which keys were used.
+    """Collects which keys were used, and writes it in batches.
 
     Args:
-        database: where it is written, once a minute.
-        pepper: the id of the pepper that new digests are made with.
+        database: written once a minute.
+        pepper: id of the current pepper.
     """
 
     def __init__(self, database: Database, pepper: str) -> None:
@@ -36,12 +36,12 @@ class Usage(LastUsed):
         self._redigest: dict[UUID, tuple[str, str]] = {}
 
     def redigest(self, row_id: UUID, *, before: str, after: str) -> None:
-        """Note that a key should be stored under another digest, made with the current pepper."""
+        """Schedule replacing a key's digest with one made with the current pepper."""
         if len(self._redigest) < MOST_NOTED:
             self._redigest[row_id] = (before, after)
 
     async def flush(self) -> None:
-        """Write which keys were used, and digests that move."""
+        """Write all collected updates."""
         used = self.take()
         redigest, self._redigest = self._redigest, {}
         if not used and not redigest:

@@ -1,6 +1,6 @@
-"""Append-only record of who did what, from where.
+"""The audit log: append-only records of security-relevant changes, linked in a hash chain.
 
-Owns: the table and the one function that writes it, inside the caller's transaction, so that a change and its record
-live or die together; the chain of hashes over all records, behind the commit, and its verification
-(docs/decisions/0014). Does not own: what is worth recording; each service says so where it acts.
+Owns: the table; `record`, which writes in the caller's transaction, so that a change and its record are committed
+together; the hash chain, which is extended after the commit, and its verification (docs/decisions/0014). Does not own:
+which changes are recorded; each service decides that.
 """

@@ -1,7 +1,7 @@
-"""Chain: links committed audit records within a second, in the background of every process.
+"""Extends the hash chain over committed audit records, within a second, in the background of every process.
 
-A record is written in the transaction of what it tells of and waits for nobody. Whichever process has the lock links
-what is new; there is one chain, and no leader that could be lost (docs/decisions/0014).
+Writing a record takes no lock. The process that holds the advisory lock links new records; there is one chain, and no
+leader election (docs/decisions/0014).
 """
 
 import asyncio
@@ -10,35 +10,35 @@ from datetime import datetime, timedelta
 import structlog
 
 from idp import clock
-from idp.audit.links import BATCH, EVERYBODY, NOBODY, Head, Link, Linked, find_head, link_loose, next_slice, take_lock
+from idp.audit.links import BATCH, MAX_ID, MIN_ID, Head, Link, Linked, find_head, link_unlinked, next_slice, take_lock
 from idp.background import BackgroundService
 from idp.db.engine import Database, sqlstate
 from idp.errors import DatabaseUnavailable
 
 log = structlog.get_logger("idp.audit")
 
-PERIOD = 0.4  # seconds between two looks at what is new
+PERIOD = 0.4  # seconds between two queries for new records
 _AFTER_A_FAILURE = 5.0
 _SEARCH_EVERY = 3600.0
-# A record bears the time it was written at and is seen when its transaction ends, seconds later at most: statements
-# and idle transactions have limits. What took longer, or came from a wrong clock, is found by the search.
-_LATE = timedelta(seconds=30)
+# A record has the time of its insertion and becomes visible at the commit, at most seconds later, since statements and
+# idle transactions have timeouts. Later ones, or ones with a wrong clock, are found by the search.
+_COMMIT_DELAY = timedelta(seconds=30)
 
 
 class Chain(BackgroundService):
-    """Links audit records.
+    """Links new audit records in the background.
 
     Args:
-        database: where they are.
+        database: the database.
     """
 
     def __init__(self, database: Database) -> None:
         super().__init__("audit chain", self._run)
         self._database = database
         self._known: Link | None = None
-        self._noted: Link | None = None
-        self._since: datetime | None = None  # where to go on, after a whole batch
-        self._searched, self._search_at = NOBODY, 0.0
+        self._logged: Link | None = None
+        self._since: datetime | None = None  # continue here after a full batch
+        self._searched, self._search_at = MIN_ID, 0.0
 
     async def _run(self) -> None:
         while True:
@@ -48,64 +48,64 @@ class Chain(BackgroundService):
                 await asyncio.sleep(0 if more else PERIOD)
             except DatabaseUnavailable:
                 await asyncio.sleep(_AFTER_A_FAILURE)
-            except Exception as error:  # noqa: BLE001  nobody waits for this; the next look may succeed
-                log.error("records are not chained", error=type(error).__name__, sqlstate=sqlstate(error))  # noqa: TRY400
+            except Exception as error:  # noqa: BLE001  background work: the next attempt may succeed
+                log.error("cannot extend the audit chain", error=type(error).__name__, sqlstate=sqlstate(error))  # noqa: TRY400
                 await asyncio.sleep(_AFTER_A_FAILURE)
 
     async def extend(self) -> bool:
-        """Link what was committed since the last link, unless another process is at it.
+        """Link the records committed since the last link, unless another process holds the lock.
 
         Returns:
-            Whether more can be linked at once.
+            Whether more records are ready.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL is away; the records wait.
+            DatabaseUnavailable: PostgreSQL is unavailable; the records are linked later.
         """
         async with self._database.transaction() as session:
             if not await take_lock(session):
                 return False
             head = await find_head(session)
-            self._check_grown(head)
-            since = self._since or (head.chained_at - _LATE if head else None)
-            linked = await link_loose(session, head.link if head else None, since=since)
-        self._know(linked)
+            self._check_known_head(head)
+            since = self._since or (head.chained_at - _COMMIT_DELAY if head else None)
+            linked = await link_unlinked(session, head.link if head else None, since=since)
+        self._set_known_head(linked)
         self._since = linked.until if linked and linked.number == BATCH else None
         return self._since is not None
 
     async def _search(self) -> bool:
-        """Look through all records for what was not seen as new: at the start, then hourly, a slice each time."""
-        if self._searched == NOBODY and clock.seconds() < self._search_at:
+        """Search all records for unlinked ones, a slice at a time: at the start, and then hourly."""
+        if self._searched == MIN_ID and clock.seconds() < self._search_at:
             return False
         linked = None
         async with self._database.transaction() as session:
             seen = await next_slice(session, self._searched)
-            if seen.loose:
+            if seen.unlinked:
                 if not await take_lock(session):
                     return False
                 head = await find_head(session)
-                linked = await link_loose(session, head.link if head else None, after=seen.after, until=seen.until)
-        self._know(linked)
+                linked = await link_unlinked(session, head.link if head else None, after=seen.after, until=seen.until)
+        self._set_known_head(linked)
         if linked and linked.number == BATCH:
             return True
         self._searched = seen.until
-        if seen.until == EVERYBODY:
-            self._searched, self._search_at = NOBODY, clock.seconds() + _SEARCH_EVERY
-            self._note_head()
+        if seen.until == MAX_ID:
+            self._searched, self._search_at = MIN_ID, clock.seconds() + _SEARCH_EVERY
+            self._log_head()
         return False
 
-    def _check_grown(self, head: Head | None) -> None:
-        """Say aloud that the chain is not the one we knew: a hand was at it, or an older backup is in its place."""
+    def _check_known_head(self, head: Head | None) -> None:
+        """Log an error if the chain lost its known head: it was manipulated, or an older backup was restored."""
         known, self._known = self._known, head.link if head else None
-        found = self._known
-        if known and (found is None or found.seq < known.seq or (found.seq == known.seq and found != known)):
-            log.error("the audit chain was cut", known=str(known), found=str(found))
+        stored = self._known
+        if known and (stored is None or stored.seq < known.seq or (stored.seq == known.seq and stored != known)):
+            log.error("the audit chain was truncated or changed", known=str(known), stored=str(stored))
 
-    def _know(self, linked: Linked | None) -> None:
-        """Remember what was committed."""
+    def _set_known_head(self, linked: Linked | None) -> None:
+        """Set the known head after a commit."""
         self._known = linked.link if linked else self._known
 
-    def _note_head(self) -> None:
-        """Put the head where whoever can write the tables cannot: into the log, for `idp audit verify --head`."""
-        if self._known and self._known != self._noted:
-            log.info("the audit chain so far", head=str(self._known))
-            self._noted = self._known
+    def _log_head(self) -> None:
+        """Log the head for `idp audit verify --head`: who can write the tables cannot change the log."""
+        if self._known and self._known != self._logged:
+            log.info("audit chain head", head=str(self._known))
+            self._logged = self._known

@@ -1,6 +1,6 @@
-"""Links of the chain over audit records: what a hash covers, and the statements that read and write them.
+"""Links of the hash chain: the hash function, and the SQL that reads and writes links.
 
-Every function works inside the caller's transaction.
+All functions use the caller's transaction.
 """
 
 import hashlib
@@ -14,24 +14,24 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-BATCH = 500  # records a transaction links at most
-SLICE = 5_000  # records that are looked through at once
-BEGINNING = "0" * 64  # what the first link's hash covers in place of the link before it
-NOBODY, EVERYBODY = UUID(int=0), UUID(int=2**128 - 1)  # below and above every record's id
+BATCH = 500  # maximum of records linked in a transaction
+SLICE = 5_000  # records searched in a transaction
+BEGINNING = "0" * 64  # the previous hash of the first link
+MIN_ID, MAX_ID = UUID(int=0), UUID(int=2**128 - 1)  # below and above every record's id
 _LOCK = 0x1D9_A0D1
 
-# As text, in PostgreSQL's own words, so that whatever a row was made to hold by hand can be read, compared and hashed.
+# As text, formatted by PostgreSQL, so that rows with manipulated values can be read and hashed, too.
 _RFC_3339 = r"""to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24\:MI\:SS.US"Z"')"""
 RECORD = f"""
        a.id::text AS id, {_RFC_3339.format("a.timestamp")} AS timestamp,
        a.action, a.actor, a.user_id, a.target, a.details::text AS details, a.ip_address, a.user_agent, a.request_id"""
-_IS_LOOSE = "NOT EXISTS (SELECT FROM idp.audit_chain c WHERE c.audit_id = a.id)"
+_IS_UNLINKED = "NOT EXISTS (SELECT FROM idp.audit_chain c WHERE c.audit_id = a.id)"
 _TAKE_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)").bindparams(key=_LOCK)
 _HEAD = text("SELECT seq, hash, chained_at FROM idp.audit_chain ORDER BY seq DESC LIMIT 1")
-_OLDEST_LOOSE = text(f"""
+_OLDEST_UNLINKED = text(f"""
 SELECT a.timestamp AS at, {RECORD} FROM idp.audit_logs a
  WHERE a.timestamp >= coalesce(CAST(:since AS timestamptz), '-infinity')
-   AND a.id > :after AND a.id <= :until AND {_IS_LOOSE}
+   AND a.id > :after AND a.id <= :until AND {_IS_UNLINKED}
  ORDER BY a.timestamp, a.id LIMIT :batch
 """)  # noqa: S608  constants
 _LINK = text("""
@@ -40,18 +40,18 @@ SELECT n.seq, n.audit_id, n.hash, now()
   FROM unnest(CAST(:seqs AS bigint[]), CAST(:ids AS uuid[]), CAST(:hashes AS text[])) AS n(seq, audit_id, hash)
 """)
 _END_OF_SLICE = text("SELECT id FROM idp.audit_logs WHERE id > :after ORDER BY id OFFSET :rest LIMIT 1")
-_COUNT_LOOSE = text(f"""
+_COUNT_UNLINKED = text(f"""
 SELECT count(*) AS records, {_RFC_3339.format("min(a.timestamp)")} AS since FROM idp.audit_logs a
- WHERE a.id > :after AND a.id <= :until AND {_IS_LOOSE}
+ WHERE a.id > :after AND a.id <= :until AND {_IS_UNLINKED}
 """)  # noqa: S608  constants
 
 
 class Link(Struct, frozen=True):
-    """A link, by which the chain up to it is known.
+    """A link: it identifies the chain up to it.
 
     Attributes:
-        seq: its place, from 1 on without a gap.
-        hash: of its record and of the link before it.
+        seq: its position, from 1 without gaps.
+        hash: over its record and the previous hash.
     """
 
     seq: int
@@ -62,14 +62,14 @@ class Link(Struct, frozen=True):
 
 
 class Head(Struct, frozen=True):
-    """The last link, and when it was made by the database's clock."""
+    """The last link, and when it was created, by the database's clock."""
 
     link: Link
     chained_at: datetime
 
 
 class Linked(Struct, frozen=True):
-    """What a transaction linked: the last link, how many there were, and when the last record was written."""
+    """The result of a transaction: the last link, the number of links, and the last record's time."""
 
     link: Link
     number: int
@@ -77,37 +77,37 @@ class Linked(Struct, frozen=True):
 
 
 class Slice(Struct, frozen=True):
-    """Records that follow each other by id, and what of them no link names yet.
+    """A range of records by id, and how many of them are unlinked.
 
     Attributes:
-        after: the id before the first of them.
-        until: the last id, `EVERYBODY` where there are no more.
-        loose: how many no link names.
-        since: when the first of those was written (RFC 3339).
+        after: the range begins after this id.
+        until: the last id of the range, `MAX_ID` if there are no more records.
+        unlinked: number of records without a link.
+        since: time of the oldest of those (RFC 3339).
     """
 
     after: UUID
     until: UUID
-    loose: int
+    unlinked: int
     since: str | None
 
 
 def hash_of(previous: str, record: Mapping[str, Any]) -> str:
-    """Return the hash of a link: SHA-256 in hexadecimal, over the hash before, a line break, and the record as JSON.
+    """Return the hash of a link: hexadecimal SHA-256 over the previous hash, a line break, and the record as JSON.
 
     Args:
-        previous: the hash of the link before, `BEGINNING` for the first.
-        record: the columns of `RECORD`, written with sorted names and without spaces. Those that are null are left
-            out, so that a column of a later version changes no earlier hash.
+        previous: the hash of the previous link, `BEGINNING` for the first.
+        record: the columns of `RECORD`; encoded with sorted names, without spaces, and without nulls, so that columns
+            added later do not change earlier hashes.
     """
     given = {name: value for name, value in record.items() if value is not None}
     return hashlib.sha256(f"{previous}\n".encode() + msgspec.json.encode(given, order="sorted")).hexdigest()
 
 
 async def take_lock(session: AsyncSession) -> bool:
-    """Become the one transaction that links, until it ends; False when another one is.
+    """Take the lock for linking until the transaction ends; False if another transaction holds it.
 
-    Before the head is read: two that read the same head would both link to it.
+    Take it before reading the head: two transactions with the same head would both link to it.
     """
     return bool(await session.scalar(_TAKE_LOCK))
 
@@ -118,26 +118,26 @@ async def find_head(session: AsyncSession) -> Head | None:
     return Head(Link(row.seq, row.hash), row.chained_at) if row else None
 
 
-async def link_loose(
+async def link_unlinked(
     session: AsyncSession,
     head: Link | None,
     *,
     since: datetime | None = None,
-    after: UUID = NOBODY,
-    until: UUID = EVERYBODY,
+    after: UUID = MIN_ID,
+    until: UUID = MAX_ID,
 ) -> Linked | None:
-    """Link up to `BATCH` records that no link names, the oldest first; None when there are none.
+    """Link up to `BATCH` unlinked records, oldest first; None if there are none.
 
     Args:
-        session: a transaction that has the lock.
+        session: a transaction that holds the lock.
         head: the last link.
-        since: only records written at this time or later.
+        since: only records of this time or later.
         after: only records with a greater id.
         until: only records with this id or a smaller one.
     """
     last, at, links = head or Link(0, BEGINNING), None, []
-    wanted = {"since": since, "after": after, "until": until, "batch": BATCH}
-    for row in (await session.execute(_OLDEST_LOOSE, wanted)).mappings():
+    parameters = {"since": since, "after": after, "until": until, "batch": BATCH}
+    for row in (await session.execute(_OLDEST_UNLINKED, parameters)).mappings():
         record = dict(row)
         at = record.pop("at")
         last = Link(last.seq + 1, hash_of(last.hash, record))
@@ -150,7 +150,7 @@ async def link_loose(
 
 
 async def next_slice(session: AsyncSession, after: UUID) -> Slice:
-    """Look through the `SLICE` records that follow an id."""
-    until = await session.scalar(_END_OF_SLICE, {"after": after, "rest": SLICE - 1}) or EVERYBODY
-    found = (await session.execute(_COUNT_LOOSE, {"after": after, "until": until})).one()
-    return Slice(after, until, found.records, found.since)
+    """Count the unlinked records among the next `SLICE` records after an id."""
+    until = await session.scalar(_END_OF_SLICE, {"after": after, "rest": SLICE - 1}) or MAX_ID
+    counted = (await session.execute(_COUNT_UNLINKED, {"after": after, "until": until})).one()
+    return Slice(after, until, counted.records, counted.since)

@@ -1,4 +1,4 @@
-"""The table of who did what."""
+"""Tables of audit records and of the hash chain."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from idp.db.base import Base, UUIDKey
 
 
 class AuditRow(UUIDKey, Base):
-    """One thing that was done. Ids are copied, not referenced: a record outlives what it speaks of."""
+    """An audit record. Ids are not foreign keys: a record outlives the rows it refers to."""
 
     __tablename__ = "audit_logs"
     __table_args__ = (
@@ -26,7 +26,7 @@ class AuditRow(UUIDKey, Base):
     timestamp: Mapped[datetime] = mapped_column(default=clock.now)
     action: Mapped[str]
     actor: Mapped[str]  # "user:<id>", "service:<id>", "anonymous" or "system"
-    user_id: Mapped[str | None]  # whom it was done to
+    user_id: Mapped[str | None]  # the user affected
     target: Mapped[str | None]  # "team:<id>", "domain:<id>", "signing_key:<kid>"
     details: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
     ip_address: Mapped[str | None]
@@ -35,7 +35,7 @@ class AuditRow(UUIDKey, Base):
 
 
 class AuditLinkRow(Base):
-    """A link of the chain over all records: its hash covers the record and the link before it."""
+    """A link of the hash chain: its hash covers the record and the previous hash."""
 
     __tablename__ = "audit_chain"
     __table_args__ = (UniqueConstraint("audit_id"),)

@@ -1,4 +1,4 @@
-"""Joins the audit log: new records are linked to the hash chain in the background."""
+"""Plugin for the audit log: links new records to the hash chain in the background."""
 
 from idp.audit.chain import Chain
 from idp.db.engine import Database
@@ -6,7 +6,7 @@ from idp.plugin import Plugin
 
 
 class AuditPlugin(Plugin):
-    """Runs the chain. Records are written by the packages that act (`audit/record.py`)."""
+    """Runs the chain. Records are written by the other packages (`audit/record.py`)."""
 
     def __init__(self, database: Database) -> None:
         self.services = [Chain(database)]

@@ -1,4 +1,4 @@
-"""Writing and reading audit records."""
+"""Writes and lists audit records."""
 
 import base64
 from datetime import UTC, datetime, timedelta
@@ -16,17 +16,17 @@ from idp.db.repository import Repository
 from idp.plain_text import without_unseen
 from idp.principal.model import Principal
 
-_TEXT_LIMIT = 512  # a record must be written whatever the client sent
+_TEXT_LIMIT = 512  # for user agents of any length
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SOMEBODY = ("user:", "service:")
+_IDENTIFIED = ("user:", "service:")
 _POSITION_BYTES = 24  # microseconds since 1970, and an id
 
 
 class Origin(Struct, frozen=True):
-    """Who acts, and from where.
+    """The actor of a change, and the request it came with.
 
     Attributes:
-        actor: `user:<id>`, `service:<id>`, `anonymous`, or `system` for what nobody asked for.
+        actor: `user:<id>`, `service:<id>`, `anonymous`, or `system` for the service itself.
     """
 
     actor: str
@@ -39,7 +39,7 @@ SYSTEM = Origin(actor="system")
 
 
 def origin_of(request: Request[Any, Any, Any]) -> Origin:
-    """Return who sent a request, and from where. Forwarded addresses count only from trusted proxies."""
+    """Return the origin of a request. Forwarded addresses are used only if a trusted proxy sent them."""
     principal = request.scope.get("user")
     return Origin(
         actor=principal.actor if isinstance(principal, Principal) else "anonymous",
@@ -50,7 +50,7 @@ def origin_of(request: Request[Any, Any, Any]) -> Origin:
 
 
 def _storable(text: str | None) -> str | None:
-    """Return a header without what would move a terminal's cursor or turn text around where it is read."""
+    """Return a header without control and bidirectional characters, which would change how a terminal shows it."""
     return without_unseen(text[:_TEXT_LIMIT]) if text else None
 
 
@@ -66,12 +66,12 @@ def record(
     """Add a record to the caller's transaction.
 
     Args:
-        session: the transaction that makes the change.
-        origin: who acts.
-        action: what was done, `thing.verb`, such as `team.renamed`.
-        user_id: whom it was done to.
-        target: what else it was done to, such as `team:<id>`.
-        details: names of what changed, before and after; never a secret.
+        session: the transaction of the change.
+        origin: the actor and the request.
+        action: `noun.verb`, such as `team.renamed`.
+        user_id: the user affected.
+        target: the other object affected, such as `team:<id>`.
+        details: the values before and after; never a secret.
     """
     session.add(
         AuditRow(
@@ -88,7 +88,7 @@ def record(
 
 
 class AuditRecord(Struct, frozen=True):
-    """One record, as administrators read it."""
+    """An audit record."""
 
     id: UUID
     timestamp: datetime
@@ -102,26 +102,26 @@ class AuditRecord(Struct, frozen=True):
     request_id: str | None
 
 
-def as_seen_by(record: AuditRecord, user_id: str) -> AuditRecord:
-    """Return a record as anybody reads it who is no administrator, about themselves or what is theirs.
+def redact_for_user(record: AuditRecord, user_id: str) -> AuditRecord:
+    """Return a record for a user who is not an administrator.
 
-    Where somebody else was, and with which program, when they did something is about that somebody, and left out.
+    The address, user agent and request id of other actors are personal data, and are left out.
     """
-    if record.actor == f"user:{user_id}" or not record.actor.startswith(_SOMEBODY):
+    if record.actor == f"user:{user_id}" or not record.actor.startswith(_IDENTIFIED):
         return record
     return structs.replace(record, ip_address=None, user_agent=None, request_id=None)
 
 
 class RecordFilter(Struct, frozen=True):
-    """Which records to list; None is no condition.
+    """A filter for records; None matches all.
 
     Attributes:
-        user_id: whom it was done to.
-        action: what was done.
-        actor: who did it.
-        target: what else it was done to.
-        since: written at this time or later.
-        until: written before this time.
+        user_id: the user affected.
+        action: such as `team.renamed`.
+        actor: such as `user:<id>`.
+        target: the other object affected.
+        since: inclusive.
+        until: exclusive.
     """
 
     user_id: str | None = None
@@ -133,7 +133,7 @@ class RecordFilter(Struct, frozen=True):
 
 
 class Position(Struct, frozen=True):
-    """A place in the list, between records that are there whatever is added: a cursor is this, as text."""
+    """A position in the list, which stays valid when records are added. Its text is a cursor."""
 
     timestamp: datetime
     id: UUID
@@ -144,18 +144,18 @@ class Position(Struct, frozen=True):
 
     @classmethod
     def parse(cls, cursor: str) -> "Position":
-        """Read what `str` made.
+        """Parse a cursor.
 
         Raises:
-            ValueError: nothing of ours.
+            ValueError: it is not a cursor.
         """
         raw = base64.b64decode(cursor, altchars=b"-_", validate=True)
         if len(raw) != _POSITION_BYTES:
-            raise ValueError("not as long as a position is")
+            raise ValueError("wrong length")
         try:
             return cls(_EPOCH + timedelta(microseconds=int.from_bytes(raw[:8])), UUID(bytes=raw[8:]))
         except OverflowError:
-            raise ValueError("no time that there is") from None
+            raise ValueError("time out of range") from None
 
     def __str__(self) -> str:
         microseconds = (self.timestamp - _EPOCH) // timedelta(microseconds=1)
@@ -170,30 +170,30 @@ class AuditRepository(Repository[AuditRow]):
 
 
 async def recent(
-    session: AsyncSession, wanted: RecordFilter, *, limit: int, offset: int
+    session: AsyncSession, criteria: RecordFilter, *, limit: int, offset: int
 ) -> tuple[list[AuditRecord], int]:
-    """Return a page of records, newest first, and how many there are in all."""
-    within, equal = _conditions(wanted)
-    rows, total = await AuditRepository(session).page(*within, limit=limit, offset=offset, **equal)
+    """Return a page of records, newest first, and their total number."""
+    ranges, equal = _conditions(criteria)
+    rows, total = await AuditRepository(session).page(*ranges, limit=limit, offset=offset, **equal)
     return [_out(row) for row in rows], total
 
 
-async def before(session: AsyncSession, wanted: RecordFilter, position: Position, *, limit: int) -> list[AuditRecord]:
-    """Return the records that follow a position, newest first: none twice, whatever is added meanwhile."""
-    within, equal = _conditions(wanted)
-    earlier = tuple_(AuditRow.timestamp, AuditRow.id) < tuple_(position.timestamp, position.id)
+async def before(session: AsyncSession, criteria: RecordFilter, position: Position, *, limit: int) -> list[AuditRecord]:
+    """Return the records after a position, newest first. Records added meanwhile cause no duplicates."""
+    ranges, equal = _conditions(criteria)
+    after_position = tuple_(AuditRow.timestamp, AuditRow.id) < tuple_(position.timestamp, position.id)
     repository = AuditRepository(session)
-    rows = await repository.get_many(*within, earlier, *repository.ordering, LimitOffset(limit, 0), **equal)
+    rows = await repository.get_many(*ranges, after_position, *repository.ordering, LimitOffset(limit, 0), **equal)
     return [_out(row) for row in rows]
 
 
-def _conditions(wanted: RecordFilter) -> tuple[tuple[OnBeforeAfter, BeforeAfter], dict[str, Any]]:
-    within = (
-        OnBeforeAfter("timestamp", on_or_before=None, on_or_after=wanted.since),
-        BeforeAfter("timestamp", before=wanted.until, after=None),
+def _conditions(criteria: RecordFilter) -> tuple[tuple[OnBeforeAfter, BeforeAfter], dict[str, Any]]:
+    ranges = (
+        OnBeforeAfter("timestamp", on_or_before=None, on_or_after=criteria.since),
+        BeforeAfter("timestamp", before=criteria.until, after=None),
     )
     names = ("user_id", "action", "actor", "target")
-    return within, {name: value for name in names if (value := getattr(wanted, name)) is not None}
+    return ranges, {name: value for name in names if (value := getattr(criteria, name)) is not None}
 
 
 def _out(row: AuditRow) -> AuditRecord:

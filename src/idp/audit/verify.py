@@ -1,4 +1,4 @@
-"""Walks the whole chain over audit records, with bounded memory, and finds the first link that does not fit."""
+"""Verifies the hash chain with bounded memory, and reports the first invalid link."""
 
 from typing import Any
 
@@ -6,109 +6,111 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from idp.audit.links import BEGINNING, EVERYBODY, NOBODY, RECORD, Link, hash_of, next_slice
+from idp.audit.links import BEGINNING, MAX_ID, MIN_ID, RECORD, Link, hash_of, next_slice
 from idp.db.engine import Database
 
-_STEP = 2_000
+_PAGE = 2_000
 _NEXT_LINKS = text(f"""
 SELECT c.seq, c.hash, c.audit_id, {RECORD}
   FROM (SELECT * FROM idp.audit_chain WHERE seq > :after ORDER BY seq LIMIT :step) c
   LEFT JOIN idp.audit_logs a ON a.id = c.audit_id
  ORDER BY c.seq
 """)  # noqa: S608  constants
-_BELOW = text("SELECT min(seq) FROM idp.audit_chain WHERE seq < 1")
+_BELOW_FIRST = text("SELECT min(seq) FROM idp.audit_chain WHERE seq < 1")
 
 
 class Broken(Exception):
-    """The chain does not fit; the text says where, for a person."""
+    """The chain is not intact; the message says where."""
 
 
 class Findings(Struct, frozen=True):
-    """What a walk found.
+    """The result of a verification.
 
     Attributes:
-        head: the last link that fits, None where there is none.
-        problem: what is wrong with the one after it, None when nothing is.
-        loose: how many records are in no link yet.
-        loose_since: when the first of those was written.
+        head: the last valid link, None if there is none.
+        problem: the error after it, None if the chain is intact.
+        unlinked: number of records that are not linked yet.
+        unlinked_since: time of the oldest of those.
     """
 
     head: Link | None
     problem: str | None
-    loose: int
-    loose_since: str | None
+    unlinked: int
+    unlinked_since: str | None
 
 
-async def verify(database: Database, *, noted: Link | None = None) -> Findings:
-    """Check every link, and count the records that are in none yet.
+async def verify(database: Database, *, expected: Link | None = None) -> Findings:
+    """Check all links, and count the records that are not linked yet.
 
     Args:
-        database: where they are.
-        noted: a link that was noted elsewhere, which the chain must still have: the chain alone cannot tell that its
-            end was cut off, or that somebody made all of it anew.
+        database: the database.
+        expected: a link that was stored elsewhere, which the chain must contain; without one, a truncated or rebuilt
+            chain is not detected.
 
     Raises:
-        DatabaseUnavailable: PostgreSQL is away.
+        DatabaseUnavailable: PostgreSQL is unavailable.
     """
-    walk = _Walk(noted)
+    verifier = _Verifier(expected)
     problem = None
     try:
-        await walk.go(database)
+        await verifier.run(database)
     except Broken as error:
         problem = str(error)
-    loose, since = await _loose(database)
-    return Findings(head=walk.head if walk.head.seq else None, problem=problem, loose=loose, loose_since=since)
+    unlinked, since = await _count_unlinked(database)
+    return Findings(
+        head=verifier.head if verifier.head.seq else None, problem=problem, unlinked=unlinked, unlinked_since=since
+    )
 
 
-class _Walk:
-    """A walk along the chain."""
+class _Verifier:
+    """Checks link after link."""
 
-    def __init__(self, noted: Link | None) -> None:
+    def __init__(self, expected: Link | None) -> None:
         self.head = Link(0, BEGINNING)
-        self._noted = noted
+        self._expected = expected
 
-    async def go(self, database: Database) -> None:
-        """Go to the end.
+    async def run(self, database: Database) -> None:
+        """Check all links.
 
         Raises:
-            Broken: a link does not fit.
+            Broken: a link is invalid.
         """
         async with database.transaction() as session:
-            below = await session.scalar(_BELOW)
+            below = await session.scalar(_BELOW_FIRST)
         if below is not None:
-            raise Broken(f"There is a link {below}, and the first one is 1.")
+            raise Broken(f"There is a link {below}, but the first link is 1.")
         while True:
             async with database.transaction() as session:
-                links = await _links_after(session, self.head.seq)
+                links = await _next_links(session, self.head.seq)
             for link in links:
-                self._step(dict(link))
-            if len(links) < _STEP:
+                self._check_link(dict(link))
+            if len(links) < _PAGE:
                 break
-        if self._noted and self.head.seq < self._noted.seq:
-            raise Broken(f"The chain ends with link {self.head.seq}, and link {self._noted.seq} was noted.")
+        if self._expected and self.head.seq < self._expected.seq:
+            raise Broken(f"The chain ends with link {self.head.seq}, but link {self._expected.seq} is expected.")
 
-    def _step(self, link: dict[str, Any]) -> None:
+    def _check_link(self, link: dict[str, Any]) -> None:
         seq, stored, audit_id = link.pop("seq"), link.pop("hash"), link.pop("audit_id")
         if seq != self.head.seq + 1:
             raise Broken(f"Link {self.head.seq + 1} is missing: the next one is {seq}.")
         if link["id"] is None:
             raise Broken(f"Record {audit_id} of link {seq} is missing.")
         if hash_of(self.head.hash, link) != stored:
-            raise Broken(f"Record {audit_id} was changed, or its link {seq} was.")
-        if self._noted and seq == self._noted.seq and stored != self._noted.hash:
-            raise Broken(f"Link {seq} is not the one that was noted: what is before it was made anew.")
+            raise Broken(f"Record {audit_id} or its link {seq} was changed.")
+        if self._expected and seq == self._expected.seq and stored != self._expected.hash:
+            raise Broken(f"Link {seq} has another hash than expected: the chain before it was rebuilt.")
         self.head = Link(seq, stored)
 
 
-async def _links_after(session: AsyncSession, seq: int) -> list[Any]:
-    return list((await session.execute(_NEXT_LINKS, {"after": seq, "step": _STEP})).mappings())
+async def _next_links(session: AsyncSession, seq: int) -> list[Any]:
+    return list((await session.execute(_NEXT_LINKS, {"after": seq, "step": _PAGE})).mappings())
 
 
-async def _loose(database: Database) -> tuple[int, str | None]:
-    loose, since, after = 0, None, NOBODY
-    while after != EVERYBODY:
+async def _count_unlinked(database: Database) -> tuple[int, str | None]:
+    unlinked, since, after = 0, None, MIN_ID
+    while after != MAX_ID:
         async with database.transaction() as session:
             seen = await next_slice(session, after)
-        loose, after = loose + seen.loose, seen.until
+        unlinked, after = unlinked + seen.unlinked, seen.until
         since = min((each for each in (since, seen.since) if each), default=None)
-    return loose, since
+    return unlinked, since

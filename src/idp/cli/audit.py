@@ -76,13 +76,13 @@ def verify(head: str | None, output: str) -> None:
     Exit code 1 if a record is missing or was changed. To detect a truncated or rewritten chain, store the head
     elsewhere and pass it to the next check with --head.
     """
-    noted = _link(head) if head else None
-    from idp.audit.verify import verify as walk
+    expected = _link(head) if head else None
+    from idp.audit.verify import verify as verify_chain
     from idp.cli.database import with_database
     from idp.cli.failure import Failure
     from idp.cli.production import load_for_database
 
-    found = with_database(load_for_database().settings, lambda database: walk(database, noted=noted))
+    found = with_database(load_for_database().settings, lambda database: verify_chain(database, expected=expected))
     _print(found, output)
     if found.problem:
         raise Failure(f"The audit log is not intact. {found.problem}")
@@ -111,7 +111,7 @@ def _print(found: "Findings", output: str) -> None:
                 "problem": found.problem,
                 "links": links,
                 "head": str(found.head) if found.head else None,
-                "unchained": {"records": found.loose, "since": found.loose_since},
+                "unchained": {"records": found.unlinked, "since": found.unlinked_since},
             }
         )
         return
@@ -121,5 +121,5 @@ def _print(found: "Findings", output: str) -> None:
         say(f"{counted(links, 'record')} before the break, hash chain intact.")
     if found.head:
         say(f"Head: {found.head}")
-    if found.loose:
-        say(f"Not chained yet: {counted(found.loose, 'record')}, since {found.loose_since}.")
+    if found.unlinked:
+        say(f"Not chained yet: {counted(found.unlinked, 'record')}, since {found.unlinked_since}.")

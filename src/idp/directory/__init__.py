@@ -1,5 +1,5 @@
-"""The organisation: teams, domains, and who belongs to them.
+"""The organization: teams, domains, and their members.
 
-Owns: those tables, the seed, and the routes to read and manage them. Does not own: users. A parent domain does not
-imply its children, and an inactive team or domain leaves the principal at once (C-15).
+Owns: their tables, the seed, and their routes. Does not own: users. Membership in a parent domain does not include its
+children, and an inactive team or domain is removed from principals immediately (C-15).
 """

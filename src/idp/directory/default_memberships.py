@@ -1,4 +1,4 @@
-"""The teams and domains that every new user joins (S3-25)."""
+"""Adds new users to the default teams and domains (S3-25)."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from idp.directory.teams import TeamRepository
 
 
 async def join_defaults(session: AsyncSession, user_id: str, *, teams: Sequence[str], domains: Sequence[str]) -> None:
-    """Put a new user into the teams and domains of these names and keys, where they exist and are active (S3-25)."""
+    """Add a user to the teams with these names and the domains with these keys that exist and are active (S3-25)."""
     for team in await TeamRepository(session).get_many(CollectionFilter("name", teams), is_active=True):
         session.add(TeamMembershipRow(user_id=user_id, team_id=team.id))
     for domain in await DomainRepository(session).get_many(CollectionFilter("key", domains), is_active=True):

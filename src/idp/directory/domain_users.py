@@ -1,4 +1,4 @@
-"""Who works in which domain."""
+"""The users of domains."""
 
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from idp.directory.shapes import DomainUser
 
 
 class UserDomainRepository(Repository[UserDomainRow]):
-    """Rows that say who works in which domain."""
+    """Assignments of users to domains, by e-mail address."""
 
     model_type = UserDomainRow
     ordering = BY_ADDRESS
@@ -35,7 +35,7 @@ class DomainUsers(Members[UserDomainRow, DomainUser]):
     noun = "user"
 
     async def put(self, session: AsyncSession, origin: Origin, domain_id: UUID, user_id: str) -> DomainUser:
-        """Assign a user to a domain; assigning them twice changes nothing.
+        """Assign a user to a domain; assigning them again changes nothing.
 
         Raises:
             DomainNotFound: there is no such domain.

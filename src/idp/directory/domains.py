@@ -1,4 +1,4 @@
-"""Domains: create, nest without cycles, deactivate (S3-73)."""
+"""Domains: created, nested without cycles, deactivated (S3-73)."""
 
 from typing import Any
 from uuid import UUID
@@ -15,8 +15,8 @@ from idp.directory.shapes import DomainOut, NewDomain
 from idp.errors import DomainCycle, DomainKeyTaken, DomainNotFound
 
 _MAX_DEPTH = 32
-_TREE_LOCK = 0x1D9_7BEE  # two moves at once could each be fine and close a circle together
-# How many levels lie above and including :parent, whether :moved is one of them, and how tall the tree below :moved is.
+_TREE_LOCK = 0x1D9_7BEE  # two concurrent moves could create a cycle together
+# The depth of :parent, whether :moved is an ancestor of it (or it), and the height of the tree below :moved.
 _ABOVE = text("""
 WITH RECURSIVE above (id, parent, depth) AS (
     SELECT id, parent_domain_id, 1 FROM idp.domains WHERE id = :parent
@@ -33,14 +33,14 @@ SELECT (SELECT coalesce(max(depth), 0) FROM above), EXISTS (SELECT FROM above WH
 
 
 class DomainRepository(Repository[DomainRow]):
-    """Rows of domains, by key."""
+    """Domains, by key."""
 
     model_type = DomainRow
     ordering = (OrderBy("key"),)
 
 
 class Domains(Groups[DomainRow, DomainOut]):
-    """The domains; their keys are unique, and they nest."""
+    """Domains. Their keys are unique, and they can be nested."""
 
     noun = "domain"
     repository = DomainRepository
@@ -49,10 +49,10 @@ class Domains(Groups[DomainRow, DomainOut]):
     name_column = "key"
     taken = DomainKeyTaken
 
-    async def lock(self, session: AsyncSession, group_id: UUID, wanted: Struct | None = None) -> DomainRow:
-        """Lock a domain and its users until the commit, and the tree if the domain may go into another parent."""
-        if getattr(wanted, "parent_domain_id", UNSET) is not UNSET:
-            await _lock_tree(session)  # before the row's own lock, so that two moves cannot wait for each other
+    async def lock(self, session: AsyncSession, group_id: UUID, change: Struct | None = None) -> DomainRow:
+        """Lock a domain and its users until the commit; lock the tree, too, if the parent may change."""
+        if getattr(change, "parent_domain_id", UNSET) is not UNSET:
+            await _lock_tree(session)  # before the row lock: two concurrent moves must not deadlock
         return await super().lock(session, group_id)
 
     async def _make(self, session: AsyncSession, new: NewDomain) -> DomainRow:
@@ -80,9 +80,9 @@ async def _lock_tree(session: AsyncSession) -> None:
 
 async def _nest(session: AsyncSession, row: DomainRow, parent: UUID) -> None:
     await _lock_tree(session)
-    depth, inside_itself, height = (await session.execute(_ABOVE, {"parent": parent, "moved": row.id})).one()
+    depth, is_cycle, height = (await session.execute(_ABOVE, {"parent": parent, "moved": row.id})).one()
     if depth == 0:
-        raise DomainNotFound("parent_domain_id names no domain.")
-    if inside_itself or depth + height > _MAX_DEPTH:
+        raise DomainNotFound("There is no domain with this parent_domain_id.")
+    if is_cycle or depth + height > _MAX_DEPTH:
         raise DomainCycle
     row.parent_domain_id = parent

@@ -1,4 +1,4 @@
-"""What teams and domains have in common. Every method works inside the caller's transaction."""
+"""The base class of teams and domains. All methods use the caller's transaction."""
 
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
@@ -16,15 +16,15 @@ Out = TypeVar("Out", bound=Struct)
 
 
 class Groups(Generic[Row, Out]):
-    """The teams, or the domains.
+    """Teams or domains.
 
     Attributes:
-        noun: what one is called in audit records.
-        repository: its rows.
-        out: what clients read; its fields are columns.
-        not_found: there is none of this id.
-        name_column: the column that is unique, whether a group is active or not, and names it in audit records.
-        taken: another one has this name.
+        noun: its name in audit records.
+        repository: of its rows.
+        out: the response type; its fields are columns.
+        not_found: raised for an unknown id.
+        name_column: the unique column, also shown in audit records; inactive groups keep their names.
+        taken: raised for a name in use.
     """
 
     noun: ClassVar[str]
@@ -35,15 +35,15 @@ class Groups(Generic[Row, Out]):
     taken: ClassVar[type[IdpError]]
 
     async def list_active(self, session: AsyncSession, *, limit: int | None, offset: int) -> tuple[list[Out], int]:
-        """Return active ones by name, all of them or a page, and how many there are."""
+        """Return active groups by name, all or one page, and their total number."""
         rows, total = await self.repository(session).page(limit=limit, offset=offset, is_active=True)
         return [self._out(row) for row in rows], total
 
     async def get(self, session: AsyncSession, group_id: UUID) -> Out:
-        """Return one, active or not.
+        """Return a group, active or not.
 
         Raises:
-            TeamNotFound, DomainNotFound: there is none of this id.
+            TeamNotFound, DomainNotFound: there is no group with this id.
         """
         return self._out(await self._get(session, group_id))
 
@@ -51,46 +51,46 @@ class Groups(Generic[Row, Out]):
         self,
         session: AsyncSession,
         group_id: UUID,
-        wanted: Struct | None = None,  # noqa: ARG002  domains need it
+        change: Struct | None = None,  # noqa: ARG002  domains need it
     ) -> Row:
-        """Lock one and its members until the commit; concurrent changes wait, and each sees the one before.
+        """Lock a group and its members until the commit. Concurrent changes wait, and see the previous change.
 
         Args:
             session: the caller's transaction.
             group_id: the team or domain.
-            wanted: what will be changed, for locks that only some changes need.
+            change: the change to make, for locks that only some changes need.
 
         Raises:
-            TeamNotFound, DomainNotFound: there is none of this id.
+            TeamNotFound, DomainNotFound: there is no group with this id.
         """
         return await self._get(session, group_id, lock=True)
 
     async def create(self, session: AsyncSession, origin: Origin, new: Any) -> Out:
-        """Create one.
+        """Create a group.
 
         Raises:
-            TeamNameTaken, DomainKeyTaken: one has this name or key, active or not.
+            TeamNameTaken, DomainKeyTaken: another group has this name or key, active or not.
             DomainNotFound, DomainCycle: the parent of a domain does not exist, or the tree would be too deep.
         """
         row = await self._make(session, new)
         with unique(self._constraint, self.taken):
             await self.repository(session).add(row)
-        named = {self.name_column: getattr(row, self.name_column)}
-        record(session, origin, action=f"{self.noun}.created", target=f"{self.noun}:{row.id}", details=named)
+        details = {self.name_column: getattr(row, self.name_column)}
+        record(session, origin, action=f"{self.noun}.created", target=f"{self.noun}:{row.id}", details=details)
         return self._out(row)
 
-    async def change(self, session: AsyncSession, origin: Origin, group_id: UUID, wanted: Struct) -> Out:
-        """Change what is given.
+    async def change(self, session: AsyncSession, origin: Origin, group_id: UUID, change: Struct) -> Out:
+        """Apply a change; unset fields stay as they are.
 
         Raises:
-            TeamNotFound, DomainNotFound: there is none of this id, or the new parent does not exist.
+            TeamNotFound, DomainNotFound: there is no group with this id, or the new parent does not exist.
             TeamNameTaken: another team has this name.
             DomainCycle: the new parent lies inside this domain, or the tree would be too deep.
         """
-        row = await self.lock(session, group_id, wanted)
+        row = await self.lock(session, group_id, change)
         before = self._out(row)
-        for name in wanted.__struct_fields__:
-            value = getattr(wanted, name)
+        for name in change.__struct_fields__:
+            value = getattr(change, name)
             if value is not UNSET:
                 await self._set(session, row, name, value)
         with unique(self._constraint, self.taken):

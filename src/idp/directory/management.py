@@ -1,6 +1,6 @@
-"""What the routes of teams and of domains do alike: each method is one transaction.
+"""The common operations of the routes of teams and domains; each method runs one transaction.
 
-Every change locks first, and then looks at the caller's authority again, inside its transaction
+Every change takes its locks and then authorizes the caller again in the same transaction
 (docs/decisions/0029-reauthorization-inside-the-transaction.md).
 """
 
@@ -28,9 +28,9 @@ class Management(Generic[Out, Shown]):
     """Teams and their members, or domains and their users.
 
     Args:
-        groups: the teams or the domains.
-        members: who is in them.
-        have_admins: whether they have administrators of their own, as teams do.
+        groups: teams or domains.
+        members: of these groups.
+        have_admins: whether a group has its own administrators, as teams do.
     """
 
     def __init__(self, groups: Groups[Any, Out], members: Members[Any, Shown], *, have_admins: bool) -> None:
@@ -41,34 +41,34 @@ class Management(Generic[Out, Shown]):
     async def list_active(
         self, request: AnyRequest, database: Database, *, limit: int | None, offset: int
     ) -> Response[list[Out]]:
-        """Return active ones, all of them or a page."""
+        """Return active groups, all or one page."""
         async with database.transaction() as session:
             items, total = await self._groups.list_active(session, limit=limit, offset=offset)
         return page(request, items, total=total, limit=limit, offset=offset)
 
     async def create(self, request: AnyRequest, database: Database, new: Struct) -> Out:
-        """Create one; for administrators only."""
+        """Create a group; administrators only."""
         async with database.transaction() as session:
             created = await self._groups.create(session, origin_of(request), new)
             await reauthorize(session, request.user, manages=True)
             return created
 
     async def get(self, database: Database, group_id: UUID) -> Out:
-        """Return one, active or not."""
+        """Return a group, active or not."""
         async with database.transaction() as session:
             return await self._groups.get(session, group_id)
 
-    async def change(self, request: AnyRequest, database: Database, group_id: UUID, wanted: Struct) -> Out:
-        """Change what is given."""
+    async def change(self, request: AnyRequest, database: Database, group_id: UUID, change: Struct) -> Out:
+        """Apply a change; unset fields stay as they are."""
         async with database.transaction() as session:
-            await self._groups.lock(session, group_id, wanted)
+            await self._groups.lock(session, group_id, change)
             await self.reauthorize(session, request, group_id)
-            return await self._groups.change(session, origin_of(request), group_id, wanted)
+            return await self._groups.change(session, origin_of(request), group_id, change)
 
     async def list_members(
         self, request: AnyRequest, database: Database, group_id: UUID, *, limit: int, offset: int
     ) -> Response[list[Shown]]:
-        """Return a page of the members of one."""
+        """Return a page of a group's members."""
         async with database.transaction() as session:
             items, total = await self._members.page(session, group_id, limit=limit, offset=offset)
         return page(request, items, total=total, limit=limit, offset=offset)
@@ -79,7 +79,7 @@ class Management(Generic[Out, Shown]):
             return await self._members.get(session, group_id, user_id)
 
     async def remove_member(self, request: AnyRequest, database: Database, group_id: UUID, user_id: str) -> Removed:
-        """Remove a user; doing it twice is not an error."""
+        """Remove a user from a group; removing them again is not an error."""
         async with database.transaction() as session:
             await self._members.lock(session, group_id, user_id)
             await self.reauthorize(session, request, group_id)
@@ -87,10 +87,10 @@ class Management(Generic[Out, Shown]):
         return Removed(removed)
 
     async def reauthorize(self, session: AsyncSession, request: AnyRequest, group_id: UUID) -> None:
-        """Look at the caller's authority over a team or domain again.
+        """Authorize the caller again for a team or domain.
 
         Raises:
-            AdminRequired, TeamAdminRequired: they have lost it; `reauthorize` names further reasons.
+            AdminRequired, TeamAdminRequired: the caller is no longer authorized; see also `reauthorize`.
         """
         if self._have_admins:
             await reauthorize(session, request.user, team=group_id)

@@ -1,4 +1,4 @@
-"""What members of teams and users of domains have in common. Every method works inside the caller's transaction."""
+"""The base class of team members and domain users. All methods use the caller's transaction."""
 
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
@@ -26,12 +26,12 @@ class Members(Generic[Row, Shown]):
     """The members of teams, or the users of domains.
 
     Attributes:
-        groups: the teams or the domains.
-        repository: the rows that say who is in which.
-        group_column: the name of their column with the team or domain.
-        shown: what clients read: the user's id, address and name, and then `columns`.
-        columns: further columns of the rows.
-        noun: what a member is called in audit records.
+        groups: teams or domains.
+        repository: of the memberships.
+        group_column: the column with the id of the team or domain.
+        shown: the response type: the user's id, address and name, followed by `columns`.
+        columns: more columns of a membership.
+        noun: a member's name in audit records.
     """
 
     groups: ClassVar[Groups[Any, Any]]
@@ -42,34 +42,34 @@ class Members(Generic[Row, Shown]):
     noun: ClassVar[str]
 
     async def page(self, session: AsyncSession, group_id: UUID, *, limit: int, offset: int) -> tuple[list[Shown], int]:
-        """Return a page of the members of one, by address, and how many there are.
+        """Return a page of a group's members, by address, and their total number.
 
         Raises:
-            TeamNotFound, DomainNotFound: there is none of this id.
+            TeamNotFound, DomainNotFound: there is no group with this id.
         """
         await self.groups.get(session, group_id)
-        wanted = {self.group_column: group_id}
+        criteria = {self.group_column: group_id}
         rows, total = await self.repository(session).page(
-            IS_LIVE, limit=limit, offset=offset, statement=self._with_person(), **wanted
+            IS_LIVE, limit=limit, offset=offset, statement=self._with_person(), **criteria
         )
         return [self._shown(row) for row in rows], total
 
     async def get(self, session: AsyncSession, group_id: UUID, user_id: str) -> Shown:
-        """Return one membership.
+        """Return a membership.
 
         Raises:
             TeamNotFound, DomainNotFound: there is no such team or domain.
-            MembershipNotFound: the user is not in it, or does not exist.
+            MembershipNotFound: the user is not a member, or does not exist.
         """
         await self.groups.get(session, group_id)
-        wanted: dict[str, Any] = {self.group_column: group_id, "user_id": user_id}
-        row = await self.repository(session).get_one_or_none(IS_LIVE, statement=self._with_person(), **wanted)
+        criteria: dict[str, Any] = {self.group_column: group_id, "user_id": user_id}
+        row = await self.repository(session).get_one_or_none(IS_LIVE, statement=self._with_person(), **criteria)
         if row is None:
             raise MembershipNotFound
         return self._shown(row)
 
     async def lock(self, session: AsyncSession, group_id: UUID, user_id: str) -> None:  # noqa: ARG002  teams need it
-        """Lock a team or domain, and this membership if it can be changed, until the commit.
+        """Lock a team or domain until the commit; also the membership, if it can be changed.
 
         Raises:
             TeamNotFound, DomainNotFound: there is no such team or domain.
@@ -77,7 +77,7 @@ class Members(Generic[Row, Shown]):
         await self.groups.lock(session, group_id)
 
     async def remove(self, session: AsyncSession, origin: Origin, group_id: UUID, user_id: str) -> bool:
-        """Remove a user; False if they were not in it.
+        """Remove a user; False if they were not a member.
 
         Raises:
             TeamNotFound, DomainNotFound: there is no such team or domain.
@@ -101,7 +101,7 @@ class Members(Generic[Row, Shown]):
         return and_(getattr(model, self.group_column) == group_id, model.user_id == user_id)
 
     def _with_person(self) -> Select[Any]:
-        """Select what is shown of a membership, as one column: a repository's statement has no more."""
+        """Select memberships with their users, as a single column, which is what a repository supports."""
         model = self.repository.model_type
         shown: Bundle[Any] = Bundle("shown", PERSON.c.id, PERSON.c.email, PERSON.c.name, *self.columns)
         return select(shown).join_from(model, PERSON, PERSON.c.id == model.user_id)

@@ -1,4 +1,4 @@
-"""Tables of the organisation: teams, domains, and who belongs to them (S3-10 to S3-13)."""
+"""Tables of teams, domains and their members (S3-10 to S3-13)."""
 
 from uuid import UUID
 
@@ -20,7 +20,7 @@ class TeamRow(UUIDKey, Timestamps, Base):
 
 
 class TeamMembershipRow(UUIDKey, Timestamps, Base):
-    """A user is in a team. `role` is "admin", "member" or null, which means member (C-15)."""
+    """A user's membership in a team. `role` is "admin", "member" or null, which means member (C-15)."""
 
     __tablename__ = "team_memberships"
     __table_args__ = (
@@ -28,14 +28,14 @@ class TeamMembershipRow(UUIDKey, Timestamps, Base):
         CheckConstraint("role IN ('member', 'admin')", name="role"),
     )
 
-    # The user's table belongs to another package: an id, not a relationship.
+    # No relationship: the table of users belongs to another package.
     user_id: Mapped[str] = mapped_column(ForeignKey("idp.users.id", ondelete="CASCADE"))
     team_id: Mapped[UUID] = mapped_column(ForeignKey(TeamRow.id, ondelete="CASCADE"), index=True)
     role: Mapped[str | None]
 
 
 class DomainRow(UUIDKey, Timestamps, Base):
-    """A field of work. Domains nest, but a parent does not imply its children (C-15)."""
+    """A field of work. Domains can be nested; membership in a parent does not include its children (C-15)."""
 
     __tablename__ = "domains"
     __table_args__ = (UniqueConstraint("key"),)
@@ -47,7 +47,7 @@ class DomainRow(UUIDKey, Timestamps, Base):
 
 
 class UserDomainRow(UUIDKey, Timestamps, Base):
-    """A user works in a domain."""
+    """The assignment of a user to a domain."""
 
     __tablename__ = "user_domains"
     __table_args__ = (UniqueConstraint("user_id", "domain_id"),)

@@ -1,4 +1,4 @@
-"""The little that the directory reads of people, whose table belongs to `idp.users`."""
+"""The columns of users that the directory reads; the table belongs to `idp.users`."""
 
 from sqlalchemy import column, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,10 +19,10 @@ IS_LIVE = PERSON.c.deleted_at.is_(None)
 
 
 async def require(session: AsyncSession, user_id: str) -> None:
-    """Check that a live user has this id.
+    """Check that a user exists and is not deleted.
 
     Raises:
-        UserNotFound: nobody has.
+        UserNotFound: there is no such user.
     """
     if await session.scalar(select(PERSON.c.id).where(PERSON.c.id == user_id, IS_LIVE)) is None:
         raise UserNotFound

@@ -1,10 +1,10 @@
-"""Joins teams and domains."""
+"""Plugin for teams and domains."""
 
 from idp.directory import routes_domains, routes_teams
 from idp.plugin import Plugin
 
 
 class DirectoryPlugin(Plugin):
-    """Serves teams, domains and their members."""
+    """Adds the routes of teams, domains and their members."""
 
     routes = (*routes_teams.ROUTES, *routes_domains.ROUTES)

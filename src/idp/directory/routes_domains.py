@@ -1,4 +1,4 @@
-"""Routes of domains: read by anyone, managed by admins (S3-33, S3-34, S3-73)."""
+"""Routes of domains: any caller can list them, administrators manage them (S3-33, S3-34, S3-73)."""
 
 from typing import Any
 from uuid import UUID
@@ -38,7 +38,7 @@ def my_domains(request: Request[Principal, Any, Any]) -> tuple[Domain, ...]:
 async def all_domains(
     request: AnyRequest, database: NamedDependency[Database], limit: OptionalLimit = None, offset: Offset = 0
 ) -> Response[list[DomainOut]]:
-    """Return the active domains, all of them or a page."""
+    """Return the active domains, all or one page."""
     return await _DOMAINS.list_active(request, database, limit=limit, offset=offset)
 
 
@@ -51,7 +51,7 @@ async def all_domains(
 async def create_domain(
     request: AnyRequest, database: NamedDependency[Database], data: JSONBody[NewDomain]
 ) -> DomainOut:
-    """Make a domain, inside a parent if one is given."""
+    """Create a domain, inside a parent if one is given."""
     return await _DOMAINS.create(request, database, data)
 
 
@@ -69,7 +69,7 @@ async def get_domain(database: NamedDependency[Database], domain_id: FromPath[UU
 async def change_domain(
     request: AnyRequest, database: NamedDependency[Database], domain_id: FromPath[UUID], data: JSONBody[DomainChange]
 ) -> DomainOut:
-    """Rename a domain, move it into another parent or out of one, deactivate or activate it."""
+    """Rename, move, deactivate or activate a domain."""
     return await _DOMAINS.change(request, database, domain_id, data)
 
 
@@ -77,7 +77,7 @@ async def change_domain(
 async def deactivate_domain(
     request: AnyRequest, database: NamedDependency[Database], domain_id: FromPath[UUID]
 ) -> DomainOut:
-    """Deactivate a domain: it leaves every principal at once; the domains inside it stay as they are."""
+    """Deactivate a domain. It is removed from principals immediately. Nested domains are not changed."""
     return await _DOMAINS.change(request, database, domain_id, DomainChange(is_active=False))
 
 
@@ -101,7 +101,7 @@ async def domain_users(
 async def get_domain_user(
     database: NamedDependency[Database], domain_id: FromPath[UUID], user_id: FromPath[str]
 ) -> DomainUser:
-    """Return one assignment."""
+    """Return the assignment of a user to a domain."""
     return await _DOMAINS.get_member(database, domain_id, user_id)
 
 
@@ -124,7 +124,7 @@ async def add_domain_user(
 async def remove_domain_user(
     request: AnyRequest, database: NamedDependency[Database], domain_id: FromPath[UUID], user_id: FromPath[str]
 ) -> Removed:
-    """Take a user out of a domain; doing it twice is not an error."""
+    """Remove a user from a domain; removing them again is not an error."""
     return await _DOMAINS.remove_member(request, database, domain_id, user_id)
 
 

@@ -1,4 +1,4 @@
-"""Routes of teams: read by anyone, managed by admins, and by team admins for their own team (S3-31, S3-32, S3-72)."""
+"""Routes of teams: any caller can list them, admins and the team's admins manage them (S3-31, S3-32, S3-72)."""
 
 from typing import Any
 from uuid import UUID
@@ -38,7 +38,7 @@ def my_teams(request: Request[Principal, Any, Any]) -> tuple[Team, ...]:
 async def all_teams(
     request: AnyRequest, database: NamedDependency[Database], limit: OptionalLimit = None, offset: Offset = 0
 ) -> Response[list[TeamOut]]:
-    """Return the active teams, all of them or a page."""
+    """Return the active teams, all or one page."""
     return await _TEAMS.list_active(request, database, limit=limit, offset=offset)
 
 
@@ -51,7 +51,7 @@ async def all_teams(
     responses=responses(errors.TeamNameTaken, errors.ValidationFailed, errors.AdminRequired),
 )
 async def create_team(request: AnyRequest, database: NamedDependency[Database], data: JSONBody[NewTeam]) -> TeamOut:
-    """Make a team."""
+    """Create a team."""
     return await _TEAMS.create(request, database, data)
 
 
@@ -69,13 +69,13 @@ async def get_team(database: NamedDependency[Database], team_id: FromPath[UUID])
 async def change_team(
     request: AnyRequest, database: NamedDependency[Database], team_id: FromPath[UUID], data: JSONBody[TeamChange]
 ) -> TeamOut:
-    """Rename a team, change its reference, deactivate or activate it."""
+    """Rename, deactivate or activate a team, or change its external reference."""
     return await _TEAMS.change(request, database, team_id, data)
 
 
 @delete("/teams/{team_id:uuid}", **_BY_TEAM_ADMIN, status_code=200, responses=_ONE_TEAM)
 async def deactivate_team(request: AnyRequest, database: NamedDependency[Database], team_id: FromPath[UUID]) -> TeamOut:
-    """Deactivate a team: it leaves every principal at once and keeps its members for the day it is activated again."""
+    """Deactivate a team. It is removed from principals immediately, and keeps its members for a reactivation."""
     return await _TEAMS.change(request, database, team_id, TeamChange(is_active=False))
 
 
@@ -99,7 +99,7 @@ async def team_members(
 async def get_team_member(
     database: NamedDependency[Database], team_id: FromPath[UUID], user_id: FromPath[str]
 ) -> Member:
-    """Return one membership."""
+    """Return the membership of a user in a team."""
     return await _TEAMS.get_member(database, team_id, user_id)
 
 
@@ -115,7 +115,7 @@ async def set_team_member(
     user_id: FromPath[str],
     data: JSONBody[NewMembership],
 ) -> Member:
-    """Put a user into a team, or change their role in it."""
+    """Add a user to a team, or change their role in it."""
     async with database.transaction() as session:
         await TEAM_MEMBERS.lock(session, team_id, user_id)
         await _TEAMS.reauthorize(session, request, team_id)
@@ -126,7 +126,7 @@ async def set_team_member(
 async def remove_team_member(
     request: AnyRequest, database: NamedDependency[Database], team_id: FromPath[UUID], user_id: FromPath[str]
 ) -> Removed:
-    """Take a user out of a team; doing it twice is not an error."""
+    """Remove a user from a team; removing them again is not an error."""
     return await _TEAMS.remove_member(request, database, team_id, user_id)
 
 

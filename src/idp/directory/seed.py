@@ -1,4 +1,4 @@
-"""The seed: teams and domains every deployment starts with; what exists is never changed (S3-39 to S3-41)."""
+"""The seed: creates the initial teams and domains; existing ones are never changed (S3-39 to S3-41)."""
 
 import re
 import tomllib
@@ -32,7 +32,7 @@ class SeedDomain(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SeedPersona(Struct, frozen=True, forbid_unknown_fields=True):
-    """Somebody `idp dev` starts with; "name:admin" in `teams` is a team admin."""
+    """A demo user of `idp dev`; "name:admin" in `teams` makes them an admin of the team."""
 
     email: str
     name: Name
@@ -49,36 +49,38 @@ class SeedFile(Struct, frozen=True, forbid_unknown_fields=True):
     personas: tuple[SeedPersona, ...] = ()
 
 
-# Instead of their patterns, which say nothing to people.
-_FORMS = "a name is one line of visible text, a key lower case letters, digits, dot, dash and underscore"
+# Shown instead of the regular expressions.
+_FORMS = "a name is one line of visible text; a key is lower case letters, digits, dot, dash and underscore"
 
 
 def read(path: Path) -> SeedFile:
     """Read a seed file.
 
     Raises:
-        SettingsError: it is missing or does not fit, with the place.
+        SettingsError: it is missing or invalid; the message says where.
     """
     try:
         return msgspec.convert(tomllib.loads(path.read_text("utf-8")), SeedFile)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        said = re.sub(r"matching regex .* - at `", f"of another form ({_FORMS}) - at `", str(error), flags=re.DOTALL)
-        raise SettingsError([f"The seed file {path} cannot be used: {said}."]) from None
+        message = re.sub(
+            r"matching regex .* - at `", f"with an invalid format ({_FORMS}) - at `", str(error), flags=re.DOTALL
+        )
+        raise SettingsError([f"The seed file {path} cannot be used: {message}."]) from None
 
 
 async def apply(session: AsyncSession, seed: SeedFile) -> int:
-    """Make what is missing, and return how much that was."""
+    """Create missing teams and domains, and return how many were created."""
     now = clock.now()
-    common = {"is_active": True, "created_at": now, "updated_at": now}
+    defaults = {"is_active": True, "created_at": now, "updated_at": now}
     teams: list[dict[str, Any]] = [
-        {"id": uuid7(), "name": team.name, "external_ref": team.external_ref, **common} for team in seed.teams
+        {"id": uuid7(), "name": team.name, "external_ref": team.external_ref, **defaults} for team in seed.teams
     ]
     domains: list[dict[str, Any]] = [
-        {"id": uuid7(), "key": domain.key, "name": domain.name, **common} for domain in seed.domains
+        {"id": uuid7(), "key": domain.key, "name": domain.name, **defaults} for domain in seed.domains
     ]
-    made = 0
+    created = 0
     for table, rows in ((TeamRow, teams), (DomainRow, domains)):
         if rows:
             statement = insert(table).values(rows).on_conflict_do_nothing().returning(table.id)
-            made += len((await session.scalars(statement)).all())
-    return made
+            created += len((await session.scalars(statement)).all())
+    return created

@@ -1,4 +1,4 @@
-"""What clients send and read about teams and domains."""
+"""Request and response bodies of teams and domains."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -32,14 +32,14 @@ class TeamOut(Struct, frozen=True):
 
 
 class NewTeam(Struct, frozen=True, forbid_unknown_fields=True):
-    """A team to make."""
+    """A new team."""
 
     name: Name
     external_ref: Reference | None = None
 
 
 class TeamChange(Struct, frozen=True, forbid_unknown_fields=True):
-    """What to change about a team; what is left out stays."""
+    """A change of a team; omitted fields stay as they are."""
 
     name: Name | UnsetType = UNSET
     external_ref: Reference | UnsetType | None = UNSET
@@ -57,7 +57,7 @@ class DomainOut(Struct, frozen=True):
 
 
 class NewDomain(Struct, frozen=True, forbid_unknown_fields=True):
-    """A domain to make."""
+    """A new domain."""
 
     key: Key
     name: Name
@@ -65,7 +65,7 @@ class NewDomain(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DomainChange(Struct, frozen=True, forbid_unknown_fields=True):
-    """What to change about a domain; what is left out stays, and null takes it out of its parent."""
+    """A change of a domain; omitted fields stay as they are, and a null parent moves it to the top level."""
 
     name: Name | UnsetType = UNSET
     parent_domain_id: UUID | UnsetType | None = UNSET
@@ -73,7 +73,7 @@ class DomainChange(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NewMembership(Struct, frozen=True, forbid_unknown_fields=True):
-    """A membership to make or change; a null role means member."""
+    """A new or changed membership; a null role means member."""
 
     role: MemberRole | None = None
 
@@ -98,6 +98,6 @@ class DomainUser(Struct, frozen=True):
 
 
 class Removed(Struct, frozen=True):
-    """Whether there was anything to remove; removing twice is not an error."""
+    """Whether something was removed; removing it again is not an error."""
 
     removed: bool

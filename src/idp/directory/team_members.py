@@ -1,4 +1,4 @@
-"""Who is in which team, and with which role."""
+"""The members of teams and their roles."""
 
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from idp.directory.teams import TEAMS
 
 
 class TeamMembershipRepository(Repository[TeamMembershipRow]):
-    """Rows that say who is in which team."""
+    """Memberships in teams, by e-mail address."""
 
     model_type = TeamMembershipRow
     ordering = BY_ADDRESS
@@ -35,7 +35,7 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
     noun = "member"
 
     async def lock(self, session: AsyncSession, group_id: UUID, user_id: str) -> None:
-        """Lock a team and this membership of it until the commit.
+        """Lock a team and a membership in it until the commit.
 
         Raises:
             TeamNotFound: there is no such team.
@@ -46,7 +46,7 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
     async def put(
         self, session: AsyncSession, origin: Origin, team_id: UUID, user_id: str, role: MemberRole | None
     ) -> Member:
-        """Put a user into a team, or change their role in it.
+        """Add a user to a team, or change their role in it.
 
         Raises:
             TeamNotFound: there is no such team.
@@ -54,8 +54,8 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
         """
         await self.groups.get(session, team_id)
         await require(session, user_id)
-        held = select(func.coalesce(TeamMembershipRow.role, "member")).where(self._of(team_id, user_id))
-        before = await session.scalar(held.with_for_update())
+        role_before = select(func.coalesce(TeamMembershipRow.role, "member")).where(self._of(team_id, user_id))
+        before = await session.scalar(role_before.with_for_update())
         now = clock.now()
         await session.execute(
             insert(TeamMembershipRow)

@@ -1,4 +1,4 @@
-"""Teams: create, rename, deactivate (S3-72)."""
+"""Teams: created, renamed, deactivated (S3-72)."""
 
 from advanced_alchemy.filters import OrderBy
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,14 +11,14 @@ from idp.errors import TeamNameTaken, TeamNotFound
 
 
 class TeamRepository(Repository[TeamRow]):
-    """Rows of teams, by name."""
+    """Teams, by name."""
 
     model_type = TeamRow
     ordering = (OrderBy("name"), OrderBy("id"))
 
 
 class Teams(Groups[TeamRow, TeamOut]):
-    """The teams; their names are unique."""
+    """Teams. Their names are unique."""
 
     noun = "team"
     repository = TeamRepository

@@ -1,5 +1,5 @@
-"""Events: what happened to users, written in the transaction that did it, for other services to hear.
+"""Events for other services about changes to users (transactional outbox).
 
-Owns: the catalogue of types, which is not whole yet, and the outbox. Does not own: their way to Kafka, which comes
-later; what is written stays in the outbox until then.
+Owns: the catalogue of types, which is not complete yet, and the outbox. Does not own: the relay to Kafka, which comes
+later; until then events stay in the outbox.
 """

@@ -1,10 +1,10 @@
-"""Every event that is published so far, by the type that consumers read."""
+"""The types of all published events."""
 
 from enum import StrEnum
 
 
 class EventType(StrEnum):
-    """The CloudEvents `type` of an event. A type once published keeps its meaning; a breaking change is `….v2`."""
+    """The CloudEvents `type` of an event. The meaning of a type never changes; a breaking change is `….v2`."""
 
     SESSION_REVOKED = "idp.session.revoked"
     USER_EMAIL_VERIFIED = "idp.user.email_verified"

@@ -1,4 +1,4 @@
-"""The table of events that wait to be published."""
+"""The outbox table."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from idp.db.base import Base, UUIDKey
 
 
 class EventRow(UUIDKey, Base):
-    """One event. No secrets, hashes, tokens or addresses are in it."""
+    """An event. It contains no secrets, hashes, tokens or addresses."""
 
     __tablename__ = "outbox"
     __table_args__ = (

@@ -1,7 +1,7 @@
-"""Claiming an account that nobody had proven to be theirs (C-11).
+"""Claims an unverified account for the person who proved to own its address (C-11).
 
-Whoever registers somebody else's address and waits must own nothing of the account once its real owner arrives: not a
-session, not a key, not a link in a mail, and not the password, unless the owner has just chosen it.
+An attacker may have registered the address before its owner (pre-hijacking). Once the owner verifies it, no earlier
+session, key or link is valid, and neither is the password, unless the owner has just chosen it.
 """
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,13 +18,13 @@ _REASON = "address claimed"
 
 
 async def claim(session: AsyncSession, origin: Origin, user_id: str, *, keep_password: bool) -> None:
-    """Call an unverified address verified, and end everything that was made before anyone proved to read it.
+    """Mark an address as verified, and revoke every credential that was created before.
 
     Args:
-        session: a transaction whose first statement was `apikeys.service.lock` (C-27), and that holds the user's row.
-        origin: who proved that they read the address.
-        user_id: whose account it is from now on.
-        keep_password: whether this very journey has set the password.
+        session: a transaction whose first statement was `apikeys.service.lock` (C-27), and that locks the user's row.
+        origin: the request that proved ownership of the address.
+        user_id: of the account.
+        keep_password: whether the same request has set the password.
     """
     keys = await revoke_all_keys(session, origin, user_id, _REASON)
     sessions = await end_all(session, origin, user_id, reason=_REASON)

@@ -1,4 +1,4 @@
-"""What ends when somebody has another password or another address: other sessions, and every link in a mail (SEC-6)."""
+"""Changes a password or an address, and revokes the user's other sessions and all links in mails (SEC-6)."""
 
 from uuid import UUID
 
@@ -14,17 +14,17 @@ from idp.users.one_time_tokens import forget_all
 async def change_password(
     session: AsyncSession, origin: Origin, user_id: str, password_hash: str, *, keep: UUID | None = None
 ) -> int:
-    """Give a user another password, and end what the one before had opened.
+    """Set a user's password, and revoke their sessions and links.
 
     Args:
-        session: a transaction that holds the user's row.
-        origin: who chose it.
-        user_id: whose it is.
+        session: a transaction that locks the user's row.
+        origin: of the request.
+        user_id: the user.
         password_hash: from `Passwords.hash`.
-        keep: the session to keep, which is the one that the change was made in.
+        keep: a session to keep: that of the request.
 
     Returns:
-        How many sessions were ended.
+        The number of revoked sessions.
     """
     await users.set_password(session, user_id, password_hash)
     await forget_all(session, user_id)
@@ -35,10 +35,10 @@ async def change_password(
 async def change_email(
     session: AsyncSession, origin: Origin, user_id: str, email: str, *, keep: UUID | None = None
 ) -> int:
-    """Give a user another address, which they have proven to read; the rest is as for `change_password`.
+    """Set a user's address, which they have verified; otherwise like `change_password`.
 
     Raises:
-        EmailTaken: somebody has it by now; nothing was changed.
+        EmailTaken: another user has this address; nothing was changed.
     """
     await credentials.set_email(session, user_id, email)
     await credentials.invalidate_pending_sign_ins(session, user_id)

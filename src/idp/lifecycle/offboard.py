@@ -1,4 +1,4 @@
-"""Disabling and deleting a user, with every key, session and link they have, in one transaction (S0-13, C-14, C-27)."""
+"""Disables or deletes a user and revokes their keys, sessions and links in one transaction (S0-13, C-14, C-27)."""
 
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,46 +10,46 @@ from idp.users import administration
 from idp.users.one_time_tokens import forget_all
 
 
-class Ended(Struct, frozen=True):
-    """How much ended with somebody."""
+class RevokedCounts(Struct, frozen=True):
+    """The numbers of revoked keys and sessions."""
 
     keys: int
     sessions: int
 
     @property
     def details(self) -> dict[str, int]:
-        """The same, as an audit record has it."""
+        """The details of an audit record."""
         return {"revoked_keys": self.keys, "ended_sessions": self.sessions}
 
 
-async def disable(session: AsyncSession, origin: Origin, user_id: str, *, keep_an_admin: bool) -> Ended:
-    """Disable a user and end all their keys, sessions and links; enabling them again brings none back.
+async def disable(session: AsyncSession, origin: Origin, user_id: str, *, keep_an_admin: bool) -> RevokedCounts:
+    """Disable a user and revoke all their keys, sessions and links; enabling the user does not restore them.
 
     Args:
-        session: a transaction that has done nothing yet: the lock of the keys comes first (C-27).
-        origin: who asked for it.
-        user_id: whom it happens to.
-        keep_an_admin: refuse if nobody who administers would be left.
+        session: a new transaction: the lock of the keys must come first (C-27).
+        origin: of the request.
+        user_id: the user.
+        keep_an_admin: refuse if no active administrator would be left.
 
     Returns:
-        How many keys and sessions were ended.
+        The numbers of revoked keys and sessions.
 
     Raises:
-        UserNotFound: there is no such user, or no more.
-        LastAdmin: they are the last active administrator.
+        UserNotFound: the user does not exist or is deleted.
+        LastAdmin: the user is the last active administrator.
     """
     await lock(session)
     if keep_an_admin:
         await administration.check_admin_remains(session, without=user_id)
     changed = await administration.deactivate(session, user_id)
-    ended = await _end_everything(session, origin, user_id, "user disabled")
+    ended = await _revoke_all(session, origin, user_id, "user disabled")
     if changed:
         record(session, origin, action="user.disabled", user_id=user_id, details=ended.details)
     return ended
 
 
-async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an_admin: bool) -> Ended:
-    """Delete a user and end all their keys, sessions and links. The row stays, for what they did; the address is free.
+async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an_admin: bool) -> RevokedCounts:
+    """Delete a user and revoke all their keys, sessions and links. The row stays for references; the address is free.
 
     Arguments, result and errors are those of `disable`.
     """
@@ -57,13 +57,13 @@ async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an
     if keep_an_admin:
         await administration.check_admin_remains(session, without=user_id)
     await administration.soft_delete(session, user_id)
-    ended = await _end_everything(session, origin, user_id, "user deleted")
+    ended = await _revoke_all(session, origin, user_id, "user deleted")
     record(session, origin, action="user.deleted", user_id=user_id, details=ended.details)
     return ended
 
 
-async def _end_everything(session: AsyncSession, origin: Origin, user_id: str, reason: str) -> Ended:
+async def _revoke_all(session: AsyncSession, origin: Origin, user_id: str, reason: str) -> RevokedCounts:
     keys = await revoke_all_keys(session, origin, user_id, reason)
     sessions = await end_all(session, origin, user_id, reason=reason)
     await forget_all(session, user_id)
-    return Ended(keys, sessions)
+    return RevokedCounts(keys, sessions)

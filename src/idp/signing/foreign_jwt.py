@@ -98,7 +98,7 @@ class ForeignIssuer:
                 raise ValueError(f"{name} is in the future")
         if expires + leeway <= now:
             raise TokenExpired
-        return datetime.fromtimestamp(expires + leeway, UTC)
+        return datetime.fromtimestamp(expires, UTC)
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> int:

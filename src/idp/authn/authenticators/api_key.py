@@ -1,6 +1,6 @@
 """API keys and service tokens: random secrets, found by their digest (C-03)."""
 
-from idp.apikeys.secret import LONGEST, Peppers, is_intact
+from idp.apikeys.secret import MAX_LENGTH, Peppers, is_intact
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, ByKey, Outcome, Rejected
 from idp.errors import TokenInvalid, TokenNotFound
@@ -23,7 +23,7 @@ class ApiKey:
         token = presented.token
         if token is None or not token.startswith(self._starts):
             return NOT_MINE
-        if len(token) > LONGEST or not token.isascii():
+        if len(token) > MAX_LENGTH or not token.isascii():
             return Rejected(TokenNotFound())
         if self._require_checksum and not any(is_intact(token, prefix) for prefix in self._prefixes):
             return Rejected(TokenInvalid("The key is damaged: truncated or mistyped."))
