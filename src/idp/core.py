@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from idp import __version__, cache
 from idp.accounts.account_services import AccountServices
+from idp.accounts.foreign_users import ForeignUsers
 from idp.accounts.start_session import SessionStarter
 from idp.apikeys.scopes import ScopePolicy
 from idp.apikeys.secret import Peppers, is_intact
@@ -19,11 +20,6 @@ from idp.authn.introspection import Introspector
 from idp.authn.resolve import Resolver
 from idp.authn.verdicts import Verdicts
 from idp.cache import SharedCache, SharedStore
-from idp.accounts.foreign_users import ForeignUsers
-from idp.signing.fetch import Fetcher
-from idp.signing.foreign_jwt import ForeignIssuer
-from idp.signing.remote_jwks import RemoteJwks
-from idp.settings_schema import OidcIssuer
 from idp.db.engine import Database
 from idp.db.notify import ChangeListener
 from idp.deployment import (
@@ -49,9 +45,13 @@ from idp.sessions.cookie import SessionCookies
 from idp.sessions.known_devices import KnownDevices
 from idp.sessions.refresh_tokens import RefreshTokens
 from idp.settings import LoadedSettings, Profile, Settings
+from idp.settings_schema import OidcIssuer
+from idp.signing.fetch import Fetcher
+from idp.signing.foreign_jwt import ForeignIssuer
 from idp.signing.jwt import TokenService
 from idp.signing.keyring import Algorithm, Keyring
 from idp.signing.proof_keys import ProofKeys
+from idp.signing.remote_jwks import RemoteJwks
 from idp.signing.sealing import Sealer, derive
 from idp.users.one_time_tokens import OneTimeTokens
 from idp.users.passwords import Passwords

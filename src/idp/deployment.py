@@ -4,8 +4,8 @@ from urllib.parse import urlsplit
 
 from idp.mail.addresses import service_name
 from idp.ops.origins import AllowedOrigins
-from idp.settings_schema import OidcIssuer
 from idp.settings import Secret, Settings, SettingsError, root_secret
+from idp.settings_schema import OidcIssuer
 
 
 def public_url(settings: Settings) -> str:

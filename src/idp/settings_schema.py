@@ -309,9 +309,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 # Accepted for compatibility with old environments, but without effect in this version: `idp config show` marks them,
 # `idp serve` logs them at start. See docs/roadmap.md.
 NOT_YET_USED: frozenset[str] = frozenset(
-    f"{section}.{name}"
-    for section, struct in (("clerk", Clerk), ("kafka", Kafka))
-    for name in struct.__struct_fields__
+    f"{section}.{name}" for section, struct in (("clerk", Clerk), ("kafka", Kafka)) for name in struct.__struct_fields__
 )
 
 # Variables of the old services, or common ones, that idp does not read, with the alternative: `idp config check` lists

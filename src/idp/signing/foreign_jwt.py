@@ -67,7 +67,7 @@ class ForeignIssuer:
             raise ValueError("neither an access token nor an ID token, by its claims")
         kid, algorithm = header.get("kid"), header.get("alg")
         if not isinstance(kid, str) or not isinstance(algorithm, str):
-            raise ValueError("no kid, or no alg")
+            raise ValueError("no kid, or no alg")  # noqa: TRY004  a claim, not a type
         key = await self.keys.find(kid)
         if key is None:
             raise ValueError("signed with a key that the issuer does not publish")

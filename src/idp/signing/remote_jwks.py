@@ -1,4 +1,4 @@
-"""The public keys of another issuer: found by discovery, cached, and read again when a `kid` is unknown (SEC-22, SEC-68).
+"""The public keys of another issuer: discovered, cached, and fetched again for an unknown `kid` (SEC-22, SEC-68).
 
 One fetch at a time; an unknown `kid` causes at most one per cool-down. While the issuer cannot be reached, the keys
 that are known stay valid until their time is over (stale-if-error).
