@@ -16,13 +16,13 @@ from idp.settings import (
     Secret,
     Settings,
     SettingsError,
+    changed_but_unused,
     environment_names,
     fields,
     known_names,
     load,
-    misspelt,
     root_secret,
-    set_but_unused,
+    unknown_variables,
     value_of,
 )
 from idp.settings_safety import refuse_unsafe
@@ -359,7 +359,7 @@ def test_a_file_that_is_missing_or_no_toml_is_named(config: Path) -> None:
     ],
 )
 def test_a_misspelt_variable_is_named_with_the_right_one(name: str, meant: str) -> None:
-    assert misspelt({name: "x"}) == [f"{name} in the environment is not a setting: did you mean {meant}?"]
+    assert unknown_variables({name: "x"}) == [f"{name} in the environment is not a setting: did you mean {meant}?"]
 
 
 def test_other_programs_variables_are_left_alone() -> None:
@@ -370,18 +370,18 @@ def test_other_programs_variables_are_left_alone() -> None:
         "ECS_CONTAINER_METADATA_URI", "HTTP_PROXY", "SSH_AUTH_SOCK", "AUTH_SERVICE_HOST", "AUTH_PORT_8001_TCP",
         "REDIS_SERVICE_PORT",
     ]  # fmt: skip
-    assert misspelt(dict.fromkeys(theirs, "x")) == []
+    assert unknown_variables(dict.fromkeys(theirs, "x")) == []
 
 
 def test_every_name_that_is_understood_is_spelt_right() -> None:
-    assert misspelt(dict.fromkeys(known_names(), "x")) == []
+    assert unknown_variables(dict.fromkeys(known_names(), "x")) == []
 
 
 def test_only_what_somebody_changed_is_called_unused() -> None:
-    assert set_but_unused(load("production", environ={"TOKEN_CACHE_TTL": "1800", "PORT": "8001"})) == []
+    assert changed_but_unused(load("production", environ={"TOKEN_CACHE_TTL": "1800", "PORT": "8001"})) == []
     changed = {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"}
     expected = {"kafka.bootstrap_servers"} & NOT_YET_USED
-    assert set(set_but_unused(load("production", environ=changed))) == expected
+    assert set(changed_but_unused(load("production", environ=changed))) == expected
 
 
 # --- production ------------------------------------------------------------------------------------------------------
@@ -434,7 +434,9 @@ def test_a_weak_secret_is_refused_without_showing_it(name: str, value: str) -> N
     """S3-47, SEC-11."""
     (said,) = problems(**safe(**{name: value}))
     # What tokens were signed with before cannot be chosen any more, so the sentence says what can be done.
-    advice = "who guesses it" if name == "AUTH_JWT_PREVIOUS_SECRET_KEYS" else "put 32 or more random characters there"
+    advice = (
+        "it could be guessed" if name == "AUTH_JWT_PREVIOUS_SECRET_KEYS" else "put 32 or more random characters there"
+    )
     assert said.startswith(f"{name} {WEAK[value]}: {advice}")
     assert value not in said
 
@@ -448,12 +450,16 @@ def test_a_random_secret_is_accepted(value: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("AUTH_ALLOW_DEV_HEADERS", "true", "AUTH_ALLOW_DEV_HEADERS is true: dev headers let anyone be anyone"),
+        (
+            "AUTH_ALLOW_DEV_HEADERS",
+            "true",
+            "AUTH_ALLOW_DEV_HEADERS is true: with dev headers, callers choose their user",
+        ),
         ("AUTH_API_CORS_ORIGINS", "*", "AUTH_API_CORS_ORIGINS holds *: any web page could call"),
         ("ALLOWED_ORIGINS", "https://a.example,https://*.b.example", "AUTH_API_CORS_ORIGINS holds *"),
         ("AUTH_JWT_ALGORITHM", "HS256", "AUTH_JWT_ALGORITHM is HS256 and no shared secret is set"),
         ("IDP_PUBLIC_URL", "id.example.com", "IDP_PUBLIC_URL is 'id.example.com': put an address such as https://"),
-        ("VALKEY_URL", "cache.internal:6379", "VALKEY_URL is no address of a Valkey: put valkey://"),
+        ("VALKEY_URL", "cache.internal:6379", "VALKEY_URL is not a Valkey URL: put valkey://"),
     ],
 )
 def test_what_must_not_run_in_production_is_refused(name: str, value: str, sentence: str) -> None:

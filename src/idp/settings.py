@@ -1,7 +1,7 @@
-"""Settings: built once from defaults, `config/*.toml` and the environment, then passed down.
+"""Loads the settings once from defaults, `config/*.toml` and the environment; they are passed down from there.
 
 The command chooses the profile (`idp serve` is production, `idp dev` development); no variable does. Later sources win:
-the structs' defaults, `idp.toml`, `<profile>.toml`, the environment, then what the command itself was given.
+the structs' defaults, `idp.toml`, `<profile>.toml`, the environment, the command's options.
 This is the only module that reads the environment.
 """
 
@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from idp.settings_schema import ALIASES, NOT_YET_USED, UNREAD, Secret, Section, Settings
+from idp.settings_schema import ALIASES, NOT_READ, NOT_YET_USED, Secret, Section, Settings
 from idp.settings_servers import is_host
 from idp.settings_values import checked, expected, from_text, is_secret, seen, trimmed
 
@@ -29,22 +29,22 @@ __all__ = [
     "Settings",
     "SettingsError",
     "load",
-    "misspelt",
+    "unknown_variables",
 ]
 
 Profile = Literal["development", "production"]
 _FILES: dict[Profile, str] = {"development": "dev.toml", "production": "production.toml"}
-# What Kubernetes puts into every pod for each Service beside it, be it called `idp` or `auth`: not settings of ours.
-_OF_A_SERVICE = ("server.public_url", "database.url")
+# Kubernetes sets such variables in every pod for each Service, including one named `idp` or `auth`; they are ignored.
+_SERVICE_SETTINGS = ("server.public_url", "database.url")
 _SERVICE_LINK = re.compile(r"^IDP_PORT$|_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 _LINK_VALUE = re.compile(r"^(tcp|udp|sctp)://")  # such as AUTH_SERVICE_PORT, for a Service called `auth-service`
 _ADDRESS = re.compile(r"^[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;]+\Z")
-_AN_ADDRESS = re.compile(r"^(\*|localhost|[\d.]+|\[?[\da-fA-F]*:[\da-fA-F:.]*\]?)(:\d+)?\Z")
-_SHORTEST_STEM = 7  # of a name cut short, such as SMTP_USER
+_BIND_ADDRESS = re.compile(r"^(\*|localhost|[\d.]+|\[?[\da-fA-F]*:[\da-fA-F:.]*\]?)(:\d+)?\Z")
+_MIN_STEM_LENGTH = 7  # of a prefix of a setting's name, such as SMTP_USER
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; the message has one sentence a problem, each with what to change."""
+    """The settings are invalid; the message has a sentence for each problem, with the fix."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = list(problems)
@@ -52,7 +52,7 @@ class SettingsError(Exception):
 
 
 class LoadedSettings(Struct, frozen=True):
-    """The settings, the profile that was asked for, and where each value came from (`"server.port": "env PORT"`)."""
+    """The settings, their profile, and the source of each value (`"server.port": "env PORT"`)."""
 
     settings: Settings
     profile: Profile
@@ -60,14 +60,14 @@ class LoadedSettings(Struct, frozen=True):
 
 
 class ClientSettings(Struct, frozen=True):
-    """What a command finds in its environment that talks to a service which runs somewhere.
+    """The environment of a command that calls a running service.
 
     Attributes:
-        url: where that is (IDP_URL).
-        port: where a service with this environment would listen (PORT).
-        admin_token: ADMIN_TOKEN, by any of its names.
-        access_token: a person's (IDP_TOKEN).
-        named_by: the variables that give the database or the address of a service of its own.
+        url: of the service (IDP_URL).
+        port: on which a service with this environment would listen (PORT).
+        admin_token: ADMIN_TOKEN or one of its aliases.
+        access_token: of a user (IDP_TOKEN).
+        named_by: the variables that set a service's database or public URL.
     """
 
     url: str | None
@@ -78,15 +78,15 @@ class ClientSettings(Struct, frozen=True):
 
     @property
     def describes_a_service(self) -> bool:
-        """Whether the environment is that of a service of its own."""
+        """Whether the environment configures a service."""
         return bool(self.named_by)
 
 
 def client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
-    """Return what the environment says about the service to talk to; no file of settings is read.
+    """Return the settings of a client command from the environment; no settings file is read.
 
     Raises:
-        SettingsError: a file that holds a secret cannot be read, or PORT is no port.
+        SettingsError: a secret's file cannot be read, or PORT is invalid.
     """
     environ = os.environ if environ is None else environ
     kinds = dict(fields())
@@ -106,7 +106,7 @@ def client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
         access_token=Secret(access_token[0]) if access_token else None,
         named_by=tuple(
             found[1].removeprefix("env ")
-            for path in _OF_A_SERVICE
+            for path in _SERVICE_SETTINGS
             if (found := _from_environment(path, kinds[path], environ)) is not None
         ),
     )
@@ -120,7 +120,7 @@ def fields() -> Iterator[tuple[str, Any]]:
 
 
 def environment_names(path: str) -> tuple[str, ...]:
-    """Return the environment variables that set `section.key`, the strongest first."""
+    """Return the environment variables of `section.key`, in order of precedence."""
     section, key = path.split(".")
     return (f"IDP_{section}__{key}".upper(), *ALIASES.get(path, ()))
 
@@ -137,15 +137,15 @@ def config_dir(environ: Mapping[str, str] | None = None) -> Path:
 def load(
     profile: Profile, *, environ: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
 ) -> LoadedSettings:
-    """Build the settings.
+    """Load the settings.
 
     Args:
         profile: chosen by the command.
         environ: the environment; the process's own by default.
-        overrides: `{"section.key": value}` given by the command itself, strongest of all.
+        overrides: `{"section.key": value}` of the command, with the highest precedence.
 
     Raises:
-        SettingsError: a file cannot be read, a key is unknown, or a value does not fit.
+        SettingsError: a file cannot be read, a key is unknown, or a value is invalid.
     """
     environ = os.environ if environ is None else environ
     problems: list[str] = []
@@ -166,7 +166,7 @@ def load(
 
 
 def _default_sender(values: dict[str, Any], sources: dict[str, str]) -> None:
-    """Let FROM_EMAIL be the login of the mail server, where that is an address (S4's environment has no other)."""
+    """Default FROM_EMAIL to the login of the mail server if that is an address (S4 has no FROM_EMAIL)."""
     login = values.get("mail.smtp_username")
     if values.get("mail.from_email") is None and isinstance(login, str) and _ADDRESS.match(login):
         values["mail.from_email"], sources["mail.from_email"] = login, sources["mail.smtp_username"]
@@ -175,7 +175,7 @@ def _default_sender(values: dict[str, Any], sources: dict[str, str]) -> None:
 def _from_files(
     profile: Profile, environ: Mapping[str, str], problems: list[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the values of the two files and where each came from; what is wrong is added to `problems`."""
+    """Return the values of the two files and their sources; append errors to `problems`."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     folder = config_dir(environ)
@@ -220,7 +220,7 @@ def _from_environment(path: str, kind: Any, environ: Mapping[str, str]) -> tuple
         if is_secret(kind):
             given = _secret_given(name, environ)
         else:
-            text = trimmed(environ.get(name, ""))  # empty is how Compose spells "not set"
+            text = trimmed(environ.get(name, ""))  # Compose sets unset variables to an empty text
             linked = name.endswith("_PORT") and _LINK_VALUE.match(text)
             given = (text, name) if text and not linked else None
         if given is not None:
@@ -229,7 +229,7 @@ def _from_environment(path: str, kind: Any, environ: Mapping[str, str]) -> tuple
 
 
 def _secret_given(name: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return a secret and the variable it came from: NAME itself, or NAME_FILE, which names a file."""
+    """Return a secret and its variable: NAME, or NAME_FILE with the path of a file."""
     text, file = trimmed(environ.get(name, "")), environ.get(f"{name}_FILE", "").strip()
     if text and file:
         raise SettingsError([f"{name} and {name}_FILE are both set: keep one of them."])
@@ -256,9 +256,9 @@ def _from_redis_host(environ: Mapping[str, str]) -> tuple[str, str] | None:
     if not port or _LINK_VALUE.match(port):
         port = "6379"
     if not is_host(host):
-        raise SettingsError(["REDIS_HOST is no name of a host: put the name alone there, and the port in REDIS_PORT."])
+        raise SettingsError(["REDIS_HOST is not a host name: put only the name there, and the port in REDIS_PORT."])
     if not port.isascii() or not port.isdigit() or int(port) not in range(1, 65536):
-        raise SettingsError(["REDIS_PORT is no port: put a whole number from 1 to 65535 there."])
+        raise SettingsError(["REDIS_PORT is not a port: put a whole number from 1 to 65535 there."])
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
     password = _secret_given("REDIS_PASSWORD", environ)
@@ -267,10 +267,10 @@ def _from_redis_host(environ: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def _convert(values: Mapping[str, Any], sources: Mapping[str, str], problems: list[str]) -> Settings:
-    """Build the structs; `problems` were found before.
+    """Build the structs, after `problems` were collected from the sources.
 
     Raises:
-        SettingsError: all problems, one sentence each.
+        SettingsError: all problems, a sentence each.
     """
     sections: dict[str, dict[str, Any]] = {}
     for path, kind in fields():
@@ -293,20 +293,20 @@ def _unknown(where: str, name: str, known: Iterable[str]) -> str:
     return f"{where} is not a setting" + (f": did you mean {close[0]}?" if close else ".")
 
 
-def misspelt(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Return a sentence for each environment variable that looks like a setting and is none.
+def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return a sentence for each environment variable that looks like a setting but is unknown.
 
-    Every `IDP_…` name counts, and any other name that is nearly one of ours.
+    That is every unknown `IDP_…` name, and other names that are similar to a known one.
     """
     environ = os.environ if environ is None else environ
     names = known_names()
-    strangers = sorted(name for name in set(environ) - names if not _SERVICE_LINK.search(name))
-    ours = [name for name in strangers if name.startswith("IDP_") or _nearly(name, names)]
-    return [_unknown(f"{name} in the environment", name, names) for name in ours]
+    unknown = sorted(name for name in set(environ) - names if not _SERVICE_LINK.search(name))
+    reported = [name for name in unknown if name.startswith("IDP_") or _is_similar(name, names)]
+    return [_unknown(f"{name} in the environment", name, names) for name in reported]
 
 
 def known_names() -> set[str]:
-    """Return every environment variable that means something to us."""
+    """Return all environment variables that are read."""
     names = {"IDP_CONFIG_DIR", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_PASSWORD_FILE"}
     names |= {"IDP_URL", "IDP_TOKEN", "IDP_TOKEN_FILE"}  # of the commands that talk to a service
     for path, kind in fields():
@@ -315,39 +315,39 @@ def known_names() -> set[str]:
     return names
 
 
-def unread(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Return a sentence for each variable of an old service, or of a habit, that is set and that nothing reads."""
+def unused_variables(environ: Mapping[str, str] | None = None) -> list[str]:
+    """Return a sentence for each well-known variable, such as one of an old service, that is set but not read."""
     environ = os.environ if environ is None else environ
-    return [f"{name} is set, and nothing reads it: {why}" for name, why in UNREAD.items() if _says(environ, name)]
+    return [f"{name} is set but not used: {why}" for name, why in NOT_READ.items() if _is_meant(environ, name)]
 
 
-def _says(environ: Mapping[str, str], name: str) -> bool:
+def _is_meant(environ: Mapping[str, str], name: str) -> bool:
     value = environ.get(name, "").strip()
-    if name == "HOST":  # shells keep the machine's name there, which is no address to listen on
-        return bool(_AN_ADDRESS.match(value))
+    if name == "HOST":  # shells set it to the machine's name
+        return bool(_BIND_ADDRESS.match(value))
     return bool(value)
 
 
-def _nearly(name: str, names: Iterable[str]) -> bool:
-    """Tell SMTP_USER and DATABSE_URL from variables that are somebody else's."""
-    cut_short = "_" in name and len(name) > _SHORTEST_STEM and any(known.startswith(name) for known in names)
-    return cut_short or bool(difflib.get_close_matches(name, names, n=1, cutoff=0.85))
+def _is_similar(name: str, names: Iterable[str]) -> bool:
+    """Whether a name is probably a misspelt setting, such as SMTP_USER or DATABSE_URL."""
+    is_prefix = "_" in name and len(name) > _MIN_STEM_LENGTH and any(known.startswith(name) for known in names)
+    return is_prefix or bool(difflib.get_close_matches(name, names, n=1, cutoff=0.85))
 
 
-def set_but_unused(loaded: LoadedSettings) -> list[str]:
-    """Return the settings that somebody changed and this version does not use yet."""
+def changed_but_unused(loaded: LoadedSettings) -> list[str]:
+    """Return the settings that were changed but have no effect in this version."""
     return sorted(path for path in NOT_YET_USED if value_of(loaded.settings, path) != value_of(Settings(), path))
 
 
-def without_effect(settings: Settings) -> list[str]:
-    """Return a sentence for each setting that another one takes the effect of."""
+def ineffective_settings(settings: Settings) -> list[str]:
+    """Return a sentence for each setting that has no effect because of another one."""
     tokens = settings.tokens
     secrets = {"AUTH_JWT_SECRET_KEY": tokens.auth_jwt_secret, "JWT_SECRET_KEY": tokens.jwt_secret}
     if tokens.algorithm in {None, "HS256"}:
         return []
     return [
-        f"{name} is set and AUTH_JWT_ALGORITHM is {tokens.algorithm}: the shared secret signs nothing, tokens are "
-        f"verified with the JWKS; remove {name}, or put HS256 for services that verify with it."
+        f"{name} is set and AUTH_JWT_ALGORITHM is {tokens.algorithm}: the shared secret is not used, and tokens "
+        f"are verified with the JWKS; remove {name}, or put HS256 for services that verify with it."
         for name, secret in secrets.items()
         if secret is not None
     ]
@@ -359,16 +359,16 @@ def value_of(settings: Settings, path: str) -> Any:
     return getattr(getattr(settings, section), key)
 
 
-def of_libpq(name: str) -> str | None:
-    """Return a variable of PostgreSQL's own client library, such as PGSSLROOTCERT, which our driver follows."""
+def libpq_variable(name: str) -> str | None:
+    """Return a variable of libpq, such as PGSSLROOTCERT, which the driver also uses."""
     return os.environ.get(name)
 
 
 def seed_file(settings: Settings) -> Path:
-    """Return the path of the seed: IDP_SEED_FILE, else config/seed.toml."""
+    """Return the path of the seed file: IDP_SEED_FILE, or config/seed.toml."""
     return Path(settings.seed.file) if settings.seed.file else config_dir() / "seed.toml"
 
 
 def root_secret(settings: Settings) -> Secret | None:
-    """Return the root secret; where none is given, the old services' shared secrets stand in (C-06c, decision 0025)."""
+    """Return the root secret, or else a shared JWT secret of the old services (C-06c, decision 0025)."""
     return settings.secrets.secret_key or settings.tokens.auth_jwt_secret or settings.tokens.jwt_secret

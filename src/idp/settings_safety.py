@@ -1,6 +1,6 @@
-"""What production refuses: each unsafe setting is named, with what was seen and what to put there.
+"""Refuses settings that are unsafe in production, with a sentence for each: the value and the fix.
 
-S3-47, S3-48, S3-50, SEC-11, SEC-12. What merely cannot be an address is in `settings_servers.py`.
+S3-47, S3-48, S3-50, SEC-11, SEC-12. The syntax of URLs and hosts is checked in `settings_servers.py`.
 """
 
 import itertools
@@ -17,27 +17,30 @@ _PLACEHOLDER = re.compile(
     r"change|placeholder|replace|example|secret|password|your[-_ ]|dummy|default|insecure|x{6,}|12345|abcdef",
     re.IGNORECASE,
 )
-_LONGEST_PERIOD = 16
+_MAX_PERIOD = 16
 _SENDER = re.compile(r"^([^<>@\x00-\x1f]*<[^@\s<>,;]+@[^@\s<>,;]+>|[^@\s<>,;]+@[^@\s<>,;]+)$(?!\n)")
 _ADVICE = "put 32 or more random characters there, for example what `openssl rand -base64 48` prints."
 _PUBLIC = "https://id.example.com"
 _MAPPED = IPv6Network("::ffff:0:0/96")
-_WIDEST = {4: 2**29, 6: 2**121}  # addresses: an eighth of all, and a 128th (every public one is in 2000::/3)
+_MAX_ADDRESSES = {
+    4: 2**29,
+    6: 2**121,
+}  # addresses: an eighth of IPv4, and a 128th of IPv6 (public addresses are in 2000::/3)
 _SHARED = ("AUTH_JWT_SECRET_KEY", "JWT_SECRET_KEY", "AUTH_JWT_PREVIOUS_SECRET_KEYS")
 
 
 class _Named(NamedTuple):
-    """A secret, and the variable it stands in."""
+    """A secret and its variable."""
 
     name: str
     secret: Secret
 
 
 def refuse_unsafe(settings: Settings) -> None:
-    """Refuse what must not run in production (S3-47, S3-48, S3-50, SEC-11, SEC-12).
+    """Refuse settings that are unsafe in production (S3-47, S3-48, S3-50, SEC-11, SEC-12).
 
     Raises:
-        SettingsError: one sentence a problem: the setting, what was seen, what to put there.
+        SettingsError: a sentence for each problem: the setting, its value, the fix.
     """
     problems = []
     if settings.database.url is None:
@@ -50,12 +53,12 @@ def refuse_unsafe(settings: Settings) -> None:
     problems += [problem for each in _keys(settings) if (problem := _weakness(each))]
     if settings.authn.allow_dev_headers:
         problems.append(
-            "AUTH_ALLOW_DEV_HEADERS is true: dev headers let anyone be anyone and exist only under `idp dev`; "
-            "remove it or put false."
+            "AUTH_ALLOW_DEV_HEADERS is true: with dev headers, callers choose their user without a credential, so they "
+            "work only in `idp dev`; remove it or put false."
         )
     problems += _origins(settings)
     problems += _proxies(settings)
-    problems += _same(settings)
+    problems += _duplicates(settings)
     if settings.tokens.algorithm == "HS256" and not (settings.tokens.auth_jwt_secret or settings.tokens.jwt_secret):
         problems.append(
             "AUTH_JWT_ALGORITHM is HS256 and no shared secret is set: "
@@ -71,7 +74,7 @@ def refuse_unsafe(settings: Settings) -> None:
 
 
 def _keys(settings: Settings) -> Iterator[_Named]:
-    """Yield what opens something here."""
+    """Yield the secrets that grant access."""
     single = {
         "IDP_SECRET_KEY": settings.secrets.secret_key,
         "AUTH_JWT_SECRET_KEY": settings.tokens.auth_jwt_secret,
@@ -87,9 +90,9 @@ def _keys(settings: Settings) -> Iterator[_Named]:
 
 def _weakness(key: _Named) -> str | None:
     value, advice = key.secret.reveal(), _ADVICE
-    if key.name == "AUTH_JWT_PREVIOUS_SECRET_KEYS":  # what tokens were signed with is not to be chosen any more
+    if key.name == "AUTH_JWT_PREVIOUS_SECRET_KEYS":  # a former secret cannot be chosen again
         advice = (
-            "who guesses it can make tokens with it, so remove it from the list; people whose token was signed with it "
+            "it could be guessed to forge tokens, so remove it from the list; users whose token was signed with it "
             "sign in again."
         )
     if len(value) < 32:
@@ -97,17 +100,17 @@ def _weakness(key: _Named) -> str | None:
     if _PLACEHOLDER.search(value) or _repeats(value) or len(set(value)) < 10:
         return f"{key.name} looks like a placeholder or a pattern: {advice}"
     if key.name.endswith("_TOKEN") and not re.fullmatch(r"[!-~]+", value):
-        return f"{key.name} holds a space or a character that no header of a request can carry: {advice}"
+        return f"{key.name} holds a space or a character that is not allowed in a header: {advice}"
     return None
 
 
 def _repeats(value: str) -> bool:
-    """Whether it is a short piece over and over."""
-    return any(all(c == value[i % n] for i, c in enumerate(value)) for n in range(1, _LONGEST_PERIOD + 1))
+    """Whether a value repeats a short text."""
+    return any(all(c == value[i % n] for i, c in enumerate(value)) for n in range(1, _MAX_PERIOD + 1))
 
 
-def _same(settings: Settings) -> Iterator[str]:
-    """Name each pair of secrets that are one: whoever is given the one has the other as well."""
+def _duplicates(settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each pair of equal secrets: each purpose needs its own."""
     keys = list(_keys(settings))
     for one, other in itertools.combinations(keys, 2):
         kinds = {one.name, other.name}
@@ -117,9 +120,9 @@ def _same(settings: Settings) -> Iterator[str]:
         shared = [each for each in (one, other) if each.name in _SHARED]
         own = one if other in shared else other
         if len(shared) == 1:
-            yield f"{own.name} is also a shared JWT secret, which other services hold: give it a value of its own."
+            yield f"{own.name} is also a shared JWT secret, which other services know: give it a value of its own."
         else:
-            yield f"{one.name} and {other.name} are the same: who is given one has both; give each a value of its own."
+            yield f"{one.name} and {other.name} are the same: who knows one knows both; give each a value of its own."
     for name, password in _passwords(settings):
         for key in keys:
             if password == key.secret.reveal():
@@ -127,7 +130,7 @@ def _same(settings: Settings) -> Iterator[str]:
 
 
 def _passwords(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield the passwords that open other servers."""
+    """Yield the passwords of other servers."""
     if settings.mail.smtp_password is not None:
         yield "SMTP_PASSWORD", settings.mail.smtp_password.reveal()
     database = settings.database
@@ -150,14 +153,16 @@ def _addresses(settings: Settings) -> Iterator[str]:
     if valkey is not None and (problem := problem_of_valkey("VALKEY_URL", valkey.reveal())):
         yield problem
     if url is not None:
-        yield from _page("IDP_PUBLIC_URL", url, example=_PUBLIC, why="passwords and tokens would travel unencrypted")
+        yield from _check_url(
+            "IDP_PUBLIC_URL", url, example=_PUBLIC, why="passwords and tokens would travel unencrypted"
+        )
 
 
-def _page(name: str, url: str, *, example: str, why: str, path: bool = True) -> Iterator[str]:
+def _check_url(name: str, url: str, *, example: str, why: str, path: bool = True) -> Iterator[str]:
     if problem := problem_of_url(name, url, example=example, path=path):
         yield problem
     elif _is_plain_http(url):
-        yield f"{name} begins with http:// and is no address of this machine, so {why}: put {example} there."
+        yield f"{name} begins with http:// and is not on this machine, so {why}: put {example} there."
 
 
 def _is_plain_http(url: str) -> bool:
@@ -177,8 +182,8 @@ def _is_loopback(host: str) -> bool:
 def _origins(settings: Settings) -> Iterator[str]:
     if settings.cors.loopback:
         yield (
-            "IDP_CORS__LOOPBACK is true: pages that any program on a user's machine serves could call; it "
-            "is for `idp dev` alone, so remove it or put false."
+            "IDP_CORS__LOOPBACK is true: any program on a user's machine could serve a page that calls this "
+            "service; it is only for `idp dev`, so remove it or put false."
         )
     for origin in settings.cors.origins:
         if "*" in origin:
@@ -188,11 +193,11 @@ def _origins(settings: Settings) -> Iterator[str]:
             )
         elif problem_of_url("", origin, example="", path=False):
             seen = "one with credentials" if "@" in origin else repr(origin)
-            yield f"AUTH_API_CORS_ORIGINS holds {seen}, which is no origin: put https://app.example.com there."
+            yield f"AUTH_API_CORS_ORIGINS holds {seen}, which is not an origin: put https://app.example.com there."
         elif _is_plain_http(origin):
             yield (
-                f"AUTH_API_CORS_ORIGINS holds {origin!r}: whoever is on the way could change that page and call with a "
-                "visitor's credentials; put its https:// address there."
+                f"AUTH_API_CORS_ORIGINS holds {origin!r}: an attacker on the network could change that page and call "
+                "with a visitor's credentials; put its https:// address there."
             )
 
 
@@ -202,24 +207,24 @@ def _proxies(settings: Settings) -> Iterator[str]:
         try:
             network = ip_network(text)
         except ValueError as error:
-            yield f"IDP_TRUSTED_PROXIES holds {text!r}, which is no network ({error}): put 10.0.0.0/8 there."
+            yield f"IDP_TRUSTED_PROXIES holds {text!r}, which is not a network ({error}): put 10.0.0.0/8 there."
             continue
         if network.prefixlen == 0:
             yield (
-                f"IDP_TRUSTED_PROXIES holds {network}: anybody could choose the address they are counted by; "
+                f"IDP_TRUSTED_PROXIES holds {network}: any client could choose the address it is counted by; "
                 "put the networks of your own proxies there."
             )
         else:
-            networks.append(_unmapped(network))
+            networks.append(_to_ipv4(network))
     if _too_wide(networks):
         yield (
-            "IDP_TRUSTED_PROXIES holds networks that together are much of the Internet: anybody could choose the "
-            "address they are counted by; put the networks of your own proxies there."
+            "IDP_TRUSTED_PROXIES holds networks that cover much of the Internet: any client could choose the address "
+            "it is counted by; put the networks of your own proxies there."
         )
 
 
-def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
-    """Return the IPv4 network that an IPv6 one of mapped addresses stands for."""
+def _to_ipv4(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Return the IPv4 network of an IPv6 network of mapped addresses."""
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
     return network
@@ -230,14 +235,17 @@ def _too_wide(networks: list[IPv4Network | IPv6Network]) -> bool:
     six = list(collapse_addresses(each for each in networks if isinstance(each, IPv6Network)))
     if any(each.supernet_of(_MAPPED) for each in six):
         return True
-    return sum(each.num_addresses for each in four) > _WIDEST[4] or sum(each.num_addresses for each in six) > _WIDEST[6]
+    return (
+        sum(each.num_addresses for each in four) > _MAX_ADDRESSES[4]
+        or sum(each.num_addresses for each in six) > _MAX_ADDRESSES[6]
+    )
 
 
 # --- mail ------------------------------------------------------------------------------------------------------------
 
 
 def _mail(settings: Settings) -> Iterator[str]:
-    """S4-29: without a sender no server takes a mail, and links must lead to pages."""
+    """Check the mail server, the sender (S4-29), and the page that links lead to."""
     mail = settings.mail
     if mail.smtp_host and (problem := problem_of_host("SMTP_HOST", mail.smtp_host, example="smtp.example.com")):
         yield problem
@@ -247,8 +255,8 @@ def _mail(settings: Settings) -> Iterator[str]:
     if mail.smtp_host and mail.smtp_password and not mail.smtp_use_tls and not _is_loopback(mail.smtp_host):
         yield (
             "SMTP_PASSWORD is set and SMTP_USE_TLS is false: the password would travel unencrypted; "
-            "put SMTP_USE_TLS=true, or remove SMTP_USERNAME and SMTP_PASSWORD where the server wants none."
+            "put SMTP_USE_TLS=true, or remove SMTP_USERNAME and SMTP_PASSWORD if the server needs none."
         )
     if mail.frontend_url is not None:
-        why = "links that sign somebody in would travel unencrypted"
-        yield from _page("FRONTEND_URL", mail.frontend_url, example="https://app.example.com", why=why)
+        why = "sign-in links would travel unencrypted"
+        yield from _check_url("FRONTEND_URL", mail.frontend_url, example="https://app.example.com", why=why)

@@ -1,6 +1,6 @@
-"""What can be set: one frozen struct a section, and the one table of environment names.
+"""All settings: a frozen struct for each section, and the table of environment variables.
 
-What each setting means is written beside it in `config/idp.toml`; a test fails when one is missing there.
+`config/idp.toml` documents each setting; a test fails if one is missing there.
 """
 
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
 class Secret:
-    """A value that never shows itself: `repr` and `str` hide it, `reveal()` returns it."""
+    """A value that `repr` and `str` hide; `reveal()` returns it."""
 
     __slots__ = ("_value",)
 
@@ -119,7 +119,7 @@ class Accounts(Section, frozen=True):
     default_domains: tuple[str, ...] = ("engineering",)
     require_email_verification: bool = False
     verification_hours: Annotated[int, Meta(ge=1, le=168)] = 24
-    reset_minutes: Annotated[int, Meta(ge=5, le=60)] = 15  # SEC-10: an hour at the most
+    reset_minutes: Annotated[int, Meta(ge=5, le=60)] = 15  # SEC-10: at most an hour
     email_change_hours: Annotated[int, Meta(ge=1, le=168)] = 24
     invitation_days: Annotated[int, Meta(ge=1, le=30)] = 7
     session_ttl_seconds: Count = 2_592_000
@@ -133,7 +133,7 @@ class RateLimits(Section, frozen=True):
     failed_logins_per_pair: Count = 10
     failed_logins_per_account: Count = 100
     failed_logins_per_address: Count = 100
-    consecutive_failures_per_account: Annotated[int, Meta(ge=1, le=100)] = 100  # SEC-8: a hundred at the most
+    consecutive_failures_per_account: Annotated[int, Meta(ge=1, le=100)] = 100  # SEC-8: at most 100
     registrations_per_address_per_hour: Count = 100
     resets_per_account_per_hour: Count = 5
     resets_per_address_per_hour: Count = 50
@@ -204,7 +204,7 @@ class Dev(Section, frozen=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that can be set, built once and passed down."""
+    """All settings."""
 
     server: Server = Server()
     database: Database = Database()
@@ -227,8 +227,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dev: Dev = Dev()
 
 
-# The old services' names, and the short ones of our own; the first that is present wins. Every setting can also be
-# given as IDP_<SECTION>__<KEY>, which comes first, and every secret as <NAME>_FILE.
+# Environment variables besides IDP_<SECTION>__<KEY>, which has precedence: short names and those of the old services.
+# The first that is set wins. Every secret can also be given as <NAME>_FILE.
 ALIASES: dict[str, tuple[str, ...]] = {
     "server.port": ("PORT", "AUTH_SERVICE_PORT"),
     "server.metrics_port": ("IDP_METRICS_PORT",),
@@ -286,18 +286,18 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "kafka.users_topic": ("KAFKA_USERS_TOPIC",),
 }
 
-# Understood, so that an old service's environment is never an error, but not used by this version yet:
-# `idp config show` marks them, `idp serve` says so once at start. See docs/roadmap.md.
+# Accepted, so that an old service's environment is valid, but without effect in this version: `idp config show` marks
+# them, and `idp serve` logs a warning at start. See docs/roadmap.md.
 NOT_YET_USED: frozenset[str] = frozenset(
     f"{section}.{name}"
     for section, struct in (("oidc", Oidc), ("clerk", Clerk), ("kafka", Kafka))
     for name in struct.__struct_fields__
 )
 
-# Variables of the old services, or of other programs' habits, that nothing here reads, and what to do instead:
-# `idp config check` names them, `idp serve` says so at the start.
-UNREAD: dict[str, str] = {
-    "BCRYPT_ROUNDS": "passwords are hashed with Argon2id; passwords.argon2_time_cost sets what that costs.",
+# Well-known variables, such as those of the old services, that are not read, and what to use instead: `idp config
+# check` and `idp serve` report them.
+NOT_READ: dict[str, str] = {
+    "BCRYPT_ROUNDS": "passwords are hashed with Argon2id; passwords.argon2_time_cost sets the cost.",
     "GENERAL_RATE_LIMIT_PER_IP": "the section [rate_limits] has a limit for each purpose.",
     "ACCESS_TOKEN_TTL": "put minutes into AUTH_JWT_ACCESS_TOKEN_EXPIRE_MINUTES.",
     "REFRESH_TOKEN_TTL": "put days into JWT_REFRESH_TOKEN_EXPIRE_DAYS.",

@@ -1,7 +1,6 @@
-"""Settings that name a server, checked at the start: a sentence then, instead of a traceback at the first request.
+"""Checks settings with URLs and hosts at the start, instead of a traceback at the first request.
 
-Nothing that may hold a secret is repeated: of an address with credentials, or one that cannot be read, no piece is
-shown.
+Messages never contain secrets: a URL with credentials, or one that cannot be parsed, is not shown.
 """
 
 import os
@@ -20,7 +19,7 @@ def _is_number(value: str) -> bool:
 
 
 def _is_time(value: str) -> bool:
-    return _is_number(value) and float(value) > 0  # 0 would wait for nothing: every request fails
+    return _is_number(value) and float(value) > 0  # with 0 every request fails
 
 
 def _is_whole(value: str) -> bool:
@@ -39,7 +38,7 @@ def _is_switch(value: str) -> bool:
     return value.lower() in {"true", "false", "yes", "no", "y", "n", "t", "f", "1", "0"}
 
 
-# Options in an address of Valkey that our client takes, and what fits them.
+# Options of a Valkey URL that the client supports, and their checks.
 _VALKEY_OPTIONS: dict[str, Callable[[str], bool]] = {
     "db": _is_whole,
     "username": bool,
@@ -61,12 +60,12 @@ _VALKEY_OPTIONS: dict[str, Callable[[str], bool]] = {
 
 
 def is_host(text: str) -> bool:
-    """Whether this is a host name or an address, and nothing else; an IPv6 address may stand in brackets."""
+    """Whether this is a host name or an IP address; an IPv6 address may be in brackets."""
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
         ip_address(bare)
     except ValueError:
-        if bare is not text or re.fullmatch(r"[\d.]+", bare):  # 300.1.1.1 is no name either
+        if bare is not text or re.fullmatch(r"[\d.]+", bare):  # 300.1.1.1 is not a name
             return False
     else:
         return True
@@ -79,27 +78,27 @@ def is_host(text: str) -> bool:
 
 
 def shown(url: str) -> str:
-    """Return an address as a sentence may quote it: not at all where it may hold credentials."""
+    """Return a URL for a message, hidden if it may contain credentials."""
     return _HIDDEN if "@" in url or "%40" in url.lower() else repr(url[:200])
 
 
 def problem_of_url(name: str, url: str, *, example: str, path: bool = True) -> str | None:
-    """Return what is wrong with the address of a web page, None where nothing is.
+    """Return a sentence about an invalid web address, None for a valid one.
 
     Args:
         name: the setting.
         url: its value.
-        example: one that would be right.
-        path: whether a path may follow.
+        example: a valid value.
+        path: whether a path is allowed.
     """
     if "@" in re.split(r"[?#]", url, maxsplit=1)[0]:
-        return f"{name} holds credentials (what stands before an @), which everybody could read: put {example} there."
+        return f"{name} holds credentials (the part before an @), which would be public: put {example} there."
     advice = f"put an address such as {example} there."
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        return f"{name} cannot be read as an address: {advice}"
+        return f"{name} cannot be parsed as a URL: {advice}"
     fits = (
         re.match(r"^https?://[^/]", url, re.IGNORECASE)
         and not re.search(r"[\s\x00-\x20\x7f*\\<>\"'{}|^`]", url)
@@ -115,20 +114,20 @@ def problem_of_url(name: str, url: str, *, example: str, path: bool = True) -> s
 
 
 def problem_of_host(name: str, host: str, *, example: str) -> str | None:
-    """Return what is wrong with the name of a server, None where nothing is."""
+    """Return a sentence about an invalid host, None for a valid one."""
     if is_host(host) and not host.startswith("["):
         return None
-    what = "holds a port or is no name of a host" if ":" in host else "is no name of a host"
-    return f"{name} {what} ({shown(host)}): put {example} there, and the port beside it."
+    what = "holds a port or is not a host name" if ":" in host else "is not a host name"
+    return f"{name} {what} ({shown(host)}): put {example} there, and the port into its own setting."
 
 
 def problem_of_valkey(name: str, url: str) -> str | None:
-    """Return what is wrong with the address of a Valkey, None where nothing is. No piece of it is shown."""
+    """Return a sentence about an invalid Valkey URL, None for a valid one. No part of the URL is shown."""
     example = "valkey://:password@host:6379/0"
     scheme = re.match(r"^((?:valkey|redis)s?|unix)://", url)
     if scheme is None:
-        return f"{name} is no address of a Valkey: put {example} there."
-    encode = f"{name} cannot be read: put {example} there, with @ / ? # : % in a password percent-encoded."
+        return f"{name} is not a Valkey URL: put {example} there."
+    encode = f"{name} cannot be parsed: put {example} there, with @ / ? # : % in a password percent-encoded."
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -138,13 +137,13 @@ def problem_of_valkey(name: str, url: str) -> str | None:
         return encode
     if scheme[1] == "unix":
         if not parts.path or parts.hostname:
-            return f"{name} names no socket: put unix:///run/valkey/valkey.sock there."
+            return f"{name} has no path of a socket: put unix:///run/valkey/valkey.sock there."
     else:
         host = parts.hostname or ""
         if not is_host(f"[{host}]" if ":" in host else unquote(host)) or port == 0:
             return encode
         if parts.path not in {"", "/"} and not re.fullmatch(r"/\d{1,5}", parts.path):
-            return f"{name} ends in no number of a database: put {example} there."
+            return f"{name} does not end in a database number: put {example} there."
     return _problem_of_options(name, scheme[1], parts.query)
 
 
@@ -152,13 +151,13 @@ def _problem_of_options(name: str, scheme: str, query: str) -> str | None:
     for option, value in parse_qsl(query, keep_blank_values=True):
         fits = _VALKEY_OPTIONS.get(option)
         if fits is None:
-            return f"{name} has an option that idp does not know; it knows {', '.join(sorted(_VALKEY_OPTIONS))}."
+            return f"{name} has an unknown option; known are {', '.join(sorted(_VALKEY_OPTIONS))}."
         if option.startswith("ssl_") and scheme not in {"valkeys", "rediss"}:
-            return f"The option {option} of {name} is for TLS: begin the address with valkeys://, or remove the option."
+            return f"The option {option} of {name} is for TLS: begin the URL with valkeys://, or remove the option."
         if option == "socket_keepalive" and scheme == "unix":
-            return f"The option {option} of {name} is for TCP, and a unix socket has none: remove it."
+            return f"The option {option} of {name} is for TCP, not for a Unix socket: remove it."
         if fits is _is_readable_file and not fits(value):
             return f"The option {option} of {name} names a file that cannot be read."
         if not fits(value):
-            return f"The option {option} of {name} has a value that does not fit."
+            return f"The option {option} of {name} has an invalid value."
     return None

@@ -1,4 +1,4 @@
-"""What a setting's type means: reading a value from text, checking it, and saying in words what was expected."""
+"""Parses, checks and describes values of settings by their types."""
 
 from typing import Any
 
@@ -7,43 +7,44 @@ from msgspec import inspect
 
 from idp.settings_schema import Secret
 
-_LEVELS = {"warn": "warning", "critical": "error", "fatal": "error", "trace": "debug"}  # other loggers' names for ours
+_LEVELS = {"warn": "warning", "critical": "error", "fatal": "error", "trace": "debug"}  # names used by other loggers
 _SWITCHES = {"yes": "true", "on": "true", "no": "false", "off": "false"}
-_SHOWN = 80
+_MAX_SHOWN = 80
 
 
-# What surrounds a value by accident: line breaks and spaces of every kind, a byte-order mark, invisible characters.
-_AROUND = "\ufeff\u200b\u200c\u200d\u2060\u00ad\x00"
+# Removed around a value besides white space: a byte-order mark and invisible characters.
+_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad\x00"
 
 
-_QUOTES = ('"', "'")  # which a shell takes off, and `docker run --env-file` or a file of a secret keeps
+_QUOTES = ('"', "'")  # a shell removes them, but `docker run --env-file` and secret files keep them
 
 
 def trimmed(text: str) -> str:
-    """Return a value without what surrounds it: the one rule for every secret, however it comes.
+    """Return a value without surrounding white space, invisible characters and quotation marks.
 
-    One pair of quotation marks surrounds it, too, where no other of them is inside.
+    One pair of quotation marks is removed, if the value contains no other of the same kind. Secrets from variables and
+    files follow the same rule.
     """
     before = None
     while before != text:
-        before, text = text, text.strip().strip(_AROUND)
+        before, text = text, text.strip().strip(_INVISIBLE)
         if len(text) > 1 and text[0] in _QUOTES and text[-1] == text[0] and text[0] not in text[1:-1]:
             text = text[1:-1]
     return text
 
 
 def is_secret(kind: Any) -> bool:
-    """Say whether it holds a secret, or several."""
+    """Whether a setting is a secret or a list of secrets."""
     return "Secret" in str(kind)
 
 
 def is_list(kind: Any) -> bool:
-    """Say whether it holds several values."""
+    """Whether a setting is a list."""
     return str(kind).startswith("tuple[")
 
 
 def from_text(text: str, kind: Any) -> Any:
-    """Return what an environment variable means; a list is separated by commas, a table is JSON."""
+    """Parse an environment variable; lists are separated by commas, tables are JSON."""
     if is_list(kind):
         return [trimmed(part) for part in text.split(",") if trimmed(part)]
     described = _described(kind)
@@ -60,10 +61,10 @@ def from_text(text: str, kind: Any) -> Any:
 
 
 def checked(value: Any, kind: Any) -> Any:
-    """Return the value as the setting's type.
+    """Convert a value to the setting's type.
 
     Raises:
-        ValueError: it does not fit.
+        ValueError: the value is invalid.
     """
     return msgspec.convert(value, kind, strict=False, dec_hook=_to_secret)
 
@@ -77,15 +78,15 @@ def _to_secret(_kind: type, value: Any) -> Secret:
 
 
 def seen(value: Any, kind: Any) -> str:
-    """Return a value as a sentence may quote it; of what may be secret, only its kind."""
+    """Return a value for a message; of a possible secret, only its JSON type."""
     if is_secret(kind) or isinstance(_described(kind), inspect.DictType):
         return {str: "text", bool: "true or false", list: "a list", dict: "a table"}.get(type(value), "a number")
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 def expected(kind: Any) -> str:
-    """Return in words what fits, such as "a whole number from 0 to 65535"."""
+    """Describe the valid values, such as "a whole number from 0 to 65535"."""
     described = _described(kind)
     match described:
         case inspect.IntType():
@@ -95,8 +96,8 @@ def expected(kind: Any) -> str:
         case inspect.BoolType():
             return "true or false"
         case inspect.LiteralType():
-            *others, last = [str(value) for value in described.values]
-            return f"{', '.join(others)} or {last}"
+            *first, last = [str(value) for value in described.values]
+            return f"{', '.join(first)} or {last}"
         case inspect.VarTupleType():
             return "a list of texts"
         case inspect.DictType():

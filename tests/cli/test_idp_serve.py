@@ -48,7 +48,10 @@ GOOD = {"DATABASE_URL": "postgresql://idp:hush@127.0.0.1:1/idp", "IDP_SECRET_KEY
         ({"JWT_SECRET_KEY": "your-secret-key-change-in-production"}, "JWT_SECRET_KEY looks like a placeholder"),
         ({"IDP_SECRET_KEY": "x" * 40}, "IDP_SECRET_KEY looks like a placeholder or a pattern"),
         ({"ADMIN_TOKEN": "short"}, "ADMIN_TOKEN has 5 characters: put 32 or more"),
-        ({"AUTH_ALLOW_DEV_HEADERS": "true"}, "AUTH_ALLOW_DEV_HEADERS is true: dev headers let anyone be anyone"),
+        (
+            {"AUTH_ALLOW_DEV_HEADERS": "true"},
+            "AUTH_ALLOW_DEV_HEADERS is true: with dev headers, callers choose their user",
+        ),
         ({"AUTH_API_CORS_ORIGINS": "*"}, "AUTH_API_CORS_ORIGINS holds *"),
         ({"AUTH_JWT_ALGORITHM": "HS256"}, "AUTH_JWT_ALGORITHM is HS256 and no shared secret is set"),
         ({"DATABASE_URL": "mysql://idp:hush@db/idp"}, "DATABASE_URL starts with mysql://; put postgresql://"),
