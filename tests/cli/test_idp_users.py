@@ -100,9 +100,7 @@ def test_somebody_is_deleted_only_when_asked_twice(served: Served) -> None:
     code, shown = in_a_terminal("users", "delete", email, columns=80, typed=["n"], **served.environ)
     assert (code, f"Delete {email}? It cannot be undone [y/N]:" in shown) == (1, True)
     assert log_in(served.url, email, PASSWORD).status == 200
-    assert (
-        said(served, "delete", "--yes", email) == f"{email} is deleted. No API keys and 2 sessions revoked.\n"
-    )
+    assert said(served, "delete", "--yes", email) == f"{email} is deleted. No API keys and 2 sessions revoked.\n"
     done = run(served, "show", email)
     assert (done.returncode, done.stdout) == (3, "")
     other = register(served)
