@@ -17,6 +17,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from msgspec import Struct
 
 from idp.errors import DependencyUnavailable
+from idp.signing import base64url
 from idp.signing.fetch import Fetcher, FetchFailed
 
 log = structlog.get_logger("idp.signing")
@@ -147,7 +148,7 @@ def _key_of(jwk: Mapping[str, Any]) -> RemoteKey | None:
         return None
     try:
         match jwk.get("kty"):
-            case "RSA":
+            case "RSA" if len(base64url.decode(jwk["n"])) * 8 >= _MIN_RSA_BITS:
                 public_key: Any = RSAKey.import_key(dict(jwk)).public_key
                 fitting = {"RS256", "PS256"}
             case "EC":
@@ -166,7 +167,7 @@ def _key_of(jwk: Mapping[str, Any]) -> RemoteKey | None:
 
 def _is_acceptable(public_key: Any) -> bool:
     if isinstance(public_key, rsa.RSAPublicKey):
-        return public_key.key_size >= _MIN_RSA_BITS
+        return bool(public_key.key_size >= _MIN_RSA_BITS)
     if isinstance(public_key, ec.EllipticCurvePublicKey):
         return public_key.curve.name == "secp256r1"
     return isinstance(public_key, ed25519.Ed25519PublicKey)

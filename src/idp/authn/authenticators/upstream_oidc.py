@@ -73,9 +73,14 @@ def identity_of(settings: OidcIssuer, claims: Mapping[str, Any]) -> ForeignIdent
         provider=settings.issuer,
         subject=subject,
         email=email,
-        email_verified=is_trusted and claims.get("email_verified") in (True, "true", "True"),
+        email_verified=is_trusted and _is_true(claims.get("email_verified")),
         name=(without_unseen(name).strip()[:_MAX_NAME] or None) if isinstance(name, str) else None,
     )
+
+
+def _is_true(value: object) -> bool:
+    """Whether a claim says true; some providers send booleans as text."""
+    return value is True or (isinstance(value, str) and value in {"true", "True"})
 
 
 def _email(value: object) -> str | None:
