@@ -29,7 +29,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "load",
-    "misspelt",
+    "unknown_variables",
 ]
 
 Profile = Literal["development", "production"]
