@@ -395,7 +395,7 @@ def data_dir(private: Path) -> Path:
 
 def is_quiet(said: str) -> bool:
     """Say whether nothing but lines of requests follows the screen: no traceback, no complaint."""
-    _, shown, after = said.rpartition("Ctrl-C stops everything; the data stays.")
+    _, shown, after = said.rpartition("Ctrl-C stops everything; the data is kept.")
     return bool(shown) and all(re.match(r"  [1-5]\d\d [A-Z]+ +/", line) for line in after.splitlines() if line.strip())
 
 
@@ -605,7 +605,7 @@ def in_a_terminal(data_dir: Path, columns: int, **environ: str) -> str:
         with suppress(OSError):  # how the end of a terminal looks to us
             while piece := os.read(ours, 65536):
                 shown += piece
-                if b"the data stays" in shown and process.poll() is None:
+                if b"the data is kept" in shown and process.poll() is None:
                     os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 0, shown.decode()
     finally:
