@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from factories import Service, postgres_bin, running
+from idp.dev import postgres as postgres_module
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey, remove_data
 
 # Files that take longest, longest first: with several processes, none of them is to begin when the others are done.
@@ -33,9 +34,11 @@ def no_leftovers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL server."""
+    """A PostgreSQL server. With hundreds of databases, automatic vacuuming would never rest."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), bin_dir=postgres_bin())
-    server.start()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(postgres_module._SETTINGS, "autovacuum", "off")
+        server.start()
     yield server
     server.stop()
 

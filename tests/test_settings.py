@@ -210,15 +210,15 @@ def test_every_secret_can_be_read_from_a_file(path: str, name: str, tmp_path: Pa
 def test_a_secret_given_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(STRONG)
     said = problems(ADMIN_TOKEN=STRONG, ADMIN_TOKEN_FILE=str(tmp_path / "secret"))
-    assert said == ["ADMIN_TOKEN and ADMIN_TOKEN_FILE are both set: keep one of them."]
+    assert said == ["ADMIN_TOKEN and ADMIN_TOKEN_FILE are both set: remove one of them."]
 
 
 def test_a_secret_file_that_is_missing_or_empty_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     missing, empty = str(tmp_path / "missing"), str(tmp_path / "empty")
     assert problems(DATABASE_URL_FILE=missing, IDP_SECRET_KEY_FILE=empty) == [
-        f"DATABASE_URL_FILE names {missing}, which cannot be read: No such file or directory.",
-        f"IDP_SECRET_KEY_FILE names {empty}, which is empty: put the secret into it, or unset IDP_SECRET_KEY_FILE.",
+        f"The file {missing} in DATABASE_URL_FILE cannot be read: No such file or directory.",
+        f"The file {empty} in IDP_SECRET_KEY_FILE is empty: write the secret into it, or unset IDP_SECRET_KEY_FILE.",
     ]
 
 
@@ -280,14 +280,14 @@ def test_a_table_is_json() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("PORT", "abc", "server.port is 'abc' (from env PORT): put a whole number from 0 to 65535 there."),
-        ("AUTH_SERVICE_PORT", "70000", "server.port is '70000' (from env AUTH_SERVICE_PORT): put a whole number"),
-        ("DB_POOL_SIZE", "0", "database.pool_size is '0' (from env DB_POOL_SIZE): put a whole number from 1 to"),
-        ("RUN_MIGRATIONS", "maybe", "database.run_migrations is 'maybe' (from env RUN_MIGRATIONS): put true or false"),
-        ("LOG_LEVEL", "loud", "logging.level is 'loud' (from env LOG_LEVEL): put debug, error, info or warning there."),
-        ("JWT_ALGORITHM", "none", "tokens.algorithm is 'none' (from env JWT_ALGORITHM): put ES256, HS256 or RS256"),
-        ("IDP_DATABASE__POOL_TIMEOUT_SECONDS", "0", "put a number above 0, at most 3600 there."),
-        ("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "61", "put a whole number from 1 to 60 there."),
+        ("PORT", "abc", "server.port is 'abc' (from env PORT): use a whole number from 0 to 65535."),
+        ("AUTH_SERVICE_PORT", "70000", "server.port is '70000' (from env AUTH_SERVICE_PORT): use a whole number"),
+        ("DB_POOL_SIZE", "0", "database.pool_size is '0' (from env DB_POOL_SIZE): use a whole number from 1 to"),
+        ("RUN_MIGRATIONS", "maybe", "database.run_migrations is 'maybe' (from env RUN_MIGRATIONS): use true or false"),
+        ("LOG_LEVEL", "loud", "logging.level is 'loud' (from env LOG_LEVEL): use debug, error, info or warning."),
+        ("JWT_ALGORITHM", "none", "tokens.algorithm is 'none' (from env JWT_ALGORITHM): use ES256, HS256 or RS256"),
+        ("IDP_DATABASE__POOL_TIMEOUT_SECONDS", "0", "use a number above 0, at most 3600."),
+        ("JWT_ACCESS_TOKEN_EXPIRE_MINUTES", "61", "use a whole number from 1 to 60."),
     ],
 )
 def test_a_value_that_does_not_fit_is_named_with_its_source_and_what_was_expected(
@@ -304,7 +304,7 @@ def test_a_long_value_is_cut_and_a_secret_one_is_never_shown(config: Path) -> No
     )
     said = problems(IDP_CONFIG_DIR=str(config), PORT="9" * 500)
     where = f"(from {config / 'production.toml'})"
-    assert f"management.admin_token is a number {where}: put text there." in said
+    assert f"management.admin_token is a number {where}: use text." in said
     assert f"clerk.webhook_secrets is text {where}: put a list of texts there." in said
     assert f"clerk.authorized_parties is [1] {where}: put a list of texts there." in said
     assert f"authn.plugin_settings is a table {where}: put a table of tables there." in said
@@ -341,7 +341,7 @@ def test_a_file_that_is_missing_or_no_toml_is_named(config: Path) -> None:
     (config / "idp.toml").unlink()
     (config / "production.toml").write_text("[server\n")
     missing, broken = problems(IDP_CONFIG_DIR=str(config))
-    assert missing == f"{config / 'idp.toml'} does not exist: point IDP_CONFIG_DIR at the folder that holds it."
+    assert missing == f"{config / 'idp.toml'} does not exist: set IDP_CONFIG_DIR to the folder of the settings files."
     assert broken.startswith(f"{config / 'production.toml'} cannot be read: Expected ']'")
 
 
@@ -402,8 +402,8 @@ def test_the_shared_secret_stands_in_for_the_root_secret() -> None:
 
 def test_nothing_set_is_refused_with_both_sentences() -> None:
     database, secret = problems()
-    assert database.startswith("DATABASE_URL is not set: put the address of a PostgreSQL 15 to 18 there")
-    assert secret.startswith("IDP_SECRET_KEY is not set: put 32 or more random characters there")
+    assert database.startswith("DATABASE_URL is not set: set it to the URL of a PostgreSQL 15 to 18")
+    assert secret.startswith("IDP_SECRET_KEY is not set: use at least 32 random characters")
 
 
 WEAK = {
@@ -435,7 +435,7 @@ def test_a_weak_secret_is_refused_without_showing_it(name: str, value: str) -> N
     (said,) = problems(**safe(**{name: value}))
     # What tokens were signed with before cannot be chosen any more, so the sentence says what can be done.
     advice = (
-        "it could be guessed" if name == "AUTH_JWT_PREVIOUS_SECRET_KEYS" else "put 32 or more random characters there"
+        "an attacker who guesses it" if name == "AUTH_JWT_PREVIOUS_SECRET_KEYS" else "use at least 32 random characters"
     )
     assert said.startswith(f"{name} {WEAK[value]}: {advice}")
     assert value not in said
@@ -450,16 +450,12 @@ def test_a_random_secret_is_accepted(value: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        (
-            "AUTH_ALLOW_DEV_HEADERS",
-            "true",
-            "AUTH_ALLOW_DEV_HEADERS is true: with dev headers, callers choose their user",
-        ),
-        ("AUTH_API_CORS_ORIGINS", "*", "AUTH_API_CORS_ORIGINS holds *: any web page could call"),
-        ("ALLOWED_ORIGINS", "https://a.example,https://*.b.example", "AUTH_API_CORS_ORIGINS holds *"),
+        ("AUTH_ALLOW_DEV_HEADERS", "true", "AUTH_ALLOW_DEV_HEADERS is true: dev headers let anyone act as any user"),
+        ("AUTH_API_CORS_ORIGINS", "*", "AUTH_API_CORS_ORIGINS contains *: any web page could call"),
+        ("ALLOWED_ORIGINS", "https://a.example,https://*.b.example", "AUTH_API_CORS_ORIGINS contains *"),
         ("AUTH_JWT_ALGORITHM", "HS256", "AUTH_JWT_ALGORITHM is HS256 and no shared secret is set"),
-        ("IDP_PUBLIC_URL", "id.example.com", "IDP_PUBLIC_URL is 'id.example.com': put an address such as https://"),
-        ("VALKEY_URL", "cache.internal:6379", "VALKEY_URL is not a Valkey URL: put valkey://"),
+        ("IDP_PUBLIC_URL", "id.example.com", "IDP_PUBLIC_URL is 'id.example.com': use a URL such as https://"),
+        ("VALKEY_URL", "cache.internal:6379", "VALKEY_URL is not a Valkey URL: use valkey://"),
     ],
 )
 def test_what_must_not_run_in_production_is_refused(name: str, value: str, sentence: str) -> None:
@@ -547,7 +543,7 @@ def test_the_example_environment_lacks_only_what_is_required() -> None:
 def test_ones_own_name_and_the_services_make_no_password_in_production(password: str) -> None:
     """SEC-4."""
     policy = UserPasswords(PRODUCTION.passwords, service=("idp", "Example Corp", "accounts"))
-    with pytest.raises(PasswordRejected, match=r"made of your name|most common"):
+    with pytest.raises(PasswordRejected, match=r"consists of your name|most common"):
         policy.check_policy(password, email="p@example.com", name="Pat Person")
     policy.check_policy("correct horse battery", email="p@example.com", name="Pat Person")
     policy.check_policy("patient zero persona", email="p@example.com", name="Pat Person")

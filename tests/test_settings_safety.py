@@ -26,14 +26,14 @@ def refused(**environ: str) -> str:
 def test_trusting_everybody_or_nobody_as_a_proxy_is_refused(network: str) -> None:
     """SEC-8: whoever is trusted chooses the address they are counted by."""
     problem = refused(IDP_TRUSTED_PROXIES=f"10.1.0.0/16,{network}")
-    assert problem.startswith("IDP_TRUSTED_PROXIES holds ")
+    assert problem.startswith("IDP_TRUSTED_PROXIES contains ")
     assert network in problem
 
 
 @pytest.mark.parametrize("origin", ["*", "https://*.example.com", "null", "example.com", "https://a.example/path"])
 def test_only_exact_origins_are_accepted(origin: str) -> None:
     """S3-50 SEC-78 C-22."""
-    assert "AUTH_API_CORS_ORIGINS holds" in refused(AUTH_API_CORS_ORIGINS=f"https://app.example.com,{origin}")
+    assert "AUTH_API_CORS_ORIGINS contains" in refused(AUTH_API_CORS_ORIGINS=f"https://app.example.com,{origin}")
 
 
 @pytest.mark.parametrize("name", ["IDP_SECRET_KEY", "ADMIN_TOKEN"])
@@ -75,7 +75,7 @@ def test_no_two_secrets_are_one(pair: tuple[str, str]) -> None:
         pytest.skip("a secret among its own predecessors opens nothing more")
     problem = refused(**dict.fromkeys(pair, KEY))
     assert any(name in problem for name in pair)
-    assert "value of its own" in problem
+    assert "another value" in problem or "different values" in problem
     assert KEY not in problem
 
 
@@ -106,42 +106,42 @@ def test_no_key_of_ours_is_the_password_of_another_server(environ: dict[str, str
 )
 def test_networks_of_proxies_are_looked_at_together(networks: str) -> None:
     """SEC-8."""
-    assert refused(IDP_TRUSTED_PROXIES=networks).startswith("IDP_TRUSTED_PROXIES holds ")
+    assert refused(IDP_TRUSTED_PROXIES=networks).startswith("IDP_TRUSTED_PROXIES contains ")
 
 
 @pytest.mark.parametrize(
     ("environ", "start"),
     [
         ({"IDP_PUBLIC_URL": "http://id.example.com"}, "IDP_PUBLIC_URL begins with http://"),
-        ({"IDP_PUBLIC_URL": "https://ada:Geheim9@id.example.com"}, "IDP_PUBLIC_URL holds credentials"),
-        ({"IDP_PUBLIC_URL": "https://Geheim9@id.example.com/x"}, "IDP_PUBLIC_URL holds credentials"),
+        ({"IDP_PUBLIC_URL": "https://ada:Geheim9@id.example.com"}, "IDP_PUBLIC_URL contains credentials"),
+        ({"IDP_PUBLIC_URL": "https://Geheim9@id.example.com/x"}, "IDP_PUBLIC_URL contains credentials"),
         ({"IDP_PUBLIC_URL": "https://id.example.com:0"}, "IDP_PUBLIC_URL is "),
-        ({"IDP_PUBLIC_URL": "https://id.example.com:70000"}, "IDP_PUBLIC_URL cannot be parsed"),
-        ({"IDP_PUBLIC_URL": "https://[::1"}, "IDP_PUBLIC_URL cannot be parsed"),
+        ({"IDP_PUBLIC_URL": "https://id.example.com:70000"}, "IDP_PUBLIC_URL is not a valid URL"),
+        ({"IDP_PUBLIC_URL": "https://[::1"}, "IDP_PUBLIC_URL is not a valid URL"),
         ({"IDP_PUBLIC_URL": "https://id..example.com"}, "IDP_PUBLIC_URL is "),
         ({"IDP_PUBLIC_URL": "ftp://id.example.com"}, "IDP_PUBLIC_URL is "),
         ({"FRONTEND_URL": "http://app.example.com"}, "FRONTEND_URL begins with http://"),
-        ({"FRONTEND_URL": "https://a:Geheim9@app.example.com"}, "FRONTEND_URL holds credentials"),
-        ({"AUTH_API_CORS_ORIGINS": "http://app.example.com"}, "AUTH_API_CORS_ORIGINS holds "),
-        ({"AUTH_API_CORS_ORIGINS": "https://a:Geheim9@app.example.com"}, "AUTH_API_CORS_ORIGINS holds one with"),
-        ({"AUTH_API_CORS_ORIGINS": "https://app.example.com:99999"}, "AUTH_API_CORS_ORIGINS holds "),
-        ({"AUTH_API_CORS_ORIGINS": "https://app.example.com/"}, "AUTH_API_CORS_ORIGINS holds "),
+        ({"FRONTEND_URL": "https://a:Geheim9@app.example.com"}, "FRONTEND_URL contains credentials"),
+        ({"AUTH_API_CORS_ORIGINS": "http://app.example.com"}, "AUTH_API_CORS_ORIGINS contains "),
+        ({"AUTH_API_CORS_ORIGINS": "https://a:Geheim9@app.example.com"}, "AUTH_API_CORS_ORIGINS contains one with"),
+        ({"AUTH_API_CORS_ORIGINS": "https://app.example.com:99999"}, "AUTH_API_CORS_ORIGINS contains "),
+        ({"AUTH_API_CORS_ORIGINS": "https://app.example.com/"}, "AUTH_API_CORS_ORIGINS contains "),
         ({"VALKEY_URL": "redis://h/0?family=0"}, "VALKEY_URL has an unknown option"),
         ({"VALKEY_URL": "redis://h/0?decode_responses=true"}, "VALKEY_URL has an unknown option"),
         ({"VALKEY_URL": "redis://h/0?socket_timeout=soon"}, "The option socket_timeout of VALKEY_URL"),
-        ({"VALKEY_URL": "redis://h/zero"}, "VALKEY_URL does not end in a database number"),
-        ({"VALKEY_URL": "redis://h:x/0"}, "VALKEY_URL cannot be parsed"),
-        ({"VALKEY_URL": "redis://::1:6379/0"}, "VALKEY_URL cannot be parsed"),
-        ({"VALKEY_URL": "redis://:Geheim#9@h/0"}, "VALKEY_URL cannot be parsed"),
+        ({"VALKEY_URL": "redis://h/zero"}, "VALKEY_URL has an invalid database number"),
+        ({"VALKEY_URL": "redis://h:x/0"}, "VALKEY_URL is invalid"),
+        ({"VALKEY_URL": "redis://::1:6379/0"}, "VALKEY_URL is invalid"),
+        ({"VALKEY_URL": "redis://:Geheim#9@h/0"}, "VALKEY_URL is invalid"),
         ({"VALKEY_URL": "h:6379"}, "VALKEY_URL is not a Valkey URL"),
-        ({"VALKEY_URL": "unix://"}, "VALKEY_URL has no path of a socket"),
+        ({"VALKEY_URL": "unix://"}, "VALKEY_URL has no socket path"),
         (
             {"VALKEY_URL": "redis://h/0?ssl_check_hostname=true"},
             "The option ssl_check_hostname of VALKEY_URL is for TLS",
         ),
         ({"VALKEY_URL": "unix:///v.sock?ssl_cert_reqs=none"}, "The option ssl_cert_reqs of VALKEY_URL is for TLS"),
         ({"VALKEY_URL": "unix:///v.sock?socket_keepalive=1"}, "The option socket_keepalive of VALKEY_URL is for TCP"),
-        ({"VALKEY_URL": "rediss://h?ssl_ca_certs=/nope"}, "The option ssl_ca_certs of VALKEY_URL names a file that"),
+        ({"VALKEY_URL": "rediss://h?ssl_ca_certs=/nope"}, "The file in option ssl_ca_certs of VALKEY_URL cannot"),
         ({"VALKEY_URL": "redis://h?socket_timeout=0"}, "The option socket_timeout of VALKEY_URL has an invalid value"),
         (
             {"VALKEY_URL": "redis://h?max_connections=0"},

@@ -31,7 +31,7 @@ return redis.call('LRANGE', KEYS[1], 0, 0)[1]
 
 
 def connect(url: str | None) -> Valkey | None:
-    """Return a client, which connects at first use, or None where Valkey is not used.
+    """Return a client, which connects on first use, or None without Valkey.
 
     Args:
         url: `valkey://`, `valkeys://`, `redis://` or `rediss://`.
@@ -47,10 +47,10 @@ class StoreUnavailable(Exception):
 
 
 class SharedStore:
-    """Valkey, while it both reads and writes.
+    """Valkey behind a circuit breaker.
 
     Args:
-        valkey: None for a deployment without one: then it is never available.
+        valkey: None without Valkey; then it is never available.
     """
 
     def __init__(self, valkey: Valkey | None) -> None:
@@ -123,7 +123,7 @@ class SharedStore:
             return
         self._suspended = True
         log.warning(
-            "valkey does not both read and write: limits count in this process alone, verdicts come from the database",
+            "valkey is unavailable: rate limits count in this process only, the shared verdict cache is bypassed",
             error=type(error).__name__,
         )
         self._probing = asyncio.create_task(self._probe_until_it_works())
@@ -138,9 +138,9 @@ class SharedStore:
 
 
 class SharedCache:
-    """Values that all processes share, read in batches: callers at the same moment share one round trip.
+    """Values shared by all processes; concurrent reads share one round trip.
 
-    One GET costs this process 50 µs, one more key in an MGET under two.
+    A GET takes 50 µs of CPU, an additional key in an MGET under two.
 
     Args:
         store: Valkey; nothing is cached while it is suspended.

@@ -1,16 +1,16 @@
-"""The one source of the current time, so that every expiry can be tested by moving it."""
+"""The only source of the current time, which tests can move."""
 
 import time
 from datetime import UTC, datetime
 
 
 def now() -> datetime:
-    """Return the current time, aware, in UTC."""
+    """Return the current time in UTC, timezone-aware."""
     return datetime.fromtimestamp(time.time(), UTC)
 
 
 def seconds() -> float:
-    """Return the current time as seconds since 1970, with their fractions: for ends that are exact."""
+    """Return the current time as seconds since 1970, with fractions."""
     return time.time()
 
 

@@ -1,8 +1,8 @@
-"""Loads the settings once from defaults, `config/*.toml` and the environment; they are passed down from there.
+"""Settings: built once from defaults, `config/*.toml` and the environment, then passed down.
 
-The command chooses the profile (`idp serve` is production, `idp dev` development); no variable does. Later sources win:
-the structs' defaults, `idp.toml`, `<profile>.toml`, the environment, the command's options.
-This is the only module that reads the environment.
+The command chooses the profile (`idp serve` is production, `idp dev` development); no variable does. Later sources
+override earlier ones: the structs' defaults, `idp.toml`, `<profile>.toml`, the environment, then options of the
+command. This is the only module that reads the environment.
 """
 
 import difflib
@@ -34,17 +34,17 @@ __all__ = [
 
 Profile = Literal["development", "production"]
 _FILES: dict[Profile, str] = {"development": "dev.toml", "production": "production.toml"}
-# Kubernetes sets such variables in every pod for each Service, including one named `idp` or `auth`; they are ignored.
+# Variables that Kubernetes sets for Services named `idp` or `auth`; not settings.
 _SERVICE_SETTINGS = ("server.public_url", "database.url")
 _SERVICE_LINK = re.compile(r"^IDP_PORT$|_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
-_LINK_VALUE = re.compile(r"^(tcp|udp|sctp)://")  # such as AUTH_SERVICE_PORT, for a Service called `auth-service`
+_LINK_VALUE = re.compile(r"^(tcp|udp|sctp)://")  # such as AUTH_SERVICE_PORT, for a Service named `auth-service`
 _ADDRESS = re.compile(r"^[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;]+\Z")
 _BIND_ADDRESS = re.compile(r"^(\*|localhost|[\d.]+|\[?[\da-fA-F]*:[\da-fA-F:.]*\]?)(:\d+)?\Z")
-_MIN_STEM_LENGTH = 7  # of a prefix of a setting's name, such as SMTP_USER
+_MIN_STEM_LENGTH = 7  # of an abbreviated name, such as SMTP_USER
 
 
 class SettingsError(Exception):
-    """The settings are invalid; the message has a sentence for each problem, with the fix."""
+    """The settings are invalid; the message has one sentence with a remedy per problem."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = list(problems)
@@ -52,7 +52,7 @@ class SettingsError(Exception):
 
 
 class LoadedSettings(Struct, frozen=True):
-    """The settings, their profile, and the source of each value (`"server.port": "env PORT"`)."""
+    """The settings, the profile, and the source of each value (`"server.port": "env PORT"`)."""
 
     settings: Settings
     profile: Profile
@@ -60,14 +60,14 @@ class LoadedSettings(Struct, frozen=True):
 
 
 class ClientSettings(Struct, frozen=True):
-    """The environment of a command that calls a running service.
+    """Environment of a command that calls a service.
 
     Attributes:
-        url: of the service (IDP_URL).
-        port: on which a service with this environment would listen (PORT).
-        admin_token: ADMIN_TOKEN or one of its aliases.
-        access_token: of a user (IDP_TOKEN).
-        named_by: the variables that set a service's database or public URL.
+        url: URL of the service (IDP_URL).
+        port: port of a local service (PORT).
+        admin_token: ADMIN_TOKEN or an alias.
+        access_token: a user's access token (IDP_TOKEN).
+        named_by: set variables that configure another service's database or URL.
     """
 
     url: str | None
@@ -78,15 +78,15 @@ class ClientSettings(Struct, frozen=True):
 
     @property
     def describes_a_service(self) -> bool:
-        """Whether the environment configures a service."""
+        """Whether the environment configures another service."""
         return bool(self.named_by)
 
 
 def client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
-    """Return the settings of a client command from the environment; no settings file is read.
+    """Return the environment of a command that calls a service, without reading settings files.
 
     Raises:
-        SettingsError: a secret's file cannot be read, or PORT is invalid.
+        SettingsError: a secret file cannot be read, or PORT is invalid.
     """
     environ = os.environ if environ is None else environ
     kinds = dict(fields())
@@ -96,7 +96,7 @@ def client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
         try:
             given[path] = None if value is None else checked(value, kinds[path])
         except ValueError:
-            problem = f"{path} is {seen(value, kinds[path])} (from {source}): put {expected(kinds[path])} there."
+            problem = f"{path} is {seen(value, kinds[path])} (from {source}): use {expected(kinds[path])}."
             raise SettingsError([problem]) from None
     access_token = _secret_given("IDP_TOKEN", environ)
     return ClientSettings(
@@ -120,7 +120,7 @@ def fields() -> Iterator[tuple[str, Any]]:
 
 
 def environment_names(path: str) -> tuple[str, ...]:
-    """Return the environment variables of `section.key`, in order of precedence."""
+    """Return the environment variables of `section.key`, highest precedence first."""
     section, key = path.split(".")
     return (f"IDP_{section}__{key}".upper(), *ALIASES.get(path, ()))
 
@@ -137,7 +137,7 @@ def config_dir(environ: Mapping[str, str] | None = None) -> Path:
 def load(
     profile: Profile, *, environ: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
 ) -> LoadedSettings:
-    """Load the settings.
+    """Build the settings.
 
     Args:
         profile: chosen by the command.
@@ -166,7 +166,7 @@ def load(
 
 
 def _default_sender(values: dict[str, Any], sources: dict[str, str]) -> None:
-    """Default FROM_EMAIL to the login of the mail server if that is an address (S4 has no FROM_EMAIL)."""
+    """Default FROM_EMAIL to the SMTP user name, if that is an address (S4's environment has no other)."""
     login = values.get("mail.smtp_username")
     if values.get("mail.from_email") is None and isinstance(login, str) and _ADDRESS.match(login):
         values["mail.from_email"], sources["mail.from_email"] = login, sources["mail.smtp_username"]
@@ -175,7 +175,7 @@ def _default_sender(values: dict[str, Any], sources: dict[str, str]) -> None:
 def _from_files(
     profile: Profile, environ: Mapping[str, str], problems: list[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the values of the two files and their sources; append errors to `problems`."""
+    """Return the values of the two files with their sources; errors are added to `problems`."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     folder = config_dir(environ)
@@ -195,7 +195,9 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         tables = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise SettingsError([f"{path} does not exist: point IDP_CONFIG_DIR at the folder that holds it."]) from None
+        raise SettingsError(
+            [f"{path} does not exist: set IDP_CONFIG_DIR to the folder of the settings files."]
+        ) from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError([f"{path} cannot be read: {error}."]) from None
     known = dict(fields())
@@ -220,7 +222,7 @@ def _from_environment(path: str, kind: Any, environ: Mapping[str, str]) -> tuple
         if is_secret(kind):
             given = _secret_given(name, environ)
         else:
-            text = trimmed(environ.get(name, ""))  # Compose sets unset variables to an empty text
+            text = trimmed(environ.get(name, ""))  # Compose sets unset variables to an empty value
             linked = name.endswith("_PORT") and _LINK_VALUE.match(text)
             given = (text, name) if text and not linked else None
         if given is not None:
@@ -232,7 +234,7 @@ def _secret_given(name: str, environ: Mapping[str, str]) -> tuple[str, str] | No
     """Return a secret and its variable: NAME, or NAME_FILE with the path of a file."""
     text, file = trimmed(environ.get(name, "")), environ.get(f"{name}_FILE", "").strip()
     if text and file:
-        raise SettingsError([f"{name} and {name}_FILE are both set: keep one of them."])
+        raise SettingsError([f"{name} and {name}_FILE are both set: remove one of them."])
     if file:
         return _read_secret(f"{name}_FILE", file), f"{name}_FILE"
     return (text, name) if text else None
@@ -243,9 +245,9 @@ def _read_secret(name: str, file: str) -> str:
         text = trimmed(Path(file).read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise SettingsError([f"{name} names {file}, which cannot be read: {reason}."]) from None
+        raise SettingsError([f"The file {file} in {name} cannot be read: {reason}."]) from None
     if not text:
-        raise SettingsError([f"{name} names {file}, which is empty: put the secret into it, or unset {name}."])
+        raise SettingsError([f"The file {file} in {name} is empty: write the secret into it, or unset {name}."])
     return text
 
 
@@ -256,9 +258,9 @@ def _from_redis_host(environ: Mapping[str, str]) -> tuple[str, str] | None:
     if not port or _LINK_VALUE.match(port):
         port = "6379"
     if not is_host(host):
-        raise SettingsError(["REDIS_HOST is not a host name: put only the name there, and the port in REDIS_PORT."])
+        raise SettingsError(["REDIS_HOST is not a host name: use the name only, and REDIS_PORT for the port."])
     if not port.isascii() or not port.isdigit() or int(port) not in range(1, 65536):
-        raise SettingsError(["REDIS_PORT is not a port: put a whole number from 1 to 65535 there."])
+        raise SettingsError(["REDIS_PORT is invalid: use a whole number from 1 to 65535."])
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
     password = _secret_given("REDIS_PASSWORD", environ)
@@ -267,10 +269,10 @@ def _from_redis_host(environ: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def _convert(values: Mapping[str, Any], sources: Mapping[str, str], problems: list[str]) -> Settings:
-    """Build the structs, after `problems` were collected from the sources.
+    """Build the structs; `problems` are earlier errors.
 
     Raises:
-        SettingsError: all problems, a sentence each.
+        SettingsError: all problems, one sentence each.
     """
     sections: dict[str, dict[str, Any]] = {}
     for path, kind in fields():
@@ -281,7 +283,7 @@ def _convert(values: Mapping[str, Any], sources: Mapping[str, str], problems: li
             sections.setdefault(section, {})[key] = checked(values[path], kind)
         except ValueError:
             where = sources[path]
-            problems.append(f"{path} is {seen(values[path], kind)} (from {where}): put {expected(kind)} there.")
+            problems.append(f"{path} is {seen(values[path], kind)} (from {where}): use {expected(kind)}.")
     if problems:
         raise SettingsError(problems)
     types: dict[str, type[Section]] = {section.name: section.type for section in msgspec.structs.fields(Settings)}
@@ -294,9 +296,9 @@ def _unknown(where: str, name: str, known: Iterable[str]) -> str:
 
 
 def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Return a sentence for each environment variable that looks like a setting but is unknown.
+    """Return a sentence for each environment variable that looks like a misspelt setting.
 
-    That is every unknown `IDP_…` name, and other names that are similar to a known one.
+    All `IDP_…` names are checked, and other names that are similar to a setting.
     """
     environ = os.environ if environ is None else environ
     names = known_names()
@@ -306,9 +308,9 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
 
 
 def known_names() -> set[str]:
-    """Return all environment variables that are read."""
+    """Return all environment variables that idp reads."""
     names = {"IDP_CONFIG_DIR", "REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_PASSWORD_FILE"}
-    names |= {"IDP_URL", "IDP_TOKEN", "IDP_TOKEN_FILE"}  # of the commands that talk to a service
+    names |= {"IDP_URL", "IDP_TOKEN", "IDP_TOKEN_FILE"}  # of commands that call a service
     for path, kind in fields():
         for name in environment_names(path):
             names |= {name, f"{name}_FILE"} if is_secret(kind) else {name}
@@ -316,26 +318,26 @@ def known_names() -> set[str]:
 
 
 def unused_variables(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Return a sentence for each well-known variable, such as one of an old service, that is set but not read."""
+    """Return a sentence for each set variable of an old service, or a common one, that idp does not read."""
     environ = os.environ if environ is None else environ
     return [f"{name} is set but not used: {why}" for name, why in NOT_READ.items() if _is_meant(environ, name)]
 
 
 def _is_meant(environ: Mapping[str, str], name: str) -> bool:
     value = environ.get(name, "").strip()
-    if name == "HOST":  # shells set it to the machine's name
+    if name == "HOST":  # shells store the machine's name there, which is not an address to listen on
         return bool(_BIND_ADDRESS.match(value))
     return bool(value)
 
 
 def _is_similar(name: str, names: Iterable[str]) -> bool:
-    """Whether a name is probably a misspelt setting, such as SMTP_USER or DATABSE_URL."""
+    """Whether a name is similar to a setting, such as SMTP_USER or DATABSE_URL."""
     is_prefix = "_" in name and len(name) > _MIN_STEM_LENGTH and any(known.startswith(name) for known in names)
     return is_prefix or bool(difflib.get_close_matches(name, names, n=1, cutoff=0.85))
 
 
 def changed_but_unused(loaded: LoadedSettings) -> list[str]:
-    """Return the settings that were changed but have no effect in this version."""
+    """Return the changed settings that have no effect in this version."""
     return sorted(path for path in NOT_YET_USED if value_of(loaded.settings, path) != value_of(Settings(), path))
 
 
@@ -347,7 +349,7 @@ def ineffective_settings(settings: Settings) -> list[str]:
         return []
     return [
         f"{name} is set and AUTH_JWT_ALGORITHM is {tokens.algorithm}: the shared secret is not used, and tokens "
-        f"are verified with the JWKS; remove {name}, or put HS256 for services that verify with it."
+        f"are verified with the JWKS; remove {name}, or use HS256 for services that verify with it."
         for name, secret in secrets.items()
         if secret is not None
     ]
@@ -360,15 +362,15 @@ def value_of(settings: Settings, path: str) -> Any:
 
 
 def libpq_variable(name: str) -> str | None:
-    """Return a variable of libpq, such as PGSSLROOTCERT, which the driver also uses."""
+    """Return a variable of libpq, such as PGSSLROOTCERT, which our driver also uses."""
     return os.environ.get(name)
 
 
 def seed_file(settings: Settings) -> Path:
-    """Return the path of the seed file: IDP_SEED_FILE, or config/seed.toml."""
+    """Return the path of the seed: IDP_SEED_FILE, else config/seed.toml."""
     return Path(settings.seed.file) if settings.seed.file else config_dir() / "seed.toml"
 
 
 def root_secret(settings: Settings) -> Secret | None:
-    """Return the root secret, or else a shared JWT secret of the old services (C-06c, decision 0025)."""
+    """Return the root secret; the fallback is a shared secret of the old services (C-06c, decision 0025)."""
     return settings.secrets.secret_key or settings.tokens.auth_jwt_secret or settings.tokens.jwt_secret

@@ -1,6 +1,6 @@
-"""Refuses settings that are unsafe in production, with a sentence for each: the value and the fix.
+"""Refuse unsafe settings in production: name each setting with its value and the remedy.
 
-S3-47, S3-48, S3-50, SEC-11, SEC-12. The syntax of URLs and hosts is checked in `settings_servers.py`.
+S3-47, S3-48, S3-50, SEC-11, SEC-12. `settings_servers.py` checks the syntax of URLs.
 """
 
 import itertools
@@ -19,13 +19,11 @@ _PLACEHOLDER = re.compile(
 )
 _MAX_PERIOD = 16
 _SENDER = re.compile(r"^([^<>@\x00-\x1f]*<[^@\s<>,;]+@[^@\s<>,;]+>|[^@\s<>,;]+@[^@\s<>,;]+)$(?!\n)")
-_ADVICE = "put 32 or more random characters there, for example what `openssl rand -base64 48` prints."
+_ADVICE = "use at least 32 random characters, for example from `openssl rand -base64 48`."
 _PUBLIC = "https://id.example.com"
 _MAPPED = IPv6Network("::ffff:0:0/96")
-_MAX_ADDRESSES = {
-    4: 2**29,
-    6: 2**121,
-}  # addresses: an eighth of IPv4, and a 128th of IPv6 (public addresses are in 2000::/3)
+# Of trusted proxies: an eighth of IPv4, a 128th of IPv6 (public addresses are in 2000::/3).
+_MAX_ADDRESSES = {4: 2**29, 6: 2**121}
 _SHARED = ("AUTH_JWT_SECRET_KEY", "JWT_SECRET_KEY", "AUTH_JWT_PREVIOUS_SECRET_KEYS")
 
 
@@ -37,15 +35,15 @@ class _Named(NamedTuple):
 
 
 def refuse_unsafe(settings: Settings) -> None:
-    """Refuse settings that are unsafe in production (S3-47, S3-48, S3-50, SEC-11, SEC-12).
+    """Refuse unsafe settings (S3-47, S3-48, S3-50, SEC-11, SEC-12).
 
     Raises:
-        SettingsError: a sentence for each problem: the setting, its value, the fix.
+        SettingsError: one sentence per problem: the setting, its value, the remedy.
     """
     problems = []
     if settings.database.url is None:
         problems.append(
-            "DATABASE_URL is not set: put the address of a PostgreSQL 15 to 18 there, "
+            "DATABASE_URL is not set: set it to the URL of a PostgreSQL 15 to 18, "
             "for example postgresql://idp:…@db.internal:5432/idp."
         )
     if root_secret(settings) is None:
@@ -53,8 +51,8 @@ def refuse_unsafe(settings: Settings) -> None:
     problems += [problem for each in _keys(settings) if (problem := _weakness(each))]
     if settings.authn.allow_dev_headers:
         problems.append(
-            "AUTH_ALLOW_DEV_HEADERS is true: with dev headers, callers choose their user without a credential, so they "
-            "work only in `idp dev`; remove it or put false."
+            "AUTH_ALLOW_DEV_HEADERS is true: dev headers let anyone act as any user and are only for `idp dev`; "
+            "remove it or set it to false."
         )
     problems += _origins(settings)
     problems += _proxies(settings)
@@ -74,7 +72,7 @@ def refuse_unsafe(settings: Settings) -> None:
 
 
 def _keys(settings: Settings) -> Iterator[_Named]:
-    """Yield the secrets that grant access."""
+    """Yield all secrets that grant access."""
     single = {
         "IDP_SECRET_KEY": settings.secrets.secret_key,
         "AUTH_JWT_SECRET_KEY": settings.tokens.auth_jwt_secret,
@@ -90,27 +88,27 @@ def _keys(settings: Settings) -> Iterator[_Named]:
 
 def _weakness(key: _Named) -> str | None:
     value, advice = key.secret.reveal(), _ADVICE
-    if key.name == "AUTH_JWT_PREVIOUS_SECRET_KEYS":  # a former secret cannot be chosen again
+    if key.name == "AUTH_JWT_PREVIOUS_SECRET_KEYS":  # an earlier secret cannot be chosen again
         advice = (
-            "it could be guessed to forge tokens, so remove it from the list; users whose token was signed with it "
-            "sign in again."
+            "an attacker who guesses it can forge tokens, so remove it from the list; users with "
+            "such a token must sign in again."
         )
     if len(value) < 32:
         return f"{key.name} has {len(value)} characters: {advice}"
     if _PLACEHOLDER.search(value) or _repeats(value) or len(set(value)) < 10:
         return f"{key.name} looks like a placeholder or a pattern: {advice}"
     if key.name.endswith("_TOKEN") and not re.fullmatch(r"[!-~]+", value):
-        return f"{key.name} holds a space or a character that is not allowed in a header: {advice}"
+        return f"{key.name} contains a space or a character that is not allowed in a header: {advice}"
     return None
 
 
 def _repeats(value: str) -> bool:
-    """Whether a value repeats a short text."""
+    """Whether it repeats a short piece."""
     return any(all(c == value[i % n] for i, c in enumerate(value)) for n in range(1, _MAX_PERIOD + 1))
 
 
 def _duplicates(settings: Settings) -> Iterator[str]:
-    """Yield a sentence for each pair of equal secrets: each purpose needs its own."""
+    """Report equal secrets, because a holder of one has the other too."""
     keys = list(_keys(settings))
     for one, other in itertools.combinations(keys, 2):
         kinds = {one.name, other.name}
@@ -120,13 +118,13 @@ def _duplicates(settings: Settings) -> Iterator[str]:
         shared = [each for each in (one, other) if each.name in _SHARED]
         own = one if other in shared else other
         if len(shared) == 1:
-            yield f"{own.name} is also a shared JWT secret, which other services know: give it a value of its own."
+            yield f"{own.name} is also a shared JWT secret, which other services know: use another value."
         else:
-            yield f"{one.name} and {other.name} are the same: who knows one knows both; give each a value of its own."
+            yield f"{one.name} and {other.name} have the same value: use different values."
     for name, password in _passwords(settings):
         for key in keys:
             if password == key.secret.reveal():
-                yield f"{key.name} is also the password in {name}: give each a value of its own."
+                yield f"{key.name} is also the password in {name}: use different values."
 
 
 def _passwords(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -162,7 +160,7 @@ def _check_url(name: str, url: str, *, example: str, why: str, path: bool = True
     if problem := problem_of_url(name, url, example=example, path=path):
         yield problem
     elif _is_plain_http(url):
-        yield f"{name} begins with http:// and is not on this machine, so {why}: put {example} there."
+        yield f"{name} begins with http:// and is not a loopback address, so {why}: use {example}."
 
 
 def _is_plain_http(url: str) -> bool:
@@ -182,22 +180,22 @@ def _is_loopback(host: str) -> bool:
 def _origins(settings: Settings) -> Iterator[str]:
     if settings.cors.loopback:
         yield (
-            "IDP_CORS__LOOPBACK is true: any program on a user's machine could serve a page that calls this "
-            "service; it is only for `idp dev`, so remove it or put false."
+            "IDP_CORS__LOOPBACK is true: pages of any program on a user's machine could call; it "
+            "is only for `idp dev`, so remove it or set it to false."
         )
     for origin in settings.cors.origins:
         if "*" in origin:
             yield (
-                "AUTH_API_CORS_ORIGINS holds *: any web page could call with a visitor's credentials; "
-                "put the exact origins there, for example https://app.example.com."
+                "AUTH_API_CORS_ORIGINS contains *: any web page could call with a visitor's credentials; "
+                "list the exact origins, for example https://app.example.com."
             )
         elif problem_of_url("", origin, example="", path=False):
             seen = "one with credentials" if "@" in origin else repr(origin)
-            yield f"AUTH_API_CORS_ORIGINS holds {seen}, which is not an origin: put https://app.example.com there."
+            yield f"AUTH_API_CORS_ORIGINS contains {seen}, which is not an origin: use one such as https://app.example.com."
         elif _is_plain_http(origin):
             yield (
-                f"AUTH_API_CORS_ORIGINS holds {origin!r}: an attacker on the network could change that page and call "
-                "with a visitor's credentials; put its https:// address there."
+                f"AUTH_API_CORS_ORIGINS contains {origin!r}: a network attacker could change that page and call with a "
+                "visitor's credentials; use https://."
             )
 
 
@@ -207,24 +205,24 @@ def _proxies(settings: Settings) -> Iterator[str]:
         try:
             network = ip_network(text)
         except ValueError as error:
-            yield f"IDP_TRUSTED_PROXIES holds {text!r}, which is not a network ({error}): put 10.0.0.0/8 there."
+            yield f"IDP_TRUSTED_PROXIES contains {text!r}, which is not a network ({error}): use 10.0.0.0/8."
             continue
         if network.prefixlen == 0:
             yield (
-                f"IDP_TRUSTED_PROXIES holds {network}: any client could choose the address it is counted by; "
-                "put the networks of your own proxies there."
+                f"IDP_TRUSTED_PROXIES contains {network}: clients could forge their address; "
+                "list only the networks of your proxies."
             )
         else:
             networks.append(_to_ipv4(network))
     if _too_wide(networks):
         yield (
-            "IDP_TRUSTED_PROXIES holds networks that cover much of the Internet: any client could choose the address "
-            "it is counted by; put the networks of your own proxies there."
+            "IDP_TRUSTED_PROXIES contains a large part of the Internet: clients could forge their "
+            "address; list only the networks of your proxies."
         )
 
 
 def _to_ipv4(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
-    """Return the IPv4 network of an IPv6 network of mapped addresses."""
+    """Return the IPv4 network of an IPv4-mapped IPv6 network."""
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
     return network
@@ -245,18 +243,18 @@ def _too_wide(networks: list[IPv4Network | IPv6Network]) -> bool:
 
 
 def _mail(settings: Settings) -> Iterator[str]:
-    """Check the mail server, the sender (S4-29), and the page that links lead to."""
+    """Check mail settings (S4-29): a sender is required, and links must lead to pages."""
     mail = settings.mail
     if mail.smtp_host and (problem := problem_of_host("SMTP_HOST", mail.smtp_host, example="smtp.example.com")):
         yield problem
     if mail.smtp_host and not _SENDER.match(mail.from_email or ""):
         seen = "not set" if mail.from_email is None else repr(mail.from_email)
-        yield f"FROM_EMAIL is {seen}, and SMTP_HOST is set: put an address such as no-reply@example.com there."
+        yield f"FROM_EMAIL is {seen}, and SMTP_HOST is set: use an address such as no-reply@example.com."
     if mail.smtp_host and mail.smtp_password and not mail.smtp_use_tls and not _is_loopback(mail.smtp_host):
         yield (
             "SMTP_PASSWORD is set and SMTP_USE_TLS is false: the password would travel unencrypted; "
-            "put SMTP_USE_TLS=true, or remove SMTP_USERNAME and SMTP_PASSWORD if the server needs none."
+            "set SMTP_USE_TLS=true, or remove SMTP_USERNAME and SMTP_PASSWORD if the server does not need them."
         )
     if mail.frontend_url is not None:
-        why = "sign-in links would travel unencrypted"
+        why = "one-time links would travel unencrypted"
         yield from _check_url("FRONTEND_URL", mail.frontend_url, example="https://app.example.com", why=why)

@@ -1,4 +1,4 @@
-"""All settings: a frozen struct for each section, and the table of environment variables.
+"""The settings: one frozen struct per section, and the table of environment names.
 
 `config/idp.toml` documents each setting; a test fails if one is missing there.
 """
@@ -13,7 +13,7 @@ Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
 class Secret:
-    """A value that `repr` and `str` hide; `reveal()` returns it."""
+    """A secret value: `repr` and `str` hide it, `reveal()` returns it."""
 
     __slots__ = ("_value",)
 
@@ -204,7 +204,7 @@ class Dev(Section, frozen=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All settings."""
+    """All settings, built once and passed down."""
 
     server: Server = Server()
     database: Database = Database()
@@ -227,8 +227,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dev: Dev = Dev()
 
 
-# Environment variables besides IDP_<SECTION>__<KEY>, which has precedence: short names and those of the old services.
-# The first that is set wins. Every secret can also be given as <NAME>_FILE.
+# Names of the old services and short names; the first one present wins. Every setting can also be set as
+# IDP_<SECTION>__<KEY>, which takes precedence, and every secret as <NAME>_FILE.
 ALIASES: dict[str, tuple[str, ...]] = {
     "server.port": ("PORT", "AUTH_SERVICE_PORT"),
     "server.metrics_port": ("IDP_METRICS_PORT",),
@@ -286,20 +286,20 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "kafka.users_topic": ("KAFKA_USERS_TOPIC",),
 }
 
-# Accepted, so that an old service's environment is valid, but without effect in this version: `idp config show` marks
-# them, and `idp serve` logs a warning at start. See docs/roadmap.md.
+# Accepted for compatibility with old environments, but without effect in this version: `idp config show` marks them,
+# `idp serve` logs them at start. See docs/roadmap.md.
 NOT_YET_USED: frozenset[str] = frozenset(
     f"{section}.{name}"
     for section, struct in (("oidc", Oidc), ("clerk", Clerk), ("kafka", Kafka))
     for name in struct.__struct_fields__
 )
 
-# Well-known variables, such as those of the old services, that are not read, and what to use instead: `idp config
-# check` and `idp serve` report them.
+# Variables of the old services, or common ones, that idp does not read, with the alternative: `idp config check` lists
+# them, `idp serve` logs them at start.
 NOT_READ: dict[str, str] = {
-    "BCRYPT_ROUNDS": "passwords are hashed with Argon2id; passwords.argon2_time_cost sets the cost.",
+    "BCRYPT_ROUNDS": "passwords are hashed with Argon2id; passwords.argon2_time_cost sets its cost.",
     "GENERAL_RATE_LIMIT_PER_IP": "the section [rate_limits] has a limit for each purpose.",
-    "ACCESS_TOKEN_TTL": "put minutes into AUTH_JWT_ACCESS_TOKEN_EXPIRE_MINUTES.",
-    "REFRESH_TOKEN_TTL": "put days into JWT_REFRESH_TOKEN_EXPIRE_DAYS.",
-    "HOST": "the address to listen on is IDP_SERVER__HOST, or `idp serve --host`.",
+    "ACCESS_TOKEN_TTL": "use AUTH_JWT_ACCESS_TOKEN_EXPIRE_MINUTES (minutes).",
+    "REFRESH_TOKEN_TTL": "use JWT_REFRESH_TOKEN_EXPIRE_DAYS (days).",
+    "HOST": "use IDP_SERVER__HOST, or `idp serve --host`.",
 }

@@ -1,6 +1,6 @@
-"""Checks settings with URLs and hosts at the start, instead of a traceback at the first request.
+"""Check URLs and hosts in settings at start, instead of failing at the first request.
 
-Messages never contain secrets: a URL with credentials, or one that cannot be parsed, is not shown.
+Messages never quote a value that may contain a secret: a URL with credentials, or an invalid URL.
 """
 
 import os
@@ -19,7 +19,7 @@ def _is_number(value: str) -> bool:
 
 
 def _is_time(value: str) -> bool:
-    return _is_number(value) and float(value) > 0  # with 0 every request fails
+    return _is_number(value) and float(value) > 0  # with 0 every request would time out
 
 
 def _is_whole(value: str) -> bool:
@@ -38,7 +38,7 @@ def _is_switch(value: str) -> bool:
     return value.lower() in {"true", "false", "yes", "no", "y", "n", "t", "f", "1", "0"}
 
 
-# Options of a Valkey URL that the client supports, and their checks.
+# Options of a Valkey URL that our client supports, and their validators.
 _VALKEY_OPTIONS: dict[str, Callable[[str], bool]] = {
     "db": _is_whole,
     "username": bool,
@@ -60,12 +60,12 @@ _VALKEY_OPTIONS: dict[str, Callable[[str], bool]] = {
 
 
 def is_host(text: str) -> bool:
-    """Whether this is a host name or an IP address; an IPv6 address may be in brackets."""
+    """Whether this is a host name or IP address; an IPv6 address may have brackets."""
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
         ip_address(bare)
     except ValueError:
-        if bare is not text or re.fullmatch(r"[\d.]+", bare):  # 300.1.1.1 is not a name
+        if bare is not text or re.fullmatch(r"[\d.]+", bare):  # 300.1.1.1 is not a host name either
             return False
     else:
         return True
@@ -83,7 +83,7 @@ def shown(url: str) -> str:
 
 
 def problem_of_url(name: str, url: str, *, example: str, path: bool = True) -> str | None:
-    """Return a sentence about an invalid web address, None for a valid one.
+    """Return the problem of a web URL, None if it is valid.
 
     Args:
         name: the setting.
@@ -92,13 +92,13 @@ def problem_of_url(name: str, url: str, *, example: str, path: bool = True) -> s
         path: whether a path is allowed.
     """
     if "@" in re.split(r"[?#]", url, maxsplit=1)[0]:
-        return f"{name} holds credentials (the part before an @), which would be public: put {example} there."
-    advice = f"put an address such as {example} there."
+        return f"{name} contains credentials (before the @), which would become public: use {example}."
+    advice = f"use a URL such as {example}."
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        return f"{name} cannot be parsed as a URL: {advice}"
+        return f"{name} is not a valid URL: {advice}"
     fits = (
         re.match(r"^https?://[^/]", url, re.IGNORECASE)
         and not re.search(r"[\s\x00-\x20\x7f*\\<>\"'{}|^`]", url)
@@ -114,20 +114,20 @@ def problem_of_url(name: str, url: str, *, example: str, path: bool = True) -> s
 
 
 def problem_of_host(name: str, host: str, *, example: str) -> str | None:
-    """Return a sentence about an invalid host, None for a valid one."""
+    """Return the problem of a host name, None if it is valid."""
     if is_host(host) and not host.startswith("["):
         return None
-    what = "holds a port or is not a host name" if ":" in host else "is not a host name"
-    return f"{name} {what} ({shown(host)}): put {example} there, and the port into its own setting."
+    what = "contains a port or is not a host name" if ":" in host else "is not a host name"
+    return f"{name} {what} ({shown(host)}): use {example}, and the separate setting for the port."
 
 
 def problem_of_valkey(name: str, url: str) -> str | None:
-    """Return a sentence about an invalid Valkey URL, None for a valid one. No part of the URL is shown."""
+    """Return the problem of a Valkey URL, None if it is valid. The URL is never quoted."""
     example = "valkey://:password@host:6379/0"
     scheme = re.match(r"^((?:valkey|redis)s?|unix)://", url)
     if scheme is None:
-        return f"{name} is not a Valkey URL: put {example} there."
-    encode = f"{name} cannot be parsed: put {example} there, with @ / ? # : % in a password percent-encoded."
+        return f"{name} is not a Valkey URL: use {example}."
+    encode = f"{name} is invalid: use {example}, with @ / ? # : % in a password percent-encoded."
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -137,13 +137,13 @@ def problem_of_valkey(name: str, url: str) -> str | None:
         return encode
     if scheme[1] == "unix":
         if not parts.path or parts.hostname:
-            return f"{name} has no path of a socket: put unix:///run/valkey/valkey.sock there."
+            return f"{name} has no socket path: use unix:///run/valkey/valkey.sock."
     else:
         host = parts.hostname or ""
         if not is_host(f"[{host}]" if ":" in host else unquote(host)) or port == 0:
             return encode
         if parts.path not in {"", "/"} and not re.fullmatch(r"/\d{1,5}", parts.path):
-            return f"{name} does not end in a database number: put {example} there."
+            return f"{name} has an invalid database number: use {example}."
     return _problem_of_options(name, scheme[1], parts.query)
 
 
@@ -151,13 +151,13 @@ def _problem_of_options(name: str, scheme: str, query: str) -> str | None:
     for option, value in parse_qsl(query, keep_blank_values=True):
         fits = _VALKEY_OPTIONS.get(option)
         if fits is None:
-            return f"{name} has an unknown option; known are {', '.join(sorted(_VALKEY_OPTIONS))}."
+            return f"{name} has an unknown option; supported are {', '.join(sorted(_VALKEY_OPTIONS))}."
         if option.startswith("ssl_") and scheme not in {"valkeys", "rediss"}:
-            return f"The option {option} of {name} is for TLS: begin the URL with valkeys://, or remove the option."
+            return f"The option {option} of {name} is for TLS: use valkeys://, or remove the option."
         if option == "socket_keepalive" and scheme == "unix":
-            return f"The option {option} of {name} is for TCP, not for a Unix socket: remove it."
+            return f"The option {option} of {name} is for TCP, not for a unix socket: remove it."
         if fits is _is_readable_file and not fits(value):
-            return f"The option {option} of {name} names a file that cannot be read."
+            return f"The file in option {option} of {name} cannot be read."
         if not fits(value):
             return f"The option {option} of {name} has an invalid value."
     return None

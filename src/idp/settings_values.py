@@ -1,4 +1,4 @@
-"""Parses, checks and describes values of settings by their types."""
+"""Parse and validate values of settings by type, and describe the expected type."""
 
 from typing import Any
 
@@ -7,23 +7,22 @@ from msgspec import inspect
 
 from idp.settings_schema import Secret
 
-_LEVELS = {"warn": "warning", "critical": "error", "fatal": "error", "trace": "debug"}  # names used by other loggers
+_LEVELS = {"warn": "warning", "critical": "error", "fatal": "error", "trace": "debug"}  # level names of other loggers
 _SWITCHES = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _MAX_SHOWN = 80
 
 
-# Removed around a value besides white space: a byte-order mark and invisible characters.
+# Accidental characters around a value: line breaks, white space, a byte-order mark, invisible characters.
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad\x00"
 
 
-_QUOTES = ('"', "'")  # a shell removes them, but `docker run --env-file` and secret files keep them
+_QUOTES = ('"', "'")  # removed by shells, but kept by `docker run --env-file` and secret files
 
 
 def trimmed(text: str) -> str:
-    """Return a value without surrounding white space, invisible characters and quotation marks.
+    """Trim a value; the same rule for every secret from any source.
 
-    One pair of quotation marks is removed, if the value contains no other of the same kind. Secrets from variables and
-    files follow the same rule.
+    Also removes one pair of quotation marks, if the value contains no other.
     """
     before = None
     while before != text:
@@ -34,17 +33,17 @@ def trimmed(text: str) -> str:
 
 
 def is_secret(kind: Any) -> bool:
-    """Whether a setting is a secret or a list of secrets."""
+    """Whether the type is a secret or a list of secrets."""
     return "Secret" in str(kind)
 
 
 def is_list(kind: Any) -> bool:
-    """Whether a setting is a list."""
+    """Whether the type is a list."""
     return str(kind).startswith("tuple[")
 
 
 def from_text(text: str, kind: Any) -> Any:
-    """Parse an environment variable; lists are separated by commas, tables are JSON."""
+    """Parse an environment variable; lists are comma-separated, tables are JSON."""
     if is_list(kind):
         return [trimmed(part) for part in text.split(",") if trimmed(part)]
     described = _described(kind)
@@ -64,7 +63,7 @@ def checked(value: Any, kind: Any) -> Any:
     """Convert a value to the setting's type.
 
     Raises:
-        ValueError: the value is invalid.
+        ValueError: it is invalid.
     """
     return msgspec.convert(value, kind, strict=False, dec_hook=_to_secret)
 
@@ -78,7 +77,7 @@ def _to_secret(_kind: type, value: Any) -> Secret:
 
 
 def seen(value: Any, kind: Any) -> str:
-    """Return a value for a message; of a possible secret, only its JSON type."""
+    """Return a value for a message; only the type of a possible secret."""
     if is_secret(kind) or isinstance(_described(kind), inspect.DictType):
         return {str: "text", bool: "true or false", list: "a list", dict: "a table"}.get(type(value), "a number")
     text = repr(value)
@@ -86,7 +85,7 @@ def seen(value: Any, kind: Any) -> str:
 
 
 def expected(kind: Any) -> str:
-    """Describe the valid values, such as "a whole number from 0 to 65535"."""
+    """Describe the expected value, such as "a whole number from 0 to 65535"."""
     described = _described(kind)
     match described:
         case inspect.IntType():
@@ -96,8 +95,8 @@ def expected(kind: Any) -> str:
         case inspect.BoolType():
             return "true or false"
         case inspect.LiteralType():
-            *first, last = [str(value) for value in described.values]
-            return f"{', '.join(first)} or {last}"
+            *others, last = [str(value) for value in described.values]
+            return f"{', '.join(others)} or {last}"
         case inspect.VarTupleType():
             return "a list of texts"
         case inspect.DictType():

@@ -1,4 +1,4 @@
-"""Every table, so that Alembic sees them all."""
+"""Import all tables, for Alembic."""
 
 from idp.apikeys import models as apikeys
 from idp.audit import models as audit

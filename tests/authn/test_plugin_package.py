@@ -145,13 +145,13 @@ def test_a_package_that_is_named_answers_for_who_is_calling(environ: Mapping[str
 def test_a_package_that_is_named_and_not_installed_stops_the_start(environ: Mapping[str, str]) -> None:
     """Exit code 1 and one sentence that says what to do: never a service with an authenticator fewer."""
     said = refusal({**environ, "IDP_AUTHN__PLUGINS": "gateway"})
-    assert "authn.plugins names 'gateway'" in said
+    assert "authn.plugins lists 'gateway'" in said
     assert "no installed package provides" in said
 
 
 def test_a_misspelt_name_is_told_with_what_is_there(environ: Mapping[str, str], gateway: Gateway) -> None:
     said = refusal(installed(environ, gateway.site) | {"IDP_AUTHN__PLUGINS": "gatway"})
-    assert "authn.plugins names 'gatway'" in said
+    assert "authn.plugins lists 'gatway'" in said
     assert "(gateway)" in said
 
 

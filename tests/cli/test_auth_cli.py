@@ -255,7 +255,7 @@ def test_a_port_that_is_none_is_named() -> None:
     """S3-70's sentence, for whoever mistypes S2-09's variable."""
     done = auth_cli("list", PORT="http")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "Error: server.port is 'http' (from env PORT): put a whole number from 0 to 65535 there.\n"
+    assert done.stderr == "Error: server.port is 'http' (from env PORT): use a whole number from 0 to 65535.\n"
 
 
 def test_without_a_command_it_explains_itself() -> None:

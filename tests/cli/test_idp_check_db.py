@@ -64,7 +64,7 @@ TROUBLES: dict[str, tuple[Trouble, str]] = {
     ),
     "another database": (
         lambda url, _: url.replace("postgresql://", "mysql://"),
-        r"DATABASE_URL starts with mysql://; put postgresql://user:password@host:5432/database\.",
+        r"DATABASE_URL starts with mysql://; use postgresql://user:password@host:5432/database\.",
     ),
 }
 

@@ -38,24 +38,21 @@ GOOD = {"DATABASE_URL": "postgresql://idp:hush@127.0.0.1:1/idp", "IDP_SECRET_KEY
 @pytest.mark.parametrize(
     ("environ", "sentence"),
     [
-        ({"DATABASE_URL": ""}, "DATABASE_URL is not set: put the address of a PostgreSQL 15 to 18 there"),
-        ({"IDP_SECRET_KEY": ""}, "IDP_SECRET_KEY is not set: put 32 or more random characters there"),
-        ({"IDP_SECRET_KEY": "secret"}, "IDP_SECRET_KEY has 6 characters: put 32 or more"),
+        ({"DATABASE_URL": ""}, "DATABASE_URL is not set: set it to the URL of a PostgreSQL 15 to 18"),
+        ({"IDP_SECRET_KEY": ""}, "IDP_SECRET_KEY is not set: use at least 32 random characters"),
+        ({"IDP_SECRET_KEY": "secret"}, "IDP_SECRET_KEY has 6 characters: use at least 32"),
         (
             {"AUTH_JWT_SECRET_KEY": "changeme-changeme-changeme-changeme"},
             "AUTH_JWT_SECRET_KEY looks like a placeholder",
         ),
         ({"JWT_SECRET_KEY": "your-secret-key-change-in-production"}, "JWT_SECRET_KEY looks like a placeholder"),
         ({"IDP_SECRET_KEY": "x" * 40}, "IDP_SECRET_KEY looks like a placeholder or a pattern"),
-        ({"ADMIN_TOKEN": "short"}, "ADMIN_TOKEN has 5 characters: put 32 or more"),
-        (
-            {"AUTH_ALLOW_DEV_HEADERS": "true"},
-            "AUTH_ALLOW_DEV_HEADERS is true: with dev headers, callers choose their user",
-        ),
-        ({"AUTH_API_CORS_ORIGINS": "*"}, "AUTH_API_CORS_ORIGINS holds *"),
+        ({"ADMIN_TOKEN": "short"}, "ADMIN_TOKEN has 5 characters: use at least 32"),
+        ({"AUTH_ALLOW_DEV_HEADERS": "true"}, "AUTH_ALLOW_DEV_HEADERS is true: dev headers let anyone act as any user"),
+        ({"AUTH_API_CORS_ORIGINS": "*"}, "AUTH_API_CORS_ORIGINS contains *"),
         ({"AUTH_JWT_ALGORITHM": "HS256"}, "AUTH_JWT_ALGORITHM is HS256 and no shared secret is set"),
-        ({"DATABASE_URL": "mysql://idp:hush@db/idp"}, "DATABASE_URL starts with mysql://; put postgresql://"),
-        ({"PORT": "eighty"}, "server.port is 'eighty' (from env PORT): put a whole number from 0 to 65535 there."),
+        ({"DATABASE_URL": "mysql://idp:hush@db/idp"}, "DATABASE_URL starts with mysql://; use postgresql://"),
+        ({"PORT": "eighty"}, "server.port is 'eighty' (from env PORT): use a whole number from 0 to 65535."),
     ],
 )
 def test_what_is_unsafe_or_missing_is_one_sentence(environ: dict[str, str], sentence: str) -> None:

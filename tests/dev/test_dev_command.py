@@ -262,7 +262,7 @@ def test_a_second_start_is_told_that_the_first_has_the_port(dev: Dev) -> None:
 
 def test_a_port_that_is_none_is_refused(tmp_path: Path) -> None:
     said = refusal("dev", "--data-dir", str(tmp_path / "data"), PORT="http")
-    assert said == "idp: server.port is 'http' (from env PORT): put a whole number from 0 to 65535 there.\n"
+    assert said == "idp: server.port is 'http' (from env PORT): use a whole number from 0 to 65535.\n"
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
@@ -343,7 +343,7 @@ def test_a_persona_in_a_team_that_does_not_exist_is_refused(private: Path) -> No
     seed.write_text('[[personas]]\nemail = "ann@example.com"\nname = "Ann"\nteams = ["Nowhere"]\n')
     said = refusal("dev", "--port", "0", "--data-dir", str(private / "seeded"), IDP_SEED_FILE=str(seed))
     assert said == (
-        "idp: The seed file puts ann@example.com into the team 'Nowhere', which does not exist: add it there.\n"
+        "idp: The seed file assigns ann@example.com to the team 'Nowhere', which does not exist: add it there.\n"
     )
 
 

@@ -83,7 +83,7 @@ def test_a_spare_folder_made_by_somebody_else_is_not_trusted(private_folder: Pat
         os.chown(spare, 12345 if trap == "other owner" else 65534, 65534)
         spare.chmod(0o700 if trap == "other owner" else 0o777)
     try:
-        with pytest.raises(EmbeddedError, match="was not made by us"):
+        with pytest.raises(EmbeddedError, match="was not created by `idp dev`"):
             EmbeddedPostgres(data_dir, bin_dir=BIN).start()
     finally:
         spare.unlink() if trap == "link" else spare.rmdir()
@@ -93,7 +93,7 @@ def test_a_location_that_is_no_place_of_ours_is_refused(private_folder: Path) ->
     data_dir = private_folder / "data"
     data_dir.mkdir()
     (data_dir / "postgres.location").write_text("/etc\n")
-    with pytest.raises(EmbeddedError, match="does not name a folder of ours"):
+    with pytest.raises(EmbeddedError, match="does not contain a valid folder"):
         remove_data(data_dir)
 
 

@@ -204,7 +204,7 @@ async def test_who_is_disabled_meanwhile_does_not_come(service: Service, admin: 
     assert (await change(service, admin, user_id, is_active=False)).status_code == 200
     assert refused(await reset(service, token, CHOSEN)) == INVALID
     answer = await invite(service, admin, email)
-    assert refused(answer) == (400, "email_taken", "This user is disabled: enable them, and invite them again.")
+    assert refused(answer) == (400, "email_taken", "This user is disabled: enable the user first, then invite again.")
     assert (await change(service, admin, user_id, is_active=True)).status_code == 200
     assert refused(await reset(service, token, CHOSEN)) == INVALID
     again_id, again = await invited(service, admin, email, count=2)

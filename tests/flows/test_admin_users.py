@@ -360,6 +360,15 @@ async def test_a_query_that_does_not_fit_is_refused(service: Service, admin: Per
     assert problem(answer) == (422, "validation_failed")
 
 
+async def test_an_invalid_parameter_is_named_as_the_client_wrote_it(service: Service, admin: Person) -> None:
+    """C-16: `loc` is `["query", "limit"]`, and a text says what is wrong in words."""
+    answer = await service.client.get("/api/auth/admin/users?limit=0", headers=admin.bearer)
+    assert answer.json()["errors"][0]["loc"] == ["query", "limit"]
+    assert answer.json()["detail"].startswith("query.limit: ")
+    answer = await service.client.get("/api/auth/admin/users?search=%00", headers=admin.bearer)
+    assert answer.json()["detail"] == "query.search: The value has characters that are not allowed here."
+
+
 async def test_only_administrators_get_in(service: Service) -> None:
     """S4-23: 403 with the old service's words; a user's API key manages nothing (C-29)."""
     person = await service.register_admin()

@@ -181,12 +181,17 @@ def test_every_route_that_changes_something_is_walked(service: Service) -> None:
 async def own(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
     """A service of its own: whole tables are locked here."""
     async with running(postgres.create_database("authority")) as service:
-        await service.register_admin()  # so that no caller is the last one
         yield service
 
 
-async def make_world(service: Service) -> World:
-    caller, other, admin = await service.register(), await service.register(), await service.register_admin()
+@pytest.fixture(scope="module")
+async def admin(own: Service) -> Person:
+    """An administrator who stays one, so that no caller is the last one."""
+    return await own.register_admin()
+
+
+async def make_world(service: Service, admin: Person) -> World:
+    caller, other = await service.register(), await service.register()
     team = await service.client.post("/teams", json={"name": secrets.token_hex(6)}, headers=admin.bearer)
     body = {"key": secrets.token_hex(6), "name": "Any"}
     domain = await service.client.post("/domains", json=body, headers=admin.bearer)
@@ -229,8 +234,8 @@ END_SESSION = "UPDATE idp.user_sessions SET ended_at = now(), ended_reason = 'te
 
 
 @pytest.mark.parametrize("change", [*BY_ADMINS, *BY_TEAM_ADMINS], ids=str)
-async def test_an_administrator_who_loses_the_role_changes_nothing(own: Service, change: Change) -> None:
-    world = await make_world(own)
+async def test_an_administrator_who_loses_the_role_changes_nothing(own: Service, admin: Person, change: Change) -> None:
+    world = await make_world(own, admin)
     await own.sql("INSERT INTO idp.user_roles (user_id, role) VALUES ($1, 'admin')", world.caller.id)
     answer = await lose(world, change, "DELETE FROM idp.user_roles WHERE user_id = $1 AND role = 'admin'",
                         world.caller.id)  # fmt: skip
@@ -238,10 +243,10 @@ async def test_an_administrator_who_loses_the_role_changes_nothing(own: Service,
 
 
 @pytest.mark.parametrize("change", BY_TEAM_ADMINS, ids=str)
-async def test_a_team_administrator_who_is_removed_changes_nothing(own: Service, change: Change) -> None:
+async def test_a_team_administrator_who_is_removed_changes_nothing(own: Service, admin: Person, change: Change) -> None:
     """Neither for others nor for herself: she does not make herself an administrator again."""
     for whom in ("other", "self"):
-        world = await make_world(own)
+        world = await make_world(own, admin)
         await own.sql(
             "INSERT INTO idp.team_memberships (id, user_id, team_id, role, created_at, updated_at)"
             " VALUES (gen_random_uuid(), $1, $2::text::uuid, 'admin', now(), now())",
@@ -260,8 +265,8 @@ async def test_a_team_administrator_who_is_removed_changes_nothing(own: Service,
 
 
 @pytest.mark.parametrize("change", [*BY_PEOPLE, *BY_ADMINS, *BY_TEAM_ADMINS], ids=str)
-async def test_a_caller_whose_session_ends_changes_nothing(own: Service, change: Change) -> None:
-    world = await make_world(own)
+async def test_a_caller_whose_session_ends_changes_nothing(own: Service, admin: Person, change: Change) -> None:
+    world = await make_world(own, admin)
     if change not in BY_PEOPLE:
         await own.sql("INSERT INTO idp.user_roles (user_id, role) VALUES ($1, 'admin')", world.caller.id)
     answer = await lose(world, change, END_SESSION, world.caller.session_id)
@@ -275,10 +280,9 @@ async def test_a_caller_whose_session_ends_changes_nothing(own: Service, change:
     ("UPDATE idp.api_keys SET scopes = '{read}' WHERE id = $1::text::uuid", "admin_required"),
 ])  # fmt: skip
 async def test_a_service_that_loses_its_token_changes_nothing(
-    own: Service, change: Change, taking: str, code: str
+    own: Service, admin: Person, change: Change, taking: str, code: str
 ) -> None:
-    world = await make_world(own)
-    admin = await own.register_admin()
+    world = await make_world(own, admin)
     body = {"name": secrets.token_hex(6), "scopes": ["idp:manage"]}
     made = (await own.client.post("/auth/tokens", json=body, headers=admin.bearer)).json()
     world.headers = {"Authorization": f"Bearer {made['token']}"}
@@ -286,11 +290,10 @@ async def test_a_service_that_loses_its_token_changes_nothing(
     assert answer.json()["code"] == code, answer.text
 
 
-async def test_a_team_administrator_does_not_outrun_her_removal(own: Service) -> None:
+async def test_a_team_administrator_does_not_outrun_her_removal(own: Service, admin: Person) -> None:
     """She repeats her own promotion while an administrator removes her: once she is removed, she stays removed."""
     for _ in range(6):
-        world = await make_world(own)
-        admin = await own.register_admin()
+        world = await make_world(own, admin)
         path = f"/teams/{world.team}/members/{world.caller.id}"
         put = await own.client.put(path, json={"role": "admin"}, headers=admin.bearer)
         assert put.status_code == 200, put.text

@@ -25,7 +25,7 @@ UNVERIFIABLE = {
     "$2b$04$" + "\u00e9" * 53: "malformed",
     f"$argon2id$v=19$m=4294967295,t=2,p=1${SALT}${TAG}": "m=4294967295",
     f"$argon2id$v=19$m=19456,t=4294967295,p=1${SALT}${TAG}": "t=4294967295",
-    f"$argon2id$v=19$m=1048576,t=64,p=1${SALT}${TAG}": "more than is ever computed",
+    f"$argon2id$v=19$m=1048576,t=64,p=1${SALT}${TAG}": "exceeds the limits",
     f"$argon2id$v=19$m=64,t=1,p=16777215${SALT}${TAG}": "p=16777215",
     f"$argon2id$v=19$m=0,t=0,p=0${SALT}${TAG}": "m=0",
     "$argon2id$v=19$m=19456,t=2,p=1$$": "cannot be read",

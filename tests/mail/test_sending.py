@@ -320,7 +320,7 @@ async def test_a_mail_that_no_root_secret_opens_fails_with_its_reason(outbox: Ou
     outbox.sealer = Sealer([Secret("another root secret than that one")])
     async with outbox.sending(office):
         await until(lambda: _has_failed(outbox))
-    assert (await outbox.row())["last_error"] == "no live root secret opens it"
+    assert (await outbox.row())["last_error"] == "no live root secret decrypts it"
     assert office.delivered == []
 
 

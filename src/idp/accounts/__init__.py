@@ -1,4 +1,4 @@
-"""A person's journeys: sign-up and sign-in.
+"""Account flows: sign-up, sign-in, verification, reset, profile, administration of users.
 
-Owns: their order and their transactions. Does not own: any table; it calls users, directory, signing and audit.
+Owns: the steps and transactions of each flow. Does not own: tables; it calls users, directory, signing and audit.
 """

@@ -1,4 +1,4 @@
-"""What every journey that goes through a mail works with, and the steps that several of them share."""
+"""Dependencies and shared steps of the flows that send mails."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -26,10 +26,10 @@ log = structlog.get_logger("idp.accounts")
 
 
 class AccountServices(Struct, frozen=True):
-    """What journeys work with.
+    """Dependencies of account flows.
 
     Attributes:
-        front_end: the address of what people see, without a slash at the end.
+        front_end: URL of the front end, without a trailing slash.
     """
 
     database: Database
@@ -43,13 +43,13 @@ class AccountServices(Struct, frozen=True):
     front_end: str
 
     def is_known(self, holder: Holder | None, cookies: Mapping[str, str]) -> bool:
-        """Whether these cookies are of a device where somebody has signed in with their present password."""
+        """Whether the cookies are from a device where the user signed in with the current password."""
         if holder is None:
             return False
         return self.devices.find(cookies, holder.user_id, password_version=holder.password_version) is not None
 
     async def allow(self, *counted: Counted) -> None:
-        """Count a request for a mail, or refuse it.
+        """Count a request for a mail against the rate limits.
 
         Raises:
             RateLimited: with `Retry-After` in seconds.
@@ -59,16 +59,16 @@ class AccountServices(Struct, frozen=True):
     async def may_be_sent(
         self, email: str, origin: Origin, rules: Callable[..., tuple[Counted, ...]], *, cookies: Mapping[str, str]
     ) -> Holder | None:
-        """Return who may be sent a link to an address; the same work for every address, before the answer (SEC-9).
+        """Return the user who may receive a link; does the same work for every address (SEC-9).
 
         Args:
-            email: what was typed.
-            origin: who asks.
-            rules: which limits count it, such as `self.rules.reset`.
-            cookies: of the request, which may be one of the account's devices.
+            email: the entered address.
+            origin: the request's origin.
+            rules: the rate limits, such as `self.rules.reset`.
+            cookies: of the request, to recognize a known device.
 
         Raises:
-            RateLimited: too many were asked for this address, or from there.
+            RateLimited: too many requests for this address or from this client.
         """
         holder = await credentials.look_up(self.database.reads, email)
         known = self.is_known(holder, cookies)
@@ -76,11 +76,11 @@ class AccountServices(Struct, frozen=True):
         return holder
 
     async def check_link(self, presented_token: str, purposes: frozenset[Purpose], origin: Origin) -> OneTimeToken:
-        """Return what a link proves, without using it up.
+        """Return the token of a link without consuming it.
 
         Raises:
-            OneTimeTokenInvalid: nothing; it counts against the address it came from.
-            RateLimited: too many came from there.
+            OneTimeTokenInvalid: the link is invalid; counted per client address.
+            RateLimited: too many invalid links from this client.
         """
         rule = self.rules.bad_link(origin.ip_address or "")
         await self.limiter.check(rule)
@@ -93,16 +93,17 @@ class AccountServices(Struct, frozen=True):
 
 
 def afterwards(work: Callable[..., Awaitable[None]], *args: Any) -> BackgroundTask:
-    """Do something when the answer has left, so that its time does not tell what there was to do (SEC-9).
+    """Run work after the response, so that the response time does not reveal whether there was work (SEC-9).
 
-    The next request's time does, so the work must be the same for every account (`accounts/timing_decoy.py`). Only for
-    what the answer does not promise: it is lost if the process dies at this moment, and requested again.
+    The time of the next request could reveal it, so the work must be the same for every account
+    (`accounts/timing_decoy.py`). Use it only for work that the response does not promise: it is lost if the process
+    dies.
     """
 
     async def run() -> None:
         try:
             await work(*args)
         except Exception as error:  # noqa: BLE001  nobody waits for it any more
-            log.warning("a mail that was asked for could not be written", **describe(error))
+            log.warning("a requested mail could not be written", **describe(error))
 
     return BackgroundTask(run)

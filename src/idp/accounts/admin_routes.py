@@ -1,4 +1,4 @@
-"""GET /api/auth/admin/audit: who did what, for administrators (S3-55)."""
+"""GET /api/auth/admin/audit: audit records for administrators (S3-55)."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -21,21 +21,21 @@ from idp.principal.model import AuthMethod
 _NO_NUL = r"^[^\x00]*$"
 UserFilter = Annotated[
     str | None,
-    QueryParameter(max_length=200, pattern=_NO_NUL, description="Only what was done to this user."),
+    QueryParameter(max_length=200, pattern=_NO_NUL, description="Only records about this user."),
 ]
 ActionFilter = Annotated[
     str | None,
-    QueryParameter(max_length=100, pattern=_NO_NUL, description="Only this, such as user.created."),
+    QueryParameter(max_length=100, pattern=_NO_NUL, description="Only this action, such as user.created."),
 ]
 ActorFilter = Annotated[
     str | None,
-    QueryParameter(max_length=600, pattern=_NO_NUL, description="Only what they did: user:<id>, service:<id>, system."),
+    QueryParameter(max_length=600, pattern=_NO_NUL, description="Only this actor: user:<id>, service:<id>, system."),
 ]
 TargetFilter = Annotated[
     str | None,
-    QueryParameter(max_length=600, pattern=_NO_NUL, description="Only what was done to this, such as team:<id>."),
+    QueryParameter(max_length=600, pattern=_NO_NUL, description="Only this target, such as team:<id>."),
 ]
-# Text, because a framework that reads times takes more for one than RFC 3339 does, such as a number.
+# Text, because the framework accepts more time formats than RFC 3339, such as numbers.
 Since = Annotated[
     str | None, QueryParameter(max_length=40, format="date-time", description="Only from this time on (RFC 3339).")
 ]
@@ -67,8 +67,8 @@ async def audit(
 ) -> Response[list[AuditRecord]]:
     """Return a page of audit records, newest first.
 
-    `X-Next-Cursor` of a page is `cursor` of the next one, with the same filters: no record comes twice, however many
-    are added meanwhile. `offset` counts from the newest, and is for a look at the first pages.
+    Pass `X-Next-Cursor` of a page as `cursor` of the next one, with the same filters: no record is repeated, even if
+    new ones are added. `offset` counts from the newest and suits only the first pages.
     """
     wanted = RecordFilter(user_id, action, actor, target, _instant("since", since), _instant("until", until))
     if cursor is None:
@@ -77,7 +77,7 @@ async def audit(
         last = str(Position.of(items[-1])) if items else None
         return page(request, _told(request, items), total=total, limit=limit, offset=offset, cursor=last)
     if offset:
-        raise invalid(["query", "offset"], "Say where to begin with `cursor` or with `offset`, not with both.")
+        raise invalid(["query", "offset"], "Use either `cursor` or `offset`, not both.")
     position = _position(cursor)
     async with database.transaction() as session:
         found = await before(session, wanted, position, limit=limit + 1)
@@ -87,7 +87,7 @@ async def audit(
 
 
 def _told(request: Request[Any, Any, Any], records: list[AuditRecord]) -> list[AuditRecord]:
-    """Leave the ids of sessions out for a shared-secret token: who holds the secret could make tokens for them."""
+    """Remove session ids for a shared-secret token, whose holders could forge tokens for them."""
     if not request.user.credential.shared_secret:
         return records
     return [structs.replace(each, details=_without_sessions(each.details)) for each in records]
@@ -101,7 +101,7 @@ def _position(cursor: str) -> Position:
     try:
         return Position.parse(cursor)
     except ValueError:
-        raise invalid(["query", "cursor"], "Send the X-Next-Cursor of the page before, as it is.") from None
+        raise invalid(["query", "cursor"], "Send the X-Next-Cursor of the previous page unchanged.") from None
 
 
 def _instant(name: str, given: str | None) -> datetime | None:
@@ -113,7 +113,7 @@ def _instant(name: str, given: str | None) -> datetime | None:
             return moment.astimezone(UTC)
     except (msgspec.ValidationError, OverflowError):
         pass
-    raise invalid(["query", name], "Send a time with its offset, such as 2026-01-31T00:00:00Z.")
+    raise invalid(["query", name], "Send a time with an offset, such as 2026-01-31T00:00:00Z.")
 
 
 ROUTES = (audit,)

@@ -1,4 +1,4 @@
-"""The sessions of a user, for administrators: where they are signed in, and signing them out everywhere (S4-07)."""
+"""Sessions of a user, for administrators: list and end them (S4-07)."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ AdminRequest = Request[Principal, Any, Any]
 
 
 class SignedOutUser(Struct, frozen=True):
-    """Who was signed out, and of how many sessions."""
+    """The user and the number of ended sessions."""
 
     success: bool
     user_id: str
@@ -38,7 +38,7 @@ class SignedOutUser(Struct, frozen=True):
 async def user_sessions(
     request: AdminRequest, database: NamedDependency[Database], user_id: FromPath[str]
 ) -> SessionList:
-    """Return where a user is signed in, the newest session first. `current` is the one that asks."""
+    """Return the sessions of a user, newest first. `current` marks the session of the request."""
     async with database.transaction() as session:
         await administration.get_user(session, user_id)
         found = await sessions.list_live(session, user_id)
@@ -60,7 +60,7 @@ async def user_sessions(
 async def end_user_sessions(
     request: AdminRequest, database: NamedDependency[Database], user_id: FromPath[str]
 ) -> SignedOutUser:
-    """End all sessions of a user at once, with their access and refresh tokens. Their password and API keys stay."""
+    """End all sessions of a user with their access and refresh tokens. Password and API keys stay."""
     async with database.transaction() as session:
         await administration.hold(session, user_id)
         await reauthorize(session, request.user, manages=True)

@@ -1,4 +1,4 @@
-"""Administration of users: invite, list, look at, change, disable and delete them (S4-07, S4-23, C-14, C-26)."""
+"""Administration of users: invite, list, show, change, disable and delete (S4-07, S4-23, C-14, C-26)."""
 
 from typing import Annotated, Any
 
@@ -34,16 +34,16 @@ _NO_NUL = r"^[^\x00]*$"
 AdminRequest = Request[Principal, Any, Any]
 Search = Annotated[
     str | None,
-    QueryParameter(max_length=254, pattern=_NO_NUL, description="A part of the e-mail or name, or the whole id."),
+    QueryParameter(max_length=254, pattern=_NO_NUL, description="A part of the e-mail or name, or the full id."),
 ]
 RoleFilter = Annotated[
-    str | None, QueryParameter(max_length=64, pattern=_NO_NUL, description="Only who has this role, such as admin.")
+    str | None, QueryParameter(max_length=64, pattern=_NO_NUL, description="Only users with this role, such as admin.")
 ]
-ActiveFilter = Annotated[bool | None, QueryParameter(description="Only who is enabled, or only who is not.")]
+ActiveFilter = Annotated[bool | None, QueryParameter(description="Only enabled (true) or disabled (false) users.")]
 
 
 class Pagination(Struct, frozen=True):
-    """Where a page stands in the whole list."""
+    """Position of a page in the list."""
 
     total: int
     limit: int
@@ -60,7 +60,7 @@ class UserPage(Struct, frozen=True):
 
 
 class DeletedUser(Struct, frozen=True):
-    """Who was deleted, and how many API keys and sessions ended with them."""
+    """The deleted user, and the numbers of revoked API keys and ended sessions."""
 
     success: bool
     user_id: str
@@ -69,7 +69,7 @@ class DeletedUser(Struct, frozen=True):
 
 
 class InviteIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """The user to invite. Without `roles` they are a `user`, without `plan` on FREE."""
+    """The user to invite. Defaults: role `user`, plan FREE."""
 
     email: Email
     name: PersonName | UnsetType = UNSET
@@ -93,7 +93,7 @@ async def list_users(
     role: RoleFilter = None,
     is_active: ActiveFilter = None,
 ) -> UserPage:
-    """Return a page of users, newest first; deleted ones are not among them."""
+    """Return a page of users, newest first, without deleted ones."""
     wanted = UserFilter(search=search or None, role=role or None, is_active=is_active)
     async with database.transaction() as session:
         users, total = await administration.list_users(session, wanted, limit=limit, offset=offset)
@@ -122,11 +122,10 @@ async def list_users(
     ),
 )
 async def invite_user(request: AdminRequest, invite: NamedDependency[Invite], data: JSONBody[InviteIn]) -> ManagedUser:
-    """Make a user without a password, in the default teams and domains, and mail a link that chooses the first one.
+    """Create a user without a password, in the default teams and domains, and mail a link to set the password.
 
-    For somebody who was invited and has not come yet the mail is sent again: the link before ends, what is given
-    (`name`, `roles`, `plan`) replaces what was, and the answer is the same user. Any other address that has an account
-    is refused.
+    For a user who has not accepted an invitation yet, the mail is sent again: the earlier link is revoked, and given
+    values (`name`, `roles`, `plan`) replace the earlier ones. Any other address with an account is refused.
     """
     try:
         email = parse_email(data.email)
@@ -161,9 +160,9 @@ async def get_user(database: NamedDependency[Database], user_id: FromPath[str]) 
 async def change_user(
     request: AdminRequest, database: NamedDependency[Database], user_id: FromPath[str], data: JSONBody[UserChange]
 ) -> ManagedUser:
-    """Change a user's roles, plan or name; disable or enable them.
+    """Change a user's roles, plan or name; disable or enable the user.
 
-    Disabling refuses all their credentials at once and ends their API keys for good: enabling brings none back.
+    Disabling revokes all credentials at once, and API keys for good: enabling restores none.
     """
     origin, is_person = origin_of(request), request.user.user is not None
     async with database.transaction() as session:
@@ -187,7 +186,7 @@ async def change_user(
 async def delete_user(
     request: AdminRequest, database: NamedDependency[Database], user_id: FromPath[str]
 ) -> DeletedUser:
-    """Delete a user, their API keys and their sessions. The address is free; what they did stays in the audit log."""
+    """Delete a user with API keys and sessions. The address becomes free; audit records stay."""
     is_person = request.user.user is not None
     async with database.transaction() as session:
         await api_keys.lock(session)
@@ -212,7 +211,7 @@ async def user_keys(
     limit: OptionalLimit = None,
     offset: Offset = 0,
 ) -> Response[list[KeyOut]]:
-    """Return all API keys of a user, revoked ones too, newest first; never a secret."""
+    """Return all API keys of a user, including revoked ones, newest first, without secrets."""
     async with database.transaction() as session:
         await administration.get_user(session, user_id)
         items, total = await api_keys.list_keys(session, user_id, include_revoked=True, limit=limit, offset=offset)

@@ -1,8 +1,8 @@
-"""Another address: asked for with the password, confirmed with a link that only the new address was sent (SEC-6).
+"""Change of e-mail address: requested with the password, confirmed with a link to the new address (SEC-6).
 
-The link alone is not enough. Mailed to an address with a typing error it would give a stranger the account, and mailed
-to somebody who does not expect it, it would make their address verified on another person's account. So whoever
-follows it is signed in as the user, or gives the password once more.
+The link alone is not sufficient. Mailed to a mistyped address, it would give the account to a stranger; mailed to a
+victim, it would put their verified address on another user's account. So the confirmation also requires the user's
+session or the password.
 """
 
 from uuid import UUID
@@ -23,7 +23,7 @@ _CHANGING = frozenset({Purpose.CHANGE})
 
 
 class ChangeEmail:
-    """Changes addresses."""
+    """Changes e-mail addresses."""
 
     def __init__(self, services: AccountServices, proof: PasswordProof) -> None:
         self._services = services
@@ -32,19 +32,19 @@ class ChangeEmail:
     async def ask(
         self, caller: Principal, current_password: str, new_email: str, origin: Origin, *, session_id: UUID | None
     ) -> None:
-        """Mail a link to the new address, and word to the present one. An address that is taken looks the same.
+        """Mail a link to the new address and a notice to the current one; a taken address gets the same response.
 
         Args:
-            caller: who is signed in, looked at once more when the mails are written.
-            current_password: what proves that it is them.
+            caller: the signed-in user, authorized again when the mails are written.
+            current_password: proves the user's identity.
             new_email: as `parse_email` returned it.
-            origin: who asks.
-            session_id: the session they ask in.
+            origin: the request's origin.
+            session_id: the request's session.
 
         Raises:
-            InvalidCredentials: the present password is another one, or was changed at the same moment.
+            InvalidCredentials: the password is wrong, or was changed concurrently.
             RateLimited: too many wrong passwords, or too many mails.
-            Busy: too many passwords wait to be checked.
+            Busy: the password queue is full.
         """
         services, user_id = self._services, caller.user_id
         services.passwords.check_address(new_email, member="new_email")
@@ -61,27 +61,27 @@ class ChangeEmail:
             if taken is None or taken.user_id == user_id:
                 hours = services.settings.email_change_hours
                 services.mailer.post(session, ConfirmNewEmail(holder.name, token, new_email, hours), to=new_email)
-            else:  # nobody was sent the token
+            else:  # the token was not sent
                 services.mailer.post(session, AlreadyRegistered(taken.name), to=new_email)
             services.mailer.post(session, EmailChangeRequested(holder.name, new_email), to=holder.email)
             record(session, origin, action="user.email_change_requested", user_id=user_id)
 
     async def check_link(self, presented_token: str, origin: Origin) -> OneTimeToken:
-        """Return what a link proves, without using it up; errors as `AccountServices.check_link`."""
+        """Return the token of a link without consuming it; raises as `AccountServices.check_link`."""
         return await self._services.check_link(presented_token, _CHANGING, origin)
 
     async def confirm(self, presented_token: str, origin: Origin, *, caller: Principal, keep: UUID | None) -> None:
-        """Give a signed-in user the address that the link was sent to; their other sessions end.
+        """Set the address for a signed-in user; their other sessions end.
 
         Args:
-            presented_token: what came with the request.
-            origin: who follows the link.
-            caller: who is signed in, looked at once more when the address is set.
-            keep: the session they are in.
+            presented_token: the token of the request.
+            origin: the request's origin.
+            caller: the signed-in user, authorized again when the address is set.
+            keep: the request's session, which continues.
 
         Raises:
-            OneTimeTokenInvalid: the link does not work, is somebody else's, or the address is taken by now.
-            RateLimited: too many bad links came from there.
+            OneTimeTokenInvalid: the link is invalid or another user's, or the address was taken.
+            RateLimited: too many invalid links from this client.
         """
         found = await self.check_link(presented_token, origin)
         if found.user_id != caller.user_id:
@@ -108,10 +108,10 @@ class ChangeEmail:
                 self._services.mailer.post(session, EmailChanged(holder.name, token.email), to=holder.email)
 
     async def confirm_with_password(self, presented_token: str, current_password: str, origin: Origin) -> None:
-        """Do the same for somebody who follows the link where they are not signed in; all their sessions end.
+        """Set the address for a user who is not signed in; all their sessions end.
 
         Raises:
-            InvalidCredentials: the password is not that of the user whose link it is.
+            InvalidCredentials: the password is not the link owner's.
         """
         found = await self.check_link(presented_token, origin)
         await self._proof.check(found.user_id, current_password, origin, session_id=None)

@@ -1,4 +1,4 @@
-"""Another password for somebody who is signed in and knows the present one (SEC-6)."""
+"""Change of password by a signed-in user who knows the current one (SEC-6)."""
 
 from uuid import UUID
 
@@ -23,21 +23,21 @@ class ChangePassword:
     async def change(
         self, caller: Principal, current_password: str, new_password: str, origin: Origin, *, keep: UUID | None
     ) -> None:
-        """Set another password; all other sessions of the user end, and every link that was mailed to them.
+        """Set a new password; all other sessions and mailed links of the user are revoked.
 
         Args:
-            caller: who is signed in, looked at once more when the password is set.
-            current_password: what proves that it is them.
-            new_password: what they want instead.
-            origin: who asks.
-            keep: the session they ask in.
+            caller: the signed-in user, authorized again when the password is set.
+            current_password: proves the user's identity.
+            new_password: the new password.
+            origin: the request's origin.
+            keep: the request's session, which continues.
 
         Raises:
-            TokenRevoked: their session ended meanwhile; also UserInactive.
-            InvalidCredentials: the present password is another one, or was changed at the same moment.
+            TokenRevoked: the session ended meanwhile; also UserInactive.
+            InvalidCredentials: the password is wrong, or was changed concurrently.
             PasswordRejected: with the reason.
-            RateLimited: too many wrong passwords came before.
-            Busy: too many passwords wait to be checked.
+            RateLimited: too many wrong passwords.
+            Busy: the password queue is full.
         """
         services, user_id = self._services, caller.user_id
         proven = await self._proof.check(user_id, current_password, origin, session_id=keep)

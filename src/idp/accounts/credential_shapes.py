@@ -1,6 +1,6 @@
-"""What clients send and read about their address and password.
+"""Request and response bodies for addresses and passwords.
 
-The old service's shapes ignore unknown members, the new ones refuse them (C-16).
+Bodies of the old service ignore unknown members, new ones refuse them (C-16).
 """
 
 from typing import Annotated
@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from idp.accounts.shapes import DeviceInfo, Email, Password, SessionOut
 
-# The text of a mail's link. Whatever is no token of ours is answered as one that does not work: 400 (S4-12, S4-13).
+# The token of a mail's link. A malformed token is treated like an invalid one: 400 (S4-12, S4-13).
 LinkToken = Annotated[
     str, Meta(examples=["5f1d…"], description="64 hexadecimal characters, from the link in the mail.")
 ]
@@ -30,21 +30,21 @@ class RegisterEmailIn(_Hidden, frozen=True):
 
 
 class RegisterEmailOut(Struct, frozen=True):
-    """The same for every address (C-30)."""
+    """The response is the same for every address (C-30)."""
 
     message: str
     email: str
 
 
 class VerifyIn(_Hidden, frozen=True):
-    """The link that verifies an address (S4-13)."""
+    """The token that verifies an address (S4-13)."""
 
     token: LinkToken
     device_info: DeviceInfo = None
 
 
 class VerifiedOut(SessionOut, frozen=True, kw_only=True):
-    """A session, and where the front end is (S4-14)."""
+    """A session and the front end's URL (S4-14)."""
 
     redirect_url: str
 
@@ -56,31 +56,31 @@ class AddressIn(_Hidden, frozen=True):
 
 
 class ResendIn(AddressIn, frozen=True, forbid_unknown_fields=True):
-    """An address to send another link to, if it waits to be verified."""
+    """An unverified address to send a new link to."""
 
 
 class ResetIn(_Hidden, frozen=True):
-    """The link of a reset or an invitation, and the password that it chooses (S4-12)."""
+    """The token of a reset or an invitation, and the new password (S4-12)."""
 
     token: LinkToken
     new_password: Password
 
 
 class ChangePasswordIn(_Hidden, frozen=True, forbid_unknown_fields=True):
-    """The present password and the next."""
+    """The current and the new password."""
 
     current_password: Password
     new_password: Password
 
 
 class ChangeEmailIn(_Hidden, frozen=True, forbid_unknown_fields=True):
-    """The next address, and the present password."""
+    """The new address and the current password."""
 
     new_email: Email
     current_password: Password
 
 
 class ConfirmEmailIn(_Hidden, frozen=True, forbid_unknown_fields=True):
-    """The link that was sent to the new address."""
+    """The token that was sent to the new address."""
 
     token: LinkToken

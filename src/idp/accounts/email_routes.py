@@ -1,4 +1,4 @@
-"""Addresses: registering, verifying and changing them (S4-09, S4-13, S4-14, SEC-6)."""
+"""Routes for e-mail addresses: register, verify, change (S4-09, S4-13, S4-14, SEC-6)."""
 
 import re
 from typing import Annotated
@@ -45,12 +45,12 @@ COMMON = (errors.ValidationFailed, errors.MalformedJson, errors.BodyTooLarge, er
           errors.DatabaseUnavailable, errors.Busy)  # fmt: skip
 _VERIFY = "/api/auth/email/verify"
 _CLEARED = (
-    "The password that was chosen before this address was verified may be somebody else's, so it was cleared. Choose a "
-    "new one: POST /api/auth/password/reset/request with this address mails a link."
+    "The password set before this address was verified may have been chosen by someone else, so it was cleared. "
+    "Set a new one: POST /api/auth/password/reset/request with this address mails a link."
 )
-_BY_MAIL = ("email",)  # how they proved who they are; RFC 8176 has no name for it
+_BY_MAIL = ("email",)  # authentication method; RFC 8176 has no value for it
 _WANTS_JSON = re.compile(r"(^|,)\s*application/json\s*(;|,|$)", re.IGNORECASE)
-LinkParameter = Annotated[str, QueryParameter(max_length=4096, description="From the link in the mail.")]
+LinkParameter = Annotated[str, QueryParameter(max_length=4096, description="The token from the link in the mail.")]
 
 
 @post(
@@ -70,9 +70,9 @@ async def register_by_email(
     register_email: NamedDependency[RegisterEmail],
     data: JSONBody[RegisterEmailIn],
 ) -> RegisterEmailOut:
-    """Mail a link that verifies the address; until then nobody can sign in under /api/auth.
+    """Create an account and mail a link that verifies the address; before that, /api/auth refuses the sign-in.
 
-    The answer is the same for an address that has an account: only the mail says so.
+    The response is the same for an address that has an account; only the mail differs.
     """
     origin = origin_of(request)
     rule = login_rules.registration(origin.ip_address or "")
@@ -101,10 +101,10 @@ async def verify_address(
     data: JSONBody[VerifyIn],
     mode: SessionMode = "token",
 ) -> Response[SessionOut]:
-    """Use the link of the mail up, and begin a session.
+    """Consume the link of the mail and start a session.
 
-    The first to verify an address claims its account: sessions and API keys that were made before end. So does a
-    password, unless it came with the registration that the link belongs to.
+    The first verification claims the account: sessions and API keys from before are revoked. The password is cleared
+    too, unless it was set by the registration that the link belongs to.
     """
     session_starter.check_origin(request, mode)
     started = await _verify(request, database, verify_email, session_starter, data, mode=mode)
@@ -127,9 +127,10 @@ async def follow_link(
     session_starter: NamedDependency[SessionStarter],
     token: LinkParameter,
 ) -> Response[VerifiedOut] | Redirect:
-    """Do what POST does, for a program that says `Accept: application/json`; anybody else is shown the page.
+    """Do the same as POST for `Accept: application/json`; other clients are redirected to the page.
 
-    What follows links in mails by itself, such as a scanner, never asks for JSON, so it uses up nothing (C-31).
+    Programs that follow links automatically, such as mail scanners, do not request JSON, so they consume nothing
+    (C-31).
     """
     if not _WANTS_JSON.search(request.headers.get("accept", "")):
         page = f"/verify-email?token={quote(token, safe='')}"
@@ -180,7 +181,7 @@ async def _verify(
 async def resend_verification(
     request: AnyRequest, verify_email: NamedDependency[VerifyEmail], data: JSONBody[ResendIn]
 ) -> Response[Message]:
-    """Mail another link, if the address waits to be verified; earlier links end. The answer does not tell."""
+    """Mail a new link if the address is unverified; earlier links are revoked. The response is always the same."""
     found = await verify_email.ask_again(data.email, origin_of(request), cookies=request.cookies)
     message = Message("If the email waits to be verified, a new link has been sent")
     return Response(message, background=afterwards(verify_email.send_again, found))
@@ -198,7 +199,7 @@ async def resend_verification(
 async def request_email_change(
     request: UserRequest, change_email: NamedDependency[ChangeEmail], data: JSONBody[ChangeEmailIn]
 ) -> Message:
-    """Mail a link to the new address, and word to the present one. The answer does not tell whether it is taken."""
+    """Mail a link to the new address and a notice to the current one. The response is the same for a taken address."""
     email = _parse(data.new_email, "new_email")
     session_id = session_id_of(request)
     await change_email.ask(request.user, data.current_password, email, origin_of(request), session_id=session_id)
@@ -217,7 +218,7 @@ async def request_email_change(
 async def confirm_email_change(
     request: UserRequest, change_email: NamedDependency[ChangeEmail], data: JSONBody[ConfirmEmailIn]
 ) -> Message:
-    """Take the address that the link was sent to. All other sessions end, and the old address is told."""
+    """Set the new address. All other sessions end, and the old address gets a notice."""
     await change_email.confirm(data.token, origin_of(request), caller=request.user, keep=session_id_of(request))
     return Message("Email changed successfully")
 

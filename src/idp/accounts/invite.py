@@ -1,7 +1,7 @@
 """Invitations: an administrator makes an account, and whoever reads its address chooses the first password (S4-07).
 
-There is no password before that, not even a random one, so nothing that could be guessed or mailed (SEC-11). The link
-leads to where a forgotten password is replaced, which proves the address as well (C-11).
+The account has no password before that, not even a random one, so nothing can be guessed or mailed (SEC-11). The link
+leads to the password reset, which also verifies the address (C-11).
 """
 
 from msgspec import UNSET
@@ -20,23 +20,23 @@ from idp.users.shapes import ManagedUser, UserChange
 
 
 class Invite:
-    """Invites people."""
+    """Invites users."""
 
     def __init__(self, services: AccountServices) -> None:
         self._services = services
 
     async def invite(self, email: str, wanted: UserChange, origin: Origin, *, host: Principal) -> ManagedUser:
-        """Make an account and mail the link; for somebody who was invited and has not come yet, mail another link.
+        """Create an account and mail the link; for a pending invitation, mail a new link.
 
         Args:
             email: as `parse_email` returned it.
-            wanted: roles, plan and name; what is not given stays, or is as for anybody who registers.
-            origin: who invites.
-            host: the same, looked at once more before the account is made.
+            wanted: roles, plan and name; missing values keep the current value or the default.
+            origin: the request's origin.
+            host: the inviting administrator, authorized again before the account is created.
 
         Raises:
-            EmailTaken: somebody has this address who is more than invited.
-            AdminRequired: the host administers no more; also UserInactive and TokenRevoked.
+            EmailTaken: the address belongs to an accepted account.
+            AdminRequired: the host is no longer an administrator; also UserInactive and TokenRevoked.
         """
         services = self._services
         invited_by = host.user.name if host.user else None
@@ -47,7 +47,7 @@ class Invite:
                 user_id, email = await _hold_awaited(session, email)
                 again = True
             await reauthorize(session, host, manages=True)
-            # Nobody who is only invited counts as an administrator, so none can be lost here.
+            # Pending users do not count as administrators, so the last one cannot be lost here.
             user = await administration.change(session, origin, user_id, wanted, keep_an_admin=False)
             token = await services.one_time_tokens.make(session, Purpose.INVITE, user_id=user_id, email=email)
             services.mailer.post(
@@ -64,14 +64,14 @@ class Invite:
 
 
 async def _hold_awaited(session: AsyncSession, email: str) -> tuple[str, str]:
-    """Return id and address of whoever has this address, was invited, and has not come yet.
+    """Lock the user with a pending invitation, and return id and address.
 
     Raises:
-        EmailTaken: they have come, or are disabled.
+        EmailTaken: the invitation was accepted, or the user is disabled.
     """
     holder = await credentials.hold_by_email(session, email)
     if holder is None or holder.email is None or not await administration.is_awaited(session, holder.user_id):
         raise EmailTaken
     if not holder.is_active:
-        raise EmailTaken("This user is disabled: enable them, and invite them again.")
+        raise EmailTaken("This user is disabled: enable the user first, then invite again.")
     return holder.user_id, holder.email

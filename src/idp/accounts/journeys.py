@@ -1,4 +1,4 @@
-"""The journeys that go through a mail, by the names under which routes ask for them."""
+"""The flows that send mails, by their dependency names in routes."""
 
 from idp.accounts.account_services import AccountServices
 from idp.accounts.change_email import ChangeEmail
@@ -11,7 +11,7 @@ from idp.accounts.verify_email import VerifyEmail
 
 
 def journeys(services: AccountServices) -> dict[str, object]:
-    """Return every journey, made of what it works with."""
+    """Return all flows with their dependencies."""
     proof = PasswordProof(services)
     return {
         "register_email": RegisterEmail(services),

@@ -1,4 +1,4 @@
-"""GET /api/auth/test/public and /protected: a client's first steps, as the old service had them (S4-15, S4-22)."""
+"""GET /api/auth/test/public and /protected: the old service's test routes for clients (S4-15, S4-22)."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -14,7 +14,7 @@ _TAGS = ["Trying it out"]
 
 
 class PublicTrial(Struct, frozen=True):
-    """What anyone gets (S4-15)."""
+    """The public response (S4-15)."""
 
     message: str
     timestamp: datetime
@@ -22,7 +22,7 @@ class PublicTrial(Struct, frozen=True):
 
 
 class ProtectedTrial(Struct, frozen=True):
-    """What somebody who is signed in gets (S4-22)."""
+    """The response for a signed-in user (S4-22)."""
 
     message: str
     user_id: str
@@ -32,7 +32,7 @@ class ProtectedTrial(Struct, frozen=True):
 
 @get("/api/auth/test/public", opt=public(), tags=_TAGS, summary="Public test endpoint", sync_to_thread=False)
 def try_public() -> PublicTrial:
-    """Answer anyone."""
+    """Respond to any client."""
     message = "This is a public endpoint - no authentication required"
     return PublicTrial(message=message, timestamp=clock.now(), status="public")
 
@@ -45,7 +45,7 @@ def try_public() -> PublicTrial:
     sync_to_thread=False,
 )
 def try_protected(request: Request[Principal, Any, Any]) -> ProtectedTrial:
-    """Greet whoever is signed in."""
+    """Greet the signed-in user."""
     user = request.user.user
     assert user is not None
     message = f"Hello {user.email or user.id}! This endpoint requires authentication."

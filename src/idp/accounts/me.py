@@ -1,4 +1,4 @@
-"""What people do about themselves beside reading it: PATCH and DELETE /v1/me, GET /v1/me/export."""
+"""A user's own profile: PATCH and DELETE /v1/me, GET /v1/me/export."""
 
 from typing import Annotated
 
@@ -37,13 +37,11 @@ _BODY = (errors.ValidationFailed, errors.MalformedJson, errors.BodyTooLarge, err
 
 
 class Farewell(Struct, frozen=True, forbid_unknown_fields=True):
-    """That somebody means it."""
+    """The confirmation of a deletion."""
 
     confirm: Annotated[
         str,
-        Meta(
-            max_length=512, examples=["ada@example.com"], description="One's own e-mail, or the id where there is none."
-        ),
+        Meta(max_length=512, examples=["ada@example.com"], description="Your own e-mail, or your id if you have none."),
     ]
 
 
@@ -58,7 +56,7 @@ class Farewell(Struct, frozen=True, forbid_unknown_fields=True):
 async def edit_me(
     request: UserRequest, database: NamedDependency[Database], data: JSONBody[ProfileChange]
 ) -> Response[bytes]:
-    """Change what is given, and answer as GET /v1/me does. The address and the password have routes of their own."""
+    """Change the given members and return the profile like GET /v1/me. Address and password have separate routes."""
     user_id = _caller(request).id
     async with database.transaction() as session:
         await credentials.hold(session, user_id)
@@ -77,7 +75,7 @@ async def edit_me(
     responses=documents(Export) | responses(errors.SharedSecretToken, errors.DatabaseUnavailable),
 )
 async def export_me(request: UserRequest, database: NamedDependency[Database]) -> Stream:
-    """Answer with one JSON document, to be kept as a file: never with a secret."""
+    """Return all data of the user as one JSON document for download, without secrets."""
     if request.user.credential.shared_secret:
         raise errors.SharedSecretToken
     async with database.transaction() as session:
@@ -98,9 +96,9 @@ async def export_me(request: UserRequest, database: NamedDependency[Database]) -
     ),
 )
 async def delete_me(request: UserRequest, database: NamedDependency[Database], data: JSONBody[Farewell]) -> DeletedUser:
-    """Delete the account with its API keys and sessions, for good. `confirm` repeats one's e-mail.
+    """Delete the account with its API keys and sessions permanently. `confirm` must repeat the e-mail.
 
-    The address is free at once; what one did stays in the audit log.
+    The address becomes free at once; audit records stay.
     """
     user = _caller(request)
     _check_meant(user, data.confirm)
@@ -119,10 +117,10 @@ def _caller(request: UserRequest) -> User:
 
 
 def _check_meant(user: User, confirmed: str) -> None:
-    """Refuse what was not confirmed with the right words.
+    """Check the confirmation.
 
     Raises:
-        ValidationFailed: it is another address.
+        ValidationFailed: it does not match.
     """
     meant = confirmed == user.id if user.email is None else email_key(confirmed) == email_key(user.email)
     if not meant:

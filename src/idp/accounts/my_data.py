@@ -1,4 +1,4 @@
-"""Everything that is kept about one person, as one JSON document for themselves. Never a secret or a digest."""
+"""Export all data of a user as one JSON document, without secrets and digests."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -25,7 +25,7 @@ _AT_ONCE = 1000  # audit records in memory
 
 
 class ExportedSession(Struct, frozen=True):
-    """A session, live or ended, without what continues it."""
+    """A session, live or ended, without its credentials."""
 
     id: UUID
     created_at: datetime
@@ -39,7 +39,7 @@ class ExportedSession(Struct, frozen=True):
 
 
 class Export(Struct, frozen=True):
-    """Everything about a person. `profile` has the roles, teams and domains; audit records are the newest first."""
+    """All data of a user. `profile` has roles, teams and domains; audit records are newest first."""
 
     exported_at: datetime
     profile: User
@@ -50,7 +50,7 @@ class Export(Struct, frozen=True):
 
 
 async def gather(session: AsyncSession, user_id: str) -> Export:
-    """Return everything about a user, of audit records the newest.
+    """Return all data of a user, with only the newest audit records.
 
     Raises:
         UserInactive: the user was disabled or deleted meanwhile.
@@ -68,7 +68,7 @@ async def gather(session: AsyncSession, user_id: str) -> Export:
 
 
 async def written(database: Database, found: Export) -> AsyncIterator[bytes]:
-    """Write an export as JSON, with all audit records, however many there are."""
+    """Yield an export as JSON, with all audit records."""
     user_id, records = found.profile.id, found.audit_records
     head = msgspec.json.encode(msgspec.structs.replace(found, audit_records=[]))
     yield head.removesuffix(b"]}")

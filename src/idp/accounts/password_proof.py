@@ -1,7 +1,7 @@
-"""The present password, asked for once more before something is changed that keeps an account its owner's (SEC-6).
+"""Verification of the current password before a change of password or address (SEC-6).
 
-Wrong ones count as those of sign-in do (decision 0021). From the limit on, the next wrong one ends the session that it
-comes from: a stolen session guesses no further, and guesses from outside take nothing from an owner who knows it.
+Wrong passwords count as at sign-in (decision 0021). At the limit the next wrong one ends its session, so a stolen
+session cannot continue guessing, and guesses from outside do not block an owner who knows the password.
 """
 
 from typing import NoReturn
@@ -20,25 +20,25 @@ _TEXT = "Current password is incorrect"
 
 
 class PasswordProof:
-    """Checks present passwords. Wrong ones count by the session they come from, without one like failed sign-ins."""
+    """Checks current passwords. Wrong ones are counted per session, or like failed sign-ins without a session."""
 
     def __init__(self, services: AccountServices) -> None:
         self._services = services
 
     async def check(self, user_id: str, password: str, origin: Origin, *, session_id: UUID | None) -> Holder:
-        """Return the user whose password this is.
+        """Verify the password and return the user.
 
         Args:
-            user_id: who says that they are it.
-            password: what was typed.
-            origin: who asks.
-            session_id: the session they ask in. It counts by itself, so that nobody who guesses at the account from
-                outside keeps its owner from changing the password (SEC-8); None counts under the account.
+            user_id: the user.
+            password: the entered password.
+            origin: the request's origin.
+            session_id: the request's session. It is counted separately, so that guesses from outside cannot keep the
+            owner from changing the password (SEC-8); None counts for the account.
 
         Raises:
-            InvalidCredentials: it is not, they have none, or they are disabled.
-            RateLimited: too many wrong ones came before.
-            Busy: too many passwords wait to be checked.
+            InvalidCredentials: the password is wrong or not set, or the user is disabled.
+            RateLimited: too many wrong passwords.
+            Busy: the password queue is full.
         """
         services = self._services
         async with services.database.transaction() as session:

@@ -1,4 +1,4 @@
-"""Passwords: forgotten, chosen by a link, and changed (S4-11, S4-12, SEC-6, SEC-10)."""
+"""Routes for passwords: request a reset, set by a link, change (S4-11, S4-12, SEC-6, SEC-10)."""
 
 from litestar import Response, post
 from litestar.di import NamedDependency
@@ -34,7 +34,7 @@ _TAGS = ["Accounts"]
 async def request_reset(
     request: AnyRequest, reset_password: NamedDependency[ResetPassword], data: JSONBody[AddressIn]
 ) -> Response[Message]:
-    """Mail a link, if the address has an account; earlier links end. Answer and time do not tell."""
+    """Mail a link if the address has an account; earlier links are revoked. Response and timing are always the same."""
     origin = origin_of(request)
     found = await reset_password.ask(data.email, origin, cookies=request.cookies)
     message = Message("If the email exists, a reset link has been sent")
@@ -54,9 +54,9 @@ async def request_reset(
 async def confirm_reset(
     request: AnyRequest, reset_password: NamedDependency[ResetPassword], data: JSONBody[ResetIn]
 ) -> Message:
-    """Set the password. All sessions and refresh tokens end, and every other link that was mailed.
+    """Set the password. All sessions, refresh tokens and other mailed links are revoked.
 
-    A password that is refused does not use the link up. The first password of an invitation is chosen here, too.
+    A rejected password does not consume the link. Invitations set their first password here too.
     """
     await reset_password.confirm(data.token, data.new_password, origin_of(request))
     return Message("Password reset successfully")
@@ -74,7 +74,7 @@ async def confirm_reset(
 async def replace_password(
     request: UserRequest, change_password: NamedDependency[ChangePassword], data: JSONBody[ChangePasswordIn]
 ) -> Message:
-    """Set another password. All other sessions end, and every link that was mailed; this session goes on."""
+    """Set a new password. All other sessions and mailed links are revoked; this session continues."""
     await change_password.change(
         request.user,
         data.current_password,

@@ -1,9 +1,9 @@
-"""Registration that waits for the address to be verified (S4-09).
+"""Registration with e-mail verification (S4-09).
 
-Whether the address has an account is learnt by its owner alone, from the mail (C-30): everybody gets the same answer,
-after the same work. The account of an address that was registered before keeps its password. Who registers again with
-that very password is the same person, and the link keeps it. Another password means that two people claim the address
-and only one reads it: from then on no link keeps a password that was chosen before (C-11).
+Only the owner of the address learns from the mail whether it has an account (C-30): the response and the work are the
+same for every address. An existing account keeps its password. Registering again with the same password keeps it. A
+different password means that two people claim the address and only one can read its mail: from then on verification
+clears any earlier password (C-11).
 """
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,30 +21,30 @@ from idp.users.one_time_tokens import Purpose
 
 
 class RegisterEmail:
-    """Makes accounts whose address waits to be verified."""
+    """Creates accounts with an unverified address."""
 
     def __init__(self, services: AccountServices) -> None:
         self._services = services
 
     async def register(self, email: str, password: str, origin: Origin) -> None:
-        """Make an account and mail the link that verifies it; for an address with an account, mail its owner.
+        """Create an account and mail the verification link; for an address with an account, mail its owner.
 
         Args:
             email: as `parse_email` returned it.
-            password: what the new account is to have.
-            origin: who asks.
+            password: the password of the new account.
+            origin: the request's origin.
 
         Raises:
             PasswordRejected: with the reason.
-            RateLimited: too many mails to this address, or from there.
-            Busy: too many passwords wait to be hashed.
+            RateLimited: too many mails to this address or from this client.
+            Busy: the password queue is full.
         """
         services = self._services
         services.passwords.check_address(email)
         services.passwords.check_policy(password, email=email)
         await services.allow(*services.rules.verification(email_key(email), origin.ip_address or ""))
         found = await credentials.look_up(services.database.reads, email)
-        # For everybody, so that the time tells nothing (SEC-9).
+        # For every address, so that timing reveals nothing (SEC-9).
         stored = found.password_hash if found else None
         check = await services.passwords.check(stored, password, asker=origin.ip_address)
         password_hash = await services.passwords.hash(password, asker=origin.ip_address)
@@ -56,7 +56,7 @@ class RegisterEmail:
                         user_id = await self._create(session, origin, email, password_hash)
                         await credentials.mark_contested(session, user_id, contested=False)
                         await self._send_link(session, Purpose.REGISTER, user_id, None, email)
-                except EmailTaken:  # by somebody in this moment
+                except EmailTaken:  # by a concurrent request
                     holder = await credentials.hold_by_email(session, email)
             if holder is not None:
                 is_same = check.fits and stored == holder.password_hash
@@ -70,10 +70,10 @@ class RegisterEmail:
     async def _tell_owner(
         self, session: AsyncSession, origin: Origin, holder: Holder, password_hash: str, *, is_same: bool
     ) -> None:
-        """Mail the owner of the account; the time must not tell (SEC-9).
+        """Mail the owner of the account; timing must not reveal whether it exists (SEC-9).
 
-        A new account takes a user, a link and a mail. What of these the owner does not get is made for nobody, and
-        undone.
+        A new account writes a user, a link and a mail. Writes that an existing account does not need are made for a
+        decoy and rolled back.
         """
         is_told = holder.is_active and holder.email is not None
         is_sent_link = is_told and not holder.email_verified

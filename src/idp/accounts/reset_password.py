@@ -1,4 +1,4 @@
-"""A password that was forgotten, or the first one of somebody who was invited (S4-11, S4-12, SEC-10)."""
+"""Password reset, and the first password of an invited user (S4-11, S4-12, SEC-10)."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -24,19 +24,19 @@ from idp.users.one_time_tokens import CHOOSING, OneTimeToken, Purpose
 
 
 class ResetPassword:
-    """Lets whoever reads an address choose its account's password."""
+    """Sets a password with a link mailed to the account's address."""
 
     def __init__(self, services: AccountServices) -> None:
         self._services = services
 
     async def ask(self, email: str, origin: Origin, *, cookies: Mapping[str, str]) -> Holder | None:
-        """Return who may be sent a link; as `AccountServices.may_be_sent`."""
+        """Return the user who may receive a link; as `AccountServices.may_be_sent`."""
         return await self._services.may_be_sent(email, origin, self._services.rules.reset, cookies=cookies)
 
     async def send(self, found: Holder | None, origin: Origin) -> None:
-        """Mail the link, if there is anybody to mail it to; after the answer, and as much work for nobody (SEC-9).
+        """Mail the link, after the response; without an account, do the same work for a decoy (SEC-9).
 
-        The link of an invitation stays good beside it: what a stranger asks for takes nothing from whom it is about.
+        The link of an invitation stays valid, so a stranger's request cannot revoke it.
         """
         services = self._services
         async with services.database.transaction() as session:
@@ -51,11 +51,11 @@ class ResetPassword:
                     await undo(session, savepoint)
 
     async def offer(self, session: AsyncSession, holder: Holder) -> str | None:
-        """Return a token for somebody who has just verified their address and has no password, None for others.
+        """Return a reset token for a newly verified user without a password, else None.
 
         Args:
-            session: the transaction that holds the user's row.
-            holder: who verified.
+            session: the transaction that locks the user's row.
+            holder: the verified user.
         """
         if holder.password_hash is not None or holder.email is None:
             return None
@@ -64,17 +64,17 @@ class ResetPassword:
         )
 
     async def check_link(self, presented_token: str, origin: Origin) -> OneTimeToken:
-        """Return what a link proves, without using it up; errors as `AccountServices.check_link`."""
+        """Return the token of a link without consuming it; raises as `AccountServices.check_link`."""
         return await self._services.check_link(presented_token, CHOOSING, origin)
 
     async def confirm(self, presented_token: str, new_password: str, origin: Origin) -> None:
-        """Set the password and end everything that the one before had opened. It proves the address, too (C-11).
+        """Set the password and revoke everything granted under the previous one. Also verifies the address (C-11).
 
         Raises:
-            OneTimeTokenInvalid: the link does not work, or no more.
-            PasswordRejected: with the reason; the link stays good.
-            RateLimited: too many bad links came from there.
-            Busy: too many passwords wait to be hashed.
+            OneTimeTokenInvalid: the link is invalid.
+            PasswordRejected: with the reason; the link stays valid.
+            RateLimited: too many invalid links from this client.
+            Busy: the password queue is full.
         """
         services = self._services
         found = await self.check_link(presented_token, origin)
@@ -100,6 +100,6 @@ class ResetPassword:
 
 
 async def password_changed(origin: Origin) -> Callable[[str | None], PasswordChanged]:
-    """Return what makes the mail that tells somebody, by name, of their new password: when and where it was set."""
+    """Return a factory of the mail about the new password: takes the user's name; has time and device."""
     device = await asyncio.to_thread(device_name, origin.user_agent)
     return lambda name: PasswordChanged(name, clock.now(), device, origin.ip_address)

@@ -1,4 +1,4 @@
-"""Signing up and in: POST /auth/register, /auth/login and /api/auth/login (S3-23 to S3-27, S4-10)."""
+"""Sign-up and sign-in: POST /auth/register, /auth/login and /api/auth/login (S3-23 to S3-27, S4-10)."""
 
 from litestar import Response, post
 from litestar.di import NamedDependency
@@ -61,7 +61,7 @@ async def register(
     data: JSONBody[RegisterIn],
     mode: SessionMode = "token",
 ) -> Response[SessionOut]:
-    """Make an account, which joins the default team and domain, and sign in at once. No verified e-mail is needed."""
+    """Create an account in the default team and domain, and sign in at once, without e-mail verification."""
     session_starter.check_origin(request, mode)
     origin = origin_of(request)
     rule = login_rules.registration(origin.ip_address or "")
@@ -89,7 +89,7 @@ async def register(
         )
 
     user_id, started = await database.transact(start)
-    # So that this browser, when it verifies the address, is known to have chosen the password (C-11).
+    # So that a verification in this browser proves that it set the password (C-11).
     known = known_devices.remember(request.cookies, user_id, password_version=FIRST_PASSWORD)
     return started.with_cookie(known).response()
 
@@ -111,7 +111,7 @@ async def login(
     data: JSONBody[LoginIn],
     mode: SessionMode = "token",
 ) -> Response[SessionOut]:
-    """Begin a session. Unknown address, wrong password and disabled account get the same 401."""
+    """Start a session. Unknown address, wrong password and disabled account get the same 401."""
     verified_only = settings.accounts.require_email_verification
     started = await sign_in.log_in(request, data, mode, family=Family.AUTH, verified_only=verified_only)
     return started.response()
@@ -133,7 +133,7 @@ async def api_login(
     data: JSONBody[LoginIn],
     mode: SessionMode = "token",
 ) -> Response[SessionOut]:
-    """Begin a session, as /auth/login does, for those whose address is verified; others get the same 401 (C-11)."""
+    """Start a session like /auth/login, but only with a verified address; others get the same 401 (C-11)."""
     try:
         started = await sign_in.log_in(request, data, mode, family=Family.API_AUTH, verified_only=True)
     except errors.InvalidCredentials:

@@ -1,4 +1,4 @@
-"""What a person does with their sessions: continue and list them (S4-19, S4-20). Ending them is `sign_out_routes`."""
+"""Refresh and list sessions (S4-19, S4-20); `sign_out_routes` ends them."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -31,7 +31,9 @@ from idp.signing.jwt import FIRST_PARTY_CLIENT, Family
 
 _TAGS = ["Sessions"]
 _FAMILIES = {"/auth": Family.AUTH, "/api/auth": Family.API_AUTH}
-WhichSession = Annotated[UUID | None, QueryParameter(description="Another session of one's own; else the current one.")]
+WhichSession = Annotated[
+    UUID | None, QueryParameter(description="Another session of the user; default: the current one.")
+]
 
 
 def _refresh(prefix: str, family: Family) -> Any:
@@ -63,11 +65,11 @@ def _refresh(prefix: str, family: Family) -> Any:
         bad_credentials: NamedDependency[BadCredentialLimit],
         data: JSONBody[RefreshIn | None] = None,
     ) -> SessionOut:
-        """Answer with a new access token and a new refresh token; the one that was sent is used up (C-08).
+        """Return a new access token and a new refresh token; the sent one becomes used (C-08).
 
-        Sent again within ten seconds, it leads to the newest one, so that tabs do not sign each other out. Sent again
-        later it ends the whole session, in case somebody stole it. Without a refresh token, a session
-        cookie and its CSRF token are answered with a new access token.
+        If it is sent again within ten seconds, the newest one is returned, so that tabs do not sign each other out.
+        Later reuse ends the session, because the token may be stolen. Without a refresh token, a session cookie with
+        its CSRF token gets a new access token.
         """
         if data is None or data.refresh_token is None:
             return await _by_cookie(request, introspector, session_starter, family)
@@ -90,7 +92,7 @@ async def _redeem(
     bad_credentials: BadCredentialLimit,
     presented_token: str,
 ) -> Redeemed:
-    """Exchange a token, unless its address sent so many bad ones that this one is not worth a look-up (SEC-8)."""
+    """Exchange a token, unless its client sent too many invalid ones (SEC-8)."""
     client = request.client.host if request.client else None
     bad_credentials.check(client, plausible=lambda: is_well_formed(presented_token))
     try:
@@ -119,11 +121,11 @@ async def _by_cookie(
 
 @get("/api/auth/sessions", guards=[requires_user], tags=_TAGS, summary="List my sessions")
 async def list_sessions(request: UserRequest, database: NamedDependency[Database]) -> SessionList:
-    """Return where one is signed in, the newest session first; to a shared-secret token its own session alone."""
+    """Return the user's sessions, newest first; a shared-secret token sees only its own session."""
     current = session_id_of(request)
     async with database.transaction() as session:
         found = await sessions.list_live(session, user_id_of(request))
-    if request.user.credential.shared_secret:  # whoever made it could make one for each session that it is told
+    if request.user.credential.shared_secret:  # its holders could forge a token for every session id
         found = [each for each in found if each.session_id == current]
     return SessionList(
         [SessionInfo(**msgspec.structs.asdict(each), current=each.session_id == current) for each in found]
@@ -140,7 +142,7 @@ async def list_sessions(request: UserRequest, database: NamedDependency[Database
     sync_to_thread=False,
 )
 def csrf(request: UserRequest, session_cookies: NamedDependency[SessionCookies]) -> CsrfToken:
-    """Return what the header X-CSRF-Token must hold, for a page that was loaded anew."""
+    """Return the value for the header X-CSRF-Token, for a page after a reload."""
     credential = request.user.credential
     if credential.method != AuthMethod.SESSION_COOKIE or credential.session_id is None:
         raise errors.CredentialNotAccepted("Only a session cookie has a CSRF token.")

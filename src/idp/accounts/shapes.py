@@ -1,4 +1,4 @@
-"""What clients send and read when people sign up and in. Unknown members are ignored on these old paths (C-16)."""
+"""Request and response bodies of sign-up and sign-in. Unknown members are ignored on these old paths (C-16)."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from idp.authn.shapes import UserOut
 from idp.plain_text import LINE
 
-# The pattern says what an address looks like from outside; `parse_email` has the last word.
+# The pattern is a rough check; `parse_email` validates.
 Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^\s\x00-\x1f\x7f]+@[^\s\x00-\x1f\x7f]+(?!\n)$",
                             examples=["ada@example.com"])]  # fmt: skip
 PersonName = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE, examples=["Ada Lovelace"])]
@@ -18,7 +18,7 @@ Password = Annotated[str, Meta(max_length=4096, examples=["correct horse battery
 
 DeviceInfo = Annotated[
     dict[str, Any] | Annotated[str, Meta(max_length=1000)] | None,
-    Meta(description="What the client says of itself, an object or a text (C-32)."),
+    Meta(description="Description of the client, an object or a string (C-32)."),
 ]
 RefreshToken = Annotated[str, Meta(min_length=32, max_length=512, examples=["rt_…"])]
 
@@ -48,7 +48,7 @@ class LoginIn(Struct, frozen=True):
 
 
 class RefreshIn(Struct, frozen=True):
-    """A refresh token to exchange (S4-19); without one the session cookie counts."""
+    """A refresh token to exchange (S4-19); without one the session cookie is used."""
 
     refresh_token: RefreshToken | None = None
 
@@ -57,7 +57,7 @@ class RefreshIn(Struct, frozen=True):
 
 
 class LogoutIn(Struct, frozen=True):
-    """What to sign out from, where it is not the session of the credential itself (S4-17)."""
+    """The session to end, if not that of the credential (S4-17)."""
 
     refresh_token: RefreshToken | None = None
 
@@ -66,11 +66,11 @@ class LogoutIn(Struct, frozen=True):
 
 
 class SessionOut(Struct, frozen=True):
-    """A session that somebody is signed in with. `expires_in` is of the access token, in seconds.
+    """A new or continued session. `expires_in` is the access token's lifetime in seconds.
 
-    With `mode=cookie` a cookie continues the session instead of a refresh token, which is null then, and `csrf_token`
-    is what the header X-CSRF-Token must hold. Verifying an address answers `password_set`: false where the password
-    ended, because it may have been somebody else's; `password_cleared` then says how to choose a new one.
+    With `mode=cookie` a cookie continues the session; `refresh_token` is then null and `csrf_token` is the value for
+    the header X-CSRF-Token. Verification returns `password_set`: false if the password was cleared because a stranger
+    may have chosen it; `password_cleared` then explains how to set a new one.
     """
 
     access_token: str
@@ -90,19 +90,19 @@ class SessionOut(Struct, frozen=True):
 
 
 class Message(Struct, frozen=True):
-    """What was done, in a sentence."""
+    """The result as a sentence."""
 
     message: str
 
 
 class CsrfToken(Struct, frozen=True):
-    """What the header X-CSRF-Token must hold beside the session cookie."""
+    """The value for the header X-CSRF-Token beside the session cookie."""
 
     csrf_token: str
 
 
 class SessionInfo(Struct, frozen=True):
-    """A session (S4-20). `current` is the one that this request belongs to."""
+    """A session (S4-20). `current` marks the session of the request."""
 
     session_id: UUID
     created_at: datetime
@@ -116,6 +116,6 @@ class SessionInfo(Struct, frozen=True):
 
 
 class SessionList(Struct, frozen=True):
-    """The live sessions of a user, the newest first (S4-20)."""
+    """The live sessions of a user, newest first (S4-20)."""
 
     sessions: list[SessionInfo]

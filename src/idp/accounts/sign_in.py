@@ -26,7 +26,7 @@ PASSWORD = ("pwd",)  # RFC 8176
 
 
 class SignIn:
-    """Checks e-mail and password, and begins a session."""
+    """Checks e-mail and password, and starts a session."""
 
     def __init__(self, services: AccountServices, starter: SessionStarter) -> None:
         self._database = services.database
@@ -40,20 +40,20 @@ class SignIn:
     async def log_in(
         self, request: Request[Any, Any, Any], data: LoginIn, mode: Mode, *, family: Family, verified_only: bool
     ) -> StartedSession:
-        """Begin a session of whoever has this address and this password.
+        """Start a session for the user with this address and password.
 
         Args:
-            request: who asks, and from where.
-            data: what was typed.
-            mode: whether a refresh token continues the session, or a cookie.
-            family: whose clients read the tokens.
-            verified_only: refuse who has not verified the address, like anybody else who may not sign in (C-11).
+            request: the request.
+            data: the entered credentials.
+            mode: whether a refresh token or a cookie continues the session.
+            family: the token format.
+            verified_only: refuse unverified addresses, with the same error (C-11).
 
         Raises:
-            InvalidCredentials: nobody has, or the account is disabled.
-            RateLimited: too many failed attempts came before.
-            Busy: too many passwords wait to be checked.
-            CsrfRejected: with `mode` "cookie", a page of another site asks.
+            InvalidCredentials: unknown address, wrong password or disabled account.
+            RateLimited: too many failed attempts.
+            Busy: the password queue is full.
+            CsrfRejected: with `mode` "cookie", the request comes from another site.
         """
         self._starter.check_origin(request, mode)
         origin = origin_of(request)
@@ -115,7 +115,7 @@ class SignIn:
         return holder
 
     async def _strengthen(self, holder: Holder, old: str, password: str, origin: Origin) -> None:
-        """Store a hash of today's strength; the next sign-in does it where the passwords have no time now."""
+        """Rehash the password with current parameters; skipped if the queue is full."""
         try:
             new = await self._passwords.hash(password, asker=origin.ip_address)
         except Busy:
@@ -124,7 +124,7 @@ class SignIn:
             await users.replace_hash(session, holder.user_id, old=old, new=new)
 
     async def _refuse(self, holder: Holder | None, origin: Origin, *, was_wrong: bool, why: str | None) -> NoReturn:
-        """Record the failure, commit, and only then refuse: a refusal must not roll its own record back (rule 4)."""
+        """Record the failure, commit, then raise, so that the error does not roll back its record (rule 4)."""
         user_id = holder.user_id if holder else None
 
         async def keep(session: AsyncSession) -> None:
@@ -139,5 +139,5 @@ class SignIn:
 
 
 async def _notice(holder: Holder, origin: Origin, device_info: object) -> NewDevice:
-    device = await asyncio.to_thread(device_name, origin.user_agent, device_info)  # the first time reads large tables
+    device = await asyncio.to_thread(device_name, origin.user_agent, device_info)  # the first call loads large tables
     return NewDevice(name=holder.name, at=clock.now(), device=device, ip_address=origin.ip_address)

@@ -1,7 +1,7 @@
-"""Signing out: one session, a named one, or all of them (S4-17, S4-18, S4-21).
+"""Sign-out: end the current session, a given one, or all (S4-17, S4-18, S4-21).
 
-What can continue a session can end it. So these routes take the access token or the cookie, and where that has lapsed
-the refresh token in the body, or the cookie beside a lapsed access token: each of them by itself is enough.
+Every credential that can continue a session can end it. These routes accept the access token or the cookie; after its
+expiry also the refresh token in the body, or the cookie beside the expired access token.
 """
 
 from typing import Annotated, Any
@@ -33,7 +33,9 @@ from idp.users import credentials
 
 _TAGS = ["Sessions"]
 AnyRequest = Request[Any, Any, Any]
-WhichSession = Annotated[UUID | None, QueryParameter(description="Another session of one's own; else the current one.")]
+WhichSession = Annotated[
+    UUID | None, QueryParameter(description="Another session of the user; default: the current one.")
+]
 SessionId = Annotated[str, PathParameter(schema_extra={"format": "uuid"})]
 _OUT: dict[str, Any] = {
     "opt": decided_by_handler("user or refresh token") | accepts_shared_secret(),
@@ -45,13 +47,13 @@ _ERRORS = (errors.Unauthenticated, errors.RefreshTokenInvalid, errors.CsrfReject
 
 
 class SigningOut:
-    """Finds out whose sessions a request may end.
+    """Determines whose sessions a request may end.
 
     Args:
-        introspector: decides about the access token and the cookie.
-        cookies: checks that no other site is behind a request with a cookie.
-        refresh_tokens: knows whose a refresh token is.
-        bad_credentials: counts unknown ones by address.
+        introspector: verifies the access token and the cookie.
+        cookies: checks CSRF for requests with a cookie.
+        refresh_tokens: looks up refresh tokens.
+        bad_credentials: counts unknown tokens per address.
     """
 
     def __init__(
@@ -67,14 +69,14 @@ class SigningOut:
         self._bad_credentials = bad_credentials
 
     async def caller(self, request: AnyRequest, *, needed: bool) -> Principal | None:
-        """Return who calls by an access token or a cookie that is good, and let the route know them.
+        """Authenticate the caller by access token or cookie, and set `request.user`.
 
         Args:
             request: the request.
-            needed: whether nobody is refused; else, where a refresh token may stand in for a credential, it is None.
+            needed: raise without a valid credential; else return None, because a refresh token may replace it.
 
         Raises:
-            IdpError: what is wrong with the credential, where it is needed; or with a good one on this route.
+            IdpError: the credential is invalid and `needed`, or is not accepted on this route.
         """
         presented = from_headers(request.scope["headers"])
         principal, error = await self._decide(request, presented)
@@ -92,18 +94,18 @@ class SigningOut:
 
     async def _decide(self, request: AnyRequest, presented: Presented) -> tuple[Principal | None, errors.IdpError]:
         client = request.client.host if request.client else None
-        # Something is changed, so what Valkey alone knows is not enough here either (decision 0025).
+        # A change, so a verdict from Valkey is not sufficient (decision 0025).
         verdict = await self._introspector.introspect(presented, client=client, confirm=True)
         if verdict.unknown and verdict.error is not None:
             raise verdict.error
         return verdict.principal, verdict.error or errors.Unauthenticated()
 
     async def session_of(self, request: AnyRequest, presented_token: str) -> OfToken:
-        """Return the session that a refresh token belongs to, whatever became of it.
+        """Return the session of a refresh token, whether active or not.
 
         Raises:
-            RefreshTokenInvalid: it is none of ours.
-            RateLimited: this address sent too many of those.
+            RefreshTokenInvalid: it is unknown.
+            RateLimited: the client sent too many unknown ones.
         """
         client = request.client.host if request.client else None
         self._bad_credentials.check(client, plausible=lambda: is_well_formed(presented_token))
@@ -128,10 +130,10 @@ async def logout(
     data: JSONBody[LogoutIn | None] = None,
     session_id: WhichSession = None,
 ) -> Response[Message]:
-    """End the session of this credential, with all its tokens; or the one that is named, if it is one's own.
+    """End the credential's session with all its tokens, or another session of the same user.
 
-    A refresh token in the body names its session, and is enough by itself: the access token may have lapsed or be left
-    out. A credential that belongs to no session, such as a dev header, has nothing to end.
+    A refresh token in the body identifies its session and is sufficient without a valid access token. A credential
+    without a session, such as a dev header, ends nothing.
     """
     refresh_token = data.refresh_token if data is not None else None
     caller = await signing_out.caller(request, needed=refresh_token is None)
@@ -166,8 +168,8 @@ async def logout_all(
     session_cookies: NamedDependency[SessionCookies],
     data: JSONBody[LogoutIn | None] = None,
 ) -> Response[Message]:
-    """End all of one's sessions, this one too. Where the access token has lapsed, a refresh token that could still be
-    exchanged is enough.
+    """End all sessions of the user, including this one. Without a valid access token, a refresh token that could still
+    be exchanged is sufficient.
     """
     refresh_token = data.refresh_token if data is not None else None
     caller = await signing_out.caller(request, needed=refresh_token is None)
@@ -205,7 +207,7 @@ async def end_session(
     session_cookies: NamedDependency[SessionCookies],
     session_id: SessionId,
 ) -> Response[Message]:
-    """End a session of one's own, with all its tokens. Somebody else's is not found."""
+    """End a session of the user with all its tokens. Sessions of other users are not found."""
     try:
         wanted = UUID(session_id)
     except ValueError:
@@ -219,7 +221,7 @@ async def end_session(
 
 
 async def _named(signing_out: SigningOut, request: AnyRequest, refresh_token: str, caller: Principal | None) -> OfToken:
-    """Return the session of a refresh token, which is the caller's own if somebody calls."""
+    """Return the session of a refresh token, which must be the caller's if there is one."""
     if caller is None:
         return await signing_out.session_of(request, refresh_token)
     try:
@@ -232,7 +234,7 @@ async def _named(signing_out: SigningOut, request: AnyRequest, refresh_token: st
 
 
 async def _hold(session: AsyncSession, user_id: str, caller: Principal | None) -> None:
-    """Let nobody else change the user until the commit; a caller must still be what they were (decision 0029)."""
+    """Lock the user until the commit, and authorize the caller again (decision 0029)."""
     await credentials.hold(session, user_id)
     if caller is not None:
         await reauthorize(session, caller)
@@ -246,7 +248,7 @@ def _origin(request: AnyRequest, user_id: str, caller: Principal | None) -> Orig
 def _done(
     request: AnyRequest, message: str, cookies: SessionCookies, *, ended: UUID | None, caller: Principal | None
 ) -> Response[Message]:
-    """Answer; and where a browser's own session has ended, make it forget the cookies."""
+    """Return the response, and clear the cookies if the browser's own session ended."""
     by_cookie = caller is not None and caller.credential.method == AuthMethod.SESSION_COOKIE
     forget = by_cookie and ended == session_id_of(request)
     return Response(Message(message), cookies=cookies.clear() if forget else [])

@@ -1,4 +1,4 @@
-"""Sign-up: a user, their default team and domain, and the record of it, in one transaction (S3-23 to S3-26)."""
+"""Sign-up: create a user with default teams and domains and an audit record, in one transaction (S3-23 to S3-26)."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,19 +18,19 @@ async def create_account(
     password_hash: str | None,
     login_type: str = "email",
 ) -> str:
-    """Make a user who is in the default teams and domains, and return the id.
+    """Create a user in the default teams and domains, and return the id.
 
     Args:
         session: the caller's transaction.
-        settings: which teams and domains; names that do not exist or are inactive are passed over.
-        origin: who asked for it.
+        settings: the default teams and domains; unknown and inactive names are skipped.
+        origin: the request's origin.
         email: as `parse_email` returned it.
-        name: what people call them.
-        password_hash: None for people who never sign in with a password.
-        login_type: how they came.
+        name: display name.
+        password_hash: None for users without a password.
+        login_type: how the user was created.
 
     Raises:
-        EmailTaken: a live user has this address in some spelling.
+        EmailTaken: a live user has this address.
     """
     user_id = await users.create(session, email=email, name=name, password_hash=password_hash, login_type=login_type)
     await join_defaults(session, user_id, teams=settings.default_teams, domains=settings.default_domains)

@@ -1,4 +1,4 @@
-"""How a journey ends that signs somebody in: a session, its tokens or its cookie, and the answer that holds them."""
+"""Start a session at the end of a flow: session, tokens or cookie, and the response."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -28,37 +28,37 @@ SessionMode = Annotated[
     Mode,
     QueryParameter(
         name="mode",
-        description="`cookie` continues the session with a cookie instead of a refresh token, for pages in a browser.",
+        description="`cookie` continues the session with a cookie instead of a refresh token, for browser apps.",
     ),
 ]
 _DAY = 86_400
-_LARGEST_DEVICE_INFO, _DEEPEST_DEVICE_INFO = 4096, 8  # bytes of JSON, levels; it is listed with every session
+_LARGEST_DEVICE_INFO, _DEEPEST_DEVICE_INFO = 4096, 8  # bytes of JSON, nesting; listed with every session
 
 
 class StartedSession(Struct, frozen=True):
-    """A session that has just begun: the answer, and the cookies to set with it."""
+    """A new session: the response body and the cookies."""
 
     answer: SessionOut
     cookies: Sequence[Cookie] = ()
     is_new_device: bool = False
 
     def with_cookie(self, cookie: Cookie) -> "StartedSession":
-        """Return the same, with one cookie more."""
+        """Return a copy with an additional cookie."""
         return structs.replace(self, cookies=[*self.cookies, cookie])
 
     def response(self) -> Response[SessionOut]:
-        """Return the response that the client gets."""
+        """Return the response."""
         return Response(self.answer, cookies=list(self.cookies))
 
 
 class SessionStarter:
-    """Begins sessions.
+    """Starts sessions.
 
     Args:
-        settings: how long they live.
+        settings: lifetimes.
         tokens: signs access tokens.
-        refresh_tokens: begins their chains.
-        cookies: makes cookies, for browsers that prefer one.
+        refresh_tokens: creates refresh tokens.
+        cookies: creates session cookies.
     """
 
     def __init__(
@@ -75,19 +75,19 @@ class SessionStarter:
         }
 
     def check_origin(self, request: Request[Any, Any, Any], mode: Mode) -> None:
-        """Refuse to sign a browser in because a page of another site wants it to be (login CSRF, SEC-44).
+        """Refuse a sign-in with a cookie requested by another site (login CSRF, SEC-44).
 
         Raises:
-            CsrfRejected: such a page asks for a cookie.
+            CsrfRejected: the page is of another site.
         """
         if mode == "cookie":
             self._cookies.check_origin(request.headers)
 
     def check_csrf(self, headers: Mapping[str, str], credential: Credential) -> None:
-        """Refuse a request with a session cookie that another site may be behind.
+        """Check CSRF of a request with a session cookie.
 
         Raises:
-            CsrfRejected: the CSRF token of the session is not there, or another origin asks.
+            CsrfRejected: the session's CSRF token is missing, or the origin is not allowed.
         """
         self._cookies.check_csrf(headers, credential.session_id or "")
 
@@ -106,24 +106,24 @@ class SessionStarter:
         mode: Mode = "token",
         most_failures: int | None = None,
     ) -> StartedSession:
-        """Begin a session in the caller's transaction.
+        """Start a session in the caller's transaction.
 
         Args:
             session: the caller's transaction.
-            request: who asks, and from where.
-            user_id: who has proven who they are.
-            family: whose clients read the tokens.
-            message: what the answer says.
-            password_version: of the user when they proved it; if it changed since, nothing begins.
-            amr: how they proved it (RFC 8176).
-            remember: for weeks rather than days.
-            device_info: what the client says of itself.
-            mode: whether a refresh token continues the session, or a cookie.
-            most_failures: with so many wrong passwords in a row none begins; None for any number.
+            request: the request.
+            user_id: the authenticated user.
+            family: the token format.
+            message: text for the response.
+            password_version: at the authentication; if it changed since, no session starts.
+            amr: authentication methods (RFC 8176).
+            remember: use the longer lifetime.
+            device_info: the client's description.
+            mode: whether a refresh token or a cookie continues the session.
+            most_failures: refuse at this many consecutive wrong passwords; None: no limit.
 
         Raises:
-            InvalidCredentials: the user was disabled, or their password changed, since they proved who they are.
-            ValidationFailed: `device_info` is too large or too deep, or cannot be stored.
+            InvalidCredentials: the user was disabled or the password changed since the authentication.
+            ValidationFailed: `device_info` is too large, too deep, or not storable.
         """
         check_client_json(device_info, "device_info", max_bytes=_LARGEST_DEVICE_INFO, levels=_DEEPEST_DEVICE_INFO)
         origin, lifetime = origin_of(request), self._lifetimes[remember]

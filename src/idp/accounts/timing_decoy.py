@@ -1,7 +1,7 @@
-"""What is done for nobody: the same as for somebody, and undone, so that no time tells who has an account (SEC-9).
+"""Decoy work for addresses without an account, rolled back, so that timing does not reveal accounts (SEC-9).
 
-To answer first and work afterwards is not enough. Whoever asks for something else right then waits for that work, and
-learns whether there was any.
+Responding first and working afterwards is not sufficient: an immediate second request waits for that work, and its time
+reveals whether there was any.
 """
 
 import secrets
@@ -14,16 +14,16 @@ from idp.users.credentials import FIRST_PASSWORD, Holder
 
 
 def decoy_address() -> str:
-    """Return an address that nobody has, and that no mail reaches (RFC 6761 section 6.4)."""
+    """Return an unused, undeliverable address (RFC 6761 section 6.4)."""
     return f"{secrets.token_hex(16)}@nobody.invalid"
 
 
 async def lock_user_or_decoy(session: AsyncSession, found: Holder | None) -> Holder:
-    """Hold a user, or make one who is disabled; a statement each.
+    """Lock a user, or create a disabled decoy user; one statement each.
 
     Args:
-        session: a savepoint, which has to be undone for whoever `is_active` is false of.
-        found: whom a look before has found, None for an address without an account.
+        session: a savepoint, to be rolled back if the result is not `is_active`.
+        found: the user found before, None for an address without an account.
     """
     holder = await credentials.hold(session, found.user_id) if found else None
     if holder is not None:
@@ -42,6 +42,6 @@ async def lock_user_or_decoy(session: AsyncSession, found: Holder | None) -> Hol
 
 
 async def undo(session: AsyncSession, savepoint: AsyncSessionTransaction) -> None:
-    """Roll a savepoint back when everything in it was written: what is only rolled back costs less."""
+    """Flush and roll back a savepoint, because a rollback without the writes would be faster."""
     await session.flush()
     await savepoint.rollback()

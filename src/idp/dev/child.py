@@ -52,9 +52,9 @@ def run(
     text: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a short command to its end, feed it `text`, and return its exit code and merged output.
+    """Run a command with `text` as input, and return its exit code and merged output.
 
-    Raises OSError when it cannot be executed at all.
+    Raises OSError if it cannot be executed.
     """
     process = _start(
         argv,
@@ -126,9 +126,9 @@ def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
     parent, prctl = os.getpid(), _PRCTL
 
     def in_child() -> None:
-        # subprocess has changed the uid before this runs: the kernel forgets the request at a uid change.
+        # After subprocess changed the uid, because a uid change clears this setting.
         prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
-        if os.getppid() != parent:  # died between the fork and the request
+        if os.getppid() != parent:  # the parent died between the fork and prctl
             os._exit(1)
 
     return in_child
@@ -166,7 +166,7 @@ def send(pids: Sequence[int], number: signal.Signals) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether a process with this pid exists, whoever owns it (a zombie counts)."""
+    """Whether a process with this pid exists, of any user (including zombies)."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -187,7 +187,7 @@ def choose_port(wanted: int | None) -> int:
             probe.bind(("127.0.0.1", wanted or 0))
         except OSError as error:
             raise EmbeddedError(
-                f"Port {wanted} on 127.0.0.1 cannot be used ({error.strerror}): stop what listens there,"
+                f"Port {wanted} on 127.0.0.1 cannot be used ({error.strerror}): stop the program that uses it,"
                 " or choose another port."
             ) from error
         return int(probe.getsockname()[1])

@@ -1,8 +1,7 @@
-"""One data folder's PostgreSQL on disk: where it is, making it, locking it, removing it.
+"""The PostgreSQL cluster of a data folder: locate, lock, remove.
 
-`<data_dir>/postgres` holds the cluster. When we are root, PostgreSQL runs as `nobody`; a data folder below a
-private one (root's 0700 temporary folder) is out of its reach, and then the cluster lives under /var/tmp and
-`<data_dir>/postgres.location` says where.
+`<data_dir>/postgres` is the cluster. For root, PostgreSQL runs as `nobody`. If that user cannot reach the data folder
+(such as root's 0700 temporary folder), the cluster is under /var/tmp and `<data_dir>/postgres.location` has its path.
 """
 
 import fcntl
@@ -25,8 +24,8 @@ _LOCATION = "postgres.location"
 class Home:
     """The two folders of one embedded PostgreSQL, usually the same."""
 
-    data_dir: Path  # the person's folder: log, password, location
-    folder: Path  # holds the cluster and its lock
+    data_dir: Path  # log, password, location
+    folder: Path  # the cluster and its lock
     server_user: ServerUser
 
     @property
@@ -36,24 +35,24 @@ class Home:
 
     @property
     def log(self) -> Path:
-        """What PostgreSQL said since its last start."""
+        """PostgreSQL's log since its last start."""
         return self.data_dir / "postgres.log"
 
     @property
     def tag(self) -> str:
-        """A name that every process of this cluster shows in its command line (PostgreSQL's cluster_name)."""
+        """A name in the command line of every process of this cluster (PostgreSQL's cluster_name)."""
         return "idp-dev-" + digest(self.cluster)
 
     @property
     def location(self) -> Path | None:
-        """The file that says where the cluster is, if that is elsewhere."""
+        """The file with the cluster's path, if it is elsewhere."""
         return None if self.folder == self.data_dir else self.data_dir / _LOCATION
 
 
 def find_home(data_dir: Path, server_user: ServerUser) -> Home:
-    """Create the data folder if needed and decide where its cluster lives.
+    """Create the data folder if needed, and choose the cluster's folder.
 
-    Raises EmbeddedError when the folder cannot be written or the spare place belongs to somebody else.
+    Raises EmbeddedError if the folder cannot be written or the fallback folder belongs to another user.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -78,7 +77,7 @@ def _cluster_folder(data_dir: Path, server_user: ServerUser) -> Path:
 
 @contextmanager
 def locked(home: Home) -> Iterator[None]:
-    """Hold the cluster for this process; released at exit, even by SIGKILL. See `acquire`."""
+    """Lock the cluster for this process; released at exit, even by SIGKILL. See `acquire`."""
     lock = acquire(home)
     try:
         yield
@@ -110,9 +109,9 @@ def acquire(home: Home) -> int:
 
 
 def remove_data(data_dir: Path) -> None:
-    """Remove the PostgreSQL that lives in, or is named by, `data_dir`; nothing else in that folder.
+    """Remove the PostgreSQL of `data_dir`; nothing else in that folder.
 
-    Ends an orphaned server first. Raises EmbeddedError when another process uses it.
+    Stops an orphaned server first. Raises EmbeddedError if another process uses it.
     """
     if not data_dir.exists():
         return

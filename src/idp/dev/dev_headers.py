@@ -1,7 +1,7 @@
-"""X-User-Email and X-User-Name: be somebody on your own machine, without a password (S3-05, S3-20, C-23).
+"""Dev headers: X-User-Email and X-User-Name authenticate without a password (S3-05, S3-20, C-23).
 
-This authenticator lives in `dev/`, which the production image does not have. It answers only requests addressed to this
-machine by name, so that a web page elsewhere cannot reach it by pointing its own name here (DNS rebinding).
+This authenticator is in `dev/`, which the production image does not contain. It accepts only requests to a local host
+name, against DNS rebinding.
 """
 
 from idp.accounts.sign_up import create_account
@@ -23,8 +23,8 @@ class DevHeaders:
     """Owns requests with dev headers and without a credential; a presented credential always decides (C-23).
 
     Args:
-        accounts: what a new user joins.
-        in_container: other containers reach us by a service name such as `auth-service`, which is then local too.
+        accounts: default teams and domains of new users.
+        in_container: accept a service name such as `auth-service`, used by other containers.
     """
 
     name = "dev_headers"
@@ -39,7 +39,7 @@ class DevHeaders:
         if presented.token is not None or (email is None and name is None):
             return NOT_MINE
         if not is_local_request(presented.headers, in_container=self._in_container):
-            return Rejected(DevHeadersMalformed("Dev headers are believed only at localhost."))
+            return Rejected(DevHeadersMalformed("Dev headers are accepted only at localhost."))
         if not email:
             return Rejected(DevEmailRequired())
         try:
@@ -65,7 +65,7 @@ class DevHeaders:
                     password_hash=None,
                     login_type="dev_header",
                 )
-        except EmailTaken:  # another request was first
+        except EmailTaken:  # a concurrent request was first
             async with self._database.transaction() as session:
                 winner = await users.find_id_by_email(session, email)
             assert winner is not None
@@ -73,7 +73,7 @@ class DevHeaders:
 
 
 def _text(header: str) -> str:
-    """Return the header as UTF-8, which clients send although HTTP does not promise it."""
+    """Decode a header as UTF-8, which clients send although HTTP does not define it."""
     try:
         return header.encode("latin-1").decode("utf-8")
     except UnicodeDecodeError:

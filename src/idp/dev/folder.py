@@ -1,4 +1,4 @@
-"""The data folder of `idp dev`: its secrets, the personas' passwords and tokens, and `dev.json`."""
+"""The data folder of `idp dev`: secrets, passwords and tokens of personas, and `dev.json`."""
 
 import os
 import secrets
@@ -17,12 +17,12 @@ from idp.dev.kept_password import KeptPassword
 from idp.dev.server_user import ServerUser
 from idp.settings import Secret
 
-if TYPE_CHECKING:  # half the service stands behind it, and `--fresh` needs none of that
+if TYPE_CHECKING:  # a heavy import that `--fresh` does not need
     from idp.dev.personas import Persona
 
 
 class DevFolder:
-    """Everything that `idp dev` keeps between two starts, readable by its owner alone."""
+    """Data that `idp dev` keeps between starts, readable only by its owner."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -30,14 +30,14 @@ class DevFolder:
         self._tokens = path / "tokens"
 
     def clear(self) -> None:
-        """Forget everything (`--fresh`)."""
+        """Delete everything (`--fresh`)."""
         remove_data(self.path)
         self.clear_discovery()
         for name in ("secret_key", "admin_token", "passwords.json"):
             (self.path / name).unlink(missing_ok=True)
 
     def remove_stale_discovery(self) -> None:
-        """Take away what a killed start announced.
+        """Remove `dev.json` of a killed run.
 
         Raises:
             EmbeddedError: another process uses the folder, or it cannot be written.
@@ -46,15 +46,15 @@ class DevFolder:
             self.clear_discovery()
 
     def secret_key(self) -> Secret:
-        """Return this folder's root secret; make it the first time."""
+        """Return this folder's root secret; generate it the first time."""
         return self._secret("secret_key")
 
     def admin_token(self) -> Secret:
-        """Return the ADMIN_TOKEN of this folder, for starts whose environment gives none; make it the first time."""
+        """Return this folder's ADMIN_TOKEN, used if the environment has none; generate it the first time."""
         return self._secret("admin_token")
 
     def kept_admin_token(self, token: Secret) -> Path | None:
-        """Return the file that holds this ADMIN_TOKEN, None where the environment gave another one."""
+        """Return the file of this ADMIN_TOKEN, None if it comes from the environment."""
         file = self.path / "admin_token"
         return file if file.exists() and self._secret("admin_token") == token else None
 
@@ -75,12 +75,12 @@ class DevFolder:
             return {}
 
     def keep_passwords(self, personas: "Sequence[Persona]", known: Mapping[str, KeptPassword]) -> None:
-        """Keep them for the next start, with those of people who are left out of this one."""
+        """Store the passwords for the next start, including those of personas missing in this one."""
         kept = {**known, **{each.email: KeptPassword(each.password, each.password_version) for each in personas}}
         _write(self.path / "passwords.json", _json(kept))
 
     def token_files(self, personas: "Sequence[Persona]") -> dict[str, Path]:
-        """Return where each persona's token is, by e-mail, for `$(cat …)`: short names where they are clear."""
+        """Return the token file of each persona by e-mail, with short names if unique."""
         short = Counter(_file_name(persona.email.partition("@")[0]) for persona in personas)
         names = {}
         for persona in personas:
@@ -89,7 +89,7 @@ class DevFolder:
         return names
 
     def write_discovery(self, facts: Mapping[str, Any], personas: "Sequence[Persona]") -> None:
-        """Write the tokens and `dev.json`; whoever waits for that file finds a service that answers."""
+        """Write the tokens and `dev.json`; the service already answers then."""
         self._tokens.mkdir(mode=0o700, exist_ok=True)
         files = self.token_files(personas)
         for persona in personas:
@@ -97,7 +97,7 @@ class DevFolder:
         _write(self._facts, _json({**facts, "personas": [_shown(persona) for persona in personas]}))
 
     def clear_discovery(self) -> None:
-        """Take `dev.json` and the tokens away: nothing answers at those addresses any more."""
+        """Remove `dev.json` and the tokens after the service stopped."""
         self._facts.unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             shutil.rmtree(self._tokens)
@@ -105,7 +105,7 @@ class DevFolder:
 
 def _shown(persona: "Persona") -> dict[str, Any]:
     shown = msgspec.structs.asdict(persona)
-    for name in ("leads", "password_version", "restored"):  # for the screen and the next start
+    for name in ("leads", "password_version", "restored"):  # not for `dev.json`
         del shown[name]
     return shown
 
@@ -119,19 +119,19 @@ def _json(value: Any) -> str:
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all.
+    """Write a private file atomically.
 
     Raises:
-        EmbeddedError: it cannot be written, with the reason.
+        EmbeddedError: it cannot be written.
     """
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        draft.unlink(missing_ok=True)  # of a process that had our number and was killed
+        draft.unlink(missing_ok=True)  # left by a killed process with the same pid
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
         draft.replace(file)
     except OSError as error:
         raise EmbeddedError(
-            f"{file} cannot be written ({error.strerror}): make room, or choose another folder with --data-dir."
+            f"{file} cannot be written ({error.strerror}): free disk space, or choose another folder with --data-dir."
         ) from None

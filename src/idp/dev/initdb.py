@@ -1,4 +1,4 @@
-"""Making a cluster: initdb, the role `idp` and the database `idp`, all or nothing."""
+"""Create a cluster atomically: initdb, the role `idp` and the database `idp`."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ from idp.dev.cluster import Home
 from idp.dev.errors import EmbeddedError
 from idp.dev.server_user import ServerUser
 
-# `idp` is no superuser, as in production: what needs one fails here first.
+# `idp` is not a superuser, as in production.
 _BOOTSTRAP = """\
 CREATE ROLE idp LOGIN CREATEDB PASSWORD '{password}'
 CREATE DATABASE idp OWNER idp TEMPLATE template0
@@ -21,15 +21,15 @@ ALTER DATABASE idp SET search_path = idp, public
 
 
 def major_version(bin_dir: Path, server_user: ServerUser) -> int:
-    """Return PostgreSQL's major version, by running it as the user it will run as.
+    """Return PostgreSQL's major version, by running it as its later user.
 
-    Raises EmbeddedError when that user cannot reach or run the binaries.
+    Raises EmbeddedError if that user cannot run the binaries.
     """
     closed = server_user.first_closed(bin_dir)
     if closed is not None:
         raise EmbeddedError(
             f"PostgreSQL must not run as root, so it runs as `{server_user.name}`, who may not enter {closed}:"
-            " put the project and its .venv where everyone may enter, or run as an ordinary user."
+            " move the project and its .venv to a folder that all users may enter, or run as an ordinary user."
         )
     try:
         answer = run([bin_dir / "postgres", "--version"], server_user=server_user)
@@ -42,15 +42,15 @@ def major_version(bin_dir: Path, server_user: ServerUser) -> int:
 
 
 def ensure_cluster(home: Home, bin_dir: Path, major: int) -> str:
-    """Make the cluster unless it exists, and return the password of the role `idp`.
+    """Create the cluster unless it exists, and return the password of the role `idp`.
 
-    It is made beside its place and moved there when complete, so an interrupted start leaves only a
-    `postgres.partial-…` folder, which the next one clears away. Raises EmbeddedError.
+    It is created in a temporary folder and renamed when complete, so an interrupted start leaves only a
+    `postgres.partial-…` folder, which the next start removes. Raises EmbeddedError.
     """
     for partial in home.folder.glob("postgres.partial-*"):
         shutil.rmtree(partial, ignore_errors=True)
     if home.location is not None and not home.location.exists() and home.cluster.exists():
-        shutil.rmtree(home.cluster)  # its data folder, with the password, was removed by hand
+        shutil.rmtree(home.cluster)  # the data folder with the password was removed by hand
     if home.cluster.exists():
         _check_owner(home)
         return _saved_password(home)
@@ -69,7 +69,7 @@ def ensure_cluster(home: Home, bin_dir: Path, major: int) -> str:
 def _check_owner(home: Home) -> None:
     if home.cluster.stat().st_uid != home.server_user.uid:
         raise EmbeddedError(
-            f"{home.cluster} belongs to another user than {home.server_user.name}, who runs PostgreSQL here:"
+            f"{home.cluster} does not belong to {home.server_user.name}, who runs PostgreSQL here:"
             " run as its owner, or choose another --data-dir."
         )
 
@@ -77,10 +77,10 @@ def _check_owner(home: Home) -> None:
 def _initdb(server_user: ServerUser, bin_dir: Path, partial: Path, major: int) -> None:
     password_file = partial / "password"
     password_file.touch(mode=0o600, exist_ok=False)
-    password_file.write_text(secrets.token_urlsafe(32))  # the superuser's, whom nobody is to be: it is kept nowhere
+    password_file.write_text(secrets.token_urlsafe(32))  # the superuser's password, which is not stored
     server_user.adopt(password_file)
-    server_user.adopt(partial)  # last: until here nobody else can put anything into it
-    # macOS has no C.UTF-8 of its own; PostgreSQL's builtin one is the same everywhere, from 17 on.
+    server_user.adopt(partial)  # last, so that no other user can write into it before
+    # macOS has no C.UTF-8; from version 17 PostgreSQL has a builtin one.
     system_locale = "C" if sys.platform == "darwin" else "C.UTF-8"
     builtin = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"] if major >= 17 else []
     made = run(
@@ -105,11 +105,11 @@ def _bootstrap(server_user: ServerUser, bin_dir: Path, cluster: Path, password: 
 
 def _check(code: int, output: str) -> None:
     if code != 0:
-        raise EmbeddedError("The database folder could not be made. PostgreSQL said:\n" + last_lines(output))
+        raise EmbeddedError("The database folder could not be created. PostgreSQL's output:\n" + last_lines(output))
 
 
 def last_lines(output: str) -> str:
-    """Return the last ten lines that are not empty, for a person to read."""
+    """Return the last ten non-empty lines."""
     return "\n".join([line for line in output.splitlines() if line.strip()][-10:])
 
 

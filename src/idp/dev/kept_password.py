@@ -4,7 +4,7 @@ from msgspec import Struct
 
 
 class KeptPassword(Struct, frozen=True):
-    """A persona's password as the banner printed it.
+    """A persona's printed password.
 
     Attributes:
         password: in clear; only the owner can read the file.

@@ -13,7 +13,7 @@ def is_local_request(headers: Mapping[str, str], *, in_container: bool) -> bool:
     """Whether the request was addressed to this machine and, according to forwarded headers, sent from it.
 
     Args:
-        headers: of the request, their names in lower case.
+        headers: of the request, names in lower case.
         in_container: whether one-label names, such as `auth-service`, are local too.
     """
     hosts = [headers.get("host", ""), *headers.get("x-forwarded-host", "").split(",")]
@@ -35,7 +35,7 @@ def _is_local(host: str, in_container: bool) -> bool:
 def _host_name(host: str) -> str:
     """Return the name or address in a Host or forwarded header, an empty text if it is invalid."""
     try:
-        return str(ip_address(host))  # bare, as proxies write senders
+        return str(ip_address(host))  # without brackets, as in X-Forwarded-For
     except ValueError:
         pass
     try:

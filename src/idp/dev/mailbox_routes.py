@@ -40,7 +40,7 @@ _JSON, _HTML = "application/json", "text/html"
 
 
 class LetterOut(Struct):
-    """A mail as programs read it."""
+    """A mail as JSON."""
 
     id: UUID
     to: str
@@ -54,7 +54,7 @@ class LetterOut(Struct):
 async def letters(
     request: Request[Any, Any, Any], mailbox: NamedDependency[Mailbox], settings: NamedDependency[Settings]
 ) -> Response[Any]:
-    """All mails, newest first: a page, or with `Accept: application/json` a list."""
+    """Return all mails, newest first, as a page or with `Accept: application/json` as a list."""
     _check_local(request, settings)
     found = await mailbox.letters()
     if request.accept.best_match([_HTML, _JSON]) == _JSON:
@@ -70,7 +70,7 @@ async def letter(
     settings: NamedDependency[Settings],
     view: FromQuery[str] = "html",
 ) -> Response[Any]:
-    """One mail, as HTML or as text."""
+    """Return a mail as a page or as JSON."""
     _check_local(request, settings)
     found = await _get(mailbox, letter_id)
     if request.accept.best_match([_HTML, _JSON]) == _JSON:
@@ -85,7 +85,7 @@ async def letter_body(
     mailbox: NamedDependency[Mailbox],
     settings: NamedDependency[Settings],
 ) -> Response[str]:
-    """A mail's own HTML, for the frame on its page."""
+    """Return a mail's HTML, for the frame on its page."""
     _check_local(request, settings)
     found = await _get(mailbox, letter_id)
     html = found.mail.html.replace("<head>", '<head><base target="_blank">', 1)
@@ -97,10 +97,10 @@ def _check_local(request: Request[Any, Any, Any], settings: Settings) -> None:
     """Refuse requests to other host names (DNS rebinding, docs/decisions/0010).
 
     Raises:
-        NotFound: the request was addressed to another name.
+        NotFound: the host is not local.
     """
     if not is_local_request(request.headers, in_container=settings.dev.in_container):
-        raise NotFound("The mailbox answers only at localhost.")
+        raise NotFound("The mailbox is available only at localhost.")
 
 
 async def _get(mailbox: Mailbox, letter_id: UUID) -> Letter:

@@ -1,4 +1,4 @@
-"""What a killed parent may leave behind: a PostgreSQL that still runs or is still shutting down."""
+"""Stop PostgreSQL processes that a killed parent left running."""
 
 import time
 from pathlib import Path
@@ -11,13 +11,13 @@ _POLL_SECONDS = 0.01
 
 
 def stop_orphaned_processes(cluster: Path, tag: str, uid: int) -> None:
-    """Stop whatever still runs on `cluster`: politely, then firmly; and clear a pid file that would mislead.
+    """Stop all processes on `cluster`, first gracefully, then by SIGKILL, and remove a misleading pid file.
 
-    Call it only while holding the cluster's lock, so that what runs is known to have no owner.
-    Raises EmbeddedError when something will not go away.
+    Call it only with the cluster's lock, so that the processes are known to be orphaned. Raises EmbeddedError if a
+    process does not end.
     """
-    send(processes_tagged(tag, uid), SIGCONT)  # a paused server could not hear the rest
-    # Only the postmaster may get SIGINT: to its children it means other things.
+    send(processes_tagged(tag, uid), SIGCONT)  # a paused server does not handle other signals
+    # Only the postmaster may get SIGINT, which has another meaning for its children.
     send([pid for pid in processes_tagged(tag, uid) if pid == postmaster_pid(cluster)], SIGINT)
     if not _gone(tag, uid, 10 if postmaster_pid(cluster) else 0):
         send(processes_tagged(tag, uid), SIGQUIT)
@@ -46,8 +46,8 @@ def postmaster_pid(cluster: Path) -> int | None:
 
 
 def _clear_misleading_pid(cluster: Path) -> None:
-    # PostgreSQL itself discards a pid file whose process is gone. Ours is known to be gone, so a live process
-    # with that number is somebody else (or a zombie), and PostgreSQL would refuse to start because of it.
+    # PostgreSQL discards a pid file of a dead process. The server is known to be dead, so a live process with that pid
+    # is another one (or a zombie), and PostgreSQL would refuse to start.
     pid = postmaster_pid(cluster)
     if pid is not None and is_alive(pid):
         (cluster / "postmaster.pid").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The people `idp dev` starts with: made once, with passwords of their own and a fresh token at every start."""
+"""Personas, the demo users of `idp dev`: created once, with a new access token at every start."""
 
 import secrets
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ TOKEN_LIFE = timedelta(hours=12)
 
 
 class Persona(Struct, frozen=True):
-    """One of them, as `dev.json` shows them: teams by name, domains by key."""
+    """A persona as in `dev.json`: teams by name, domains by key."""
 
     email: str
     name: str
@@ -42,30 +42,29 @@ class Persona(Struct, frozen=True):
     domains: tuple[str, ...]
     access_token: str
     leads: frozenset[str] = frozenset()
-    """The teams they are an admin of, for the screen; `dev.json` leaves it out."""
+    """The teams with the role admin, for the banner; not in `dev.json`."""
     password_version: int = 0
-    """The account's, for `passwords.json`."""
+    """The account's password version, for `passwords.json`."""
     restored: bool = False
-    """Whether somebody had changed the password, so that this start set it to the kept one again."""
+    """Whether the password had been changed, and this start restored it."""
 
 
 def new_password() -> str:
-    """Return a password that is easy to copy and to type."""
+    """Generate a password that is easy to copy and type."""
     return "-".join(secrets.token_hex(2) for _ in range(3))
 
 
 async def prepare(
     database: Database, passwords: Passwords, tokens: TokenService, seed: SeedFile, known: Mapping[str, KeptPassword]
 ) -> list[Persona]:
-    """Make the personas that are missing and sign a token for each; one that somebody disabled is left out.
+    """Create missing personas and sign a token for each; disabled ones are omitted.
 
     Args:
         database: migrated and seeded.
         passwords: hashes new ones.
-        tokens: signs as `idp dev`.
-        seed: who they are.
-        known: passwords of earlier starts by e-mail. They are kept, and restored where somebody changed them, so that
-            what is printed signs in.
+        tokens: signs access tokens.
+        seed: their definitions.
+        known: passwords of earlier starts by e-mail; changed ones are restored, so that the printed ones work.
     """
     found = [
         await _prepare(database, passwords, tokens, persona, known.get(persona.email)) for persona in seed.personas
@@ -81,7 +80,7 @@ async def _prepare(
         user_id = await users.find_id_by_email(session, wanted.email)
         holder = await credentials.find_by_id(session, user_id) if user_id else None
     changed = holder is not None and known is not None and holder.password_version != known.version
-    if user_id is None or known is None or changed:  # new, or the kept password is not the account's
+    if user_id is None or known is None or changed:  # new, or the password differs
         password_hash = await passwords.hash(password)
         async with database.transaction() as session:
             if user_id is None:
@@ -112,10 +111,10 @@ async def _prepare(
 
 
 async def _begin_session(session: AsyncSession, user_id: str, holder: credentials.Holder | None) -> TokenSession | None:
-    """Begin a session for the token of this start; those of earlier starts end by themselves."""
+    """Start a session for the token of this start; earlier ones expire."""
     if holder is None:
         return None
-    seconds = int(TOKEN_LIFE.total_seconds()) + 60  # the token is signed a moment later
+    seconds = int(TOKEN_LIFE.total_seconds()) + 60  # the token is signed slightly later
     life = sessions.Lifetime(idle_seconds=seconds, seconds=seconds)
     device = sessions.Device(info="idp dev")
     version = holder.password_version
@@ -132,7 +131,7 @@ async def _create(session: AsyncSession, wanted: SeedPersona, password_hash: str
     user_id = await users.create(
         session, email=wanted.email, name=wanted.name, password_hash=password_hash, roles=wanted.roles
     )
-    await credentials.mark_verified(session, user_id)  # so that /api/auth/login lets them in
+    await credentials.mark_verified(session, user_id)  # so that /api/auth/login accepts the user
     team_ids = {team.name: team.id for team in (await TEAMS.list_active(session, limit=None, offset=0))[0]}
     for entry in wanted.teams:
         name, _, role = entry.partition(":")
@@ -148,5 +147,5 @@ async def _create(session: AsyncSession, wanted: SeedPersona, password_hash: str
 
 def _known(ids: Mapping[str, UUID], name: str, what: str, wanted: SeedPersona) -> UUID:
     if name not in ids:
-        raise SettingsError([f"The seed file puts {wanted.email} into {what}, which does not exist: add it there."])
+        raise SettingsError([f"The seed file assigns {wanted.email} to {what}, which does not exist: add it there."])
     return ids[name]

@@ -1,4 +1,4 @@
-"""Joins the mailbox of `idp dev`."""
+"""Plugin of the mailbox of `idp dev`."""
 
 from idp.dev.mailbox import Mailbox
 from idp.dev.mailbox_routes import ROUTES
@@ -6,7 +6,7 @@ from idp.plugin import Plugin
 
 
 class MailboxPlugin(Plugin):
-    """Serves every mail that was posted, and provides `mailbox`."""
+    """Serves all mails, and provides `mailbox`."""
 
     routes = ROUTES
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL as a child process."""
+"""PostgreSQL as a child process."""
 
 import os
 import subprocess
@@ -29,15 +29,15 @@ _CREATE = """\
 CREATE DATABASE :"name" TEMPLATE template0;
 ALTER DATABASE :"name" SET search_path = idp, public;
 """
-_START_SECONDS = 60.0  # recovery after a crash included
+_START_SECONDS = 60.0  # including crash recovery
 _POLL_SECONDS = 0.01
 
 
 class EmbeddedPostgres:
     """One PostgreSQL server on 127.0.0.1, with its data in `data_dir`.
 
-    `port` None means any free one, chosen at the first start and kept. `bin_dir` holds `initdb`, `postgres`
-    and `psql`; None means the wheel's. Nothing happens before `start`.
+    `port` None means any free one, chosen at the first start and kept. `bin_dir` contains `initdb`, `postgres` and
+    `psql`; None means the wheel's.
     """
 
     def __init__(self, data_dir: Path, *, port: int | None = None, bin_dir: Path | None = None) -> None:
@@ -51,9 +51,9 @@ class EmbeddedPostgres:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Make the data folder if needed, start the server and wait until it accepts connections.
+        """Create the data folder if needed, start the server and wait until it accepts connections.
 
-        Call it from the main thread. Raises EmbeddedError, whose text says what to do.
+        Call it from the main thread. Raises EmbeddedError with the remedy.
         """
         if self._process is not None and self._process.poll() is None:
             return
@@ -83,14 +83,14 @@ class EmbeddedPostgres:
                     server_user=home.server_user,
                     cwd=home.cluster,
                     log=log,
-                    death_signal=SIGINT,  # "fast" shutdown: the next start has nothing to repair
+                    death_signal=SIGINT,  # "fast" shutdown: no recovery at the next start
                 )
             if self._is_ready(home, self._process):
                 return
             said = home.log.read_text(errors="replace")
             if self._wanted_port is not None or "could not bind" not in said or not attempts_left:
                 raise EmbeddedError(f"PostgreSQL did not start. The end of {home.log}:\n{last_lines(said)}")
-            self._port = None  # somebody took the free port between our look and PostgreSQL's
+            self._port = None  # another program took the free port meanwhile
 
     @staticmethod
     def _is_ready(home: Home, process: subprocess.Popen[bytes]) -> bool:
@@ -110,7 +110,7 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The address of the database `idp`. Raises EmbeddedError before the first start."""
+        """The URL of the database `idp`. Raises EmbeddedError before the first start."""
         return self._url_of("idp")
 
     def _url_of(self, database: str) -> str:
@@ -119,7 +119,7 @@ class EmbeddedPostgres:
         return f"postgresql://idp:{self._password}@127.0.0.1:{self._port}/{quote(database, safe='')}"
 
     def create_database(self, name: str) -> str:
-        """Create an empty database, owned by `idp`, and return its address. Raises EmbeddedError."""
+        """Create an empty database, owned by `idp`, and return its URL. Raises EmbeddedError."""
         if self._bin_dir is None:
             raise EmbeddedError("PostgreSQL has not been started.")
         made = run(
@@ -140,21 +140,21 @@ class EmbeddedPostgres:
         return self._url_of(name)
 
     def pause(self) -> None:
-        """Freeze the server with all its connections (SIGSTOP): to clients it looks like a dead network."""
+        """Stop the server with all its connections (SIGSTOP): clients see a dead network."""
         self._send_to_all(SIGSTOP)
 
     def resume(self) -> None:
-        """Let a paused server go on."""
+        """Resume a paused server."""
         self._send_to_all(SIGCONT)
 
     def kill(self) -> None:
-        """End the server without warning, as a crash would. `start` brings it back on the same port."""
+        """Kill the server, like a crash. `start` restarts it on the same port."""
         self._send_to_all(SIGKILL)
         self.process.wait()
 
     def _send_to_all(self, number: Signals) -> None:
-        # Every backend leads a process group of its own: a signal to the group would reach the postmaster
-        # only. It goes first: a frozen postmaster starts no backend that we would miss.
+        # Every backend has its own process group, so a signal to the group would reach only the postmaster. It goes
+        # first, so that it starts no new backend meanwhile.
         if self._home is not None:
             send([self.process.pid], number)
             send(processes_tagged(self._home.tag, self._home.server_user.uid), number)
@@ -186,5 +186,5 @@ def _says_ready(cluster: Path, pid: int) -> bool:
 
 
 def _private(path: str, flags: int) -> int:
-    """Open a file that nobody else may read: errors of PostgreSQL quote rows."""
+    """Open a private file, because PostgreSQL's errors contain rows."""
     return os.open(path, flags | os.O_EXCL | os.O_NOFOLLOW, 0o600)

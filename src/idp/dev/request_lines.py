@@ -1,4 +1,4 @@
-"""One line in the terminal for each request that `idp dev` answers."""
+"""Print a line for each request of `idp dev`."""
 
 import sys
 
@@ -9,13 +9,13 @@ from idp.principal.model import Principal
 
 _COLOURS = {2: "32", 3: "36", 4: "33", 5: "31"}  # SGR codes, by the first digit of the status
 _WIDEST_PATH = 100
-_PROBES = frozenset({"/healthz", "/readyz"})  # asked again and again by programs
+_PROBES = frozenset({"/healthz", "/readyz"})  # polled by programs
 
 
 def print_request(scope: HTTPScope, status: int, seconds: float) -> None:
-    """Print method, path, status, caller and milliseconds; for a refusal its code and remedy, too.
+    """Print method, path, status, caller and milliseconds; for an error also its code and remedy.
 
-    The query is left out: links in mails carry their token there. Good answers to probes are left out, too.
+    The query is omitted, because it may contain a one-time token. Successful probes are omitted too.
     """
     if scope["path"] in _PROBES and status == 200:
         return

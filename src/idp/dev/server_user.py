@@ -1,4 +1,4 @@
-"""Who the embedded servers run as: ourselves, or `nobody` when we are root (PostgreSQL refuses root)."""
+"""The user of the embedded servers: the current user, or `nobody` for root (PostgreSQL refuses root)."""
 
 import os
 import pwd
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Walks down the folders it is given and prints the first one that cannot be entered.
+# Prints the first of the given folders that cannot be entered.
 _WALK = 'for folder; do cd "$folder" 2>/dev/null || { printf %s "$folder"; exit 1; }; done'
 
 
 @dataclass(frozen=True, slots=True)
 class ServerUser:
-    """A user of this machine. `switch` says that a child has to change to it."""
+    """A local user. `switch`: child processes must change to it."""
 
     name: str
     uid: int
@@ -22,12 +22,12 @@ class ServerUser:
 
     @classmethod
     def own(cls) -> "ServerUser":
-        """Return the user this process runs as."""
+        """Return the current user."""
         return cls(f"uid {os.geteuid()}", os.geteuid(), os.getegid(), switch=False)
 
     @classmethod
     def for_servers(cls) -> "ServerUser":
-        """Return the user that servers run as: `nobody` for root, ourselves otherwise."""
+        """Return the user for servers: `nobody` for root, else the current user."""
         if os.geteuid() != 0:
             return cls.own()
         nobody = pwd.getpwnam("nobody")
@@ -35,18 +35,18 @@ class ServerUser:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Keyword arguments that make `subprocess` switch to this user, with none of our groups."""
+        """Keyword arguments for `subprocess` to switch to this user, without our groups."""
         return {"user": self.uid, "group": self.gid, "extra_groups": []} if self.switch else {}
 
     def adopt(self, folder: Path) -> None:
-        """Make this user the owner of a folder that we have just created."""
+        """Make this user the owner of a newly created folder."""
         if self.switch:
             os.chown(folder, self.uid, self.gid, follow_symlinks=False)
 
     def first_closed(self, folder: Path) -> Path | None:
-        """Return the topmost folder on the way to `folder` that this user cannot enter, or None.
+        """Return the topmost parent of `folder` that this user cannot enter, or None.
 
-        Asked of the kernel by a child that has become this user: modes alone do not tell (ACLs, mounts).
+        Tested by a child process of this user, because modes alone are not reliable (ACLs, mounts).
         """
         if not self.switch:
             return None

@@ -1,4 +1,4 @@
-"""A real Valkey as a child process, in memory only."""
+"""Valkey as a child process, in memory only."""
 
 import socket
 import subprocess
@@ -19,10 +19,10 @@ _POLL_SECONDS = 0.005
 
 
 class EmbeddedValkey:
-    """One Valkey server on 127.0.0.1 that keeps nothing on disk.
+    """One Valkey server on 127.0.0.1 without persistence.
 
     `port` None means any free one, chosen at the first start and kept. It dies with this process on Linux;
-    elsewhere, after a SIGKILL of this process, it has to be ended by hand.
+    elsewhere, after a SIGKILL of this process, it must be stopped by hand.
     """
 
     def __init__(self, *, port: int | None = None) -> None:
@@ -38,7 +38,7 @@ class EmbeddedValkey:
         if closed is not None:
             raise EmbeddedError(
                 f"Valkey should not run as root, so it runs as `{server_user.name}`, who may not enter {closed}:"
-                " put the project and its .venv where everyone may enter, or run as an ordinary user."
+                " move the project and its .venv to a folder that all users may enter, or run as an ordinary user."
             )
         self._port = choose_port(self._port)
         with tempfile.TemporaryFile() as log:
@@ -58,7 +58,7 @@ class EmbeddedValkey:
         self.stop()
         log.seek(0)
         said = log.read().decode(errors="replace")
-        raise EmbeddedError("Valkey did not start. It said:\n" + last_lines(said))
+        raise EmbeddedError("Valkey did not start. Its output:\n" + last_lines(said))
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -69,13 +69,13 @@ class EmbeddedValkey:
 
     @property
     def url(self) -> str:
-        """The server's address. Raises EmbeddedError before the first start."""
+        """The server's URL. Raises EmbeddedError before the first start."""
         if self._process is None:
             raise EmbeddedError("Valkey has not been started.")
         return f"valkey://127.0.0.1:{self._port}/0"
 
     def pause(self) -> None:
-        """Freeze the server (SIGSTOP): to clients it looks like a dead network."""
+        """Stop the server (SIGSTOP): clients see a dead network."""
         self._send(SIGSTOP)
 
     def resume(self) -> None:
@@ -90,7 +90,7 @@ class EmbeddedValkey:
         """Stop the server if it runs. Safe to call again."""
         if self._process is None or self._process.poll() is not None:
             return
-        self._process.kill()  # it has nothing to save, and may be paused
+        self._process.kill()  # no data to save, and it may be paused
         self._process.wait()
 
     def __enter__(self) -> Self:

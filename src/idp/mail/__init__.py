@@ -1,5 +1,5 @@
-"""Mail: what is to be sent waits in an outbox, written in the transaction that wants it, and is sent after the commit.
+"""Mail: a transactional outbox, and the sender with retries.
 
-Owns: the templates, the outbox, and the sender with its retries (RFC 5321). Does not own: why somebody is written to;
-`idp.accounts` and `idp.lifecycle` say that.
+Owns: templates, the outbox, and the SMTP sender (RFC 5321). Does not own: when to send a mail (`idp.accounts`,
+`idp.lifecycle`).
 """

@@ -1,4 +1,4 @@
-"""Addresses as the headers of a mail and the envelope need them (RFC 5322, RFC 6531)."""
+"""Parse addresses for mail headers and the SMTP envelope (RFC 5322, RFC 6531)."""
 
 import re
 from email.headerregistry import Address
@@ -13,14 +13,14 @@ _ASCII_LOCAL_PART = re.compile(r"[\x21-\x7e]+")
 
 
 class UnusableAddress(Exception):
-    """No mail can be addressed like that. The message does not quote it."""
+    """The address cannot be used. The message does not quote it."""
 
 
 def parse_address(text: str) -> Address:
-    """Return one address, its domain in A-labels, so that only a local part ever needs SMTPUTF8.
+    """Return one address with its domain in A-labels, so that only a local part may need SMTPUTF8.
 
     Raises:
-        UnusableAddress: it is none, it is several, or it holds a line break.
+        UnusableAddress: it is not exactly one address, or contains a line break.
     """
     local, _, domain = text.rpartition("@")
     if not local or not domain or _NEVER.search(text):
@@ -46,7 +46,7 @@ def parse_sender(text: str) -> Address:
 
 
 def service_name(from_email: str | None) -> str:
-    """Return what this installation calls itself: the name before the sender's address, `idp` where there is none."""
+    """Return the service's name: the display name of the sender, else `idp`."""
     try:
         return (parse_sender(from_email).display_name if from_email else "") or _NAME
     except UnusableAddress:
@@ -54,7 +54,7 @@ def service_name(from_email: str | None) -> str:
 
 
 def needs_utf8(address: Address) -> bool:
-    """Whether only a server with SMTPUTF8 (RFC 6531) can take this address."""
+    """Whether this address requires SMTPUTF8 (RFC 6531)."""
     return _ASCII_LOCAL_PART.fullmatch(address.username) is None
 
 

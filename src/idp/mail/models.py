@@ -1,4 +1,4 @@
-"""The table of mails that wait to be sent."""
+"""The table of the mail outbox."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from idp.db.base import Base, UUIDKey
 
 
 class MailRow(UUIDKey, Base):
-    """A mail. Its text holds links that sign somebody in, so it is sealed, and forgotten once it was sent."""
+    """A mail. Its text contains one-time links, so it is encrypted, and deleted after sending."""
 
     __tablename__ = "mail_outbox"
     __table_args__ = (

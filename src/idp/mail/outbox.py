@@ -1,4 +1,4 @@
-"""The outbox: a mail is written in the transaction that wants it, so both happen or neither does."""
+"""The transactional outbox: a mail is written in the caller's transaction."""
 
 import asyncio
 from typing import Any
@@ -14,16 +14,16 @@ from idp.signing.sealing import Sealer
 
 
 class Mailer:
-    """Writes mails into the outbox.
+    """Writes mails to the outbox.
 
     Args:
-        sealer: seals their text, which holds links that sign somebody in.
-        base_url: where the pages are that links lead to; never taken from a request (SEC-10).
-        service: what this installation calls itself.
-        home: the application that people sign in to, None where none is set.
+        sealer: encrypts their text, which contains one-time links.
+        base_url: base URL of links; never taken from a request (SEC-10).
+        service: the service's name.
+        home: URL of the front end, None if not configured.
 
     Attributes:
-        posted: set after each commit that wrote a mail; the sender of this process waits for it.
+        posted: set after each commit with a mail; wakes the sender of this process.
     """
 
     def __init__(self, sealer: Sealer, *, base_url: str, service: str, home: str | None = None) -> None:
@@ -34,16 +34,16 @@ class Mailer:
         self._home = home
 
     def post(self, session: AsyncSession, mail: Mail, *, to: str, at_leisure: bool = False) -> None:
-        """Write a mail; it is sent soon after the session's commit, and never without one.
+        """Write a mail; it is sent after the session's commit.
 
-        Takes about a millisecond, and sending takes more, which tells a caller's client whether a mail was written
-        (SEC-9): where that is a secret, write one in any case, undo it where nobody gets it, and let it be sent later.
+        Writing takes about a millisecond and sending more, which can reveal to the client whether a mail was written
+        (SEC-9). If that is secret, always write one, roll it back if unneeded, and use `at_leisure`.
 
         Args:
             session: the caller's transaction.
-            mail: what it says.
+            mail: its content.
             to: the recipient's address.
-            at_leisure: send it within a second, when the sender looks for mails by itself, and not in the very moment.
+            at_leisure: send it at the next poll, within a second, instead of immediately.
         """
         rendered = render(mail, to=to, base_url=self._base_url, service=self._service, home=self._home)
         sealed = self._sealer.seal(msgspec.json.encode(rendered), purpose="mail")
@@ -56,6 +56,6 @@ class Mailer:
 
 
 def open_mail(sealer: Sealer, sealed: str) -> RenderedMail | None:
-    """Return what was sealed, None where no live root secret opens it."""
+    """Decrypt a mail; None if no live root secret decrypts it."""
     opened = sealer.open(sealed, purpose="mail")
     return msgspec.json.decode(opened, type=RenderedMail) if opened is not None else None

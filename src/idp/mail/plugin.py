@@ -1,4 +1,4 @@
-"""Joins the mail outbox and its sender."""
+"""Plugin of the mail outbox and its sender."""
 
 from idp.db.engine import Database
 from idp.mail.addresses import UnusableAddress
@@ -12,14 +12,14 @@ from idp.signing.sealing import Sealer
 
 
 class MailPlugin(Plugin):
-    """Provides `mailer`, and sends what it posts.
+    """Provides `mailer`, and sends its mails.
 
     Args:
         settings: the server, and the sender's address.
-        database: has the outbox.
-        sealer: opens the mails.
-        mailer: posts them.
-        keeps_text: whether mails stay readable after they were sent, for the mailbox of `idp dev`.
+        database: stores the outbox.
+        sealer: decrypts the mails.
+        mailer: writes them.
+        keeps_text: keep the text after sending, for the mailbox of `idp dev`.
 
     Raises:
         SettingsError: the sender's address cannot be used.
@@ -36,5 +36,5 @@ def _transport(settings: Mail) -> SmtpTransport | None:
     try:
         return SmtpTransport(settings) if settings.smtp_host else None
     except UnusableAddress as error:
-        advice = "put an address such as no-reply@example.com there"
+        advice = "use an address such as no-reply@example.com"
         raise SettingsError([f"FROM_EMAIL is {settings.from_email!r} ({error}): {advice}."]) from None

@@ -1,4 +1,4 @@
-"""A mail as people read it: subject, text and HTML."""
+"""Render mails: subject, text and HTML."""
 
 import unicodedata
 from datetime import datetime
@@ -12,11 +12,11 @@ from msgspec import Struct
 from idp.mail.messages import Mail
 from idp.mail.user_text import one_line, person_name
 
-_ISOLATE, _POP = "\u2068", "\u2069"  # so that a name in Hebrew does not turn the sentence around it
+_ISOLATE, _POP = "\u2068", "\u2069"  # so that a right-to-left name does not reorder the sentence
 
 
 class RenderedMail(Struct, frozen=True):
-    """What is sealed into the outbox. `repr` hides the text, which holds links that sign somebody in."""
+    """A rendered mail. `repr` hides the text, which contains one-time links."""
 
     to: str
     subject: str
@@ -29,12 +29,12 @@ class RenderedMail(Struct, frozen=True):
 
 
 def render(mail: Mail, *, to: str, base_url: str, service: str, home: str | None = None) -> RenderedMail:
-    """Return the mail as its reader sees it.
+    """Render a mail.
 
     Args:
-        mail: what it says.
+        mail: its content.
         to: the recipient's address.
-        base_url: where our pages are, without a slash at the end.
+        base_url: base URL of our pages, without a trailing slash.
         service: what this installation calls itself.
         home: the application that people sign in to, None where none is set.
     """

@@ -1,9 +1,9 @@
-"""The sender: takes mails that are due, sends them outside any transaction, and notes what came of it.
+"""The sender: takes due mails, sends them outside any transaction, and records the outcome.
 
-Several processes may run it. Taking a mail pushes its `due_at` ahead, which is a lease: nobody else takes it meanwhile,
-and after a crash somebody takes it again. The lease is renewed for as long as the server takes, and what the server has
-is not sent again by this process, even where the database was away then. So a mail is sent at least once, and
-twice only where a process dies between the final dot and the commit; the Message-ID is the same then.
+Several processes may run it. Taking a mail moves its `due_at`, which is a lease: no other process takes it meanwhile,
+and after a crash another one does. The lease is renewed while the server works. A delivered mail is not sent again by
+this process, even if the database was unavailable. So a mail is sent at least once, and twice only if a process dies
+between the final dot and the commit; the Message-ID is then the same.
 """
 
 import asyncio
@@ -30,16 +30,16 @@ from idp.signing.sealing import Sealer
 
 log = structlog.get_logger("idp.mail")
 
-RETRY_SECONDS = (5, 30, 120, 600, 3600)  # the last one again and again
+RETRY_SECONDS = (5, 30, 120, 600, 3600)  # the last one repeats
 GIVE_UP_AFTER = timedelta(hours=24)
 KEPT = timedelta(days=30)
-LEASE = timedelta(seconds=180)  # renewed while a mail is under way, which may take WHOLE_SECONDS
+LEASE = timedelta(seconds=180)  # renewed while a mail is being sent
 _RENEW_SECONDS = 45.0
 _NOTE_AGAIN_SECONDS = 2.0
-_POLL_SECONDS = 1.0  # for what other processes left, and for second tries; our own mails wake us
+_POLL_SECONDS = 1.0  # for mails of other processes and retries; own mails wake the sender
 _AWAY_SECONDS = 5.0
 _TIDY_SECONDS = 15.0
-_AT_ONCE = 16  # connections to the server; one that hangs holds its place for minutes
+_AT_ONCE = 16  # concurrent connections; a hanging one occupies its place for minutes
 _STOP_SECONDS = 3.0
 
 _TAKE = text("""
@@ -50,7 +50,7 @@ WITH due AS MATERIALIZED (
 UPDATE idp.mail_outbox m SET due_at = :leased_until, attempts = m.attempts + 1 FROM due WHERE m.id = due.id
 RETURNING m.id, m.template, m.sealed_message, m.created_at, m.attempts
 """)
-# `attempts` says whether it is still ours: whoever took it after our lease ended counted on.
+# `attempts` detects a lost lease: the next process incremented it.
 _OURS = "WHERE id = :id AND attempts = :attempts AND sent_at IS NULL AND failed_at IS NULL"
 _SENT = text(f"""
 UPDATE idp.mail_outbox SET sent_at = :now, last_error = NULL,
@@ -73,7 +73,7 @@ _PENDING = text("SELECT count(*) FROM idp.mail_outbox WHERE sent_at IS NULL AND 
 
 
 class Transport(Protocol):
-    """Takes mails to where they go; `idp.mail.smtp` says what it raises."""
+    """Delivers mails; raises as `idp.mail.smtp`."""
 
     async def send(self, mail: RenderedMail, *, mail_id: UUID, written_at: datetime) -> None: ...
 
@@ -89,15 +89,14 @@ class Taken(NamedTuple):
 
 
 class MailSender(BackgroundService):
-    """Sends what is in the outbox, in the background.
+    """Sends the mails of the outbox in the background.
 
     Args:
-        database: where the outbox is.
+        database: stores the outbox.
         sealer: opens the mails.
-        posted: set when this process has written one.
-        transport: None where no server is set: mails wait then, and fail after a day.
-        keeps_text: development's mailbox reads mails from the outbox: their text stays, and without a server they are
-            there already.
+        posted: set when this process has written a mail.
+        transport: None without an SMTP server: mails wait, and fail after a day.
+        keeps_text: keep texts for the development mailbox; without a server mails count as delivered.
     """
 
     def __init__(
@@ -117,16 +116,16 @@ class MailSender(BackgroundService):
         self._transport = transport
         self._keeps_text = keeps_text
         self._under_way: set[asyncio.Task[None]] = set()
-        self._delivered: set[UUID] = set()  # the server has them, and the outbox does not say so yet
+        self._delivered: set[UUID] = set()  # delivered, but not recorded in the outbox yet
 
     def start(self) -> None:
-        """Begin to send, in the background."""
+        """Start sending in the background."""
         if self._transport is None and not self._keeps_text:
-            log.warning("SMTP_HOST is not set: mails wait in the outbox, and are given up after a day")
+            log.warning("SMTP_HOST is not set: mails wait in the outbox, and fail after a day")
         super().start()
 
     async def stop(self) -> None:
-        """Take nothing more, and give what is under way a moment; the rest is sent after its lease."""
+        """Stop taking mails, and wait briefly for running ones; the rest is sent after its lease."""
         await super().stop()
         if self._under_way:
             _, late = await asyncio.wait(self._under_way, timeout=_STOP_SECONDS)
@@ -168,13 +167,13 @@ class MailSender(BackgroundService):
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("noting what came of a mail failed", **describe(error))
-        self._posted.set()  # a place is free
+            log.error("recording the outcome of a mail failed", **describe(error))
+        self._posted.set()  # a connection is free
 
     # --- one mail ----------------------------------------------------------------------------------------------------
 
     async def _deliver_and_record(self, mail: Taken) -> None:
-        """Send a mail and note what came of it."""
+        """Send a mail and record the outcome."""
         renewing = asyncio.create_task(self._renew(mail))
         try:
             await self._deliver_under_lease(mail)
@@ -188,7 +187,7 @@ class MailSender(BackgroundService):
             await self._note(_RENEW, mail, due=clock.now() + LEASE)
 
     async def _deliver_under_lease(self, mail: Taken) -> None:
-        if mail.id in self._delivered:  # taken again, because nobody could write it down
+        if mail.id in self._delivered:  # taken again, because the delivery could not be recorded
             await self._note_delivery(mail)
             return
         try:
@@ -206,18 +205,18 @@ class MailSender(BackgroundService):
             await self._note_delivery(mail)
 
     async def _note_delivery(self, mail: Taken) -> None:
-        """Write down that the server has it; while the database is away, again and again."""
+        """Record the delivery; retry while the database is unavailable."""
         until = clock.now() + LEASE
         while not await self._note(_SENT, mail, now=clock.now(), keep=self._keeps_text):
             if clock.now() > until:
-                return  # its lease ends; this process takes it again, and remembers
+                return  # the lease ends; this process takes it again and knows that it was delivered
             await asyncio.sleep(_NOTE_AGAIN_SECONDS)
         self._delivered.discard(mail.id)
 
     async def _send(self, mail: Taken) -> None:
         opened = open_mail(self._sealer, mail.sealed_message) if mail.sealed_message else None
         if opened is None:
-            raise Undeliverable("no live root secret opens it")
+            raise Undeliverable("no live root secret decrypts it")
         if self._transport is not None:
             await self._transport.send(opened, mail_id=mail.id, written_at=mail.created_at)
 
@@ -236,7 +235,7 @@ class MailSender(BackgroundService):
         await self._note(_FAILED, mail, now=clock.now(), reason=reason, keep=self._keeps_text)
 
     async def _note(self, statement: TextClause, mail: Taken, **values: object) -> bool:
-        """Write down what came of a mail; False while PostgreSQL is away: its lease ends, and it is tried again."""
+        """Record the outcome of a mail; False while PostgreSQL is unavailable: its lease ends and it is retried."""
         ours = {"id": mail.id, "attempts": mail.attempts}
         try:
             async with self._database.transaction() as session:
@@ -254,11 +253,11 @@ class MailSender(BackgroundService):
             except DatabaseUnavailable:
                 pass
             except Exception as error:  # noqa: BLE001
-                log.error("tidying the outbox failed", **describe(error))  # noqa: TRY400
+                log.error("cleaning up the outbox failed", **describe(error))  # noqa: TRY400
             await asyncio.sleep(_TIDY_SECONDS)
 
     async def tidy(self) -> None:
-        """Give up what waited in vain, forget what is old, and count what waits."""
+        """Fail mails that waited too long, delete old ones, and count waiting ones."""
         now = clock.now()
         async with self._database.transaction() as session:
             if self._transport is None and not self._keeps_text:
@@ -271,6 +270,6 @@ class MailSender(BackgroundService):
 
 
 def delay(attempts: int) -> timedelta:
-    """Return how long to wait after so many attempts: longer each time, and never at the same moment as others."""
+    """Return the delay after this many attempts: exponential, with jitter."""
     seconds = RETRY_SECONDS[min(attempts, len(RETRY_SECONDS)) - 1]
     return timedelta(seconds=seconds * secrets.SystemRandom().uniform(0.75, 1.25))

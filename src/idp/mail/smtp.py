@@ -1,4 +1,4 @@
-"""Handing one mail to an SMTP server (RFC 5321), and what its answer means for another try."""
+"""Deliver a mail to an SMTP server (RFC 5321), and classify its response for retries."""
 
 import asyncio
 import re
@@ -16,26 +16,26 @@ from idp.mail.rendering import RenderedMail
 from idp.settings_schema import Mail as MailSettings
 
 IMPLICIT_TLS_PORT = 465  # RFC 8314 section 3.3
-# How long each answer is waited for (RFC 5321 section 4.5.3.2). A server that scans a mail before it answers the final
-# dot has the mail: who hangs up earlier and comes again sends it twice.
-_GREETING_SECONDS = 300.0  # for the connection with its TLS and its password, too
+# Timeouts (RFC 5321 section 4.5.3.2). A server that scans a mail before it answers the final dot already has the mail:
+# an earlier timeout and retry would send it twice.
+_GREETING_SECONDS = 300.0  # also for connecting, TLS and authentication
 _COMMAND_SECONDS = 300.0  # MAIL and RCPT
-_DATA_SECONDS = 600.0  # DATA, the mail itself, and the final dot
+_DATA_SECONDS = 600.0  # DATA, the message, and the final dot
 WHOLE_SECONDS = 2 * _GREETING_SECONDS + 2 * _COMMAND_SECONDS + 2 * _DATA_SECONDS
 _REASON_LIMIT = 200
-_PRIVATE = re.compile(r"\S*(?:://|token=|@)\S*")  # spam filters quote the link that they do not like
+_PRIVATE = re.compile(r"\S*(?:://|token=|@)\S*")  # spam filters quote the rejected link
 
 
 class NotSent(Exception):
-    """It was not sent, and may be at another try. The message names neither address nor link."""
+    """Not sent; retry later. The message contains neither address nor link."""
 
 
 class Undeliverable(Exception):
-    """It was not sent, and never will be. The message names neither address nor link."""
+    """Not sent, and a retry is useless. The message contains neither address nor link."""
 
 
 class SmtpTransport:
-    """Sends through the server in the settings, one connection a mail, so that none waits for another.
+    """Sends through the configured server, one connection per mail, so that none waits for another.
 
     Args:
         settings: the server; `smtp_host` is set.
@@ -50,8 +50,8 @@ class SmtpTransport:
         """Send one mail.
 
         Raises:
-            NotSent: no connection, no answer in time, a 4xx, or a refusal that is about us and not this recipient.
-            Undeliverable: a 5xx for this recipient or this text, or an address that cannot be written.
+            NotSent: no connection, a timeout, a 4xx, or a rejection of the sender.
+            Undeliverable: a 5xx for this recipient or message, or an invalid address.
         """
         try:
             to = parse_address(mail.to)
@@ -76,16 +76,16 @@ class SmtpTransport:
             password=password.reveal() if password and self._settings.smtp_username else None,
             use_tls=implicit,
             start_tls=self._settings.smtp_use_tls and not implicit,
-            local_hostname=self._sender.domain,  # the library would ask DNS for ours
+            local_hostname=self._sender.domain,  # otherwise the library queries DNS
             timeout=_GREETING_SECONDS,
         )
         utf8 = needs_utf8(to) or needs_utf8(self._sender)
         try:
             await client.connect()
             if utf8:
-                await client.ehlo()  # otherwise asked only when something is sent
+                await client.ehlo()  # otherwise only called when sending
             if utf8 and not client.supports_extension("smtputf8"):
-                raise Undeliverable("the address needs SMTPUTF8 (RFC 6531), which the server does not speak")
+                raise Undeliverable("the address requires SMTPUTF8 (RFC 6531), which the server does not support")
             body = message.as_bytes(policy=(SMTPUTF8 if utf8 else SMTP).clone(cte_type="7bit"))
             encoding, options = ("utf-8", ["SMTPUTF8"]) if utf8 else ("ascii", [])
             timeout = _COMMAND_SECONDS
@@ -93,14 +93,14 @@ class SmtpTransport:
             await client.rcpt(to.addr_spec, encoding=encoding, timeout=timeout)
             await client.data(body, timeout=_DATA_SECONDS)
         finally:
-            client.close()  # not QUIT: a server that hangs after the mail was taken is nobody's matter
+            client.close()  # not QUIT: a server that hangs after delivery must not delay us
 
 
 def compose(mail: RenderedMail, *, sender: Address, to: Address, mail_id: UUID, written_at: datetime) -> EmailMessage:
-    """Return the message; the same row is the same message, so a second delivery is recognisable.
+    """Return the message; the same row gives the same message, so duplicates can be recognized.
 
     Raises:
-        ValueError: a header would hold a line break.
+        ValueError: a header would contain a line break.
     """
     message = EmailMessage(policy=SMTP)
     message["From"] = sender
@@ -119,7 +119,7 @@ def _verdict(code: int, error: Exception) -> Exception:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what happened in one line, without anything that only the recipient may see."""
+    """Return the error in one line, without data that only the recipient may see."""
     code = f"{error.code} " if isinstance(error, refusals.SMTPResponseException) else ""
     said = getattr(error, "message", None) or str(error) or type(error).__name__
     return " ".join(_PRIVATE.sub("…", f"{code}{said}").split())[:_REASON_LIMIT]

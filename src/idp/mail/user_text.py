@@ -1,7 +1,7 @@
-"""What people typed, made fit to stand in a mail to somebody else.
+"""Sanitize user input for mails to other people.
 
-Whoever registers a stranger's address chooses the name in that mail. So a name that reads like a link is left out, lest
-our mail carries somebody's advertisement, and characters that turn or break the text around them are taken away.
+An attacker who registers a stranger's address chooses the name in that mail. So a name that looks like a link is
+omitted, and line breaks and bidirectional control characters are removed.
 """
 
 import re
@@ -11,15 +11,15 @@ from typing import Any
 LONGEST_NAME = 60
 _LONGEST_DEVICE = 40
 _LONGEST_USER_AGENT = 512
-_ADDRESS = re.compile(r"://|@|\bwww\.|\w\.\w{2,}|[\\/]")  # what mail programs make links of
-_JOINERS = "\u200c\u200d"  # Persian and emoji need them; other format characters turn text around or hide it
+_ADDRESS = re.compile(r"://|@|\bwww\.|\w\.\w{2,}|[\\/]")  # text that mail programs turn into links
+_JOINERS = "\u200c\u200d"  # required by Persian and emoji; other format characters reorder or hide text
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _DEVICE = re.compile(r"[^\w ()'+-]|_")
 _DEVICE_MEMBERS = ("name", "device_name", "model", "device", "platform")
 
 
 def one_line(text: str) -> str:
-    """Return the text without line breaks, control characters and what changes its direction."""
+    """Return the text without line breaks, control and bidirectional characters."""
     kept = "".join(
         " " if character.isspace() else character
         for character in text
@@ -29,7 +29,7 @@ def one_line(text: str) -> str:
 
 
 def person_name(name: str | None) -> str | None:
-    """Return a name to greet somebody by, None where there is none that may stand in a mail."""
+    """Return a sanitized name for the greeting, None if it is not usable."""
     text = one_line(name or "")
     if not text or _ADDRESS.search(text):
         return None
@@ -37,13 +37,13 @@ def person_name(name: str | None) -> str | None:
 
 
 def device_name(user_agent: str | None, device_info: Any = None) -> str | None:
-    """Return what a person calls a device, such as "Firefox on Linux"; None where nothing is known.
+    """Return a readable device name, such as "Firefox on Linux"; None if unknown.
 
-    The first call in a process reads the library's tables, which takes 0.3 s: use `asyncio.to_thread`.
+    The first call in a process loads the library's tables, which takes 0.3 s: use `asyncio.to_thread`.
 
     Args:
         user_agent: the request's header.
-        device_info: what the client says of itself, an object or a text (C-32), for programs that are no browsers.
+        device_info: the client's description, an object or a string (C-32), for non-browser clients.
     """
     return _from_user_agent(user_agent) or _from_info(device_info)
 
@@ -66,5 +66,5 @@ def _from_info(info: Any) -> str | None:
 
 
 def _device(text: str) -> str | None:
-    """Only letters, digits and a few signs: nothing that a mail program would make a link of."""
+    """Keep only letters, digits and a few symbols, so that mail programs create no link."""
     return " ".join(_DEVICE.sub(" ", one_line(text)).split())[:_LONGEST_DEVICE].strip() or None

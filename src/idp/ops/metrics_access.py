@@ -11,14 +11,14 @@ from litestar.types import HTTPScope
 from idp.errors import MetricsTokenRequired
 from idp.settings_schema import Secret
 
-METRICS_PATHS = frozenset({"/metrics", "/healthz"})  # what the listener for metrics answers
+METRICS_PATHS = frozenset({"/metrics", "/healthz"})  # paths of the metrics listener
 
 
 class MetricsAccess:
     """Decides about requests for metrics.
 
     Args:
-        is_open: whether anybody may read them, as in development.
+        is_open: whether no token is required, as in development.
         token: METRICS_TOKEN.
         port: of the listener for metrics, None for none.
     """
@@ -29,7 +29,7 @@ class MetricsAccess:
         self._port = port
 
     def check(self, scope: HTTPScope) -> None:
-        """Let a request pass.
+        """Check a request.
 
         Raises:
             MetricsTokenRequired: it came to the public listener without the token.
@@ -43,7 +43,7 @@ class MetricsAccess:
             raise MetricsTokenRequired
 
     def is_own_listener(self, scope: HTTPScope) -> bool:
-        """Whether the request came to the listener for metrics; the port is our own socket's, and no header."""
+        """Whether the request came to the listener for metrics; the port is our own socket's, not from a header."""
         server = scope["server"]
         return self._port is not None and server is not None and server[1] == self._port
 

@@ -1,4 +1,4 @@
-"""Joins what every request and every operator needs: errors, limits, health and metrics, and the Valkey client."""
+"""Plugins for HTTP: errors, rate limits, health and metrics, and the Valkey client."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +24,7 @@ from idp.settings import Settings
 
 
 class HttpPlugin(Plugin):
-    """Sets how requests are read and errors are answered, and provides `settings`.
+    """Configures request parsing and error responses, and provides `settings`.
 
     Args:
         settings: the bound on bodies is among them.
@@ -81,7 +81,7 @@ class CachePlugin(Plugin):
 
 
 class RateLimitPlugin(Plugin):
-    """Provides `limiter` and `login_rules`, and sends the headers that tell what is left."""
+    """Provides `limiter` and `login_rules`, and sends the `RateLimit` headers."""
 
     def __init__(self, limiter: Limiter, rules: LoginRules) -> None:
         self._limiter = limiter

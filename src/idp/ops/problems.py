@@ -183,8 +183,10 @@ def _field(item: Any) -> FieldError:
     if item.get("message") == "'data'":  # the framework's message for a missing body
         return FieldError(loc=["body"], msg="The body is missing; send a JSON object.", type="missing")
     keys = [part for part in str(item.get("key", "")).split(".") if part]
-    where = str(item.get("source", "request"))
-    return FieldError(loc=[where, *keys], msg=str(item.get("message", ""))[:200], type="value_error")
+    source, message = item.get("source", "request"), str(item.get("message", ""))[:200]
+    if "matching regex" in message:
+        message = "The value has characters that are not allowed here."
+    return FieldError(loc=[str(getattr(source, "value", source)), *keys], msg=message, type="value_error")
 
 
 def invalid(loc: list[str | int], msg: str, kind: str = "value_error") -> errors.ValidationFailed:

@@ -1,6 +1,6 @@
-"""Sessions: where somebody signed in, until when, and the refresh tokens and cookies that continue it.
+"""Sessions, and the refresh tokens and cookies that continue them.
 
-Owns: how a session begins (guarded by an unchanged password and an active user), rotation of refresh tokens with
-detection of reuse (RFC 9700 section 4.14.2), the cookie and its protection against CSRF. Does not own: how somebody
-proves who they are (`idp.accounts`), or what must end together (`idp.lifecycle`).
+Owns: starting a session (only with an unchanged password and an active user), refresh token rotation with reuse
+detection (RFC 9700 section 4.14.2), the session cookie and CSRF protection. Does not own: authentication of users
+(`idp.accounts`), combined revocation (`idp.lifecycle`).
 """

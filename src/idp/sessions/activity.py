@@ -1,6 +1,6 @@
-"""When sessions were last used: noted in memory, written in batches (C-10); and the end of what is long over.
+"""Last use of sessions, written in batches (C-10), and deletion of old sessions.
 
-Using a session moves its idle end. These writes change no verdict, so nobody is told of them.
+Using a session extends its idle timeout. These writes change no verdict, so they send no notification.
 """
 
 from datetime import timedelta
@@ -28,10 +28,10 @@ DELETE FROM idp.user_sessions WHERE id IN (
 
 
 class Activity(LastUsed):
-    """Notes which sessions were used.
+    """Records used sessions.
 
     Args:
-        database: where it is written, once a minute.
+        database: written to once a minute.
     """
 
     def __init__(self, database: Database) -> None:
@@ -39,17 +39,17 @@ class Activity(LastUsed):
         self._database = database
 
     async def flush(self) -> None:
-        """Write which sessions were used."""
+        """Write the used sessions."""
         if (used := self.take()) is None:
             return
         async with self._database.transaction() as session:
             await session.execute(_USED, used)
 
     async def forget(self) -> None:
-        """Delete sessions that have been over for a month, with their refresh tokens.
+        """Delete sessions that ended a month ago, with their refresh tokens.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL is away.
+            DatabaseUnavailable: PostgreSQL is unavailable.
         """
         async with self._database.transaction() as session:
             await session.execute(_FORGET, {"before": clock.now() - KEPT, "most": _FORGET_AT_ONCE})

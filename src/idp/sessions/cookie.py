@@ -1,8 +1,7 @@
-"""The session cookie, and its protection against cross-site requests (SEC-44, SEC-70; RFC 6265bis).
+"""The session cookie and CSRF protection (SEC-44, SEC-70; RFC 6265bis).
 
-The cookie holds a random secret that is new at every sign-in, and we store its digest. A browser sends it by itself, so
-whatever changes something needs two things more: an origin that may call, and the session's own CSRF token, which
-other sites cannot read.
+The cookie is a random secret, new at every sign-in; only its digest is stored. Browsers send it automatically, so
+changes also require an allowed origin and the session's CSRF token, which other sites cannot read.
 """
 
 import base64
@@ -23,13 +22,13 @@ _LONGEST = 128  # characters; ours have 43
 
 
 class SessionCookies:
-    """Makes and checks the cookies of this deployment.
+    """Creates and checks session cookies.
 
     Args:
-        roots: root secrets, the current one first: a cookie is found by its stored digest.
-        proofs: the keys of what is stored nowhere, such as the CSRF token.
-        origins: of web pages that may call with a cookie. Where our own is https, the cookies' names begin with
-            `__Host-`, which no other host can set.
+        roots: root secrets, the current one first, for digests of cookies.
+        proofs: keys of unstored proofs, such as the CSRF token.
+        origins: allowed origins. If our own is https, the cookie names begin with `__Host-`, which no other host can
+        set.
     """
 
     def __init__(self, roots: Sequence[Secret], proofs: ProofKeys, *, origins: AllowedOrigins) -> None:
@@ -40,25 +39,25 @@ class SessionCookies:
         self.name, self.csrf_name = origins.cookie_name("idp_session"), origins.cookie_name("idp_csrf")
 
     def new(self) -> tuple[str, str]:
-        """Return a new secret for a cookie, and the digest to store."""
+        """Return a new cookie secret and its digest."""
         secret = secrets.token_urlsafe(32)
         return secret, self._peppers.digest(secret).hex
 
     def digests(self, secret: str) -> tuple[str, ...]:
-        """Return the digests under which a presented cookie may be stored; none for what can be no cookie of ours."""
+        """Return the possible digests of a presented cookie; empty if it is malformed."""
         return tuple(self._peppers.possible(secret)) if secret.isascii() and len(secret) <= _LONGEST else ()
 
     def csrf_token(self, session_id: str) -> str:
-        """Return the token that shows, beside the cookie of this session, that one of our own pages asks."""
+        """Return the session's CSRF token."""
         return _csrf(self._csrf_key.current, session_id)
 
     def set(self, secret: str, session_id: str, *, seconds: int | None) -> list[Cookie]:
-        """Return the cookies of a session that begins.
+        """Return the cookies of a new session.
 
         Args:
             secret: from `new`.
             session_id: the session.
-            seconds: how long the browser keeps them; None until it is closed.
+            seconds: their lifetime; None until the browser closes.
         """
         return [
             self._cookie(self.name, secret, seconds, httponly=True),
@@ -66,32 +65,32 @@ class SessionCookies:
         ]
 
     def clear(self) -> list[Cookie]:
-        """Return the cookies that make a browser forget them."""
+        """Return expired cookies that delete the session cookies."""
         return [self._cookie(name, "", 0, httponly=True) for name in (self.name, self.csrf_name)]
 
     def check_csrf(self, headers: Mapping[str, str], session_id: str) -> None:
-        """Refuse a change that a browser was made to ask for by another site.
+        """Check the origin and the CSRF token of a change.
 
         Raises:
-            CsrfRejected: another origin asks, or the session's CSRF token is missing or wrong.
+            CsrfRejected: the origin is not allowed, or the session's CSRF token is missing or wrong.
         """
         self.check_origin(headers)
         presented = headers.get(CSRF_HEADER, "")
         expected = [_csrf(key, session_id).encode() for key in self._csrf_key.all]
         if not any(hmac.compare_digest(presented.encode(), each) for each in expected):
-            raise CsrfRejected("The CSRF token is missing or is not this session's.")
+            raise CsrfRejected("The CSRF token is missing or does not belong to this session.")
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
-        """Refuse a request that a page of another origin sent; programs that send neither header are no browsers.
+        """Refuse a request from a page of another origin; a request with neither header is not from a browser.
 
         Raises:
-            CsrfRejected: another origin asks.
+            CsrfRejected: the origin is not allowed.
         """
         origin = headers.get("origin")
         if origin is not None and not self.origins.allows(origin):
-            raise CsrfRejected("This request comes from a page of another origin.")
+            raise CsrfRejected("The request comes from a page of another origin.")
         if origin is None and headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
-            raise CsrfRejected("This request comes from a page of another site.")
+            raise CsrfRejected("The request comes from a page of another site.")
 
     def _cookie(self, name: str, value: str, seconds: int | None, *, httponly: bool) -> Cookie:
         return Cookie(

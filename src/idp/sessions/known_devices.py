@@ -1,8 +1,7 @@
-"""Devices that have signed in before, told apart by a signed cookie (OWASP: device cookies).
+"""Known devices, identified by a signed cookie (OWASP: device cookies).
 
-Such a device is exempt from the limit of its account: an attacker who guesses at the account from elsewhere uses up the
-account's attempts, and never those of its owner. It is known for as long as the password is the one that it signed in
-with: a new password, or an owner who claims the account (C-11), makes strangers of all devices.
+A known device has a separate limit: an attacker who guesses from elsewhere does not use up the owner's attempts. It
+stays known until the password changes or the account is claimed (C-11).
 """
 
 import base64
@@ -16,17 +15,17 @@ from litestar.datastructures import Cookie
 from idp.ops.origins import AllowedOrigins
 from idp.signing.proof_keys import ProofKeys
 
-_MOST_ACCOUNTS = 5  # of people who share a browser
-_SECONDS = 400 * 86_400  # the longest that browsers keep a cookie (RFC 6265bis section 5.5)
+_MOST_ACCOUNTS = 5  # accounts per browser
+_SECONDS = 400 * 86_400  # maximum lifetime of cookies in browsers (RFC 6265bis section 5.5)
 _FORM = re.compile(r"[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{22}){1,5}\Z")
 
 
 class KnownDevices:
-    """Knows devices again.
+    """Recognizes known devices.
 
     Args:
-        proofs: the keys of what comes with a request.
-        origins: our own address: whether it is https, and the path it ends with.
+        proofs: keys of unstored proofs.
+        origins: our own URL: whether it is https, and its path.
     """
 
     def __init__(self, proofs: ProofKeys, *, origins: AllowedOrigins) -> None:
@@ -36,13 +35,13 @@ class KnownDevices:
         self.name = origins.cookie_name("idp_device")
 
     def find(self, cookies: Mapping[str, str], user_id: str, *, password_version: int) -> str | None:
-        """Return the name of the device, if this user has signed in there with the password of this version."""
+        """Return the device's name if this user signed in there with this password version, else None."""
         device, *accounts = _parts(cookies.get(self.name, ""))
         known = (_mac(key, device, user_id, password_version) for key in self._key.all)
         return device if any(each in accounts for each in known) else None
 
     def remember(self, cookies: Mapping[str, str], user_id: str, *, password_version: int) -> Cookie:
-        """Return the cookie of a device where this user has just signed in."""
+        """Return the cookie for a device where this user has just signed in."""
         device, *accounts = _parts(cookies.get(self.name, ""))
         mine = _mac(self._key.current, device, user_id, password_version)
         kept = [each for each in accounts if each != mine][: _MOST_ACCOUNTS - 1]
@@ -58,7 +57,7 @@ class KnownDevices:
 
 
 def _parts(value: str) -> list[str]:
-    """Return the device's name and the proofs beside it; a new name where the cookie is not ours."""
+    """Return the device's name and its proofs; a new name if the cookie is not ours."""
     return value.split(".") if _FORM.match(value) else [secrets.token_urlsafe(16)]
 
 

@@ -1,4 +1,4 @@
-"""Tables of sessions and of the refresh tokens that continue them."""
+"""Tables of sessions and refresh tokens."""
 
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ from idp.db.base import Base, UUIDKey
 
 
 class SessionRow(UUIDKey, Base):
-    """Somebody signed in somewhere. It ends by itself when it is idle too long, and at the latest at `expires_at`."""
+    """A session. It expires after its idle timeout, at the latest at `expires_at`."""
 
     __tablename__ = "user_sessions"
     __table_args__ = (
@@ -37,14 +37,14 @@ class SessionRow(UUIDKey, Base):
     device_info: Mapped[Any] = mapped_column(JSONB(none_as_null=True), nullable=True)
     user_agent: Mapped[str | None]
     ip_address: Mapped[str | None]
-    # How they proved who they are, and when (RFC 8176, OpenID Connect Core section 2).
+    # Authentication methods and time (RFC 8176, OpenID Connect Core section 2).
     amr: Mapped[list[str]] = mapped_column(ARRAY(Text()))
     acr: Mapped[str]
     auth_time: Mapped[datetime]
 
 
 class RefreshTokenRow(UUIDKey, Base):
-    """A link of a session's chain of refresh tokens; the token itself is nowhere. The last link is not rotated yet."""
+    """A refresh token in a session's chain; only its digest is stored. The last one is not rotated yet."""
 
     __tablename__ = "refresh_tokens"
     __table_args__ = (UniqueConstraint("digest"), UniqueConstraint("session_id", "generation"))
@@ -56,5 +56,5 @@ class RefreshTokenRow(UUIDKey, Base):
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
     expires_at: Mapped[datetime]
     rotated_at: Mapped[datetime | None]
-    # When it was handed out again, to somebody who came late with the token before: from then on two may have it.
+    # When it was returned again to a late retry of its predecessor; from then on two clients may have it.
     repeated_at: Mapped[datetime | None]

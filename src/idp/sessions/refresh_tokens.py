@@ -1,9 +1,9 @@
-"""Refresh tokens: opaque, single use, rotated at each use; a used one ends its session (C-08; RFC 9700 section 4.14.2).
+"""Refresh tokens: opaque, single use, rotated at each use; reuse ends the session (C-08; RFC 9700 section 4.14.2).
 
-The tokens of a session are a chain. Each one's successor is derived from it under a key of the root secret, so only
-digests are stored, and a tab that comes a moment late with the token before can still be given the last one: by
-deriving forward as far as the chain goes. A client that never got its answer can, too, for as long as the successor is
-unused: then nobody else has it (`docs/decisions/0031-refresh-retry-returns-the-unused-successor.md`).
+The tokens of a session form a chain. Each successor is derived from its predecessor under a key from the root secret.
+So only digests are stored, and within the grace window an older token can return the newest one, by deriving forward. A
+client that lost a response gets the successor later too, while it is unused
+(`docs/decisions/0031-refresh-retry-returns-the-unused-successor.md`).
 """
 
 import base64
@@ -33,8 +33,8 @@ LONGEST = 512  # characters (S4-19)
 _FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}\Z")
 REUSED = "refresh_token_reused"
 
-# One statement does it all, so that of many at once one wins, and a session that ends meanwhile gets no successor: the
-# rows it updates are looked at again after waiting for them.
+# One statement, so that one of many concurrent requests succeeds, and a session that ends meanwhile gets no successor:
+# PostgreSQL re-checks the updated rows after waiting for their locks.
 ROTATE = """
 WITH used AS (
     UPDATE idp.refresh_tokens t SET rotated_at = $3
@@ -63,7 +63,7 @@ SELECT t.session_id, t.generation, t.rotated_at, t.repeated_at, t.expires_at AS 
 _LATER = "SELECT digest FROM idp.refresh_tokens WHERE session_id = $1 AND generation > $2 ORDER BY generation"
 
 
-# Only where it is unused: of a repeat and a first use at once, one waits for the other and sees what it did.
+# Only if it is unused; a concurrent retry and first use wait for each other.
 _HAND_OUT_AGAIN = """
 UPDATE idp.refresh_tokens t SET repeated_at = $3
   FROM idp.user_sessions s
@@ -74,7 +74,7 @@ RETURNING t.generation
 
 
 class Redeemed(Struct, frozen=True):
-    """What a refresh token was exchanged for: the last token of its chain, and whose session it continues."""
+    """The result of a refresh: the last token of the chain, and the session."""
 
     refresh_token: str
     user_id: str
@@ -85,7 +85,7 @@ class Redeemed(Struct, frozen=True):
 
 
 class OfToken(Struct, frozen=True):
-    """Whose a refresh token is.
+    """The session of a refresh token.
 
     Attributes:
         continues: whether it could be exchanged now.
@@ -97,14 +97,14 @@ class OfToken(Struct, frozen=True):
 
 
 class RefreshTokens:
-    """The chains of all sessions.
+    """Issues and rotates refresh tokens.
 
     Args:
-        database: where their digests are.
-        roots: root secrets, the current one first: digests under each of them are known.
-        proofs: the keys that successors are derived with.
-        grace_seconds: how long after its rotation a token still leads to the last one of its chain.
-        repeats: whether it leads there after that, too, while its successor is unused.
+        database: stores the digests.
+        roots: root secrets, the current one first, for digests.
+        proofs: keys for deriving successors.
+        grace_seconds: time after its rotation in which a token returns the last one of its chain.
+        repeats: whether a later retry returns the successor while that is unused.
     """
 
     def __init__(
@@ -124,12 +124,12 @@ class RefreshTokens:
         self._repeats = repeats
 
     def new(self, *, client_id: str) -> tuple[str, service.FirstToken]:
-        """Return the first token of a chain, and what `sessions.service.start` keeps of it."""
+        """Return the first token of a chain, and its record for `sessions.service.start`."""
         token = PREFIX + secrets.token_urlsafe(32)
         return token, service.FirstToken(self._peppers.digest(token).hex, client_id)
 
     async def session_of(self, token: str, *, client_id: str) -> OfToken | None:
-        """Return the session and the user that a token belongs to, whatever became of it; None for an unknown one."""
+        """Return the session and user of a token, whether active or not; None for an unknown one."""
         row = await self._find(token, client_id)
         if row is None:
             return None
@@ -141,19 +141,19 @@ class RefreshTokens:
     async def redeem(self, token: str, origin: Origin, *, client_id: str) -> Redeemed:
         """Exchange a token for its successor.
 
-        Repeated within the grace window it leads to the last token of the chain; later to its successor, if that was
-        never used.
+        A retry within the grace window returns the last token of the chain; a later one the successor, if that is
+        unused.
 
         Args:
-            token: what was presented.
-            origin: who presents it, for the record.
-            client_id: whose token it must be.
+            token: the presented token.
+            origin: the request's origin, for the audit record.
+            client_id: the client that the token must belong to.
 
         Raises:
-            RefreshTokenInvalid: it is unknown, expired or another client's, or its session ended.
-            RefreshTokenReused: it was used before the grace window, and so was its successor, or it had been handed
-                out twice; its session and the whole chain ended with it.
-            DatabaseUnavailable: PostgreSQL is away. Nothing is lost by trying again.
+            RefreshTokenInvalid: it is unknown, expired, another client's, or its session ended.
+            RefreshTokenReused: it was used before the grace window, and its successor is used or was returned twice;
+            the session with its chain was ended.
+            DatabaseUnavailable: PostgreSQL is unavailable. A retry is safe.
         """
         await self._proofs.prepare()
         digests, now = self._possible(token), clock.now()
@@ -174,9 +174,9 @@ class RefreshTokens:
         return await self._database.reads.fetchrow(_FIND, self._possible(token), client_id)
 
     async def _hand_out_again(self, row: Any, now: datetime) -> bool:
-        """Say whether a late repeat may have the successor: it is unused, and this token was not handed out twice.
+        """Whether a late retry may get the successor: it is unused, and this token was not returned twice.
 
-        If it was, two may have it. One of them has just used it and got the successor, so this is the other one.
+        If it was, two clients may have it. One of them has just used it, so this request comes from the other.
         """
         if not self._repeats or row["repeated_at"] is not None:
             return False
@@ -184,17 +184,17 @@ class RefreshTokens:
         return await self._database.reads.fetchrow(_HAND_OUT_AGAIN, row["session_id"], following, now) is not None
 
     async def _tip(self, token: str, row: Any) -> str:
-        """Derive the last token of the chain; each step may have been made under another live root secret."""
+        """Derive the last token of the chain; each step may use a different live root secret."""
         for later in await self._database.reads.fetch(_LATER, row["session_id"], row["generation"]):
             candidates = [self._successor(token, key) for key in self._key.all]
             known = [each for each in candidates if later["digest"] in self._peppers.possible(each)]
             if not known:
-                raise RefreshTokenInvalid  # made under a root secret that is gone
+                raise RefreshTokenInvalid  # derived under a removed root secret
             token = known[0]
         return token
 
     async def _revoke(self, row: Any, origin: Origin) -> None:
-        """End the session, commit, and only then refuse: a refusal must not roll its own work back (rule 4)."""
+        """End the session and commit, so that the later error does not roll it back (rule 4)."""
         async with self._database.transaction() as session:
             ended = await service.end(session, origin, row["session_id"], user_id=row["user_id"], reason=REUSED)
         if ended:
@@ -211,7 +211,7 @@ class RefreshTokens:
 
 
 def is_well_formed(token: str) -> bool:
-    """Whether a token looks like one of ours, whoever made it."""
+    """Whether a token has our format."""
     return bool(_FORM.match(token))
 
 

@@ -1,4 +1,4 @@
-"""Sessions: beginning, listing and ending them. Every function works inside the caller's transaction."""
+"""Start, list and end sessions. Every function works inside the caller's transaction."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -19,16 +19,16 @@ from idp.events.outbox import publish
 from idp.principal.model import Credential
 from idp.sessions.models import SessionRow
 
-SINGLE_FACTOR = "1"  # `acr`: one factor, the lowest level of ISO/IEC 29115 that names a person
+SINGLE_FACTOR = "1"  # `acr`: single factor
 LOGGED_OUT, LOGGED_OUT_EVERYWHERE = "logged_out", "logged_out_everywhere"
 SURPLUS = "too_many_sessions"
 REPLACED = "signed_in_again"
 TOO_MANY_WRONG_PASSWORDS = "too_many_wrong_passwords"
-_MOST_AT_ONCE = 100  # sessions that one sign-in ends
+_MOST_AT_ONCE = 100  # sessions ended by one sign-in
 SIGNED_OUT_BY_ADMIN = "signed_out_by_admin"
 
-# The row of the user is locked against changes until this commits. Whoever changes the password or disables the user
-# either waits, and then ends this session too, or came first, and then nobody is found here.
+# Locks the user's row until the commit. A concurrent password change or disabling either waits and then ends this
+# session too, or was first, and then no row is found here.
 _BEGIN = text("""
 WITH owner AS (
     SELECT id FROM idp.users
@@ -61,13 +61,13 @@ SELECT EXISTS (SELECT FROM idp.user_sessions s WHERE s.user_id = begun.user_id) 
 
 
 class Login(Struct, frozen=True):
-    """What a session says of how somebody signed in, for the tokens that are issued from it.
+    """Authentication data of a session, for its tokens.
 
     Attributes:
-        amr: how they proved who they are (RFC 8176), such as `("pwd",)`.
-        acr: how sure that makes us (OpenID Connect Core section 2).
-        auth_time: when they did.
-        expires_at: when the session ends at the latest; no token of it lives longer.
+        amr: authentication methods (RFC 8176), such as `("pwd",)`.
+        acr: authentication context class (OpenID Connect Core section 2).
+        auth_time: time of the authentication.
+        expires_at: absolute end of the session and its tokens.
     """
 
     session_id: UUID
@@ -78,12 +78,11 @@ class Login(Struct, frozen=True):
 
 
 class NewSession(Struct, frozen=True):
-    """A session that has just begun.
+    """A new session.
 
     Attributes:
-        is_new_device: whether somebody who has signed in before does so now with another program, or from another
-            address. A first sign-in ever is nothing to warn of.
-        others: how many live sessions the user has besides.
+        is_new_device: whether a user with earlier sign-ins uses a new program or address. False for the first sign-in.
+        others: number of other live sessions of the user.
     """
 
     login: Login
@@ -92,17 +91,17 @@ class NewSession(Struct, frozen=True):
 
 
 class FirstToken(Struct, frozen=True):
-    """The refresh token that a session begins with, and whose it is; it ends with the session's idle time."""
+    """The first refresh token of a session and its client; it expires with the idle timeout."""
 
     digest: str
     client_id: str
 
 
 class Device(Struct, frozen=True):
-    """Where somebody signs in.
+    """The device of a sign-in.
 
     Attributes:
-        info: what the client says of itself, an object or a text (C-32).
+        info: the client's description, an object or a string (C-32).
     """
 
     info: Any = None
@@ -111,14 +110,14 @@ class Device(Struct, frozen=True):
 
 
 class Lifetime(Struct, frozen=True):
-    """How long a session lives, in seconds: without use, and at most."""
+    """Idle timeout and absolute lifetime of a session, in seconds."""
 
     idle_seconds: int
     seconds: int
 
 
 class SessionRecord(Struct, frozen=True):
-    """A session, as its owner and administrators see it."""
+    """A session, as shown to its owner and administrators."""
 
     session_id: UUID
     created_at: datetime
@@ -142,21 +141,21 @@ async def start(
     first_token: FirstToken | None = None,
     most_failures: int | None = None,
 ) -> NewSession | None:
-    """Begin a session, unless the user was disabled or their password changed since they proved who they are.
+    """Start a session, unless the user was disabled or the password changed since the authentication.
 
     Args:
         session: the caller's transaction.
-        user_id: who signed in.
-        device: where.
-        lifetime: how long.
-        password_version: of the user when they proved it.
-        amr: how they did.
-        cookie_digest: of the cookie that continues it, if there is one.
-        first_token: the refresh token that does, if there is one.
-        most_failures: with so many wrong passwords in a row, or more, none begins (SEC-8); None for any number.
+        user_id: the user.
+        device: the device.
+        lifetime: its timeouts.
+        password_version: of the user at the authentication.
+        amr: authentication methods.
+        cookie_digest: digest of its cookie, if any.
+        first_token: its refresh token, if any.
+        most_failures: refuse at this many consecutive wrong passwords (SEC-8); None: no limit.
 
     Returns:
-        The new session; None where it may not begin any more.
+        The new session; None if it may not start.
     """
     now = clock.now()
     login = Login(uuid7(), amr, SINGLE_FACTOR, now, now + timedelta(seconds=lifetime.seconds))
@@ -189,25 +188,25 @@ async def start(
 
 
 def login_of(credential: Credential) -> Login:
-    """Return what the session of a credential says of how somebody signed in.
+    """Return the authentication data of a credential's session.
 
     Raises:
-        ValueError: the credential belongs to no session.
+        ValueError: the credential has no session.
     """
     if credential.session_id is None or credential.auth_time is None or credential.expires_at is None:
-        raise ValueError("the credential belongs to no session")
+        raise ValueError("the credential has no session")
     return Login(
         UUID(credential.session_id), credential.amr, credential.acr or "", credential.auth_time, credential.expires_at
     )
 
 
 def idle_end(login: Login, lifetime: Lifetime) -> datetime:
-    """Return when a session that has just begun ends, if it is never used."""
+    """Return the idle end of a new session."""
     return min(login.expires_at, login.auth_time + timedelta(seconds=lifetime.idle_seconds))
 
 
 async def list_live(session: AsyncSession, user_id: str) -> list[SessionRecord]:
-    """Return the sessions of a user that have not ended, the newest first."""
+    """Return the live sessions of a user, newest first."""
     now = clock.now()
     rows = await session.scalars(
         select(SessionRow)
@@ -235,18 +234,18 @@ async def list_live(session: AsyncSession, user_id: str) -> list[SessionRecord]:
 
 
 async def end(session: AsyncSession, origin: Origin, session_id: UUID, *, user_id: str, reason: str) -> bool:
-    """End a session of a user, with its refresh tokens, its cookie and its access tokens; False if it had ended."""
+    """End a session of a user with its refresh tokens, cookie and access tokens; False if it had ended."""
     return bool(await _end(session, origin, user_id, reason, SessionRow.id == session_id))
 
 
 async def end_of_cookie(session: AsyncSession, origin: Origin, digests: Sequence[str], *, keep: UUID) -> None:
-    """End the session that a browser brought along, whoever's it is: its cookie is replaced, so nobody can use it.
+    """End the session of a browser's previous cookie, of any user, because the cookie is replaced.
 
     Args:
         session: the caller's transaction.
-        origin: who signed in.
-        digests: under which the cookie may be stored.
-        keep: the session that has just begun.
+        origin: the sign-in's origin.
+        digests: possible digests of the cookie.
+        keep: the new session.
     """
     wanted = select(SessionRow.id, SessionRow.user_id).where(
         SessionRow.cookie_digest.in_(digests), SessionRow.id != keep, SessionRow.ended_at.is_(None)
@@ -256,13 +255,13 @@ async def end_of_cookie(session: AsyncSession, origin: Origin, digests: Sequence
 
 
 async def end_all(session: AsyncSession, origin: Origin, user_id: str, *, reason: str, keep: UUID | None = None) -> int:
-    """End all sessions of a user, but for the one to keep, and return how many of them could still be used."""
+    """End all sessions of a user except `keep`; return how many of them were live."""
     others = [SessionRow.id != keep] if keep is not None else []
     return sum(await _end(session, origin, user_id, reason, *others))
 
 
 async def end_surplus(session: AsyncSession, origin: Origin, user_id: str, *, most: int) -> int:
-    """End the sessions that were not used for longest, where a user has more than this many; return how many ended."""
+    """End the least recently used sessions above the limit; return how many ended."""
     now = clock.now()
     surplus = (
         select(SessionRow.id)
@@ -281,12 +280,12 @@ async def end_surplus(session: AsyncSession, origin: Origin, user_id: str, *, mo
 
 
 async def _end(session: AsyncSession, origin: Origin, user_id: str, reason: str, *which: Any) -> list[bool]:
-    """End sessions, and return for each whether it could still be used.
+    """End sessions, and return for each whether it was live.
 
-    One whose time is up is ended too: a use that is not written down yet would prolong it.
+    Expired ones are ended too, because activity that is not written yet would extend them.
     """
     now = clock.now()
-    # In one order, so that two who end the same sessions never wait for each other in a circle.
+    # In a fixed order, to avoid deadlocks between transactions that end the same sessions.
     ends = func.least(SessionRow.expires_at, SessionRow.idle_expires_at)
     wanted = select(SessionRow.id, ends).where(SessionRow.user_id == user_id, SessionRow.ended_at.is_(None), *which)
     locked = {row[0]: row[1] for row in await session.execute(wanted.order_by(SessionRow.id).with_for_update())}

@@ -1,5 +1,5 @@
-"""Our signing keys, and the only place where a token is signed or verified.
+"""Signing keys and JWTs: the only package that signs and verifies tokens.
 
-Owns: the key ring (RFC 7517, staged rotation, private keys sealed at rest), access tokens (RFC 9068, RFC 8725).
-Does not own: what a token's owner may do. `jwt.py` is the only file that imports joserfc's `jwt`.
+Owns: the key ring (RFC 7517, staged rotation, private keys encrypted at rest), access tokens (RFC 9068, RFC 8725), key
+derivation. Does not own: authorization. `jwt.py` is the only file that imports joserfc's `jwt`.
 """

@@ -1,28 +1,28 @@
-"""Base64url without padding, in its one spelling (RFC 7515 section 2, RFC 4648 section 3.5; SEC-27).
+"""Canonical base64url without padding (RFC 7515 section 2, RFC 4648 section 3.5; SEC-27).
 
-The standard library's takes four times as long, and a token is mostly this.
+The standard library takes four times as long, and a token is mostly base64url.
 """
 
 import msgspec
 
-_PADDING = ("", "", "==", "=")  # by length modulo 4; a length of 1 modulo 4 cannot be
+_PADDING = ("", "", "==", "=")  # by length modulo 4; 1 is invalid
 
 
 def encode(raw: bytes) -> str:
-    """Return the one text of these bytes."""
+    """Encode bytes."""
     base64: str = msgspec.to_builtins(raw)
     return base64.rstrip("=").replace("+", "-").replace("/", "_")
 
 
 def decode(text: str) -> bytes:
-    """Return the bytes of a text.
+    """Decode a text.
 
     Raises:
-        ValueError: no bytes are written like this: padding, signs of the other alphabet, white space, unused bits that
-            are not zero.
+        ValueError: it is not canonical: padding, characters of the other alphabet, white space, or non-zero unused
+        bits.
     """
     padded = text.replace("-", "+").replace("_", "/") + _PADDING[len(text) % 4]
     raw: bytes = msgspec.convert(padded, bytes)  # its error is a ValueError
     if encode(raw) != text:
-        raise ValueError("another text of the same bytes")
+        raise ValueError("not canonical")
     return raw

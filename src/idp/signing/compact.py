@@ -1,7 +1,7 @@
-"""Reading a compact JWS strictly, before anything about it is believed (RFC 7515, RFC 8725; SEC-26 to SEC-28).
+"""Strict parser of compact JWS, before verification (RFC 7515, RFC 8725; SEC-26 to SEC-28).
 
-JOSE libraries are lenient where a service must not be: padded or non-canonical base64url, duplicate members, invalid
-UTF-8, headers of unlimited size. Whatever passes here has exactly one reading.
+JOSE libraries accept padded or non-canonical base64url, duplicate members, invalid UTF-8 and headers of unlimited size.
+This parser accepts only unambiguous input.
 """
 
 import functools
@@ -13,23 +13,23 @@ from idp.signing import base64url
 from idp.signing.json_object import read_object
 
 MAX_LENGTH = 8192  # characters; our own tokens take about 700
-# Members that change what the rest means; we implement none of them, so they must not be there.
+# Header members that change the interpretation; none is supported, so they are refused.
 _REFUSED_MEMBERS = frozenset({"crit", "b64", "zip", "enc"})
 
 
 class Malformed(ValueError):
-    """Not a compact JWS with one reading; the text says where."""
+    """Not an unambiguous compact JWS; the message says where."""
 
 
 class UnverifiedJwt(Struct, frozen=True):
-    """A token whose signature nobody has checked: good for finding out whose it is, and for nothing else.
+    """A parsed token with an unverified signature; use it only to find the owner of the token.
 
     Attributes:
-        token: all of it, as it was presented.
+        token: the complete token as presented.
         header: the header's members.
         claims: the payload's members.
-        signed: what the signature is about: header and payload as they were presented.
-        signature: its bytes.
+        signed: the signed part, header and payload as presented.
+        signature: the signature's bytes.
     """
 
     token: str
@@ -43,13 +43,13 @@ class UnverifiedJwt(Struct, frozen=True):
 
 
 def parse(token: str) -> UnverifiedJwt:
-    """Take a token apart.
+    """Parse a token.
 
     Args:
-        token: what the client presented.
+        token: as presented.
 
     Raises:
-        Malformed: it has more than one reading, or none.
+        Malformed: it is invalid or ambiguous.
     """
     if len(token) > MAX_LENGTH:
         raise Malformed(f"longer than {MAX_LENGTH} characters")
@@ -65,12 +65,12 @@ def parse(token: str) -> UnverifiedJwt:
 
 @functools.lru_cache(maxsize=64)
 def _header(part: str) -> dict[str, Any]:
-    """Return a header's members; every token of one key has the same header, which is read once."""
+    """Return a header's members; cached, because all tokens of a key have the same header."""
     header = _object(part, "header")
     if refused := _REFUSED_MEMBERS & header.keys():
-        raise Malformed(f"header holds {min(refused)}")
+        raise Malformed(f"header contains {min(refused)}")
     if str(header.get("cty", "")).lower().removeprefix("application/") == "jwt":
-        raise Malformed("a token inside a token")
+        raise Malformed("nested token")
     return header
 
 
@@ -79,7 +79,7 @@ def _object(part: str, where: str) -> dict[str, Any]:
     try:
         return read_object(raw)
     except ValueError as error:
-        raise Malformed(f"{where} is not JSON with one reading: {error}") from None
+        raise Malformed(f"{where} is not unambiguous JSON: {error}") from None
 
 
 def _bytes(part: str, where: str) -> bytes:

@@ -1,8 +1,8 @@
-"""The only place where access tokens are signed and verified (RFC 9068, RFC 8725; SEC-20 to SEC-29, SEC-33).
+"""Sign and verify access tokens (RFC 9068, RFC 8725; SEC-20 to SEC-29, SEC-33).
 
 Two profiles (C-05, C-06b). *Asymmetric*, the default: `at+jwt`, ES256 or RS256, `aud` set, verifiable with the JWKS.
-*Shared secret*, for services that decode HS256 by themselves: no `aud`, each family's documented shape; such a token
-may never manage anything.
+*Shared secret*, for services that decode HS256 themselves: no `aud`, each family's documented format; such a token
+never authorizes management.
 """
 
 import functools
@@ -31,21 +31,21 @@ from idp.signing.keyring import Algorithm, Keyring, SigningKey
 FIRST_PARTY_CLIENT = "idp"  # `client_id` of tokens from our own login (RFC 9068 section 2.2 requires one)
 FIRST_PARTY_SCOPES = ("openid", "profile", "email")
 _SCOPE = " ".join(FIRST_PARTY_SCOPES)
-_LEEWAY_SECONDS = 5  # for `iat` and `nbf` only; our clocks, so little is enough (SEC-23)
+_LEEWAY_SECONDS = 5  # for `iat` and `nbf` only; small, because the clocks are ours (SEC-23)
 _LONGEST_SHARED = 3600 + _LEEWAY_SECONDS  # seconds; tokens.access_token_minutes is at most 60
-_LATEST = 253_402_300_799  # 9999-12-31: what a datetime can hold
+_LATEST = 253_402_300_799  # 9999-12-31: maximum of datetime
 _encode = msgspec.json.Encoder().encode
 
 
 class Family(StrEnum):
-    """Which old service's routes issue the token; each family's siblings hold their own shared secret (C-06)."""
+    """The old service whose routes issue the token; each family has its own shared secret (C-06)."""
 
     AUTH = "auth"  # S3: /auth/*
     API_AUTH = "api_auth"  # S4: /api/auth/*
 
 
 class TokenUser(Struct, frozen=True):
-    """What a token says about a user."""
+    """User claims of a token."""
 
     id: str
     email: str | None
@@ -54,7 +54,7 @@ class TokenUser(Struct, frozen=True):
 
 
 class TokenSession(Struct, frozen=True):
-    """The session that a token belongs to and never outlives, and how it began (RFC 9068 section 2.2.1)."""
+    """Session claims of a token, which never outlives its session (RFC 9068 section 2.2.1)."""
 
     id: UUID
     auth_time: datetime
@@ -64,7 +64,7 @@ class TokenSession(Struct, frozen=True):
 
 
 class IssuedToken(Struct, frozen=True):
-    """A signed access token and its life in seconds."""
+    """A signed access token and its lifetime in seconds."""
 
     token: str
     expires_in: int
@@ -75,9 +75,9 @@ class IssuedToken(Struct, frozen=True):
 
 
 class VerifiedClaims(Struct, frozen=True):
-    """What a token says, now that its signature, issuer, audience and times were checked.
+    """Claims of a token with verified signature, issuer, audience and times.
 
-    `uid` names the user, `session_id` the session that must still live; legacy tokens have neither.
+    `uid` is the user id, `session_id` the session, which must be active; legacy tokens have neither.
     """
 
     jti: str | None
@@ -94,7 +94,7 @@ class TokenService:
 
     Args:
         issuer: the exact `iss` of every token.
-        profile: tokens signed in development say so; production refuses those (rule 7).
+        profile: development tokens carry a claim; production refuses them (rule 7).
     """
 
     def __init__(self, keyring: Keyring, settings: Tokens, *, issuer: str, profile: Profile) -> None:
@@ -116,16 +116,16 @@ class TokenService:
         session: TokenSession | None = None,
         life: timedelta | None = None,
     ) -> IssuedToken:
-        """Sign an access token in the shape that this family's clients know.
+        """Sign an access token in this family's format.
 
         Args:
-            user: whom it names.
-            family: whose clients will read it.
-            session: what it belongs to, and ends with.
-            life: how long it is good for; `tokens.access_token_minutes` by default.
+            user: the user claims.
+            family: the token format.
+            session: its session.
+            life: its lifetime; `tokens.access_token_minutes` by default.
 
         Raises:
-            DatabaseUnavailable: the first signing key could not be read or made.
+            DatabaseUnavailable: the signing key could not be read or created.
         """
         shared = self._shared.get(family)
         if shared is not None and self._settings.algorithm in {None, "HS256"}:
@@ -135,7 +135,7 @@ class TokenService:
     async def issue_asymmetric(
         self, user: TokenUser, *, session: TokenSession | None = None, life: timedelta | None = None
     ) -> IssuedToken:
-        """Sign an `at+jwt` (RFC 9068) with the key ring, whatever shared secrets there are."""
+        """Sign an `at+jwt` (RFC 9068) with the key ring, regardless of shared secrets."""
         key = await self._keyring.signing_key()
         claims = {
             **self._times(life, session),
@@ -148,7 +148,7 @@ class TokenService:
             "email": user.email,
             "email_verified": user.email_verified,
         }
-        if len(user.roles) <= self._settings.max_roles:  # headers must not grow past a proxy's limit
+        if len(user.roles) <= self._settings.max_roles:  # keep headers below proxy limits
             claims["roles"] = list(user.roles)
         return self._issued(_signed(key, claims), claims)
 
@@ -161,7 +161,7 @@ class TokenService:
         return self._issued(jwt.encode({"alg": "HS256", "typ": "JWT"}, claims, key, algorithms=["HS256"]), claims)
 
     def _times(self, life: timedelta | None, session: TokenSession | None) -> dict[str, Any]:
-        """Return the claims about times, and about the session that they come from."""
+        """Return the claims about times and the session."""
         now = clock.timestamp()
         expires = now + int((life or self._life).total_seconds())
         claims: dict[str, Any] = {"iat": now, "exp": expires, "jti": str(uuid7())}
@@ -178,20 +178,20 @@ class TokenService:
         return IssuedToken(token=token, expires_in=claims["exp"] - claims["iat"], jti=claims["jti"])
 
     def owns(self, unverified: UnverifiedJwt) -> bool:
-        """Whether a token claims to be ours: by its issuer, or signed with a shared secret without one."""
+        """Whether a token claims our issuer, or is a shared-secret token without an issuer."""
         issuer = unverified.claims.get("iss")
         if issuer is None:
             return bool(self._accepted) and unverified.header.get("alg") == "HS256"
         return bool(issuer == self.issuer)
 
     async def verify(self, unverified: UnverifiedJwt) -> VerifiedClaims:
-        """Check everything about a token that claims to be ours.
+        """Verify a token that `owns` accepted.
 
         Raises:
-            TokenInvalid: signature, type, issuer, audience or a claim does not hold; `__cause__` says which.
-            TokenExpired: it ended.
-            DevelopmentToken: it was made by `idp dev`, and this is not.
-            DatabaseUnavailable: its key is unknown so far and PostgreSQL is away.
+            TokenInvalid: signature, type, issuer, audience or another claim is invalid; `__cause__` says which.
+            TokenExpired: it has expired.
+            DevelopmentToken: it was issued by `idp dev`, and this is production.
+            DatabaseUnavailable: its key is not cached and PostgreSQL is unavailable.
         """
         try:
             if unverified.header.get("alg") == "HS256":
@@ -203,19 +203,19 @@ class TokenService:
     async def _verify_asymmetric(self, unverified: UnverifiedJwt) -> VerifiedClaims:
         kid = unverified.header.get("kid")
         if not isinstance(kid, str) or _media_type(unverified.header.get("typ")) != "at+jwt":
-            raise ValueError("not an access token of ours: typ must be at+jwt and kid must be there")
+            raise ValueError("not an access token: typ must be at+jwt and kid is required")
         key = await self._keyring.verification_key(kid)
         if key is None:
-            raise ValueError("signed with a key we do not know")
+            raise ValueError("unknown signing key")
         if unverified.header.get("alg") != key.algorithm:
-            raise ValueError("another algorithm than the key's")  # SEC-20
+            raise ValueError("the algorithm differs from the key's")  # SEC-20
         raw_signature.check(unverified.signed, unverified.signature, public_key=key.public_key, algorithm=key.algorithm)
         claims = unverified.claims
         if claims.get("iss") != self.issuer:
-            raise ValueError("another issuer")
+            raise ValueError("wrong issuer")
         audience = claims.get("aud")
         if self._audience not in (audience if isinstance(audience, list) else [audience]):
-            raise ValueError("meant for another audience")
+            raise ValueError("wrong audience")
         expires_at = self._check_times(claims)
         uid, jti = _text(claims, "uid"), _text(claims, "jti")
         if _text(claims, "sub") != uid:
@@ -228,23 +228,25 @@ class TokenService:
 
     def _verify_shared(self, unverified: UnverifiedJwt) -> VerifiedClaims:
         if "iss" in unverified.claims or _media_type(unverified.header.get("typ", "JWT")) != "jwt":
-            raise ValueError("not a shared-secret token of ours")
+            raise ValueError("not a shared-secret token")
         claims = _first_match(unverified, self._accepted)
         expires_at = self._check_times(claims)
         self._check_environment(claims)
         if expires_at.timestamp() > clock.timestamp() + _LONGEST_SHARED:
-            raise ValueError("ends later than any shared-secret token of ours can")  # whoever has the secret could
+            raise ValueError(
+                "expires later than the maximum lifetime of a shared-secret token"
+            )  # forged by a holder of the secret
         if "aud" in claims or claims.get("type", "access") != "access":
             raise ValueError("not an access token")
         if "uid" in claims:
             uid, session_id = _text(claims, "uid"), _session(claims)
-            if session_id is None:  # whoever holds the secret could make one; a session only we can begin (SEC-24)
-                raise ValueError("belongs to no session")
+            if session_id is None:  # a holder of the secret can forge tokens, but not sessions (SEC-24)
+                raise ValueError("no session")
             return VerifiedClaims(
                 _text(claims, "jti"), (), expires_at, shared_secret=True, uid=uid, session_id=session_id
             )
         if not self._settings.accept_legacy:
-            raise ValueError("names nobody by uid; tokens.accept_legacy is off")
+            raise ValueError("no uid, and tokens.accept_legacy is off")
         subject = _text(claims, "sub")
         legacy_email = None if claims.get("type") == "access" else subject
         legacy_id = subject if legacy_email is None else None
@@ -255,7 +257,7 @@ class TokenService:
         expires = _number(claims, "exp")
         for name in ("iat", "nbf"):
             if name in claims and _number(claims, name) > now + _LEEWAY_SECONDS:
-                raise ValueError(f"{name} lies ahead")
+                raise ValueError(f"{name} is in the future")
         if expires <= now:
             raise TokenExpired
         return datetime.fromtimestamp(expires, UTC)
@@ -266,7 +268,7 @@ class TokenService:
 
 
 def _signed(key: SigningKey, claims: dict[str, Any]) -> str:
-    """Return an access token with these claims."""
+    """Sign an access token with these claims."""
     message = f"{_header(key.kid, key.algorithm)}.{base64url.encode(_encode(claims))}"
     signature = raw_signature.sign(message.encode(), key.private_key, key.algorithm)
     return f"{message}.{base64url.encode(signature)}"
@@ -274,7 +276,7 @@ def _signed(key: SigningKey, claims: dict[str, Any]) -> str:
 
 @functools.lru_cache(maxsize=16)
 def _header(kid: str, algorithm: Algorithm) -> str:
-    """Return the first part of every token that this key signs."""
+    """Return the encoded header of this key's tokens."""
     return base64url.encode(_encode({"alg": algorithm, "kid": kid, "typ": "at+jwt"}))
 
 
@@ -283,7 +285,7 @@ def _oct(secret: Secret) -> OctKey:
 
 
 def _checked(unverified: UnverifiedJwt, key: Any, algorithm: Algorithm | str) -> dict[str, Any]:
-    """Return the claims, once the signature holds with exactly this key and algorithm (SEC-20)."""
+    """Verify the signature with exactly this key and algorithm, and return the claims (SEC-20)."""
     registry = JWSRegistry(algorithms=[algorithm], strict_check_header=False)
     return dict(jwt.decode(unverified.token, key, algorithms=[algorithm], registry=registry).claims)
 

@@ -1,9 +1,9 @@
-"""The key ring: our signing keys, in the database, rotated in stages.
+"""The key ring: signing keys in the database, with staged rotation.
 
-A new key is published first and signs only from `signs_from`, when every verifier has had time to fetch the JWKS; the
-one before it stays published for as long as a token it signed can live (SEC-31). Private keys are sealed under the root
-secret; a row that no live root secret opens is neither used nor published, so writing rows alone adds no key. Where
-AUTH_JWT_SECRET_KEY stood in as the root secret it stays a live one (C-06c): whoever shares it and can write rows could.
+A new key is published first and signs only from `signs_from`, after every verifier had time to fetch the JWKS; the
+previous key stays published for the maximum lifetime of its tokens (SEC-31). Private keys are encrypted under the root
+secret; a row that no live root secret decrypts is neither used nor published, so write access to the table does not add
+a key. If AUTH_JWT_SECRET_KEY was used as the root secret it stays live (C-06c), so its holders with write access could.
 """
 
 import asyncio
@@ -28,24 +28,26 @@ log = structlog.get_logger("idp.signing")
 Algorithm = Literal["ES256", "RS256"]
 PrivateKey = ECKey | RSAKey
 
-PUBLISH_BEFORE_USE = timedelta(minutes=10)  # longer than a verifier may cache the JWKS (`max-age` of our answer)
-KEEP_AFTER_USE = timedelta(hours=13)  # longer than any token lives: 1 h in production, 12 h under `idp dev`
-_RELOAD_SECONDS = 60.0  # how often each process looks for keys that another one made
-_COOL_DOWN_SECONDS = 2.0  # at most one look per cool-down for unknown `kid`s, however many come (SEC-22)
-_RETRY_SECONDS = 0.5  # after a look that failed, so that whoever waited for it does not wait for one of their own
+PUBLISH_BEFORE_USE = timedelta(minutes=10)  # longer than the `max-age` of the JWKS
+KEEP_AFTER_USE = timedelta(
+    hours=13
+)  # longer than the maximum lifetime of tokens: 1 h in production, 12 h under `idp dev`
+_RELOAD_SECONDS = 60.0  # interval of reloading keys of other processes
+_COOL_DOWN_SECONDS = 2.0  # at most one reload per cool-down for unknown `kid`s (SEC-22)
+_RETRY_SECONDS = 0.5  # after a failed reload, so that its waiters do not retry one by one
 _LOCK = 0x1D9_4E75
 _PURPOSE: Purpose = "signing-key"
 
 
 class SigningKey(Struct, frozen=True):
-    """An opened key. `key` and `private_key` hold the private part and never leave `idp.signing`."""
+    """A decrypted key. `key` and `private_key` contain the private part and never leave `idp.signing`."""
 
     kid: str
     algorithm: Algorithm
     key: PrivateKey
     signs_from: datetime
     expires_at: datetime | None
-    private_key: Any  # of `cryptography`, as the next one: for signing
+    private_key: Any  # of `cryptography`, for signing
     public_key: Any  # for verifying
 
     def __repr__(self) -> str:
@@ -53,12 +55,12 @@ class SigningKey(Struct, frozen=True):
 
 
 class KeyStatus(Struct, frozen=True):
-    """A published key, for people.
+    """A published key, for display.
 
     Attributes:
         status: `announced` signs later, `signing` signs now, `retiring` verifies the tokens it has signed.
-        signs_from: when it signs, or began to.
-        expires_at: when it leaves the JWKS, None while it is not to be replaced.
+        signs_from: start of signing.
+        expires_at: when it leaves the JWKS, None if not planned.
         jwk: its public part (RFC 7517).
     """
 
@@ -71,13 +73,13 @@ class KeyStatus(Struct, frozen=True):
 
 
 class Keyring:
-    """All our keys, kept in memory and read again every minute.
+    """All signing keys, cached in memory and reloaded every minute.
 
     Args:
-        database: where they are.
-        sealer: opens their private parts.
+        database: stores them.
+        sealer: decrypts private keys.
         algorithm: of new keys.
-        epoch: rises when somebody changed the keys; then they are read again before the next use.
+        epoch: increases when the keys changed; they are then reloaded before the next use.
     """
 
     def __init__(
@@ -89,18 +91,18 @@ class Keyring:
         self._sealer = sealer
         self._algorithm: Algorithm = algorithm
         self._keys: dict[str, SigningKey] = {}
-        self._signers: list[SigningKey] = []  # those that may sign in their time, the one to be preferred first
-        self._sealed = False  # whether there are keys that no live root secret opens
+        self._signers: list[SigningKey] = []  # candidates for signing, preferred first
+        self._sealed = False  # whether there are keys that no live root secret decrypts
         self._loaded = 0.0
         self._failed = float("-inf")
         self._lock = asyncio.Lock()
 
     async def signing_key(self) -> SigningKey:
-        """Return the key that signs now; make the first one if there is none.
+        """Return the current signing key; create the first one if there is none.
 
         Raises:
-            SigningKeysSealed: there are keys, and no live root secret opens any of them: nothing is made silently.
-            DatabaseUnavailable: it had to be read or made and PostgreSQL is away.
+            SigningKeysSealed: there are keys, but no live root secret decrypts them; no key is created.
+            DatabaseUnavailable: it must be read or created and PostgreSQL is unavailable.
         """
         if self._age() >= _RELOAD_SECONDS:
             await self._refresh(_RELOAD_SECONDS)
@@ -115,23 +117,22 @@ class Keyring:
         return key
 
     async def probe(self) -> str | None:
-        """Return why tokens cannot be signed although the database answers, None where they can."""
+        """Return why tokens cannot be signed although the database answers, else None."""
         try:
             await self.signing_key()
         except SigningKeysSealed as error:
             return f"{error.text} {error.remedy}"
         except DatabaseUnavailable:
-            pass  # another probe says so
+            pass  # reported by another probe
         return None
 
     async def verification_key(self, kid: str) -> SigningKey | None:
-        """Return the key of this id, None where there is none.
+        """Return the key with this id, or None.
 
-        Looks into the database once a minute, so that a key that was ended elsewhere ends here too; for unknown ids at
-        most once a cool-down.
+        Reloads once a minute, to notice keys revoked by other processes; for unknown ids at most once per cool-down.
 
         Raises:
-            DatabaseUnavailable: it had to look and PostgreSQL is away.
+            DatabaseUnavailable: a reload was needed and PostgreSQL is unavailable.
         """
         good_for = _RELOAD_SECONDS if kid in self._keys else _COOL_DOWN_SECONDS
         if self._age() >= good_for:
@@ -140,11 +141,11 @@ class Keyring:
         return None if key is None or (key.expires_at and key.expires_at <= clock.now()) else key
 
     async def jwks(self) -> dict[str, Any]:
-        """Return the public keys (RFC 7517 section 5), those that will sign soon included."""
+        """Return the public keys (RFC 7517 section 5), including those that sign soon."""
         return {"keys": [public_jwk(key.key, key.algorithm) for key in (await self._published())[1]]}
 
     async def list_keys(self) -> list[KeyStatus]:
-        """Return the published keys with their dates, the newest first."""
+        """Return the published keys with their dates, newest first."""
         signing, published = await self._published()
         now = clock.now()
         return [
@@ -160,18 +161,18 @@ class Keyring:
         ]
 
     async def _published(self) -> tuple[SigningKey, list[SigningKey]]:
-        """Return the key that signs now, and all that the JWKS shows."""
+        """Return the current signing key, and all published keys."""
         signing = await self.signing_key()
         now = clock.now()
         return signing, [key for key in self._keys.values() if key.expires_at is None or key.expires_at > now]
 
     async def rotate(self, *, at_once: bool = False) -> str:
-        """Publish a new key, which signs after `PUBLISH_BEFORE_USE`, and let the present one expire.
+        """Publish a new key, which signs after `PUBLISH_BEFORE_USE`, and schedule the expiry of the current one.
 
         Args:
-            at_once: sign with it immediately and end every earlier key, for a key that has leaked: whoever holds it
-                could go on making tokens. Access tokens have to be refreshed; other processes follow as soon as they
-                hear of it, within a minute at the latest, and verifiers that cached the JWKS when they fetch it again.
+            at_once: sign with it immediately and revoke every earlier key, after a leak. Access tokens must be
+            refreshed; other processes follow on notification, within a minute at the latest, and verifiers at their
+            next fetch of the JWKS.
 
         Returns:
             The new key's id.
@@ -189,7 +190,7 @@ class Keyring:
         return None
 
     async def _refresh(self, older_than: float) -> None:
-        async with self._lock:  # single flight: whoever waited finds the keys fresh
+        async with self._lock:  # single-flight: waiters find fresh keys
             if self._age() < older_than:
                 return
             if _monotonic() - self._failed < _RETRY_SECONDS:
@@ -222,7 +223,7 @@ class Keyring:
         private = self._sealer.open(row.sealed_private_jwk, purpose=_PURPOSE)
         if private is None:
             log.error(
-                "signing key sealed under another root secret: its tokens are refused; "
+                "signing key encrypted under another root secret: its tokens are refused; "
                 "put that secret into IDP_PREVIOUS_SECRET_KEYS",
                 kid=row.kid,
             )
@@ -265,7 +266,7 @@ class Keyring:
         return update(SigningKeyRow).where(*present).values(expires_at=successor_signs_from + KEEP_AFTER_USE)
 
     async def _exists(self, session: Any) -> bool:
-        """Whether another process made a key that we can open, since we last looked."""
+        """Whether another process created a decryptable key since the last reload."""
         rows = await session.scalars(select(SigningKeyRow).where(SigningKeyRow.algorithm == self._algorithm))
         now = clock.now()
         return any(
@@ -277,10 +278,10 @@ class Keyring:
 
 
 async def all_sealed(database: Database, sealer: Sealer) -> bool:
-    """Whether there are live signing keys and none of them can be opened.
+    """Whether there are live signing keys and none of them can be decrypted.
 
     Raises:
-        DatabaseUnavailable: PostgreSQL is away.
+        DatabaseUnavailable: PostgreSQL is unavailable.
     """
     alive = or_(SigningKeyRow.expires_at.is_(None), SigningKeyRow.expires_at > clock.now())
     async with database.transaction() as session:
@@ -294,9 +295,9 @@ def _ending_all(now: datetime) -> Update:
 
 
 def _preferred(algorithm: Algorithm, keys: Iterable[SigningKey]) -> list[SigningKey]:
-    """Return the keys of an algorithm: the newest first, and last what is to expire.
+    """Return the keys of an algorithm, newest first, expiring ones last.
 
-    Such a key signs only while nothing else can: its tokens must not outlive it.
+    An expiring key signs only if there is no other, because its tokens must not outlive it.
     """
     fitting = (key for key in keys if key.algorithm == algorithm)
     return sorted(fitting, key=lambda key: (key.expires_at is None, key.signs_from), reverse=True)
@@ -307,12 +308,12 @@ def _monotonic() -> float:
 
 
 def generate(algorithm: Algorithm) -> PrivateKey:
-    """Return a fresh key: P-256 for ES256, 3072 bits for RS256."""
+    """Generate a key: P-256 for ES256, 3072 bits for RS256."""
     if algorithm == "ES256":
         return ECKey.generate_key("P-256", private=True)
     return RSAKey.generate_key(3072, private=True)
 
 
 def public_jwk(key: PrivateKey, algorithm: Algorithm) -> dict[str, Any]:
-    """Return the public part, as the JWKS shows it."""
+    """Return the public JWK."""
     return {**key.as_dict(private=False), "kid": key.thumbprint(), "use": "sig", "alg": algorithm}

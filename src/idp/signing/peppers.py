@@ -1,7 +1,7 @@
-"""Keyed digests of random secrets: what is stored instead of a key, a refresh token, a cookie or a link (C-03, SEC-17).
+"""Keyed digests, stored instead of API keys, refresh tokens, cookies and links (C-03, SEC-17).
 
-A secret of 190 bits or more needs no slow hash: its HMAC-SHA-256 is found in one look-up of a unique index, and the
-pepper, which the database does not have, makes the table alone worthless.
+A random secret of 190 bits or more needs no slow hash: its HMAC-SHA-256 is found by one look-up in a unique index. The
+pepper is not in the database, so a stolen table is useless.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from idp.signing.sealing import derive
 
 
 class Digest(Struct, frozen=True):
-    """What is stored of a secret: the digest as hexadecimal, how it was made, and under which pepper."""
+    """The stored digest of a secret: hexadecimal, with scheme and pepper id."""
 
     hex: str
     scheme: str
@@ -23,11 +23,11 @@ class Digest(Struct, frozen=True):
 
 
 class Peppers:
-    """The keys of the digests, one from each live root secret (C-06c).
+    """Computes digests under one key per live root secret (C-06c).
 
     Args:
         roots: root secrets, the current one first.
-        label: what is digested; the same secret has another digest under another label.
+        label: separates uses; the same secret has different digests under different labels.
     """
 
     def __init__(self, roots: Sequence[Secret], label: str) -> None:
@@ -36,16 +36,16 @@ class Peppers:
 
     @property
     def current(self) -> str:
-        """The id of the pepper that new digests are made with."""
+        """The id of the current pepper."""
         return self._keys[0][0]
 
     def digest(self, secret: str) -> Digest:
-        """Return what to store."""
+        """Return the digest to store."""
         name, key = self._keys[0]
         return Digest(_hmac(key, secret), "hmac", name)
 
     def possible(self, secret: str) -> list[str]:
-        """Return every digest under which this secret may be stored, the current pepper's first."""
+        """Return all possible stored digests of this secret, the current pepper's first."""
         return [_hmac(key, secret) for _, key in self._keys]
 
 

@@ -1,4 +1,4 @@
-"""Joins the signing keys: the JWKS, and the keys of cookies and links."""
+"""Plugin of signing keys, the JWKS and proof keys."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -30,6 +30,6 @@ class SigningPlugin(Plugin):
 
     @asynccontextmanager
     async def _prepared(self, _app: object) -> AsyncIterator[None]:
-        with suppress(DatabaseUnavailable, asyncpg.PostgresError):  # then the service reads them in the background
+        with suppress(DatabaseUnavailable, asyncpg.PostgresError):  # then they are read in the background
             await self._proofs.prepare()
         yield

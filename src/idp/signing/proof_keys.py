@@ -1,8 +1,8 @@
-"""Keys of proofs that come with a request and stand in no table (decision 0025).
+"""Keys of proofs: data in requests or Valkey that is trusted only because of its key (decision 0025).
 
-Cached verdicts, CSRF tokens, device cookies and the successors of refresh tokens are believed because of a key alone.
-That key never comes from a secret that others hold: not from AUTH_JWT_SECRET_KEY or JWT_SECRET_KEY while there is an
-IDP_SECRET_KEY, and where one of them stands in for it, only together with a random salt that only the database has.
+These are cached verdicts, CSRF tokens, device cookies and refresh token successors. Their keys never come from a secret
+that other services hold: not from AUTH_JWT_SECRET_KEY or JWT_SECRET_KEY if there is an IDP_SECRET_KEY; otherwise only
+together with a random salt from the database.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ class ProofKey:
 
     @property
     def all(self) -> list[bytes]:
-        """Every key that is still believed.
+        """All accepted keys.
 
         Raises:
-            DatabaseUnavailable: the salt could not be read yet.
+            DatabaseUnavailable: the salt has not been read yet.
         """
         if not self._derived:
             self._derived = self._keys.derive(self._label)
@@ -43,7 +43,7 @@ class ProofKey:
 
     @property
     def current(self) -> bytes:
-        """The key that new proofs are made with; raises as `all` does."""
+        """The key for new proofs; raises as `all`."""
         return self.all[0]
 
 
@@ -51,12 +51,12 @@ class ProofKeys(BackgroundService):
     """The keys of all labels.
 
     Args:
-        database: has the salt.
-        own: root secrets that nobody else holds, the current one first.
-        shared: what stands in where there is none of them.
+        database: stores the salt.
+        own: root secrets of this service only, the current one first.
+        shared: shared secrets, used if there is no own one.
 
     Attributes:
-        labels: what keys are derived for.
+        labels: used labels.
     """
 
     def __init__(self, database: Database, own: Sequence[Secret], shared: Sequence[Secret]) -> None:
@@ -70,7 +70,7 @@ class ProofKeys(BackgroundService):
         self.labels: set[str] = set()
 
     def of(self, label: str) -> ProofKey:
-        """Return the keys of a label; they are derived when they are used first."""
+        """Return the keys of a label, derived on first use."""
         self.labels.add(label)
         return ProofKey(self, label)
 
@@ -78,7 +78,7 @@ class ProofKeys(BackgroundService):
         """Derive the keys of a label.
 
         Raises:
-            DatabaseUnavailable: the salt could not be read yet.
+            DatabaseUnavailable: the salt has not been read yet.
         """
         if self._needs_salt and self._salt is None:
             raise DatabaseUnavailable
@@ -90,10 +90,10 @@ class ProofKeys(BackgroundService):
         return self._salt is not None or not self._needs_salt
 
     async def prepare(self) -> None:
-        """Read the salt, if it is needed and was not read yet.
+        """Read the salt, if it is needed and not read yet.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL is away.
+            DatabaseUnavailable: PostgreSQL is unavailable.
         """
         if self.ready:
             return
@@ -105,14 +105,14 @@ class ProofKeys(BackgroundService):
         self._waiting.clear()
 
     def when_ready(self, tell: Callable[[], None]) -> None:
-        """Call this as soon as the keys can be derived: at once where they can be now."""
+        """Call a function once the keys can be derived, possibly immediately."""
         if self.ready:
             tell()
         else:
             self._waiting.append(tell)
 
     def start(self) -> None:
-        """Read the salt in the background, for as long as it takes."""
+        """Read the salt in the background, with retries."""
         if not self.ready:
             super().start()
 

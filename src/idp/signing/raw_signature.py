@@ -1,7 +1,7 @@
-"""ES256 and RS256 straight on the key (RFC 7518 section 3): a JOSE library takes half as long again for the same.
+"""ES256 and RS256 with `cryptography` directly (RFC 7518 section 3), faster than through a JOSE library.
 
-What the library would check beside the signature is checked elsewhere: the form by `compact.py`, the algorithm, key,
-type and claims by `jwt.py`. A test holds this file to joserfc's verdicts, and joserfc to what is signed here.
+The library's other checks are elsewhere: format in `compact.py`; algorithm, key, type and claims in `jwt.py`. A test
+compares the results with joserfc in both directions.
 """
 
 from typing import Any
@@ -19,12 +19,12 @@ _PKCS1 = PKCS1v15()
 
 
 def sign(message: bytes, private_key: Any, algorithm: str) -> bytes:
-    """Return a message's signature, as a token carries it.
+    """Sign a message.
 
     Args:
-        message: header and payload, encoded, with the dot between them.
+        message: encoded header and payload, joined by a dot.
         private_key: of `cryptography`, on P-256 for ES256, RSA for RS256.
-        algorithm: what the key is for.
+        algorithm: of the key.
     """
     if algorithm == "ES256":
         return _joined(private_key.sign(message, _ECDSA))
@@ -33,16 +33,16 @@ def sign(message: bytes, private_key: Any, algorithm: str) -> bytes:
 
 
 def check(message: bytes, signature: bytes, *, public_key: Any, algorithm: str) -> None:
-    """Check a signature.
+    """Verify a signature.
 
     Args:
-        message: header and payload, encoded, with the dot between them.
-        signature: what the token carries.
+        message: encoded header and payload, joined by a dot.
+        signature: of the token.
         public_key: of `cryptography`, on P-256 for ES256, RSA for RS256.
-        algorithm: what the key is for.
+        algorithm: of the key.
 
     Raises:
-        ValueError: it does not hold.
+        ValueError: it is invalid.
     """
     try:
         if algorithm == "ES256":
@@ -50,21 +50,21 @@ def check(message: bytes, signature: bytes, *, public_key: Any, algorithm: str) 
         else:
             public_key.verify(signature, message, _PKCS1, _SHA256)
     except InvalidSignature:
-        raise ValueError("the signature does not hold") from None
+        raise ValueError("invalid signature") from None
 
 
 def _taken_apart(signature: bytes) -> bytes:
-    """Return a token's r and s, 32 bytes each (RFC 7518 section 3.4), in the form of X.509 that the key reads."""
+    """Convert r and s, 32 bytes each (RFC 7518 section 3.4), to DER for `cryptography`."""
     if len(signature) != _ES256_BYTES:
         raise ValueError("an ES256 signature has 64 bytes")
     return encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
 
 
 def _joined(der: bytes) -> bytes:
-    """Return r and s, 32 bytes each, of what a P-256 key has just signed.
+    """Convert a DER signature of a P-256 key to r and s, 32 bytes each.
 
-    That is `30 length 02 length r 02 length s` (RFC 3279 section 2.2.3): whole numbers, so that one may begin with a
-    zero byte for its sign, or be shorter. The library's way through two Python integers takes four times as long.
+    DER is `30 length 02 length r 02 length s` (RFC 3279 section 2.2.3), with signed integers, which may have a leading
+    zero byte or be shorter. The library's conversion through Python integers takes four times as long.
     """
     after_r = 4 + der[3]
     r, s = der[4:after_r], der[after_r + 2 :]

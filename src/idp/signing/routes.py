@@ -13,14 +13,14 @@ from idp.signing.keyring import Keyring, SigningKey
 JWKS_PATH = "/.well-known/jwks.json"
 JWKS_TYPE = "application/jwk-set+json"
 JWKS_HEADERS = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
-_MADE_ANEW_AFTER_SECONDS = 1.0  # when nobody changed the keys: one may have reached its end by the clock alone
+_MADE_ANEW_AFTER_SECONDS = 1.0  # without a change, because a key may have expired
 
 
 class PublishedKeys:
-    """The JWKS as it is sent, encoded once for each state of the key ring.
+    """The encoded JWKS, cached per state of the key ring.
 
     Args:
-        keyring: our keys; it reads them anew when it hears of a change, and once a minute.
+        keyring: reloads the keys on notification and once a minute.
     """
 
     def __init__(self, keyring: Keyring) -> None:
@@ -33,9 +33,9 @@ class PublishedKeys:
         """Return the JWKS.
 
         Raises:
-            DatabaseUnavailable: the keys had to be read, and PostgreSQL is away.
+            DatabaseUnavailable: the keys must be read and PostgreSQL is unavailable.
         """
-        signing = await self._keyring.signing_key()  # another object after every reading, even of the same key
+        signing = await self._keyring.signing_key()  # a new object after every reload, even for the same key
         now = clock.seconds()
         if signing is not self._made_under or not 0 <= now - self._made_at < _MADE_ANEW_AFTER_SECONDS:
             self._document = msgspec.json.encode(await self._keyring.jwks())
@@ -51,7 +51,7 @@ class PublishedKeys:
     media_type=JWKS_TYPE,
 )
 async def jwks(keyring: NamedDependency[Keyring]) -> Response[dict[str, Any]]:
-    """Return the keys that verify our access tokens, those that will sign soon included. Cache for five minutes."""
+    """Return the keys that verify access tokens, including those that sign soon. Cache them for five minutes."""
     return Response(await keyring.jwks(), headers=JWKS_HEADERS)
 
 

@@ -1,4 +1,4 @@
-"""Keys made from the root secret by HKDF (RFC 5869), one label each (C-06c), and sealing with them (RFC 7516)."""
+"""Key derivation from the root secret by HKDF (RFC 5869; C-06c), and encryption with the derived keys (RFC 7516)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ _ALGORITHMS = ["A256KW", "A256GCM"]
 
 
 def derive(root: Secret, label: str, *, salt: bytes | None = None) -> bytes:
-    """Return 32 bytes that belong to this label alone, and with a salt to those who know it."""
+    """Derive a 32-byte key for a label, optionally with a salt."""
     return HKDF(algorithm=hashes.SHA256(), length=32, salt=salt, info=f"idp/{label}/v1".encode()).derive(
         root.reveal().encode()
     )
 
 
 class Sealer:
-    """Seals small secrets with the newest root secret and opens them with any that is still live.
+    """Encrypts small secrets under the current root secret, and decrypts them with any live one.
 
     The purpose is part of the protected header, which is the associated data of the encryption (RFC 7516 section 5.1):
-    a value that was copied to another table does not open there.
+    a value copied to another table does not decrypt there.
 
     Args:
         roots: root secrets, the current one first.
@@ -43,14 +43,14 @@ class Sealer:
         self._current = next(iter(self._keys))
 
     def seal(self, secret: bytes, *, purpose: Purpose) -> str:
-        """Return the secret as a compact JWE; its `kid` says which root secret opens it, its `typ` what it is for."""
+        """Encrypt a secret as a compact JWE; `kid` identifies the root secret, `typ` the purpose."""
         header = {"alg": "A256KW", "enc": "A256GCM", "kid": self._current, "typ": purpose}
         return jwe.encrypt_compact(header, secret, self._keys[self._current], algorithms=_ALGORITHMS)
 
     def open(self, sealed: str, *, purpose: Purpose) -> bytes | None:
-        """Return the secret; None where no live root secret opens it, or it was sealed for another purpose.
+        """Decrypt a secret; None if no live root secret decrypts it, or it has another purpose.
 
-        Values of version 1.0.0 have no purpose, and open for any.
+        Values of version 1.0.0 have no purpose and decrypt for any.
         """
         try:
             header = msgspec.json.decode(urlsafe_b64decode(sealed.partition(".")[0].encode()), type=dict[str, Any])

@@ -1,5 +1,5 @@
-"""People's records: users, identities, roles, passwords.
+"""Users, identities, roles, passwords, one-time tokens.
 
-Owns: what an address is (NFC, casefolded, IDNA), how a password is checked without stalling other requests.
-Does not own: journeys such as sign-up (`idp.accounts`) or what a user is in the organisation (`idp.directory`).
+Owns: normalization of addresses (NFC, lower case, IDNA), password hashing without blocking other requests. Does not
+own: flows such as sign-up (`idp.accounts`), teams and domains (`idp.directory`).
 """

@@ -1,4 +1,4 @@
-"""Stored addresses that are filed under another key than the rule of `email_key` gives them: for `idp check-db`."""
+"""Find stored addresses whose key differs from `email_key`, for `idp check-db`."""
 
 from msgspec import Struct
 from sqlalchemy import func, or_, select
@@ -14,7 +14,7 @@ class MisfiledAddress(Struct, frozen=True):
     """A live user who is not found by their own address.
 
     Attributes:
-        holder: the other user who is found by it instead; None where nobody is.
+        holder: the user who is found instead; None if there is none.
     """
 
     user_id: str
@@ -31,9 +31,9 @@ class MisfiledAddress(Struct, frozen=True):
 
 
 async def misfiled_addresses(session: AsyncSession, *, most: int) -> list[MisfiledAddress]:
-    """Return live users whose stored key is not that of their address, at most so many.
+    """Return at most `most` live users whose stored key does not match their address.
 
-    Only what may be wrong is looked at one by one: of an address in ASCII the key is the same in lower case.
+    Only non-trivial addresses are checked in Python: the key of an ASCII address is its lower case.
     """
     unlike = or_(
         UserRow.email_key.is_(None),

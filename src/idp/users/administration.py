@@ -1,6 +1,6 @@
-"""Users as administrators see and change them. Every function works inside the caller's transaction.
+"""Administration of users. Every function works inside the caller's transaction.
 
-Ending somebody is only half of it: `idp.lifecycle.offboard` ends what they could act with in the same transaction.
+`idp.lifecycle.offboard` revokes a disabled user's credentials in the same transaction.
 """
 
 from msgspec import UNSET
@@ -19,14 +19,14 @@ from idp.users.repository import UserRepository, change_fields
 from idp.users.shapes import ManagedUser, UserChange, UserFilter
 
 _IS_LIVE = UserRow.deleted_at.is_(None)
-# Invited, and not come yet: with neither a password nor a proven address nobody signs in.
+# Pending invitation: no password and no verified address.
 _IS_AWAITED = and_(UserRow.login_type == "email", UserRow.password_hash.is_(None), UserRow.email_verified.is_(False))
 
 
 async def list_users(
     session: AsyncSession, wanted: UserFilter, *, limit: int, offset: int
 ) -> tuple[list[ManagedUser], int]:
-    """Return a page of users, newest first, and how many there are in all; deleted ones are not among them."""
+    """Return a page of users, newest first, and the total number, without deleted ones."""
     rows, total = await UserRepository(session).page(*_conditions(wanted), limit=limit, offset=offset)
     roles = await _roles_of(session, [row.id for row in rows])
     return [_out(row, roles[row.id]) for row in rows], total
@@ -49,41 +49,41 @@ async def get_user(session: AsyncSession, user_id: str) -> ManagedUser:
     """Return a user.
 
     Raises:
-        UserNotFound: nobody has this id, or they were deleted.
+        UserNotFound: there is no such user, or it was deleted.
     """
     row = await UserRepository(session).get_live(user_id)
     return _out(row, (await _roles_of(session, [user_id]))[user_id])
 
 
 async def hold(session: AsyncSession, user_id: str) -> None:
-    """Let nobody else change a user until the commit.
+    """Lock a user until the commit.
 
     Raises:
-        UserNotFound: there is no such user, or no more.
+        UserNotFound: there is no such user, or it was deleted.
     """
     await UserRepository(session).get_live(user_id, lock=True)
 
 
 async def is_awaited(session: AsyncSession, user_id: str) -> bool:
-    """Whether a live user was invited and has not come yet."""
+    """Whether a live user has a pending invitation."""
     return bool(await session.scalar(select(_IS_AWAITED).where(UserRow.id == user_id, _IS_LIVE)))
 
 
 async def change(
     session: AsyncSession, origin: Origin, user_id: str, wanted: UserChange, *, keep_an_admin: bool
 ) -> ManagedUser:
-    """Change what is given. Disabling is `offboard.disable`; of `is_active` only true is followed here.
+    """Change the given values. Only `is_active=True` is applied here; `offboard.disable` disables.
 
     Args:
         session: the caller's transaction.
-        origin: who asked for it.
-        user_id: whom it happens to.
-        wanted: what to change.
-        keep_an_admin: refuse to take the role away from the last active administrator.
+        origin: the request's origin.
+        user_id: the user.
+        wanted: the changes.
+        keep_an_admin: refuse to remove the role of the last active administrator.
 
     Raises:
-        UserNotFound: there is no such user, or no more.
-        LastAdmin: they are the last active administrator.
+        UserNotFound: there is no such user, or it was deleted.
+        LastAdmin: the user is the last active administrator.
     """
     if keep_an_admin and wanted.roles is not UNSET and ADMIN not in wanted.roles:
         await check_admin_remains(session, without=user_id)
@@ -99,10 +99,10 @@ async def change(
 
 
 async def grant(session: AsyncSession, origin: Origin, user_id: str, role: str) -> None:
-    """Give a user one more role.
+    """Grant a user an additional role.
 
     Raises:
-        UserNotFound: there is no such user, or no more.
+        UserNotFound: there is no such user, or it was deleted.
     """
     row = await UserRepository(session).get_live(user_id, lock=True)
     held = (await _roles_of(session, [user_id]))[user_id]
@@ -110,10 +110,10 @@ async def grant(session: AsyncSession, origin: Origin, user_id: str, role: str) 
 
 
 async def mark_email_verified(session: AsyncSession, origin: Origin, user_id: str) -> None:
-    """Call a user's address verified, because whoever operates the service says so.
+    """Mark a user's address as verified, on behalf of an operator.
 
     Raises:
-        UserNotFound: there is no such user, or no more.
+        UserNotFound: there is no such user, or it was deleted.
     """
     row = await UserRepository(session).get_live(user_id, lock=True)
     if not row.email_verified:
@@ -126,7 +126,7 @@ async def _set_roles(session: AsyncSession, origin: Origin, row: UserRow, wanted
     if wanted == held:
         return
     if added := sorted(wanted - held):
-        # A role exists from the first time that somebody is given it.
+        # A role is created when it is first granted.
         await session.execute(
             insert(RoleRow).values([{"name": role, "description": ""} for role in added]).on_conflict_do_nothing()
         )
@@ -142,18 +142,18 @@ async def _set_roles(session: AsyncSession, origin: Origin, row: UserRow, wanted
 
 
 async def check_admin_remains(session: AsyncSession, *, without: str) -> None:
-    """Refuse to lose the last active administrator. Of several who try to end each other at once, one stays.
+    """Refuse to lose the last active administrator, also with concurrent requests.
 
-    Who is only invited does not count: the mail may never be read.
+    Users with a pending invitation do not count.
 
     Args:
-        session: the transaction that ends them; what is found holds until it commits.
-        without: the id of the user who is to be one no more.
+        session: the caller's transaction, which holds the locks until the commit.
+        without: the id of the user who loses the role.
 
     Raises:
-        LastAdmin: they are the only one.
+        LastAdmin: the user is the only one.
     """
-    # Whoever takes an administrator away waits here for the one before; giving the role to somebody does not.
+    # Serializes removals of administrators; granting the role does not wait.
     await session.execute(select(RoleRow.name).where(RoleRow.name == ADMIN).with_for_update(key_share=True))
     holders = select(UserRoleRow.user_id).join(UserRow, UserRow.id == UserRoleRow.user_id)
     active = await session.scalars(
@@ -164,10 +164,10 @@ async def check_admin_remains(session: AsyncSession, *, without: str) -> None:
 
 
 async def deactivate(session: AsyncSession, user_id: str) -> bool:
-    """Disable a user; False if they were disabled already.
+    """Disable a user; False if already disabled.
 
     Raises:
-        UserNotFound: there is no such user, or no more.
+        UserNotFound: there is no such user, or it was deleted.
     """
     row = await UserRepository(session).get_live(user_id, lock=True)
     was_active, row.is_active = row.is_active, False
@@ -175,10 +175,10 @@ async def deactivate(session: AsyncSession, user_id: str) -> bool:
 
 
 async def soft_delete(session: AsyncSession, user_id: str) -> None:
-    """Mark a user as deleted, which frees their address; what they did keeps its author.
+    """Mark a user as deleted, which frees the address; audit records keep the author.
 
     Raises:
-        UserNotFound: there is no such user, or no more.
+        UserNotFound: there is no such user, or it was deleted.
     """
     row = await UserRepository(session).get_live(user_id, lock=True)
     row.is_active, row.deleted_at = False, clock.now()

@@ -1,11 +1,11 @@
-"""The old service's rules for passwords and addresses (S4-47), where `passwords.require_complexity` asks for them."""
+"""Complexity rules of the old service (S4-47), enabled by `passwords.require_complexity`."""
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-_RUN = 4  # characters in a row that repeat, count up or down, or stand beside each other on a keyboard
+_RUN = 4  # length of forbidden repeats, sequences and keyboard rows
 _KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm", "1234567890", "qwertzuiop", "yxcvbnm", "azertyuiop", "qsdfghjklm")
-# Addresses that anybody reads for some minutes. Well-known hosts: a list can never be whole.
+# Well-known disposable mail services; the list cannot be complete.
 DISPOSABLE_DOMAINS = frozenset({
     "10minutemail.com", "10minutemail.net", "20minutemail.com", "33mail.com", "anonbox.net", "burnermail.io",
     "discard.email", "discardmail.com", "dispostable.com", "emailondeck.com", "fakeinbox.com", "fakemail.net",
@@ -21,13 +21,13 @@ DISPOSABLE_DOMAINS = frozenset({
 
 
 def is_disposable(email: str) -> bool:
-    """Whether an address is of a host, or of a part of one, that lends addresses for minutes."""
+    """Whether an address belongs to a disposable mail service or its subdomain."""
     labels = email.rpartition("@")[2].casefold().rstrip(".").split(".")
     return any(".".join(labels[place:]) in DISPOSABLE_DOMAINS for place in range(len(labels)))
 
 
 def missing_from(password: str) -> str | None:
-    """Return what a password lacks, or holds and may not, as a sentence; None where it keeps all rules."""
+    """Return the violated rule as a sentence, None if the password satisfies all."""
     kinds: tuple[Callable[[str], bool], ...] = (
         str.isupper,
         str.islower,
@@ -35,12 +35,12 @@ def missing_from(password: str) -> str | None:
         lambda character: not character.isalnum(),
     )
     if not all(any(kind(character) for character in password) for kind in kinds):
-        return "The password needs upper and lower case, a digit and a symbol."
+        return "The password must contain upper and lower case, a digit and a symbol."
     for run in _runs(password.casefold()):
         if len(set(run)) == 1:
             return f"The password repeats a character {_RUN} times in a row."
         if _is_sequence(run):
-            return f"The password holds a sequence of {_RUN} characters, such as abcd, 4321 or qwer."
+            return f"The password contains a sequence of {_RUN} characters, such as abcd, 4321 or qwer."
     return None
 
 

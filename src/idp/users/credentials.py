@@ -1,6 +1,6 @@
-"""A user's address and password, as journeys read and change them. Every function works in the caller's transaction.
+"""A user's address and password, for account flows. Every function works in the caller's transaction.
 
-What has to end together with them is the business of `idp.lifecycle`.
+`idp.lifecycle` revokes what depends on them.
 """
 
 from msgspec import Struct
@@ -16,14 +16,14 @@ from idp.errors import EmailTaken
 from idp.users.email import email_key
 from idp.users.models import UserRow
 
-# The version of the password that an account was made with.
+# The initial password version of an account.
 FIRST_PASSWORD = 1
-# A live user has the address: unique_violation; or two users take each other's at once: deadlock_detected.
+# A live user has the address: unique_violation; two users swap addresses concurrently: deadlock_detected.
 _TAKEN = frozenset({"23505", "40P01"})
 
 
 class Holder(Struct, frozen=True):
-    """Whose account it is: what journeys need to know about a live user. `repr` hides the hash."""
+    """A live user's account data for flows. `repr` hides the hash."""
 
     user_id: str
     email: str | None
@@ -32,7 +32,7 @@ class Holder(Struct, frozen=True):
     is_active: bool
     password_hash: str | None
     password_version: int
-    failures: int = 0  # wrong passwords since the last right one; only `look_up` reads it
+    failures: int = 0  # consecutive wrong passwords; only set by `look_up`
 
     def __repr__(self) -> str:
         return f"Holder({self.user_id})"
@@ -57,7 +57,7 @@ _LOOK_UP = (
 
 
 async def look_up(reads: Reads, email: str) -> Holder | None:
-    """Return the live user with this address, in any spelling, as of now: for who does not change the account.
+    """Return the live user with this address, without a lock; only for reading.
 
     Raises:
         DatabaseUnavailable: PostgreSQL is away.
@@ -67,7 +67,7 @@ async def look_up(reads: Reads, email: str) -> Holder | None:
 
 
 async def find_by_email(session: AsyncSession, email: str) -> Holder | None:
-    """Return the live user with this address, in any spelling."""
+    """Return the live user with this address."""
     return await _find(session, UserRow.email_key == email_key(email))
 
 
@@ -77,16 +77,15 @@ async def find_by_id(session: AsyncSession, user_id: str) -> Holder | None:
 
 
 async def hold(session: AsyncSession, user_id: str) -> Holder | None:
-    """Return the live user with this id, whom nobody else changes and who signs in nowhere until the commit.
+    """Lock and return the live user with this id; no change and no sign-in until the commit.
 
-    Every journey that changes an account begins with this, so that of several at once each sees what the one before
-    has left.
+    Every flow that changes an account begins with this, so concurrent flows run one after another.
     """
     return await _find(session, UserRow.id == user_id, lock=True)
 
 
 async def hold_by_email(session: AsyncSession, email: str) -> Holder | None:
-    """Do the same for the live user with this address, in any spelling."""
+    """Lock and return the live user with this address."""
     return await _find(session, UserRow.email_key == email_key(email), lock=True)
 
 
@@ -97,38 +96,38 @@ async def _find(session: AsyncSession, which: ColumnElement[bool], *, lock: bool
 
 
 async def mark_verified(session: AsyncSession, user_id: str) -> None:
-    """Call a user's address verified."""
+    """Mark a user's address as verified."""
     await _change(session, user_id, email_verified=True)
 
 
 async def wipe_password(session: AsyncSession, user_id: str) -> None:
-    """Take a user's password away; whoever was signing in with it does not any more."""
+    """Remove a user's password; pending sign-ins with it fail."""
     await _change(session, user_id, password_hash=None, password_version=UserRow.password_version + 1)
 
 
 async def invalidate_pending_sign_ins(session: AsyncSession, user_id: str) -> None:
-    """Let nobody in whose password was checked before this: the account is another one now."""
+    """Make sign-ins fail whose password was checked before this, because the account was claimed."""
     await _change(session, user_id, password_version=UserRow.password_version + 1)
 
 
 async def mark_contested(session: AsyncSession, user_id: str, *, contested: bool) -> None:
-    """Note that another password was chosen for an unverified account: no link keeps the first one any more (C-11).
+    """Mark an unverified account as registered with different passwords: verification then clears the password (C-11).
 
-    The same statement where nothing is contested, so that its time tells nothing (SEC-9).
+    The statement also runs for `contested=False`, so that timing reveals nothing (SEC-9).
     """
     await _change(session, user_id, password_version=UserRow.password_version + int(contested))
 
 
 async def set_email(session: AsyncSession, user_id: str, email: str) -> None:
-    """Give a user another address, which is verified.
+    """Set a user's new, verified address.
 
     Args:
-        session: the caller's transaction, which goes on after a refusal.
-        user_id: whose.
+        session: the caller's transaction, usable after an error.
+        user_id: the user.
         email: as `parse_email` returned it.
 
     Raises:
-        EmailTaken: a live user has this address in some spelling.
+        EmailTaken: a live user has this address.
     """
     try:
         async with session.begin_nested():

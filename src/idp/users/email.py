@@ -1,7 +1,7 @@
-"""E-mail addresses: syntax, the form we store, and the key by which two spellings are one person (C-13).
+"""E-mail addresses: syntax, stored form, and the unique key (C-13).
 
-Two mailboxes must never be one account: whoever reads the one could take over the other. So spellings are the same only
-where they differ in case or composition, and never across scripts (`docs/decisions/0030-unique-mailbox-keys.md`).
+Two mailboxes must never share an account, because the owner of one could take over the other. So only differences in
+case and composition are ignored, never across scripts (`docs/decisions/0030-unique-mailbox-keys.md`).
 """
 
 import hashlib
@@ -12,27 +12,27 @@ import idna
 from email_validator import EmailNotValidError, EmailSyntaxError, validate_email
 
 MAX_LENGTH = 254  # RFC 5321 section 4.5.3.1.3
-_LONGEST_KEYED = 1000  # characters; what is longer is nobody's address, and normalising it could take seconds
-_LONGEST_DOMAIN = 512  # characters; IDNA knows no longer name, composed or not, and would take long to say so
-# The only characters beyond ASCII that Unicode's canonical forms turn into ASCII: the Greek question mark, the Greek
-# varia and the Kelvin sign (Unicode never adds another one to them).
+_LONGEST_KEYED = 1000  # characters; longer text is no address, and normalising it could take seconds
+_LONGEST_DOMAIN = 512  # characters; longer names are invalid in IDNA and slow to check
+# The only non-ASCII characters whose canonical form is ASCII: Greek question mark, Greek varia, Kelvin sign (guaranteed
+# by Unicode's stability policy).
 _BECOMES_ASCII = re.compile("([\u037e\u1fef\u212a])")
 
 
 def parse_email(text: str) -> str:
-    """Return the address as we store it: NFC, the domain in lower case.
+    """Return the stored form of an address: NFC, the domain in lower case.
 
     Args:
-        text: what was typed.
+        text: the entered address.
 
     Raises:
-        ValueError: it is no address; the text says what is wrong with it.
+        ValueError: it is invalid; the message gives the reason.
     """
     if len(text) > MAX_LENGTH:
         raise ValueError(f"longer than {MAX_LENGTH} characters")
     if found := _BECOMES_ASCII.search(text.rpartition("@")[0]):
         looks = unicodedata.normalize("NFC", found[1])
-        raise ValueError(f"U+{ord(found[1]):04X} before the @ looks like {looks}; type {looks} if that is meant")
+        raise ValueError(f"U+{ord(found[1]):04X} before the @ looks like {looks}; use {looks} instead")
     try:
         return validate_email(text, check_deliverability=False, globally_deliverable=False).normalized
     except (EmailSyntaxError, EmailNotValidError) as error:
@@ -42,7 +42,7 @@ def parse_email(text: str) -> str:
 def email_key(email: str) -> str:
     """Return the key under which an address is unique: NFC, in lower case, the domain in IDNA A-labels.
 
-    Takes any text, so that looking up nonsense finds nobody instead of failing.
+    Accepts any text, so that a look-up of an invalid address finds no user instead of failing.
     """
     if len(email) > _LONGEST_KEYED:
         return f"too long:{hashlib.sha256(email.encode('utf-8', 'surrogatepass')).hexdigest()}"
@@ -55,7 +55,7 @@ def email_key(email: str) -> str:
 
 
 def _folded(text: str) -> str:
-    """Return NFC in lower case, where that keeps what is ASCII apart from what only looks like it."""
+    """Return NFC in lower case, without mapping non-ASCII letters to ASCII."""
     if text.isascii():
         return text.lower()
     pieces = _BECOMES_ASCII.split(text)
@@ -64,9 +64,9 @@ def _folded(text: str) -> str:
 
 
 def _lower(character: str) -> str:
-    """Return the lower case of a letter that has exactly one, from which the way leads back to it; else itself.
+    """Return the lower case of a letter if it is unique and reversible, else the letter.
 
-    So the Kelvin sign is no k, the dotted capital I no i, and the long s, the sharp s and ligatures stay what they are.
+    So the Kelvin sign does not become k, the dotted capital I not i; long s, sharp s and ligatures are unchanged.
     """
     lower = character.lower()
     return lower if len(lower) == 1 and lower.upper() == character else character

@@ -1,4 +1,4 @@
-"""Tables of people: users, the identities that name them elsewhere, and their roles."""
+"""Tables of users, identities, roles and one-time tokens."""
 
 from datetime import datetime
 
@@ -11,18 +11,18 @@ from idp.db.base import Base, Timestamps, UUIDKey
 
 
 class UserRow(Timestamps, Base):
-    """A person. `id` is text, because imported people keep the id their old service gave them (C-13)."""
+    """A user. `id` is text, because imported users keep their old id (C-13)."""
 
     __tablename__ = "users"
     __table_args__ = (
-        # One live user an address; a deleted one frees it.
+        # One live user per address; deletion frees it.
         Index(
             "uq_users_email_key",
             "email_key",
             unique=True,
             postgresql_where=text("deleted_at IS NULL"),
         ),
-        # An announcement of a change names the user, and has room for 8000 bytes.
+        # A change notification contains the user id and is limited to 8000 bytes.
         CheckConstraint("octet_length(id) <= 512", name="id"),
     )
 
@@ -34,8 +34,7 @@ class UserRow(Timestamps, Base):
     avatar_url: Mapped[str | None]
     login_type: Mapped[str] = mapped_column(default="email")
     password_hash: Mapped[str | None]
-    # Rises with every new password, not with a stronger hash of the same: a sign-in that was checked against an older
-    # one makes no session any more.
+    # Increases with every new password, not with a rehash: a sign-in checked against an older version gets no session.
     password_version: Mapped[int] = mapped_column(default=1)
     plan: Mapped[str] = mapped_column(default="FREE")
     is_active: Mapped[bool] = mapped_column(default=True)
@@ -44,7 +43,7 @@ class UserRow(Timestamps, Base):
 
 
 class SignInFailuresRow(Base):
-    """How many wrong passwords came for a user since the last right one; no row for none."""
+    """Consecutive wrong passwords of a user; no row for none."""
 
     __tablename__ = "sign_in_failures"
 
@@ -54,7 +53,7 @@ class SignInFailuresRow(Base):
 
 
 class IdentityRow(UUIDKey, Base):
-    """What another issuer calls this person: (provider, subject) is theirs alone (SEC-15, SEC-69)."""
+    """A user's identity at another issuer: (provider, subject) is unique (SEC-15, SEC-69)."""
 
     __tablename__ = "identities"
     __table_args__ = (UniqueConstraint("provider", "subject"),)
@@ -66,7 +65,7 @@ class IdentityRow(UUIDKey, Base):
 
 
 class RoleRow(Base):
-    """A role a user can hold. `user` and `admin` mean something here; others are the business of other services."""
+    """A role. idp uses `user` and `admin`; other services may use others."""
 
     __tablename__ = "roles"
 
@@ -75,7 +74,7 @@ class RoleRow(Base):
 
 
 class UserRoleRow(Base):
-    """A user holds a role."""
+    """A role of a user."""
 
     __tablename__ = "user_roles"
 
@@ -84,7 +83,7 @@ class UserRoleRow(Base):
 
 
 class _OneTimeToken(UUIDKey):
-    """What a link in a mail proves: who, and which address. Only its digest is stored."""
+    """A one-time token of a mailed link, for a user and an address. Only its digest is stored."""
 
     user_id: Mapped[str] = mapped_column(ForeignKey(UserRow.id, ondelete="CASCADE"), index=True)
     purpose: Mapped[str]
@@ -96,12 +95,12 @@ class _OneTimeToken(UUIDKey):
 
 
 class EmailTokenRow(_OneTimeToken, Base):
-    """Proves that an address can be read: the user's own, or the one they want instead."""
+    """Verifies an address: the user's current or new one."""
 
     __tablename__ = "email_verification_tokens"
 
 
 class PasswordTokenRow(_OneTimeToken, Base):
-    """Lets whoever reads the address choose a password: one they forgot, or their first."""
+    """Allows to set a password: a reset, or the first one."""
 
     __tablename__ = "password_reset_tokens"

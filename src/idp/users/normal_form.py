@@ -1,19 +1,19 @@
-"""Unicode's normal form C, of text that anybody may send.
+"""Unicode normal form C for untrusted text.
 
-Normalising takes quadratic time where combining marks follow each other without end: 100,000 of them stop the process
-for a minute. No language has more than a few, and UAX #15 section 13 (Stream-Safe Text) calls 30 the most there are.
+Normalising takes quadratic time for long runs of combining marks: 100,000 of them block the process for a minute. UAX
+#15 section 13 (Stream-Safe Text) allows at most 30.
 """
 
 import unicodedata
 
 _MOST_MARKS = 30
-_SHORT = 256  # characters; what is shorter takes no time anyway
-# Tibetan vowel signs of combining class 0, each of which is taken apart into two marks: all that Unicode has of those.
+_SHORT = 256  # characters; shorter text is always fast
+# Tibetan vowel signs of combining class 0 that decompose into two marks (complete list).
 _TWO_MARKS = frozenset("\u0f73\u0f75\u0f81")
 
 
 def normal_form(text: str) -> str:
-    """Return the text in NFC; as it is, where no language could have written it."""
+    """Return the text in NFC; unchanged if it has too many combining marks."""
     if text.isascii() or (len(text) > _SHORT and _has_endless_marks(text)):
         return text
     return unicodedata.normalize("NFC", text)

@@ -1,7 +1,7 @@
-"""One-time tokens: what a link in a mail proves, once. Only their keyed digests are stored (S4-04, S4-05, SEC-10).
+"""One-time tokens of mailed links. Only their keyed digests are stored (S4-04, S4-05, SEC-10).
 
-A token belongs to a user *and* an address: it dies when it is used, when it expires, when another one of its kind is
-made, when the user's address or password changes, and it is good for nobody who is disabled.
+A token belongs to a user *and* an address. It becomes invalid when it is used, expires, or is replaced by a newer one,
+when the user's address or password changes, and when the user is disabled.
 """
 
 import re
@@ -26,22 +26,22 @@ from idp.users.models import EmailTokenRow, PasswordTokenRow, UserRow
 
 _BYTES = 32
 _FORM = re.compile(rf"[0-9a-f]{{{2 * _BYTES}}}\Z")
-_KEPT = timedelta(days=30)  # after its end, a row only remembers what was sent
+_KEPT = timedelta(days=30)  # retention of rows after their end
 
 
 class Purpose(StrEnum):
-    """What a token is good for."""
+    """The purpose of a token."""
 
-    REGISTER = "register"  # verify the address of an account that /api/auth/email/register made with its password
-    VERIFY = "verify"  # verify the address of an account that somebody else may have made
-    CHANGE = "change"  # take this address instead of the present one
-    RESET = "reset"  # choose another password
-    INVITE = "invite"  # choose the first password
+    REGISTER = "register"  # verify the address of an account from /api/auth/email/register; keeps its password
+    VERIFY = "verify"  # verify the address of an account that a stranger may have created
+    CHANGE = "change"  # set this address
+    RESET = "reset"  # set a new password
+    INVITE = "invite"  # set the first password
 
 
 VERIFYING = frozenset({Purpose.REGISTER, Purpose.VERIFY})
 CHOOSING = frozenset({Purpose.RESET, Purpose.INVITE})
-# What a new one ends. Anybody may ask for a reset of an address, so one leaves an invitation good.
+# Purposes that a new token revokes. Anyone may request a reset, so it does not revoke an invitation.
 _ENDS = {
     Purpose.REGISTER: VERIFYING,
     Purpose.VERIFY: VERIFYING,
@@ -53,7 +53,7 @@ TokenRow = type[EmailTokenRow] | type[PasswordTokenRow]
 
 
 class OneTimeToken(Struct, frozen=True):
-    """What a token proves: that whoever presents it reads this address, and is or wants to be this user."""
+    """A verified token: its user, address and purpose."""
 
     purpose: Purpose
     user_id: str
@@ -61,11 +61,11 @@ class OneTimeToken(Struct, frozen=True):
 
 
 class OneTimeTokens:
-    """Makes and redeems one-time tokens, inside the caller's transaction.
+    """Creates and redeems one-time tokens, inside the caller's transaction.
 
     Args:
         roots: root secrets, the current one first.
-        settings: how long they live.
+        settings: their lifetimes.
     """
 
     def __init__(self, roots: Sequence[Secret], settings: Accounts) -> None:
@@ -79,12 +79,12 @@ class OneTimeTokens:
         }
 
     async def make(self, session: AsyncSession, purpose: Purpose, *, user_id: str, email: str) -> str:
-        """Return a new token of 64 hexadecimal characters (256 bits); earlier ones of its kind end.
+        """Return a new token of 64 hexadecimal characters (256 bits); earlier ones of its kind are revoked.
 
         Args:
-            session: a transaction that holds the user's row, so that of two made at once one stays.
-            purpose: what it is good for.
-            user_id: whose it is.
+            session: a transaction that locks the user's row.
+            purpose: its purpose.
+            user_id: the user.
             email: the address it is sent to.
         """
         row, now, token = _table(purpose), clock.now(), secrets.token_hex(_BYTES)
@@ -107,7 +107,7 @@ class OneTimeTokens:
     async def find(
         self, session: AsyncSession, presented_token: str, purposes: Collection[Purpose]
     ) -> OneTimeToken | None:
-        """Return what a token proves, without using it up; None where it proves nothing."""
+        """Return a valid token without consuming it, else None."""
         if not _FORM.match(presented_token):
             return None
         row = _table(*purposes)
@@ -123,20 +123,20 @@ class OneTimeTokens:
         return token if _is_of_address(token, first.email_key) else None
 
     async def redeem(self, session: AsyncSession, presented_token: str, purposes: Collection[Purpose]) -> OneTimeToken:
-        """Use a token up. Of many who present it at once, exactly one succeeds.
+        """Consume a token. Of concurrent requests exactly one succeeds.
 
         Args:
-            session: the transaction that does what the token is for; rolled back, the token is unused again.
-            presented_token: what came with the request.
-            purposes: what it may be good for here.
+            session: the transaction of the token's effect; a rollback restores the token.
+            presented_token: the token of the request.
+            purposes: accepted purposes.
 
         Raises:
-            OneTimeTokenInvalid: malformed, unknown, expired, used, for something else, for an address that the user
-                has no more, or of somebody disabled; nobody is told which.
+            OneTimeTokenInvalid: malformed, unknown, expired, used, of another purpose, for a former address, or of a
+            disabled user; the error does not say which.
         """
         found = await self.find(session, presented_token, purposes)
         row = _table(*purposes)
-        # Whoever comes second waits here for the first, and then finds it used.
+        # A concurrent request waits here and then finds it used.
         used = update(row).where(*self._is_good(row, presented_token, purposes)).values(used_at=clock.now())
         if found is None or (await session.execute(used.returning(row.user_id))).scalar_one_or_none() is None:
             raise OneTimeTokenInvalid
@@ -154,20 +154,20 @@ class OneTimeTokens:
 
 
 async def last_purpose(session: AsyncSession, user_id: str) -> Purpose | None:
-    """Return what the newest link that verifies this user's address is good for, live or not."""
+    """Return the purpose of the newest verification token of this user, valid or not."""
     newest = select(EmailTokenRow.purpose).where(EmailTokenRow.user_id == user_id, EmailTokenRow.purpose.in_(VERIFYING))
     found = await session.scalar(newest.order_by(EmailTokenRow.created_at.desc(), EmailTokenRow.id.desc()).limit(1))
     return Purpose(found) if found else None
 
 
 async def forget_all(session: AsyncSession, user_id: str) -> None:
-    """End every link that was ever sent to a user: their address or password is another one now."""
+    """Revoke all tokens of a user, after a change of address or password."""
     for row in (EmailTokenRow, PasswordTokenRow):
         await _end(session, row, row.user_id == user_id)
 
 
 async def _end(session: AsyncSession, row: TokenRow, *which: ColumnElement[bool]) -> None:
-    # Not by `expires_at`: another machine's clock may be behind ours.
+    # Not by `expires_at`, because another machine's clock may be behind ours.
     await session.execute(update(row).where(*which, row.used_at.is_(None)).values(used_at=clock.now()))
 
 
@@ -176,5 +176,5 @@ def _table(*purposes: Purpose) -> TokenRow:
 
 
 def _is_of_address(token: OneTimeToken, present_key: str | None) -> bool:
-    """Whether the token was sent to the address that the user has; one for a new address ends when theirs changes."""
+    """Whether the token still matches the user's current address."""
     return token.purpose is Purpose.CHANGE or email_key(token.email) == present_key

@@ -1,4 +1,4 @@
-"""How many passwords may be checked at a time, of all together and of one client (SEC-7, SEC-8)."""
+"""Limit of concurrent password checks, in total and per client (SEC-7, SEC-8)."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from idp.ops.rate_limit_rules import network
 
 
 class PasswordQueue:
-    """Counts what is under way, and refuses instead of growing.
+    """Counts running checks, and refuses beyond the limits.
 
-    A right password costs as much as a wrong one and is not limited otherwise, so without a share for each client a
-    dozen accounts that sign in at once would close the door for everybody.
+    Correct passwords cost as much as wrong ones and have no rate limit, so without a limit per client a few concurrent
+    sign-ins of one client would block all others.
 
     Args:
-        limit: at most so many at a time.
-        per_address: at most so many of one IPv4 address or IPv6 network, in this process.
+        limit: maximum in total.
+        per_address: maximum per IPv4 address or IPv6 network, in this process.
     """
 
     def __init__(self, limit: int, per_address: int) -> None:
@@ -27,13 +27,13 @@ class PasswordQueue:
 
     @contextmanager
     def place(self, asker: str | None) -> Iterator[None]:
-        """Take a place for the length of the block.
+        """Take a place for the duration of the block.
 
         Args:
-            asker: the address that asks, None for questions of our own.
+            asker: the client's address, None for internal calls.
 
         Raises:
-            Busy: all places are taken, or this client's.
+            Busy: the limit in total or of this client is reached.
         """
         address = network(asker) if asker else None
         if self._under_way >= self._limit or (address is not None and self._of[address] >= self._per_address):
@@ -51,4 +51,4 @@ class PasswordQueue:
     def _leave(self, address: str) -> None:
         self._of[address] -= 1
         if self._of[address] <= 0:
-            del self._of[address]  # or every address that ever asked would stay in memory
+            del self._of[address]  # otherwise every client address would stay in memory

@@ -1,4 +1,4 @@
-"""What runs in the password process: Argon2id and bcrypt, and nothing else. Imports are kept small on purpose."""
+"""Code of the password process: Argon2id and bcrypt. Keep its imports small."""
 
 import ctypes
 import os
@@ -17,7 +17,7 @@ from argon2.low_level import Type
 _NICENESS = 10
 _BCRYPT_PREFIXES = ("$2a$", "$2b$", "$2y$")
 _BCRYPT = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}\Z")
-_BCRYPT_ROUNDS = (4, 15)  # 15 takes two seconds of a core, 31 a day and a half
+_BCRYPT_ROUNDS = (4, 15)  # cost 15 takes two CPU seconds, 31 a day and a half
 
 
 class Cost(NamedTuple):
@@ -28,14 +28,14 @@ class Cost(NamedTuple):
     lanes: int
 
 
-_MOST_ARGON2 = Cost(time=64, memory=1 << 20, lanes=64)  # a gibibyte
-_MOST_WORK = 1 << 22  # passes times KiB: about two seconds of a core
+_MOST_ARGON2 = Cost(time=64, memory=1 << 20, lanes=64)  # 1 GiB
+_MOST_WORK = 1 << 22  # passes times KiB: about two CPU seconds
 
 
 class Check(NamedTuple):
-    """Whether the password fits, and whether the stored hash is weaker than the settings ask for.
+    """The result of a check: whether the password matches, and whether the hash is weaker than the settings.
 
-    `unverifiable` says why no password can fit what is stored: such a hash is a wrong password, and the audit says so.
+    `unverifiable` gives the reason if the stored hash cannot be verified; it counts as a wrong password and is audited.
     """
 
     fits: bool
@@ -44,7 +44,7 @@ class Check(NamedTuple):
 
 
 def start(parent: int) -> None:
-    """Prepare the process: yield to the one that answers requests, leave Ctrl-C to it, and never outlive it."""
+    """Prepare the process: lower its priority, ignore Ctrl-C, and end with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(_NICENESS)
     if sys.platform == "linux":
@@ -71,10 +71,10 @@ def check_password(stored: str | None, password: str, cost: Cost) -> Check:
     """Compare a password with a stored hash.
 
     Args:
-        stored: PHC string of Argon2, or a bcrypt hash of an old service (C-04); None for nobody, which takes as long
-            as a wrong password (SEC-9).
+        stored: PHC string of Argon2, or a bcrypt hash of an old service (C-04); None for an unknown user, which takes
+        as long as a wrong password (SEC-9).
         password: normalised text.
-        cost: what new hashes cost.
+        cost: parameters of new hashes.
     """
     why = None if stored is None else why_unverifiable(stored, cost)
     if stored is None or why is not None:
@@ -82,11 +82,11 @@ def check_password(stored: str | None, password: str, cost: Cost) -> Check:
         return Check(fits=False, unverifiable=why)
     try:
         fits = _fits(stored, password, cost)
-    except (ValueError, InvalidHashError, VerificationError) as error:  # its form passed, and yet it cannot be read
+    except (ValueError, InvalidHashError, VerificationError) as error:  # well formed, but not decodable
         _fits(_of_nobody(cost), password, cost)
         return Check(fits=False, unverifiable=f"the hash cannot be read: {error}"[:200])
-    # Whether it is weak is said of a fitting one alone, and hashing it anew is left to who lets somebody in: a refusal
-    # that took longer would tell that the password was right (SEC-9).
+    # Weakness is reported only for a match, and rehashing is done after the sign-in: a slower rejection would reveal a
+    # correct password (SEC-9).
     return Check(fits, is_weak=fits and _is_weak(stored, cost))
 
 
@@ -96,7 +96,7 @@ def _is_weak(stored: str, cost: Cost) -> bool:
 
 def _fits(stored: str, password: str, cost: Cost) -> bool:
     if stored.startswith(_BCRYPT_PREFIXES):
-        # bcrypt reads 72 bytes; the old services cut there, and bcrypt >= 5 refuses more. It ends at a NUL.
+        # bcrypt uses 72 bytes: the old services truncated, bcrypt >= 5 refuses more. A NUL ends the input.
         return "\x00" not in password and bcrypt.checkpw(password.encode()[:72], stored.encode())
     try:
         return _hasher(cost).verify(stored, password)
@@ -105,11 +105,11 @@ def _fits(stored: str, password: str, cost: Cost) -> bool:
 
 
 def why_unverifiable(stored: str, cost: Cost) -> str | None:
-    """Return why a stored hash is never computed: nobody could verify it, or it would take seconds or gigabytes.
+    """Return why a stored hash is not verified: it is malformed or too expensive; else None.
 
     Args:
-        stored: what the database has.
-        cost: what new hashes cost; that much is always allowed.
+        stored: the stored hash.
+        cost: parameters of new hashes, which are always allowed.
     """
     if stored.startswith(_BCRYPT_PREFIXES):
         found = _BCRYPT.match(stored)
@@ -119,7 +119,7 @@ def why_unverifiable(stored: str, cost: Cost) -> str | None:
         lowest, highest = _BCRYPT_ROUNDS
         return None if lowest <= rounds <= highest else f"bcrypt with cost {rounds}; {lowest} to {highest} is verified"
     if not stored.startswith("$argon2"):
-        return "the hash is of no known scheme" if stored else "the hash is empty"
+        return "the hash has an unknown scheme" if stored else "the hash is empty"
     try:
         given = extract_parameters(stored)
     except (InvalidHashError, ValueError):
@@ -130,7 +130,7 @@ def why_unverifiable(stored: str, cost: Cost) -> str | None:
     each_fits = all(0 < value <= highest for value, highest in zip(named, most, strict=True))
     if not each_fits or named.time * named.memory > work:
         asked = f"t={named.time}, m={named.memory} KiB, p={named.lanes}"
-        return f"Argon2 with {asked}, which is more than is ever computed"
+        return f"Argon2 with {asked}, which exceeds the limits"
     return None
 
 
@@ -138,12 +138,12 @@ _nobody: dict[Cost, str] = {}
 
 
 def _of_nobody(cost: Cost) -> str:
-    """Return a hash that no password fits, of the same cost as real ones."""
+    """Return a dummy hash that matches no password, with the same cost as real ones."""
     if cost not in _nobody:
         _nobody[cost] = hash_password(os.urandom(16).hex(), cost)
     return _nobody[cost]
 
 
 def warm_up(cost: Cost) -> None:
-    """Make the hash of nobody now, so that the first unknown user costs no more than the next."""
+    """Compute the dummy hash, so that the first unknown user takes no longer than the next."""
     _of_nobody(cost)

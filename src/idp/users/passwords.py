@@ -1,7 +1,7 @@
-"""Passwords: the policy, and a bounded worker so that a flood of logins never stalls other requests.
+"""Passwords: policy, and hashing in bounded worker processes.
 
-Argon2id takes about 20 ms of a core. In the event loop that stops every request, in threads it starves them, so it runs
-in separate processes of lower priority, behind a queue that refuses instead of growing (SEC-7, performance.md).
+Argon2id takes about 20 ms of CPU. It would block the event loop and starve it from threads, so it runs in separate
+processes of lower priority with a bounded queue (SEC-7).
 """
 
 import asyncio
@@ -29,18 +29,18 @@ from idp.users.password_worker import Check, Cost
 log = structlog.get_logger("idp.passwords")
 _NO_LETTER = re.compile(r"[\W\d_]+")
 _SHORTEST_WORD = 3  # of a name
-_MOST_PARTS = 4  # code points that can become one in NFC
-_FEWEST_CHARACTERS = 4  # different ones; "aaaaaaaa" and eight spaces stand for their like
+_MOST_PARTS = 4  # maximum code points that NFC composes into one
+_FEWEST_CHARACTERS = 4  # minimum number of different characters, against "aaaaaaaa"
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class NoSharedMemory(Exception):
-    """The machine has no place for the semaphores between processes; the message says what to do."""
+    """The machine has no shared memory for semaphores; the message has the remedy."""
 
 
 def check_shared_memory() -> None:
-    """Find out whether processes can share semaphores here.
+    """Check whether processes can share semaphores.
 
     Raises:
         NoSharedMemory: they cannot.
@@ -49,7 +49,7 @@ def check_shared_memory() -> None:
         get_context("spawn").Semaphore(1)
     except OSError as error:
         raise NoSharedMemory(
-            f"Passwords are checked in processes of their own, which need a writable /dev/shm ({error.strerror}): "
+            f"Password checks run in separate processes, which require a writable /dev/shm ({error.strerror}): "
             "mount a tmpfs there, for example with `docker run --tmpfs /dev/shm`."
         ) from None
 
@@ -58,8 +58,8 @@ class Passwords:
     """Hashes and checks passwords in worker processes.
 
     Args:
-        settings: the policy, and what hashing costs.
-        service: what the service calls itself and where it is found; neither makes a password (SEC-4).
+        settings: policy and hashing parameters.
+        service: names and hosts of the service, which are not allowed as a password (SEC-4).
     """
 
     def __init__(self, settings: PasswordSettings, *, service: Sequence[str] = ()) -> None:
@@ -78,7 +78,7 @@ class Passwords:
         self._submit(password_worker.warm_up, self._cost)
 
     def stop(self) -> None:
-        """End the workers; checks that still wait are dropped."""
+        """Stop the workers; waiting checks are dropped."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
@@ -86,13 +86,13 @@ class Passwords:
     def check_policy(
         self, password: str, *, email: str | None, name: str | None = None, member: str = "password"
     ) -> None:
-        """Refuse a password that may not be chosen (C-07; SEC-1, SEC-3, SEC-4).
+        """Check the password policy (C-07; SEC-1, SEC-3, SEC-4).
 
         Args:
-            password: what was chosen.
-            email: whose it is to be.
-            name: theirs, for passwords that consist of it.
-            member: what the body calls it.
+            password: the new password.
+            email: the user's address.
+            name: the user's name; a password must not consist of it.
+            member: the member's name in the body.
 
         Raises:
             PasswordRejected: with the reason.
@@ -104,52 +104,52 @@ class Passwords:
     def _why_not(self, password: str, email: str | None, name: str | None) -> str | None:
         settings = self._settings
         low, high = settings.min_length, settings.max_length
-        too_long = len(password) > high * _MOST_PARTS  # whatever its normal form is
+        too_long = len(password) > high * _MOST_PARTS  # in any normal form
         length = len(password if too_long else normal_form(password))
         if not low <= length <= high:
             return f"The password has {length} characters; choose {low} to {high}."
         plain = normal_form(password).casefold().strip()
         if email is not None and plain in {email.casefold(), email_key(email), email.casefold().rpartition("@")[0]}:
-            return "The password is the e-mail address, or a part of it; choose another one."
+            return "The password is the e-mail address or a part of it; choose another one."
         refuse_common = settings.refuse_common or settings.require_complexity
         if refuse_common and (plain in _common_passwords() or len(set(plain)) < _FEWEST_CHARACTERS):
             return "The password is among the most common ones, which attackers try first."
         if settings.refuse_common and _is_made_of(plain, (name or "", _local_part(email), *self._service)):
-            return "The password is made of your name, your e-mail address or the service's name; choose another one."
+            return "The password consists of your name, your e-mail address or the service's name; choose another one."
         return complexity.missing_from(password) if settings.require_complexity else None
 
     def check_address(self, email: str, *, member: str = "email") -> None:
-        """Refuse an address that is lent for minutes, where the old service's rules are on (S4-47).
+        """Refuse a disposable address, if the old service's rules are enabled (S4-47).
 
         Raises:
-            ValidationFailed: naming the member.
+            ValidationFailed: the address is disposable.
         """
         if self._settings.require_complexity and complexity.is_disposable(email):
-            raise invalid(["body", member], "Addresses of disposable mail services are not accepted here; use another.")
+            raise invalid(["body", member], "Addresses of disposable mail services are not accepted; use another one.")
 
     async def hash(self, password: str, *, asker: str | None = None) -> str:
         """Return the hash to store.
 
         Args:
             password: what was chosen.
-            asker: the address that asks, which has a share of the queue; None for questions of our own.
+            asker: the client's address, for its share of the queue; None for internal calls.
 
         Raises:
-            Busy: too many checks wait already, or too many of this address.
+            Busy: the queue is full, in total or for this address.
         """
         with self._queue.place(asker):
             return await self._run(password_worker.hash_password, normal_form(password), self._cost)
 
     async def check(self, stored: str | None, password: str, *, asker: str | None = None) -> Check:
-        """Compare a password with a stored hash, None for nobody; both take the same time (SEC-9).
+        """Compare a password with a stored hash, None for an unknown user; both take the same time (SEC-9).
 
         Args:
-            stored: what `hash` returned.
-            password: what was typed.
+            stored: from `hash`.
+            password: the entered password.
             asker: as for `hash`.
 
         Raises:
-            Busy: too many checks wait already, or too many of this address.
+            Busy: the queue is full, in total or for this address.
         """
         with self._queue.place(asker):
             return await self._run(password_worker.check_password, stored, normal_form(password), self._cost)
@@ -164,7 +164,7 @@ class Passwords:
 
     def _submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         executor = self._executor()
-        # A worker that starts now inherits this mask: the terminal's Ctrl-C is for us, and we end it.
+        # Workers inherit this signal mask: only the parent handles Ctrl-C and stops them.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return executor.submit(work, *args, **kwargs)
@@ -176,7 +176,7 @@ class Passwords:
             check_shared_memory()
             self._pool = ProcessPoolExecutor(
                 max_workers=self._settings.workers,
-                mp_context=get_context("spawn"),  # a fork would copy sockets and locks of a running event loop
+                mp_context=get_context("spawn"),  # a fork would copy sockets and locks of the event loop
                 initializer=password_worker.start,
                 initargs=(os.getpid(),),
             )
@@ -184,12 +184,12 @@ class Passwords:
 
 
 def _local_part(email: str | None) -> str:
-    """Return what stands before the @: often somebody's name, and the only one that is known before they give it."""
+    """Return the part before the @, which often is the user's name."""
     return (email or "").rpartition("@")[0]
 
 
 def _is_made_of(password: str, names: Sequence[str]) -> bool:
-    """Whether a password is nothing but words of these names, in any order, with digits and signs between them."""
+    """Whether a password consists only of words of these names, digits and symbols."""
     letters = _NO_LETTER.sub("", password)
     spelled = [normal_form(name).casefold() for name in names]
     pieces = {piece for name in spelled for piece in (*_NO_LETTER.split(name), _NO_LETTER.sub("", name))}

@@ -1,4 +1,4 @@
-"""What people change and read about themselves. Every function works inside the caller's transaction."""
+"""Users' own profiles. Every function works inside the caller's transaction."""
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,10 +10,10 @@ from idp.users.shapes import Identity, ProfileChange
 
 
 async def edit_profile(session: AsyncSession, origin: Origin, user_id: str, wanted: ProfileChange) -> None:
-    """Change what is given.
+    """Change the given values.
 
     Raises:
-        UserNotFound: the user is gone by now.
+        UserNotFound: the user was deleted.
     """
     row = await UserRepository(session).get_live(user_id, lock=True)
     change_fields(session, origin, row, name=wanted.name, avatar_url=wanted.avatar_url)
@@ -21,7 +21,7 @@ async def edit_profile(session: AsyncSession, origin: Origin, user_id: str, want
 
 
 async def list_identities(session: AsyncSession, user_id: str) -> list[Identity]:
-    """Return what other issuers call a user, the first one first."""
+    """Return a user's identities at other issuers, oldest first."""
     rows = await session.scalars(
         select(IdentityRow).where(IdentityRow.user_id == user_id).order_by(IdentityRow.created_at, IdentityRow.id)
     )

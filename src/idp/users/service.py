@@ -1,4 +1,4 @@
-"""Users: creating and finding them. Every function works inside the caller's transaction."""
+"""Create and find users. Every function works inside the caller's transaction."""
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -21,18 +21,18 @@ async def create(
     login_type: str = "email",
     roles: tuple[str, ...] = (USER,),
 ) -> str:
-    """Make a user and return the id. Of several at once with one address, exactly one succeeds.
+    """Create a user and return the id. Of concurrent calls with one address exactly one succeeds.
 
     Args:
         session: the caller's transaction.
         email: as `parse_email` returned it.
-        name: what people call them.
-        password_hash: from `Passwords.hash`; None for people who never sign in with a password.
-        login_type: how they came: `email`, `dev_header`.
+        name: display name.
+        password_hash: from `Passwords.hash`; None for users without a password.
+        login_type: how the user was created: `email`, `dev_header`.
         roles: names of roles.
 
     Raises:
-        EmailTaken: a live user has this address in some spelling.
+        EmailTaken: a live user has this address.
     """
     user_id, now = str(uuid7()), clock.now()
     made = await session.execute(
@@ -62,7 +62,7 @@ async def create(
 
 
 async def find_id_by_email(session: AsyncSession, email: str) -> str | None:
-    """Return the id of the live user with this address, in any spelling."""
+    """Return the id of the live user with this address."""
     return await session.scalar(
         select(UserRow.id).where(UserRow.email_key == email_key(email), UserRow.deleted_at.is_(None))
     )
@@ -75,14 +75,14 @@ async def exists(session: AsyncSession, user_id: str) -> bool:
 
 
 async def replace_hash(session: AsyncSession, user_id: str, *, old: str, new: str) -> None:
-    """Store a stronger hash of the same password, unless the password was changed meanwhile."""
+    """Store a stronger hash of the same password, unless the password changed meanwhile."""
     await session.execute(
         update(UserRow).where(UserRow.id == user_id, UserRow.password_hash == old).values(password_hash=new)
     )
 
 
 async def set_password(session: AsyncSession, user_id: str, password_hash: str) -> None:
-    """Give a user another password; whoever was signing in with the one before does not any more."""
+    """Set a new password; pending sign-ins with the previous one fail."""
     await session.execute(
         update(UserRow)
         .where(UserRow.id == user_id)
@@ -95,6 +95,6 @@ async def set_password(session: AsyncSession, user_id: str, password_hash: str) 
 
 
 async def ensure_roles(session: AsyncSession) -> None:
-    """Make the roles that mean something here, where they are missing."""
+    """Create the built-in roles if missing."""
     rows = [{"name": name, "description": description} for name, description in ROLES.items()]
     await session.execute(insert(RoleRow).values(rows).on_conflict_do_nothing())

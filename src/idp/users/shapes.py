@@ -1,4 +1,4 @@
-"""What administrators, and people themselves, send and read about users."""
+"""Request and response bodies about users."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -14,12 +14,12 @@ Role = Annotated[
         max_length=64,
         pattern=r"^[a-z][a-z0-9._:-]*(?!\n)$",
         examples=["analyst"],
-        description="`user` and `admin` mean something here; any other is the business of other services.",
+        description="idp uses `user` and `admin`; other services may use other roles.",
     ),
 ]
-Roles = Annotated[list[Role], Meta(max_length=50, description="All roles of the user; what is left out is taken away.")]
+Roles = Annotated[list[Role], Meta(max_length=50, description="All roles of the user; missing ones are removed.")]
 Plan = Literal["FREE", "BASIC", "PRO"]
-# No credentials before the host, nothing that ends an attribute of HTML: this is shown to others as a picture.
+# No credentials, and no characters that end an HTML attribute, because it is shown to other users as an image.
 AvatarUrl = Annotated[
     str,
     Meta(
@@ -31,7 +31,7 @@ AvatarUrl = Annotated[
 
 
 class ManagedUser(Struct, frozen=True):
-    """A user, as administrators see them (S4-23 and more)."""
+    """A user, as shown to administrators (S4-23 and more)."""
 
     user_id: str
     email: str | None
@@ -46,7 +46,7 @@ class ManagedUser(Struct, frozen=True):
 
 
 class UserChange(Struct, frozen=True, forbid_unknown_fields=True):
-    """What to change about a user; what is left out stays. `is_active: false` also ends all their API keys."""
+    """Changes to a user; missing members stay. `is_active: false` also revokes all API keys."""
 
     roles: Roles | UnsetType = UNSET
     plan: Plan | UnsetType = UNSET
@@ -55,12 +55,12 @@ class UserChange(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UserFilter(Struct, frozen=True):
-    """Which users to list; None is no condition.
+    """Filter of a user list; None means no condition.
 
     Attributes:
-        search: a part of the e-mail or of the name, in any case, or the whole id.
-        role: a role they hold.
-        is_active: whether they are enabled.
+        search: a part of the e-mail or name, case-insensitive, or the full id.
+        role: a role of the user.
+        is_active: whether the user is enabled.
     """
 
     search: str | None = None
@@ -69,14 +69,14 @@ class UserFilter(Struct, frozen=True):
 
 
 class ProfileChange(Struct, frozen=True, forbid_unknown_fields=True):
-    """What to change about oneself; what is left out stays, and null takes the picture away."""
+    """Changes to the own profile; missing members stay, null removes the avatar."""
 
     name: PersonName | UnsetType = UNSET
     avatar_url: AvatarUrl | UnsetType | None = UNSET
 
 
 class Identity(Struct, frozen=True):
-    """What another issuer calls a person."""
+    """A user's identity at another issuer."""
 
     provider: str
     subject: str

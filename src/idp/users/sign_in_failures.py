@@ -1,7 +1,7 @@
-"""Wrong passwords of an account, one time after the other, whatever the time between them (SEC-8; decision 0021).
+"""Consecutive wrong passwords of an account, over any time (SEC-8; decision 0021).
 
-Kept in the database, so that neither a restart nor a lost cache gives an attacker attempts back, and in a table of its
-own, so that a guess changes no user and no verdict.
+Stored in the database, so that neither a restart nor a lost cache resets the count, and in a separate table, so that a
+guess changes no user row and no verdict.
 """
 
 from sqlalchemy import delete, select, text
@@ -20,20 +20,20 @@ _NOBODY = ""  # no user has this id
 
 
 async def count(session: AsyncSession, user_id: str | None) -> int:
-    """Count a wrong password, and return how many there were since the last right one.
+    """Count a wrong password, and return the number of consecutive ones.
 
-    The same statement for nobody, None, which counts nothing: otherwise the time would tell who has an account (SEC-9).
+    For None (unknown user) the same statement runs and counts nothing, so that timing does not reveal accounts (SEC-9).
     """
     counted = await session.scalar(_COUNT, {"user_id": user_id or _NOBODY, "now": clock.now()})
     return int(counted or 0)
 
 
 async def read(session: AsyncSession, user_id: str) -> int:
-    """Return how many there were since the last right one."""
+    """Return the number of consecutive wrong passwords."""
     wanted = select(SignInFailuresRow.failures).where(SignInFailuresRow.user_id == user_id)
     return await session.scalar(wanted) or 0
 
 
 async def forget(session: AsyncSession, user_id: str) -> None:
-    """Begin anew: the account has another password, which was chosen with a mailed link or the one before."""
+    """Reset the count, after a new password was set."""
     await session.execute(delete(SignInFailuresRow).where(SignInFailuresRow.user_id == user_id))
