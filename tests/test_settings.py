@@ -16,13 +16,13 @@ from idp.settings import (
     Secret,
     Settings,
     SettingsError,
+    changed_but_unused,
     environment_names,
     fields,
     known_names,
     load,
-    misspelt,
     root_secret,
-    set_but_unused,
+    unknown_variables,
     value_of,
 )
 from idp.settings_safety import refuse_unsafe
@@ -359,7 +359,7 @@ def test_a_file_that_is_missing_or_no_toml_is_named(config: Path) -> None:
     ],
 )
 def test_a_misspelt_variable_is_named_with_the_right_one(name: str, meant: str) -> None:
-    assert misspelt({name: "x"}) == [f"{name} in the environment is not a setting: did you mean {meant}?"]
+    assert unknown_variables({name: "x"}) == [f"{name} in the environment is not a setting: did you mean {meant}?"]
 
 
 def test_other_programs_variables_are_left_alone() -> None:
@@ -370,18 +370,18 @@ def test_other_programs_variables_are_left_alone() -> None:
         "ECS_CONTAINER_METADATA_URI", "HTTP_PROXY", "SSH_AUTH_SOCK", "AUTH_SERVICE_HOST", "AUTH_PORT_8001_TCP",
         "REDIS_SERVICE_PORT",
     ]  # fmt: skip
-    assert misspelt(dict.fromkeys(theirs, "x")) == []
+    assert unknown_variables(dict.fromkeys(theirs, "x")) == []
 
 
 def test_every_name_that_is_understood_is_spelt_right() -> None:
-    assert misspelt(dict.fromkeys(known_names(), "x")) == []
+    assert unknown_variables(dict.fromkeys(known_names(), "x")) == []
 
 
 def test_only_what_somebody_changed_is_called_unused() -> None:
-    assert set_but_unused(load("production", environ={"TOKEN_CACHE_TTL": "1800", "PORT": "8001"})) == []
+    assert changed_but_unused(load("production", environ={"TOKEN_CACHE_TTL": "1800", "PORT": "8001"})) == []
     changed = {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"}
     expected = {"kafka.bootstrap_servers"} & NOT_YET_USED
-    assert set(set_but_unused(load("production", environ=changed))) == expected
+    assert set(changed_but_unused(load("production", environ=changed))) == expected
 
 
 # --- production ------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from idp.settings_schema import ALIASES, NOT_YET_USED, UNREAD, Secret, Section, Settings
+from idp.settings_schema import ALIASES, NOT_READ, NOT_YET_USED, Secret, Section, Settings
 from idp.settings_servers import is_host
 from idp.settings_values import checked, expected, from_text, is_secret, seen, trimmed
 
@@ -29,18 +29,18 @@ __all__ = [
     "Settings",
     "SettingsError",
     "load",
-    "misspelt",
+    "unknown_variables",
 ]
 
 Profile = Literal["development", "production"]
 _FILES: dict[Profile, str] = {"development": "dev.toml", "production": "production.toml"}
 # Variables that Kubernetes sets for Services named `idp` or `auth`; not settings.
-_OF_A_SERVICE = ("server.public_url", "database.url")
+_SERVICE_SETTINGS = ("server.public_url", "database.url")
 _SERVICE_LINK = re.compile(r"^IDP_PORT$|_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 _LINK_VALUE = re.compile(r"^(tcp|udp|sctp)://")  # such as AUTH_SERVICE_PORT, for a Service named `auth-service`
 _ADDRESS = re.compile(r"^[^@\s<>,;]+@[^@\s<>,;]+\.[^@\s<>,;]+\Z")
-_AN_ADDRESS = re.compile(r"^(\*|localhost|[\d.]+|\[?[\da-fA-F]*:[\da-fA-F:.]*\]?)(:\d+)?\Z")
-_SHORTEST_STEM = 7  # of an abbreviated name, such as SMTP_USER
+_BIND_ADDRESS = re.compile(r"^(\*|localhost|[\d.]+|\[?[\da-fA-F]*:[\da-fA-F:.]*\]?)(:\d+)?\Z")
+_MIN_STEM_LENGTH = 7  # of an abbreviated name, such as SMTP_USER
 
 
 class SettingsError(Exception):
@@ -106,7 +106,7 @@ def client_settings(environ: Mapping[str, str] | None = None) -> ClientSettings:
         access_token=Secret(access_token[0]) if access_token else None,
         named_by=tuple(
             found[1].removeprefix("env ")
-            for path in _OF_A_SERVICE
+            for path in _SERVICE_SETTINGS
             if (found := _from_environment(path, kinds[path], environ)) is not None
         ),
     )
@@ -295,16 +295,16 @@ def _unknown(where: str, name: str, known: Iterable[str]) -> str:
     return f"{where} is not a setting" + (f": did you mean {close[0]}?" if close else ".")
 
 
-def misspelt(environ: Mapping[str, str] | None = None) -> list[str]:
+def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     """Return a sentence for each environment variable that looks like a misspelt setting.
 
     All `IDP_…` names are checked, and other names that are similar to a setting.
     """
     environ = os.environ if environ is None else environ
     names = known_names()
-    strangers = sorted(name for name in set(environ) - names if not _SERVICE_LINK.search(name))
-    ours = [name for name in strangers if name.startswith("IDP_") or _nearly(name, names)]
-    return [_unknown(f"{name} in the environment", name, names) for name in ours]
+    unknown = sorted(name for name in set(environ) - names if not _SERVICE_LINK.search(name))
+    reported = [name for name in unknown if name.startswith("IDP_") or _is_similar(name, names)]
+    return [_unknown(f"{name} in the environment", name, names) for name in reported]
 
 
 def known_names() -> set[str]:
@@ -317,39 +317,39 @@ def known_names() -> set[str]:
     return names
 
 
-def unread(environ: Mapping[str, str] | None = None) -> list[str]:
+def unused_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     """Return a sentence for each set variable of an old service, or a common one, that idp does not read."""
     environ = os.environ if environ is None else environ
-    return [f"{name} is set but not used: {why}" for name, why in UNREAD.items() if _says(environ, name)]
+    return [f"{name} is set but not used: {why}" for name, why in NOT_READ.items() if _is_meant(environ, name)]
 
 
-def _says(environ: Mapping[str, str], name: str) -> bool:
+def _is_meant(environ: Mapping[str, str], name: str) -> bool:
     value = environ.get(name, "").strip()
     if name == "HOST":  # shells store the machine's name there, which is not an address to listen on
-        return bool(_AN_ADDRESS.match(value))
+        return bool(_BIND_ADDRESS.match(value))
     return bool(value)
 
 
-def _nearly(name: str, names: Iterable[str]) -> bool:
+def _is_similar(name: str, names: Iterable[str]) -> bool:
     """Whether a name is similar to a setting, such as SMTP_USER or DATABSE_URL."""
-    cut_short = "_" in name and len(name) > _SHORTEST_STEM and any(known.startswith(name) for known in names)
-    return cut_short or bool(difflib.get_close_matches(name, names, n=1, cutoff=0.85))
+    is_prefix = "_" in name and len(name) > _MIN_STEM_LENGTH and any(known.startswith(name) for known in names)
+    return is_prefix or bool(difflib.get_close_matches(name, names, n=1, cutoff=0.85))
 
 
-def set_but_unused(loaded: LoadedSettings) -> list[str]:
+def changed_but_unused(loaded: LoadedSettings) -> list[str]:
     """Return the changed settings that have no effect in this version."""
     return sorted(path for path in NOT_YET_USED if value_of(loaded.settings, path) != value_of(Settings(), path))
 
 
-def without_effect(settings: Settings) -> list[str]:
+def ineffective_settings(settings: Settings) -> list[str]:
     """Return a sentence for each setting that has no effect because of another one."""
     tokens = settings.tokens
     secrets = {"AUTH_JWT_SECRET_KEY": tokens.auth_jwt_secret, "JWT_SECRET_KEY": tokens.jwt_secret}
     if tokens.algorithm in {None, "HS256"}:
         return []
     return [
-        f"{name} is set and AUTH_JWT_ALGORITHM is {tokens.algorithm}: the shared secret signs nothing, tokens are "
-        f"verified with the JWKS; remove {name}, or use HS256 for services that verify with it."
+        f"{name} is set and AUTH_JWT_ALGORITHM is {tokens.algorithm}: the shared secret is not used, and tokens "
+        f"are verified with the JWKS; remove {name}, or use HS256 for services that verify with it."
         for name, secret in secrets.items()
         if secret is not None
     ]
@@ -361,7 +361,7 @@ def value_of(settings: Settings, path: str) -> Any:
     return getattr(getattr(settings, section), key)
 
 
-def of_libpq(name: str) -> str | None:
+def libpq_variable(name: str) -> str | None:
     """Return a variable of libpq, such as PGSSLROOTCERT, which our driver also uses."""
     return os.environ.get(name)
 

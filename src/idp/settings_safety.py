@@ -17,12 +17,13 @@ _PLACEHOLDER = re.compile(
     r"change|placeholder|replace|example|secret|password|your[-_ ]|dummy|default|insecure|x{6,}|12345|abcdef",
     re.IGNORECASE,
 )
-_LONGEST_PERIOD = 16
+_MAX_PERIOD = 16
 _SENDER = re.compile(r"^([^<>@\x00-\x1f]*<[^@\s<>,;]+@[^@\s<>,;]+>|[^@\s<>,;]+@[^@\s<>,;]+)$(?!\n)")
 _ADVICE = "use at least 32 random characters, for example from `openssl rand -base64 48`."
 _PUBLIC = "https://id.example.com"
 _MAPPED = IPv6Network("::ffff:0:0/96")
-_WIDEST = {4: 2**29, 6: 2**121}  # number of addresses: an eighth of IPv4, a 128th of IPv6 (public ones are in 2000::/3)
+# Of trusted proxies: an eighth of IPv4, a 128th of IPv6 (public addresses are in 2000::/3).
+_MAX_ADDRESSES = {4: 2**29, 6: 2**121}
 _SHARED = ("AUTH_JWT_SECRET_KEY", "JWT_SECRET_KEY", "AUTH_JWT_PREVIOUS_SECRET_KEYS")
 
 
@@ -55,7 +56,7 @@ def refuse_unsafe(settings: Settings) -> None:
         )
     problems += _origins(settings)
     problems += _proxies(settings)
-    problems += _same(settings)
+    problems += _duplicates(settings)
     if settings.tokens.algorithm == "HS256" and not (settings.tokens.auth_jwt_secret or settings.tokens.jwt_secret):
         problems.append(
             "AUTH_JWT_ALGORITHM is HS256 and no shared secret is set: "
@@ -103,10 +104,10 @@ def _weakness(key: _Named) -> str | None:
 
 def _repeats(value: str) -> bool:
     """Whether it repeats a short piece."""
-    return any(all(c == value[i % n] for i, c in enumerate(value)) for n in range(1, _LONGEST_PERIOD + 1))
+    return any(all(c == value[i % n] for i, c in enumerate(value)) for n in range(1, _MAX_PERIOD + 1))
 
 
-def _same(settings: Settings) -> Iterator[str]:
+def _duplicates(settings: Settings) -> Iterator[str]:
     """Report equal secrets, because a holder of one has the other too."""
     keys = list(_keys(settings))
     for one, other in itertools.combinations(keys, 2):
@@ -150,10 +151,12 @@ def _addresses(settings: Settings) -> Iterator[str]:
     if valkey is not None and (problem := problem_of_valkey("VALKEY_URL", valkey.reveal())):
         yield problem
     if url is not None:
-        yield from _page("IDP_PUBLIC_URL", url, example=_PUBLIC, why="passwords and tokens would travel unencrypted")
+        yield from _check_url(
+            "IDP_PUBLIC_URL", url, example=_PUBLIC, why="passwords and tokens would travel unencrypted"
+        )
 
 
-def _page(name: str, url: str, *, example: str, why: str, path: bool = True) -> Iterator[str]:
+def _check_url(name: str, url: str, *, example: str, why: str, path: bool = True) -> Iterator[str]:
     if problem := problem_of_url(name, url, example=example, path=path):
         yield problem
     elif _is_plain_http(url):
@@ -210,7 +213,7 @@ def _proxies(settings: Settings) -> Iterator[str]:
                 "list only the networks of your proxies."
             )
         else:
-            networks.append(_unmapped(network))
+            networks.append(_to_ipv4(network))
     if _too_wide(networks):
         yield (
             "IDP_TRUSTED_PROXIES contains a large part of the Internet: clients could forge their "
@@ -218,7 +221,7 @@ def _proxies(settings: Settings) -> Iterator[str]:
         )
 
 
-def _unmapped(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+def _to_ipv4(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
     """Return the IPv4 network of an IPv4-mapped IPv6 network."""
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
@@ -230,7 +233,10 @@ def _too_wide(networks: list[IPv4Network | IPv6Network]) -> bool:
     six = list(collapse_addresses(each for each in networks if isinstance(each, IPv6Network)))
     if any(each.supernet_of(_MAPPED) for each in six):
         return True
-    return sum(each.num_addresses for each in four) > _WIDEST[4] or sum(each.num_addresses for each in six) > _WIDEST[6]
+    return (
+        sum(each.num_addresses for each in four) > _MAX_ADDRESSES[4]
+        or sum(each.num_addresses for each in six) > _MAX_ADDRESSES[6]
+    )
 
 
 # --- mail ------------------------------------------------------------------------------------------------------------
@@ -251,4 +257,4 @@ def _mail(settings: Settings) -> Iterator[str]:
         )
     if mail.frontend_url is not None:
         why = "one-time links would travel unencrypted"
-        yield from _page("FRONTEND_URL", mail.frontend_url, example="https://app.example.com", why=why)
+        yield from _check_url("FRONTEND_URL", mail.frontend_url, example="https://app.example.com", why=why)

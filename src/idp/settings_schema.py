@@ -296,7 +296,7 @@ NOT_YET_USED: frozenset[str] = frozenset(
 
 # Variables of the old services, or common ones, that idp does not read, with the alternative: `idp config check` lists
 # them, `idp serve` logs them at start.
-UNREAD: dict[str, str] = {
+NOT_READ: dict[str, str] = {
     "BCRYPT_ROUNDS": "passwords are hashed with Argon2id; passwords.argon2_time_cost sets its cost.",
     "GENERAL_RATE_LIMIT_PER_IP": "the section [rate_limits] has a limit for each purpose.",
     "ACCESS_TOKEN_TTL": "use AUTH_JWT_ACCESS_TOKEN_EXPIRE_MINUTES (minutes).",

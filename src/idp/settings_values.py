@@ -9,11 +9,11 @@ from idp.settings_schema import Secret
 
 _LEVELS = {"warn": "warning", "critical": "error", "fatal": "error", "trace": "debug"}  # level names of other loggers
 _SWITCHES = {"yes": "true", "on": "true", "no": "false", "off": "false"}
-_SHOWN = 80
+_MAX_SHOWN = 80
 
 
 # Accidental characters around a value: line breaks, white space, a byte-order mark, invisible characters.
-_AROUND = "\ufeff\u200b\u200c\u200d\u2060\u00ad\x00"
+_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\u00ad\x00"
 
 
 _QUOTES = ('"', "'")  # removed by shells, but kept by `docker run --env-file` and secret files
@@ -26,7 +26,7 @@ def trimmed(text: str) -> str:
     """
     before = None
     while before != text:
-        before, text = text, text.strip().strip(_AROUND)
+        before, text = text, text.strip().strip(_INVISIBLE)
         if len(text) > 1 and text[0] in _QUOTES and text[-1] == text[0] and text[0] not in text[1:-1]:
             text = text[1:-1]
     return text
@@ -81,7 +81,7 @@ def seen(value: Any, kind: Any) -> str:
     if is_secret(kind) or isinstance(_described(kind), inspect.DictType):
         return {str: "text", bool: "true or false", list: "a list", dict: "a table"}.get(type(value), "a number")
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 def expected(kind: Any) -> str:

@@ -70,9 +70,9 @@ def test_piped_it_is_plain_and_in_full(served: Served, token: str) -> None:
     columns = re.split(r" {3,}", row)
     assert columns[:5] == [name, "none", "live", "never", "never"]
     assert columns[6:] == [facts["Key"][:12], facts["ID"]]
-    assert re.search(r"^Old secret +refused from now on$", run(served, token, "rotate", name).stdout, re.MULTILINE)
+    assert re.search(r"^Old secret +revoked$", run(served, token, "rotate", name).stdout, re.MULTILINE)
     rotated = run(served, token, "rotate", name, "--overlap", "3600").stdout
-    assert re.search(r"^Old secret +works until \d{4}-\S+Z \(in 1 hour\)$", rotated, re.MULTILINE)
+    assert re.search(r"^Old secret +accepted until \d{4}-\S+Z \(in 1 hour\)$", rotated, re.MULTILINE)
     assert run(served, token, "revoke", name).stdout == f"The key {name} is revoked.\n"
 
 

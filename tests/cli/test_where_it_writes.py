@@ -107,7 +107,7 @@ def test_a_shared_secret_that_signs_nothing_is_told(name: str, migrated: str) ->
     environ = {"DATABASE_URL": migrated, "IDP_SECRET_KEY": root_secret(), "AUTH_JWT_ALGORITHM": "RS256"}
     done = idp("config", "check", **(environ | {name: root_secret()}))
     assert done.returncode == 0
-    assert done.stderr.startswith(f"{name} is set and AUTH_JWT_ALGORITHM is RS256: the shared secret signs nothing")
+    assert done.stderr.startswith(f"{name} is set and AUTH_JWT_ALGORITHM is RS256: the shared secret is not used")
 
 
 def test_the_documented_environment_of_the_old_auth_service_starts(empty: str, tmp_path: Path) -> None:

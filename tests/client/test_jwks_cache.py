@@ -238,7 +238,7 @@ async def test_one_unusable_key_does_not_spoil_the_others(issuer: Issuer) -> Non
     verifier = issuer.verifier(issuer.cache(cool_down=0.0))
     await verifier.verify(issuer.token())
     for name in UNUSABLE:
-        with pytest.raises(TokenRejected, match="a key that the issuer does not have"):
+        with pytest.raises(TokenRejected, match="signed with an unknown key"):
             await verifier.verify(issuer.token(header={"kid": name}))
 
 
@@ -254,7 +254,7 @@ async def test_another_key_under_the_same_name_ends_remembered_tokens(issuer: Is
         try:
             await verifier.verify(token)
         except TokenRejected as refusal:
-            assert refusal.reason == "the signature does not hold"  # noqa: PT017
+            assert refusal.reason == "invalid signature"  # noqa: PT017
             break
     else:
         pytest.fail("the ended key still verifies")
@@ -278,7 +278,7 @@ async def test_a_fetch_that_was_lost_is_made_again(issuer: Issuer, monkeypatch: 
     monkeypatch.setattr(jwks, "_LOST_AFTER", 0.2)
     keys = issuer.cache(timeout=0.1)
     with monkeypatch.context() as forked:
-        forked.setattr(keys, "_fly", lambda _flight: None)
+        forked.setattr(keys, "_run_fetch", lambda _fetch: None)
         with pytest.raises(AuthUnavailable):
             await issuer.verifier(keys).verify(issuer.token())
     await asyncio.sleep(0.25)

@@ -214,6 +214,6 @@ async def test_no_credential_reaches_the_log(issuer: Issuer, caplog: pytest.LogC
             with pytest.raises(AuthUnavailable):
                 await online.validate_token(token)
             await Gate(online=online).decide(headers(x_api_key=token))
-    assert "meant for another audience" in caplog.text
-    assert "no decision about a credential" in caplog.text
+    assert "another audience" in caplog.text
+    assert "credential cannot be verified" in caplog.text
     assert not any(part in caplog.text for part in token.split(".")[1:])

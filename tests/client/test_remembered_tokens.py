@@ -47,8 +47,8 @@ async def test_memory_is_bounded_and_holds_no_token(issuer: Issuer, monkeypatch:
     offline = issuer.verifier()
     tokens = [issuer.token() for _ in range(25)]
     callers = [await offline.verify(token) for token in tokens]
-    assert len(offline._remembered) == 10
-    assert not {token.encode() for token in tokens} & offline._remembered.keys()
+    assert len(offline._verified) == 10
+    assert not {token.encode() for token in tokens} & offline._verified.keys()
     assert await offline.verify(tokens[-1]) is callers[-1]
     assert await offline.verify(tokens[0]) is not callers[0]
 
@@ -60,7 +60,7 @@ async def test_refused_tokens_and_their_headers_are_not_remembered(issuer: Issue
     for number in range(100):
         with pytest.raises(TokenRejected):
             await offline.verify(issuer.token(header={"number": number}, aud="https://other.example.com"))
-    assert len(offline._remembered) == 1
+    assert len(offline._verified) == 1
     assert len(offline._parser._headers) == 1
 
 

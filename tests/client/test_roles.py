@@ -64,7 +64,7 @@ async def test_a_token_without_roles_is_asked_about_or_refused(without_roles: Se
     assert not (await both.require()).roles_are_unknown, "it is asked about once"
     await online.close()
     alone = Authentication(Gate(offline=offline(without_roles)), presented(admin.token))
-    with pytest.raises(InsufficientRoles, match="names no roles"):
+    with pytest.raises(InsufficientRoles, match="contains no roles"):
         await alone.require(required_roles=["admin"])
     dead = AuthClient(DEAD)
     away = Authentication(Gate(offline=offline(without_roles), online=dead), presented(admin.token))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from idp.audit.verify import Findings
 
 _PATH = "/api/auth/admin/audit"
-_MOST = 1000  # records per request
+_MAX_RESULTS = 1000  # records per request
 
 
 @click.group(cls=SuggestingGroup)
@@ -28,7 +28,7 @@ def audit() -> None:
 @click.option("--target", metavar="TARGET", help="Only records about this target, such as team:ID.")
 @click.option("--since", metavar="TIME", help="Only from this time on, such as 2026-01-31T00:00:00Z.")
 @click.option("--until", metavar="TIME", help="Only before this time.")
-@click.option("--limit", type=click.IntRange(1, _MOST), default=100, show_default=True, help="How many to list.")
+@click.option("--limit", type=click.IntRange(1, _MAX_RESULTS), default=100, show_default=True, help="How many to list.")
 @managing
 def list_records(limit: int, output: str, url: str | None, **filters: str | None) -> None:
     """List audit records, the newest first."""

@@ -16,7 +16,7 @@ _ROW = "{:<40} {:<20} {:<30} {:<20} {:<10}"
 _RULE = "-" * 130
 
 
-class _Stop(Exception):
+class _CommandError(Exception):
     """Ends the command with a message on stderr."""
 
 
@@ -27,11 +27,11 @@ class _Tokens:
         self._url = url
         self._headers = headers
 
-    def ask(self, method: str, path: str = "", body: dict[str, Any] | None = None, *, token_id: str = "") -> Any:
+    def call(self, method: str, path: str = "", body: dict[str, Any] | None = None, *, token_id: str = "") -> Any:
         """Return the decoded response.
 
         Raises:
-            _Stop: the token does not exist, or the service refuses.
+            _CommandError: the token does not exist, or the service refuses.
             ConnectionFailed: the service is unreachable.
         """
         where = f"{self._url}/auth/tokens" + (f"/{quote(token_id, safe='')}" if token_id else "") + path
@@ -40,8 +40,8 @@ class _Tokens:
         if 200 <= answer.status < 300 and isinstance(decoded, dict):
             return decoded
         if answer.status == 404 and token_id:
-            raise _Stop(f"Token not found: {token_id}")
-        raise _Stop(f"Error: {answer.status} - {_sentence(answer, decoded)}")
+            raise _CommandError(f"Token not found: {token_id}")
+        raise _CommandError(f"Error: {answer.status} - {_sentence(answer, decoded)}")
 
 
 def _sentence(answer: Answer, decoded: Any) -> str:
@@ -52,10 +52,10 @@ def _sentence(answer: Answer, decoded: Any) -> str:
     return f"{detail.rstrip('.')}. Set ADMIN_TOKEN in the environment of this command."
 
 
-def create(tokens: _Tokens, given: argparse.Namespace) -> None:
+def create(tokens: _Tokens, args: argparse.Namespace) -> None:
     """S2-05, S2-11."""
-    body = {"name": given.name, "scopes": given.scopes, "ttl_days": given.ttl, "metadata": {}}
-    made = tokens.ask("POST", body=body)
+    body = {"name": args.name, "scopes": args.scopes, "ttl_days": args.ttl, "metadata": {}}
+    made = tokens.call("POST", body=body)
     print("\nToken created successfully!")
     print(f"Token: {made['token']}")
     print(f"Token ID: {made['token_id']}")
@@ -66,9 +66,9 @@ def create(tokens: _Tokens, given: argparse.Namespace) -> None:
     print("IMPORTANT: Save this token now! It will not be shown again.")
 
 
-def list_tokens(tokens: _Tokens, given: argparse.Namespace) -> None:
+def list_tokens(tokens: _Tokens, args: argparse.Namespace) -> None:
     """S2-06, S2-12."""
-    found = tokens.ask("GET", f"?include_revoked={str(given.all).lower()}")
+    found = tokens.call("GET", f"?include_revoked={str(args.all).lower()}")
     if not found["tokens"]:
         print("No tokens found.")
         return
@@ -108,9 +108,9 @@ def _print_table(tokens: list[dict[str, Any]]) -> None:
     print_table(columns, rows)
 
 
-def info(tokens: _Tokens, given: argparse.Namespace) -> None:
+def info(tokens: _Tokens, args: argparse.Namespace) -> None:
     """S2-07, S2-13."""
-    token = tokens.ask("GET", token_id=given.token_id)
+    token = tokens.call("GET", token_id=args.token_id)
     print("Token Information:")
     print(f"  ID: {token['token_id']}")
     print(f"  Name: {token['name']}")
@@ -124,17 +124,17 @@ def info(tokens: _Tokens, given: argparse.Namespace) -> None:
         print(f"  Metadata: {json.dumps(token['metadata'])}")
 
 
-def revoke(tokens: _Tokens, given: argparse.Namespace) -> None:
+def revoke(tokens: _Tokens, args: argparse.Namespace) -> None:
     """S2-08, S2-13."""
-    revoked = tokens.ask("POST", "/revoke", {}, token_id=given.token_id)
+    revoked = tokens.call("POST", "/revoke", {}, token_id=args.token_id)
     print("Token revoked successfully!")
     print(f"  Token ID: {revoked['token_id']}")
     print(f"  Revoked At: {revoked['revoked_at']}")
 
 
-def extend(tokens: _Tokens, given: argparse.Namespace) -> None:
+def extend(tokens: _Tokens, args: argparse.Namespace) -> None:
     """Extend from the expiry, or from now without one (S2-24)."""
-    extended = tokens.ask("POST", "/extend", {"extend_days": given.days}, token_id=given.token_id)
+    extended = tokens.call("POST", "/extend", {"extend_days": args.days}, token_id=args.token_id)
     print("Token extended successfully!")
     print(f"  Token ID: {extended['token_id']}")
     print(f"  Expires: {extended['expires_at']}")
@@ -183,8 +183,8 @@ def main() -> None:
 
 
 def _run() -> None:
-    given = parser().parse_args()
-    if not hasattr(given, "run"):
+    args = parser().parse_args()
+    if not hasattr(args, "run"):
         parser().print_help()
         sys.exit(1)
     from idp.cli.failure import Failure
@@ -192,13 +192,13 @@ def _run() -> None:
     from idp.settings import SettingsError
 
     try:
-        target = for_management(given.auth_url)
+        target = for_management(args.auth_url)
         try:
-            given.run(_Tokens(target.url, target.headers), given)
+            args.run(_Tokens(target.url, target.headers), args)
         except ConnectionFailed as error:
             sys.exit(f"Connection error: {target.url} does not answer ({error})")
-    except (_Stop, Failure, SettingsError) as error:
-        sys.exit(str(error) if isinstance(error, _Stop) else f"Error: {error}")
+    except (_CommandError, Failure, SettingsError) as error:
+        sys.exit(str(error) if isinstance(error, _CommandError) else f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
 

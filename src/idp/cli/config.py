@@ -77,16 +77,16 @@ def _in_words(value: Any) -> str:
 def check(profile: "Profile", output: str) -> None:
     """Check the settings: unknown and misspelt names, invalid values, and values that are unsafe in production."""
     from idp.cli.production import unsafe
-    from idp.settings import SettingsError, load, misspelt, unread, without_effect
+    from idp.settings import SettingsError, ineffective_settings, load, unknown_variables, unused_variables
 
-    problems, notes = misspelt(), unread()
+    problems, notes = unknown_variables(), unused_variables()
     try:
         settings = load(profile).settings
     except SettingsError as error:
         problems += error.problems
     else:
         problems += unsafe(settings) if profile == "production" else []
-        notes += without_effect(settings)
+        notes += ineffective_settings(settings)
     if output == "json":
         from idp.cli.tables import print_json
 

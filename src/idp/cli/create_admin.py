@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from idp.settings import Settings
 
 
-_LONGEST_NAME = 200  # characters, as in the API
+_MAX_NAME_LENGTH = 200  # characters, as in the API
 
 
 @click.command("create-admin")
@@ -40,9 +40,9 @@ def create_admin(email: str, name: str | None, existing: bool, output: str) -> N
         raise BadInput(f"{email} is not an e-mail address: {error}") from None
     if name is not None and (found := unseen_character(name)):
         raise BadInput(f"The name contains the character {found}: use one line of text without control characters.")
-    if name and (len(name) > _LONGEST_NAME or name[0].isspace()):
+    if name and (len(name) > _MAX_NAME_LENGTH or name[0].isspace()):
         what = "begins with a space" if name[0].isspace() else f"has {len(name)} characters"
-        raise BadInput(f"The name {what}: use one line of text, at most {_LONGEST_NAME} characters.")
+        raise BadInput(f"The name {what}: use one line of text, at most {_MAX_NAME_LENGTH} characters.")
     try:
         if existing:
             verified = _promote(settings, address)

@@ -1,4 +1,4 @@
-"""What `idp keys` and `idp tokens` have in common: find and list credentials, and print a new secret."""
+"""Shared code of `idp keys` and `idp tokens`: finds and lists credentials, and prints a new secret."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 class CredentialKind(NamedTuple):
-    """API keys, or service tokens.
+    """Describes API keys or service tokens.
 
     Attributes:
-        noun: what one is called; also the command without its `s`.
-        path: its routes.
-        secret: the member of an answer that holds a new secret.
-        id: the member that holds the id.
-        id_prefix: what stands in front of an id's UUID, which then has no dashes.
-        revoked: the member that says whether one is revoked.
-        shows_prefix: whether a list shows the beginnings of secrets.
+        noun: singular name; with an `s` it is the command's name.
+        path: of its routes.
+        secret: the JSON member with a new secret.
+        id: the JSON member with the id.
+        id_prefix: prefix of ids; the UUID after a prefix has no dashes.
+        revoked: the JSON member that is true for revoked ones.
+        shows_prefix: whether lists show the prefixes of secrets.
     """
 
     noun: str
@@ -31,69 +31,69 @@ class CredentialKind(NamedTuple):
     revoked: str
     shows_prefix: bool
 
-    def find_id(self, client: "Client", wanted: str) -> str:
-        """Return the id of a credential that is named by its id or its name.
+    def find_id(self, client: "Client", name_or_id: str) -> str:
+        """Return the id of a credential, given its id or its name.
 
         Raises:
             NotFound, BadInput: as `find_by_name`.
         """
         try:
-            uuid = UUID(wanted.removeprefix(self.id_prefix))
+            uuid = UUID(name_or_id.removeprefix(self.id_prefix))
         except ValueError:
             found = self.items(client.get(self.path, include_revoked=True))
-            named = [each for each in found if each["name"] == wanted]
+            named = [each for each in found if each["name"] == name_or_id]
             listing = f"idp {self.noun}s list"
-            return str(find_by_name(named, wanted, noun=self.noun, revoked=self.revoked, listing=listing)[self.id])
+            return str(find_by_name(named, name_or_id, noun=self.noun, revoked=self.revoked, listing=listing)[self.id])
         return f"{self.id_prefix}{uuid.hex}" if self.id_prefix else str(uuid)
 
     def items(self, listed: Any) -> list[dict[str, Any]]:
-        """Return the credentials in the answer of a list."""
+        """Return the credentials of a list response."""
         items: list[dict[str, Any]] = listed if isinstance(listed, list) else listed[f"{self.noun}s"]
         return items
 
     def print_list(self, listed: Any, output: str, *, everything: bool) -> None:
-        """Print the answer of a list; never a secret.
+        """Print a list response, without secrets.
 
         Args:
-            listed: the answer.
+            listed: the response.
             output: `table` or `json`.
-            everything: whether revoked ones are among them.
+            everything: whether it includes revoked ones.
         """
         from idp.cli.tables import print_json
 
         if output == "json":
             print_json(listed)
             return
-        self.print_table(self.items(listed), note="" if everything else " `--all` lists revoked ones too.")
+        self.print_table(self.items(listed), note="" if everything else " `--all` includes revoked ones.")
 
     def print_table(self, found: list[dict[str, Any]], *, note: str = "", follows: bool = False) -> None:
-        """Print credentials as a table, with more to the note below it."""
+        """Print credentials as a table; `note` is added to the sentence below it."""
         from idp.cli.tables import print_table
 
         rows = [self._row(each) for each in found]
         print_table(self._columns(), rows, note=f"{counted(len(rows), self.noun)}.{note}", follows=follows)
 
-    def print_secret(self, made: dict[str, Any], output: str, *, old: "Cell | None" = None) -> None:
+    def print_secret(self, created: dict[str, Any], output: str, *, old: "Cell | None" = None) -> None:
         """Print a new secret, once.
 
         Args:
-            made: the answer that holds it.
+            created: the response with the secret.
             output: `table` or `json`.
-            old: until when the secret of before works.
+            old: until when the previous secret is accepted.
         """
         from idp.cli.relative_time import exactly
         from idp.cli.tables import Cell, print_facts, print_json, say
 
         if output == "json":
-            print_json(made)
+            print_json(created)
             return
         print_facts(
             [
-                (self.noun.capitalize(), Cell(made[self.secret], "bold green")),
-                ("ID", Cell(made[self.id], "cyan")),
-                ("Name", Cell(made["name"])),
-                ("Scopes", scopes_of(made)),
-                ("Expires", exactly(made["expires_at"])),
+                (self.noun.capitalize(), Cell(created[self.secret], "bold green")),
+                ("ID", Cell(created[self.id], "cyan")),
+                ("Name", Cell(created["name"])),
+                ("Scopes", scopes_of(created)),
+                ("Expires", exactly(created["expires_at"])),
                 *([("Old secret", old)] if old else []),
             ]
         )

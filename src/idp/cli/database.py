@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from idp.settings import Secret, Settings
 
 T = TypeVar("T")
-_MOST_MISFILED = 20  # addresses that `check-db` lists
-_NO_LIMIT = 3600.0  # seconds; a migration may take longer than any request
+_MAX_LISTED = 20  # addresses that `check-db` lists
+_NO_LIMIT = 3600.0  # seconds; for migrations
 
 
 @click.command()
@@ -28,7 +28,7 @@ def migrate(check: bool, output: str) -> None:
     if check:
         from idp.db.migrate import current
 
-        _print_messages([judged(with_database(settings, current))[1]], output)
+        _print_messages([check_revision(with_database(settings, current))[1]], output)
         return
     _print_messages(migrate_now(settings), output)
 
@@ -63,11 +63,11 @@ def migrate_now(settings: "Settings") -> list[str]:
         if is_newer(await current(database)):
             return ["The schema is newer than this version: nothing was changed."]
         changed = await upgrade(database)
-        made = await seed_database(database, settings)
+        created = await seed_database(database, settings)
         remark = await _grant(database, settings)
         return [
             "The database was migrated." if changed else "The database is up to date.",
-            *([f"Created {made} teams and domains from the seed."] if made else []),
+            *([f"Created {created} teams and domains from the seed."] if created else []),
             *([remark] if remark else []),
         ]
 
@@ -91,7 +91,7 @@ def check_db(output: str) -> None:
     from idp.cli.tables import print_json
 
     settings = load_for_database().settings
-    facts = with_database(settings, _look)
+    facts = with_database(settings, _read_facts)
     messages = _findings(settings, facts)
     if output == "table":
         for sentence in messages:
@@ -109,7 +109,7 @@ class _Facts(NamedTuple):
     revision: str | None
 
 
-async def _look(database: "Database") -> _Facts:
+async def _read_facts(database: "Database") -> _Facts:
     from sqlalchemy import text
 
     from idp.db.migrate import current
@@ -134,7 +134,7 @@ def _findings(settings: "Settings", facts: _Facts) -> Iterator[str]:
         from idp.cli.database_errors import DatabaseNotReady
 
         raise DatabaseNotReady(f"PostgreSQL {facts.server_version} is too old: use 15 to 18.")
-    yield judged(facts.revision)[1]
+    yield check_revision(facts.revision)[1]
     if root_secret(settings) is not None:
         from idp.cli.database_contents import sealed_keys
         from idp.db import installation
@@ -143,15 +143,15 @@ def _findings(settings: "Settings", facts: _Facts) -> Iterator[str]:
             yield installation.DEVELOPMENT_DATABASE_MESSAGE
         if problem := with_database(settings, lambda database: sealed_keys(database, settings)):
             raise Failure(problem)
-    yield from with_database(settings, _misfiled)
+    yield from with_database(settings, _wrong_address_keys)
 
 
-async def _misfiled(database: "Database") -> list[str]:
+async def _wrong_address_keys(database: "Database") -> list[str]:
     """Return a sentence for each account whose address has a wrong key, and the remedy."""
     from idp.users.address_check import addresses_with_wrong_key
 
     async with database.transaction() as session:
-        found = await addresses_with_wrong_key(session, most=_MOST_MISFILED)
+        found = await addresses_with_wrong_key(session, most=_MAX_LISTED)
     if not found:
         return []
     lines = [f"Warning: {each}" for each in found]
@@ -177,7 +177,7 @@ def with_database(
 
     limits, variable = settings.database, "DATABASE_URL"
     if as_owner:
-        variable, url = _owners_url(settings)
+        variable, url = _migration_url(settings)
         limits = msgspec.structs.replace(limits, url=url, statement_timeout_seconds=_NO_LIMIT)
     if limits.url is None:
         raise Failure("DATABASE_URL is not set: set it to postgresql://user:password@host:5432/database.")
@@ -185,7 +185,7 @@ def with_database(
     return run(database, work(database), url=limits.url, variable=variable)
 
 
-def _owners_url(settings: "Settings") -> "tuple[str, Secret | None]":
+def _migration_url(settings: "Settings") -> "tuple[str, Secret | None]":
     """Return the URL for migrations, and the variable that it comes from."""
     database = settings.database
     if database.migration_url:
@@ -201,14 +201,14 @@ def run(database: "Database", work: Coroutine[Any, Any, T], *, url: "Secret", va
 
     _log_to_stderr()
 
-    async def closing() -> T:
+    async def run_and_close() -> T:
         try:
             return await work
         finally:
             await database.close()
 
     try:
-        return asyncio.run(closing())
+        return asyncio.run(run_and_close())
     except Exception as error:
         failure = explained(error, url.reveal(), variable=variable)
         if failure is None:
@@ -237,7 +237,7 @@ def is_newer(revision: str | None) -> bool:
     return revision is not None and revision > head()
 
 
-def judged(revision: str | None) -> tuple[bool, str]:
+def check_revision(revision: str | None) -> tuple[bool, str]:
     """Return whether the schema has exactly this version, and a sentence about it.
 
     Raises:

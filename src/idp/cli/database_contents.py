@@ -21,11 +21,11 @@ async def seed_database(database: "Database", settings: "Settings") -> int:
     from idp.settings import seed_file
     from idp.users import service as users
 
-    planted = seed.read(seed_file(settings))
+    content = seed.read(seed_file(settings))
     async with database.transaction() as session:
         await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SEEDING})
         await users.ensure_roles(session)
-        return await seed.apply(session, planted)
+        return await seed.apply(session, content)
 
 
 async def sealed_keys(database: "Database", settings: "Settings") -> str | None:

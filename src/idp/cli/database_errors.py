@@ -12,7 +12,7 @@ from idp.db.engine import is_away
 from idp.db.mistakes import causes, is_about_tls, mistake_of
 from idp.errors import DatabaseUnavailable
 
-_TELLING = (asyncpg.PostgresError, asyncpg.ClientConfigurationError, OSError)
+_EXPLAINED = (asyncpg.PostgresError, asyncpg.ClientConfigurationError, OSError)
 _NOT_MIGRATED = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError)
 
 
@@ -33,7 +33,7 @@ def explained(error: BaseException, url: str, *, variable: str = "DATABASE_URL")
         variable: the environment variable of the URL, for the message.
     """
     found = list(causes(error))
-    reason = next((cause for cause in found if isinstance(cause, _TELLING)), None)
+    reason = next((cause for cause in found if isinstance(cause, _EXPLAINED)), None)
     if reason is None and not any(is_away(cause) or isinstance(cause, DatabaseUnavailable) for cause in found):
         return None
     sentence = re.sub(r"\bDATABASE_URL\b", variable, _sentence(reason, url))

@@ -13,7 +13,7 @@ import rich_click as click
 if TYPE_CHECKING:
     import socket
 
-_LOAD_SECONDS = 10.0  # longer means that it hangs
+_LOAD_SECONDS = 10.0  # timeout
 _EXAMPLE = "script/dev --port {port}"
 
 
@@ -40,29 +40,29 @@ def dev(port: int | None, data_dir: Path | None, processes: int, fresh: bool, qu
     started = time.monotonic()
     with until_stopped():
         # Loading the modules takes a second, starting PostgreSQL nearly as long: do both in parallel.
-        loading = threading.Thread(target=_load_the_service, daemon=True)
+        loading = threading.Thread(target=_import_service, daemon=True)
         loading.start()
         try:
             path = (data_dir or default_folder()).absolute()
             _run(path, _listeners(path, port, processes), loading, fresh=fresh, started=started, quiet=quiet)
         except SystemExit:
-            _leave_at_once(while_alive=loading)
+            _exit_if_loading(loading)
             raise
         finally:
             loading.join(_LOAD_SECONDS)
 
 
-def _leave_at_once(*, while_alive: threading.Thread) -> None:
+def _exit_if_loading(loading: threading.Thread) -> None:
     """Exit immediately if modules are still loading: a normal exit would wait for them, or print errors.
 
     All child processes are already stopped.
     """
-    if while_alive.is_alive():
+    if loading.is_alive():
         sys.stdout.flush()
         os._exit(0)
 
 
-def _load_the_service() -> None:
+def _import_service() -> None:
     with suppress(BaseException):  # the main thread imports these modules too and reports the failure
         import uvicorn.lifespan.on  # noqa: F401
 
@@ -79,12 +79,12 @@ def _listeners(path: Path, port: int | None, processes: int) -> "list[socket.soc
     from idp.cli.server import PortTaken, bind
     from idp.settings import load
 
-    wanted = load("development").settings
-    host = "0.0.0.0" if wanted.dev.in_container else "127.0.0.1"  # noqa: S104
-    first = wanted.server.port if port is None else port
+    settings = load("development").settings
+    host = "0.0.0.0" if settings.dev.in_container else "127.0.0.1"  # noqa: S104
+    first = settings.server.port if port is None else port
     example = _EXAMPLE.format(port=first + 1 if first < 65535 else 0)
     try:
-        taken = [bind(host, first, hint=f"stop it, or choose another port, for example: {example}")]
+        listeners = [bind(host, first, hint=f"stop it, or choose another port, for example: {example}")]
     except PortTaken:
         running = url_on(first, path)
         if running is None:
@@ -93,8 +93,8 @@ def _listeners(path: Path, port: int | None, processes: int) -> "list[socket.soc
             f"`idp dev` already runs with this data at {running}: use it, stop it with Ctrl-C in its terminal, "
             f"or start another instance: {example} --data-dir {path}-2."
         ) from None
-    port_taken = taken[0].getsockname()[1]
-    return taken + [_next_port(host, port_taken + number) for number in range(1, processes)]
+    bound_port = listeners[0].getsockname()[1]
+    return listeners + [_next_port(host, bound_port + number) for number in range(1, processes)]
 
 
 def _next_port(host: str, port: int) -> "socket.socket":

@@ -11,7 +11,7 @@ from msgspec import Struct
 from idp.cli.http import is_loopback
 from idp.settings import Secret, config_dir
 
-_MOST = 1_000_000  # bytes
+_MAX_BYTES = 1_000_000
 
 
 class RunningDev(Struct, frozen=True):
@@ -53,7 +53,7 @@ def find_running_dev(folder: Path | None = None) -> RunningDev | None:
             status = os.fstat(stream.fileno())
             if status.st_uid != os.geteuid() or status.st_mode & 0o077:
                 return None
-            facts = msgspec.json.decode(stream.read(_MOST), type=RunningDev)
+            facts = msgspec.json.decode(stream.read(_MAX_BYTES), type=RunningDev)
     except (OSError, msgspec.DecodeError):
         return None
     return facts if facts.base_urls and all(map(is_loopback, facts.base_urls)) else None

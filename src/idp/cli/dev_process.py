@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from idp.app import Application
     from idp.settings import LoadedSettings
 
-PATIENCE = 2  # seconds for running requests at Ctrl-C
+SHUTDOWN_TIMEOUT = 2  # seconds for running requests at Ctrl-C
 
 
 def load_development(overrides: Mapping[str, str | None]) -> "LoadedSettings":
@@ -70,7 +70,12 @@ def main() -> None:
     with until_stopped():
         loaded = load_development(msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, str | None]))
         listener = socket.socket(fileno=int(sys.argv[1]))
-        run(build(loaded, quiet="--quiet" in sys.argv), loaded.settings.server, listener, patience=PATIENCE)
+        run(
+            build(loaded, quiet="--quiet" in sys.argv),
+            loaded.settings.server,
+            listener,
+            shutdown_timeout=SHUTDOWN_TIMEOUT,
+        )
 
 
 if __name__ == "__main__":

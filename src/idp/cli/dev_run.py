@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from idp.cli.dev_discovery import default_folder
-from idp.cli.dev_process import PATIENCE, build, load_development
+from idp.cli.dev_process import SHUTDOWN_TIMEOUT, build, load_development
 from idp.cli.failure import Failure
 from idp.cli.server import NotStarted, uvicorn_server
 from idp.users.passwords import check_shared_memory
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _SIGNS_HS256 = "AUTH_JWT_SECRET_KEY is set: /auth/login issues HS256 tokens; the tokens above are ES256."
 _STOP_SECONDS = 10.0  # longer than a process waits for running requests
 _FIRST_ANSWER_SECONDS = 30.0
-_LOOK_SECONDS = 0.5  # interval of checking the database processes
+_POLL_SECONDS = 0.5  # interval of checking the database processes
 
 
 class Servers(NamedTuple):
@@ -80,19 +80,19 @@ class DevRun:
             Failure: a process did not start.
             SystemExit: at a signal, after running requests are finished.
         """
-        others = [self._start_process(listener) for listener in self._listeners[1:]]
+        processes = [self._start_process(listener) for listener in self._listeners[1:]]
         try:
             check_shared_memory()
             loaded = load_development(self._overrides())
             self._shared_secret = bool(loaded.settings.tokens.auth_jwt_secret)
             app = build(loaded, quiet=self._quiet)
-            server = uvicorn_server(app, loaded.settings.server, patience=PATIENCE)
+            server = uvicorn_server(app, loaded.settings.server, shutdown_timeout=SHUTDOWN_TIMEOUT)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-                runner.run(self._serve(server, app, others))
+                runner.run(self._serve(server, app, processes))
         finally:
-            for process in others:
+            for process in processes:
                 process.terminate()
-            for process in others:
+            for process in processes:
                 _wait(process)
 
     def _overrides(self) -> dict[str, str | None]:
@@ -108,7 +108,7 @@ class DevRun:
         }
 
     def _start_process(self, listener: socket) -> "subprocess.Popen[bytes]":
-        process = subprocess.Popen(  # noqa: S603  our own module, no shell
+        process = subprocess.Popen(  # noqa: S603  no shell
             [
                 sys.executable,
                 "-m",
@@ -126,7 +126,7 @@ class DevRun:
         listener.close()
         return process
 
-    async def _serve(self, server: Any, app: "Application", others: "list[subprocess.Popen[bytes]]") -> None:
+    async def _serve(self, server: Any, app: "Application", processes: "list[subprocess.Popen[bytes]]") -> None:
         try:
             personas = await self._prepare(app.core)
         except BaseException:
@@ -136,16 +136,16 @@ class DevRun:
             from idp.pages.plugin import PagesPlugin
 
             app.plugins.get(PagesPlugin).document.show_login(personas[0].email, personas[0].password)
-        beside = [
-            asyncio.create_task(self._announce(server, personas, others)),
+        tasks = [
+            asyncio.create_task(self._announce(server, personas, processes)),
             asyncio.create_task(self._watch_servers(server)),
         ]
         try:
             await server.serve(sockets=[self._listeners[0]])
         finally:
-            for task in beside:
+            for task in tasks:
                 task.cancel()
-        for task in beside:
+        for task in tasks:
             if task.done() and not task.cancelled():
                 task.result()  # raise its failure, if any
         if not server.started:
@@ -158,7 +158,7 @@ class DevRun:
             Failure: naming the database and the remedy.
         """
         while not (ended := self._servers.ended()):  # noqa: ASYNC110  a process has no event that asyncio knows
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
         server.should_exit = True
         log = self._folder.path / "postgres.log"
         raise Failure(f"{ended}, so `idp dev` stops. Start it again; the data is kept. PostgreSQL log: {log}")
@@ -171,25 +171,27 @@ class DevRun:
         from idp.settings import seed_file
         from idp.users import service as users
 
-        planted = seed.read(seed_file(core.settings))
+        content = seed.read(seed_file(core.settings))
         await upgrade(core.database)
         await installation.add(core.database, installation.DEVELOPMENT, "idp dev")
         async with core.database.transaction() as session:
             await users.ensure_roles(session)
-            await seed.apply(session, planted)
+            await seed.apply(session, content)
         known = self._folder.passwords()
-        people = await personas.prepare(core.database, core.passwords, core.tokens, planted, known)
+        people = await personas.prepare(core.database, core.passwords, core.tokens, content, known)
         self._folder.keep_passwords(people, known)
         return people
 
-    async def _announce(self, server: Any, personas: "list[Persona]", others: "list[subprocess.Popen[bytes]]") -> None:
+    async def _announce(
+        self, server: Any, personas: "list[Persona]", processes: "list[subprocess.Popen[bytes]]"
+    ) -> None:
         from idp.dev import banner
 
         while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
             await asyncio.sleep(0.005)
         try:
             for url in self._urls[1:]:
-                await asyncio.to_thread(_wait_for, f"{url}/healthz", others)
+                await asyncio.to_thread(_wait_for, f"{url}/healthz", processes)
         except Failure:
             server.should_exit = True
             raise
@@ -200,27 +202,27 @@ class DevRun:
             tokens=self._folder.token_files(personas),
             folder=self._folder.path,
             seconds=time.monotonic() - self._started,
-            manage=self._managing(),
+            manage=self._example_command(),
             notes=self._notes(personas),
         )
 
     def _notes(self, personas: "list[Persona]") -> list[str]:
         """Return a sentence for each notable condition."""
-        from idp.settings import misspelt
+        from idp.settings import unknown_variables
 
         restored = [persona.email for persona in personas if persona.restored]
         return [
-            *misspelt(),
+            *unknown_variables(),
             *([f"Passwords restored to the printed ones: {', '.join(restored)}."] if restored else []),
             *([_SIGNS_HS256] if self._shared_secret else []),
         ]
 
-    def _managing(self) -> str:
+    def _example_command(self) -> str:
         """Return an example management command for this run; with the default folder it needs no options."""
-        beside = Path(sys.executable).with_name("idp")
+        own = Path(sys.executable).with_name("idp")
         found = shutil.which("idp")
-        is_theirs = found is None or not beside.exists() or not Path(found).samefile(beside)
-        command = f"{shlex.quote(str(beside)) if is_theirs and beside.exists() else 'idp'} users list"
+        is_other = found is None or not own.exists() or not Path(found).samefile(own)
+        command = f"{shlex.quote(str(own)) if is_other and own.exists() else 'idp'} users list"
         if self._folder.path == default_folder().absolute():
             return command
         kept = self._folder.kept_admin_token(self._admin_token)

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 # Expected errors of packages that are not imported only for this list.
-_FORESEEN = frozenset({"EmbeddedError", "FolderInUse", "DatabaseUrlError", "NoSharedMemory"})
+_EXPECTED_NAMES = frozenset({"EmbeddedError", "FolderInUse", "DatabaseUrlError", "NoSharedMemory"})
 
 
 class Failure(Exception):
@@ -47,7 +47,7 @@ def explain(error: Exception) -> str | None:
         return _missing(error.name or "")
     if isinstance(error, IdpError):
         return f"idp: {error.detail} {error.remedy}"
-    if isinstance(error, Failure) or type(error).__name__ in _FORESEEN:
+    if isinstance(error, Failure) or type(error).__name__ in _EXPECTED_NAMES:
         return f"idp: {error}"
     return None
 

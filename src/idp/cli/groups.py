@@ -20,7 +20,7 @@ _SYNONYMS = {
     "start": ("serve", "dev"),
     "upgrade": ("migrate",),
 }
-_LEAST_ALIKE = 0.6
+_MIN_SIMILARITY = 0.6
 
 
 class SuggestingGroup(click.RichGroup):
@@ -37,7 +37,7 @@ class SuggestingGroup(click.RichGroup):
 
     def _suggestion(self, ctx: click.Context, name: str) -> str:
         known = self.list_commands(ctx)
-        alike = difflib.get_close_matches(name.lower(), known, n=1, cutoff=_LEAST_ALIKE)
+        alike = difflib.get_close_matches(name.lower(), known, n=1, cutoff=_MIN_SIMILARITY)
         alike = alike or [each for each in _SYNONYMS.get(name.lower(), ()) if each in known]
         if not alike:
             return f" It has {', '.join(known)}."

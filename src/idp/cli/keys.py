@@ -1,4 +1,4 @@
-"""`idp keys`: the API keys of a person."""
+"""`idp keys`: the API keys of a user."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ _WHICH = click.argument("key", metavar="NAME_OR_ID")
 def keys() -> None:
     """Create, list, rotate and revoke your API keys.
 
-    Yours are those of the access token in IDP_TOKEN, or of --as EMAIL at an `idp dev` on this machine.
+    Your user is that of the access token in IDP_TOKEN, or of --as EMAIL with an `idp dev` on this machine.
     """
 
 
@@ -32,20 +32,20 @@ keys.add_command(secrets)
 @keys.command()
 @click.argument("name")
 @click.argument("scopes", nargs=-1)
-@days(help="Days until it expires; it does not, by default.")
+@days(help="Days until it expires; default: never.")
 @with_literal
 @acting
 def create(
     name: str, scopes: tuple[str, ...], days: int | None, literal: bool, email: str | None, output: str, url: str | None
 ) -> None:
-    """Create a key called NAME, with SCOPES. Its secret is printed once."""
+    """Create a key with this NAME and SCOPES. Its secret is printed once."""
     check_separated(scopes, literal=literal)
-    made = person(url, email).post(KEY.path, {"name": name, "scopes": scopes, "expires_in_days": days})
-    KEY.print_secret(made, output)
+    created = person(url, email).post(KEY.path, {"name": name, "scopes": scopes, "expires_in_days": days})
+    KEY.print_secret(created, output)
 
 
 @keys.command("list")
-@click.option("--all", "everything", is_flag=True, help="Revoked ones too.")
+@click.option("--all", "everything", is_flag=True, help="Include revoked keys.")
 @acting
 def list_keys(everything: bool, email: str | None, output: str, url: str | None) -> None:
     """List your keys, the newest first."""
@@ -60,21 +60,21 @@ def list_keys(everything: bool, email: str | None, output: str, url: str | None)
     type=click.IntRange(0, _WEEK),
     default=0,
     metavar="SECONDS",
-    help="How long the old secret may still be used; it is refused at once, by default.",
+    help="Accept the old secret for this time; default: revoke it immediately.",
 )
 @acting
 def rotate(key: str, overlap: int, email: str | None, output: str, url: str | None) -> None:
-    """Give a key a new secret."""
+    """Replace the secret of a key."""
     client = person(url, email)
-    made = client.post(f"{KEY.path}/{KEY.find_id(client, key)}/rotate", {"overlap_seconds": overlap})
-    KEY.print_secret(made, output, old=_old_secret(overlap))
+    created = client.post(f"{KEY.path}/{KEY.find_id(client, key)}/rotate", {"overlap_seconds": overlap})
+    KEY.print_secret(created, output, old=_old_secret(overlap))
 
 
 @keys.command()
 @_WHICH
 @acting
 def revoke(key: str, email: str | None, output: str, url: str | None) -> None:
-    """Revoke a key. It is refused everywhere at once, and for good."""
+    """Revoke a key immediately. This cannot be undone."""
     client = person(url, email)
     done = client.delete(f"{KEY.path}/{KEY.find_id(client, key)}")
     from idp.cli.tables import print_done
@@ -83,11 +83,11 @@ def revoke(key: str, email: str | None, output: str, url: str | None) -> None:
 
 
 def _old_secret(overlap: int) -> "Cell":
-    """Return until when the secret of before works, by the clock here."""
+    """Return until when the old secret is accepted, by the local clock."""
     from idp import clock
     from idp.cli.relative_time import exactly
     from idp.cli.tables import Cell
 
     if not overlap:
-        return Cell("refused from now on")
-    return Cell(f"works until {exactly((clock.now() + timedelta(seconds=overlap)).isoformat()).text}")
+        return Cell("revoked")
+    return Cell(f"accepted until {exactly((clock.now() + timedelta(seconds=overlap)).isoformat()).text}")

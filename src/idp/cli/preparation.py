@@ -18,7 +18,7 @@ def prepare_database(log: Any, settings: "Settings") -> None:
     Raises:
         DatabaseNotReady: the database cannot be used.
     """
-    from idp.cli.database import judged, migrate_now, with_database
+    from idp.cli.database import check_revision, migrate_now, with_database
     from idp.cli.database_errors import DatabaseAway
     from idp.db.migrate import is_empty
 
@@ -28,8 +28,8 @@ def prepare_database(log: Any, settings: "Settings") -> None:
             for sentence in migrate_now(settings):
                 log.info(sentence)
         else:
-            exact, sentence = judged(with_database(settings, _revision))
-            if not exact:
+            is_current, sentence = check_revision(with_database(settings, _revision))
+            if not is_current:
                 log.warning(sentence)
         problem = with_database(settings, lambda database: _finish(database, settings))
     except DatabaseAway as error:

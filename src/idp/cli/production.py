@@ -28,10 +28,10 @@ def load_production_for_database() -> "LoadedSettings":
 
 
 def _checked(loaded: "LoadedSettings") -> "LoadedSettings":
-    from idp.settings import SettingsError, misspelt
+    from idp.settings import SettingsError, unknown_variables
 
     if problems := unsafe(loaded.settings):
-        raise SettingsError([*problems, *misspelt()])
+        raise SettingsError([*problems, *unknown_variables()])
     return loaded
 
 

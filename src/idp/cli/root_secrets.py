@@ -56,7 +56,7 @@ def secrets(output: str) -> None:
 def named_roots(settings: "Settings") -> "list[tuple[str, Secret]]":
     """Return the live root secrets with their setting names, the current one first.
 
-    The same ones, in the same order, that `build_parts` gives to the sealer and the peppers.
+    The same ones, in the same order, that `build_core` passes to the sealer and the peppers.
     """
     from idp.deployment import root_secrets
 

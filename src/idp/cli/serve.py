@@ -19,10 +19,10 @@ def serve(host: str | None, port: int | None) -> None:
         _serve({"server.host": host, "server.port": port})
 
 
-def _serve(asked: dict[str, Any]) -> None:
+def _serve(options: dict[str, Any]) -> None:
     from idp.cli.production import load_production
 
-    loaded = load_production({path: value for path, value in asked.items() if value is not None})
+    loaded = load_production({path: value for path, value in options.items() if value is not None})
     settings = loaded.settings
 
     import structlog
@@ -35,7 +35,7 @@ def _serve(asked: dict[str, Any]) -> None:
 
     logging.configure(settings.logging)
     log = structlog.get_logger("idp.serve")
-    _say_what_is_odd(log, loaded)
+    _log_warnings(log, loaded)
     check_shared_memory()
     app = create_app(loaded)
     listener = bind(settings.server.host, settings.server.port, hint="stop it, or set another PORT")
@@ -48,13 +48,13 @@ def _serve(asked: dict[str, Any]) -> None:
     run(app, settings.server, *listeners)
 
 
-def _say_what_is_odd(log: Any, loaded: "LoadedSettings") -> None:
+def _log_warnings(log: Any, loaded: "LoadedSettings") -> None:
     from idp.deployment import public_url
-    from idp.settings import misspelt, set_but_unused, unread, without_effect
+    from idp.settings import changed_but_unused, ineffective_settings, unknown_variables, unused_variables
 
     if loaded.settings.server.public_url is None:
         log.warning("IDP_PUBLIC_URL is not set; tokens use this issuer", issuer=public_url(loaded.settings))
-    for sentence in [*misspelt(), *unread(), *without_effect(loaded.settings)]:
+    for sentence in [*unknown_variables(), *unused_variables(), *ineffective_settings(loaded.settings)]:
         log.warning(sentence)
-    for path in set_but_unused(loaded):
+    for path in changed_but_unused(loaded):
         log.warning("this setting has no effect in this version", setting=path)

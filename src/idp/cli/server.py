@@ -16,8 +16,8 @@ from typing import Any
 from idp.cli.failure import Failure
 from idp.settings_schema import Server
 
-_INSISTS = 3  # this many signals force an immediate exit
-_AGAIN_SECONDS = 0.01
+_FORCED_EXIT_AFTER = 3  # this many signals force an immediate exit
+_RERAISE_SECONDS = 0.01
 _THREAD_SECONDS = 5.0
 
 
@@ -42,50 +42,50 @@ def until_stopped() -> Iterator[None]:
 
     A second signal does not interrupt the block's clean-up. A third one exits at once with code 1.
     """
-    asked, stopping, tell = 0, False, sys.unraisablehook
+    signals, stopping, original_hook = 0, False, sys.unraisablehook
 
     def stop(*_: object) -> None:
-        nonlocal asked, stopping
-        asked, stopping = asked + 1, True
-        if asked >= _INSISTS:
+        nonlocal signals, stopping
+        signals, stopping = signals + 1, True
+        if signals >= _FORCED_EXIT_AFTER:
             os._exit(1)
-        if asked == 1:
+        if signals == 1:
             raise _Stopped(0)
 
-    def pass_on(*_: object) -> None:
+    def stop_again(*_: object) -> None:
         signal.raise_signal(signal.SIGTERM)  # to the current handler
 
-    def heed(dropped: "sys.UnraisableHookArgs") -> None:
+    def on_unraisable(dropped: "sys.UnraisableHookArgs") -> None:
         # Python drops an exception that a signal handler raises inside a weak reference callback, which imports run
         # often. Then the exit is lost, so the signal is raised again a moment later.
-        nonlocal asked
-        if _comes_of_stopping(dropped.exc_value):
-            asked = 0
-            signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+        nonlocal signals
+        if _is_caused_by_stop(dropped.exc_value):
+            signals = 0
+            signal.setitimer(signal.ITIMER_REAL, _RERAISE_SECONDS)
         elif not stopping:  # other dropped exceptions during the exit are irrelevant
-            tell(dropped)
+            original_hook(dropped)
 
-    sys.unraisablehook = heed
+    sys.unraisablehook = on_unraisable
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    signal.signal(signal.SIGALRM, pass_on)
+    signal.signal(signal.SIGALRM, stop_again)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored under `nohup`
-        signal.signal(signal.SIGHUP, pass_on)
+        signal.signal(signal.SIGHUP, stop_again)
     try:
         with suppress(KeyboardInterrupt):
             yield
     except Exception as error:
         # An error caused by the requested exit, such as an interrupted start, is no failure.
-        if not (_comes_of_stopping(error) or (stopping and isinstance(error, NotStarted))):
+        if not (_is_caused_by_stop(error) or (stopping and isinstance(error, NotStarted))):
             raise
         raise SystemExit(0) from None
     finally:
         _finish_threads()
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # the interpreter's shutdown removes our handlers first
+            signal.signal(number, signal.SIG_IGN)  # the interpreter's shutdown removes the handlers first
 
 
-def _comes_of_stopping(error: BaseException | None) -> bool:
+def _is_caused_by_stop(error: BaseException | None) -> bool:
     """Whether an error is the requested exit, or wraps it: Python and libraries wrap exceptions in some places.
 
     An error during the clean-up has the exit as its context, not as its cause: that is a failure.
@@ -128,11 +128,11 @@ def bind(host: str, port: int, *, hint: str) -> socket.socket:
     return listener
 
 
-def uvicorn_server(app: Any, settings: Server, *, patience: int = 10) -> Any:
+def uvicorn_server(app: Any, settings: Server, *, shutdown_timeout: int = 10) -> Any:
     """Return a configured uvicorn server, not started.
 
     Args:
-        patience: time for running requests after a signal (seconds).
+        shutdown_timeout: time for running requests after a signal (seconds).
     """
     import uvicorn
 
@@ -147,13 +147,13 @@ def uvicorn_server(app: Any, settings: Server, *, patience: int = 10) -> Any:
         is_trusted=proxies.__contains__,
     )
 
-    class SignalledOnce(uvicorn.Server):
+    class SingleSignalServer(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            # A second Ctrl-C would interrupt the clean-up, which `patience` bounds anyway.
+            # A second Ctrl-C would interrupt the clean-up, which `shutdown_timeout` bounds anyway.
             if not self.should_exit:
                 super().handle_exit(sig, frame)
 
-    return SignalledOnce(
+    return SingleSignalServer(
         uvicorn.Config(
             ForwardedHeaders(app, proxies) if proxies else app,
             http=partial(BoundedHttpProtocol, limits=limits),  # type: ignore[arg-type]
@@ -164,19 +164,19 @@ def uvicorn_server(app: Any, settings: Server, *, patience: int = 10) -> Any:
             server_header=False,
             proxy_headers=False,  # our implementation also handles IPv4-mapped addresses
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=patience,
+            timeout_graceful_shutdown=shutdown_timeout,
             backlog=2048,
         )
     )
 
 
-def run(app: Any, settings: Server, *listeners: socket.socket, patience: int = 10) -> None:
+def run(app: Any, settings: Server, *listeners: socket.socket, shutdown_timeout: int = 10) -> None:
     """Serve on these sockets until a signal, and finish running requests.
 
     Raises:
         NotStarted: the log has the reason.
     """
-    server = uvicorn_server(app, settings, patience=patience)
+    server = uvicorn_server(app, settings, shutdown_timeout=shutdown_timeout)
     # Objects created so far live as long as the process: without this the garbage collector scans them all, which
     # pauses requests for 50 ms and more.
     gc.collect()

@@ -1,4 +1,4 @@
-"""`idp tokens`: the tokens of services."""
+"""`idp tokens`: service tokens."""
 
 import rich_click as click
 
@@ -14,25 +14,25 @@ _WHICH = click.argument("token", metavar="NAME_OR_ID")
 def tokens() -> None:
     """Create, list, extend and revoke service tokens.
 
-    Management: ADMIN_TOKEN in the environment, or an `idp dev` on this machine, which needs none.
+    Requires ADMIN_TOKEN in the environment, or an `idp dev` on this machine.
     """
 
 
 @tokens.command()
 @click.argument("name")
 @click.argument("scopes", nargs=-1)
-@days(help="Days until it expires; it does not, by default.")
+@days(help="Days until it expires; default: never.")
 @with_literal
 @managing
 def create(name: str, scopes: tuple[str, ...], days: int | None, literal: bool, output: str, url: str | None) -> None:
-    """Create a token for the service NAME, with SCOPES. It is printed once."""
+    """Create a token for the service NAME with SCOPES. It is printed once."""
     check_separated(scopes, literal=literal)
-    made = management(url).post(TOKEN.path, {"name": name, "scopes": scopes, "ttl_days": days})
-    TOKEN.print_secret(made, output)
+    created = management(url).post(TOKEN.path, {"name": name, "scopes": scopes, "ttl_days": days})
+    TOKEN.print_secret(created, output)
 
 
 @tokens.command("list")
-@click.option("--all", "everything", is_flag=True, help="Revoked ones too.")
+@click.option("--all", "everything", is_flag=True, help="Include revoked tokens.")
 @managing
 def list_tokens(everything: bool, output: str, url: str | None) -> None:
     """List the tokens, the newest first."""
@@ -44,7 +44,7 @@ def list_tokens(everything: bool, output: str, url: str | None) -> None:
 @_WHICH
 @managing
 def show(token: str, output: str, url: str | None) -> None:
-    """Show what is known of a token."""
+    """Show a token, without its secret."""
     client = management(url)
     found = client.get(f"{TOKEN.path}/{TOKEN.find_id(client, token)}")
     from idp.cli.relative_time import exactly
@@ -73,10 +73,10 @@ def show(token: str, output: str, url: str | None) -> None:
 
 @tokens.command()
 @_WHICH
-@click.option("--reason", help="Why, for the audit log.")
+@click.option("--reason", help="Reason for the audit log.")
 @managing
 def revoke(token: str, reason: str | None, output: str, url: str | None) -> None:
-    """Revoke a token. It is refused everywhere at once, and for good."""
+    """Revoke a token immediately. This cannot be undone."""
     client = management(url)
     done = client.post(f"{TOKEN.path}/{TOKEN.find_id(client, token)}/revoke", {"reason": reason})
     from idp.cli.tables import print_done
@@ -86,10 +86,10 @@ def revoke(token: str, reason: str | None, output: str, url: str | None) -> None
 
 @tokens.command()
 @_WHICH
-@days(required=True, help="Days to add to its end, or to now where it has none.")
+@days(required=True, help="Days to add to its expiry, or to now if it has none.")
 @managing
 def extend(token: str, days: int, output: str, url: str | None) -> None:
-    """Let a token live longer."""
+    """Extend a token."""
     client = management(url)
     done = client.post(f"{TOKEN.path}/{TOKEN.find_id(client, token)}/extend", {"extend_days": days})
     from idp.cli.relative_time import exactly

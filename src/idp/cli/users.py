@@ -1,4 +1,4 @@
-"""`idp users`: administration of people."""
+"""`idp users`: administration of users."""
 
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from idp.cli.tables import Cell
 
 _PATH = "/api/auth/admin/users"
-_MOST = 1000  # users per request
+_MAX_RESULTS = 1000  # users per request
 _WHO = click.argument("user", metavar="EMAIL_OR_ID")
 _PLAN = click.Choice(["FREE", "BASIC", "PRO"], case_sensitive=False)
-_STATES = {True: ("enabled", "green"), False: ("disabled", "red")}
+_STATUS_CELLS = {True: ("enabled", "green"), False: ("disabled", "red")}
 
 
 @click.group(cls=SuggestingGroup)
 def users() -> None:
     """Invite, list, change, sign out, disable and delete users.
 
-    Management: ADMIN_TOKEN in the environment, or an `idp dev` on this machine, which needs none. `create-admin`, for
-    the first administrator, goes to the database instead.
+    Requires ADMIN_TOKEN in the environment, or an `idp dev` on this machine. `create-admin`, for the first
+    administrator, uses the database instead.
     """
 
 
@@ -35,7 +35,7 @@ users.add_command(create_admin)
 @users.command()
 @click.argument("email")
 @click.option("--name", help="Display name.")
-@click.option("--role", "roles", multiple=True, help="A role, `user` by default; repeat it for another one.")
+@click.option("--role", "roles", multiple=True, help="A role; default: user. Can be repeated.")
 @click.option("--plan", type=_PLAN, help="FREE by default.")
 @managing
 def invite(
@@ -43,25 +43,25 @@ def invite(
 ) -> None:
     """Create an account for EMAIL and mail a link to set its password.
 
-    Repeat it for a user who has not accepted yet: the mail is sent again, and the earlier link ends.
+    For a user who has not accepted yet, the mail is sent again and the earlier link is revoked.
     """
     given = {"name": name, "roles": roles or None, "plan": plan}
-    wanted = {"email": email, **{member: value for member, value in given.items() if value is not None}}
-    invited = management(url).post(_PATH, wanted)
+    body = {"email": email, **{member: value for member, value in given.items() if value is not None}}
+    invited = management(url).post(_PATH, body)
     from idp.cli.tables import print_done
 
     print_done(
         invited,
         output,
-        f"{_who(invited)} is invited, with the roles {_listed(invited['roles'])}; a mail is on its way.",
+        f"{_who(invited)} is invited with the roles {_listed(invited['roles'])}; a mail will be sent.",
     )
 
 
 @users.command("list")
-@click.option("--search", metavar="TEXT", help="A part of the e-mail or the name, in any case.")
+@click.option("--search", metavar="TEXT", help="A part of the e-mail or name; case is ignored.")
 @click.option("--role", help="Only users with this role, such as admin.")
 @click.option("--enabled/--disabled", "is_active", default=None, help="Only enabled or disabled users.")
-@click.option("--limit", type=click.IntRange(1, _MOST), default=100, show_default=True, help="How many to list.")
+@click.option("--limit", type=click.IntRange(1, _MAX_RESULTS), default=100, show_default=True, help="How many to list.")
 @click.option("--offset", type=click.IntRange(0), default=0, help="How many to skip.")
 @managing
 def list_users(
@@ -90,7 +90,7 @@ def list_users(
         [
             Cell(user["email"] or "none", "bold" if user["email"] else "dim"),
             _roles(user),
-            Cell(*_STATES[user["is_active"]]),
+            Cell(*_STATUS_CELLS[user["is_active"]]),
             Cell(user["plan"]),
             ago(user["created_at"]),
             Cell(user["name"] or ""),
@@ -98,16 +98,16 @@ def list_users(
         ]
         for user in found["users"]
     ]
-    print_table(columns, rows, note=_where_it_stands(found["pagination"], len(rows)))
+    print_table(columns, rows, note=_page_note(found["pagination"], len(rows)))
 
 
-def _where_it_stands(page: dict[str, Any], shown: int) -> str:
+def _page_note(page: dict[str, Any], shown: int) -> str:
     if not shown:
         return "No users."
     if not page["has_more"] and not page["offset"]:
         return f"{shown} {'user' if shown == 1 else 'users'}."
     first = page["offset"] + 1
-    more = f" `--offset {page['offset'] + shown}` goes on." if page["has_more"] else ""
+    more = f" `--offset {page['offset'] + shown}` lists more." if page["has_more"] else ""
     return f"{first} to {page['offset'] + shown} of {page['total']} users.{more}"
 
 
@@ -133,7 +133,7 @@ def show(user: str, output: str, url: str | None) -> None:
             ("Verified", Cell("yes") if found["email_verified"] else Cell("no", "yellow")),
             ("Name", Cell(found["name"] or "none")),
             ("ID", Cell(found["user_id"], "cyan")),
-            ("Status", Cell(*_STATES[found["is_active"]])),
+            ("Status", Cell(*_STATUS_CELLS[found["is_active"]])),
             ("Roles", _roles(found)),
             ("Plan", Cell(found["plan"])),
             ("Login type", Cell(found["login_type"])),
@@ -201,7 +201,7 @@ def sign_out(user: str, output: str, url: str | None) -> None:
 @_WHO
 @managing
 def disable(user: str, output: str, url: str | None) -> None:
-    """Disable a user at once, and revoke their API keys for good."""
+    """Disable a user immediately, and revoke their API keys permanently."""
     _change(user, url, output, {"is_active": False}, "{who} is disabled; their API keys are revoked.")
 
 
@@ -243,9 +243,9 @@ def set_plan(user: str, plan: str, output: str, url: str | None) -> None:
     _change(user, url, output, {"plan": plan}, "{who} is on the plan {plan}.")
 
 
-def _change(user: str, url: str | None, output: str, wanted: dict[str, Any], sentence: str) -> None:
+def _change(user: str, url: str | None, output: str, change: dict[str, Any], sentence: str) -> None:
     client = management(url)
-    changed = client.patch(f"{_PATH}/{_find(client, user)}", wanted)
+    changed = client.patch(f"{_PATH}/{_find(client, user)}", change)
     from idp.cli.tables import print_done
 
     print_done(changed, output, sentence.format(who=_who(changed), plan=changed["plan"]))
@@ -273,14 +273,14 @@ def delete(user: str, yes: bool, output: str, url: str | None) -> None:
     from idp.cli.find_by_name import counted
 
     keys, ended = counted(done["revoked_keys"], "API key"), counted(done["ended_sessions"], "session").lower()
-    say(f"{_who(found)} is deleted. {keys} and {ended} ended with them.")
+    say(f"{_who(found)} is deleted. {keys} and {ended} revoked.")
 
 
-def _find(client: "Client", wanted: str) -> str:
+def _find(client: "Client", user: str) -> str:
     """Return the id of a user, escaped for a path; as `find_user`."""
     from idp.cli.client import segment
 
-    return segment(find_user(client, wanted))
+    return segment(find_user(client, user))
 
 
 def find_user(client: "Client", wanted: str) -> str:
@@ -294,7 +294,7 @@ def find_user(client: "Client", wanted: str) -> str:
 
     if "@" not in wanted:
         return wanted
-    found = client.get(_PATH, search=wanted, limit=_MOST)["users"]
+    found = client.get(_PATH, search=wanted, limit=_MAX_RESULTS)["users"]
     for user in found:
         if user["email"] and email_key(user["email"]) == email_key(wanted):
             return str(user["user_id"])

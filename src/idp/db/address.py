@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode
 
-from idp.settings import of_libpq
+from idp.settings import libpq_variable
 from idp.settings_servers import is_host
 
 _SCHEME = re.compile(r"^(?:postgres|postgresql)(?:\+[a-z0-9]+)?://")
@@ -110,7 +110,7 @@ def parse(url: str) -> Address:
     ports = [*_ports(hosts)]
     _check_host_parameters(parameters)
     hosts_given = hosts or parameters.get("host", "")
-    if not hosts_given and not parameters.keys() & {"service"} and not of_libpq("PGHOST"):
+    if not hosts_given and not parameters.keys() & {"service"} and not libpq_variable("PGHOST"):
         raise DatabaseUrlError(f"DATABASE_URL has no host; use {_EXAMPLE}.")
     kept = {name: value for name, value in parameters.items() if name in _HANDLED_BY_ASYNCPG}
     if hosts_given.count(",") and "target_session_attrs" not in kept:
@@ -218,7 +218,7 @@ def _check_files(parameters: dict[str, str]) -> None:
         if file and not os.access(file, os.R_OK):
             raise DatabaseUrlError(f"The file {file} in {name} of DATABASE_URL cannot be read.")
     mode = parameters.get("sslmode")
-    default = of_libpq("PGSSLROOTCERT") or str(Path("~/.postgresql/root.crt").expanduser())
+    default = libpq_variable("PGSSLROOTCERT") or str(Path("~/.postgresql/root.crt").expanduser())
     if mode in {"verify-ca", "verify-full"} and not parameters.get("sslrootcert") and not os.access(default, os.R_OK):
         raise DatabaseUrlError(
             f"DATABASE_URL has sslmode={mode} without a CA certificate: "

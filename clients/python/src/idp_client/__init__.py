@@ -1,9 +1,9 @@
-"""Who is calling? Verify the tokens and API keys of an idp in your own service.
+"""Authenticates callers of a service: verifies the access tokens and API keys that idp issues.
 
-Owns: offline verification by the JWKS (RFC 9068 section 4), asking POST /auth/validate, one gate with four outcomes,
-and thin adapters: `idp_client.litestar`, `idp_client.fastapi`, `idp_client.starlette`, `idp_client.flask`,
-`idp_client.django`, and `idp_client.wsgi` for every other WSGI application.
-Does not own: issuing anything, and what a caller may do beyond holding scopes. Imports nothing of the service.
+Owns: offline verification with the JWKS (RFC 9068 section 4), online verification with POST /auth/validate, gates with
+four outcomes, and adapters: `idp_client.litestar`, `idp_client.fastapi`, `idp_client.starlette`, `idp_client.flask`,
+`idp_client.django`, and `idp_client.wsgi` for other WSGI applications.
+Does not own: issuing credentials, and authorization beyond scopes and roles. It does not import the service's code.
 """
 
 from idp_client.asgi import AuthMiddleware, authentication_of

@@ -1,4 +1,4 @@
-"""The middleware, for every ASGI framework and for none (ASGI 3.0): the decision into the scope, refusals out."""
+"""ASGI 3.0 middleware: puts the authentication into the scope and answers errors with problem documents."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
@@ -8,7 +8,7 @@ from idp_client.gate import Authentication, Gate
 from idp_client.middleware import KEY, GuardedApp, find_decision
 from idp_client.problem import headers_of, problem
 
-# Every framework has types of its own for the same three things.
+# Frameworks define their own types for these.
 Scope: TypeAlias = Any
 Receive: TypeAlias = Any
 Send: TypeAlias = Any
@@ -19,13 +19,13 @@ _TRY_AGAIN_LATER = 1013
 
 
 class AuthMiddleware(GuardedApp[App, Gate]):
-    """Lets the routes behind it ask who is calling.
+    """Authenticates the requests of an ASGI application.
 
     Args:
-        app: the application behind it.
-        gate: decides.
-        required_scopes: if given, even if empty, nothing behind it is reached without a caller who holds them all. If
-            not, each route says what it needs.
+        app: the application.
+        gate: verifies credentials.
+        required_scopes: if given, even if empty, every request needs a caller with all of these scopes. If not given,
+            each route states its own requirements.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -33,25 +33,25 @@ class AuthMiddleware(GuardedApp[App, Gate]):
             await self.app(scope, receive, send)
             return
         authentication = scope[KEY] = Authentication(self._gate, scope["headers"], scope["path"])
-        answered = False
+        started = False
 
-        async def watched_send(message: Any) -> None:
-            nonlocal answered
-            answered = True
+        async def send_and_note(message: Any) -> None:
+            nonlocal started
+            started = True
             await send(message)
 
         try:
             if self._required is not None:
                 await authentication.require(self._required)
-            await self.app(scope, receive, watched_send)
+            await self.app(scope, receive, send_and_note)
         except AuthError as error:
-            if answered:  # an answer cannot be taken back
+            if started:  # the response has been started
                 raise
             await _refuse(error, scope, send)
 
 
 def authentication_of(scope: Mapping[str, Any]) -> Authentication:
-    """Return the decision about a request.
+    """Return the authentication of a request.
 
     Raises:
         RuntimeError: AuthMiddleware is not in front of this route.

@@ -1,4 +1,4 @@
-"""Asking the service about a credential: POST /auth/validate (S2-15 to S2-19, S2-41)."""
+"""Verifies credentials online, with POST /auth/validate (S2-15 to S2-19, S2-41)."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -13,15 +13,15 @@ from idp_client.errors import AuthUnavailable
 from idp_client.token_info import IMPLAUSIBLE, TokenInfo
 
 _PATH = "/auth/validate"
-_LONGEST_NAME = 1000  # characters; the service refuses longer ones, and a caller chooses the length of a path
-# Shorter than the service keeps a silent connection open, so that it does not close one while it is being used.
+_MAX_NAME_LENGTH = 1000  # characters, the limit of the service; names are cut, because callers choose the path
+# Shorter than the service's keep-alive timeout, so that it does not close a connection while it is being used.
 _LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=4.0)
-# What a connection that was kept open can end with, whatever the service would say; asking twice changes nothing.
-_LOST = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
+# Errors of a reused connection that the service has closed; the request is idempotent and sent again.
+_STALE_CONNECTION = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 
 class _Endpoint:
-    """What both clients share: the request's bytes, and what an answer means."""
+    """Shared by both clients: builds the request and parses the response."""
 
     def __init__(self, auth_service_url: str, timeout: float = 5.0) -> None:
         self.auth_service_url = auth_service_url.rstrip("/")
@@ -31,8 +31,8 @@ class _Endpoint:
         body = {
             "token": token,
             "required_scopes": list(required_scopes or ()),
-            "service_name": names[0] and names[0][:_LONGEST_NAME],
-            "action_name": names[1] and names[1][:_LONGEST_NAME],
+            "service_name": names[0] and names[0][:_MAX_NAME_LENGTH],
+            "action_name": names[1] and names[1][:_MAX_NAME_LENGTH],
         }
         return {
             "url": self.auth_service_url + _PATH,
@@ -41,25 +41,25 @@ class _Endpoint:
         }
 
     def _verdict(self, answer: httpx2.Response) -> TokenInfo:
-        if answer.status_code != 200:  # S2-15: whatever it is, it is no verdict
+        if answer.status_code != 200:  # S2-15: any other status is not a verdict
             text = answer.headers.get("Retry-After", "")
             seconds = int(text) if text.isdecimal() and len(text) < 5 else 1
             raise AuthUnavailable(f"{self.auth_service_url} answered {answer.status_code}", retry_after=seconds)
         try:
             return msgspec.json.decode(answer.content, type=TokenInfo)
         except (msgspec.MsgspecError, ValueError) as error:
-            raise AuthUnavailable(f"{self.auth_service_url} answered no verdict: {error}") from error
+            raise AuthUnavailable(f"{self.auth_service_url} returned an invalid verdict: {error}") from error
 
-    def _lost(self, error: Exception) -> AuthUnavailable:
-        return AuthUnavailable(f"{self.auth_service_url} cannot be asked: {type(error).__name__}: {error}")
+    def _unavailable(self, error: Exception) -> AuthUnavailable:
+        return AuthUnavailable(f"{self.auth_service_url} is unreachable: {type(error).__name__}: {error}")
 
 
 class AuthClient(_Endpoint):
-    """Asks the service, asynchronously. Keeps connections open; `close()` it, or use `async with`.
+    """Verifies credentials online, for asyncio. Keeps connections open: `close()` it, or use `async with`.
 
     Args:
         auth_service_url: such as http://auth-service:8000.
-        timeout: seconds for one question, everything included.
+        timeout: seconds for a call in total.
     """
 
     def __init__(self, auth_service_url: str, timeout: float = 5.0) -> None:
@@ -73,16 +73,16 @@ class AuthClient(_Endpoint):
         service_name: str | None = None,
         action_name: str | None = None,
     ) -> TokenInfo:
-        """Return the verdict about a credential, good or bad.
+        """Return the verdict on a credential, valid or not.
 
         Args:
             token: an access token, an API key or a service token.
-            required_scopes: scopes that it must all hold.
-            service_name: who asks.
-            action_name: what for.
+            required_scopes: the credential must have all of them.
+            service_name: the calling service, for the log.
+            action_name: the action, for the log.
 
         Raises:
-            AuthUnavailable: there is no verdict: no answer in time, or another status than 200.
+            AuthUnavailable: no response in time, or a status other than 200.
         """
         if not is_plausible(token):
             return IMPLAUSIBLE
@@ -91,16 +91,16 @@ class AuthClient(_Endpoint):
             async with asyncio.timeout(self.timeout):
                 try:
                     answer = await self._http.post(**request)
-                except _LOST:
+                except _STALE_CONNECTION:
                     answer = await self._http.post(**request)
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
-            raise self._lost(error) from error
+            raise self._unavailable(error) from error
         return self._verdict(answer)
 
     def require_scopes(self, required_scopes: Sequence[str] | None = None) -> Callable[..., Any]:
-        """Return a FastAPI dependency that lets in who holds all of these scopes, and gives the TokenInfo (S2-41).
+        """Return a FastAPI dependency that requires all of these scopes and returns the TokenInfo (S2-41).
 
-        Its refusals are FastAPI's own `HTTPException`. Needs the extra `idp-client[fastapi]`.
+        It raises FastAPI's `HTTPException`. Requires the extra `idp-client[fastapi]`.
         """
         from idp_client.fastapi_token_info import token_info_dependency
 
@@ -120,11 +120,11 @@ class AuthClient(_Endpoint):
 
 
 class SyncAuthClient(_Endpoint):
-    """Asks the service from a thread. Keeps connections open; `close()` it, or use `with`.
+    """Verifies credentials online, for threads. Keeps connections open: `close()` it, or use `with`.
 
     Args:
         auth_service_url: such as http://auth-service:8000.
-        timeout: seconds for each step of a question: connecting, sending, waiting for more of the answer.
+        timeout: seconds for each step of a call: connecting, sending, and each wait for data.
     """
 
     def __init__(self, auth_service_url: str, timeout: float = 5.0) -> None:
@@ -138,21 +138,21 @@ class SyncAuthClient(_Endpoint):
         service_name: str | None = None,
         action_name: str | None = None,
     ) -> TokenInfo:
-        """The same as `AuthClient.validate_token`."""
+        """Same as `AuthClient.validate_token`."""
         if not is_plausible(token):
             return IMPLAUSIBLE
         request = self._request(token, required_scopes, (service_name, action_name))
         try:
             try:
                 answer = self._http.post(**request)
-            except _LOST:
+            except _STALE_CONNECTION:
                 answer = self._http.post(**request)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise self._lost(error) from error
+            raise self._unavailable(error) from error
         return self._verdict(answer)
 
     def require_scopes(self, required_scopes: Sequence[str] | None = None) -> Callable[..., Any]:
-        """The same as `AuthClient.require_scopes`; FastAPI runs the dependency in a thread."""
+        """Same as `AuthClient.require_scopes`; FastAPI runs the dependency in a thread."""
         from idp_client.fastapi_token_info import token_info_dependency_sync
 
         return token_info_dependency_sync(self.validate_token, tuple(required_scopes or ()))

@@ -1,4 +1,4 @@
-"""Who is calling, and the four things that can be said about a request. Never None, never a bool."""
+"""The caller of a request, and the four outcomes of authentication: absent, authenticated, rejected, unavailable."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -11,7 +11,7 @@ from idp_client.errors import AuthError, AuthUnavailable, InsufficientRoles, Ins
 
 
 class Team(Struct, frozen=True):
-    """A team that the user is in; `role` is "admin", "member" or None (= member)."""
+    """A team of the user; `role` is "admin", "member" or None, which means member."""
 
     id: str
     name: str
@@ -20,7 +20,7 @@ class Team(Struct, frozen=True):
 
 
 class Domain(Struct, frozen=True):
-    """A domain that the user works in."""
+    """A domain of the user."""
 
     id: str
     key: str
@@ -29,10 +29,10 @@ class Domain(Struct, frozen=True):
 
 
 class User(Struct, frozen=True, gc=False):
-    """The person behind the call.
+    """The user of a caller.
 
-    A token says who it is and which roles they had when it was signed. `teams` and `domains` are None, which means
-    unknown, unless the service was asked; so are `roles` where the token names none.
+    A token contains the roles at the time of signing. None means unknown: `teams` and `domains` are known only after
+    online verification, and `roles` also if the token contains them.
     """
 
     id: str
@@ -47,17 +47,17 @@ class User(Struct, frozen=True, gc=False):
 
 
 class Caller(Struct, frozen=True, kw_only=True, gc=False):
-    """Who is calling.
+    """An authenticated caller.
 
     Attributes:
-        kind: "user", "api_key", "service_token", or "client" for a token of an OAuth client's own.
-        scopes: what the credential may do (RFC 6749 section 3.3).
-        token_id: the credential's own id, for logs.
-        name: a service credential's name.
-        user: the person behind it, None for a service.
-        expires: when the credential ends, in seconds since 1970; None for never.
-        source: "offline" where the keys decided, "online" where the service did.
-        encoded_claims: the token's claims as JSON, where the keys decided.
+        kind: "user", "api_key", "service_token", or "client" for a token of an OAuth client itself.
+        scopes: of the credential (RFC 6749 section 3.3).
+        token_id: the credential's id, for logs.
+        name: of a service's credential.
+        user: None for a service.
+        expires: expiry of the credential, in seconds since 1970; None for never.
+        source: "offline" if verified with the JWKS, "online" if verified by the service.
+        encoded_claims: the token's claims as JSON, if verified offline.
     """
 
     kind: str
@@ -71,14 +71,14 @@ class Caller(Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def claims(self) -> dict[str, Any]:
-        """All claims of the token, where the keys decided; a copy on each access."""
+        """All claims of the token, if verified offline; a copy on each access."""
         return msgspec.json.decode(self.encoded_claims, type=dict[str, Any])
 
     def require(self, scopes: Iterable[str]) -> None:
-        """Check that the caller holds all of these scopes: plain membership, `admin` implies nothing (S2-19).
+        """Check that the caller has all of these scopes; no scope implies another, not even `admin` (S2-19).
 
         Raises:
-            InsufficientScopes: one is missing.
+            InsufficientScopes: a scope is missing.
         """
         required = tuple(scopes)
         missing = [scope for scope in required if scope not in self.scopes]
@@ -86,47 +86,49 @@ class Caller(Struct, frozen=True, kw_only=True, gc=False):
             raise InsufficientScopes(required, f"Missing scopes: {missing}")
 
     def require_roles(self, roles: Iterable[str]) -> None:
-        """Check that the caller is a user with all of these roles: plain membership, `admin` implies nothing.
+        """Check that the caller is a user with all of these roles; no role implies another, not even `admin`.
 
         Raises:
-            InsufficientRoles: one is missing, the caller is a service or an API key, or the roles are unknown.
+            InsufficientRoles: a role is missing, the caller is a service or an API key, or the roles are unknown.
         """
         required = tuple(roles)
         if not required:
             return
         if self.user is None:
             raise InsufficientRoles(required, "a service has no roles")
-        if self.kind == "api_key":  # what was given a scope must not do what its owner may
-            raise InsufficientRoles(required, "an API key has its scopes, and not the roles of its owner")
+        if self.kind == "api_key":  # a key is limited to its scopes
+            raise InsufficientRoles(required, "an API key has scopes, but not the roles of its owner")
         if self.user.roles is None:
-            raise InsufficientRoles(required, "the token names no roles, and nothing can be asked (Gate(online=…))")
+            raise InsufficientRoles(
+                required, "the token contains no roles, and the gate has no online client (Gate(online=…))"
+            )
         if missing := [role for role in required if role not in self.user.roles]:
             raise InsufficientRoles(required, f"Missing roles: {missing}")
 
     @property
     def roles_are_unknown(self) -> bool:
-        """Whether this is a user whose roles only the service knows."""
+        """Whether this is a user with unknown roles."""
         return self.user is not None and self.user.roles is None
 
 
 class Absent(Struct, frozen=True):
-    """The request carries no credential."""
+    """The request has no credential."""
 
 
 class Authenticated(Struct, frozen=True):
-    """The credential is good, and this is whose it is."""
+    """The credential is valid."""
 
     caller: Caller
 
 
 class Rejected(Struct, frozen=True):
-    """A credential is there and bad: 401, or 400 for two that differ. The caller does not become anonymous."""
+    """The credential is invalid (401), or there are two different ones (400). The caller does not become anonymous."""
 
     error: AuthError
 
 
 class Unavailable(Struct, frozen=True):
-    """A credential is there and cannot be checked now: 503."""
+    """The credential cannot be verified now (503)."""
 
     error: AuthUnavailable
 

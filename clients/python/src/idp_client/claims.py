@@ -1,4 +1,4 @@
-"""What must hold for the claims of an access token (RFC 9068 sections 2.2 and 4, RFC 8725; SEC-23 to SEC-25)."""
+"""Validates the claims of an access token (RFC 9068 sections 2.2 and 4, RFC 8725; SEC-23 to SEC-25)."""
 
 from typing import Annotated
 
@@ -10,19 +10,19 @@ from idp_client.errors import DevelopmentToken, NotOurs, TokenExpired, TokenReje
 from idp_client.json_object import Malformed, read_object
 
 MAX_LEEWAY = 60.0  # seconds (SEC-23)
-_LATEST = 253_402_300_799  # 9999-12-31: what a datetime can hold
+_LATEST = 253_402_300_799  # 9999-12-31, the maximum of datetime
 _Date = Annotated[int, Meta(ge=0, le=_LATEST)] | Annotated[float, Meta(ge=0, le=_LATEST)]
 _Text = Annotated[str, Meta(min_length=1, max_length=512)]
 
 
 class Policy(Struct, frozen=True):
-    """Which tokens a service takes.
+    """The tokens that a service accepts.
 
     Attributes:
         issuer: the exact `iss`.
-        audience: what `aud` must be or hold.
-        leeway: seconds by which the clocks of the two machines may differ.
-        allow_development: whether tokens that `idp dev` made are good here.
+        audience: `aud` must be or contain it.
+        leeway: allowed clock difference (seconds).
+        allow_development: whether to accept tokens of `idp dev`.
     """
 
     issuer: str
@@ -32,7 +32,7 @@ class Policy(Struct, frozen=True):
 
 
 class AccessToken(Struct, gc=False, kw_only=True):
-    """The claims that are looked at, in the order in which the service writes them; `UNSET` need not be there."""
+    """The validated claims, in the order in which the service encodes them; those with `UNSET` are optional."""
 
     iat: _Date
     exp: _Date
@@ -59,19 +59,19 @@ _encode = msgspec.json.Encoder().encode
 
 
 def read(payload: bytes, issuer: str) -> AccessToken:
-    """Return what a payload says that claims to be of this issuer; nothing in it is verified.
+    """Return the unverified claims of a payload with this issuer.
 
     Raises:
-        NotOurs: it claims another issuer, or none.
-        TokenRejected: it has more than one reading, or a claim is missing or not what it must be.
+        NotOurs: `iss` is another issuer or missing.
+        TokenRejected: the JSON is ambiguous, or a claim is missing or invalid.
     """
     try:
         token = _decode(payload)
-        # Written again it is the same: then nothing stands in it twice, and nothing besides.
+        # Fast path: if encoding it again gives the same bytes, there are no duplicate or unknown members.
         if _encode(token) == payload and token.iss == issuer:
             return token
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        pass  # the slow way says what it is
+        pass  # the slow path reports the reason
     return _read_any(payload, issuer)
 
 
@@ -86,24 +86,24 @@ def _read_any(payload: bytes, issuer: str) -> AccessToken:
 
 
 def check(token: AccessToken, policy: Policy, now: float) -> float:
-    """Return when (seconds since 1970) a verified token stops being good.
+    """Return until when (seconds since 1970) a verified token is accepted.
 
     Raises:
-        TokenRejected: another audience, or claims that contradict each other.
-        TokenExpired: it ended.
-        DevelopmentToken: `idp dev` made it, and the policy does not take such tokens.
+        TokenRejected: another audience, or contradictory claims.
+        TokenExpired: the token has expired.
+        DevelopmentToken: a token of `idp dev`, which the policy does not allow.
     """
     if token.aud != policy.audience and (isinstance(token.aud, str) or policy.audience not in token.aud):
-        raise TokenRejected("meant for another audience")
+        raise TokenRejected("another audience")
     if (token.uid is not UNSET and token.uid != token.sub) or "\x00" in token.sub + token.jti:
-        raise TokenRejected("sub and uid differ, or a text holds what no database stores")
+        raise TokenRejected("sub and uid differ, or sub or jti contains a null character")
     if token.idp_env is not UNSET and not policy.allow_development:
-        raise DevelopmentToken("made by `idp dev`; this service takes no development tokens")
+        raise DevelopmentToken("token of `idp dev`; this service does not accept development tokens")
     return _check_times(token, now, policy.leeway)
 
 
 def caller_of(token: AccessToken, payload: bytes) -> Caller:
-    """Return the caller that a checked token names; the payload holds all of its claims."""
+    """Return the caller of a validated token; the payload contains all of its claims."""
     user = None
     if token.uid is not UNSET:
         roles = None if token.roles is UNSET else tuple(token.roles)
@@ -125,7 +125,7 @@ def _check_times(token: AccessToken, now: float, leeway: float) -> float:
     if good_until <= now:
         raise TokenExpired("expired")
     if token.iat > latest or token.iat >= token.exp:
-        raise TokenRejected("iat lies ahead, or not before exp")
+        raise TokenRejected("iat is in the future, or not before exp")
     if token.nbf is not UNSET and token.nbf > latest:
-        raise TokenRejected("nbf lies ahead")
+        raise TokenRejected("nbf is in the future")
     return good_until

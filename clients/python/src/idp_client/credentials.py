@@ -1,25 +1,25 @@
-"""What a request presents: one explicit credential at most, in `Authorization: Bearer` or `X-API-Key`."""
+"""Finds the credential of a request: at most one, in `Authorization: Bearer` or `X-API-Key`."""
 
 import re
 from collections.abc import Iterable
 
 from idp_client.errors import AmbiguousCredentials
 
-MAX_LENGTH = 8192  # characters; our own tokens take about 700
-# In front of what came under another scheme, so that it can equal no credential of ours: presented, and bad.
+MAX_LENGTH = 8192  # characters; tokens of idp have about 700
+# Marks a credential of another scheme, so that it is present but never valid.
 _FOREIGN_SCHEME = "\x00"
 _PLAUSIBLE = re.compile(rf"[\x21-\x7e]{{1,{MAX_LENGTH}}}\Z")
 Headers = Iterable[tuple[bytes, bytes]]
 
 
 def find_token(headers: Headers) -> str | None:
-    """Return the credential as sent, None where there is none. An empty text is a credential, and a bad one.
+    """Return the credential as sent, None if there is none. An empty text is an invalid credential.
 
     Args:
         headers: ASGI header pairs.
 
     Raises:
-        AmbiguousCredentials: two explicit credentials that differ.
+        AmbiguousCredentials: there are two different credentials.
     """
     explicit: set[str] = set()
     for raw_name, raw_value in headers:
@@ -34,7 +34,7 @@ def find_token(headers: Headers) -> str | None:
 
 
 def is_plausible(token: str) -> bool:
-    """Whether a text can be a credential at all: visible ASCII, not empty, not longer than any we know."""
+    """Whether a text can be a credential: visible ASCII, 1 to MAX_LENGTH characters."""
     return _PLAUSIBLE.match(token) is not None
 
 

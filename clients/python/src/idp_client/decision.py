@@ -1,6 +1,6 @@
-"""The decision about a request without its waiting: what `Gate` and `SyncGate` have in common.
+"""The logic of gates without I/O, shared by `Gate` and `SyncGate`.
 
-Everything here is computed from a request's headers or from an answer; only the gates verify, ask and wait.
+Everything is computed from a request's headers or a verdict; only the gates do I/O.
 """
 
 import logging
@@ -17,11 +17,11 @@ from idp_client.verifier import OfflineVerifier
 log = logging.getLogger("idp_client")
 
 Client = TypeVar("Client", bound=AuthClient | SyncAuthClient)
-Question = tuple[str, tuple[()], str | None, str | None]
+ValidateArguments = tuple[str, tuple[()], str | None, str | None]
 
 
 class GateParts(Generic[Client]):
-    """What a gate decides with: an offline verifier, a client of the service, or both. See `Gate`."""
+    """The offline verifier and the online client of a gate, of which one is optional. See `Gate`."""
 
     _client: ClassVar[type[Any]]
 
@@ -33,7 +33,7 @@ class GateParts(Generic[Client]):
         service_name: str | None = None,
     ) -> None:
         if offline is None and online is None:
-            raise ValueError("a gate needs a way to decide: offline, online, or both")
+            raise ValueError("a gate requires offline, online, or both")
         self._offline = offline
         self._online = online
         self._service_name = service_name
@@ -47,59 +47,59 @@ class GateParts(Generic[Client]):
         service_name: str | None = None,
         allow_development: bool = False,
     ) -> Self:
-        """Return a gate with both ways to one service.
+        """Return a gate that verifies offline and online.
 
         Args:
-            auth_service_url: where it answers this service, such as http://auth-service:8000.
-            issuer: what IDP_PUBLIC_URL is set to over there, if it is another address.
-            service_name: what to call this service when asking.
-            allow_development: take tokens that `idp dev` made; only for a developer's own machine.
+            auth_service_url: of idp, as this service reaches it, such as http://auth-service:8000.
+            issuer: IDP_PUBLIC_URL of idp, if it differs from that.
+            service_name: of the calling service, for idp's log.
+            allow_development: accept tokens of `idp dev`; only for a developer's machine.
         """
         url = auth_service_url.rstrip("/")
         keys = JwksCache(f"{url}/.well-known/jwks.json")
         offline = OfflineVerifier(issuer or url, keys=keys, allow_development=allow_development)
         return cls(offline=offline, online=cls._client(url), service_name=service_name)
 
-    def _question(self, token: str, action: str | None) -> Question:
+    def _arguments(self, token: str, action: str | None) -> ValidateArguments:
         """Return the arguments of `validate_token`."""
         return token, (), self._service_name, action
 
-    def _question_about_roles(self, caller: Caller, headers: Headers, action: str | None) -> Question | None:
-        """Return what to ask for the caller's roles; None where they are known, or the service cannot be asked."""
+    def _role_arguments(self, caller: Caller, headers: Headers, action: str | None) -> ValidateArguments | None:
+        """Return the arguments to look up the caller's roles; None if they are known, or without an online client."""
         token = find_token(headers) if self._online is not None and caller.roles_are_unknown else None
-        return None if token is None else self._question(token, action)
+        return None if token is None else self._arguments(token, action)
 
 
 def presented_token(headers: Headers) -> str | None:
-    """Return the credential of a request, None where there is none.
+    """Return the credential of a request, None if there is none.
 
     Args:
         headers: pairs of name and value.
 
     Raises:
-        AmbiguousCredentials: two explicit credentials that differ.
-        TokenRejected: it cannot be a credential of any kind.
+        AmbiguousCredentials: there are two different credentials.
+        TokenRejected: it cannot be a credential.
     """
     token = find_token(headers)
     if token is not None and not is_plausible(token):
-        raise TokenRejected("empty, too long, or of another scheme than Bearer")
+        raise TokenRejected("empty, too long, or not a Bearer token")
     return token
 
 
 def outcome_of(error: AuthError) -> Rejected | Unavailable:
-    """Return the outcome that an error stands for, and log its reason."""
+    """Return the outcome for an error, and log its reason."""
     if isinstance(error, AuthUnavailable):
-        log.warning("no decision about a credential: %s", error.reason)
+        log.warning("credential cannot be verified: %s", error.reason)
         return Unavailable(error)
     log.info("credential refused: %s: %s", error.code, error.reason)
     return Rejected(error)
 
 
 def caller_in(outcome: Outcome) -> Caller | None:
-    """Return the authenticated caller, None where the request carries no credential.
+    """Return the authenticated caller, None if the request has no credential.
 
     Raises:
-        AuthError: the credential is bad (401, 400), or cannot be checked now (503).
+        AuthError: the credential is invalid (401, 400), or cannot be verified now (503).
     """
     match outcome:
         case Absent():
@@ -111,10 +111,10 @@ def caller_in(outcome: Outcome) -> Caller | None:
 
 
 def require_scopes(caller: Caller | None, required_scopes: Iterable[str]) -> Caller:
-    """Return the caller if there is one and they hold all of these scopes.
+    """Return the caller, who must exist and have all of these scopes.
 
     Raises:
-        NoCredential: the request carries no credential.
+        NoCredential: the request has no credential.
         InsufficientScopes: a scope is missing.
     """
     if caller is None:

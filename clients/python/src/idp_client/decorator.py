@@ -1,4 +1,4 @@
-"""A decorator for any handler that gets the request: Starlette, FastAPI, Litestar, or plain ASGI."""
+"""A decorator that authenticates handlers of Starlette, FastAPI, Litestar, or plain ASGI."""
 
 import asyncio
 import functools
@@ -15,16 +15,16 @@ R = TypeVar("R")
 def authenticated(
     *, required_scopes: Iterable[str] = (), required_roles: Iterable[str] = ()
 ) -> Callable[[Callable[P, Any]], Callable[P, Awaitable[Any]]]:
-    """Let only those call a handler who are authenticated and hold all of these scopes and roles.
+    """Require an authenticated caller with all of these scopes and roles.
 
         @authenticated(required_scopes=["read"])
         async def echo(request): ...
 
-    The handler must get its request, its WebSocket, or (plain ASGI) its scope, as any of its arguments. One that is not
-    `async` runs in a thread.
+    One of the handler's arguments must be its request, WebSocket, or (plain ASGI) scope. A handler that is not `async`
+    runs in a thread.
 
     Args:
-        required_scopes: none means that any caller may.
+        required_scopes: empty for any authenticated caller.
         required_roles: roles of the user, such as `admin`; services have none.
     """
     scopes, roles = tuple(required_scopes), tuple(required_roles)

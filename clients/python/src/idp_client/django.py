@@ -1,7 +1,7 @@
 """Django: `idp_client.django.AuthMiddleware` in MIDDLEWARE, and on a view `@requires_scopes("read")`.
 
-Settings: IDP_AUTH_SERVICE_URL, and where they are needed IDP_ISSUER, IDP_SERVICE_NAME and IDP_DEVELOPMENT (True takes
-tokens that `idp dev` made).
+Settings: IDP_AUTH_SERVICE_URL, and optionally IDP_ISSUER, IDP_SERVICE_NAME and IDP_DEVELOPMENT (True accepts tokens of
+`idp dev`).
 """
 
 import asyncio
@@ -25,7 +25,7 @@ View = Callable[..., Any]
 
 
 class AuthMiddleware:
-    """Lets views ask who is calling, and answers refusals. Django makes one for each process."""
+    """Authenticates requests, and answers errors. Django creates one for each process."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -41,7 +41,7 @@ class AuthMiddleware:
         return self.get_response(request)
 
     def process_exception(self, _request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """Answer a refusal of a view; Django calls this."""
+        """Answer an AuthError of a view; called by Django."""
         if not isinstance(error, AuthError):
             return None
         body = problem(error)
@@ -49,30 +49,30 @@ class AuthMiddleware:
 
 
 def current_caller(request: HttpRequest) -> Caller:
-    """Return who makes this request.
+    """Return the caller of a request.
 
     Raises:
-        AuthError: no credential, or a bad one; the middleware answers it.
+        AuthError: no credential, or an invalid one; the middleware answers it.
     """
     return _authentication(request).require()
 
 
 def optional_caller(request: HttpRequest) -> Caller | None:
-    """Return who makes this request, None where it carries no credential.
+    """Return the caller of a request, None if it has no credential.
 
     Raises:
-        AuthError: it carries a bad one.
+        AuthError: the credential is invalid.
     """
     return _authentication(request).caller()
 
 
 def requires_scopes(*required_scopes: str) -> Callable[[View], View]:
-    """Let only callers use a view who hold all of these scopes; none means that any caller may."""
+    """Require all of these scopes for a view; without scopes, any authenticated caller is allowed."""
     return _requires(required_scopes, ())
 
 
 def requires_roles(*required_roles: str) -> Callable[[View], View]:
-    """Let only users use a view who have all of these roles, such as `admin`."""
+    """Require a user with all of these roles, such as `admin`, for a view."""
     return _requires((), required_roles)
 
 
@@ -98,13 +98,13 @@ def _requires(scopes: tuple[str, ...], roles: tuple[str, ...]) -> Callable[[View
 
 
 def _is_asynchronous(view: View) -> bool:
-    """Whether a view is a coroutine function, or what `as_view` made of a class with asynchronous handlers."""
-    made_of = getattr(view, "view_class", None)
-    return inspect.iscoroutinefunction(view) or bool(getattr(made_of, "view_is_async", False))
+    """Whether a view is a coroutine function, or the `as_view` of a class with asynchronous handlers."""
+    view_class = getattr(view, "view_class", None)
+    return inspect.iscoroutinefunction(view) or bool(getattr(view_class, "view_is_async", False))
 
 
 def _authentication(request: HttpRequest) -> SyncAuthentication:
     authentication: SyncAuthentication | None = getattr(request, "idp_authentication", None)
     if authentication is None:
-        raise RuntimeError("nothing decides who is calling: put idp_client.django.AuthMiddleware into MIDDLEWARE")
+        raise RuntimeError("requests are not authenticated: add idp_client.django.AuthMiddleware to MIDDLEWARE")
     return authentication

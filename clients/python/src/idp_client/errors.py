@@ -1,21 +1,21 @@
-"""Why a caller is not let in: facts with a status, a code and a public text.
+"""Authentication and authorization errors, with a status, a code and a public text.
 
-The public text stays vague; `reason` is for the log (RFC 6750 section 3.1, RFC 9457).
+The public text is vague; `reason` is for the log (RFC 6750 section 3.1, RFC 9457).
 """
 
 import re
 from collections.abc import Iterable
 
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")  # RFC 6749 section 3.3: what may stand inside the quotes
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+\Z")  # RFC 6749 section 3.3: allowed in a quoted string
 
 
 class AuthError(Exception):
-    """A refusal. Never holds a credential.
+    """The base class. It never contains a credential.
 
     Args:
-        reason: what exactly is wrong, for the log.
-        code: a more exact name than the class's own.
-        detail: another public text.
+        reason: the exact reason, for the log.
+        code: replaces the class's code.
+        detail: replaces the class's public text.
     """
 
     status: int = 401
@@ -30,12 +30,12 @@ class AuthError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The response headers that go with it."""
+        """The response headers of this error."""
         return {}
 
 
 class NoCredential(AuthError):
-    """The route needs a caller and the request names none."""
+    """The route requires authentication, and the request has no credential."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -43,7 +43,7 @@ class NoCredential(AuthError):
 
 
 class TokenRejected(AuthError):
-    """A credential was presented and is bad. It never counts as none."""
+    """The presented credential is invalid."""
 
     code = "token_invalid"
     detail = "Invalid token"
@@ -54,28 +54,28 @@ class TokenRejected(AuthError):
 
 
 class NotOurs(TokenRejected):
-    """Not a JWT of this issuer: an offline verifier cannot say more about it, the service itself may."""
+    """Not a JWT of this issuer: it can only be verified online."""
 
 
 class TokenExpired(TokenRejected):
-    """It was good once."""
+    """The token has expired."""
 
     code = "token_expired"
     detail = "Token expired"
 
 
 class DevelopmentToken(TokenRejected):
-    """`idp dev` made it, and this service was not told that it is in development."""
+    """A token of `idp dev`, and the verifier does not allow development tokens."""
 
     code = "development_token"
     detail = "This token was made by `idp dev`, and this service does not take those (allow_development=True would)."
 
 
 class InsufficientScopes(AuthError):
-    """The caller is known and lacks a scope.
+    """The caller lacks a scope.
 
     Args:
-        required: every scope that the route needs.
+        required: all scopes that the route requires.
     """
 
     status = 403
@@ -96,10 +96,10 @@ class InsufficientScopes(AuthError):
 
 
 class InsufficientRoles(AuthError):
-    """The caller is known and lacks a role.
+    """The caller lacks a role.
 
     Args:
-        required: every role that the route needs.
+        required: all roles that the route requires.
     """
 
     status = 403
@@ -115,7 +115,7 @@ class InsufficientRoles(AuthError):
 
 
 class AmbiguousCredentials(AuthError):
-    """Two explicit credentials that differ: which one the caller meant is unknown."""
+    """The request has two different credentials."""
 
     status = 400
     code = "ambiguous_credentials"
@@ -123,10 +123,10 @@ class AmbiguousCredentials(AuthError):
 
 
 class AuthUnavailable(AuthError):
-    """Nothing was decided, because the service or its keys cannot be reached. Never "invalid".
+    """The credential cannot be verified, because the service or its JWKS is unreachable.
 
     Args:
-        retry_after: seconds after which asking again may help.
+        retry_after: seconds until a retry.
     """
 
     status = 503

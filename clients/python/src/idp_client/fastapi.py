@@ -12,7 +12,7 @@ from idp_client.caller import Caller
 
 __all__ = ["AuthMiddleware", "AuthenticatedCaller", "requires_roles", "requires_scopes"]
 
-# They only describe, for the Authorize button of the documentation; the middleware's gate decides.
+# Only for the Authorize button of the documentation; the middleware verifies the credential.
 _DESCRIBED = [
     Security(HTTPBearer(auto_error=False, description="An access token, a service token or an API key.")),
     Security(APIKeyHeader(name="X-API-Key", auto_error=False)),
@@ -20,12 +20,12 @@ _DESCRIBED = [
 
 
 def requires_scopes(*required_scopes: str) -> Callable[..., Awaitable[Caller]]:
-    """Return a dependency: who is calling, if they hold all of these scopes; otherwise the middleware answers.
+    """Return a dependency that requires all of these scopes and returns the caller.
 
         async def echo(caller: Annotated[Caller, Depends(requires_scopes("read"))]): ...
 
     Args:
-        required_scopes: none means that any caller may.
+        required_scopes: empty for any authenticated caller.
     """
 
     async def dependency(connection: HTTPConnection, _bearer: Any = _DESCRIBED[0], _key: Any = _DESCRIBED[1]) -> Caller:
@@ -35,7 +35,7 @@ def requires_scopes(*required_scopes: str) -> Callable[..., Awaitable[Caller]]:
 
 
 def requires_roles(*required_roles: str) -> Callable[..., Awaitable[Caller]]:
-    """Return a dependency: who is calling, if they are a user with all of these roles, such as `admin`.
+    """Return a dependency that requires a user with all of these roles, such as `admin`, and returns the caller.
 
     async def report(caller: Annotated[Caller, Depends(requires_roles("admin"))]): ...
     """

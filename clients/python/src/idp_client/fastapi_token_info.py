@@ -1,4 +1,4 @@
-"""The FastAPI dependencies behind `AuthClient.require_scopes` and `SyncAuthClient.require_scopes`: no middleware."""
+"""The FastAPI dependencies of `AuthClient.require_scopes` and `SyncAuthClient.require_scopes`, without middleware."""
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,16 +15,16 @@ from idp_client.token_info import TokenInfo, error_of
 def token_info_dependency(
     validate_token: Callable[..., Awaitable[TokenInfo]], required_scopes: Sequence[str]
 ) -> Callable[..., Awaitable[TokenInfo]]:
-    """Return a dependency that gives the verdict about a credential with all of these scopes, or `HTTPException`.
+    """Return a dependency that returns the verdict on a valid credential, and raises `HTTPException` otherwise.
 
     Args:
-        validate_token: asks the service, as `AuthClient.validate_token` does.
-        required_scopes: none means that any valid credential is good.
+        validate_token: such as `AuthClient.validate_token`.
+        required_scopes: empty for any valid credential.
     """
 
     async def dependency(connection: HTTPConnection) -> Any:
-        with _refusals_as_http_exceptions():
-            return _checked(await validate_token(*_question(connection, required_scopes)), required_scopes)
+        with _as_http_exceptions():
+            return _checked(await validate_token(*_arguments(connection, required_scopes)), required_scopes)
 
     return dependency
 
@@ -32,16 +32,16 @@ def token_info_dependency(
 def token_info_dependency_sync(
     validate_token: Callable[..., TokenInfo], required_scopes: Sequence[str]
 ) -> Callable[..., TokenInfo]:
-    """The same as `token_info_dependency` for `SyncAuthClient.validate_token`; FastAPI runs it in a thread."""
+    """Same as `token_info_dependency`, for `SyncAuthClient.validate_token`; FastAPI runs it in a thread."""
 
     def dependency(connection: HTTPConnection) -> Any:
-        with _refusals_as_http_exceptions():
-            return _checked(validate_token(*_question(connection, required_scopes)), required_scopes)
+        with _as_http_exceptions():
+            return _checked(validate_token(*_arguments(connection, required_scopes)), required_scopes)
 
     return dependency
 
 
-def _question(connection: HTTPConnection, required_scopes: Sequence[str]) -> tuple[Any, ...]:
+def _arguments(connection: HTTPConnection, required_scopes: Sequence[str]) -> tuple[Any, ...]:
     token = find_token(connection.scope["headers"])
     if token is None:
         raise NoCredential
@@ -55,7 +55,7 @@ def _checked(info: TokenInfo, required_scopes: Sequence[str]) -> TokenInfo:
 
 
 @contextmanager
-def _refusals_as_http_exceptions() -> Iterator[None]:
+def _as_http_exceptions() -> Iterator[None]:
     try:
         yield
     except AuthError as error:

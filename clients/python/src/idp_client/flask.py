@@ -19,41 +19,41 @@ R = TypeVar("R")
 
 
 def init_app(app: Flask, gate: SyncGate) -> None:
-    """Put the middleware in front of an application, and answer its refusals.
+    """Add the middleware to an application, and answer its errors.
 
     Args:
         app: the application.
-        gate: decides; close it where the process ends.
+        gate: verifies credentials; close it at the end of the process.
     """
     app.wsgi_app = WsgiAuthMiddleware(app.wsgi_app, gate)  # type: ignore[method-assign]
     app.register_error_handler(AuthError, _answer)
 
 
 def current_caller() -> Caller:
-    """Return who makes the present request.
+    """Return the caller of the current request.
 
     Raises:
-        AuthError: no credential, or a bad one; the application answers it.
+        AuthError: no credential, or an invalid one; the application answers it.
     """
     return authentication_of(request.environ).require()
 
 
 def optional_caller() -> Caller | None:
-    """Return who makes the present request, None where it carries no credential.
+    """Return the caller of the current request, None if it has no credential.
 
     Raises:
-        AuthError: it carries a bad one.
+        AuthError: the credential is invalid.
     """
     return authentication_of(request.environ).caller()
 
 
 def requires_scopes(*required_scopes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let only callers use a view who hold all of these scopes; none means that any caller may."""
+    """Require all of these scopes for a view; without scopes, any authenticated caller is allowed."""
     return _requires(required_scopes, ())
 
 
 def requires_roles(*required_roles: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let only users use a view who have all of these roles, such as `admin`."""
+    """Require a user with all of these roles, such as `admin`, for a view."""
     return _requires((), required_roles)
 
 
@@ -62,7 +62,7 @@ def _requires(scopes: tuple[str, ...], roles: tuple[str, ...]) -> Callable[[Call
         @functools.wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
             authentication_of(request.environ).require(scopes, required_roles=roles)
-            answer: R = current_app.ensure_sync(view)(*args, **kwargs)  # an `async def` view runs as Flask runs it
+            answer: R = current_app.ensure_sync(view)(*args, **kwargs)  # for `async def` views
             return answer
 
         return guarded

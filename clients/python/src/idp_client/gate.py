@@ -1,26 +1,26 @@
-"""Who is calling, for asyncio: request -> one of four outcomes. `sync_gate` is the same for threads."""
+"""Authentication for asyncio: a request has one of four outcomes. `sync_gate` is the same for threads."""
 
 from collections.abc import Iterable
 
 from idp_client.auth_client import AuthClient
 from idp_client.caller import ABSENT, Authenticated, Caller, Outcome
 from idp_client.credentials import Headers
-from idp_client.decision import GateParts, Question, caller_in, outcome_of, presented_token, require_scopes
+from idp_client.decision import GateParts, ValidateArguments, caller_in, outcome_of, presented_token, require_scopes
 from idp_client.errors import AuthError, NotOurs
 from idp_client.token_info import caller_of
 
 
 class Gate(GateParts[AuthClient]):
-    """Decides who is calling a service.
+    """Authenticates requests.
 
-    With both ways, JWTs of the issuer are verified offline, and everything else (API keys, service tokens, tokens
-    signed with a shared secret) is asked about. With `online` alone every request is asked about, so a revocation
-    counts at once. With `offline` alone only JWTs are good.
+    With both arguments, JWTs of the issuer are verified offline, and other credentials (API keys, service tokens,
+    tokens signed with a shared secret) online. With `online` only, every request is verified online, so revocations
+    apply immediately. With `offline` only, only JWTs are accepted.
 
     Args:
-        offline: verifies JWTs of one issuer with its keys.
-        online: asks the service.
-        service_name: what to call this service when asking.
+        offline: verifies JWTs of one issuer with its JWKS.
+        online: verifies credentials with the service.
+        service_name: of the calling service, for idp's log.
 
     Raises:
         ValueError: both `offline` and `online` are None, so no credential could ever be accepted.
@@ -29,11 +29,11 @@ class Gate(GateParts[AuthClient]):
     _client = AuthClient
 
     async def decide(self, headers: Headers, action: str | None = None) -> Outcome:
-        """Return what holds for a request.
+        """Return the outcome for a request.
 
         Args:
             headers: ASGI header pairs.
-            action: what the caller wants, such as the path; told to the service when it is asked.
+            action: such as the path, for idp's log; sent with online verification.
         """
         try:
             token = presented_token(headers)
@@ -42,13 +42,13 @@ class Gate(GateParts[AuthClient]):
             return outcome_of(error)
 
     async def with_roles(self, caller: Caller, headers: Headers, action: str | None = None) -> Caller:
-        """Return the caller with their roles: where the token names none, the service is asked if it can be.
+        """Return the caller with roles, which are looked up online if the token contains none.
 
         Raises:
-            AuthError: the service refuses the credential, or cannot be asked.
+            AuthError: the service rejects the credential, or is unreachable.
         """
-        question = self._question_about_roles(caller, headers, action)
-        return caller if question is None else await self._ask(question)
+        arguments = self._role_arguments(caller, headers, action)
+        return caller if arguments is None else await self._validate(arguments)
 
     async def _caller(self, token: str, action: str | None) -> Caller:
         if self._offline is not None:
@@ -57,22 +57,22 @@ class Gate(GateParts[AuthClient]):
             except NotOurs:
                 if self._online is None:
                     raise
-        return await self._ask(self._question(token, action))
+        return await self._validate(self._arguments(token, action))
 
-    async def _ask(self, question: Question) -> Caller:
+    async def _validate(self, arguments: ValidateArguments) -> Caller:
         assert self._online is not None
-        return caller_of(await self._online.validate_token(*question))
+        return caller_of(await self._online.validate_token(*arguments))
 
     async def close(self) -> None:
-        """Close what it keeps open."""
+        """Close the connections."""
         if self._online is not None:
             await self._online.close()
 
 
 class Authentication:
-    """The decision about one request, made on first use and only once.
+    """The authentication of a request, done once, on first use.
 
-    A route that asks for nothing is public: there no credential is looked at, so that a stale token breaks nothing.
+    A route that does not use it is public and ignores credentials, even invalid ones.
     """
 
     def __init__(self, gate: Gate, headers: Headers, action: str | None = None) -> None:
@@ -82,27 +82,27 @@ class Authentication:
         self._outcome: Outcome | None = None
 
     async def outcome(self) -> Outcome:
-        """Return which of the four things holds."""
+        """Return the outcome."""
         if self._outcome is None:
             self._outcome = await self._gate.decide(self._headers, self._action)
         return self._outcome
 
     async def caller(self) -> Caller | None:
-        """Return who is calling, None where there is no credential, for routes that serve both.
+        """Return the caller, None if there is no credential, for routes with optional authentication.
 
         Raises:
-            AuthError: the credential is bad (401, 400), or cannot be checked now (503).
+            AuthError: the credential is invalid (401, 400), or cannot be verified now (503).
         """
         return caller_in(await self.outcome())
 
     async def require(self, required_scopes: Iterable[str] = (), *, required_roles: Iterable[str] = ()) -> Caller:
-        """Return who is calling, if they hold all of these scopes, and all of these roles.
+        """Return the caller, who must have all of these scopes and roles.
 
         Raises:
-            NoCredential: the request carries no credential.
+            NoCredential: the request has no credential.
             InsufficientScopes: a scope is missing.
             InsufficientRoles: a role is missing, or the caller is a service.
-            AuthError: as `caller` does.
+            AuthError: as for `caller`.
         """
         caller = require_scopes(await self.caller(), required_scopes)
         if roles := tuple(required_roles):

@@ -1,7 +1,7 @@
-"""The issuer's public keys, kept in memory: rotation, unknown keys, outages (SEC-22, SEC-30, SEC-31).
+"""A cache of the issuer's JWKS that handles rotation, unknown keys and outages (SEC-22, SEC-30, SEC-31).
 
-One fetch at a time, in a thread of its own, so that neither an event loop nor a caller waits for it while there are
-keys to work with, and the same cache serves asynchronous and synchronous callers.
+One fetch runs at a time, in its own thread. Callers wait for it only if there are no usable keys. The cache serves
+asynchronous and synchronous callers.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from idp_client.keys import UnusableKey, VerificationKey, from_jwk
 log = logging.getLogger("idp_client")
 
 _MAX_BYTES = 262_144
-_LOST_AFTER = 30.0  # seconds; its thread did not come along when the process forked, or hangs
+_FETCH_ABANDONED_AFTER = 30.0  # seconds; a fetch takes no longer, unless its thread hangs or did not survive a fork
 
 
 class _Document(msgspec.Struct):
@@ -28,14 +28,14 @@ class _Document(msgspec.Struct):
 
 
 class JwksCache:
-    """The keys behind one address.
+    """The cached keys of a JWKS URL.
 
     Args:
         url: such as https://id.example.com/.well-known/jwks.json.
-        timeout: seconds that anyone waits for a fetch.
-        refresh_after: seconds after which keys are fetched again, in the background; so long an ended key may live on.
-        keys_live: seconds that keys serve while the issuer cannot be reached; after that nothing is accepted.
-        cool_down: seconds between two fetches, however many unknown keys are asked for (SEC-22).
+        timeout: seconds that a caller waits for a fetch.
+        refresh_after: seconds until keys are fetched again in the background; a removed key is accepted until then.
+        keys_live: seconds that keys are used while the issuer is unreachable; after that, tokens are not accepted.
+        cool_down: minimum of seconds between two fetches, also for unknown keys (SEC-22).
     """
 
     def __init__(
@@ -54,82 +54,82 @@ class JwksCache:
         self._cool_down = cool_down
         self._keys: dict[str, VerificationKey] = {}
         self._fetched = self._attempted = float("-inf")
-        self._failure: str | None = "nothing was fetched yet"
-        self._flight: Future[None] | None = None
+        self._failure: str | None = "not fetched yet"
+        self._running_fetch: Future[None] | None = None
         self._lock = threading.Lock()
 
     def ready(self, kid: str) -> VerificationKey | None:
-        """Return the key if it is known without waiting; fetches in the background when it is time to."""
+        """Return a cached key without waiting, None if it is unknown; refresh in the background if it is time."""
         age = time.monotonic() - self._fetched
         if age >= self._refresh_after:
             if age >= self._keys_live:
                 return None
-            self._start()
+            self._start_fetch()
         return self._keys.get(kid)
 
     async def key(self, kid: str) -> VerificationKey:
-        """Return the key of this id.
+        """Return the key with this id.
 
         Raises:
             TokenRejected: the issuer has no such key.
-            AuthUnavailable: the issuer could not be asked, and there is no key that may still serve.
+            AuthUnavailable: the issuer is unreachable, and no usable key is cached.
         """
         key = self.ready(kid)
         if key is None:
-            flight = self._start()
-            if flight is not None:
+            fetch = self._start_fetch()
+            if fetch is not None:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(asyncio.wrap_future(flight), self._timeout)
-            key = self._decide(kid)
+                    await asyncio.wait_for(asyncio.wrap_future(fetch), self._timeout)
+            key = self._get(kid)
         return key
 
     def key_sync(self, kid: str) -> VerificationKey:
-        """The same as `key`, for threads."""
+        """Same as `key`, for threads."""
         key = self.ready(kid)
         if key is None:
-            flight = self._start()
-            if flight is not None:
+            fetch = self._start_fetch()
+            if fetch is not None:
                 with suppress(TimeoutError):
-                    flight.result(self._timeout)
-            key = self._decide(kid)
+                    fetch.result(self._timeout)
+            key = self._get(kid)
         return key
 
-    def _decide(self, kid: str) -> VerificationKey:
+    def _get(self, kid: str) -> VerificationKey:
         if time.monotonic() - self._fetched >= self._keys_live:
             raise AuthUnavailable(f"no keys from {self.url}: {self._failure}")
         key = self._keys.get(kid)
         if key is not None:
             return key
-        if self._failure is not None or self._flight is not None:  # it may be a new key that was not fetched yet
-            raise AuthUnavailable(f"unknown key, and {self.url} cannot be asked: {self._failure}")
-        raise TokenRejected("signed with a key that the issuer does not have")
+        if self._failure is not None or self._running_fetch is not None:  # it may be a new key
+            raise AuthUnavailable(f"unknown key, and {self.url} is unreachable: {self._failure}")
+        raise TokenRejected("signed with an unknown key")
 
-    def _start(self) -> Future[None] | None:
-        """Start a fetch or join the one under way; None within the cool-down."""
+    def _start_fetch(self) -> Future[None] | None:
+        """Start a fetch or join the running one; None during the cool-down."""
         with self._lock:
             since = time.monotonic() - self._attempted
-            if since >= (self._cool_down if self._flight is None else _LOST_AFTER):
-                flight: Future[None] = Future()
-                flight.set_running_or_notify_cancel()  # a waiter that gives up does not cancel it for the others
-                threading.Thread(target=self._fly, args=(flight,), name="idp-client-jwks", daemon=True).start()
-                self._attempted, self._flight = time.monotonic(), flight
-            return self._flight
+            if since >= (self._cool_down if self._running_fetch is None else _FETCH_ABANDONED_AFTER):
+                fetch: Future[None] = Future()
+                fetch.set_running_or_notify_cancel()  # a waiter's timeout must not cancel it for the others
+                threading.Thread(target=self._run_fetch, args=(fetch,), name="idp-client-jwks", daemon=True).start()
+                self._attempted, self._running_fetch = time.monotonic(), fetch
+            return self._running_fetch
 
-    def _fly(self, flight: Future[None]) -> None:
+    def _run_fetch(self, fetch: Future[None]) -> None:
         try:
-            self._keys = self._read(self._fetch())
+            self._keys = self._read(self._download())
             self._fetched, self._failure = time.monotonic(), None
         except Exception as error:  # noqa: BLE001
-            # Whatever it is, nothing was learnt: the keys that are there serve until their time.
+            # On any error, the cached keys are used until `keys_live`.
             self._failure = f"{type(error).__name__}: {error}"
-            log.warning("the keys could not be fetched from %s: %s", self.url, self._failure)
+            log.warning("cannot fetch the JWKS from %s: %s", self.url, self._failure)
         finally:
             with self._lock:
-                if self._flight is flight:
-                    self._attempted, self._flight = time.monotonic(), None
-            flight.set_result(None)
+                if self._running_fetch is fetch:
+                    self._attempted, self._running_fetch = time.monotonic(), None
+            fetch.set_result(None)
 
-    def _fetch(self) -> bytes:
+    def _download(self) -> bytes:
         deadline = time.monotonic() + self._timeout
         body = bytearray()
         with httpx2.Client(timeout=self._timeout) as client, client.stream("GET", self.url) as answer:
@@ -149,10 +149,10 @@ class JwksCache:
                 continue
             known = self._keys.get(kid)
             try:
-                # The same object for the same key: verdicts that were remembered with it stay good.
+                # Keep the object of an unchanged key: cached callers refer to it.
                 keys[kid] = known if known is not None and known.jwk == jwk else from_jwk(jwk)
             except UnusableKey as error:
-                log.info("a key of %s is not used: %s", self.url, error)
+                log.info("ignoring a key of %s: %s", self.url, error)
         if not keys:
             raise ValueError("no usable key")
         return keys

@@ -23,10 +23,10 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 
 
 class IdpPlugin(InitPlugin):
-    """Adds the middleware, the answers to refusals, and the dependency `caller: NamedDependency[Caller]`.
+    """Adds the middleware, the exception handler, and the dependency `caller: NamedDependency[Caller]`.
 
     Args:
-        gate: decides; closed with the application.
+        gate: verifies credentials; closed with the application.
     """
 
     def __init__(self, gate: Gate) -> None:
@@ -41,10 +41,10 @@ class IdpPlugin(InitPlugin):
 
 
 def requires_scopes(*required_scopes: str) -> Callable[[Connection, BaseRouteHandler], Awaitable[None]]:
-    """Return a guard: only callers who hold all of these scopes.
+    """Return a guard that requires all of these scopes.
 
     Args:
-        required_scopes: none means that any caller may.
+        required_scopes: empty for any authenticated caller.
     """
 
     async def guard(connection: Connection, _handler: BaseRouteHandler) -> None:
@@ -54,7 +54,7 @@ def requires_scopes(*required_scopes: str) -> Callable[[Connection, BaseRouteHan
 
 
 def requires_roles(*required_roles: str) -> Callable[[Connection, BaseRouteHandler], Awaitable[None]]:
-    """Return a guard: only users with all of these roles, such as `admin`."""
+    """Return a guard that requires a user with all of these roles, such as `admin`."""
 
     async def guard(connection: Connection, _handler: BaseRouteHandler) -> None:
         await authentication_of(connection.scope).require(required_roles=required_roles)
@@ -63,7 +63,7 @@ def requires_roles(*required_roles: str) -> Callable[[Connection, BaseRouteHandl
 
 
 async def _caller(request: Request[Any, Any, Any]) -> Caller:
-    """Give a handler who is calling; without a guard on the route, any caller may."""
+    """Provide the caller; without a guard on the route, any authenticated caller is allowed."""
     return await authentication_of(request.scope).require()
 
 

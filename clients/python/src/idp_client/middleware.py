@@ -1,4 +1,4 @@
-"""What the ASGI and the WSGI middleware have in common: the application behind, and the place of the decision."""
+"""Shared by the ASGI and the WSGI middleware."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
@@ -13,7 +13,7 @@ KEY = "idp_client.authentication"  # in the ASGI scope, and in the WSGI environ
 
 
 class GuardedApp(Generic[App, AnyGate]):
-    """An application that can ask who is calling. See `AuthMiddleware` for the arguments."""
+    """An application with authentication. See `AuthMiddleware` for the arguments."""
 
     def __init__(self, app: App, gate: AnyGate, required_scopes: Iterable[str] | None = None) -> None:
         self.app = app
@@ -22,12 +22,12 @@ class GuardedApp(Generic[App, AnyGate]):
 
 
 def find_decision(request: Mapping[str, Any], middleware: str) -> Any:
-    """Return what the middleware left in the scope or environ of a request.
+    """Return the authentication that the middleware put into the scope or environ of a request.
 
     Raises:
         RuntimeError: the middleware is not in front of this application.
     """
     decision = request.get(KEY)
     if decision is None:
-        raise RuntimeError(f"no middleware decides who is calling: put {middleware} in front of this application")
+        raise RuntimeError(f"requests are not authenticated: add {middleware} to this application")
     return decision

@@ -1,4 +1,4 @@
-"""A refusal as `application/problem+json` (RFC 9457), for every adapter."""
+"""Problem documents of errors (`application/problem+json`, RFC 9457), for all adapters."""
 
 from http import HTTPStatus
 
@@ -10,7 +10,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 def problem(error: AuthError) -> bytes:
-    """Return the body that describes a refusal."""
+    """Return the response body for an error."""
     return msgspec.json.encode(
         {
             "type": "about:blank",
@@ -23,6 +23,6 @@ def problem(error: AuthError) -> bytes:
 
 
 def headers_of(error: AuthError, body: bytes) -> dict[str, str]:
-    """Return the headers of the answer with this body."""
+    """Return the headers of the response with this body."""
     length = str(len(body))
     return {"Content-Type": MEDIA_TYPE, "Content-Length": length, "Cache-Control": "no-store", **error.headers}

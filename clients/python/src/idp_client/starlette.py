@@ -12,18 +12,18 @@ __all__ = ["AuthMiddleware", "authenticated", "caller", "optional_caller"]
 
 
 async def caller(connection: HTTPConnection, *required_scopes: str, roles: Iterable[str] = ()) -> Caller:
-    """Return who is calling, if they hold all of these scopes and roles.
+    """Return the caller, who must have all of these scopes and roles.
 
     Raises:
-        AuthError: they do not; the middleware answers it.
+        AuthError: not authenticated or not authorized; the middleware answers it.
     """
     return await authentication_of(connection.scope).require(required_scopes, required_roles=roles)
 
 
 async def optional_caller(connection: HTTPConnection) -> Caller | None:
-    """Return who is calling, None where the request carries no credential.
+    """Return the caller, None if the request has no credential.
 
     Raises:
-        AuthError: it carries a bad one.
+        AuthError: the credential is invalid.
     """
     return await authentication_of(connection.scope).caller()

@@ -1,17 +1,17 @@
-"""Who is calling, for threads: WSGI servers, Flask, Django. `gate` is the same for asyncio, with the full texts."""
+"""Authentication for threads: WSGI servers, Flask, Django. `gate` is the same for asyncio, with full docstrings."""
 
 from collections.abc import Iterable
 
 from idp_client.auth_client import SyncAuthClient
 from idp_client.caller import ABSENT, Authenticated, Caller, Outcome
 from idp_client.credentials import Headers
-from idp_client.decision import GateParts, Question, caller_in, outcome_of, presented_token, require_scopes
+from idp_client.decision import GateParts, ValidateArguments, caller_in, outcome_of, presented_token, require_scopes
 from idp_client.errors import AuthError, NotOurs
 from idp_client.token_info import caller_of
 
 
 class SyncGate(GateParts[SyncAuthClient]):
-    """Decides who is calling a service, in the thread of the request. One gate serves all threads.
+    """Authenticates requests in their threads. One gate serves all threads.
 
     The arguments are those of `Gate`, with a `SyncAuthClient` for `online`.
     """
@@ -19,7 +19,7 @@ class SyncGate(GateParts[SyncAuthClient]):
     _client = SyncAuthClient
 
     def decide(self, headers: Headers, action: str | None = None) -> Outcome:
-        """The same as `Gate.decide`."""
+        """Same as `Gate.decide`."""
         try:
             token = presented_token(headers)
             return ABSENT if token is None else Authenticated(self._caller(token, action))
@@ -27,21 +27,21 @@ class SyncGate(GateParts[SyncAuthClient]):
             return outcome_of(error)
 
     def caller(self, headers: Headers, action: str | None = None) -> Caller | None:
-        """Return who is calling, None where there is no credential.
+        """Return the caller, None if there is no credential.
 
         Args:
             headers: pairs of name and value.
-            action: what the caller wants, such as the path; told to the service when it is asked.
+            action: such as the path, for idp's log; sent with online verification.
 
         Raises:
-            AuthError: the credential is bad (401, 400), or cannot be checked now (503).
+            AuthError: the credential is invalid (401, 400), or cannot be verified now (503).
         """
         return caller_in(self.decide(headers, action))
 
     def with_roles(self, caller: Caller, headers: Headers, action: str | None = None) -> Caller:
-        """The same as `Gate.with_roles`."""
-        question = self._question_about_roles(caller, headers, action)
-        return caller if question is None else self._ask(question)
+        """Same as `Gate.with_roles`."""
+        arguments = self._role_arguments(caller, headers, action)
+        return caller if arguments is None else self._validate(arguments)
 
     def _caller(self, token: str, action: str | None) -> Caller:
         if self._offline is not None:
@@ -50,20 +50,20 @@ class SyncGate(GateParts[SyncAuthClient]):
             except NotOurs:
                 if self._online is None:
                     raise
-        return self._ask(self._question(token, action))
+        return self._validate(self._arguments(token, action))
 
-    def _ask(self, question: Question) -> Caller:
+    def _validate(self, arguments: ValidateArguments) -> Caller:
         assert self._online is not None
-        return caller_of(self._online.validate_token(*question))
+        return caller_of(self._online.validate_token(*arguments))
 
     def close(self) -> None:
-        """Close what it keeps open."""
+        """Close the connections."""
         if self._online is not None:
             self._online.close()
 
 
 class SyncAuthentication:
-    """The same as `Authentication`: the decision about one request, made on first use and only once."""
+    """The authentication of a request, done once, on first use; like `Authentication`."""
 
     def __init__(self, gate: SyncGate, headers: Headers, action: str | None = None) -> None:
         self._gate = gate
@@ -72,17 +72,17 @@ class SyncAuthentication:
         self._outcome: Outcome | None = None
 
     def outcome(self) -> Outcome:
-        """Return which of the four things holds."""
+        """Return the outcome."""
         if self._outcome is None:
             self._outcome = self._gate.decide(self._headers, self._action)
         return self._outcome
 
     def caller(self) -> Caller | None:
-        """The same as `Authentication.caller`."""
+        """Same as `Authentication.caller`."""
         return caller_in(self.outcome())
 
     def require(self, required_scopes: Iterable[str] = (), *, required_roles: Iterable[str] = ()) -> Caller:
-        """The same as `Authentication.require`."""
+        """Same as `Authentication.require`."""
         caller = require_scopes(self.caller(), required_scopes)
         if roles := tuple(required_roles):
             caller = self._gate.with_roles(caller, self._headers, self._action)

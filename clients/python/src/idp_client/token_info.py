@@ -1,4 +1,4 @@
-"""The service's verdict about a credential, and what it means (S2-17, S2-18, C-01)."""
+"""The service's verdict on a credential, as a caller or an error (S2-17, S2-18, C-01)."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,12 +12,12 @@ _TEXTS = {"token_revoked": "Token has been revoked", "token_not_found": "Invalid
 
 
 class TokenInfo(Struct, frozen=True, kw_only=True):
-    """The service's verdict about a credential; members that it may get later are ignored.
+    """The service's verdict on a credential; unknown members are ignored.
 
     Attributes:
-        kind: "user", "api_key" or "service_token", None where it is not valid.
+        kind: "user", "api_key" or "service_token", None if it is not valid.
         error: `token_not_found`, `token_revoked`, `token_expired`, `insufficient_scopes`, `token_invalid` or
-            `user_inactive`; None where it is valid.
+            `user_inactive`; None if it is valid.
     """
 
     valid: bool
@@ -31,12 +31,12 @@ class TokenInfo(Struct, frozen=True, kw_only=True):
     detail: str | None = None
 
 
-# What no issuer could have issued is refused without asking, so that it cannot pass for an outage either.
-IMPLAUSIBLE = TokenInfo(valid=False, error="token_invalid", detail="empty, too long, or of another scheme than Bearer")
+# An impossible credential is rejected without a request, so that it cannot appear as an outage.
+IMPLAUSIBLE = TokenInfo(valid=False, error="token_invalid", detail="empty, too long, or not a Bearer token")
 
 
 def error_of(info: TokenInfo, required_scopes: Sequence[str] = ()) -> AuthError:
-    """Return what a verdict that is not valid means for the caller: 403 for scopes, 401 for all else (S2-18)."""
+    """Return the error for an invalid verdict: 403 for missing scopes, 401 otherwise (S2-18)."""
     reason = info.detail or ""
     if info.error == "insufficient_scopes":
         return InsufficientScopes(required_scopes, reason)
@@ -47,10 +47,10 @@ def error_of(info: TokenInfo, required_scopes: Sequence[str] = ()) -> AuthError:
 
 
 def caller_of(info: TokenInfo) -> Caller:
-    """Return the caller that a verdict names.
+    """Return the caller of a verdict.
 
     Raises:
-        AuthError: it is not valid.
+        AuthError: the credential is not valid.
     """
     if not info.valid:
         raise error_of(info)

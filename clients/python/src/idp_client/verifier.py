@@ -1,7 +1,7 @@
-"""Access tokens of one issuer, verified without asking it (RFC 9068 section 4, RFC 8725).
+"""Offline verification of an issuer's access tokens (RFC 9068 section 4, RFC 8725).
 
-A token that was revoked, or whose user was disabled, stays good here until it expires (30 minutes by default). Where
-that is too long, ask the service (`AuthClient`).
+A revoked token, or one of a disabled user, is accepted until it expires (30 minutes by default). If that is too long,
+verify online (`AuthClient`).
 """
 
 import threading
@@ -17,22 +17,22 @@ from idp_client.json_object import Malformed
 from idp_client.jwks import JwksCache
 from idp_client.keys import BadSignature, VerificationKey
 
-REMEMBERED_TOKENS = 10_000  # good ones, about 2 kB each; the oldest goes first
+REMEMBERED_TOKENS = 10_000  # verified ones, about 2 kB each; the oldest is evicted first
 
 
 class OfflineVerifier:
     """Verifies ES256 and RS256 access tokens (`at+jwt`) with the issuer's public keys.
 
     Args:
-        issuer: the exact `iss`; IDP_PUBLIC_URL of the service.
-        audience: what `aud` must be or hold; the issuer unless the service sets another.
-        keys: where the keys come from; the issuer's /.well-known/jwks.json by default.
-        leeway: seconds by which clocks may differ, at most 60.
-        allow_development: take tokens that `idp dev` made. Only for a developer's own machine: every
-            running `idp dev` can make them.
+        issuer: the exact `iss`; IDP_PUBLIC_URL of idp.
+        audience: `aud` must be or contain it; default: the issuer.
+        keys: default: the issuer's /.well-known/jwks.json.
+        leeway: allowed clock difference (seconds, at most 60).
+        allow_development: accept tokens of `idp dev`. Only for a developer's machine: every `idp dev` can
+            issue them.
 
     Raises:
-        ValueError: a leeway beyond 60 seconds.
+        ValueError: the leeway exceeds 60 seconds.
     """
 
     def __init__(
@@ -45,67 +45,67 @@ class OfflineVerifier:
         allow_development: bool = False,
     ) -> None:
         if not 0 <= leeway <= MAX_LEEWAY:
-            raise ValueError(f"leeway is 0 to {MAX_LEEWAY:.0f} seconds")
+            raise ValueError(f"leeway must be 0 to {MAX_LEEWAY:.0f} seconds")
         self._policy = Policy(issuer, audience or issuer, leeway, allow_development)
         self._keys = keys or JwksCache(f"{issuer.rstrip('/')}/.well-known/jwks.json")
         self._parser = Parser()
-        self._remembered: dict[bytes, tuple[Caller, str, VerificationKey, float]] = {}
+        self._verified: dict[bytes, tuple[Caller, str, VerificationKey, float]] = {}
         self._lock = threading.Lock()
 
     async def verify(self, token: str) -> Caller:
-        """Return the caller that a token names.
+        """Verify a token and return its caller.
 
         Raises:
-            NotOurs: no JWT, or one of another issuer.
-            TokenRejected: it names this issuer and something about it does not hold; `reason` says what.
-            TokenExpired: it ended.
-            DevelopmentToken: `idp dev` made it, and `allow_development` is off.
-            AuthUnavailable: its key is not known and the issuer cannot be asked.
+            NotOurs: it is not a JWT, or of another issuer.
+            TokenRejected: it is of this issuer and invalid; `reason` says why.
+            TokenExpired: the token has expired.
+            DevelopmentToken: a token of `idp dev`, and `allow_development` is off.
+            AuthUnavailable: its key is unknown and the issuer is unreachable.
         """
         encoded = _encoded(token)
-        digest = sha256(encoded).digest()  # so that memory holds no credentials
-        caller = self._recall(digest)
+        digest = sha256(encoded).digest()  # credentials are not kept in memory
+        caller = self._cached(digest)
         if caller is not None:
             return caller
         jwt, claims, kid = self._read(encoded)
         key = self._keys.ready(kid) or await self._keys.key(kid)
-        return self._admit(jwt, claims, key, digest)
+        return self._accept(jwt, claims, key, digest)
 
     def verify_sync(self, token: str) -> Caller:
-        """The same as `verify`, for threads."""
+        """Same as `verify`, for threads."""
         encoded = _encoded(token)
         digest = sha256(encoded).digest()
-        caller = self._recall(digest)
+        caller = self._cached(digest)
         if caller is not None:
             return caller
         jwt, claims, kid = self._read(encoded)
-        return self._admit(jwt, claims, self._keys.key_sync(kid), digest)
+        return self._accept(jwt, claims, self._keys.key_sync(kid), digest)
 
-    def _recall(self, digest: bytes) -> Caller | None:
-        """Return the caller of a token that verified before, if it would still verify."""
-        entry = self._remembered.get(digest)
+    def _cached(self, digest: bytes) -> Caller | None:
+        """Return the cached caller of a token that is still valid."""
+        entry = self._verified.get(digest)
         if entry is None:
             return None
         caller, kid, key, good_until = entry
         if time.time() < good_until and self._keys.ready(kid) is key:
             return caller
-        self._remembered.pop(digest, None)
+        self._verified.pop(digest, None)
         return None
 
     def _read(self, token: bytes) -> tuple[UnverifiedJwt, AccessToken, str]:
         try:
             jwt = self._parser.parse(token)
         except NotThreeParts as error:
-            raise NotOurs("no JWT") from error
+            raise NotOurs("not a JWT") from error
         except Malformed as error:
             raise TokenRejected(str(error)) from error
         claims, header = read(jwt.payload, self._policy.issuer), jwt.header
         if not isinstance(header.kid, str) or not _is_access_token(header.typ):
-            raise TokenRejected("typ must be at+jwt, and kid must be there")
+            raise TokenRejected("typ must be at+jwt, and kid is required")
         return jwt, claims, header.kid
 
-    def _admit(self, jwt: UnverifiedJwt, claims: AccessToken, key: VerificationKey, digest: bytes) -> Caller:
-        if jwt.header.alg != key.algorithm:  # the key says how it signs, never the token (SEC-20)
+    def _accept(self, jwt: UnverifiedJwt, claims: AccessToken, key: VerificationKey, digest: bytes) -> Caller:
+        if jwt.header.alg != key.algorithm:  # the key determines the algorithm, not the token (SEC-20)
             raise TokenRejected(f"this key signs with {key.algorithm}")
         try:
             key.check(jwt.signing_input, jwt.signature)
@@ -118,10 +118,10 @@ class OfflineVerifier:
         return caller
 
     def _remember(self, digest: bytes, entry: tuple[Caller, str, VerificationKey, float]) -> None:
-        with self._lock:  # no other thread may add to it while the oldest is looked up
-            if len(self._remembered) >= REMEMBERED_TOKENS:
-                self._remembered.pop(next(iter(self._remembered)), None)
-            self._remembered[digest] = entry
+        with self._lock:  # no other thread may add an entry during eviction
+            if len(self._verified) >= REMEMBERED_TOKENS:
+                self._verified.pop(next(iter(self._verified)), None)
+            self._verified[digest] = entry
 
 
 def _encoded(token: str) -> bytes:

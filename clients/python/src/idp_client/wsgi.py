@@ -1,4 +1,4 @@
-"""The middleware for WSGI applications (PEP 3333): the decision into `environ`, refusals out."""
+"""WSGI middleware (PEP 3333): puts the authentication into `environ` and answers errors with problem documents."""
 
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
@@ -15,7 +15,7 @@ _CREDENTIALS = {"HTTP_AUTHORIZATION": b"authorization", "HTTP_X_API_KEY": b"x-ap
 
 
 class WsgiAuthMiddleware(GuardedApp[WsgiApp, SyncGate]):
-    """Lets the views behind it ask who is calling; the arguments are those of `AuthMiddleware`."""
+    """Authenticates the requests of a WSGI application; the arguments are those of `AuthMiddleware`."""
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         authentication = environ[KEY] = authenticate(self._gate, environ)
@@ -31,13 +31,13 @@ class WsgiAuthMiddleware(GuardedApp[WsgiApp, SyncGate]):
 
 
 def authenticate(gate: SyncGate, environ: Mapping[str, Any]) -> SyncAuthentication:
-    """Return the decision about a request; it is made on first use."""
+    """Return the authentication of a request, which is done on first use."""
     headers = [(name, str(environ[key]).encode("latin-1")) for key, name in _CREDENTIALS.items() if key in environ]
     return SyncAuthentication(gate, headers, environ.get("PATH_INFO"))
 
 
 def authentication_of(environ: Mapping[str, Any]) -> SyncAuthentication:
-    """Return the decision about a request.
+    """Return the authentication of a request.
 
     Raises:
         RuntimeError: WsgiAuthMiddleware is not in front of this view.
