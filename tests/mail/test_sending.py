@@ -111,7 +111,7 @@ async def _post_and_change_my_mind(outbox: Outbox) -> None:
 async def test_a_mail_that_nobody_may_notice_does_not_wake_the_sender(outbox: Outbox) -> None:
     """SEC-9: sending is work too, and whoever asks for something else in this moment would wait for it."""
     async with outbox.database.transaction() as session:
-        outbox.mailer.post(session, VERIFY, to="ada@example.com", at_leisure=True)
+        outbox.mailer.post(session, VERIFY, to="ada@example.com", delayed=True)
     assert not outbox.mailer.posted.is_set()
     await outbox.post(VERIFY, to="ada@example.com")
     assert outbox.mailer.posted.is_set()
@@ -345,10 +345,10 @@ async def test_without_a_server_mails_wait_for_a_day(outbox: Outbox) -> None:
     with structlog.testing.capture_logs() as logs:
         async with outbox.sending(None) as sender:
             assert logs[0]["event"].startswith("SMTP_HOST is not set")
-            await sender.tidy()
+            await sender.clean_up()
             assert (await outbox.row())["sealed_message"] is not None
             with time_machine.travel(datetime.now(UTC) + GIVE_UP_AFTER + timedelta(minutes=1)):
-                await sender.tidy()
+                await sender.clean_up()
     row = await outbox.row()
     assert (row["sealed_message"], row["last_error"]) == (None, "SMTP_HOST is not set")
     assert row["failed_at"] is not None
@@ -364,7 +364,7 @@ async def test_what_is_a_month_old_is_deleted_unless_it_still_waits(outbox: Outb
     await outbox.sql(
         "UPDATE idp.mail_outbox SET failed_at = now() WHERE id = (SELECT max(id::text)::uuid FROM idp.mail_outbox)"
     )
-    await outbox.sender(None, keeps_text=True).tidy()
+    await outbox.sender(None, keeps_text=True).clean_up()
     assert (await outbox.row())["sent_at"] is None
     assert REGISTRY.get_sample_value("idp_mail_pending") == 1
 
