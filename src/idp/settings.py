@@ -302,9 +302,9 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     """
     environ = os.environ if environ is None else environ
     names = known_names()
-    unknown = sorted(name for name in set(environ) - names if not _SERVICE_LINK.search(name))
-    reported = [name for name in unknown if name.startswith("IDP_") or _is_similar(name, names)]
-    return [_unknown(f"{name} in the environment", name, names) for name in reported]
+    strangers = sorted(name for name in set(environ) - names if not _SERVICE_LINK.search(name))
+    ours = [name for name in strangers if name.startswith("IDP_") or _is_similar(name, names)]
+    return [_unknown(f"{name} in the environment", name, names) for name in ours]
 
 
 def known_names() -> set[str]:
