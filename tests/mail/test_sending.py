@@ -108,7 +108,7 @@ async def _post_and_change_my_mind(outbox: Outbox) -> None:
         raise RuntimeError("changed my mind")
 
 
-async def test_a_mail_that_nobody_may_notice_does_not_wake_the_sender(outbox: Outbox) -> None:
+async def test_a_decoy_mail_does_not_wake_the_sender(outbox: Outbox) -> None:
     """SEC-9: sending is work too, and whoever asks for something else in this moment would wait for it."""
     async with outbox.database.transaction() as session:
         outbox.mailer.post(session, VERIFY, to="ada@example.com", delayed=True)
@@ -137,7 +137,7 @@ async def test_a_mail_whose_sender_died_is_sent_by_another_after_its_lease(outbo
     assert office.delivered[0][1]["Message-ID"] == f"<{taken.id}@acme.example>"
 
 
-async def test_whoever_lost_the_lease_changes_nothing(outbox: Outbox, office: PostOffice) -> None:
+async def test_a_sender_that_lost_the_lease_changes_nothing(outbox: Outbox, office: PostOffice) -> None:
     """A process that was paused wakes up after another one sent its mail."""
     await outbox.post(VERIFY, to="ada@example.com")
     paused = outbox.sender(office)
@@ -202,7 +202,7 @@ async def _has_failed(outbox: Outbox) -> bool:
     return (await outbox.row())["failed_at"] is not None
 
 
-async def test_a_refused_recipient_is_not_tried_again_and_stops_nobody(outbox: Outbox, office: PostOffice) -> None:
+async def test_a_refused_recipient_is_not_retried_and_blocks_no_other_mail(outbox: Outbox, office: PostOffice) -> None:
     """RFC 5321 section 4.2.1: 5yz is permanent."""
     office.answers["gone@example.com"] = "550 5.1.1 <gone@example.com> is unknown here"
     before = counted("failed")
@@ -354,7 +354,7 @@ async def test_without_a_server_mails_wait_for_a_day(outbox: Outbox) -> None:
     assert row["failed_at"] is not None
 
 
-async def test_what_is_a_month_old_is_deleted_unless_it_still_waits(outbox: Outbox) -> None:
+async def test_mails_older_than_a_month_are_deleted_unless_they_wait(outbox: Outbox) -> None:
     for _ in range(3):
         await outbox.post(VERIFY, to="ada@example.com")
     await outbox.sql("UPDATE idp.mail_outbox SET created_at = now() - interval '31 days'")
