@@ -304,7 +304,7 @@ async def test_a_failing_command_does_not_fail_its_neighbours_in_the_group(one: 
     assert await one.sql("SELECT FROM idp.idempotent_answers") == []
 
 
-async def test_a_command_that_waits_for_somebody_elses_row_fails_alone(one: Service) -> None:
+async def test_a_command_that_waits_for_a_locked_row_fails_alone(one: Service) -> None:
     """A user's row that another transaction keeps locked stops a key for that user, and nobody else for long."""
     person = await one.register()
     core = one.app.core

@@ -127,7 +127,7 @@ async def test_a_key_ends_with_its_last_day(keyed: Service, person: Person) -> N
         assert await code_of(keyed, made["secret"]) == "token_expired"
 
 
-async def test_members_that_nobody_knows_are_ignored_as_before(keyed: Service, person: Person) -> None:
+async def test_unknown_members_are_ignored_as_before(keyed: Service, person: Person) -> None:
     """C-16: on S0's paths."""
     made = await make_key(keyed, person, user_id="somebody-else", plan="PRO")
     assert (await keyed.validate(made["secret"]))["user"]["id"] == person.id
@@ -358,7 +358,7 @@ async def test_nothing_but_the_name_can_be_changed(keyed: Service, person: Perso
 
 
 @pytest.mark.parametrize("route", ROUTES)
-async def test_somebody_elses_key_is_not_found(keyed: Service, person: Person, route: str) -> None:
+async def test_another_users_key_is_not_found(keyed: Service, person: Person, route: str) -> None:
     """S0-15: the same words as for one that does not exist, even for an admin; and nothing happens to it."""
     made = await make_key(keyed, person)
     token = await make_token(keyed)
@@ -383,7 +383,7 @@ async def test_an_id_that_is_none_is_not_found(keyed: Service, person: Person, r
         assert answer.json()["code"] in {"key_not_found", "not_found"}, what
 
 
-async def test_a_list_holds_ones_own_keys_only(keyed: Service, person: Person) -> None:
+async def test_a_list_holds_only_the_users_own_keys(keyed: Service, person: Person) -> None:
     """S0-15."""
     await make_key(keyed, person)
     assert await get(keyed, KEYS, (await keyed.register()).bearer) == []

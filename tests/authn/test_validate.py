@@ -144,7 +144,7 @@ async def test_s2s_client_call_works_verbatim(validator: Service) -> None:
     assert (result.error, result.detail) == ("token_not_found", "Invalid token")
 
 
-async def test_members_that_nobody_knows_are_ignored(validator: Service) -> None:
+async def test_unknown_members_are_ignored(validator: Service) -> None:
     """S2-16 C-16: old clients send some."""
     person = await validator.register()
     more = {"kind": "api_key", "user": {"id": "root"}, "valid": True, "x": [1], "service": None}

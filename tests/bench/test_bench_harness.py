@@ -43,7 +43,7 @@ def test_processor_time_counts_children_while_they_live_and_after() -> None:
     assert cpu.seconds_of(process.pid) == 0
 
 
-def test_a_tree_holds_descendants_and_nobody_else() -> None:
+def test_a_tree_holds_only_descendants() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1)
     try:
         assert process.pid in cpu.tree_of(os.getpid())
@@ -92,7 +92,7 @@ def test_ratios_pair_rounds_and_targets_are_judged() -> None:
     assert (verdict.found, verdict.target, verdict.met) == ("0.73", "at least 0.5", True)
 
 
-def test_what_is_missing_is_said_and_never_guessed() -> None:
+def test_missing_figures_are_reported_and_never_guessed() -> None:
     scenario = next(scenario for scenario in SCENARIOS if scenario.beside)
     missing = [Contestant(beside.peer, trouble="not installed") for beside in scenario.beside]
     service = Contestant(SERVICE, trouble="not built yet: /auth/tokens")

@@ -39,7 +39,7 @@ def limits_of(answer: httpx2.Response) -> dict[str, tuple[int, int]]:
     return {name: (int(left), int(seconds)) for name, left, seconds in found}
 
 
-async def test_what_is_left_is_told(service: Service) -> None:
+async def test_the_remaining_attempts_are_reported(service: Service) -> None:
     """The IETF draft's fields: on refusals too; the account's own limit is nobody else's business."""
     person = await service.register()
     first, second = await guess(service, person), await guess(service, person)
@@ -141,7 +141,7 @@ async def test_an_address_is_refused_before_its_body_is_read(postgres: EmbeddedP
         assert (await log_in(service, person)).status_code == 429
 
 
-async def test_whoever_comes_again_and_again_waits_longer_each_time(postgres: EmbeddedPostgres) -> None:
+async def test_repeated_failures_wait_longer_each_time(postgres: EmbeddedPostgres) -> None:
     """S4-36: 60 s, 5 min, 15 min, an hour, a day; a day without it begins anew."""
     async with running(postgres.create_database("back_off")) as service:
         person = await service.register()
@@ -182,7 +182,7 @@ async def test_the_back_off_is_shared_by_all_processes(postgres: EmbeddedPostgre
         assert limits_of(refused)["login_pair"][0] == 0
 
 
-async def test_a_sign_in_from_a_new_device_is_told_to_its_owner(service: Service) -> None:
+async def test_a_sign_in_from_a_new_device_is_mailed_to_the_owner(service: Service) -> None:
     """The issue's new-device notice: not for the first, not for a known one, not for the same program and address."""
     person = await verified(service)
     phone = {"User-Agent": "Mozilla/5.0 (Android 16; Mobile; rv:145.0) Gecko/145.0 Firefox/145.0"}

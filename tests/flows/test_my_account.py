@@ -224,7 +224,7 @@ async def test_the_public_endpoint_answers_anyone(service: Service) -> None:
     assert said["status"] == "public"
 
 
-async def test_the_protected_endpoint_greets_whoever_is_signed_in(service: Service) -> None:
+async def test_the_protected_endpoint_greets_the_signed_in_user(service: Service) -> None:
     """S4-22."""
     person = await service.register()
     answer = await service.client.get("/api/auth/test/protected", headers=person.bearer)

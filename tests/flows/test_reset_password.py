@@ -86,7 +86,7 @@ async def test_asking_tells_nothing(service: Service, person: Person) -> None:
 
 
 @pytest.mark.alone
-async def test_asking_takes_as_long_for_an_address_that_nobody_has(service: Service) -> None:
+async def test_a_request_takes_as_long_for_an_unknown_address(service: Service) -> None:
     """SEC-9: a coarse bound, for a machine that does other things too; what differs is done after the answer."""
     known = iter([(await verified(service)).email for _ in range(16)])
     unknown = iter([service.new_email() for _ in range(16)])
@@ -214,7 +214,7 @@ async def test_links_still_work_while_the_root_secret_is_exchanged(postgres: Emb
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-async def test_nobody_is_mailed_more_than_five_links_an_hour(service: Service, person: Person) -> None:
+async def test_an_address_is_mailed_at_most_five_links_an_hour(service: Service, person: Person) -> None:
     """S4-36 SEC-9: counted by address, whether or not it has an account; the others are not held up."""
     for email in (person.email, service.new_email()):
         path, body = "/api/auth/password/reset/request", {"email": email}
@@ -224,9 +224,7 @@ async def test_nobody_is_mailed_more_than_five_links_an_hour(service: Service, p
     assert await ask_for_reset(service, (await verified(service)).email)
 
 
-async def test_a_stranger_who_asks_in_somebodys_name_does_not_keep_them_from_asking(
-    service: Service, person: Person
-) -> None:
+async def test_a_strangers_requests_do_not_block_the_owners(service: Service, person: Person) -> None:
     """SEC-8: the devices of an account count by themselves, all together: no more than twice as much is mailed."""
     path, body = "/api/auth/password/reset/request", {"email": person.email}
     logins = [await service.client.post("/auth/login", json=body | {"password": PASSWORD}) for _ in range(3)]
@@ -241,7 +239,7 @@ async def test_a_stranger_who_asks_in_somebodys_name_does_not_keep_them_from_ask
     assert (await service.client.post(path, json=other)).status_code == 429, "and count as such"
 
 
-async def test_nobody_is_mailed_more_by_asking_at_once(service: Service, person: Person) -> None:
+async def test_concurrent_requests_mail_no_more_links(service: Service, person: Person) -> None:
     """S4-36: the limit holds for twenty requests in one moment."""
     path, body = "/api/auth/password/reset/request", {"email": person.email}
     answers = await asyncio.gather(*(service.client.post(path, json=body) for _ in range(20)))
@@ -290,7 +288,7 @@ async def test_asking_for_a_reset_leaves_an_invitation_good(service: Service) ->
     assert (await reset(service, invitation, NEW)).status_code == 200
 
 
-async def test_whoever_lost_an_invitation_comes_with_a_reset_and_both_links_end(service: Service) -> None:
+async def test_a_reset_replaces_a_lost_invitation_and_both_links_end(service: Service) -> None:
     """Both choose the password; it ends the other one, as every link that was mailed before."""
     email, invitation = await invite(service)
     older = await ask_for_reset(service, email)
