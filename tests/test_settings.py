@@ -305,9 +305,9 @@ def test_a_long_value_is_cut_and_a_secret_one_is_never_shown(config: Path) -> No
     said = problems(IDP_CONFIG_DIR=str(config), PORT="9" * 500)
     where = f"(from {config / 'production.toml'})"
     assert f"management.admin_token is a number {where}: use text." in said
-    assert f"clerk.webhook_secrets is text {where}: put a list of texts there." in said
-    assert f"clerk.authorized_parties is [1] {where}: put a list of texts there." in said
-    assert f"authn.plugin_settings is a table {where}: put a table of tables there." in said
+    assert f"clerk.webhook_secrets is text {where}: use a list of texts." in said
+    assert f"clerk.authorized_parties is [1] {where}: use a list of texts." in said
+    assert f"authn.plugin_settings is a table {where}: use a table of tables." in said
     assert max(map(len, said)) < 250
     assert not re.search("hush|123456789", "\n".join(said))
 

@@ -104,7 +104,8 @@ class Application(Litestar):
     def __init__(self, core: Core, introspector: Introspector, development: Development) -> None:
         features = _features(core, introspector, development)
         core.health.watch(features)
-        super().__init__(plugins=features, openapi_config=None, logging_config=None)
+        limit = core.settings.server.max_body_bytes  # given here: Litestar ignores what a plugin sets
+        super().__init__(plugins=features, openapi_config=None, logging_config=None, request_max_body_size=limit)
         check_policies(self)
         self.core = core
         settings, published = core.settings, PublishedKeys(core.keyring)

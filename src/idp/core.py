@@ -143,7 +143,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         roots,
         proofs,
         grace_seconds=settings.tokens.refresh_grace_seconds,
-        repeats=settings.tokens.refresh_repeat_while_unused,
+        allow_late_retry=settings.tokens.refresh_repeat_while_unused,
     )
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(

@@ -302,9 +302,9 @@ def unknown_variables(environ: Mapping[str, str] | None = None) -> list[str]:
     """
     environ = os.environ if environ is None else environ
     names = known_names()
-    unknown = sorted(name for name in set(environ) - names if not _SERVICE_LINK.search(name))
-    reported = [name for name in unknown if name.startswith("IDP_") or _is_similar(name, names)]
-    return [_unknown(f"{name} in the environment", name, names) for name in reported]
+    strangers = sorted(name for name in set(environ) - names if not _SERVICE_LINK.search(name))
+    ours = [name for name in strangers if name.startswith("IDP_") or _is_similar(name, names)]
+    return [_unknown(f"{name} in the environment", name, names) for name in ours]
 
 
 def known_names() -> set[str]:
@@ -332,8 +332,8 @@ def _is_meant(environ: Mapping[str, str], name: str) -> bool:
 
 def _is_similar(name: str, names: Iterable[str]) -> bool:
     """Whether a name is similar to a setting, such as SMTP_USER or DATABSE_URL."""
-    is_prefix = "_" in name and len(name) > _MIN_STEM_LENGTH and any(known.startswith(name) for known in names)
-    return is_prefix or bool(difflib.get_close_matches(name, names, n=1, cutoff=0.85))
+    cut_short = "_" in name and len(name) > _MIN_STEM_LENGTH and any(known.startswith(name) for known in names)
+    return cut_short or bool(difflib.get_close_matches(name, names, n=1, cutoff=0.85))
 
 
 def changed_but_unused(loaded: LoadedSettings) -> list[str]:
@@ -348,8 +348,8 @@ def ineffective_settings(settings: Settings) -> list[str]:
     if tokens.algorithm in {None, "HS256"}:
         return []
     return [
-        f"{name} is set and AUTH_JWT_ALGORITHM is {tokens.algorithm}: the shared secret is not used, and tokens "
-        f"are verified with the JWKS; remove {name}, or use HS256 for services that verify with it."
+        f"{name} is set and AUTH_JWT_ALGORITHM is {tokens.algorithm}: the shared secret signs nothing, tokens are "
+        f"verified with the JWKS; remove {name}, or use HS256 for services that verify with it."
         for name, secret in secrets.items()
         if secret is not None
     ]

@@ -7,7 +7,7 @@ import pytest
 
 _IN_THE_MIDDLE_OF_A_FORK = """
 import os, signal
-from idp.dev.server_user import Account
+from idp.dev.server_user import ServerUser
 from idp.dev.child import run
 
 def stop(*_):
@@ -15,7 +15,7 @@ def stop(*_):
 
 signal.signal(signal.{name}, stop)
 os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.{name}))
-run(["/bin/sleep", "30"], account=Account.own())
+run(["/bin/sleep", "30"], server_user=ServerUser.own())
 print("went on")
 """
 

@@ -115,7 +115,7 @@ async def test_another_verification_link_is_as_much_work_for_nobody(
     verifying = journey(service, "verify_email")
 
     async def ask(email: str) -> None:
-        await verifying.send_again(await verifying.ask_again(email, SYSTEM, cookies={}))
+        await verifying.resend(await verifying.request_resend(email, SYSTEM, cookies={}))
 
     work = {what: await work_for(service, ask, email) for what, email in addresses.items()}
     steps = same(work)

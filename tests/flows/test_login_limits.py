@@ -254,7 +254,7 @@ async def test_of_guesses_at_once_none_is_let_in_late(service: Service) -> None:
     for most, begins in ((3, False), (2, False), (4, True)):
         async with service.app.core.database.transaction() as session:
             started = await sessions.start(
-                session, person.id, device, lifetime, password_version=1, amr=("pwd",), most_failures=most
+                session, person.id, device, lifetime, password_version=1, amr=("pwd",), max_failures=most
             )
             assert (started is not None) is begins
     assert await service.sql("SELECT FROM idp.sign_in_failures WHERE user_id = $1", person.id) == []

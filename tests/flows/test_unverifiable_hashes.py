@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from factories import PASSWORD, Service
-from idp.users.password_worker import Cost, check_password, hash_password, why_unverifiable
+from idp.users.password_worker import Cost, check_password, hash_password, unverifiable_reason
 
 COST = Cost(1, 64, 1)
 SALT, TAG = "c29tZXNhbHQxMjM0NTY", "uHpQmJPFHTmVUMYg9ac1y0S1PK1WvKJhWdhuxFNTBNM"
@@ -75,7 +75,7 @@ async def test_a_wrong_password_has_no_such_reason(service: Service) -> None:
 def test_no_stored_text_raises_or_hangs(stored: str, password: str) -> None:
     """Whatever the column holds, and whatever is typed."""
     began = time.perf_counter()
-    assert check_password(stored, password, COST).fits is False
+    assert check_password(stored, password, COST).matches is False
     assert time.perf_counter() - began < 4
 
 
@@ -83,10 +83,10 @@ def test_hashes_of_the_old_services_are_verified() -> None:
     """C-04: bcrypt in its three spellings, and Argon2 in its three kinds, below the bounds."""
     hashed = bcrypt.hashpw(b"secret one", bcrypt.gensalt(4)).decode()
     for spelling in ("$2a$", "$2b$", "$2y$"):
-        assert check_password(spelling + hashed[4:], "secret one", COST).fits
-    assert not check_password(hashed, "secret\x00one", COST).fits
+        assert check_password(spelling + hashed[4:], "secret one", COST).matches
+    assert not check_password(hashed, "secret\x00one", COST).matches
     for kind in ("argon2id", "argon2i", "argon2d"):
-        assert why_unverifiable(f"${kind}$v=19$m=65536,t=3,p=4${SALT}${TAG}", COST) is None
+        assert unverifiable_reason(f"${kind}$v=19$m=65536,t=3,p=4${SALT}${TAG}", COST) is None
 
 
 def test_a_right_password_takes_no_longer_to_check_than_a_wrong_one() -> None:
@@ -102,7 +102,7 @@ def test_a_right_password_takes_no_longer_to_check_than_a_wrong_one() -> None:
             began = time.perf_counter()
             check = check_password(weak, password, strong)
             took.append(time.perf_counter() - began)
-        assert check.is_weak is check.fits is (password == "secret one")
+        assert check.is_weak is check.matches is (password == "secret one")
         assert min(took) < one_hash / 2
 
 

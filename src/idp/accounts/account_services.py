@@ -56,7 +56,7 @@ class AccountServices(Struct, frozen=True):
         """
         await self.limiter.take(*counted)
 
-    async def may_be_sent(
+    async def find_link_recipient(
         self, email: str, origin: Origin, rules: Callable[..., tuple[Counted, ...]], *, cookies: Mapping[str, str]
     ) -> Holder | None:
         """Return the user who may receive a link; does the same work for every address (SEC-9).
@@ -92,7 +92,7 @@ class AccountServices(Struct, frozen=True):
         return found
 
 
-def afterwards(work: Callable[..., Awaitable[None]], *args: Any) -> BackgroundTask:
+def run_after_response(work: Callable[..., Awaitable[None]], *args: Any) -> BackgroundTask:
     """Run work after the response, so that the response time does not reveal whether there was work (SEC-9).
 
     The time of the next request could reveal it, so the work must be the same for every account

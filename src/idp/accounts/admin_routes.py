@@ -75,7 +75,7 @@ async def audit(
         async with database.transaction() as session:
             items, total = await recent(session, wanted, limit=limit, offset=offset)
         last = str(Position.of(items[-1])) if items else None
-        return page(request, _told(request, items), total=total, limit=limit, offset=offset, cursor=last)
+        return page(request, _redact(request, items), total=total, limit=limit, offset=offset, cursor=last)
     if offset:
         raise invalid(["query", "offset"], "Use either `cursor` or `offset`, not both.")
     position = _position(cursor)
@@ -83,10 +83,10 @@ async def audit(
         found = await before(session, wanted, position, limit=limit + 1)
     items = found[:limit]
     following = str(Position.of(items[-1])) if len(found) > limit else None
-    return page_at_cursor(request, _told(request, items), limit=limit, cursor=following)
+    return page_at_cursor(request, _redact(request, items), limit=limit, cursor=following)
 
 
-def _told(request: Request[Any, Any, Any], records: list[AuditRecord]) -> list[AuditRecord]:
+def _redact(request: Request[Any, Any, Any], records: list[AuditRecord]) -> list[AuditRecord]:
     """Remove session ids for a shared-secret token, whose holders could forge tokens for them."""
     if not request.user.credential.shared_secret:
         return records

@@ -12,7 +12,7 @@ from litestar.response import Redirect
 from msgspec import UNSET, structs
 
 from idp import errors
-from idp.accounts.account_services import afterwards
+from idp.accounts.account_services import run_after_response
 from idp.accounts.change_email import ChangeEmail
 from idp.accounts.credential_shapes import (
     ChangeEmailIn,
@@ -49,7 +49,7 @@ _CLEARED = (
     "Set a new one: POST /api/auth/password/reset/request with this address mails a link."
 )
 _BY_MAIL = ("email",)  # authentication method; RFC 8176 has no value for it
-_WANTS_JSON = re.compile(r"(^|,)\s*application/json\s*(;|,|$)", re.IGNORECASE)
+_ACCEPTS_JSON = re.compile(r"(^|,)\s*application/json\s*(;|,|$)", re.IGNORECASE)
 LinkParameter = Annotated[str, QueryParameter(max_length=4096, description="The token from the link in the mail.")]
 
 
@@ -132,7 +132,7 @@ async def follow_link(
     Programs that follow links automatically, such as mail scanners, do not request JSON, so they consume nothing
     (C-31).
     """
-    if not _WANTS_JSON.search(request.headers.get("accept", "")):
+    if not _ACCEPTS_JSON.search(request.headers.get("accept", "")):
         page = f"/verify-email?token={quote(token, safe='')}"
         return Redirect(page, status_code=303, headers={"Vary": "Accept"})
     started = await _verify(request, database, verify_email, session_starter, VerifyIn(token))
@@ -182,9 +182,9 @@ async def resend_verification(
     request: AnyRequest, verify_email: NamedDependency[VerifyEmail], data: JSONBody[ResendIn]
 ) -> Response[Message]:
     """Mail a new link if the address is unverified; earlier links are revoked. The response is always the same."""
-    found = await verify_email.ask_again(data.email, origin_of(request), cookies=request.cookies)
+    found = await verify_email.request_resend(data.email, origin_of(request), cookies=request.cookies)
     message = Message("If the email waits to be verified, a new link has been sent")
-    return Response(message, background=afterwards(verify_email.send_again, found))
+    return Response(message, background=run_after_response(verify_email.resend, found))
 
 
 @post(

@@ -44,7 +44,7 @@ class Invite:
             try:
                 user_id, again = await self._create(session, email, wanted, origin), False
             except EmailTaken:
-                user_id, email = await _hold_awaited(session, email)
+                user_id, email = await _lock_invited(session, email)
                 again = True
             await reauthorize(session, host, manages=True)
             # Pending users do not count as administrators, so the last one cannot be lost here.
@@ -63,14 +63,18 @@ class Invite:
         )
 
 
-async def _hold_awaited(session: AsyncSession, email: str) -> tuple[str, str]:
+async def _lock_invited(session: AsyncSession, email: str) -> tuple[str, str]:
     """Lock the user with a pending invitation, and return id and address.
 
     Raises:
         EmailTaken: the invitation was accepted, or the user is disabled.
     """
     holder = await credentials.hold_by_email(session, email)
-    if holder is None or holder.email is None or not await administration.is_awaited(session, holder.user_id):
+    if (
+        holder is None
+        or holder.email is None
+        or not await administration.has_pending_invitation(session, holder.user_id)
+    ):
         raise EmailTaken
     if not holder.is_active:
         raise EmailTaken("This user is disabled: enable the user first, then invite again.")

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from idp import errors
 from idp.accounts.admin_users import DeletedUser
-from idp.accounts.my_data import Export, gather, written
+from idp.accounts.my_data import Export, collect_export, stream_export
 from idp.apikeys.service import lock
 from idp.audit.record import origin_of
 from idp.authn import verdict_responses
@@ -79,9 +79,9 @@ async def export_me(request: UserRequest, database: NamedDependency[Database]) -
     if request.user.credential.shared_secret:
         raise errors.SharedSecretToken
     async with database.transaction() as session:
-        found = await gather(session, _caller(request).id)
+        found = await collect_export(session, _caller(request).id)
     named = {"Content-Disposition": f'attachment; filename="idp-export-{found.exported_at:%Y-%m-%d}.json"'}
-    return Stream(written(database, found), media_type=MediaType.JSON, headers=named)
+    return Stream(stream_export(database, found), media_type=MediaType.JSON, headers=named)
 
 
 @delete(
@@ -101,7 +101,7 @@ async def delete_me(request: UserRequest, database: NamedDependency[Database], d
     The address becomes free at once; audit records stay.
     """
     user = _caller(request)
-    _check_meant(user, data.confirm)
+    _check_confirmation(user, data.confirm)
     async with database.transaction() as session:
         await lock(session)
         await credentials.hold(session, user.id)
@@ -116,7 +116,7 @@ def _caller(request: UserRequest) -> User:
     return user
 
 
-def _check_meant(user: User, confirmed: str) -> None:
+def _check_confirmation(user: User, confirmed: str) -> None:
     """Check the confirmation.
 
     Raises:

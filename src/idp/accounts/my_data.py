@@ -21,7 +21,7 @@ from idp.sessions.models import SessionRow
 from idp.users.profile import list_identities
 from idp.users.shapes import Identity
 
-_AT_ONCE = 1000  # audit records in memory
+_BATCH_SIZE = 1000  # audit records in memory
 
 
 class ExportedSession(Struct, frozen=True):
@@ -49,14 +49,14 @@ class Export(Struct, frozen=True):
     audit_records: list[AuditRecord]
 
 
-async def gather(session: AsyncSession, user_id: str) -> Export:
+async def collect_export(session: AsyncSession, user_id: str) -> Export:
     """Return all data of a user, with only the newest audit records.
 
     Raises:
         UserInactive: the user was disabled or deleted meanwhile.
     """
     keys, _ = await api_keys.list_keys(session, user_id, include_revoked=True, limit=None, offset=0)
-    records, _ = await recent(session, RecordFilter(user_id=user_id), limit=_AT_ONCE, offset=0)
+    records, _ = await recent(session, RecordFilter(user_id=user_id), limit=_BATCH_SIZE, offset=0)
     return Export(
         exported_at=clock.now(),
         profile=await load_user(session, user_id),
@@ -67,7 +67,7 @@ async def gather(session: AsyncSession, user_id: str) -> Export:
     )
 
 
-async def written(database: Database, found: Export) -> AsyncIterator[bytes]:
+async def stream_export(database: Database, found: Export) -> AsyncIterator[bytes]:
     """Yield an export as JSON, with all audit records."""
     user_id, records = found.profile.id, found.audit_records
     head = msgspec.json.encode(msgspec.structs.replace(found, audit_records=[]))
@@ -77,11 +77,11 @@ async def written(database: Database, found: Export) -> AsyncIterator[bytes]:
         for record in records:
             yield separator + msgspec.json.encode(redact_for_user(record, user_id))
             separator = b","
-        if len(records) < _AT_ONCE:
+        if len(records) < _BATCH_SIZE:
             break
         async with database.transaction() as session:
             wanted, last = RecordFilter(user_id=user_id), Position.of(records[-1])
-            records = await before(session, wanted, last, limit=_AT_ONCE)
+            records = await before(session, wanted, last, limit=_BATCH_SIZE)
     yield b"]}"
 
 

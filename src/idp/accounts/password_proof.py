@@ -51,9 +51,9 @@ class PasswordProof:
         async with services.limiter.attempt(pair, key, *wider) as attempt:
             stored = holder.password_hash if holder else None
             check = await services.passwords.check(stored, password, asker=origin.ip_address)
-            if holder is None or not check.fits or not holder.is_active or is_locked:
+            if holder is None or not check.matches or not holder.is_active or is_locked:
                 attempt.fail()
-                guessed = holder if holder is not None and not check.fits else None
+                guessed = holder if holder is not None and not check.matches else None
                 await self._refuse(user_id, guessed, origin, session_id=session_id, why=check.unverifiable)
         return holder
 

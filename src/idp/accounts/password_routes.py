@@ -5,7 +5,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from idp import errors
-from idp.accounts.account_services import afterwards
+from idp.accounts.account_services import run_after_response
 from idp.accounts.change_password import ChangePassword
 from idp.accounts.credential_shapes import AddressIn, ChangePasswordIn, ResetIn
 from idp.accounts.email_routes import COMMON
@@ -38,7 +38,7 @@ async def request_reset(
     origin = origin_of(request)
     found = await reset_password.ask(data.email, origin, cookies=request.cookies)
     message = Message("If the email exists, a reset link has been sent")
-    return Response(message, background=afterwards(reset_password.send, found, origin))
+    return Response(message, background=run_after_response(reset_password.send, found, origin))
 
 
 @post(

@@ -1,4 +1,4 @@
-"""Joins the journeys of accounts: sign-up, sign-in and sign-out, addresses, passwords, administration of users."""
+"""Plugin of account flows: sign-up, sign-in and sign-out, addresses, passwords, administration of users."""
 
 from idp.accounts import (
     admin_routes,
@@ -12,8 +12,8 @@ from idp.accounts import (
     session_routes,
     sign_out_routes,
 )
+from idp.accounts.account_flows import account_flows
 from idp.accounts.account_services import AccountServices
-from idp.accounts.journeys import journeys
 from idp.accounts.sign_in import SignIn
 from idp.accounts.sign_out_routes import SigningOut
 from idp.accounts.start_session import SessionStarter
@@ -21,10 +21,10 @@ from idp.plugin import Plugin
 
 
 class AccountsPlugin(Plugin):
-    """Serves the journeys.
+    """Serves the account flows.
 
     Args:
-        services: what the journeys share.
+        services: shared dependencies of the flows.
         starter: starts sessions.
         signing_out: decides whose session a request may end.
     """
@@ -47,5 +47,5 @@ class AccountsPlugin(Plugin):
             "session_starter": starter,
             "signing_out": signing_out,
             "sign_in": SignIn(services, starter),
-            **journeys(services),
+            **account_flows(services),
         }

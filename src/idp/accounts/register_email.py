@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.accounts.account_services import AccountServices
 from idp.accounts.sign_up import create_account
-from idp.accounts.timing_decoy import decoy_address, undo
+from idp.accounts.timing_decoy import decoy_address, flush_and_rollback
 from idp.audit.record import Origin
 from idp.errors import EmailTaken
 from idp.mail.messages import AlreadyRegistered, Mail, VerifyEmail
@@ -59,15 +59,15 @@ class RegisterEmail:
                 except EmailTaken:  # by a concurrent request
                     holder = await credentials.hold_by_email(session, email)
             if holder is not None:
-                is_same = check.fits and stored == holder.password_hash
-                await self._tell_owner(session, origin, holder, password_hash, is_same=is_same)
+                is_same = check.matches and stored == holder.password_hash
+                await self._notify_owner(session, origin, holder, password_hash, is_same=is_same)
 
     async def _create(self, session: AsyncSession, origin: Origin, email: str, password_hash: str) -> str:
         return await create_account(
             session, self._services.settings, origin, email=email, name=None, password_hash=password_hash
         )
 
-    async def _tell_owner(
+    async def _notify_owner(
         self, session: AsyncSession, origin: Origin, holder: Holder, password_hash: str, *, is_same: bool
     ) -> None:
         """Mail the owner of the account; timing must not reveal whether it exists (SEC-9).
@@ -75,22 +75,22 @@ class RegisterEmail:
         A new account writes a user, a link and a mail. Writes that an existing account does not need are made for a
         decoy and rolled back.
         """
-        is_told = holder.is_active and holder.email is not None
-        is_sent_link = is_told and not holder.email_verified
+        is_notified = holder.is_active and holder.email is not None
+        is_sent_link = is_notified and not holder.email_verified
         decoy = decoy_address()
         async with session.begin_nested() as savepoint:
             user_id = await self._create(session, origin, decoy, password_hash)
             if not is_sent_link:
                 await credentials.mark_contested(session, user_id, contested=False)
                 await self._make_token(session, Purpose.VERIFY, user_id, decoy)
-            if not is_told:
+            if not is_notified:
                 self._post(session, AlreadyRegistered(holder.name), decoy)
-            await undo(session, savepoint)
+            await flush_and_rollback(session, savepoint)
         if is_sent_link:
             purpose = Purpose.REGISTER if is_same else Purpose.VERIFY
             await credentials.mark_contested(session, holder.user_id, contested=not is_same)
             await self._send_link(session, purpose, holder.user_id, holder.name, holder.email or decoy)
-        elif is_told:
+        elif is_notified:
             self._post(session, AlreadyRegistered(holder.name), holder.email or decoy)
 
     async def _send_link(

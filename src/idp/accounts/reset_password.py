@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
 from idp.accounts.account_services import AccountServices
-from idp.accounts.timing_decoy import decoy_address, lock_user_or_decoy, undo
+from idp.accounts.timing_decoy import decoy_address, flush_and_rollback, lock_user_or_decoy
 from idp.apikeys.service import lock
 from idp.audit.record import Origin, record
 from idp.errors import OneTimeTokenInvalid
@@ -30,8 +30,8 @@ class ResetPassword:
         self._services = services
 
     async def ask(self, email: str, origin: Origin, *, cookies: Mapping[str, str]) -> Holder | None:
-        """Return the user who may receive a link; as `AccountServices.may_be_sent`."""
-        return await self._services.may_be_sent(email, origin, self._services.rules.reset, cookies=cookies)
+        """Return the user who may receive a link; as `AccountServices.find_link_recipient`."""
+        return await self._services.find_link_recipient(email, origin, self._services.rules.reset, cookies=cookies)
 
     async def send(self, found: Holder | None, origin: Origin) -> None:
         """Mail the link, after the response; without an account, do the same work for a decoy (SEC-9).
@@ -48,7 +48,7 @@ class ResetPassword:
                 mail = ResetPasswordMail(holder.name, token, services.settings.reset_minutes)
                 services.mailer.post(session, mail, to=to, at_leisure=True)
                 if not holder.is_active or holder.email is None:
-                    await undo(session, savepoint)
+                    await flush_and_rollback(session, savepoint)
 
     async def offer(self, session: AsyncSession, holder: Holder) -> str | None:
         """Return a reset token for a newly verified user without a password, else None.

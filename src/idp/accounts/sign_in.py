@@ -73,10 +73,10 @@ class SignIn:
                 remember=data.remember_me,
                 device_info=data.device_info,
                 mode=mode,
-                most_failures=self._rules.consecutive_failures if device is None else None,
+                max_failures=self._rules.consecutive_failures if device is None else None,
             )
             if started.is_new_device and device is None:
-                await self._warn(session, holder, origin, data.device_info)
+                await self._notify_new_device(session, holder, origin, data.device_info)
             return started
 
         started = await self._database.transact(start)
@@ -84,7 +84,9 @@ class SignIn:
         cookie = self._devices.remember(request.cookies, holder.user_id, password_version=holder.password_version)
         return started.with_cookie(cookie)
 
-    async def _warn(self, session: AsyncSession, holder: Holder, origin: Origin, device_info: object) -> None:
+    async def _notify_new_device(
+        self, session: AsyncSession, holder: Holder, origin: Origin, device_info: object
+    ) -> None:
         if holder.email is not None and holder.email_verified:
             self._mailer.post(session, await _notice(holder, origin, device_info), to=holder.email)
 
@@ -103,18 +105,18 @@ class SignIn:
             check = await self._passwords.check(stored, data.password, asker=origin.ip_address)
             if (
                 holder is None
-                or not check.fits
+                or not check.matches
                 or not holder.is_active
                 or (verified_only and not holder.email_verified)
                 or (device is None and holder.failures >= self._rules.consecutive_failures)
             ):
                 attempt.fail()
-                await self._refuse(holder, origin, was_wrong=not check.fits, why=check.unverifiable)
+                await self._refuse(holder, origin, was_wrong=not check.matches, why=check.unverifiable)
         if check.is_weak and holder.password_hash:
-            await self._strengthen(holder, holder.password_hash, data.password, origin)
+            await self._rehash(holder, holder.password_hash, data.password, origin)
         return holder
 
-    async def _strengthen(self, holder: Holder, old: str, password: str, origin: Origin) -> None:
+    async def _rehash(self, holder: Holder, old: str, password: str, origin: Origin) -> None:
         """Rehash the password with current parameters; skipped if the queue is full."""
         try:
             new = await self._passwords.hash(password, asker=origin.ip_address)

@@ -27,7 +27,7 @@ from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import UserRequest, session_id_of, user_id_of
 from idp.sessions import service as sessions
 from idp.sessions.cookie import SessionCookies
-from idp.sessions.refresh_tokens import OfToken, RefreshTokens, is_well_formed
+from idp.sessions.refresh_tokens import RefreshTokens, TokenOwner, is_well_formed
 from idp.signing.jwt import FIRST_PARTY_CLIENT
 from idp.users import credentials
 
@@ -100,7 +100,7 @@ class SigningOut:
             raise verdict.error
         return verdict.principal, verdict.error or errors.Unauthenticated()
 
-    async def session_of(self, request: AnyRequest, presented_token: str) -> OfToken:
+    async def session_of(self, request: AnyRequest, presented_token: str) -> TokenOwner:
         """Return the session of a refresh token, whether active or not.
 
         Raises:
@@ -149,7 +149,7 @@ async def logout(
         which, origin = ending, _origin(request, user_id, caller)
 
         async def end(session: AsyncSession) -> bool:
-            await _hold(session, user_id, caller)
+            await _lock_user(session, user_id, caller)
             return await sessions.end(session, origin, which, user_id=user_id, reason=sessions.LOGGED_OUT)
 
         ended = await database.transact(end)
@@ -184,7 +184,7 @@ async def logout_all(
     origin = _origin(request, user_id, caller)
 
     async def end(session: AsyncSession) -> None:
-        await _hold(session, user_id, caller)
+        await _lock_user(session, user_id, caller)
         await sessions.end_all(session, origin, user_id, reason=sessions.LOGGED_OUT_EVERYWHERE)
 
     await database.transact(end)
@@ -214,13 +214,15 @@ async def end_session(
         raise errors.SessionNotFound from None
     user_id = user_id_of(request)
     async with database.transaction() as session:
-        await _hold(session, user_id, request.user)
+        await _lock_user(session, user_id, request.user)
         if not await sessions.end(session, origin_of(request), wanted, user_id=user_id, reason=sessions.LOGGED_OUT):
             raise errors.SessionNotFound
     return _done(request, "Session revoked successfully", session_cookies, ended=wanted, caller=request.user)
 
 
-async def _named(signing_out: SigningOut, request: AnyRequest, refresh_token: str, caller: Principal | None) -> OfToken:
+async def _named(
+    signing_out: SigningOut, request: AnyRequest, refresh_token: str, caller: Principal | None
+) -> TokenOwner:
     """Return the session of a refresh token, which must be the caller's if there is one."""
     if caller is None:
         return await signing_out.session_of(request, refresh_token)
@@ -233,7 +235,7 @@ async def _named(signing_out: SigningOut, request: AnyRequest, refresh_token: st
     return found
 
 
-async def _hold(session: AsyncSession, user_id: str, caller: Principal | None) -> None:
+async def _lock_user(session: AsyncSession, user_id: str, caller: Principal | None) -> None:
     """Lock the user until the commit, and authorize the caller again (decision 0029)."""
     await credentials.hold(session, user_id)
     if caller is not None:

@@ -32,7 +32,7 @@ SessionMode = Annotated[
     ),
 ]
 _DAY = 86_400
-_LARGEST_DEVICE_INFO, _DEEPEST_DEVICE_INFO = 4096, 8  # bytes of JSON, nesting; listed with every session
+_MAX_DEVICE_INFO_BYTES, _MAX_DEVICE_INFO_DEPTH = 4096, 8  # bytes of JSON, nesting; listed with every session
 
 
 class StartedSession(Struct, frozen=True):
@@ -67,7 +67,7 @@ class SessionStarter:
         self._tokens = tokens
         self._refresh_tokens = refresh_tokens
         self._cookies = cookies
-        self._most_sessions = settings.accounts.max_sessions_per_user
+        self._max_sessions = settings.accounts.max_sessions_per_user
         tokens_, accounts = settings.tokens, settings.accounts
         self._lifetimes = {
             False: _lifetime(tokens_.refresh_token_days, accounts.session_ttl_seconds),
@@ -104,7 +104,7 @@ class SessionStarter:
         remember: bool = False,
         device_info: object = None,
         mode: Mode = "token",
-        most_failures: int | None = None,
+        max_failures: int | None = None,
     ) -> StartedSession:
         """Start a session in the caller's transaction.
 
@@ -119,13 +119,13 @@ class SessionStarter:
             remember: use the longer lifetime.
             device_info: the client's description.
             mode: whether a refresh token or a cookie continues the session.
-            most_failures: refuse at this many consecutive wrong passwords; None: no limit.
+            max_failures: refuse at this many consecutive wrong passwords; None: no limit.
 
         Raises:
             InvalidCredentials: the user was disabled or the password changed since the authentication.
             ValidationFailed: `device_info` is too large, too deep, or not storable.
         """
-        check_client_json(device_info, "device_info", max_bytes=_LARGEST_DEVICE_INFO, levels=_DEEPEST_DEVICE_INFO)
+        check_client_json(device_info, "device_info", max_bytes=_MAX_DEVICE_INFO_BYTES, levels=_MAX_DEVICE_INFO_DEPTH)
         origin, lifetime = origin_of(request), self._lifetimes[remember]
         cookie, digest = self._cookies.new() if mode == "cookie" else (None, None)
         token, first = self._refresh_tokens.new(client_id=FIRST_PARTY_CLIENT) if mode == "token" else (None, None)
@@ -138,15 +138,15 @@ class SessionStarter:
             amr=amr,
             cookie_digest=digest,
             first_token=first,
-            most_failures=most_failures,
+            max_failures=max_failures,
         )
         if new_session is None:
             raise InvalidCredentials
         login, is_new = new_session.login, new_session.is_new_device
-        if new_session.others >= self._most_sessions:
-            await sessions.end_surplus(session, origin, user_id, most=self._most_sessions)
-        if mode == "cookie" and (brought := request.cookies.get(self._cookies.name)):
-            await sessions.end_of_cookie(session, origin, self._cookies.digests(brought), keep=login.session_id)
+        if new_session.others >= self._max_sessions:
+            await sessions.end_surplus(session, origin, user_id, most=self._max_sessions)
+        if mode == "cookie" and (previous_cookie := request.cookies.get(self._cookies.name)):
+            await sessions.end_by_cookie(session, origin, self._cookies.digests(previous_cookie), keep=login.session_id)
         user = await load_user(session, user_id)
         details = {"method": " ".join(amr), "session_id": str(login.session_id)}
         record(session, origin, action="user.signed_in", user_id=user_id, details=details)

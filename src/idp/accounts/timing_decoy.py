@@ -41,7 +41,7 @@ async def lock_user_or_decoy(session: AsyncSession, found: Holder | None) -> Hol
     )
 
 
-async def undo(session: AsyncSession, savepoint: AsyncSessionTransaction) -> None:
+async def flush_and_rollback(session: AsyncSession, savepoint: AsyncSessionTransaction) -> None:
     """Flush and roll back a savepoint, because a rollback without the writes would be faster."""
     await session.flush()
     await savepoint.rollback()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.accounts.account_services import AccountServices
-from idp.accounts.timing_decoy import decoy_address, lock_user_or_decoy, undo
+from idp.accounts.timing_decoy import decoy_address, flush_and_rollback, lock_user_or_decoy
 from idp.apikeys.service import lock
 from idp.audit.record import Origin
 from idp.errors import OneTimeTokenInvalid
@@ -67,11 +67,13 @@ class VerifyEmail:
             raise OneTimeTokenInvalid
         return holder
 
-    async def ask_again(self, email: str, origin: Origin, *, cookies: Mapping[str, str]) -> Holder | None:
-        """Return the user who may receive a new link; as `AccountServices.may_be_sent`."""
-        return await self._services.may_be_sent(email, origin, self._services.rules.verification, cookies=cookies)
+    async def request_resend(self, email: str, origin: Origin, *, cookies: Mapping[str, str]) -> Holder | None:
+        """Return the user who may receive a new link; as `AccountServices.find_link_recipient`."""
+        return await self._services.find_link_recipient(
+            email, origin, self._services.rules.verification, cookies=cookies
+        )
 
-    async def send_again(self, found: Holder | None) -> None:
+    async def resend(self, found: Holder | None) -> None:
         """Mail a new link of the last kind, after the response; without an account, do the same work for a decoy
         (SEC-9).
 
@@ -86,4 +88,4 @@ class VerifyEmail:
             mail = VerifyEmailMail(holder.name, token, services.settings.verification_hours)
             services.mailer.post(session, mail, to=to, at_leisure=True)
             if not holder.is_active or holder.email_verified or holder.email is None:
-                await undo(session, savepoint)
+                await flush_and_rollback(session, savepoint)

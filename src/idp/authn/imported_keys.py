@@ -92,7 +92,7 @@ class ImportedKeys:
             for digest in remaining:
                 if time.monotonic() > until:
                     raise Busy
-                if (await self._passwords.check(digest, text, asker=client)).fits:
+                if (await self._passwords.check(digest, text, asker=client)).matches:
                     return digest
                 search.compared.add(digest)
         finally:

@@ -148,10 +148,10 @@ def _findings(settings: "Settings", facts: _Facts) -> Iterator[str]:
 
 async def _wrong_address_keys(database: "Database") -> list[str]:
     """Return a sentence for each account whose address has a wrong key, and the remedy."""
-    from idp.users.address_check import misfiled_addresses
+    from idp.users.address_check import addresses_with_wrong_key
 
     async with database.transaction() as session:
-        found = await misfiled_addresses(session, most=_MAX_LISTED)
+        found = await addresses_with_wrong_key(session, most=_MAX_LISTED)
     if not found:
         return []
     lines = [f"Warning: {each}" for each in found]

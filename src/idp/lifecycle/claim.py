@@ -12,7 +12,7 @@ from idp.events.catalogue import EventType
 from idp.events.outbox import publish
 from idp.sessions.service import end_all
 from idp.users import credentials
-from idp.users.one_time_tokens import forget_all
+from idp.users.one_time_tokens import revoke_all
 
 _REASON = "address claimed"
 
@@ -28,7 +28,7 @@ async def claim(session: AsyncSession, origin: Origin, user_id: str, *, keep_pas
     """
     keys = await revoke_all_keys(session, origin, user_id, _REASON)
     sessions = await end_all(session, origin, user_id, reason=_REASON)
-    await forget_all(session, user_id)
+    await revoke_all(session, user_id)
     if not keep_password:
         await credentials.wipe_password(session, user_id)
     await credentials.mark_verified(session, user_id)

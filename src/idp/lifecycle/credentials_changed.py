@@ -8,7 +8,7 @@ from idp.audit.record import Origin
 from idp.sessions.service import end_all
 from idp.users import credentials, sign_in_failures
 from idp.users import service as users
-from idp.users.one_time_tokens import forget_all
+from idp.users.one_time_tokens import revoke_all
 
 
 async def change_password(
@@ -27,7 +27,7 @@ async def change_password(
         The number of revoked sessions.
     """
     await users.set_password(session, user_id, password_hash)
-    await forget_all(session, user_id)
+    await revoke_all(session, user_id)
     await sign_in_failures.forget(session, user_id)
     return await end_all(session, origin, user_id, reason="password changed", keep=keep)
 
@@ -42,5 +42,5 @@ async def change_email(
     """
     await credentials.set_email(session, user_id, email)
     await credentials.invalidate_pending_sign_ins(session, user_id)
-    await forget_all(session, user_id)
+    await revoke_all(session, user_id)
     return await end_all(session, origin, user_id, reason="e-mail address changed", keep=keep)

@@ -7,7 +7,7 @@ from idp.apikeys.service import lock, revoke_all_keys
 from idp.audit.record import Origin, record
 from idp.sessions.service import end_all
 from idp.users import administration
-from idp.users.one_time_tokens import forget_all
+from idp.users.one_time_tokens import revoke_all
 
 
 class RevokedCounts(Struct, frozen=True):
@@ -65,5 +65,5 @@ async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an
 async def _revoke_all(session: AsyncSession, origin: Origin, user_id: str, reason: str) -> RevokedCounts:
     keys = await revoke_all_keys(session, origin, user_id, reason)
     sessions = await end_all(session, origin, user_id, reason=reason)
-    await forget_all(session, user_id)
+    await revoke_all(session, user_id)
     return RevokedCounts(keys, sessions)

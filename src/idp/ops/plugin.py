@@ -27,19 +27,17 @@ class HttpPlugin(Plugin):
     """Configures request parsing and error responses, and provides `settings`.
 
     Args:
-        settings: the bound on bodies is among them.
+        settings: what it provides.
         origins: of web pages that may call.
     """
 
     def __init__(self, settings: Settings, origins: AllowedOrigins) -> None:
-        self._max_body_bytes = settings.server.max_body_bytes
         self._origins = origins
         self.provides = {"settings": settings}
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         app_config.exception_handlers.update(problems.HANDLERS)
         app_config.request_class = StrictRequest
-        app_config.request_max_body_size = self._max_body_bytes
         app_config.cors_config = cors_config(self._origins)
         app_config.before_send.append(correct_allow)
         app_config.lifespan.append(_log_flushed_at_end)

@@ -12,7 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response import Redirect
 
-from idp.accounts.account_services import afterwards
+from idp.accounts.account_services import run_after_response
 from idp.accounts.change_email import ChangeEmail
 from idp.accounts.reset_password import ResetPassword
 from idp.accounts.verify_email import VerifyEmail
@@ -21,7 +21,7 @@ from idp.db.engine import Database
 from idp.errors import InvalidCredentials, OneTimeTokenInvalid, PasswordRejected
 from idp.pages.forms import ERROR_PAGES, FORM, read_form
 from idp.pages.mail_link import DONE, SENT, MailLinkPage, Page
-from idp.pages.rendering import go_on
+from idp.pages.rendering import redirect
 from idp.principal.guards import public
 from idp.principal.requests import AnyRequest
 from idp.settings import Settings
@@ -60,8 +60,8 @@ async def verify_email_form(
     form, origin = await read_form(request, public_url=tokens.issuer), origin_of(request)
     page = MailLinkPage(_VERIFY, verify_email, settings, request)
     if "email" in form:
-        holder = await verify_email.ask_again(form["email"], origin, cookies=request.cookies)
-        return page.go_on(SENT, background=afterwards(verify_email.send_again, holder))
+        holder = await verify_email.request_resend(form["email"], origin, cookies=request.cookies)
+        return page.redirect(SENT, background=run_after_response(verify_email.resend, holder))
     presented_token = form.get("token", "")
     try:
         found = await verify_email.check_link(presented_token, origin)
@@ -71,8 +71,8 @@ async def verify_email_form(
     except OneTimeTokenInvalid as error:
         return page.dead(error)
     if offered:
-        return go_on(f"{_RESET}?{urlencode({'token': offered, 'step': 'verified'})}")
-    return page.go_on(DONE)
+        return redirect(f"{_RESET}?{urlencode({'token': offered, 'step': 'verified'})}")
+    return page.redirect(DONE)
 
 
 # --- /reset-password -------------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ async def reset_password_form(
     page = MailLinkPage(_RESET, reset_password, settings, request)
     if "email" in form:
         holder = await reset_password.ask(form["email"], origin, cookies=request.cookies)
-        return page.go_on(SENT, background=afterwards(reset_password.send, holder, origin))
+        return page.redirect(SENT, background=run_after_response(reset_password.send, holder, origin))
     presented_token = form.get("token", "")
     try:
         await reset_password.confirm(presented_token, form.get("new_password", ""), origin)
@@ -110,7 +110,7 @@ async def reset_password_form(
         return page.dead(error)
     except PasswordRejected as error:
         return await page.form(presented_token, error=error)
-    return page.go_on(DONE)
+    return page.redirect(DONE)
 
 
 # --- /change-email ---------------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ async def change_email_form(
         return page.dead(error)
     except InvalidCredentials as error:
         return await page.form(presented_token, error=error)
-    return page.go_on(DONE)
+    return page.redirect(DONE)
 
 
 ROUTES = (

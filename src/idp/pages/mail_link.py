@@ -8,7 +8,7 @@ from litestar.response import Redirect
 
 from idp.audit.record import Origin, origin_of
 from idp.errors import IdpError, OneTimeTokenInvalid
-from idp.pages.rendering import form_page, go_on
+from idp.pages.rendering import form_page, redirect
 from idp.principal.requests import AnyRequest
 from idp.settings import Settings
 from idp.users.one_time_tokens import OneTimeToken, Purpose
@@ -63,7 +63,7 @@ class MailLinkPage:
             found = await self._journey.check_link(token, origin_of(self._request))
         except OneTimeTokenInvalid as dead:
             return self.dead(dead)
-        self._note(error)
+        self._record_error(error)
         # Not 401, which names a scheme that a browser would ask the password with (RFC 9110 section 11.6.1).
         return self._state(
             422 if error else 200,
@@ -77,14 +77,14 @@ class MailLinkPage:
 
     def dead(self, error: OneTimeTokenInvalid) -> Page:
         """Say that a link does not work, or no more."""
-        self._note(error)
+        self._record_error(error)
         return self._state(error.status, "dead", error=None)
 
-    def go_on(self, step: str, *, background: Any = None) -> Redirect:
+    def redirect(self, step: str, *, background: Any = None) -> Redirect:
         """Answer a form with this page, which says what the form has done."""
-        return go_on(f"{self._path}?{urlencode({'step': step})}", background=background)
+        return redirect(f"{self._path}?{urlencode({'step': step})}", background=background)
 
-    def _note(self, error: IdpError | None) -> None:
+    def _record_error(self, error: IdpError | None) -> None:
         """Let the log name the refusal that a page shows in its own words."""
         if error is not None:
             self._request.scope["error"] = error  # type: ignore[typeddict-unknown-key]

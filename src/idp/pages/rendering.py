@@ -38,17 +38,17 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 def page(template: str, *, policy: str = POLICY, **values: object) -> Response[str]:
     """Return a public, cacheable page."""
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
-    return _answer(template, values, 200, headers)
+    return _response(template, values, 200, headers)
 
 
 def form_page(
     template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
 ) -> Response[str]:
     """Return a page with personal data or a one-time token; it is not cached."""
-    return _answer(template, values, status, {**_FORM_HEADERS, **(headers or {})})
+    return _response(template, values, status, {**_FORM_HEADERS, **(headers or {})})
 
 
-def go_on(path: str, *, background: BackgroundTask | None = None) -> Redirect:
+def redirect(path: str, *, background: BackgroundTask | None = None) -> Redirect:
     """Redirect a form to another page, so that a reload submits nothing twice (RFC 9110 section 15.4.4).
 
     Args:
@@ -58,5 +58,5 @@ def go_on(path: str, *, background: BackgroundTask | None = None) -> Redirect:
     return Redirect(prefixed(path), status_code=303, headers=_FORM_HEADERS, background=background)
 
 
-def _answer(template: str, values: dict[str, Any], status: int, headers: dict[str, str]) -> Response[str]:
+def _response(template: str, values: dict[str, Any], status: int, headers: dict[str, str]) -> Response[str]:
     return Response(render(template, values), status_code=status, media_type=MediaType.HTML, headers=headers)

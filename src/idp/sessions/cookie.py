@@ -18,7 +18,7 @@ from idp.signing.peppers import Peppers
 from idp.signing.proof_keys import ProofKeys
 
 CSRF_HEADER = "x-csrf-token"
-_LONGEST = 128  # characters; ours have 43
+_MAX_LENGTH = 128  # characters; ours have 43
 
 
 class SessionCookies:
@@ -45,7 +45,7 @@ class SessionCookies:
 
     def digests(self, secret: str) -> tuple[str, ...]:
         """Return the possible digests of a presented cookie; empty if it is malformed."""
-        return tuple(self._peppers.possible(secret)) if secret.isascii() and len(secret) <= _LONGEST else ()
+        return tuple(self._peppers.possible(secret)) if secret.isascii() and len(secret) <= _MAX_LENGTH else ()
 
     def csrf_token(self, session_id: str) -> str:
         """Return the session's CSRF token."""

@@ -15,9 +15,9 @@ from litestar.datastructures import Cookie
 from idp.ops.origins import AllowedOrigins
 from idp.signing.proof_keys import ProofKeys
 
-_MOST_ACCOUNTS = 5  # accounts per browser
+_MAX_ACCOUNTS = 5  # accounts per browser
 _SECONDS = 400 * 86_400  # maximum lifetime of cookies in browsers (RFC 6265bis section 5.5)
-_FORM = re.compile(r"[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{22}){1,5}\Z")
+_FORMAT = re.compile(r"[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{22}){1,5}\Z")
 
 
 class KnownDevices:
@@ -44,7 +44,7 @@ class KnownDevices:
         """Return the cookie for a device where this user has just signed in."""
         device, *accounts = _parts(cookies.get(self.name, ""))
         mine = _mac(self._key.current, device, user_id, password_version)
-        kept = [each for each in accounts if each != mine][: _MOST_ACCOUNTS - 1]
+        kept = [each for each in accounts if each != mine][: _MAX_ACCOUNTS - 1]
         return Cookie(
             key=self.name,
             value=".".join((device, mine, *kept)),
@@ -58,7 +58,7 @@ class KnownDevices:
 
 def _parts(value: str) -> list[str]:
     """Return the device's name and its proofs; a new name if the cookie is not ours."""
-    return value.split(".") if _FORM.match(value) else [secrets.token_urlsafe(16)]
+    return value.split(".") if _FORMAT.match(value) else [secrets.token_urlsafe(16)]
 
 
 def _mac(key: bytes, device: str, user_id: str, password_version: int) -> str:

@@ -29,8 +29,8 @@ from idp.signing.peppers import Peppers
 from idp.signing.proof_keys import ProofKeys
 
 PREFIX = "rt_"
-LONGEST = 512  # characters (S4-19)
-_FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}\Z")
+MAX_LENGTH = 512  # characters (S4-19)
+_FORMAT = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}\Z")
 REUSED = "refresh_token_reused"
 
 # One statement, so that one of many concurrent requests succeeds, and a session that ends meanwhile gets no successor:
@@ -60,11 +60,11 @@ SELECT t.session_id, t.generation, t.rotated_at, t.repeated_at, t.expires_at AS 
   FROM idp.refresh_tokens t JOIN idp.user_sessions s ON s.id = t.session_id
  WHERE t.digest = ANY($1) AND t.client_id = $2
 """
-_LATER = "SELECT digest FROM idp.refresh_tokens WHERE session_id = $1 AND generation > $2 ORDER BY generation"
+_FIND_LATER = "SELECT digest FROM idp.refresh_tokens WHERE session_id = $1 AND generation > $2 ORDER BY generation"
 
 
 # Only if it is unused; a concurrent retry and first use wait for each other.
-_HAND_OUT_AGAIN = """
+_REISSUE_SUCCESSOR = """
 UPDATE idp.refresh_tokens t SET repeated_at = $3
   FROM idp.user_sessions s
  WHERE t.session_id = $1 AND t.generation = $2 AND t.rotated_at IS NULL AND t.expires_at > $3
@@ -84,7 +84,7 @@ class Redeemed(Struct, frozen=True):
         return f"Redeemed(session={self.login.session_id})"
 
 
-class OfToken(Struct, frozen=True):
+class TokenOwner(Struct, frozen=True):
     """The session of a refresh token.
 
     Attributes:
@@ -104,7 +104,7 @@ class RefreshTokens:
         roots: root secrets, the current one first, for digests.
         proofs: keys for deriving successors.
         grace_seconds: time after its rotation in which a token returns the last one of its chain.
-        repeats: whether a later retry returns the successor while that is unused.
+        allow_late_retry: whether a later retry returns the successor while that is unused.
     """
 
     def __init__(
@@ -114,21 +114,21 @@ class RefreshTokens:
         proofs: ProofKeys,
         *,
         grace_seconds: float,
-        repeats: bool = True,
+        allow_late_retry: bool = True,
     ) -> None:
         self._database = database
         self._peppers = Peppers(roots, "refresh-token")
         self._proofs = proofs
         self._key = proofs.of("refresh-token-successor")
         self._grace = timedelta(seconds=grace_seconds)
-        self._repeats = repeats
+        self._allow_late_retry = allow_late_retry
 
     def new(self, *, client_id: str) -> tuple[str, service.FirstToken]:
         """Return the first token of a chain, and its record for `sessions.service.start`."""
         token = PREFIX + secrets.token_urlsafe(32)
         return token, service.FirstToken(self._peppers.digest(token).hex, client_id)
 
-    async def session_of(self, token: str, *, client_id: str) -> OfToken | None:
+    async def session_of(self, token: str, *, client_id: str) -> TokenOwner | None:
         """Return the session and user of a token, whether active or not; None for an unknown one."""
         row = await self._find(token, client_id)
         if row is None:
@@ -136,7 +136,7 @@ class RefreshTokens:
         now = clock.now()
         ends = min(row["token_expires_at"], row["expires_at"])
         continues = row["rotated_at"] is None and row["ended_at"] is None and ends > now
-        return OfToken(row["session_id"], row["user_id"], continues)
+        return TokenOwner(row["session_id"], row["user_id"], continues)
 
     async def redeem(self, token: str, origin: Origin, *, client_id: str) -> Redeemed:
         """Exchange a token for its successor.
@@ -165,27 +165,27 @@ class RefreshTokens:
         row = await self._find(token, client_id)
         if row is None or row["rotated_at"] is None or row["ended_at"] is not None or row["expires_at"] <= now:
             raise RefreshTokenInvalid
-        if now - row["rotated_at"] > self._grace and not await self._hand_out_again(row, now):
+        if now - row["rotated_at"] > self._grace and not await self._reissue_successor(row, now):
             await self._revoke(row, origin)
-        tip = await self._tip(token, row)
+        tip = await self._derive_tip(token, row)
         return Redeemed(tip, row["user_id"], _login(row))
 
     async def _find(self, token: str, client_id: str) -> Any:
         return await self._database.reads.fetchrow(_FIND, self._possible(token), client_id)
 
-    async def _hand_out_again(self, row: Any, now: datetime) -> bool:
+    async def _reissue_successor(self, row: Any, now: datetime) -> bool:
         """Whether a late retry may get the successor: it is unused, and this token was not returned twice.
 
         If it was, two clients may have it. One of them has just used it, so this request comes from the other.
         """
-        if not self._repeats or row["repeated_at"] is not None:
+        if not self._allow_late_retry or row["repeated_at"] is not None:
             return False
         following = row["generation"] + 1
-        return await self._database.reads.fetchrow(_HAND_OUT_AGAIN, row["session_id"], following, now) is not None
+        return await self._database.reads.fetchrow(_REISSUE_SUCCESSOR, row["session_id"], following, now) is not None
 
-    async def _tip(self, token: str, row: Any) -> str:
+    async def _derive_tip(self, token: str, row: Any) -> str:
         """Derive the last token of the chain; each step may use a different live root secret."""
-        for later in await self._database.reads.fetch(_LATER, row["session_id"], row["generation"]):
+        for later in await self._database.reads.fetch(_FIND_LATER, row["session_id"], row["generation"]):
             candidates = [self._successor(token, key) for key in self._key.all]
             known = [each for each in candidates if later["digest"] in self._peppers.possible(each)]
             if not known:
@@ -202,7 +202,7 @@ class RefreshTokens:
         raise RefreshTokenReused
 
     def _possible(self, token: str) -> list[str]:
-        return self._peppers.possible(token) if token.isascii() and len(token) <= LONGEST else []
+        return self._peppers.possible(token) if token.isascii() and len(token) <= MAX_LENGTH else []
 
     @staticmethod
     def _successor(token: str, key: bytes) -> str:
@@ -212,7 +212,7 @@ class RefreshTokens:
 
 def is_well_formed(token: str) -> bool:
     """Whether a token has our format."""
-    return bool(_FORM.match(token))
+    return bool(_FORMAT.match(token))
 
 
 def _login(row: Any) -> service.Login:

@@ -24,12 +24,12 @@ LOGGED_OUT, LOGGED_OUT_EVERYWHERE = "logged_out", "logged_out_everywhere"
 SURPLUS = "too_many_sessions"
 REPLACED = "signed_in_again"
 TOO_MANY_WRONG_PASSWORDS = "too_many_wrong_passwords"
-_MOST_AT_ONCE = 100  # sessions ended by one sign-in
+_MAX_ENDED_AT_ONCE = 100  # sessions ended by one sign-in
 SIGNED_OUT_BY_ADMIN = "signed_out_by_admin"
 
 # Locks the user's row until the commit. A concurrent password change or disabling either waits and then ends this
 # session too, or was first, and then no row is found here.
-_BEGIN = text("""
+_INSERT_SESSION = text("""
 WITH owner AS (
     SELECT id FROM idp.users
      WHERE id = :user_id AND is_active AND deleted_at IS NULL AND password_version = :password_version
@@ -139,7 +139,7 @@ async def start(
     amr: tuple[str, ...],
     cookie_digest: str | None = None,
     first_token: FirstToken | None = None,
-    most_failures: int | None = None,
+    max_failures: int | None = None,
 ) -> NewSession | None:
     """Start a session, unless the user was disabled or the password changed since the authentication.
 
@@ -152,7 +152,7 @@ async def start(
         amr: authentication methods.
         cookie_digest: digest of its cookie, if any.
         first_token: its refresh token, if any.
-        most_failures: refuse at this many consecutive wrong passwords (SEC-8); None: no limit.
+        max_failures: refuse at this many consecutive wrong passwords (SEC-8); None: no limit.
 
     Returns:
         The new session; None if it may not start.
@@ -160,12 +160,12 @@ async def start(
     now = clock.now()
     login = Login(uuid7(), amr, SINGLE_FACTOR, now, now + timedelta(seconds=lifetime.seconds))
     started = await session.execute(
-        _BEGIN,
+        _INSERT_SESSION,
         {
             "id": login.session_id,
             "user_id": user_id,
             "password_version": password_version,
-            "most_failures": most_failures,
+            "most_failures": max_failures,
             "now": now,
             "idle_seconds": lifetime.idle_seconds,
             "idle_expires_at": idle_end(login, lifetime),
@@ -238,7 +238,7 @@ async def end(session: AsyncSession, origin: Origin, session_id: UUID, *, user_i
     return bool(await _end(session, origin, user_id, reason, SessionRow.id == session_id))
 
 
-async def end_of_cookie(session: AsyncSession, origin: Origin, digests: Sequence[str], *, keep: UUID) -> None:
+async def end_by_cookie(session: AsyncSession, origin: Origin, digests: Sequence[str], *, keep: UUID) -> None:
     """End the session of a browser's previous cookie, of any user, because the cookie is replaced.
 
     Args:
@@ -273,7 +273,7 @@ async def end_surplus(session: AsyncSession, origin: Origin, user_id: str, *, mo
         )
         .order_by(SessionRow.last_seen_at.desc(), SessionRow.id.desc())
         .offset(most)
-        .limit(_MOST_AT_ONCE)
+        .limit(_MAX_ENDED_AT_ONCE)
     )
     ids = (await session.scalars(surplus)).all()
     return len(await _end(session, origin, user_id, SURPLUS, SessionRow.id.in_(ids))) if ids else 0

@@ -10,7 +10,7 @@ from idp.users.models import UserRow
 _AT_ONCE = 1000
 
 
-class MisfiledAddress(Struct, frozen=True):
+class AddressWithWrongKey(Struct, frozen=True):
     """A live user who is not found by their own address.
 
     Attributes:
@@ -30,7 +30,7 @@ class MisfiledAddress(Struct, frozen=True):
         )
 
 
-async def misfiled_addresses(session: AsyncSession, *, most: int) -> list[MisfiledAddress]:
+async def addresses_with_wrong_key(session: AsyncSession, *, most: int) -> list[AddressWithWrongKey]:
     """Return at most `most` live users whose stored key does not match their address.
 
     Only non-trivial addresses are checked in Python: the key of an ASCII address is its lower case.
@@ -43,13 +43,13 @@ async def misfiled_addresses(session: AsyncSession, *, most: int) -> list[Misfil
     wanted = select(UserRow.id, UserRow.email, UserRow.email_key).where(
         UserRow.deleted_at.is_(None), UserRow.email.is_not(None), unlike
     )
-    found: list[MisfiledAddress] = []
+    found: list[AddressWithWrongKey] = []
     last = ""
     while len(found) < most:
         rows = (await session.execute(wanted.where(UserRow.id > last).order_by(UserRow.id).limit(_AT_ONCE))).all()
         for user_id, email, stored in rows:
             if email is not None and (key := email_key(email)) != stored:
-                found.append(MisfiledAddress(user_id, email, await _holder(session, key)))
+                found.append(AddressWithWrongKey(user_id, email, await _holder(session, key)))
         if len(rows) < _AT_ONCE:
             break
         last = rows[-1].id

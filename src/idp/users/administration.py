@@ -20,7 +20,9 @@ from idp.users.shapes import ManagedUser, UserChange, UserFilter
 
 _IS_LIVE = UserRow.deleted_at.is_(None)
 # Pending invitation: no password and no verified address.
-_IS_AWAITED = and_(UserRow.login_type == "email", UserRow.password_hash.is_(None), UserRow.email_verified.is_(False))
+_HAS_PENDING_INVITATION = and_(
+    UserRow.login_type == "email", UserRow.password_hash.is_(None), UserRow.email_verified.is_(False)
+)
 
 
 async def list_users(
@@ -64,9 +66,9 @@ async def hold(session: AsyncSession, user_id: str) -> None:
     await UserRepository(session).get_live(user_id, lock=True)
 
 
-async def is_awaited(session: AsyncSession, user_id: str) -> bool:
+async def has_pending_invitation(session: AsyncSession, user_id: str) -> bool:
     """Whether a live user has a pending invitation."""
-    return bool(await session.scalar(select(_IS_AWAITED).where(UserRow.id == user_id, _IS_LIVE)))
+    return bool(await session.scalar(select(_HAS_PENDING_INVITATION).where(UserRow.id == user_id, _IS_LIVE)))
 
 
 async def change(
@@ -157,7 +159,7 @@ async def check_admin_remains(session: AsyncSession, *, without: str) -> None:
     await session.execute(select(RoleRow.name).where(RoleRow.name == ADMIN).with_for_update(key_share=True))
     holders = select(UserRoleRow.user_id).join(UserRow, UserRow.id == UserRoleRow.user_id)
     active = await session.scalars(
-        holders.where(UserRoleRow.role == ADMIN, UserRow.is_active, _IS_LIVE, not_(_IS_AWAITED))
+        holders.where(UserRoleRow.role == ADMIN, UserRow.is_active, _IS_LIVE, not_(_HAS_PENDING_INVITATION))
     )
     if list(active) == [without]:
         raise LastAdmin

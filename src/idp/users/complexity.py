@@ -26,7 +26,7 @@ def is_disposable(email: str) -> bool:
     return any(".".join(labels[place:]) in DISPOSABLE_DOMAINS for place in range(len(labels)))
 
 
-def missing_from(password: str) -> str | None:
+def complexity_violation(password: str) -> str | None:
     """Return the violated rule as a sentence, None if the password satisfies all."""
     kinds: tuple[Callable[[str], bool], ...] = (
         str.isupper,

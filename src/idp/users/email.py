@@ -12,8 +12,8 @@ import idna
 from email_validator import EmailNotValidError, EmailSyntaxError, validate_email
 
 MAX_LENGTH = 254  # RFC 5321 section 4.5.3.1.3
-_LONGEST_KEYED = 1000  # characters; longer text is no address, and normalising it could take seconds
-_LONGEST_DOMAIN = 512  # characters; longer names are invalid in IDNA and slow to check
+_MAX_KEY_INPUT = 1000  # characters; longer text is no address, and normalising it could take seconds
+_MAX_DOMAIN_LENGTH = 512  # characters; longer names are invalid in IDNA and slow to check
 # The only non-ASCII characters whose canonical form is ASCII: Greek question mark, Greek varia, Kelvin sign (guaranteed
 # by Unicode's stability policy).
 _BECOMES_ASCII = re.compile("([\u037e\u1fef\u212a])")
@@ -44,11 +44,11 @@ def email_key(email: str) -> str:
 
     Accepts any text, so that a look-up of an invalid address finds no user instead of failing.
     """
-    if len(email) > _LONGEST_KEYED:
+    if len(email) > _MAX_KEY_INPUT:
         return f"too long:{hashlib.sha256(email.encode('utf-8', 'surrogatepass')).hexdigest()}"
     local, _, domain = email.strip().replace("\x00", "\ufffd").rpartition("@")
     try:
-        ascii_domain = _folded(domain) if len(domain) > _LONGEST_DOMAIN else idna.encode(domain, uts46=True).decode()
+        ascii_domain = _folded(domain) if len(domain) > _MAX_DOMAIN_LENGTH else idna.encode(domain, uts46=True).decode()
     except idna.IDNAError:
         ascii_domain = _folded(domain)
     return f"{_folded(local)}@{ascii_domain}"

@@ -6,7 +6,7 @@ Normalising takes quadratic time for long runs of combining marks: 100,000 of th
 
 import unicodedata
 
-_MOST_MARKS = 30
+_MAX_MARKS = 30
 _SHORT = 256  # characters; shorter text is always fast
 # Tibetan vowel signs of combining class 0 that decompose into two marks (complete list).
 _TWO_MARKS = frozenset("\u0f73\u0f75\u0f81")
@@ -23,6 +23,6 @@ def _has_endless_marks(text: str) -> bool:
     run = 0
     for character in text:
         run = run + 1 if unicodedata.combining(character) or character in _TWO_MARKS else 0
-        if run > _MOST_MARKS:
+        if run > _MAX_MARKS:
             return True
     return False

@@ -26,7 +26,7 @@ from idp.users.models import EmailTokenRow, PasswordTokenRow, UserRow
 
 _BYTES = 32
 _FORM = re.compile(rf"[0-9a-f]{{{2 * _BYTES}}}\Z")
-_KEPT = timedelta(days=30)  # retention of rows after their end
+_RETENTION = timedelta(days=30)  # retention of rows after their end
 
 
 class Purpose(StrEnum):
@@ -42,7 +42,7 @@ class Purpose(StrEnum):
 VERIFYING = frozenset({Purpose.REGISTER, Purpose.VERIFY})
 CHOOSING = frozenset({Purpose.RESET, Purpose.INVITE})
 # Purposes that a new token revokes. Anyone may request a reset, so it does not revoke an invitation.
-_ENDS = {
+_REVOKES = {
     Purpose.REGISTER: VERIFYING,
     Purpose.VERIFY: VERIFYING,
     Purpose.CHANGE: frozenset({Purpose.CHANGE}),
@@ -70,7 +70,7 @@ class OneTimeTokens:
 
     def __init__(self, roots: Sequence[Secret], settings: Accounts) -> None:
         self._peppers = Peppers(roots, "one-time-token")
-        self._lives = {
+        self._lifetimes = {
             Purpose.REGISTER: timedelta(hours=settings.verification_hours),
             Purpose.VERIFY: timedelta(hours=settings.verification_hours),
             Purpose.CHANGE: timedelta(hours=settings.email_change_hours),
@@ -88,8 +88,8 @@ class OneTimeTokens:
             email: the address it is sent to.
         """
         row, now, token = _table(purpose), clock.now(), secrets.token_hex(_BYTES)
-        await session.execute(delete(row).where(row.user_id == user_id, row.expires_at < now - _KEPT))
-        await _end(session, row, row.user_id == user_id, row.purpose.in_(_ENDS[purpose]))
+        await session.execute(delete(row).where(row.user_id == user_id, row.expires_at < now - _RETENTION))
+        await _end(session, row, row.user_id == user_id, row.purpose.in_(_REVOKES[purpose]))
         session.add(
             row(
                 id=uuid7(),
@@ -98,7 +98,7 @@ class OneTimeTokens:
                 email=email,
                 digest=self._peppers.digest(token).hex,
                 created_at=now,
-                expires_at=now + self._lives[purpose],
+                expires_at=now + self._lifetimes[purpose],
             )
         )
         await session.flush()
@@ -114,7 +114,7 @@ class OneTimeTokens:
         found = await session.execute(
             select(row.purpose, row.user_id, row.email, UserRow.email_key)
             .join(UserRow, UserRow.id == row.user_id)
-            .where(*self._is_good(row, presented_token, purposes), UserRow.is_active, UserRow.deleted_at.is_(None))
+            .where(*self._is_valid(row, presented_token, purposes), UserRow.is_active, UserRow.deleted_at.is_(None))
         )
         first = found.first()
         if first is None:
@@ -137,12 +137,12 @@ class OneTimeTokens:
         found = await self.find(session, presented_token, purposes)
         row = _table(*purposes)
         # A concurrent request waits here and then finds it used.
-        used = update(row).where(*self._is_good(row, presented_token, purposes)).values(used_at=clock.now())
+        used = update(row).where(*self._is_valid(row, presented_token, purposes)).values(used_at=clock.now())
         if found is None or (await session.execute(used.returning(row.user_id))).scalar_one_or_none() is None:
             raise OneTimeTokenInvalid
         return found
 
-    def _is_good(
+    def _is_valid(
         self, row: TokenRow, presented_token: str, purposes: Collection[Purpose]
     ) -> tuple[ColumnElement[bool], ...]:
         return (
@@ -160,7 +160,7 @@ async def last_purpose(session: AsyncSession, user_id: str) -> Purpose | None:
     return Purpose(found) if found else None
 
 
-async def forget_all(session: AsyncSession, user_id: str) -> None:
+async def revoke_all(session: AsyncSession, user_id: str) -> None:
     """Revoke all tokens of a user, after a change of address or password."""
     for row in (EmailTokenRow, PasswordTokenRow):
         await _end(session, row, row.user_id == user_id)

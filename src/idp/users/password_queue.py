@@ -22,7 +22,7 @@ class PasswordQueue:
     def __init__(self, limit: int, per_address: int) -> None:
         self._limit = limit
         self._per_address = per_address
-        self._under_way = 0
+        self._running = 0
         self._of: Counter[str] = Counter()
 
     @contextmanager
@@ -36,19 +36,19 @@ class PasswordQueue:
             Busy: the limit in total or of this client is reached.
         """
         address = network(asker) if asker else None
-        if self._under_way >= self._limit or (address is not None and self._of[address] >= self._per_address):
+        if self._running >= self._limit or (address is not None and self._of[address] >= self._per_address):
             raise Busy
-        self._under_way += 1
+        self._running += 1
         if address is not None:
             self._of[address] += 1
         try:
             yield
         finally:
-            self._under_way -= 1
+            self._running -= 1
             if address is not None:
-                self._leave(address)
+                self._release(address)
 
-    def _leave(self, address: str) -> None:
+    def _release(self, address: str) -> None:
         self._of[address] -= 1
         if self._of[address] <= 0:
             del self._of[address]  # otherwise every client address would stay in memory

@@ -28,8 +28,8 @@ class Cost(NamedTuple):
     lanes: int
 
 
-_MOST_ARGON2 = Cost(time=64, memory=1 << 20, lanes=64)  # 1 GiB
-_MOST_WORK = 1 << 22  # passes times KiB: about two CPU seconds
+_MAX_ARGON2 = Cost(time=64, memory=1 << 20, lanes=64)  # 1 GiB
+_MAX_WORK = 1 << 22  # passes times KiB: about two CPU seconds
 
 
 class Check(NamedTuple):
@@ -38,7 +38,7 @@ class Check(NamedTuple):
     `unverifiable` gives the reason if the stored hash cannot be verified; it counts as a wrong password and is audited.
     """
 
-    fits: bool
+    matches: bool
     is_weak: bool = False
     unverifiable: str | None = None
 
@@ -76,25 +76,25 @@ def check_password(stored: str | None, password: str, cost: Cost) -> Check:
         password: normalised text.
         cost: parameters of new hashes.
     """
-    why = None if stored is None else why_unverifiable(stored, cost)
+    why = None if stored is None else unverifiable_reason(stored, cost)
     if stored is None or why is not None:
-        _fits(_of_nobody(cost), password, cost)
-        return Check(fits=False, unverifiable=why)
+        _matches(_dummy_hash(cost), password, cost)
+        return Check(matches=False, unverifiable=why)
     try:
-        fits = _fits(stored, password, cost)
+        matches = _matches(stored, password, cost)
     except (ValueError, InvalidHashError, VerificationError) as error:  # well formed, but not decodable
-        _fits(_of_nobody(cost), password, cost)
-        return Check(fits=False, unverifiable=f"the hash cannot be read: {error}"[:200])
+        _matches(_dummy_hash(cost), password, cost)
+        return Check(matches=False, unverifiable=f"the hash cannot be read: {error}"[:200])
     # Weakness is reported only for a match, and rehashing is done after the sign-in: a slower rejection would reveal a
     # correct password (SEC-9).
-    return Check(fits, is_weak=fits and _is_weak(stored, cost))
+    return Check(matches, is_weak=matches and _is_weak(stored, cost))
 
 
 def _is_weak(stored: str, cost: Cost) -> bool:
     return stored.startswith(_BCRYPT_PREFIXES) or _hasher(cost).check_needs_rehash(stored)
 
 
-def _fits(stored: str, password: str, cost: Cost) -> bool:
+def _matches(stored: str, password: str, cost: Cost) -> bool:
     if stored.startswith(_BCRYPT_PREFIXES):
         # bcrypt uses 72 bytes: the old services truncated, bcrypt >= 5 refuses more. A NUL ends the input.
         return "\x00" not in password and bcrypt.checkpw(password.encode()[:72], stored.encode())
@@ -104,7 +104,7 @@ def _fits(stored: str, password: str, cost: Cost) -> bool:
         return False
 
 
-def why_unverifiable(stored: str, cost: Cost) -> str | None:
+def unverifiable_reason(stored: str, cost: Cost) -> str | None:
     """Return why a stored hash is not verified: it is malformed or too expensive; else None.
 
     Args:
@@ -124,8 +124,8 @@ def why_unverifiable(stored: str, cost: Cost) -> str | None:
         given = extract_parameters(stored)
     except (InvalidHashError, ValueError):
         return "the Argon2 hash is malformed"
-    most = Cost(*(max(pair) for pair in zip(cost, _MOST_ARGON2, strict=True)))
-    work = max(cost.time * cost.memory, _MOST_WORK)
+    most = Cost(*(max(pair) for pair in zip(cost, _MAX_ARGON2, strict=True)))
+    work = max(cost.time * cost.memory, _MAX_WORK)
     named = Cost(given.time_cost, given.memory_cost, given.parallelism)
     each_fits = all(0 < value <= highest for value, highest in zip(named, most, strict=True))
     if not each_fits or named.time * named.memory > work:
@@ -134,16 +134,16 @@ def why_unverifiable(stored: str, cost: Cost) -> str | None:
     return None
 
 
-_nobody: dict[Cost, str] = {}
+_dummy_hashes: dict[Cost, str] = {}
 
 
-def _of_nobody(cost: Cost) -> str:
+def _dummy_hash(cost: Cost) -> str:
     """Return a dummy hash that matches no password, with the same cost as real ones."""
-    if cost not in _nobody:
-        _nobody[cost] = hash_password(os.urandom(16).hex(), cost)
-    return _nobody[cost]
+    if cost not in _dummy_hashes:
+        _dummy_hashes[cost] = hash_password(os.urandom(16).hex(), cost)
+    return _dummy_hashes[cost]
 
 
 def warm_up(cost: Cost) -> None:
     """Compute the dummy hash, so that the first unknown user takes no longer than the next."""
-    _of_nobody(cost)
+    _dummy_hash(cost)

@@ -28,9 +28,9 @@ from idp.users.password_worker import Check, Cost
 
 log = structlog.get_logger("idp.passwords")
 _NO_LETTER = re.compile(r"[\W\d_]+")
-_SHORTEST_WORD = 3  # of a name
-_MOST_PARTS = 4  # maximum code points that NFC composes into one
-_FEWEST_CHARACTERS = 4  # minimum number of different characters, against "aaaaaaaa"
+_MIN_WORD_LENGTH = 3  # of a name
+_MAX_NFC_PARTS = 4  # maximum code points that NFC composes into one
+_MIN_DISTINCT_CHARACTERS = 4  # minimum number of different characters, against "aaaaaaaa"
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -97,14 +97,14 @@ class Passwords:
         Raises:
             PasswordRejected: with the reason.
         """
-        reason = self._why_not(password, email, name)
+        reason = self._policy_violation(password, email, name)
         if reason is not None:
             raise PasswordRejected(reason, errors=[FieldError(["body", member], reason, "value_error")])
 
-    def _why_not(self, password: str, email: str | None, name: str | None) -> str | None:
+    def _policy_violation(self, password: str, email: str | None, name: str | None) -> str | None:
         settings = self._settings
         low, high = settings.min_length, settings.max_length
-        too_long = len(password) > high * _MOST_PARTS  # in any normal form
+        too_long = len(password) > high * _MAX_NFC_PARTS  # in any normal form
         length = len(password if too_long else normal_form(password))
         if not low <= length <= high:
             return f"The password has {length} characters; choose {low} to {high}."
@@ -112,11 +112,11 @@ class Passwords:
         if email is not None and plain in {email.casefold(), email_key(email), email.casefold().rpartition("@")[0]}:
             return "The password is the e-mail address or a part of it; choose another one."
         refuse_common = settings.refuse_common or settings.require_complexity
-        if refuse_common and (plain in _common_passwords() or len(set(plain)) < _FEWEST_CHARACTERS):
+        if refuse_common and (plain in _common_passwords() or len(set(plain)) < _MIN_DISTINCT_CHARACTERS):
             return "The password is among the most common ones, which attackers try first."
         if settings.refuse_common and _is_made_of(plain, (name or "", _local_part(email), *self._service)):
             return "The password consists of your name, your e-mail address or the service's name; choose another one."
-        return complexity.missing_from(password) if settings.require_complexity else None
+        return complexity.complexity_violation(password) if settings.require_complexity else None
 
     def check_address(self, email: str, *, member: str = "email") -> None:
         """Refuse a disposable address, if the old service's rules are enabled (S4-47).
@@ -194,7 +194,7 @@ def _is_made_of(password: str, names: Sequence[str]) -> bool:
     spelled = [normal_form(name).casefold() for name in names]
     pieces = {piece for name in spelled for piece in (*_NO_LETTER.split(name), _NO_LETTER.sub("", name))}
     rest = letters
-    for piece in sorted((each for each in pieces if len(each) >= _SHORTEST_WORD), key=len, reverse=True):
+    for piece in sorted((each for each in pieces if len(each) >= _MIN_WORD_LENGTH), key=len, reverse=True):
         rest = rest.replace(piece, "")
     return bool(letters) and not rest
 

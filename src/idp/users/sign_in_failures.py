@@ -16,7 +16,7 @@ SELECT id, 1, :now FROM idp.users WHERE id = :user_id
 ON CONFLICT (user_id) DO UPDATE SET failures = sign_in_failures.failures + 1, last_at = :now
 RETURNING failures
 """)
-_NOBODY = ""  # no user has this id
+_UNKNOWN_USER = ""  # no user has this id
 
 
 async def count(session: AsyncSession, user_id: str | None) -> int:
@@ -24,7 +24,7 @@ async def count(session: AsyncSession, user_id: str | None) -> int:
 
     For None (unknown user) the same statement runs and counts nothing, so that timing does not reveal accounts (SEC-9).
     """
-    counted = await session.scalar(_COUNT, {"user_id": user_id or _NOBODY, "now": clock.now()})
+    counted = await session.scalar(_COUNT, {"user_id": user_id or _UNKNOWN_USER, "now": clock.now()})
     return int(counted or 0)
 
 

@@ -10,7 +10,7 @@ from idp.accounts.reset_password import ResetPassword
 from idp.accounts.verify_email import VerifyEmail
 
 
-def journeys(services: AccountServices) -> dict[str, object]:
+def account_flows(services: AccountServices) -> dict[str, object]:
     """Return all flows with their dependencies."""
     proof = PasswordProof(services)
     return {
