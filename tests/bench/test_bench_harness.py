@@ -43,7 +43,7 @@ def test_processor_time_counts_children_while_they_live_and_after() -> None:
     assert cpu.seconds_of(process.pid) == 0
 
 
-def test_a_tree_holds_descendants_and_nobody_else() -> None:
+def test_a_tree_contains_only_descendants() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1)
     try:
         assert process.pid in cpu.tree_of(os.getpid())
@@ -54,7 +54,7 @@ def test_a_tree_holds_descendants_and_nobody_else() -> None:
         process.communicate(b"\n")
 
 
-def test_what_wrk_says_is_read() -> None:
+def test_the_output_of_wrk_is_parsed() -> None:
     found = load.parse(_SAID)
     assert found == LoadResult(requests=12656, microseconds=1001983, refused=0, broken=0, p50=92, p99=6106)
     assert round(found.rate) == 12631
@@ -92,7 +92,7 @@ def test_ratios_pair_rounds_and_targets_are_judged() -> None:
     assert (verdict.found, verdict.target, verdict.met) == ("0.73", "at least 0.5", True)
 
 
-def test_what_is_missing_is_said_and_never_guessed() -> None:
+def test_missing_results_are_reported() -> None:
     scenario = next(scenario for scenario in SCENARIOS if scenario.comparisons)
     missing = [Contestant(comparison.peer, error="not installed") for comparison in scenario.comparisons]
     service = Contestant(SERVICE, error="not built yet: /auth/tokens")

@@ -115,7 +115,7 @@ class CachedVerdicts(RuleBasedStateMachine):
 
     @rule(number=PROCESS)
     def pulse(self, number: int) -> None:
-        """Sent through the pool, which reaches whoever is primary now; it comes back only where that one is heard."""
+        """Sent through the pool, which reaches the current primary; it returns only if this process listens to it."""
         process = self.awake(number)
         if process and process.primary is not None and process.change_listener.changes._floor is not None:
             nonce = len(self.world.primary.notifications) + 1000 * self.world.histories
@@ -331,7 +331,7 @@ def test_a_late_fill_from_before_a_change_is_not_used(story: CachedVerdicts) -> 
     assert not usable(story)
 
 
-def test_what_was_refused_before_it_was_heard_stays_refused(story: CachedVerdicts) -> None:
+def test_a_refused_credential_stays_refused_before_the_announcement(story: CachedVerdicts) -> None:
     """The refusal leaves memory, because it was full, and Valkey has an older verdict: nothing has been heard yet."""
     process = story.world.processes[0]
     story.change("credential:a")

@@ -56,7 +56,7 @@ def misspelt(draw: st.DrawFn, name: str) -> str:
 
 
 @given(st.data())
-def test_every_near_miss_of_every_body_is_told(service: Service, data: st.DataObject) -> None:
+def test_every_misspelt_member_of_every_body_is_reported(service: Service, data: st.DataObject) -> None:
     """The kind: over every struct and every member of it, beside all that is required."""
     struct = data.draw(st.sampled_from(sorted(bodies(service).values(), key=lambda each: each.__name__)))
     fields = {each.encode_name: each for each in msgspec.structs.fields(struct)}

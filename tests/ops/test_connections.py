@@ -112,7 +112,7 @@ async def test_a_client_that_is_gone_ends_its_requests(service: Service) -> None
     assert (await service.client.get("/healthz")).status_code == 200
 
 
-async def test_silent_connections_keep_nobody_out(
+async def test_idle_connections_do_not_block_others(
     postgres: EmbeddedPostgres, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At the limit the silent ones are closed, the oldest first; it is counted and logged."""

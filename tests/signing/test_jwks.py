@@ -94,7 +94,7 @@ async def test_keys_that_cannot_be_read_are_503_and_come_back(tmp_path: Path) ->
             assert await published(service) == before
 
 
-async def test_what_nobody_expected_is_a_problem_document_and_counted(postgres: EmbeddedPostgres) -> None:
+async def test_an_unexpected_error_is_a_problem_document_and_counted(postgres: EmbeddedPostgres) -> None:
     """C-16: the same 500 either way, in the same envelope."""
     environ = {"METRICS_TOKEN": root_secret()}
     async with running(postgres.create_database("jwks_gone"), profile="production", environ=environ) as service:
