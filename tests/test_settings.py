@@ -312,7 +312,7 @@ def test_a_long_value_is_cut_and_a_secret_one_is_never_shown(config: Path) -> No
     assert not re.search("hush|123456789", "\n".join(said))
 
 
-def test_all_values_that_do_not_fit_are_told_at_once() -> None:
+def test_all_invalid_values_are_reported_at_once() -> None:
     assert len(problems(PORT="a", DB_POOL_SIZE="b", DB_MAX_OVERFLOW="c", LOG_LEVEL="d")) == 4
 
 
@@ -377,7 +377,7 @@ def test_every_name_that_is_understood_is_spelt_right() -> None:
     assert unknown_variables(dict.fromkeys(known_names(), "x")) == []
 
 
-def test_only_what_somebody_changed_is_called_unused() -> None:
+def test_only_changed_settings_are_reported_as_unused() -> None:
     assert changed_but_unused(load("production", environ={"TOKEN_CACHE_TTL": "1800", "PORT": "8001"})) == []
     changed = {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092"}
     expected = {"kafka.bootstrap_servers"} & NOT_YET_USED
@@ -458,13 +458,13 @@ def test_a_random_secret_is_accepted(value: str) -> None:
         ("VALKEY_URL", "cache.internal:6379", "VALKEY_URL is not a Valkey URL: use valkey://"),
     ],
 )
-def test_what_must_not_run_in_production_is_refused(name: str, value: str, sentence: str) -> None:
+def test_unsafe_settings_are_refused_in_production(name: str, value: str, sentence: str) -> None:
     """S3-48, S3-50, SEC-12, C-22."""
     (said,) = problems(**safe(**{name: value}))
     assert said.startswith(sentence)
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     said = problems(
         ADMIN_TOKEN="short", AUTH_ALLOW_DEV_HEADERS="1", AUTH_API_CORS_ORIGINS="*", AUTH_JWT_ALGORITHM="HS256"
     )
@@ -540,7 +540,7 @@ def test_the_example_environment_lacks_only_what_is_required() -> None:
     "password",
     ["Pat Person", "patperson", "PersonPat2024!", "pat.person-1999", "idp-idp-idp", "Example Corp 1", "corpexample99"],
 )
-def test_ones_own_name_and_the_services_make_no_password_in_production(password: str) -> None:
+def test_the_users_and_the_services_name_make_no_password_in_production(password: str) -> None:
     """SEC-4."""
     policy = UserPasswords(PRODUCTION.passwords, service=("idp", "Example Corp", "accounts"))
     with pytest.raises(PasswordRejected, match=r"consists of your name|most common"):
@@ -550,7 +550,7 @@ def test_ones_own_name_and_the_services_make_no_password_in_production(password:
 
 
 @pytest.mark.parametrize("password", ["AdaLovelace1", "lovelace.ada", "ada_lovelace+2026", "Lovelace-1815!"])
-def test_what_stands_before_the_at_is_ones_name_where_no_other_is_known(password: str) -> None:
+def test_the_local_part_is_the_default_name(password: str) -> None:
     """SEC-4: registering by mail, a reset and an invitation know an address alone."""
     policy = UserPasswords(PRODUCTION.passwords, service=("idp",))
     with pytest.raises(PasswordRejected, match="your e-mail address"):

@@ -23,7 +23,7 @@ def refused(**environ: str) -> str:
 
 
 @pytest.mark.parametrize("network", ["*", "0.0.0.0/0", "::/0", "10.0.0.1/8", "foo"])
-def test_trusting_everybody_or_nobody_as_a_proxy_is_refused(network: str) -> None:
+def test_trusting_every_or_no_address_as_a_proxy_is_refused(network: str) -> None:
     """SEC-8: whoever is trusted chooses the address they are counted by."""
     problem = refused(IDP_TRUSTED_PROXIES=f"10.1.0.0/16,{network}")
     assert problem.startswith("IDP_TRUSTED_PROXIES contains ")
@@ -48,7 +48,7 @@ def test_a_piece_over_and_over_is_no_secret(value: str) -> None:
     assert "looks like a placeholder or a pattern" in refused(ADMIN_TOKEN=value)
 
 
-def test_what_is_safe_is_accepted() -> None:
+def test_safe_settings_are_accepted() -> None:
     environ = {
         "DATABASE_URL": "postgresql://db/idp",
         "IDP_SECRET_KEY": KEY,
@@ -87,7 +87,7 @@ def test_no_two_secrets_are_one(pair: tuple[str, str]) -> None:
         {"SMTP_PASSWORD": KEY},
     ],
 )
-def test_no_key_of_ours_is_the_password_of_another_server(environ: dict[str, str]) -> None:
+def test_no_key_of_the_service_is_the_password_of_another_server(environ: dict[str, str]) -> None:
     """A secret of ours that is another server's password too stops the start."""
     assert refused(ADMIN_TOKEN=KEY, **environ).startswith("ADMIN_TOKEN is also the password in ")
 
@@ -201,7 +201,7 @@ def test_addresses_that_are_right_are_accepted(environ: dict[str, str]) -> None:
     ("client_name", "idp"), ("protocol", "3"), ("ssl_cert_reqs", "none"), ("ssl_ca_certs", __file__),
     ("ssl_certfile", __file__), ("ssl_keyfile", __file__), ("ssl_check_hostname", "true"),
 ])  # fmt: skip
-def test_what_is_accepted_is_what_the_client_takes(address: str, option: str, value: str) -> None:
+def test_accepted_addresses_are_those_the_client_accepts(address: str, option: str, value: str) -> None:
     """an option that only fits another scheme was a 500 at the first sign-in."""
     url = f"{address}?{option}={value}"
     client = connect(url)
@@ -256,7 +256,7 @@ AROUND = [
 
 @pytest.mark.parametrize("around", AROUND)
 @pytest.mark.parametrize("name", [*SINGLE, *LISTS, "SMTP_PASSWORD", "CLERK_SECRET_KEY"])
-def test_what_surrounds_a_secret_is_no_part_of_it(name: str, around: str, tmp_path: Path) -> None:
+def test_white_space_around_a_secret_is_removed(name: str, around: str, tmp_path: Path) -> None:
     """one rule for variables, files and lists."""
     file = tmp_path / "secret"
     file.write_bytes(around.format(KEY).encode())
@@ -341,7 +341,7 @@ def test_several_hosts_and_libpqs_parameters_are_used(url: str, dsn: str, hosts:
 @pytest.mark.parametrize(
     "parameter", ["gssencmode=require", "channel_binding=require", "hostaddr=10.0.0.1", "load_balance_hosts=random"]
 )
-def test_what_cannot_be_done_is_refused_by_name(parameter: str) -> None:
+def test_unsupported_parameters_are_refused_by_name(parameter: str) -> None:
     """A libpq parameter that the driver lacks stops the start instead of being ignored; a misspelt one is corrected."""
     with pytest.raises(DatabaseUrlError, match=parameter.partition("=")[0]):
         parse(f"postgresql://u:p@h/db?{parameter}")
@@ -357,14 +357,14 @@ def test_what_cannot_be_done_is_refused_by_name(parameter: str) -> None:
     "postgresql://u:p@h/db?ssl_max_protocol_version=TLSv9", "postgresql://u:p@h/db?sslmode=require&sslrootcert=system",
     "postgresql://u:p@h/db?target_session_attrs=read-only", "postgresql://u:p@h/db?target_session_attrs=standby",
 ])  # fmt: skip
-def test_what_would_fail_at_every_connection_is_refused_at_the_start(url: str) -> None:
+def test_a_setting_that_fails_at_every_connection_is_refused_at_the_start(url: str) -> None:
     """a traceback of the driver, or a 503 for ever."""
     with pytest.raises(DatabaseUrlError, match="DATABASE_URL"):
         parse(url)
 
 
 @pytest.mark.parametrize("mode", ["", "sslmode=verify-full&"])
-def test_the_systems_certificates_can_be_meant(mode: str) -> None:
+def test_the_systems_certificates_can_be_chosen(mode: str) -> None:
     """`sslrootcert=system` is libpq's, and verifies the name, too; the driver reads a file."""
     dsn = parse(f"postgresql://u:p@h/db?{mode}sslrootcert=system").dsn
     assert "sslmode=verify-full" in dsn
@@ -379,7 +379,7 @@ def test_verifying_without_a_certificate_is_a_mistake_of_the_address(tmp_path: P
         parse(f"postgresql://u:p@h/db?sslmode=verify-full&sslrootcert={tmp_path}/none.crt")
 
 
-def test_the_time_to_connect_is_ten_seconds_or_what_is_asked_for() -> None:
+def test_the_connect_timeout_is_ten_seconds_or_as_configured() -> None:
     """10 seconds is the setting's default; connect_timeout in DATABASE_URL counts where it is given."""
     assert accepted().database.connect_timeout_seconds == 10
     assert parse("postgresql://u:p@h/db?connect_timeout=25").connect_timeout == 25

@@ -41,7 +41,7 @@ async def test_the_same_holds_for_service_tokens(keyed: Service) -> None:
 
 
 async def test_repeats_at_the_same_moment_make_one_key(keyed: Service, person: Person) -> None:
-    """C-27: whoever retries too early is no exception."""
+    """C-27: also for a retry before the first response."""
     once = {"Idempotency-Key": new_name()}
     answers = await asyncio.gather(*(post_key(keyed, person, headers=once, name="k") for _ in range(8)))
     assert {answer.status_code for answer in answers} == {201}
@@ -61,7 +61,7 @@ async def test_another_request_with_the_same_key_is_refused(keyed: Service, pers
     assert len(await get(keyed, KEYS, person.bearer)) == 1
 
 
-async def test_the_key_of_somebody_else_is_another_one(keyed: Service, person: Person) -> None:
+async def test_another_users_idempotency_key_is_separate(keyed: Service, person: Person) -> None:
     """C-27: nobody gets somebody else's secret by guessing a header."""
     once, other = {"Idempotency-Key": new_name()}, await keyed.register()
     one, two = (
@@ -103,7 +103,7 @@ async def test_a_refusal_is_not_remembered(keyed: Service) -> None:
     assert (await post_token(keyed, headers=once, name=name)).status_code == 201
 
 
-async def test_what_is_kept_is_sealed(keyed: Service, person: Person) -> None:
+async def test_stored_responses_are_encrypted(keyed: Service, person: Person) -> None:
     """C-27 SEC-17: neither the header nor the secret can be read in the table."""
     header = new_name("idempotent")
     made = (await post_key(keyed, person, headers={"Idempotency-Key": header}, name="k")).json()

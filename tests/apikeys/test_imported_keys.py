@@ -1,4 +1,4 @@
-"""Keys that S0 stored as bcrypt (C-03): verified at their first use, and stored like ours from then on."""
+"""Keys that S0 stored as bcrypt (C-03): verified at their first use, and then stored like other keys."""
 
 import asyncio
 import secrets
@@ -34,7 +34,7 @@ async def test_an_imported_bcrypt_key_works_and_is_replaced_by_a_digest_at_its_f
         hashed = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(4)).decode()
         await service.sql(INSERT, each, person.id, secret[:7], hashed)
     (middleware,) = service.app.middleware
-    middleware.introspector._resolver._imported._looked = float("-inf")  # type: ignore[union-attr]  else within a minute
+    middleware.introspector._resolver._imported._checked_at = float("-inf")  # type: ignore[union-attr]  else within a minute
     verdict = await service.validate(SECRET)
     assert (verdict["valid"], verdict["scopes"], verdict["user"]["id"]) == (True, ["ingest:write"], person.id)
     assert (await service.validate("sk_live_8374" + "zZ9" * 12))["error"] == "token_not_found"
@@ -65,7 +65,7 @@ async def imported(service: Service, numbers: range) -> None:
         hashed = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(4)).decode()
         await service.sql(INSERT, uuid.uuid4(), person.id, secret[:7], hashed)
     (middleware,) = service.app.middleware
-    middleware.introspector._resolver._imported._looked = float("-inf")  # type: ignore[union-attr]
+    middleware.introspector._resolver._imported._checked_at = float("-inf")  # type: ignore[union-attr]
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ async def test_a_search_that_takes_too_long_goes_on_with_the_next_request(
 
 
 async def test_one_address_searches_one_key_at_a_time(own: Service) -> None:
-    """SEC-8: a flood of unknown keys from one address holds up nobody's sign-in."""
+    """SEC-8: a flood of unknown keys from one address does not delay sign-ins."""
     await imported(own, range(100))
     keys = [key_number(5000 + number) for number in range(8)]
     asked = [own.client.post("/internal/validate-key", json={"key": key}) for key in keys]
@@ -139,7 +139,7 @@ async def test_one_address_searches_one_key_at_a_time(own: Service) -> None:
 
 
 async def test_many_addresses_do_not_search_at_once(postgres: EmbeddedPostgres) -> None:
-    """SEC-8: an attacker with many addresses takes the password processes from nobody who signs in."""
+    """SEC-8: an attacker with many addresses does not block the password processes for sign-ins."""
     environ = {"IDP_TRUSTED_PROXIES": "127.0.0.0/8"}
     async with running(postgres.create_database("many_searches"), environ=environ) as service:
         await imported(service, range(100))

@@ -77,7 +77,7 @@ async def test_any_name_of_rfc_6749_is_a_scope(keyed: Service, person: Person, w
 
 
 @pytest.mark.parametrize("what", BAD)
-async def test_what_is_no_scope_is_422(keyed: Service, person: Person, what: str) -> None:
+async def test_an_invalid_scope_is_422(keyed: Service, person: Person, what: str) -> None:
     """C-32: and nothing was made."""
     for answer in (await post_key(keyed, person, scopes=BAD[what]), await post_token(keyed, scopes=BAD[what])):
         assert problem(answer) == (422, "validation_failed")

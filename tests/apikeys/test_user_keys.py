@@ -127,7 +127,7 @@ async def test_a_key_ends_with_its_last_day(keyed: Service, person: Person) -> N
         assert await code_of(keyed, made["secret"]) == "token_expired"
 
 
-async def test_members_that_nobody_knows_are_ignored_as_before(keyed: Service, person: Person) -> None:
+async def test_unknown_members_are_ignored_as_before(keyed: Service, person: Person) -> None:
     """C-16: on S0's paths."""
     made = await make_key(keyed, person, user_id="somebody-else", plan="PRO")
     assert (await keyed.validate(made["secret"]))["user"]["id"] == person.id
@@ -200,7 +200,7 @@ async def test_revoked_keys_are_listed_when_asked_for(keyed: Service, person: Pe
     assert (await keyed.client.get(f"{KEYS}?include_revoked=maybe", headers=person.bearer)).status_code == 422
 
 
-async def test_those_who_page_get_links(keyed: Service, person: Person) -> None:
+async def test_paged_lists_have_links(keyed: Service, person: Person) -> None:
     """C-19."""
     made = [(await make_key(keyed, person))["key_id"] for _ in range(5)]
     seen: list[str] = []
@@ -293,7 +293,7 @@ async def test_an_overlap_is_at_most_a_week(keyed: Service, person: Person, seco
     assert await code_of(keyed, made["secret"]) == "valid"
 
 
-async def test_what_ended_cannot_be_rotated(keyed: Service, person: Person) -> None:
+async def test_a_revoked_or_expired_key_cannot_be_rotated(keyed: Service, person: Person) -> None:
     """S0-24: 409 for a revoked and for an expired key."""
     revoked, expired = await make_key(keyed, person), await make_key(keyed, person)
     await call(keyed, person.bearer, "revoke", revoked["key_id"])
@@ -327,7 +327,7 @@ async def test_a_revoked_key_is_refused_from_the_next_request_on(keyed: Service,
 
 
 async def test_an_expired_key_can_be_revoked(keyed: Service, person: Person) -> None:
-    """S0-26: whoever cleans up is not refused."""
+    """S0-26: revoking is not limited."""
     made = await make_key(keyed, person)
     await end(keyed, made["key_id"])
     assert (await call(keyed, person.bearer, "revoke", made["key_id"])).status_code == 200
@@ -358,7 +358,7 @@ async def test_nothing_but_the_name_can_be_changed(keyed: Service, person: Perso
 
 
 @pytest.mark.parametrize("route", ROUTES)
-async def test_somebody_elses_key_is_not_found(keyed: Service, person: Person, route: str) -> None:
+async def test_another_users_key_is_not_found(keyed: Service, person: Person, route: str) -> None:
     """S0-15: the same words as for one that does not exist, even for an admin; and nothing happens to it."""
     made = await make_key(keyed, person)
     token = await make_token(keyed)
@@ -383,7 +383,7 @@ async def test_an_id_that_is_none_is_not_found(keyed: Service, person: Person, r
         assert answer.json()["code"] in {"key_not_found", "not_found"}, what
 
 
-async def test_a_list_holds_ones_own_keys_only(keyed: Service, person: Person) -> None:
+async def test_a_list_holds_only_the_users_own_keys(keyed: Service, person: Person) -> None:
     """S0-15."""
     await make_key(keyed, person)
     assert await get(keyed, KEYS, (await keyed.register()).bearer) == []
@@ -476,7 +476,7 @@ async def test_everything_done_to_a_key_is_on_record_for_its_owner(keyed: Servic
     assert paged.headers["x-total-count"] == "4"
 
 
-async def test_what_was_refused_leaves_no_record(keyed: Service, person: Person) -> None:
+async def test_a_refused_change_leaves_no_record(keyed: Service, person: Person) -> None:
     """S0-44: one transaction makes the change and its record, or neither."""
     made = await make_key(keyed, person)
     await end(keyed, made["key_id"])

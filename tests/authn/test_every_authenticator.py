@@ -82,7 +82,7 @@ async def test_every_authenticator_of_the_chain_has_a_case(world: World, service
 
 
 @every_case
-async def test_what_does_not_apply_is_listed(case: AuthenticatorCase) -> None:
+async def test_inapplicable_requirements_are_listed(case: AuthenticatorCase) -> None:
     """Nothing is skipped in silence: the cases and the table above say the same, each with a reason."""
     answers = {
         "expired": await case.expired(),
@@ -115,7 +115,7 @@ async def test_a_good_credential_says_who_is_calling(case: AuthenticatorCase) ->
 
 
 @every_case
-async def test_an_absent_credential_is_nobodys(case: AuthenticatorCase) -> None:
+async def test_no_authenticator_owns_an_absent_credential(case: AuthenticatorCase) -> None:
     """Absent is not invalid: the authenticator steps aside, and the route says 401 without calling anything bad."""
     authenticator = authenticator_of(case.service, case.authenticator)
     for headers in ({}, {"Host": "localhost"}, {"Cookie": "a=b"}, {"X-Other": "1"}):
@@ -157,7 +157,7 @@ async def test_an_expired_credential_is_refused(case: AuthenticatorCase) -> None
 
 
 @every_case
-async def test_a_credential_that_is_meant_for_others_is_refused(case: AuthenticatorCase) -> None:
+async def test_a_credential_for_another_audience_is_refused(case: AuthenticatorCase) -> None:
     """SEC-24: a wrong issuer or audience. What names neither is good whatever this deployment is called."""
     foreign = await case.meant_for_others()
     if isinstance(foreign, NotApplicable):
@@ -256,7 +256,7 @@ async def test_a_process_that_starts_without_its_database_says_unavailable(
 
 
 async def test_bad_credentials_are_bad_without_a_database_too(stranded: Stranded) -> None:
-    """What the signature alone decides needs nobody: an outage is no reason to believe anything."""
+    """A signature alone is verified without the database; in an outage, nothing else is trusted."""
     world, _, goods = stranded
     for label in ("local_jwt at+jwt", "local_jwt HS256", "plugin"):
         ((name, value),) = goods[label].headers.items()

@@ -99,7 +99,7 @@ def me(client: httpx2.Client, text: str | None, **headers: str) -> tuple[int, st
 
 
 def register(client: httpx2.Client, email: str) -> tuple[str, str]:
-    """Return the id and a token of somebody new."""
+    """Return the id and a token of a new user."""
     body = {"email": email, "password": "correct horse battery", "name": "Pat Person"}
     answer = client.post("/auth/register", json=body)
     assert answer.status_code == 200, answer.text
@@ -149,7 +149,7 @@ def test_a_package_that_is_named_and_not_installed_stops_the_start(environ: Mapp
     assert "no installed package provides" in said
 
 
-def test_a_misspelt_name_is_told_with_what_is_there(environ: Mapping[str, str], gateway: Gateway) -> None:
+def test_the_error_for_a_misspelt_name_lists_the_known_ones(environ: Mapping[str, str], gateway: Gateway) -> None:
     said = refusal(installed(environ, gateway.site) | {"IDP_AUTHN__PLUGINS": "gatway"})
     assert "authn.plugins lists 'gatway'" in said
     assert "(gateway)" in said

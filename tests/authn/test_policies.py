@@ -151,7 +151,7 @@ async def test_no_public_route_asks_for_a_credential(managed: Service) -> None:
                 assert answer.status_code not in {401, 403, 500, 503}, f"{line.method} {line.path}: {answer.text}"
 
 
-async def test_a_path_that_does_not_exist_tells_nobody_more_than_that(managed: Service) -> None:
+async def test_an_unknown_path_discloses_only_that_it_does_not_exist(managed: Service) -> None:
     """404 and 405 are the same with and without a credential."""
     for path in ("/nothing", "/auth/me/more", "/teams/not-a-uuid"):
         assert code(await managed.client.get(path)) == (404, "not_found")
@@ -187,7 +187,7 @@ def test_an_application_with_a_route_without_a_policy_does_not_start() -> None:
 # --- which credentials a route accepts -------------------------------------------------------------------------------
 
 
-async def test_admin_token_is_accepted_where_the_route_says_so_and_nowhere_else(managed: Service) -> None:
+async def test_admin_token_is_accepted_only_by_routes_that_allow_it(managed: Service) -> None:
     """C-09 C-29: walked over every route; `not_a_user` where a person is needed."""
     taken = refused = 0
     for line in restricted(managed):
@@ -202,7 +202,7 @@ async def test_admin_token_is_accepted_where_the_route_says_so_and_nowhere_else(
     assert refused >= 3
 
 
-async def test_admin_token_is_nobody_and_can_make_a_team(managed: Service) -> None:
+async def test_the_admin_token_is_no_user_and_can_create_a_team(managed: Service) -> None:
     """C-09 C-18."""
     bearer = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
     for path in ("/auth/me", "/v1/me", "/api/auth/me"):

@@ -67,7 +67,7 @@ async def remembering(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
 
 @pytest.fixture(scope="module")
 def cache() -> Any:
-    """A Valkey that nobody else writes to."""
+    """A Valkey without other writers."""
     server = EmbeddedValkey()
     server.start()
     yield server
@@ -115,7 +115,7 @@ async def test_refusals_are_remembered_briefly(remembering: Service) -> None:
         ("DELETE FROM idp.users WHERE id = $1", "token_not_found"),
     ],
 )
-async def test_a_change_behind_the_services_back_is_heard(remembering: Service, change: str, code: str) -> None:
+async def test_a_change_made_directly_in_the_database_is_noticed(remembering: Service, change: str, code: str) -> None:
     """Rule 5: the tables announce themselves; whoever changes a row need not know about caches."""
     person = await remembering.register()
     secret = (await make_key(remembering, person))["secret"]
@@ -126,7 +126,7 @@ async def test_a_change_behind_the_services_back_is_heard(remembering: Service, 
     assert (source, verdict["error"]) == (DATABASE, code)
 
 
-async def test_a_change_for_the_better_is_heard_too(remembering: Service) -> None:
+async def test_a_grant_is_noticed_too(remembering: Service) -> None:
     """Rule 5: in either direction; a refusal in memory does not outlive its reason."""
     person = await remembering.register()
     secret = (await make_key(remembering, person))["secret"]
@@ -136,7 +136,7 @@ async def test_a_change_for_the_better_is_heard_too(remembering: Service) -> Non
     assert await code_of(remembering, secret) == "valid"
 
 
-async def test_roles_teams_and_domains_are_heard(remembering: Service) -> None:
+async def test_changes_of_roles_teams_and_domains_are_noticed(remembering: Service) -> None:
     """Rule 5, C-15: everything that a verdict says of its user."""
     person = await remembering.register()
     secret = (await make_key(remembering, person))["secret"]
@@ -159,7 +159,7 @@ async def test_roles_teams_and_domains_are_heard(remembering: Service) -> None:
     assert (await user())["name"] == "Renamed"
 
 
-async def test_somebody_elses_change_leaves_it_in_memory(remembering: Service) -> None:
+async def test_another_users_change_keeps_the_entry(remembering: Service) -> None:
     """Rule 5: one revocation does not empty the cache."""
     person, other = await remembering.register(), await remembering.register()
     secret = (await make_key(remembering, person))["secret"]
@@ -190,7 +190,7 @@ async def test_an_access_token_ends_in_memory(remembering: Service) -> None:
         assert await code_of(remembering, person.token) == "token_expired"
 
 
-async def test_a_credential_that_is_called_like_a_user_is_nobody(remembering: Service) -> None:
+async def test_a_credential_named_like_a_user_is_no_user(remembering: Service) -> None:
     """What is remembered of people has other names than what is remembered of credentials."""
     person = await remembering.register()
     assert await code_of(remembering, person.token) == "valid"
@@ -211,7 +211,7 @@ async def test_a_person_outlives_the_token_that_named_them(remembering: Service)
     assert second["scopes"] == first["scopes"]
 
 
-async def test_bad_ones_push_no_good_one_out(postgres: EmbeddedPostgres) -> None:
+async def test_invalid_ones_evict_no_valid_one(postgres: EmbeddedPostgres) -> None:
     """Bounded memory: a flood of random keys has room of its own."""
     environ = {"ADMIN_TOKEN": ADMIN_TOKEN, "IDP_AUTHN__CACHE_ENTRIES": "100"}
     async with running(postgres.create_database("bounded"), environ=environ) as service:
@@ -232,7 +232,7 @@ async def test_without_a_life_nothing_is_remembered(postgres: EmbeddedPostgres, 
         assert await code_of(service, person.token) == "valid"
 
 
-async def test_what_is_remembered_has_a_life(postgres: EmbeddedPostgres) -> None:
+async def test_cached_verdicts_expire(postgres: EmbeddedPostgres) -> None:
     """S2-33: TOKEN_CACHE_TTL, in seconds; 1800 by default."""
     environ = {"ADMIN_TOKEN": ADMIN_TOKEN, "TOKEN_CACHE_TTL": "60"}
     async with running(postgres.create_database("a_minute"), environ=environ) as service:
@@ -286,7 +286,7 @@ async def share(service: Service, store: Any, *tokens: str) -> dict[bytes, bytes
     raise AssertionError("nothing was written into Valkey")
 
 
-async def test_what_one_process_found_out_the_next_one_need_not(
+async def test_a_verdict_of_one_process_is_shared_with_the_next(
     postgres: EmbeddedPostgres, cache: EmbeddedValkey, store: Any
 ) -> None:
     """S2-02 S2-27 S2-37: memory, then Valkey, then PostgreSQL; good ones and revoked ones; never a secret in there."""
@@ -332,7 +332,7 @@ POISONS: dict[str, Callable[[Verdicts], Verdicts]] = {
 }
 
 
-async def test_what_somebody_else_wrote_into_valkey_is_not_believed(
+async def test_foreign_entries_in_valkey_are_not_trusted(
     postgres: EmbeddedPostgres, cache: EmbeddedValkey, store: Any
 ) -> None:
     """Rule 5: verdicts are signed under their name; noise, cut ones, changed ones and swapped ones are not there."""
@@ -393,10 +393,10 @@ async def test_two_deployments_on_one_valkey_do_not_see_each_other(
         assert await code_of(service, mine) == "token_not_found"
 
 
-async def test_at_the_end_of_a_shared_verdict_it_is_read_anew(
+async def test_an_expired_shared_verdict_is_read_again(
     postgres: EmbeddedPostgres, cache: EmbeddedValkey, store: Any
 ) -> None:
-    """S2-33: an end that came while it was in Valkey counts for whoever finds it there."""
+    """S2-33: an expiry while it is in Valkey applies when it is read from there."""
     deployment = Deployment(postgres, cache, "ended_in_valkey")
     async with deployment.start(migrate=True) as writer, deployment.start() as reader:
         token = await make_token(writer)

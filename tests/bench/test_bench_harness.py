@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import ceiling, cpu, load, report, server, verdicts
-from bench.load import Found, LoadFailed
+from bench.load import LoadFailed, LoadResult
 from bench.measure import CEILING, SERVICE, Contestant
 from bench.report import Results
 from bench.scenarios import SCENARIOS, Scenario
@@ -43,7 +43,7 @@ def test_processor_time_counts_children_while_they_live_and_after() -> None:
     assert cpu.seconds_of(process.pid) == 0
 
 
-def test_a_tree_holds_descendants_and_nobody_else() -> None:
+def test_a_tree_holds_only_descendants() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1)
     try:
         assert process.pid in cpu.tree_of(os.getpid())
@@ -54,9 +54,9 @@ def test_a_tree_holds_descendants_and_nobody_else() -> None:
         process.communicate(b"\n")
 
 
-def test_what_wrk_says_is_read() -> None:
+def test_the_output_of_wrk_is_parsed() -> None:
     found = load.parse(_SAID)
-    assert found == Found(requests=12656, microseconds=1001983, refused=0, broken=0, p50=92, p99=6106)
+    assert found == LoadResult(requests=12656, microseconds=1001983, refused=0, broken=0, p50=92, p99=6106)
     assert round(found.rate) == 12631
 
 
@@ -71,10 +71,10 @@ def test_new_requests_are_written_once_and_others_again(tmp_path: Path) -> None:
     fresh = Traffic(requests, once=True)
     assert fresh.write(file, 2) == 2
     assert file.read_bytes() == b"".join(b"%d\n%b" % (len(one.raw()), one.raw()) for one in requests[:2])
-    fresh.spent(2)
+    fresh.mark_sent(2)
     assert fresh.write(file, 100) == 3
     again = Traffic(requests)
-    again.spent(2)
+    again.mark_sent(2)
     assert again.write(file, 2) == 5
 
 
@@ -92,7 +92,7 @@ def test_ratios_pair_rounds_and_targets_are_judged() -> None:
     assert (verdict.found, verdict.target, verdict.met) == ("0.73", "at least 0.5", True)
 
 
-def test_what_is_missing_is_said_and_never_guessed() -> None:
+def test_missing_figures_are_reported_and_never_guessed() -> None:
     scenario = next(scenario for scenario in SCENARIOS if scenario.beside)
     missing = [Contestant(beside.peer, trouble="not installed") for beside in scenario.beside]
     service = Contestant(SERVICE, trouble="not built yet: /auth/tokens")

@@ -40,7 +40,7 @@ def test_the_first_administrator_can_sign_in_and_administer(prepared: str, tmp_p
         assert done_to_them.keys() == {"user.created", "user.email_verified", "user.roles_changed"}
 
 
-async def test_an_address_that_somebody_registered_is_not_taken_over(prepared: str, tmp_path: Path) -> None:
+async def test_a_registered_address_is_not_taken_over(prepared: str, tmp_path: Path) -> None:
     """Anybody can register any address: who holds it is for the operator to know, and to say with --existing."""
     environ = {"DATABASE_URL": prepared, "IDP_SECRET_KEY": root_secret()}
     email = f"pat-{secrets.token_hex(4)}@example.com"
@@ -82,7 +82,7 @@ async def rows(url: str) -> int:
         ("nobody", f"{PASSWORD}\n", "nobody is not an e-mail address"),
     ],
 )
-async def test_what_cannot_be_is_refused_and_changes_nothing(
+async def test_an_invalid_change_is_refused_and_changes_nothing(
     migrated: str, email: str, typed: str, sentence: str
 ) -> None:
     done = create(migrated, email, typed=typed)

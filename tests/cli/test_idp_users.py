@@ -51,7 +51,7 @@ def test_people_are_listed_and_found(served: Served) -> None:
     assert answer(served, "list", "--role", "no-such-role")["users"] == []
 
 
-def test_somebody_is_disabled_and_enabled(served: Served) -> None:
+def test_a_user_is_disabled_and_enabled(served: Served) -> None:
     email = register(served)
     assert said(served, "disable", email) == f"{email} is disabled; their API keys are revoked.\n"
     assert log_in(served.url, email, PASSWORD).status == 401
@@ -78,7 +78,7 @@ def test_roles_and_plan_are_set(served: Served) -> None:
     assert (shown["roles"], shown["plan"]) == (["analyst", "user"], "PRO")
 
 
-def test_somebody_and_their_keys_are_shown(served: Served) -> None:
+def test_a_user_and_their_keys_are_shown(served: Served) -> None:
     email = register(served)
     session = log_in(served.url, email, PASSWORD).json
     bearer = {"Authorization": f"Bearer {session['access_token']}"}
@@ -91,7 +91,7 @@ def test_somebody_and_their_keys_are_shown(served: Served) -> None:
         assert key["secret"] not in text
 
 
-def test_somebody_is_deleted_only_when_asked_twice(served: Served) -> None:
+def test_a_user_is_deleted_only_after_confirmation(served: Served) -> None:
     """C-14: --yes, or an answer at a terminal."""
     email = register(served)
     done = run(served, "delete", email)
@@ -108,7 +108,7 @@ def test_somebody_is_deleted_only_when_asked_twice(served: Served) -> None:
     assert (code, f"{other} is deleted." in shown) == (0, True)
 
 
-def test_somebody_is_invited_and_again(served: Served) -> None:
+def test_a_user_is_invited_and_invited_again(served: Served) -> None:
     """S4-07 SEC-11: an account that nobody can use yet, and a mail for each invitation."""
     email = f"grace-{secrets.token_hex(4)}@example.com"
     given = ("--name", "Grace Hopper", "--role", "user", "--role", "analyst", "--plan", "pro")
@@ -136,7 +136,7 @@ def audited(served: Served, user_id: str, action: str) -> list[Any]:
     return httpx2.get(f"{served.url}/api/auth/admin/audit", params=query, headers=bearer).json()
 
 
-def test_somebody_is_signed_out_everywhere(served: Served) -> None:
+def test_a_user_is_signed_out_everywhere(served: Served) -> None:
     email = register(served)
     body = {"email": email, "password": PASSWORD, "device_info": {"os": "Linux", "name": "laptop"}}
     signed_in = httpx2.post(f"{served.url}/auth/login", json=body).json()
@@ -181,7 +181,7 @@ def test_in_a_terminal_the_list_fits(served: Served, columns: int) -> None:
         (["sign-out", "nobody"], 3, "User not found."),
     ],
 )
-def test_what_goes_wrong_is_a_sentence_with_an_exit_code(
+def test_an_error_is_a_sentence_with_an_exit_code(
     served: Served, arguments: list[str], code: int, sentence: str
 ) -> None:
     done = run(served, *arguments)
@@ -191,5 +191,5 @@ def test_what_goes_wrong_is_a_sentence_with_an_exit_code(
 
 
 @pytest.mark.parametrize("arguments", [["set-plan", "x", "GOLD"], ["set-roles", "x"], ["list", "--limit", "0"]])
-def test_what_is_not_understood_never_reaches_the_service(arguments: list[str]) -> None:
+def test_invalid_arguments_never_reach_the_service(arguments: list[str]) -> None:
     assert idp("users", *arguments, IDP_URL="http://127.0.0.1:1").returncode == 2

@@ -71,7 +71,7 @@ def test_an_end_that_python_loses_comes_all_the_same() -> None:
         assert complaint == ""
 
 
-def test_whoever_asks_a_third_time_is_obeyed_at_once() -> None:
+def test_a_third_signal_stops_at_once() -> None:
     """Cleaning up may take its time, but nobody needs SIGKILL."""
     with child(_WILL_NOT) as process:
         time.sleep(0.1)  # it sleeps in the block
@@ -128,7 +128,7 @@ with until_stopped():
 """
 
 
-def test_what_goes_wrong_on_the_way_out_is_told_and_cuts_nothing_short() -> None:
+def test_an_error_during_shutdown_is_reported_and_interrupts_nothing() -> None:
     with child(_FAILS_ON_THE_WAY_OUT) as process:
         time.sleep(0.1)
         process.send_signal(signal.SIGTERM)

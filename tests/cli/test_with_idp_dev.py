@@ -57,8 +57,8 @@ def test_everything_works_without_any_setting(dev: Dev, here: dict[str, str]) ->
     assert answer("keys", "list", "--url", dev.base_url, IDP_TOKEN=ada, **here) == []
 
 
-def test_who_is_invited_finds_the_link_in_the_mailbox(dev: Dev, here: dict[str, str]) -> None:
-    """S4-07: from the command to the first login, as somebody tries it out."""
+def test_an_invited_user_finds_the_link_in_the_mailbox(dev: Dev, here: dict[str, str]) -> None:
+    """S4-07: from the command to the first login."""
     invited = answer("users", "invite", "grace@example.com", "--role", "user", "--role", "analyst", **here)
     (mail,) = (
         each
@@ -92,7 +92,7 @@ def test_its_token_is_for_its_own_address_alone(dev: Dev, served: Served, here: 
         assert re.search(r"(Error: 401 -|refuses:) (Missing Authorization header|Unauthorized)\.", refused.stderr)
 
 
-def test_a_token_of_ones_own_is_never_sent_to_it_by_chance(dev: Dev, here: dict[str, str]) -> None:
+def test_a_users_own_token_is_never_sent_to_it_by_accident(dev: Dev, here: dict[str, str]) -> None:
     """Whoever sets ADMIN_TOKEN or IDP_TOKEN means a service of their own: the documented address stays (S2-09)."""
     port = str(free_port())
     done = auth_cli("list", ADMIN_TOKEN="x", PORT=port, **here)
@@ -142,7 +142,7 @@ def test_a_production_installation_never_looks_for_it(dev: Dev, here: dict[str, 
 @pytest.mark.parametrize(
     "own", [{"DATABASE_URL": "postgresql://db.internal/idp"}, {"IDP_PUBLIC_URL": "https://id.example.com"}]
 )
-def test_who_has_a_service_of_their_own_does_not_mean_it_by_saying_nothing(
+def test_idp_dev_is_not_used_if_another_service_is_configured(
     dev: Dev, here: dict[str, str], own: dict[str, str]
 ) -> None:
     """Rule 7: a command for production is not answered by what happens to run beside it."""
@@ -157,7 +157,7 @@ def test_the_screen_says_how_in_one_line(dev: Dev, here: dict[str, str]) -> None
     assert "ada@example.com" in done.stdout, done
 
 
-def test_in_another_folder_the_line_brings_what_is_needed(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_in_another_folder_the_line_sets_all_variables(tmp_path_factory: pytest.TempPathFactory) -> None:
     """And an ADMIN_TOKEN of the environment is kept, and written nowhere but into dev.json."""
     folder = tmp_path_factory.mktemp("my data")
     with running_dev(folder / "d") as dev:
@@ -177,7 +177,7 @@ def test_in_another_folder_the_line_brings_what_is_needed(tmp_path_factory: pyte
     assert (folder / "d" / "admin_token").read_text() == token
 
 
-def test_as_a_user_that_does_not_exist_is_asked_about_first(dev: Dev, here: dict[str, str]) -> None:
+def test_as_an_unknown_user_requires_confirmation(dev: Dev, here: dict[str, str]) -> None:
     """A misspelt --as made a user without a word."""
     typo = idp("keys", "list", "--as", "adaa@example.com", **here)
     assert (typo.returncode, typo.stdout) == (2, "")

@@ -33,7 +33,7 @@ async def test_a_new_key_of_the_real_service_is_found_without_a_restart(postgres
             await verifier.verify(before.token)
 
 
-async def test_a_rotation_in_stages_refuses_nobody(issuer: Issuer) -> None:
+async def test_a_staged_rotation_refuses_no_token(issuer: Issuer) -> None:
     """SEC-31: the new key is published before use, the old one kept: no fetch is waited for, no token is refused."""
     verifier = issuer.verifier(issuer.cache(refresh_after=0.1, cool_down=0.05))
     old = issuer.token()
@@ -139,7 +139,7 @@ async def test_a_service_that_starts_before_its_issuer_waits_for_it(issuer: Issu
     await verifier.verify(issuer.token())
 
 
-async def test_nobody_waits_longer_than_the_timeout(issuer: Issuer) -> None:
+async def test_no_caller_waits_longer_than_the_timeout(issuer: Issuer) -> None:
     """SEC-30: an issuer that hangs is an issuer that is away; with keys at hand nobody waits at all."""
     issuer.server.reply, reply = (lambda asked: Reply(body=reply(asked).body, wait=1.5)), issuer.server.reply
     verifier = issuer.verifier(issuer.cache(timeout=0.3, cool_down=0.0, refresh_after=0.0))
@@ -173,7 +173,7 @@ OTHERS = json_bytes({"keys": [{**ECKey.generate_key("P-256").as_dict(private=Fal
         "a quarter of a megabyte and more": Reply(body=OTHERS + b" " * 300_000),
     }.items(),
 )
-async def test_what_is_no_jwks_changes_nothing(issuer: Issuer, name: str, answer: Reply) -> None:
+async def test_an_invalid_jwks_changes_nothing(issuer: Issuer, name: str, answer: Reply) -> None:
     """SEC-30: the keys at hand go on, and without any the answer is 503."""
     verifier = issuer.verifier(issuer.cache(refresh_after=0.0, cool_down=0.0))
     await verifier.verify(issuer.token())
@@ -233,7 +233,7 @@ def test_a_key_that_says_less_or_more_is_used(members: dict[str, object]) -> Non
     assert from_jwk(RSAKey.generate_key(2048).as_dict(private=False)).algorithm == "RS256"
 
 
-async def test_one_unusable_key_does_not_spoil_the_others(issuer: Issuer) -> None:
+async def test_an_unusable_key_does_not_affect_the_others(issuer: Issuer) -> None:
     issuer.keys = {name: {**jwk, "kid": name} for name, jwk in UNUSABLE.items()} | issuer.keys
     verifier = issuer.verifier(issuer.cache(cool_down=0.0))
     await verifier.verify(issuer.token())
@@ -262,7 +262,7 @@ async def test_another_key_under_the_same_name_ends_remembered_tokens(issuer: Is
 
 
 async def test_the_first_of_two_keys_with_one_name_counts(issuer: Issuer) -> None:
-    """SEC-20: one `kid`, one key: nobody tries several until one fits."""
+    """SEC-20: one `kid`, one key: several keys are not tried."""
     other = ECKey.generate_key("P-256", private=True)
     kid = issuer.key.thumbprint()
     first, second = issuer.keys[kid], {**other.as_dict(private=False), "kid": kid}
@@ -275,7 +275,7 @@ async def test_the_first_of_two_keys_with_one_name_counts(issuer: Issuer) -> Non
 
 async def test_a_fetch_that_was_lost_is_made_again(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     """SEC-30: a process that forked has the flight and not its thread; it must not wait for it for ever."""
-    monkeypatch.setattr(jwks, "_LOST_AFTER", 0.2)
+    monkeypatch.setattr(jwks, "_FETCH_ABANDONED_AFTER", 0.2)
     keys = issuer.cache(timeout=0.1)
     with monkeypatch.context() as forked:
         forked.setattr(keys, "_run_fetch", lambda _fetch: None)
@@ -286,7 +286,7 @@ async def test_a_fetch_that_was_lost_is_made_again(issuer: Issuer, monkeypatch: 
     await issuer.verifier(keys).verify(issuer.token())
 
 
-async def test_a_waiter_that_gives_up_takes_nobody_with_it(issuer: Issuer) -> None:
+async def test_a_cancelled_waiter_cancels_no_other(issuer: Issuer) -> None:
     issuer.server.reply, reply = (lambda asked: Reply(body=reply(asked).body, wait=0.3)), issuer.server.reply
     verifier = issuer.verifier()
     impatient, patient = (asyncio.create_task(verifier.verify(issuer.token())) for _ in range(2))

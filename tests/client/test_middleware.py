@@ -74,7 +74,7 @@ async def test_headers_count_in_any_case_and_the_scheme_too(issuer: Issuer) -> N
         assert isinstance(await gate.decide([(raw[0], raw[1].encode())]), Authenticated)
 
 
-async def test_what_is_of_the_issuer_is_never_asked_about(issuer: Issuer) -> None:
+async def test_the_issuers_own_tokens_are_never_validated_online(issuer: Issuer) -> None:
     """Whoever owns the credential decides: a token that fails offline gets no second chance online."""
     with answering(lambda _: GOOD) as server:
         online = AuthClient(server.url)
@@ -117,7 +117,7 @@ async def test_a_whole_application_can_be_closed(issuer: Issuer) -> None:
 
 
 async def test_a_guest_may_come_where_both_are_served(issuer: Issuer) -> None:
-    """`caller()` is None for nobody; a bad credential is still 401, not a guest."""
+    """`caller()` is None without a credential; an invalid one is 401."""
 
     async def greets(given: Any, receive: Any, send: Any) -> None:
         given["greeted"] = await authentication_of(given).caller()
@@ -187,9 +187,9 @@ async def test_other_scopes_pass_untouched(issuer: Issuer) -> None:
     assert seen == [{"type": "lifespan"}]
 
 
-async def test_forgetting_the_middleware_lets_nobody_in() -> None:
+async def test_a_missing_middleware_admits_no_request() -> None:
     """Fail closed, and say what to do."""
-    with pytest.raises(RuntimeError, match=r"put idp_client\.AuthMiddleware in front"):
+    with pytest.raises(RuntimeError, match=r"add idp_client\.AuthMiddleware"):
         authentication_of(scope())
 
     @authenticated()

@@ -62,7 +62,7 @@ async def test_a_lock_reads_what_was_committed_while_it_waited(database: Databas
         assert seen.external_ref == "changed"
 
 
-async def test_what_the_transaction_has_read_needs_no_statement_and_an_insert_one(database: Database) -> None:
+async def test_a_loaded_row_needs_no_statement_and_an_insert_one(database: Database) -> None:
     statements: list[str] = []
     event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
     async with database.transaction() as session:
@@ -72,7 +72,7 @@ async def test_what_the_transaction_has_read_needs_no_statement_and_an_insert_on
     assert [statement.split()[0] for statement in statements] == ["INSERT"]
 
 
-async def test_a_name_that_is_taken_is_told_by_its_constraint(database: Database) -> None:
+async def test_a_taken_name_is_recognized_by_its_constraint(database: Database) -> None:
     async def add(name: str) -> TeamRow:
         async with database.transaction() as session:
             with unique("uq_teams_name", TeamNameTaken):

@@ -115,7 +115,7 @@ class CachedVerdicts(RuleBasedStateMachine):
 
     @rule(number=PROCESS)
     def pulse(self, number: int) -> None:
-        """Sent through the pool, which reaches whoever is primary now; it comes back only where that one is heard."""
+        """Sent through the pool, which reaches the current primary; it returns only if this process listens to it."""
         process = self.awake(number)
         if process and process.primary is not None and process.change_listener.changes._floor is not None:
             nonce = len(self.world.primary.notifications) + 1000 * self.world.histories
@@ -271,7 +271,7 @@ def usable(machine: CachedVerdicts, key: str = "credential:a") -> bool:
     return process.use(key, shared=False) is not None or process.use(key, shared=True) is not None
 
 
-def test_a_verdict_lives_while_nothing_is_heard_about_it(story: CachedVerdicts) -> None:
+def test_a_verdict_stays_cached_without_a_change_notice(story: CachedVerdicts) -> None:
     """The caches are good for something, and what happens to others does not empty them."""
     story.change("credential:b")
     wait(story, 5)
@@ -331,7 +331,7 @@ def test_a_late_fill_from_before_a_change_is_not_used(story: CachedVerdicts) -> 
     assert not usable(story)
 
 
-def test_what_was_refused_before_it_was_heard_stays_refused(story: CachedVerdicts) -> None:
+def test_a_verdict_refused_before_its_notice_stays_refused(story: CachedVerdicts) -> None:
     """The refusal leaves memory, because it was full, and Valkey has an older verdict: nothing has been heard yet."""
     process = story.world.processes[0]
     story.change("credential:a")

@@ -49,7 +49,7 @@ PERSONA = {"email", "name", "password", "roles", "teams", "domains", "access_tok
 
 @pytest.fixture(scope="module")
 def private() -> Iterator[Path]:
-    """A folder of `tempfile.mkdtemp`: only we may enter, and root's servers run as somebody else."""
+    """A folder of `tempfile.mkdtemp`: only its owner has access, and root's servers run as another user."""
     folder = Path(tempfile.mkdtemp(prefix="idp-test-"))
     yield folder
     for data_dir in folder.iterdir():
@@ -65,14 +65,14 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def dev(private: Path, port: int) -> Iterator[Dev]:
-    """A first start, with PORT and the addresses of databases that are not ours."""
+    """A first start, with PORT and URLs of foreign databases."""
     theirs = {"DATABASE_URL": "postgresql://theirs:x@127.0.0.1:1/theirs", "VALKEY_URL": "valkey://127.0.0.1:1"}
     with running_dev(private / "data", script=True, PORT=str(port), **theirs) as dev:
         yield dev
 
 
 def note(measured: str) -> None:
-    """Show a measurement to whoever runs pytest with -s."""
+    """Print a measurement, shown with pytest -s."""
     sys.stderr.write(f"\n{measured}\n")
 
 
@@ -111,7 +111,7 @@ async def test_it_uses_databases_of_its_own_whatever_the_environment_says(dev: D
     assert get(f"{dev.base_url}/health").json["components"]["redis"] == "healthy"
 
 
-def test_there_is_somebody_for_every_part(dev: Dev) -> None:
+def test_there_is_a_user_for_every_role(dev: Dev) -> None:
     people = dev.facts["personas"]
     assert [person for person in people if "admin" in person["roles"]]
     assert [person for person in people if len(person["teams"]) == 2 and "admin" not in person["roles"]]
@@ -143,7 +143,7 @@ def test_the_admin_token_administers(dev: Dev) -> None:
     assert get(f"{dev.base_url}/api/auth/admin/audit", token=noor["access_token"]).status == 403
 
 
-def test_the_management_token_manages_and_is_nobody(dev: Dev) -> None:
+def test_the_management_token_manages_and_is_no_user(dev: Dev) -> None:
     """C-09: an ADMIN_TOKEN of the folder's own, since the environment gives none."""
     token = dev.facts["management_token"]
     assert token == (dev.data_dir / "admin_token").read_text()
@@ -183,7 +183,7 @@ def test_the_token_shown_beside_each_persona_works_when_pasted(dev: Dev) -> None
         assert json.loads(done.stdout)["email"].startswith(name)
 
 
-def test_dev_headers_are_believed(dev: Dev) -> None:
+def test_dev_headers_are_accepted(dev: Dev) -> None:
     """S3-05, S3-20."""
     me = get(f"{dev.base_url}/auth/me", X_User_Email="somebody@example.com", X_User_Name="Some Body")
     assert (me.status, me.json["name"]) == (200, "Some Body")
@@ -194,7 +194,7 @@ def test_without_a_terminal_it_prints_no_colours(dev: Dev) -> None:
     assert all(line == line.rstrip() for line in dev.said().splitlines())
 
 
-def test_what_it_keeps_is_for_its_owner_alone(dev: Dev) -> None:
+def test_stored_files_are_readable_only_by_their_owner(dev: Dev) -> None:
     kept = ["dev.json", "secret_key", "admin_token", "passwords.json", "postgres.password"]
     for name in (*kept, *(dev.data_dir / "tokens").iterdir()):
         assert stat.S_IMODE((dev.data_dir / name).stat().st_mode) == 0o600, name
@@ -250,7 +250,7 @@ def test_a_taken_port_is_refused_with_a_free_one(dev: Dev, port: int, tmp_path: 
     assert not (tmp_path / "data").exists()
 
 
-def test_a_second_start_is_told_that_the_first_has_the_port(dev: Dev) -> None:
+def test_a_second_start_reports_that_the_first_uses_the_port(dev: Dev) -> None:
     port = int(dev.base_url.rpartition(":")[2])
     said = refusal("dev", "--port", str(port), "--data-dir", str(dev.data_dir))
     assert said == (
@@ -315,7 +315,7 @@ sys.meta_path.insert(0, Missing())
         ("idp.dev", "this is the production image, which has no `idp dev`"),
     ],
 )
-def test_what_is_not_installed_is_named_with_the_remedy(missing: str, sentence: str, private: Path) -> None:
+def test_a_missing_package_is_named_with_the_remedy(missing: str, sentence: str, private: Path) -> None:
     (private / missing).mkdir()
     (private / missing / "sitecustomize.py").write_text(WITHOUT.format(names=missing))
     data_dir = private / f"{missing}-data"
@@ -395,7 +395,7 @@ def data_dir(private: Path) -> Path:
 
 def is_quiet(said: str) -> bool:
     """Say whether nothing but lines of requests follows the screen: no traceback, no complaint."""
-    _, shown, after = said.rpartition("Ctrl-C stops everything; the data stays.")
+    _, shown, after = said.rpartition("Ctrl-C stops everything; the data is kept.")
     return bool(shown) and all(re.match(r"  [1-5]\d\d [A-Z]+ +/", line) for line in after.splitlines() if line.strip())
 
 
@@ -427,7 +427,7 @@ def test_a_signal_during_the_start_ends_it_as_quietly(data_dir: Path, moment: fl
         dev.clean_up()
 
 
-def test_what_was_there_is_there_after_a_restart(data_dir: Path) -> None:
+def test_data_survives_a_restart(data_dir: Path) -> None:
     email = f"kept-{secrets.token_hex(4)}@example.com"
     with running_dev(data_dir) as dev:
         body = {"email": email, "password": "correct horse battery", "name": "Kept"}
@@ -516,7 +516,7 @@ def test_a_changed_password_is_the_printed_one_again_at_the_next_start(data_dir:
         assert "unauthenticated" not in dev.said()
 
 
-def test_a_misspelt_variable_is_told(data_dir: Path) -> None:
+def test_a_misspelt_variable_is_reported(data_dir: Path) -> None:
     with running_dev(data_dir, JWT_SECRET_KYE="x") as dev:
         assert "JWT_SECRET_KYE in the environment" in dev.said()
 
@@ -605,7 +605,7 @@ def in_a_terminal(data_dir: Path, columns: int, **environ: str) -> str:
         with suppress(OSError):  # how the end of a terminal looks to us
             while piece := os.read(ours, 65536):
                 shown += piece
-                if b"the data stays" in shown and process.poll() is None:
+                if b"the data is kept" in shown and process.poll() is None:
                     os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 0, shown.decode()
     finally:

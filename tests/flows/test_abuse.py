@@ -74,7 +74,7 @@ async def test_guesses_at_once_do_not_pass_the_limit(service: Service) -> None:
 
 
 def test_an_ipv6_client_is_its_network() -> None:
-    """SEC-8: whoever has one IPv6 address has 2^64 of them."""
+    """SEC-8: a client with one IPv6 address has 2^64 of them."""
     rules = LoginRules(RateLimits())
 
     def counted_by(address: str) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ def test_an_ipv6_client_is_its_network() -> None:
 
 
 async def test_a_forged_shared_secret_token_does_not_last(postgres: EmbeddedPostgres) -> None:
-    """SEC-33 C-06b: whoever holds the secret can make tokens, but none that outlives ours."""
+    """SEC-33 C-06b: holders of the secret can issue tokens, but not with a longer lifetime."""
     secret = root_secret()
     async with running(postgres.create_database("forged"), environ={"AUTH_JWT_SECRET_KEY": secret}) as service:
         person = await service.register()
@@ -118,7 +118,7 @@ async def test_names_that_no_file_system_or_database_takes_are_404(service: Serv
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_client_that_hangs_up_is_not_an_error_of_ours(
+async def test_a_client_that_disconnects_is_not_a_server_error(
     service: Service, capfd: pytest.CaptureFixture[str]
 ) -> None:
     capfd.readouterr()
@@ -138,7 +138,7 @@ async def test_the_jwks_is_for_everyone_and_carries_no_credentials(service: Serv
             assert "access-control-allow-credentials" not in answer.headers
 
 
-async def test_dev_headers_are_not_believed_through_a_tunnel(service: Service) -> None:
+async def test_dev_headers_are_not_accepted_through_a_tunnel(service: Service) -> None:
     """docs/decisions/0010: what a proxy says of where the request came from must be this machine."""
     person = await service.register()
     email = {"X-User-Email": person.email}

@@ -159,7 +159,7 @@ async def forget_addresses(service: Service) -> None:
     await storage.reset()
 
 
-async def test_an_odd_cookie_of_somebody_else_hides_none_of_ours(service: Service) -> None:
+async def test_a_malformed_foreign_cookie_hides_none_of_ours(service: Service) -> None:
     """RFC 6265bis section 5.8.3: a sibling host can plant such cookies."""
     person = await service.register()
     body = {"email": person.email, "password": PASSWORD}
@@ -171,7 +171,7 @@ async def test_an_odd_cookie_of_somebody_else_hides_none_of_ours(service: Servic
             assert answer.status_code == 200, cookie
 
 
-async def test_one_requests_limits_are_not_told_with_the_next(service: Service) -> None:
+async def test_one_responses_limits_do_not_appear_in_the_next(service: Service) -> None:
     """Requests sent at once over one connection share a context of the server."""
     person = await service.register()
     login = json.dumps({"email": person.email, "password": "wrong password"}).encode()
@@ -187,7 +187,7 @@ async def test_one_requests_limits_are_not_told_with_the_next(service: Service) 
 
 
 async def test_a_shared_secret_token_takes_no_copy_of_a_persons_data(postgres: EmbeddedPostgres) -> None:
-    """C-06b: whoever holds the secret can make one for every session they have seen."""
+    """C-06b: holders of the secret can issue one for every known session."""
     environ = {"AUTH_JWT_SECRET_KEY": secrets.token_urlsafe(40)}
     async with running(postgres.create_database("no_copy"), environ=environ) as service:
         person = await service.register()

@@ -40,7 +40,7 @@ async def invite(service: Service, admin: Person, email: str, **more: Any) -> ht
 
 
 async def invited(service: Service, admin: Person, email: str, *, count: int = 1, **more: Any) -> tuple[str, str]:
-    """Invite somebody, and return their id and the link's token; it is the mail of this number."""
+    """Invite a user, and return their id and the token of the link in the mail with this number."""
     answer = await invite(service, admin, email, **more)
     assert answer.status_code == 200, answer.text
     return answer.json()["user_id"], token_in((await mails_about(service, email, SUBJECT, count=count))[0])
@@ -100,7 +100,7 @@ async def test_from_the_invitation_to_the_first_login(service: Service, admin: P
     assert ("user.password_reset", "anonymous") in done
 
 
-async def test_until_they_come_nobody_signs_in(service: Service, admin: Person) -> None:
+async def test_an_invited_user_cannot_sign_in_before_accepting(service: Service, admin: Person) -> None:
     """SEC-11: there is no password, so none that could be guessed, mailed or left as it is."""
     email = service.new_email()
     user_id, token = await invited(service, admin, email)
@@ -119,7 +119,7 @@ async def test_until_they_come_nobody_signs_in(service: Service, admin: Person) 
 
 
 async def test_management_invites_without_a_name(postgres: EmbeddedPostgres) -> None:
-    """C-09: ADMIN_TOKEN and a service token that manages; the mail names nobody."""
+    """C-09: ADMIN_TOKEN and a service token with management rights; the mail names no inviter."""
     token = secrets.token_urlsafe(40)
     async with running(postgres.create_database("inviting"), environ={"ADMIN_TOKEN": token}) as service:
         bearer = {"Authorization": f"Bearer {token}"}
@@ -178,7 +178,7 @@ async def test_of_invitations_at_once_one_link_is_left(service: Service, admin: 
 
 
 async def test_an_address_that_has_an_account_is_refused(service: Service, admin: Person) -> None:
-    """Verified or not: roles would go to whoever registered it. Nothing is changed and nothing is mailed."""
+    """Verified or not: its registrant would get the roles. Nothing is changed and nothing is mailed."""
     unverified, email = await service.register(), service.new_email()
     await verify(service, await sign_up(service, email))
     for taken in (unverified.email, unverified.email.upper(), email):
@@ -187,7 +187,7 @@ async def test_an_address_that_has_an_account_is_refused(service: Service, admin
     assert await mails(service, unverified.email) == []
 
 
-async def test_who_has_come_is_not_invited_again(service: Service, admin: Person) -> None:
+async def test_an_active_user_is_not_invited_again(service: Service, admin: Person) -> None:
     """By whichever link: also one of a reset that they asked for themselves."""
     email = service.new_email()
     _, invitation = await invited(service, admin, email)
@@ -197,7 +197,7 @@ async def test_who_has_come_is_not_invited_again(service: Service, admin: Person
     assert problem(await invite(service, admin, email)) == (400, "email_taken")
 
 
-async def test_who_is_disabled_meanwhile_does_not_come(service: Service, admin: Person) -> None:
+async def test_an_invited_user_who_is_disabled_cannot_accept(service: Service, admin: Person) -> None:
     """SEC-19: the link ends with the account; enabling brings the account back, and another invitation a link."""
     email = service.new_email()
     user_id, token = await invited(service, admin, email)
@@ -212,7 +212,7 @@ async def test_who_is_disabled_meanwhile_does_not_come(service: Service, admin: 
     assert (await reset(service, again, CHOSEN)).status_code == 200
 
 
-async def test_who_is_deleted_meanwhile_is_somebody_else_when_invited_again(service: Service, admin: Person) -> None:
+async def test_a_deleted_user_is_a_new_user_when_invited_again(service: Service, admin: Person) -> None:
     """C-14."""
     email = service.new_email()
     user_id, token = await invited(service, admin, email, roles=["user", "analyst"])
@@ -269,7 +269,7 @@ async def test_only_administrators_invite_and_sign_others_out(service: Service, 
         {"password": "password"}, {"is_active": True}, {"email_verified": True}, {"rolse": ["user"]},
     ],
 )  # fmt: skip
-async def test_an_invitation_that_does_not_fit_makes_nobody(service: Service, admin: Person, more: Any) -> None:
+async def test_an_invalid_invitation_creates_no_user(service: Service, admin: Person, more: Any) -> None:
     """C-16 SEC-11: unknown members are refused, and nobody chooses a password for somebody else."""
     email = service.new_email()
     answer = await service.client.post(USERS, json={"email": email, **more}, headers=admin.bearer)
@@ -323,7 +323,7 @@ async def test_sessions_are_listed_and_ended_everywhere_at_once(pair: tuple[Serv
     assert ("session.ended", f"user:{admin.id}") in await actions(one, person.id)
 
 
-async def test_ones_own_session_is_marked_and_may_be_ended(service: Service) -> None:
+async def test_the_current_session_is_marked_and_may_be_ended(service: Service) -> None:
     admin = await service.register_admin()
     path = f"{USERS}/{admin.id}/sessions"
     listed = await service.client.get(path, headers=admin.bearer)
@@ -346,7 +346,7 @@ async def test_sessions_whose_time_was_up_are_not_counted(service: Service, admi
     assert left == []
 
 
-async def test_sessions_of_nobody_are_404(service: Service, admin: Person) -> None:
+async def test_sessions_of_an_unknown_user_are_404(service: Service, admin: Person) -> None:
     for identifier in ("nobody", "%00", "a%2Fb", "x" * 3000):
         for method in ("GET", "DELETE"):
             answer = await service.client.request(method, f"{USERS}/{identifier}/sessions", headers=admin.bearer)

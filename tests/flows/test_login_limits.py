@@ -1,4 +1,4 @@
-"""Guessing is limited, its limits are told, and nobody who guesses locks an owner out (S4-36, SEC-8)."""
+"""Guessing is limited with documented headers, and does not lock the owner out (S4-36, SEC-8)."""
 
 import re
 import time
@@ -39,7 +39,7 @@ def limits_of(answer: httpx2.Response) -> dict[str, tuple[int, int]]:
     return {name: (int(left), int(seconds)) for name, left, seconds in found}
 
 
-async def test_what_is_left_is_told(service: Service) -> None:
+async def test_the_remaining_attempts_are_reported(service: Service) -> None:
     """The IETF draft's fields: on refusals too; the account's own limit is nobody else's business."""
     person = await service.register()
     first, second = await guess(service, person), await guess(service, person)
@@ -79,7 +79,7 @@ async def test_an_attacker_never_locks_the_owner_out(postgres: EmbeddedPostgres,
 
 
 async def test_a_device_is_known_to_the_accounts_that_it_signed_in_to(service: Service) -> None:
-    """SEC-8: another account's cookie, a made up one and an altered one exempt nobody."""
+    """SEC-8: another account's cookie, a forged one and an altered one give no exemption."""
 
     def found(cookie: str, person: Person, *, version: int = 1) -> str | None:
         return service.app.core.devices.find({"idp_device": cookie}, person.id, password_version=version)
@@ -103,7 +103,7 @@ async def test_a_device_is_known_to_the_accounts_that_it_signed_in_to(service: S
 async def test_a_new_password_makes_strangers_of_all_devices(
     postgres: EmbeddedPostgres, valkey: EmbeddedValkey
 ) -> None:
-    """SEC-8: whoever knew the old password and made devices with it guesses at the new one like anybody else."""
+    """SEC-8: devices known by the old password give no exemption for the new one."""
     environ = PROXIED | {"IDP_RATE_LIMITS__FAILED_LOGINS_PER_ACCOUNT": "15"}
     async with running(postgres.create_database("strangers"), valkey_url=valkey.url, environ=environ) as service:
         person = await service.register()
@@ -141,7 +141,7 @@ async def test_an_address_is_refused_before_its_body_is_read(postgres: EmbeddedP
         assert (await log_in(service, person)).status_code == 429
 
 
-async def test_whoever_comes_again_and_again_waits_longer_each_time(postgres: EmbeddedPostgres) -> None:
+async def test_repeated_failures_wait_longer_each_time(postgres: EmbeddedPostgres) -> None:
     """S4-36: 60 s, 5 min, 15 min, an hour, a day; a day without it begins anew."""
     async with running(postgres.create_database("back_off")) as service:
         person = await service.register()
@@ -182,7 +182,7 @@ async def test_the_back_off_is_shared_by_all_processes(postgres: EmbeddedPostgre
         assert limits_of(refused)["login_pair"][0] == 0
 
 
-async def test_a_sign_in_from_a_new_device_is_told_to_its_owner(service: Service) -> None:
+async def test_a_sign_in_from_a_new_device_is_mailed_to_the_owner(service: Service) -> None:
     """The issue's new-device notice: not for the first, not for a known one, not for the same program and address."""
     person = await verified(service)
     phone = {"User-Agent": "Mozilla/5.0 (Android 16; Mobile; rv:145.0) Gecko/145.0 Firefox/145.0"}
@@ -231,7 +231,7 @@ async def test_a_hundred_failures_in_a_row_lock_unknown_devices_out_whatever_the
 
 
 async def test_the_mailed_link_opens_a_locked_account_again(postgres: EmbeddedPostgres) -> None:
-    """SEC-8: an owner without a known device is not locked out for good."""
+    """SEC-8: an owner without a known device is not locked out permanently."""
     environ = {"IDP_RATE_LIMITS__CONSECUTIVE_FAILURES_PER_ACCOUNT": "3"}
     async with running(postgres.create_database("opened_again"), environ=environ) as service:
         person = await verified(service)

@@ -1,4 +1,4 @@
-"""A forgotten password, as S4's clients know it, and the first password of somebody who was invited."""
+"""Password reset as S4's clients use it, and the first password of an invited user."""
 
 import asyncio
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ async def test_a_reset_of_a_verified_account_keeps_its_keys(service: Service, pe
 
 
 async def test_a_reset_verifies_the_address_and_claims_the_account(service: Service) -> None:
-    """C-11: whoever reads the address proves that it is theirs; what a stranger made before ends, keys too."""
+    """C-11: the link proves ownership of the address; sessions and keys created before are revoked."""
     stranger = await service.register()
     key = await make_key(service, stranger)
     assert (await reset(service, await ask_for_reset(service, stranger.email), NEW)).status_code == 200
@@ -86,7 +86,7 @@ async def test_asking_tells_nothing(service: Service, person: Person) -> None:
 
 
 @pytest.mark.alone
-async def test_asking_takes_as_long_for_an_address_that_nobody_has(service: Service) -> None:
+async def test_a_request_takes_as_long_for_an_unknown_address(service: Service) -> None:
     """SEC-9: a coarse bound, for a machine that does other things too; what differs is done after the answer."""
     known = iter([(await verified(service)).email for _ in range(16)])
     unknown = iter([service.new_email() for _ in range(16)])
@@ -98,7 +98,7 @@ async def test_asking_takes_as_long_for_an_address_that_nobody_has(service: Serv
     assert 0.5 < first / second < 2, (first, second)
 
 
-async def test_the_link_is_ours_whatever_the_request_says(service: Service, person: Person) -> None:
+async def test_the_link_does_not_depend_on_the_request(service: Service, person: Person) -> None:
     """SEC-10: Host, X-Forwarded-Host and Forwarded never build a link."""
     lies = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
     answer = await service.client.post(
@@ -184,9 +184,7 @@ async def test_of_many_who_reset_with_one_token_one_wins(service: Service, perso
     assert await log_in(service, person.email, won[0]) == 200
 
 
-async def test_who_signs_in_with_the_old_password_at_that_moment_is_signed_out(
-    service: Service, person: Person
-) -> None:
+async def test_a_concurrent_sign_in_with_the_old_password_is_revoked(service: Service, person: Person) -> None:
     """S4-12: a sign-in that was checked against the old password begins no session, or one that ends at once."""
     token = await ask_for_reset(service, person.email)
     body = {"email": person.email, "password": PASSWORD}
@@ -214,7 +212,7 @@ async def test_links_still_work_while_the_root_secret_is_exchanged(postgres: Emb
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-async def test_nobody_is_mailed_more_than_five_links_an_hour(service: Service, person: Person) -> None:
+async def test_an_address_is_mailed_at_most_five_links_an_hour(service: Service, person: Person) -> None:
     """S4-36 SEC-9: counted by address, whether or not it has an account; the others are not held up."""
     for email in (person.email, service.new_email()):
         path, body = "/api/auth/password/reset/request", {"email": email}
@@ -224,9 +222,7 @@ async def test_nobody_is_mailed_more_than_five_links_an_hour(service: Service, p
     assert await ask_for_reset(service, (await verified(service)).email)
 
 
-async def test_a_stranger_who_asks_in_somebodys_name_does_not_keep_them_from_asking(
-    service: Service, person: Person
-) -> None:
+async def test_a_strangers_requests_do_not_block_the_owners(service: Service, person: Person) -> None:
     """SEC-8: the devices of an account count by themselves, all together: no more than twice as much is mailed."""
     path, body = "/api/auth/password/reset/request", {"email": person.email}
     logins = [await service.client.post("/auth/login", json=body | {"password": PASSWORD}) for _ in range(3)]
@@ -241,7 +237,7 @@ async def test_a_stranger_who_asks_in_somebodys_name_does_not_keep_them_from_ask
     assert (await service.client.post(path, json=other)).status_code == 429, "and count as such"
 
 
-async def test_nobody_is_mailed_more_by_asking_at_once(service: Service, person: Person) -> None:
+async def test_concurrent_requests_mail_no_more_links(service: Service, person: Person) -> None:
     """S4-36: the limit holds for twenty requests in one moment."""
     path, body = "/api/auth/password/reset/request", {"email": person.email}
     answers = await asyncio.gather(*(service.client.post(path, json=body) for _ in range(20)))
@@ -251,7 +247,7 @@ async def test_nobody_is_mailed_more_by_asking_at_once(service: Service, person:
     assert len(live) == 1, "a newer link ends the older ones, also at once"
 
 
-async def test_one_place_asks_for_fifty_links_an_hour(postgres: EmbeddedPostgres) -> None:
+async def test_an_address_can_request_fifty_links_an_hour(postgres: EmbeddedPostgres) -> None:
     """S4-36: with a smaller number here."""
     environ = {"IDP_RATE_LIMITS__RESETS_PER_ADDRESS_PER_HOUR": "3"}
     async with running(postgres.create_database("many_resets"), environ=environ) as service:
@@ -272,7 +268,7 @@ async def invite(service: Service) -> tuple[str, str]:
     return person.email, token
 
 
-async def test_who_is_invited_chooses_the_first_password_by_the_same_route(service: Service) -> None:
+async def test_an_invited_user_sets_the_first_password_by_the_same_route(service: Service) -> None:
     """S4-12: the link of an invitation lives for a week, proves the address, and welcomes."""
     email, token = await invite(service)
     (row,) = await service.sql("SELECT * FROM idp.password_reset_tokens WHERE email = $1", email)
@@ -284,13 +280,13 @@ async def test_who_is_invited_chooses_the_first_password_by_the_same_route(servi
 
 
 async def test_asking_for_a_reset_leaves_an_invitation_good(service: Service) -> None:
-    """SEC-10: anybody may ask for one, and shall not turn the week of whom it is about into a quarter of an hour."""
+    """SEC-10: anyone may request a reset, which must not shorten the lifetime of an invitation."""
     email, invitation = await invite(service)
     await ask_for_reset(service, email)
     assert (await reset(service, invitation, NEW)).status_code == 200
 
 
-async def test_whoever_lost_an_invitation_comes_with_a_reset_and_both_links_end(service: Service) -> None:
+async def test_a_reset_replaces_a_lost_invitation_and_both_links_end(service: Service) -> None:
     """Both choose the password; it ends the other one, as every link that was mailed before."""
     email, invitation = await invite(service)
     older = await ask_for_reset(service, email)

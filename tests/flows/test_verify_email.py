@@ -31,7 +31,7 @@ OTHER = "another long password"
 
 
 async def test_registering_answers_what_s4_promised_and_mails_a_link(service: Service) -> None:
-    """S4-09 S4-04 C-20: 200 and these two members; the link is ours, whatever Host the request named (SEC-10)."""
+    """S4-09 S4-04 C-20: 200 and these two members; the link does not depend on the Host header (SEC-10)."""
     email = service.new_email()
     answer = await service.client.post(
         "/api/auth/email/register",
@@ -67,7 +67,7 @@ async def test_a_browser_that_verifies_can_have_a_cookie(service: Service) -> No
     assert refreshed.status_code == 200
 
 
-async def test_nobody_signs_in_before_the_address_is_verified(service: Service) -> None:
+async def test_sign_in_needs_a_verified_address(service: Service) -> None:
     """S4-09 S4-33 C-11: the mail has to be read first."""
     email = service.new_email()
     token = await sign_up(service, email)
@@ -114,14 +114,14 @@ async def test_of_a_token_only_a_digest_is_stored_and_for_a_day(service: Service
 @pytest.mark.parametrize(
     "bad", ["", "x", "0" * 63, "0" * 64, "0" * 65, "g" * 64, "0" * 300, "ß" * 64, "\x00" * 64, "\u0660" * 64]
 )
-async def test_what_is_no_token_of_ours_is_invalid(service: Service, bad: str) -> None:
+async def test_a_foreign_token_is_invalid(service: Service, bad: str) -> None:
     """S4-13 S4-12: 400 "Invalid token", whatever is wrong with it."""
     assert refused(await verify(service, bad)) == INVALID
     assert refused(await reset(service, bad, OTHER)) == INVALID
 
 
 @pytest.mark.parametrize("bad", [None, 5, ["0" * 64], {"token": "x"}])
-async def test_what_is_no_text_is_malformed(service: Service, bad: object) -> None:
+async def test_a_token_that_is_no_text_is_malformed(service: Service, bad: object) -> None:
     answer = await service.client.post("/api/auth/email/verify", json={"token": bad})
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
 
@@ -160,8 +160,8 @@ async def test_a_token_is_good_for_its_purpose_only(service: Service) -> None:
     assert (await verify(service, verifying)).status_code == 200
 
 
-async def test_a_token_dies_with_the_address_it_was_sent_to(service: Service) -> None:
-    """SEC-10: whoever reads the old address proves nothing about the new one."""
+async def test_a_token_is_revoked_with_the_address_it_was_sent_to(service: Service) -> None:
+    """SEC-10: a link to the old address proves nothing about the new one."""
     email = service.new_email()
     token, resetting = await sign_up(service, email), await ask_for_reset(service, email)
     other = service.new_email()
@@ -241,7 +241,7 @@ async def test_a_scanner_that_follows_links_uses_up_nothing(service: Service, ac
 # --- C-30: an address that has an account ----------------------------------------------------------------------------
 
 
-async def test_registering_an_address_that_exists_looks_the_same_and_only_its_owner_is_told(service: Service) -> None:
+async def test_registering_an_existing_address_looks_the_same_and_mails_only_its_owner(service: Service) -> None:
     """C-30 SEC-9: the same answer; the mail says "you already have an account"; nothing about the account changes."""
     person = await service.register()
     await service.sql("UPDATE idp.users SET email_verified = true WHERE id = $1", person.id)
@@ -312,7 +312,7 @@ async def test_a_link_asked_for_again_is_of_the_same_kind(service: Service) -> N
 # --- C-11: who verifies claims the account ---------------------------------------------------------------------------
 
 
-async def test_verifying_ends_all_that_somebody_else_made_before(service: Service) -> None:
+async def test_verifying_revokes_credentials_another_user_made_before(service: Service) -> None:
     """C-11 SEC-19: a stranger registered my address at S3's door, signed in, made a key and waits. I verify."""
     stranger = await service.register()
     elsewhere = await service.sign_in(stranger)
@@ -366,7 +366,7 @@ async def test_asking_for_another_link_tells_nothing(service: Service) -> None:
     assert await mails(service, disabled.email) == []
 
 
-async def test_nobody_gets_more_than_five_links_an_hour(service: Service) -> None:
+async def test_an_address_gets_at_most_five_links_an_hour(service: Service) -> None:
     """S4-36: counted by address, whether or not it has an account."""
     for email in (service.new_email(), (await service.register()).email):
         answers = [

@@ -1,4 +1,4 @@
-"""What mails say, and what nobody can make them say."""
+"""The texts of mails, and protection from injection."""
 
 import re
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from idp.mail.messages import (
 )
 from idp.mail.rendering import RenderedMail, render
 from idp.mail.smtp import compose
-from idp.mail.user_text import LONGEST_NAME, device_name, person_name
+from idp.mail.user_text import MAX_NAME_LENGTH, device_name, person_name
 
 BASE = "https://id.example.com"
 TOKEN = "5ec7e7+/=&" * 4
@@ -111,7 +111,7 @@ def test_mails_lead_to_the_application_where_one_is_set(mail: Mail) -> None:
 
 @each
 def test_nothing_is_loaded_and_nothing_runs(mail: Mail) -> None:
-    """SEC-47: no image tells anybody when a mail was read."""
+    """SEC-47: no tracking images."""
     html = shown(mail).html
     assert not re.search(r"<(img|script|link|iframe|object|form|video|audio|svg)\b", html, re.IGNORECASE)
     assert not re.search(r"url\(|@import|\bsrc=|\bbackground=", html, re.IGNORECASE)
@@ -189,7 +189,7 @@ def test_names_of_all_scripts_are_kept(typed: str, kept: str) -> None:
 def test_a_very_long_name_is_cut() -> None:
     cut = person_name("Wolfeschlegelsteinhausenbergerdorff " * 100)
     assert cut is not None
-    assert len(cut) <= LONGEST_NAME
+    assert len(cut) <= MAX_NAME_LENGTH
     assert cut.endswith("…")
 
 

@@ -67,7 +67,7 @@ async def _is_sent(outbox: Outbox) -> bool:
     return (await outbox.row())["sent_at"] is not None
 
 
-async def test_what_was_sent_is_forgotten(outbox: Outbox, office: PostOffice) -> None:
+async def test_sent_mails_are_deleted(outbox: Outbox, office: PostOffice) -> None:
     before = counted("sent")
     async with outbox.sending(office):
         await outbox.post(RESET, to="ada@example.com")
@@ -78,7 +78,7 @@ async def test_what_was_sent_is_forgotten(outbox: Outbox, office: PostOffice) ->
 
 
 async def test_a_mail_at_rest_shows_no_token_and_no_address(outbox: Outbox) -> None:
-    """SEC-10 SEC-17: a copy of the table signs nobody in."""
+    """SEC-10 SEC-17: a copy of the table contains no usable link."""
     await outbox.post(RESET, to="ada@example.com")
     shown = str(dict(await outbox.row()))
     assert TOKEN not in shown
@@ -108,10 +108,10 @@ async def _post_and_change_my_mind(outbox: Outbox) -> None:
         raise RuntimeError("changed my mind")
 
 
-async def test_a_mail_that_nobody_may_notice_does_not_wake_the_sender(outbox: Outbox) -> None:
+async def test_a_decoy_mail_does_not_wake_the_sender(outbox: Outbox) -> None:
     """SEC-9: sending is work too, and whoever asks for something else in this moment would wait for it."""
     async with outbox.database.transaction() as session:
-        outbox.mailer.post(session, VERIFY, to="ada@example.com", at_leisure=True)
+        outbox.mailer.post(session, VERIFY, to="ada@example.com", delayed=True)
     assert not outbox.mailer.posted.is_set()
     await outbox.post(VERIFY, to="ada@example.com")
     assert outbox.mailer.posted.is_set()
@@ -137,7 +137,7 @@ async def test_a_mail_whose_sender_died_is_sent_by_another_after_its_lease(outbo
     assert office.delivered[0][1]["Message-ID"] == f"<{taken.id}@acme.example>"
 
 
-async def test_whoever_lost_the_lease_changes_nothing(outbox: Outbox, office: PostOffice) -> None:
+async def test_a_sender_that_lost_the_lease_changes_nothing(outbox: Outbox, office: PostOffice) -> None:
     """A process that was paused wakes up after another one sent its mail."""
     await outbox.post(VERIFY, to="ada@example.com")
     paused = outbox.sender(office)
@@ -202,7 +202,7 @@ async def _has_failed(outbox: Outbox) -> bool:
     return (await outbox.row())["failed_at"] is not None
 
 
-async def test_a_refused_recipient_is_not_tried_again_and_stops_nobody(outbox: Outbox, office: PostOffice) -> None:
+async def test_a_refused_recipient_is_not_retried_and_blocks_no_other_mail(outbox: Outbox, office: PostOffice) -> None:
     """RFC 5321 section 4.2.1: 5yz is permanent."""
     office.answers["gone@example.com"] = "550 5.1.1 <gone@example.com> is unknown here"
     before = counted("failed")
@@ -259,7 +259,7 @@ async def test_a_server_that_never_answers_is_given_up_in_time(
     assert "Timed out" in (await outbox.row())["last_error"]
 
 
-def test_each_answer_is_waited_for_as_long_as_rfc_5321_says() -> None:
+def test_timeouts_of_smtp_replies_follow_rfc_5321() -> None:
     """Section 4.5.3.2, minutes for each; a lease is renewed meanwhile."""
     assert smtp._GREETING_SECONDS >= 5 * 60
     assert smtp._COMMAND_SECONDS >= 5 * 60
@@ -285,7 +285,7 @@ async def test_a_server_that_answers_the_final_dot_late_gets_the_mail_once(
     assert office.tries["ada@example.com"] == 1
 
 
-async def test_what_the_server_has_is_not_sent_again_where_it_could_not_be_written_down(
+async def test_an_accepted_mail_is_not_sent_again_if_it_cannot_be_marked_as_sent(
     outbox: Outbox, office: PostOffice
 ) -> None:
     """The database was away for longer than the lease; the process that sent it remembers."""
@@ -345,16 +345,16 @@ async def test_without_a_server_mails_wait_for_a_day(outbox: Outbox) -> None:
     with structlog.testing.capture_logs() as logs:
         async with outbox.sending(None) as sender:
             assert logs[0]["event"].startswith("SMTP_HOST is not set")
-            await sender.tidy()
+            await sender.clean_up()
             assert (await outbox.row())["sealed_message"] is not None
             with time_machine.travel(datetime.now(UTC) + GIVE_UP_AFTER + timedelta(minutes=1)):
-                await sender.tidy()
+                await sender.clean_up()
     row = await outbox.row()
     assert (row["sealed_message"], row["last_error"]) == (None, "SMTP_HOST is not set")
     assert row["failed_at"] is not None
 
 
-async def test_what_is_a_month_old_is_deleted_unless_it_still_waits(outbox: Outbox) -> None:
+async def test_mails_older_than_a_month_are_deleted_unless_they_wait(outbox: Outbox) -> None:
     for _ in range(3):
         await outbox.post(VERIFY, to="ada@example.com")
     await outbox.sql("UPDATE idp.mail_outbox SET created_at = now() - interval '31 days'")
@@ -364,7 +364,7 @@ async def test_what_is_a_month_old_is_deleted_unless_it_still_waits(outbox: Outb
     await outbox.sql(
         "UPDATE idp.mail_outbox SET failed_at = now() WHERE id = (SELECT max(id::text)::uuid FROM idp.mail_outbox)"
     )
-    await outbox.sender(None, keeps_text=True).tidy()
+    await outbox.sender(None, keeps_text=True).clean_up()
     assert (await outbox.row())["sent_at"] is None
     assert REGISTRY.get_sample_value("idp_mail_pending") == 1
 
@@ -432,7 +432,7 @@ async def test_a_wrong_password_is_our_mistake_and_is_tried_again(outbox: Outbox
 
 
 async def test_nothing_is_sent_in_the_clear_where_tls_is_wanted(outbox: Outbox, office: PostOffice) -> None:
-    """A server, or somebody on the way, that does not offer STARTTLS gets no mail."""
+    """A server or an attacker on the network that does not offer STARTTLS gets no mail."""
     async with outbox.sending(office, smtp_use_tls=True):
         await outbox.post(VERIFY, to="ada@example.com")
         await until(lambda: _attempts(outbox, 1))

@@ -99,7 +99,7 @@ async def test_a_body_needs_its_content_type(service: Service, path: str) -> Non
         assert answer.startswith(b"HTTP/1.1 415 "), answer[:100]
 
 
-async def test_a_refused_origin_is_told_which_setting_to_change(service: Service, production: Service) -> None:
+async def test_the_error_for_a_refused_origin_names_the_setting(service: Service, production: Service) -> None:
     """Preflights included, as a problem document."""
     preflight = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"}
     for each in (service, production):

@@ -83,7 +83,7 @@ async def test_logout_takes_a_session_id_a_refresh_token_or_nothing(service: Ser
     assert await code_of(service, person) == "token_revoked"
 
 
-async def test_nobody_ends_somebody_elses_session(service: Service) -> None:
+async def test_a_user_cannot_end_another_users_session(service: Service) -> None:
     """S4-21: a session id or a refresh token of someone else is not found, and goes on."""
     person, other = await service.register(), await service.register()
     asked = [
@@ -102,7 +102,7 @@ async def test_nobody_ends_somebody_elses_session(service: Service) -> None:
     assert await code_of(service, person) is None
 
 
-async def test_one_ends_a_session_of_ones_own(service: Service) -> None:
+async def test_a_user_ends_their_own_session(service: Service) -> None:
     """S4-21: 200 once, and 404 for one that has ended."""
     person = await service.register()
     lost_laptop = await service.sign_in(person)
@@ -191,7 +191,7 @@ async def test_using_a_session_is_noted_once_a_minute(service: Service) -> None:
     assert after["expires_at"] > before["expires_at"]
 
 
-async def test_what_is_long_over_is_forgotten(service: Service) -> None:
+async def test_sessions_ended_long_ago_are_deleted(service: Service) -> None:
     """A month after its latest end, a session and its chain are deleted; a live one stays."""
     gone, stays = await service.register(), await service.register()
     await service.sql(

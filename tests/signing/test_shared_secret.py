@@ -285,7 +285,7 @@ async def test_a_shared_secret_token_cannot_claim_our_issuer(shared: Service) ->
         assert (answer.status_code, answer.json()["code"]) == (401, "token_invalid")
 
 
-async def test_an_expired_token_is_told_apart_from_a_bad_one(shared: Service) -> None:
+async def test_an_expired_token_is_distinguished_from_an_invalid_one(shared: Service) -> None:
     """SEC-14: expired, and nothing else is wrong with it."""
     person = await shared.register()
     about = TokenUser(id=person.id, email=person.email, email_verified=False)
