@@ -3,12 +3,14 @@
 import asyncio
 import json
 import time
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from joserfc import jwt
+from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 AUDIENCE = "the-client"
@@ -78,7 +80,8 @@ class Issuer:
         """Return a token; a claim of None is left out."""
         head = {"alg": alg, "kid": kid, "typ": "JWT", **(header or {})}
         registry = jwt.JWSRegistry(algorithms=[alg], strict_check_header=False)  # type: ignore[attr-defined]
-        return jwt.encode(head, self.claims(**claims), key_of(kid), algorithms=[alg], registry=registry)
+        with warnings.catch_warnings(action="ignore", category=SecurityWarning):  # EdDSA has a newer name (RFC 9864)
+            return jwt.encode(head, self.claims(**claims), key_of(kid), algorithms=[alg], registry=registry)
 
 
 @asynccontextmanager
