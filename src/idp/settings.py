@@ -348,7 +348,7 @@ def ineffective_settings(settings: Settings) -> list[str]:
     if tokens.algorithm in {None, "HS256"}:
         return []
     return [
-        f"{name} is set and AUTH_JWT_ALGORITHM is {tokens.algorithm}: the shared secret signs nothing, tokens are "
+        f"{name} is set and AUTH_JWT_ALGORITHM is {tokens.algorithm}: the shared secret is not used, tokens are "
         f"verified with the JWKS; remove {name}, or use HS256 for services that verify with it."
         for name, secret in secrets.items()
         if secret is not None
