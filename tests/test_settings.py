@@ -312,7 +312,7 @@ def test_a_long_value_is_cut_and_a_secret_one_is_never_shown(config: Path) -> No
     assert not re.search("hush|123456789", "\n".join(said))
 
 
-def test_all_invalid_values_are_reported_together() -> None:
+def test_all_invalid_values_are_reported_at_once() -> None:
     assert len(problems(PORT="a", DB_POOL_SIZE="b", DB_MAX_OVERFLOW="c", LOG_LEVEL="d")) == 4
 
 
@@ -464,7 +464,7 @@ def test_unsafe_settings_are_refused_in_production(name: str, value: str, senten
     assert said.startswith(sentence)
 
 
-def test_all_problems_are_reported_together() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     said = problems(
         ADMIN_TOKEN="short", AUTH_ALLOW_DEV_HEADERS="1", AUTH_API_CORS_ORIGINS="*", AUTH_JWT_ALGORITHM="HS256"
     )
@@ -540,7 +540,7 @@ def test_the_example_environment_lacks_only_what_is_required() -> None:
     "password",
     ["Pat Person", "patperson", "PersonPat2024!", "pat.person-1999", "idp-idp-idp", "Example Corp 1", "corpexample99"],
 )
-def test_ones_own_name_and_the_services_make_no_password_in_production(password: str) -> None:
+def test_the_users_and_the_services_name_make_no_password_in_production(password: str) -> None:
     """SEC-4."""
     policy = UserPasswords(PRODUCTION.passwords, service=("idp", "Example Corp", "accounts"))
     with pytest.raises(PasswordRejected, match=r"consists of your name|most common"):

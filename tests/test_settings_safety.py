@@ -23,7 +23,7 @@ def refused(**environ: str) -> str:
 
 
 @pytest.mark.parametrize("network", ["*", "0.0.0.0/0", "::/0", "10.0.0.1/8", "foo"])
-def test_proxies_of_all_addresses_or_invalid_ones_are_refused(network: str) -> None:
+def test_trusting_every_or_no_address_as_a_proxy_is_refused(network: str) -> None:
     """SEC-8: whoever is trusted chooses the address they are counted by."""
     problem = refused(IDP_TRUSTED_PROXIES=f"10.1.0.0/16,{network}")
     assert problem.startswith("IDP_TRUSTED_PROXIES contains ")
@@ -87,7 +87,7 @@ def test_no_two_secrets_are_one(pair: tuple[str, str]) -> None:
         {"SMTP_PASSWORD": KEY},
     ],
 )
-def test_no_secret_may_be_the_password_of_another_server(environ: dict[str, str]) -> None:
+def test_no_key_of_the_service_is_the_password_of_another_server(environ: dict[str, str]) -> None:
     """A secret of ours that is another server's password too stops the start."""
     assert refused(ADMIN_TOKEN=KEY, **environ).startswith("ADMIN_TOKEN is also the password in ")
 
@@ -201,7 +201,7 @@ def test_addresses_that_are_right_are_accepted(environ: dict[str, str]) -> None:
     ("client_name", "idp"), ("protocol", "3"), ("ssl_cert_reqs", "none"), ("ssl_ca_certs", __file__),
     ("ssl_certfile", __file__), ("ssl_keyfile", __file__), ("ssl_check_hostname", "true"),
 ])  # fmt: skip
-def test_accepted_options_are_supported_by_the_client(address: str, option: str, value: str) -> None:
+def test_accepted_addresses_are_those_the_client_accepts(address: str, option: str, value: str) -> None:
     """an option that only fits another scheme was a 500 at the first sign-in."""
     url = f"{address}?{option}={value}"
     client = connect(url)
@@ -364,7 +364,7 @@ def test_a_setting_that_fails_at_every_connection_is_refused_at_the_start(url: s
 
 
 @pytest.mark.parametrize("mode", ["", "sslmode=verify-full&"])
-def test_the_systems_certificates_can_be_meant(mode: str) -> None:
+def test_the_systems_certificates_can_be_chosen(mode: str) -> None:
     """`sslrootcert=system` is libpq's, and verifies the name, too; the driver reads a file."""
     dsn = parse(f"postgresql://u:p@h/db?{mode}sslrootcert=system").dsn
     assert "sslmode=verify-full" in dsn
@@ -379,7 +379,7 @@ def test_verifying_without_a_certificate_is_a_mistake_of_the_address(tmp_path: P
         parse(f"postgresql://u:p@h/db?sslmode=verify-full&sslrootcert={tmp_path}/none.crt")
 
 
-def test_the_time_to_connect_is_ten_seconds_or_what_is_asked_for() -> None:
+def test_the_connect_timeout_is_ten_seconds_or_as_configured() -> None:
     """10 seconds is the setting's default; connect_timeout in DATABASE_URL counts where it is given."""
     assert accepted().database.connect_timeout_seconds == 10
     assert parse("postgresql://u:p@h/db?connect_timeout=25").connect_timeout == 25

@@ -332,8 +332,8 @@ def _is_meant(environ: Mapping[str, str], name: str) -> bool:
 
 def _is_similar(name: str, names: Iterable[str]) -> bool:
     """Whether a name is similar to a setting, such as SMTP_USER or DATABSE_URL."""
-    cut_short = "_" in name and len(name) > _MIN_STEM_LENGTH and any(known.startswith(name) for known in names)
-    return cut_short or bool(difflib.get_close_matches(name, names, n=1, cutoff=0.85))
+    is_prefix = "_" in name and len(name) > _MIN_STEM_LENGTH and any(known.startswith(name) for known in names)
+    return is_prefix or bool(difflib.get_close_matches(name, names, n=1, cutoff=0.85))
 
 
 def changed_but_unused(loaded: LoadedSettings) -> list[str]:
@@ -348,8 +348,8 @@ def ineffective_settings(settings: Settings) -> list[str]:
     if tokens.algorithm in {None, "HS256"}:
         return []
     return [
-        f"{name} is set and AUTH_JWT_ALGORITHM is {tokens.algorithm}: the shared secret is not used, tokens are "
-        f"verified with the JWKS; remove {name}, or use HS256 for services that verify with it."
+        f"{name} is set and AUTH_JWT_ALGORITHM is {tokens.algorithm}: the shared secret is not used, and tokens "
+        f"are verified with the JWKS; remove {name}, or use HS256 for services that verify with it."
         for name, secret in secrets.items()
         if secret is not None
     ]

@@ -22,10 +22,8 @@ _SENDER = re.compile(r"^([^<>@\x00-\x1f]*<[^@\s<>,;]+@[^@\s<>,;]+>|[^@\s<>,;]+@[
 _ADVICE = "use at least 32 random characters, for example from `openssl rand -base64 48`."
 _PUBLIC = "https://id.example.com"
 _MAPPED = IPv6Network("::ffff:0:0/96")
-_MAX_ADDRESSES = {
-    4: 2**29,
-    6: 2**121,
-}  # number of addresses: an eighth of IPv4, a 128th of IPv6 (public ones are in 2000::/3)
+# Of trusted proxies: an eighth of IPv4, a 128th of IPv6 (public addresses are in 2000::/3).
+_MAX_ADDRESSES = {4: 2**29, 6: 2**121}
 _SHARED = ("AUTH_JWT_SECRET_KEY", "JWT_SECRET_KEY", "AUTH_JWT_PREVIOUS_SECRET_KEYS")
 
 

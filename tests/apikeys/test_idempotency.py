@@ -61,8 +61,8 @@ async def test_another_request_with_the_same_key_is_refused(keyed: Service, pers
     assert len(await get(keyed, KEYS, person.bearer)) == 1
 
 
-async def test_the_idempotency_key_of_another_user_is_independent(keyed: Service, person: Person) -> None:
-    """C-27: guessing a header does not return another user's secret."""
+async def test_another_users_idempotency_key_is_separate(keyed: Service, person: Person) -> None:
+    """C-27: nobody gets somebody else's secret by guessing a header."""
     once, other = {"Idempotency-Key": new_name()}, await keyed.register()
     one, two = (
         await post_key(keyed, person, headers=once, name="k"),
@@ -103,7 +103,7 @@ async def test_a_refusal_is_not_remembered(keyed: Service) -> None:
     assert (await post_token(keyed, headers=once, name=name)).status_code == 201
 
 
-async def test_stored_answers_are_encrypted(keyed: Service, person: Person) -> None:
+async def test_stored_responses_are_encrypted(keyed: Service, person: Person) -> None:
     """C-27 SEC-17: neither the header nor the secret can be read in the table."""
     header = new_name("idempotent")
     made = (await post_key(keyed, person, headers={"Idempotency-Key": header}, name="k")).json()

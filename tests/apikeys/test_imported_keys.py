@@ -34,7 +34,7 @@ async def test_an_imported_bcrypt_key_works_and_is_replaced_by_a_digest_at_its_f
         hashed = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(4)).decode()
         await service.sql(INSERT, each, person.id, secret[:7], hashed)
     (middleware,) = service.app.middleware
-    middleware.introspector._resolver._imported._looked = float("-inf")  # type: ignore[union-attr]  else within a minute
+    middleware.introspector._resolver._imported._checked_at = float("-inf")  # type: ignore[union-attr]  else within a minute
     verdict = await service.validate(SECRET)
     assert (verdict["valid"], verdict["scopes"], verdict["user"]["id"]) == (True, ["ingest:write"], person.id)
     assert (await service.validate("sk_live_8374" + "zZ9" * 12))["error"] == "token_not_found"
@@ -65,7 +65,7 @@ async def imported(service: Service, numbers: range) -> None:
         hashed = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(4)).decode()
         await service.sql(INSERT, uuid.uuid4(), person.id, secret[:7], hashed)
     (middleware,) = service.app.middleware
-    middleware.introspector._resolver._imported._looked = float("-inf")  # type: ignore[union-attr]
+    middleware.introspector._resolver._imported._checked_at = float("-inf")  # type: ignore[union-attr]
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ async def test_a_secret_is_shown_once_and_stored_nowhere(
     assert made["prefix"] in stored
 
 
-async def test_what_is_stored_is_a_keyed_digest_of_the_whole_secret(keyed: Service, person: Person) -> None:
+async def test_only_a_keyed_digest_of_the_whole_secret_is_stored(keyed: Service, person: Person) -> None:
     """S0-36 S0-37 C-03: one unique, indexed digest under the pepper, and 12 characters for people."""
     made = await make_key(keyed, person)
     (row,) = await keyed.sql("SELECT * FROM idp.api_keys WHERE user_id = $1", person.id)
@@ -210,7 +210,7 @@ async def test_an_imported_s2_token_works_and_moves_to_the_keyed_digest(keyed: S
     assert await code_of(keyed, token) == "token_revoked"
 
 
-async def test_a_refused_credential_is_not_stored_anew(keyed: Service) -> None:
+async def test_a_refused_credential_is_not_stored_again(keyed: Service) -> None:
     """C-03: what was revoked keeps the digest that it had."""
     token = "amp_live_" + secrets.token_urlsafe(32)
     token_id = await import_s2_token(keyed, token)

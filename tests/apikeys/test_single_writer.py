@@ -305,7 +305,7 @@ async def test_a_failing_command_does_not_fail_its_neighbours_in_the_group(one: 
 
 
 async def test_a_command_that_waits_for_a_locked_row_fails_alone(one: Service) -> None:
-    """A locked user's row blocks a key for that user, and others only briefly."""
+    """A user's row that another transaction keeps locked stops a key for that user, and nobody else for long."""
     person = await one.register()
     core = one.app.core
     key_factory, origin = KeyFactory(core.settings.api_keys, core.peppers), Origin(actor="system")

@@ -383,7 +383,7 @@ async def test_an_id_that_is_none_is_not_found(keyed: Service, person: Person, r
         assert answer.json()["code"] in {"key_not_found", "not_found"}, what
 
 
-async def test_a_list_contains_only_the_callers_keys(keyed: Service, person: Person) -> None:
+async def test_a_list_holds_only_the_users_own_keys(keyed: Service, person: Person) -> None:
     """S0-15."""
     await make_key(keyed, person)
     assert await get(keyed, KEYS, (await keyed.register()).bearer) == []

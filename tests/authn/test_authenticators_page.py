@@ -23,7 +23,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
-def test_the_chain_is_documented_in_its_order(service: Service) -> None:
+def test_the_chain_is_listed_in_its_order(service: Service) -> None:
     intro = PAGE[: PAGE.index("## Four outcomes")]
     names = [each.name for each in chain_of(service).authenticators]
     assert re.findall(r"`([a-z]+_[a-z]+)`", intro) == names

@@ -50,7 +50,7 @@ class Says:
     "answer",
     [ROBOT, Rejected(TokenExpired()), Unavailable(DependencyUnavailable()), DatabaseUnavailable(), ValueError()],
 )  # fmt: skip
-async def test_the_first_owner_decides_and_later_authenticators_are_not_called(answer: Any) -> None:
+async def test_the_first_owner_decides_and_no_later_one_is_called(answer: Any) -> None:
     """C-24: whatever it says, and even if it breaks; a later one that would accept is never heard."""
     before, owner, after = Says(NOT_MINE), Says(answer), Says(ROBOT)
     outcome = await AuthenticatorChain([before, owner, after]).authenticate(from_token("a.b.c"))
@@ -74,7 +74,7 @@ async def test_each_is_asked_once_and_in_order() -> None:
     assert asked == ["a", "b", "c"]
 
 
-async def test_an_unrecognized_credential_is_rejected_and_an_absent_one_is_not() -> None:
+async def test_a_credential_without_owner_is_rejected_and_no_credential_is_anonymous() -> None:
     """SEC-14: an empty text is a credential too."""
     chain = AuthenticatorChain([Says(NOT_MINE)])
     for token in ("", "x", "a.b.c"):
@@ -216,7 +216,7 @@ async def test_dev_headers_under_a_foreign_name_are_refused(service: Service, ho
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "127.8.9.1", "[::1]:8000", "idp.localhost"]
 )
-async def test_dev_headers_under_a_name_of_this_machine_are_believed(service: Service, host: str) -> None:
+async def test_dev_headers_under_a_name_of_this_machine_are_accepted(service: Service, host: str) -> None:
     """S3-05."""
     email = service.new_email()
     answer = await service.me({"X-User-Email": email, "Host": host})
@@ -236,7 +236,7 @@ FROM_HERE = {
 
 
 @pytest.mark.parametrize("name", [*FROM_AFAR, "a local proxy", "a local proxy over IPv6"])
-async def test_dev_headers_through_a_proxy_are_believed_only_if_all_of_it_is_here(service: Service, name: str) -> None:
+async def test_dev_headers_through_a_proxy_are_accepted_only_if_every_hop_is_local(service: Service, name: str) -> None:
     """SEC-12: a tunnel or a proxy rewrites Host to localhost, and says where the request really came from."""
     email = service.new_email()
     answer = await service.me({"X-User-Email": email, "Host": "localhost", **(FROM_AFAR | FROM_HERE)[name]})
@@ -258,7 +258,7 @@ async def test_forwarded_headers_that_cannot_be_read_are_a_refusal(service: Serv
         assert (answer.status_code, answer.json()["code"]) == (401, "dev_headers_malformed"), header
 
 
-async def test_the_address_of_a_deleted_user_can_be_registered_again(service: Service) -> None:
+async def test_a_deleted_users_address_belongs_to_a_new_user(service: Service) -> None:
     """C-13 SEC-19: dev headers name an address; the one who was deleted does not come back by it."""
     person = await service.register()
     await service.sql("UPDATE idp.users SET deleted_at = now() WHERE id = $1", person.id)

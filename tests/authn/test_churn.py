@@ -29,7 +29,7 @@ async def ask(service: Service, headers: dict[str, str], until: float) -> list[i
     return codes
 
 
-async def test_constantly_changing_memberships_do_not_cause_503(service: Service) -> None:
+async def test_constant_changes_of_memberships_cause_no_503(service: Service) -> None:
     """SEC-59: what was last read is answered, since a change that it did not see was made while it was asked for."""
     person = await service.register()
     made = await service.client.post(

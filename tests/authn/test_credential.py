@@ -95,7 +95,7 @@ UNOWNED: dict[str, list[tuple[bytes, bytes]]] = {
 
 
 @pytest.mark.parametrize("name", UNOWNED)
-async def test_an_unrecognized_credential_is_401_and_never_anonymous(service: Service, name: str) -> None:
+async def test_a_credential_that_no_authenticator_owns_is_401_and_never_anonymous(service: Service, name: str) -> None:
     """SEC-13 SEC-14: and never the dev identity either, which the same request asks for."""
     for pairs in (UNOWNED[name], [*UNOWNED[name], (b"X-User-Email", b"ada@example.com")]):
         status, body = await send(service, pairs)

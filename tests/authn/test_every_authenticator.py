@@ -115,7 +115,7 @@ async def test_a_good_credential_says_who_is_calling(case: AuthenticatorCase) ->
 
 
 @every_case
-async def test_an_absent_credential_has_no_owner(case: AuthenticatorCase) -> None:
+async def test_no_authenticator_owns_an_absent_credential(case: AuthenticatorCase) -> None:
     """Absent is not invalid: the authenticator steps aside, and the route says 401 without calling anything bad."""
     authenticator = authenticator_of(case.service, case.authenticator)
     for headers in ({}, {"Host": "localhost"}, {"Cookie": "a=b"}, {"X-Other": "1"}):
@@ -157,7 +157,7 @@ async def test_an_expired_credential_is_refused(case: AuthenticatorCase) -> None
 
 
 @every_case
-async def test_a_credential_that_is_meant_for_others_is_refused(case: AuthenticatorCase) -> None:
+async def test_a_credential_for_another_audience_is_refused(case: AuthenticatorCase) -> None:
     """SEC-24: a wrong issuer or audience. What names neither is good whatever this deployment is called."""
     foreign = await case.meant_for_others()
     if isinstance(foreign, NotApplicable):

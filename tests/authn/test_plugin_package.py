@@ -149,7 +149,7 @@ def test_a_package_that_is_named_and_not_installed_stops_the_start(environ: Mapp
     assert "no installed package provides" in said
 
 
-def test_a_misspelt_name_is_reported_with_the_known_names(environ: Mapping[str, str], gateway: Gateway) -> None:
+def test_the_error_for_a_misspelt_name_lists_the_known_ones(environ: Mapping[str, str], gateway: Gateway) -> None:
     said = refusal(installed(environ, gateway.site) | {"IDP_AUTHN__PLUGINS": "gatway"})
     assert "authn.plugins lists 'gatway'" in said
     assert "(gateway)" in said

@@ -151,7 +151,7 @@ async def test_no_public_route_asks_for_a_credential(managed: Service) -> None:
                 assert answer.status_code not in {401, 403, 500, 503}, f"{line.method} {line.path}: {answer.text}"
 
 
-async def test_an_unknown_path_reveals_nothing_else(managed: Service) -> None:
+async def test_an_unknown_path_discloses_only_that_it_does_not_exist(managed: Service) -> None:
     """404 and 405 are the same with and without a credential."""
     for path in ("/nothing", "/auth/me/more", "/teams/not-a-uuid"):
         assert code(await managed.client.get(path)) == (404, "not_found")
@@ -202,7 +202,7 @@ async def test_admin_token_is_accepted_only_by_routes_that_allow_it(managed: Ser
     assert refused >= 3
 
 
-async def test_admin_token_has_no_user_and_can_create_a_team(managed: Service) -> None:
+async def test_the_admin_token_is_no_user_and_can_create_a_team(managed: Service) -> None:
     """C-09 C-18."""
     bearer = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
     for path in ("/auth/me", "/v1/me", "/api/auth/me"):

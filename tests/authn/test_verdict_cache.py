@@ -115,8 +115,8 @@ async def test_refusals_are_remembered_briefly(remembering: Service) -> None:
         ("DELETE FROM idp.users WHERE id = $1", "token_not_found"),
     ],
 )
-async def test_a_change_behind_the_services_back_is_heard(remembering: Service, change: str, code: str) -> None:
-    """Rule 5: triggers announce changes; code that changes a row need not know about caches."""
+async def test_a_change_made_directly_in_the_database_is_noticed(remembering: Service, change: str, code: str) -> None:
+    """Rule 5: the tables announce themselves; whoever changes a row need not know about caches."""
     person = await remembering.register()
     secret = (await make_key(remembering, person))["secret"]
     assert [await source_of(remembering, secret) for _ in range(2)] == [DATABASE, MEMORY]
@@ -126,7 +126,7 @@ async def test_a_change_behind_the_services_back_is_heard(remembering: Service, 
     assert (source, verdict["error"]) == (DATABASE, code)
 
 
-async def test_a_change_for_the_better_is_heard_too(remembering: Service) -> None:
+async def test_a_grant_is_noticed_too(remembering: Service) -> None:
     """Rule 5: in either direction; a refusal in memory does not outlive its reason."""
     person = await remembering.register()
     secret = (await make_key(remembering, person))["secret"]
@@ -136,7 +136,7 @@ async def test_a_change_for_the_better_is_heard_too(remembering: Service) -> Non
     assert await code_of(remembering, secret) == "valid"
 
 
-async def test_roles_teams_and_domains_are_heard(remembering: Service) -> None:
+async def test_changes_of_roles_teams_and_domains_are_noticed(remembering: Service) -> None:
     """Rule 5, C-15: everything that a verdict says of its user."""
     person = await remembering.register()
     secret = (await make_key(remembering, person))["secret"]
@@ -159,7 +159,7 @@ async def test_roles_teams_and_domains_are_heard(remembering: Service) -> None:
     assert (await user())["name"] == "Renamed"
 
 
-async def test_a_change_of_another_user_leaves_it_in_memory(remembering: Service) -> None:
+async def test_another_users_change_keeps_the_entry(remembering: Service) -> None:
     """Rule 5: one revocation does not empty the cache."""
     person, other = await remembering.register(), await remembering.register()
     secret = (await make_key(remembering, person))["secret"]
@@ -190,7 +190,7 @@ async def test_an_access_token_ends_in_memory(remembering: Service) -> None:
         assert await code_of(remembering, person.token) == "token_expired"
 
 
-async def test_a_credential_with_the_name_of_a_user_belongs_to_no_user(remembering: Service) -> None:
+async def test_a_credential_named_like_a_user_is_no_user(remembering: Service) -> None:
     """What is remembered of people has other names than what is remembered of credentials."""
     person = await remembering.register()
     assert await code_of(remembering, person.token) == "valid"
@@ -232,7 +232,7 @@ async def test_without_a_life_nothing_is_remembered(postgres: EmbeddedPostgres, 
         assert await code_of(service, person.token) == "valid"
 
 
-async def test_cached_entries_expire(postgres: EmbeddedPostgres) -> None:
+async def test_cached_verdicts_expire(postgres: EmbeddedPostgres) -> None:
     """S2-33: TOKEN_CACHE_TTL, in seconds; 1800 by default."""
     environ = {"ADMIN_TOKEN": ADMIN_TOKEN, "TOKEN_CACHE_TTL": "60"}
     async with running(postgres.create_database("a_minute"), environ=environ) as service:
@@ -332,7 +332,7 @@ POISONS: dict[str, Callable[[Verdicts], Verdicts]] = {
 }
 
 
-async def test_forged_entries_in_valkey_are_not_trusted(
+async def test_foreign_entries_in_valkey_are_not_trusted(
     postgres: EmbeddedPostgres, cache: EmbeddedValkey, store: Any
 ) -> None:
     """Rule 5: verdicts are signed under their name; noise, cut ones, changed ones and swapped ones are not there."""
@@ -393,7 +393,7 @@ async def test_two_deployments_on_one_valkey_do_not_see_each_other(
         assert await code_of(service, mine) == "token_not_found"
 
 
-async def test_at_the_end_of_a_shared_verdict_it_is_read_anew(
+async def test_an_expired_shared_verdict_is_read_again(
     postgres: EmbeddedPostgres, cache: EmbeddedValkey, store: Any
 ) -> None:
     """S2-33: an expiry while it is in Valkey applies when it is read from there."""

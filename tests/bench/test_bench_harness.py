@@ -43,7 +43,7 @@ def test_processor_time_counts_children_while_they_live_and_after() -> None:
     assert cpu.seconds_of(process.pid) == 0
 
 
-def test_a_tree_contains_only_descendants() -> None:
+def test_a_tree_holds_only_descendants() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1)
     try:
         assert process.pid in cpu.tree_of(os.getpid())
@@ -92,10 +92,10 @@ def test_ratios_pair_rounds_and_targets_are_judged() -> None:
     assert (verdict.found, verdict.target, verdict.met) == ("0.73", "at least 0.5", True)
 
 
-def test_missing_results_are_reported() -> None:
-    scenario = next(scenario for scenario in SCENARIOS if scenario.comparisons)
-    missing = [Contestant(comparison.peer, error="not installed") for comparison in scenario.comparisons]
-    service = Contestant(SERVICE, error="not built yet: /auth/tokens")
+def test_missing_figures_are_reported_and_never_guessed() -> None:
+    scenario = next(scenario for scenario in SCENARIOS if scenario.beside)
+    missing = [Contestant(beside.peer, trouble="not installed") for beside in scenario.beside]
+    service = Contestant(SERVICE, trouble="not built yet: /auth/tokens")
     text = report.document(Results([(scenario, [service, *missing])], [], [], [], [], []))
     assert "not built yet" in text
     assert "not installed" in text

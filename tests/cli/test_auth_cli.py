@@ -217,7 +217,7 @@ def test_any_other_refusal_shows_status_and_body(served: Served) -> None:
 
 
 @pytest.mark.parametrize("environ", [{}, {"ADMIN_TOKEN": "wrong"}])
-def test_without_the_admin_token_it_says_what_is_missing(served: Served, environ: dict[str, str]) -> None:
+def test_a_missing_admin_token_is_named(served: Served, environ: dict[str, str]) -> None:
     """S2-14 S2-39."""
     done = auth_cli("--auth-url", served.url, "list", **environ)
     assert (done.returncode, done.stdout) == (1, "")

@@ -72,7 +72,7 @@ async def test_verify_names_the_unchained_tail_and_a_tail_that_was_cut(written: 
     assert f"The chain ends with link 1, but link {noted.partition(':')[0]} is expected." in cut.stderr
 
 
-def test_verify_says_what_is_in_its_way(empty: str) -> None:
+def test_verify_reports_what_prevents_it(empty: str) -> None:
     assert "is not migrated: run `idp migrate`." in idp("audit", "verify", DATABASE_URL=empty).stderr
     assert idp("migrate", DATABASE_URL=empty).returncode == 0
     assert idp("audit", "verify", DATABASE_URL=empty).stdout == "No record is chained yet.\n"

@@ -26,7 +26,7 @@ def test_the_old_services_address_is_understood(migrated: str) -> None:
     assert idp("check-db", AUTH_DATABASE_URL=address).returncode == 0
 
 
-def test_an_empty_database_is_distinguished_from_a_broken_one(empty: str) -> None:
+def test_a_database_without_tables_is_distinguished_from_a_broken_one(empty: str) -> None:
     done = idp("check-db", DATABASE_URL=empty)
     assert done.returncode == 1
     assert done.stdout.startswith("PostgreSQL ")
@@ -70,7 +70,7 @@ TROUBLES: dict[str, tuple[Trouble, str]] = {
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_a_database_error_is_one_sentence_without_the_password(trouble: str, migrated: str) -> None:
+def test_a_problem_is_one_sentence_without_the_password(trouble: str, migrated: str) -> None:
     spoil, sentence = TROUBLES[trouble]
     url = spoil(migrated, free_port())
     said = refusal("check-db", DATABASE_URL=url)

@@ -106,7 +106,7 @@ def test_a_misspelt_key_in_a_file_is_named_with_the_right_one(tmp_path: Path) ->
     )
 
 
-def test_all_errors_are_reported_together() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     said = refusal(
         "config", "check", DATABASE_URL="mysql://h/d", ADMIN_TOKEN="short", AUTH_API_CORS_ORIGINS="*", LOG_LEVLE="info"
     )

@@ -41,7 +41,7 @@ def test_the_first_administrator_can_sign_in_and_administer(prepared: str, tmp_p
 
 
 async def test_a_registered_address_is_not_taken_over(prepared: str, tmp_path: Path) -> None:
-    """Anyone can register an address: the operator must confirm its owner with --existing."""
+    """Anybody can register any address: who holds it is for the operator to know, and to say with --existing."""
     environ = {"DATABASE_URL": prepared, "IDP_SECRET_KEY": root_secret()}
     email = f"pat-{secrets.token_hex(4)}@example.com"
     with running_serve(tmp_path / "out", **environ) as (_, url):

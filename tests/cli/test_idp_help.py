@@ -79,7 +79,7 @@ def test_the_installed_command_is_the_same() -> None:
         (["config", "show", "-o", "yaml"], "'yaml' is not one of 'table', 'json'"),
     ],
 )
-def test_a_usage_error_is_named(arguments: list[str], sentence: str) -> None:
+def test_unknown_arguments_are_named(arguments: list[str], sentence: str) -> None:
     done = idp(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert sentence in " ".join(done.stderr.split())

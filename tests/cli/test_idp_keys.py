@@ -107,7 +107,7 @@ def test_an_error_is_a_sentence_with_an_exit_code(served: Served, token: str) ->
         assert ("IDP_TOKEN must be" in done.stderr) is ("Invalid token" in done.stderr), "a hint where it helps"
 
 
-def test_two_keys_with_one_name_require_an_id(served: Served, token: str) -> None:
+def test_two_keys_of_one_name_need_an_id(served: Served, token: str) -> None:
     name = f"twin-{secrets.token_hex(4)}"
     run(served, token, "create", name)
     run(served, token, "revoke", name)
@@ -192,7 +192,7 @@ def test_counting_needs_the_services_settings(empty: str) -> None:
     )
 
 
-def test_a_signed_in_user_creates_keys_from_the_command_line(served: Served) -> None:
+def test_a_user_who_signs_in_makes_keys_from_the_command_line(served: Served) -> None:
     """The way that the sentence about IDP_TOKEN describes."""
     email = f"pat-{secrets.token_hex(4)}@example.com"
     body = {"email": email, "password": PASSWORD, "name": "Pat Person"}

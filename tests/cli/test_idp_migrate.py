@@ -30,7 +30,7 @@ async def test_an_empty_database_is_migrated_and_seeded_once(empty: str) -> None
     assert {"General", "Engineering", "Product", "Design", "Product Management", "Marketing", "Sales"} == names
 
 
-async def test_changed_rows_stay_and_missing_ones_are_created_again(empty: str) -> None:
+async def test_rows_changed_by_hand_stay_and_missing_ones_are_restored(empty: str) -> None:
     """S3-39: the seed never overwrites."""
     idp("migrate", DATABASE_URL=empty)
     await sql(empty, "UPDATE idp.teams SET is_active = false WHERE name = 'Product'")
@@ -62,7 +62,7 @@ async def test_check_changes_nothing(empty: str, migrated: str) -> None:
     assert re.fullmatch(r"The database is at revision \d{4}, as required\.\n", done.stdout)
 
 
-async def test_an_older_schema_is_distinguished_from_a_newer_one(empty: str) -> None:
+async def test_a_database_that_is_behind_is_distinguished_from_one_that_is_ahead(empty: str) -> None:
     idp("migrate", DATABASE_URL=empty)
     await sql(empty, "UPDATE idp.alembic_version SET version_num = '0000'")
     assert re.fullmatch(
@@ -74,7 +74,7 @@ async def test_an_older_schema_is_distinguished_from_a_newer_one(empty: str) -> 
     assert (ahead.returncode, ahead.stdout) == (0, "The schema is newer than this version: nothing was changed.\n")
 
 
-async def test_a_role_without_rights_gets_a_hint_about_the_owner_role(empty: str) -> None:
+async def test_a_role_that_cannot_create_tables_is_referred_to_the_owner(empty: str) -> None:
     name = urlsplit(empty).path[1:]
     await sql(empty, f"REVOKE CREATE ON DATABASE {name} FROM idp")
     assert refusal("migrate", DATABASE_URL=empty) == (

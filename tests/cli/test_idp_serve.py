@@ -55,7 +55,7 @@ GOOD = {"DATABASE_URL": "postgresql://idp:hush@127.0.0.1:1/idp", "IDP_SECRET_KEY
         ({"PORT": "eighty"}, "server.port is 'eighty' (from env PORT): use a whole number from 0 to 65535."),
     ],
 )
-def test_each_unsafe_or_missing_setting_is_one_sentence(environ: dict[str, str], sentence: str) -> None:
+def test_unsafe_or_missing_settings_are_one_sentence(environ: dict[str, str], sentence: str) -> None:
     """S3-47, S3-48, S3-50, SEC-11, SEC-12: the setting, what was seen, what to put there; no secret."""
     said = refusal("serve", **(GOOD | environ))
     assert said.startswith(f"idp: {sentence}"), said
@@ -63,7 +63,7 @@ def test_each_unsafe_or_missing_setting_is_one_sentence(environ: dict[str, str],
     assert "hush" not in said
 
 
-def test_all_errors_are_reported_together() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     said = refusal(
         "serve", DATABASE_URL="sqlite:///x", AUTH_ALLOW_DEV_HEADERS="1", ADMIN_TOKEN="a", ALLOWED_ORIGINS="*"
     )
@@ -104,7 +104,7 @@ def test_after_alembic_alone_people_can_register(empty: str, tmp_path: Path) -> 
         assert [team["name"] for team in me["teams"]] == ["General"]
 
 
-def test_a_changed_root_secret_is_reported_at_the_start_and_by_check_db(empty: str, tmp_path: Path) -> None:
+def test_a_changed_root_secret_is_reported_at_start_and_by_check_db(empty: str, tmp_path: Path) -> None:
     """It says where the old secret belongs, and makes no new key."""
     with running_serve(tmp_path / "out", **(GOOD | {"DATABASE_URL": empty})) as (_, url):
         assert len(get(f"{url}/.well-known/jwks.json").json["keys"]) == 1

@@ -53,7 +53,7 @@ def test_a_leaked_key_is_replaced_at_once(environ: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["list", "rotate"])
-def test_an_obstacle_is_reported_in_one_sentence(command: str, empty: str) -> None:
+def test_a_problem_is_one_sentence(command: str, empty: str) -> None:
     secret = root_secret()
     said = refusal("signing-keys", command, DATABASE_URL=empty, IDP_SECRET_KEY=secret)
     assert "is not migrated: run `idp migrate`." in said

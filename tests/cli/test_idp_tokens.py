@@ -148,7 +148,7 @@ def test_bad_input_has_exit_code_2(served: Served) -> None:
     assert (code, "ADMIN_TOKEN contains a character" in said) == (2, True)
 
 
-def test_two_revoked_tokens_with_one_name_require_an_id(served: Served) -> None:
+def test_two_ended_tokens_of_one_name_need_an_id(served: Served) -> None:
     name = new_name()
     for _ in range(2):
         run(served, "create", name)
@@ -161,7 +161,7 @@ def test_two_revoked_tokens_with_one_name_require_an_id(served: Served) -> None:
 
 
 @pytest.mark.parametrize("command", [["show"], ["revoke"], ["extend", "--days", "1"]])
-def test_an_unknown_name_has_exit_code_3(served: Served, command: list[str]) -> None:
+def test_a_missing_token_has_exit_code_3(served: Served, command: list[str]) -> None:
     name = new_name()
     assert failure(*command, name, **served.environ) == (
         3, f"idp: There is no token named {name}: `idp tokens list --all` lists all.\n"
@@ -205,7 +205,7 @@ class Other(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-def test_another_server_is_detected_and_redirects_get_no_credential() -> None:
+def test_another_server_is_recognized_and_redirects_get_no_credential() -> None:
     handler = type("Handler", (Other,), {"asked": []})
     with HTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -218,7 +218,7 @@ def test_another_server_is_detected_and_redirects_get_no_credential() -> None:
     assert [path.partition("?")[0] for path, _ in handler.asked] == ["/auth/tokens", "/moved/auth/tokens"]
 
 
-def test_a_usage_error_is_named(served: Served) -> None:
+def test_unknown_arguments_are_named(served: Served) -> None:
     for arguments, sentence in (
         (["create"], "Missing argument 'NAME'"),
         (["create", "x", "--days", "0"], "0 is not in the range 1<=x<=3650"),

@@ -109,7 +109,7 @@ def test_a_user_is_deleted_only_after_confirmation(served: Served) -> None:
 
 
 def test_a_user_is_invited_and_invited_again(served: Served) -> None:
-    """S4-07 SEC-11: an account that cannot be used yet, and a mail for each invitation."""
+    """S4-07 SEC-11: an account that nobody can use yet, and a mail for each invitation."""
     email = f"grace-{secrets.token_hex(4)}@example.com"
     given = ("--name", "Grace Hopper", "--role", "user", "--role", "analyst", "--plan", "pro")
     sentence = f"{email} is invited with the roles analyst, user; a mail will be sent.\n"
@@ -191,5 +191,5 @@ def test_an_error_is_a_sentence_with_an_exit_code(
 
 
 @pytest.mark.parametrize("arguments", [["set-plan", "x", "GOLD"], ["set-roles", "x"], ["list", "--limit", "0"]])
-def test_an_invalid_command_never_reaches_the_service(arguments: list[str]) -> None:
+def test_invalid_arguments_never_reach_the_service(arguments: list[str]) -> None:
     assert idp("users", *arguments, IDP_URL="http://127.0.0.1:1").returncode == 2

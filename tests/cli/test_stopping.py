@@ -71,8 +71,8 @@ def test_an_end_that_python_loses_comes_all_the_same() -> None:
         assert complaint == ""
 
 
-def test_a_third_signal_exits_immediately() -> None:
-    """The clean-up may take time, but SIGKILL is not needed."""
+def test_a_third_signal_stops_at_once() -> None:
+    """Cleaning up may take its time, but nobody needs SIGKILL."""
     with child(_WILL_NOT) as process:
         time.sleep(0.1)  # it sleeps in the block
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -128,7 +128,7 @@ with until_stopped():
 """
 
 
-def test_errors_while_stopping_are_reported_and_do_not_interrupt_it() -> None:
+def test_an_error_during_shutdown_is_reported_and_interrupts_nothing() -> None:
     with child(_FAILS_ON_THE_WAY_OUT) as process:
         time.sleep(0.1)
         process.send_signal(signal.SIGTERM)

@@ -67,14 +67,14 @@ def test_a_read_only_dev_shm_is_one_sentence(tmp_path: Path) -> None:
 # --- what a start says ------------------------------------------------------------------------------------------------
 
 
-def test_a_misspelt_variable_is_reported_with_the_missing_one() -> None:
+def test_a_near_miss_of_a_missing_variable_is_reported() -> None:
     """Found as a new user: DATABSE_URL=… idp serve."""
     said = refusal("serve", DATABSE_URL="postgresql://u@h/d", IDP_SECRET_KEY=root_secret())
     assert "DATABASE_URL is not set" in said
     assert "DATABSE_URL in the environment is not a setting: did you mean DATABASE_URL?" in said
 
 
-def test_a_url_without_a_scheme_is_reported_as_one() -> None:
+def test_an_address_without_a_scheme_is_reported_as_one() -> None:
     """Found as a new user; no piece of it is repeated."""
     said = refusal("serve", DATABASE_URL="idp:Geheim9@db:5432/idp", IDP_SECRET_KEY=root_secret())
     assert "DATABASE_URL does not start with postgresql://" in said
@@ -102,7 +102,7 @@ def test_variables_that_nothing_reads_are_named(migrated: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["AUTH_JWT_SECRET_KEY", "JWT_SECRET_KEY"])
-def test_an_unused_shared_secret_is_reported(name: str, migrated: str) -> None:
+def test_a_shared_secret_that_signs_nothing_is_reported(name: str, migrated: str) -> None:
     """RS256 with a shared secret started without a word."""
     environ = {"DATABASE_URL": migrated, "IDP_SECRET_KEY": root_secret(), "AUTH_JWT_ALGORITHM": "RS256"}
     done = idp("config", "check", **(environ | {name: root_secret()}))

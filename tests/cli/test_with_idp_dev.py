@@ -92,7 +92,7 @@ def test_its_token_is_for_its_own_address_alone(dev: Dev, served: Served, here: 
         assert re.search(r"(Error: 401 -|refuses:) (Missing Authorization header|Unauthorized)\.", refused.stderr)
 
 
-def test_an_access_token_is_not_sent_to_idp_dev_by_accident(dev: Dev, here: dict[str, str]) -> None:
+def test_a_users_own_token_is_never_sent_to_it_by_accident(dev: Dev, here: dict[str, str]) -> None:
     """Whoever sets ADMIN_TOKEN or IDP_TOKEN means a service of their own: the documented address stays (S2-09)."""
     port = str(free_port())
     done = auth_cli("list", ADMIN_TOKEN="x", PORT=port, **here)
@@ -157,7 +157,7 @@ def test_the_screen_says_how_in_one_line(dev: Dev, here: dict[str, str]) -> None
     assert "ada@example.com" in done.stdout, done
 
 
-def test_in_another_folder_the_line_brings_what_is_needed(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_in_another_folder_the_line_sets_all_variables(tmp_path_factory: pytest.TempPathFactory) -> None:
     """And an ADMIN_TOKEN of the environment is kept, and written nowhere but into dev.json."""
     folder = tmp_path_factory.mktemp("my data")
     with running_dev(folder / "d") as dev:

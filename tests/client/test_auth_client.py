@@ -76,7 +76,7 @@ async def test_the_synchronous_client_says_the_same(idp: Service) -> None:
         (None, 401, "Authentication failed"),
     ],
 )
-def test_every_code_means_what_it_meant_to_s2(code: str | None, status: int, detail: str) -> None:
+def test_every_code_means_what_it_means_to_s2(code: str | None, status: int, detail: str) -> None:
     """S2-18: expired, revoked and not found are 401, missing scopes are 403, anything else is 401."""
     error = error_of(TokenInfo(valid=False, error=code, detail="secret detail"), ["read", "write"])
     assert (error.status, error.detail, error.reason) == (status, detail, "secret detail")
@@ -99,7 +99,7 @@ NO_VERDICTS = {
 
 
 @pytest.mark.parametrize("name", NO_VERDICTS)
-async def test_an_unusable_response_is_unavailable_and_never_invalid(name: str) -> None:
+async def test_an_unexpected_response_is_unavailable_and_never_invalid(name: str) -> None:
     """S2-15: any status but 200 is an error, and so is a body that is no verdict."""
     with answering(lambda _: NO_VERDICTS[name]) as server:
         async with AuthClient(server.url) as client:
@@ -157,7 +157,7 @@ async def test_a_limit_says_when_to_come_again() -> None:
 
 
 @pytest.mark.parametrize("token", ["", "x" * 8193, "two words", "\x00Basic abc", "ä", "\ud800", "line\nbreak"])
-async def test_an_impossible_credential_is_refused_without_a_request(token: str) -> None:
+async def test_a_malformed_credential_is_refused_without_a_request(token: str) -> None:
     """SEC-28: and cannot pass for an outage, which a 422 of the service would."""
     with answering(lambda _: Reply(body=GOOD)) as server:
         async with AuthClient(server.url) as client:

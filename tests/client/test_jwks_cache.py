@@ -33,7 +33,7 @@ async def test_a_new_key_of_the_real_service_is_found_without_a_restart(postgres
             await verifier.verify(before.token)
 
 
-async def test_a_rotation_in_stages_refuses_no_client(issuer: Issuer) -> None:
+async def test_a_staged_rotation_refuses_no_token(issuer: Issuer) -> None:
     """SEC-31: the new key is published before use, the old one kept: no fetch is waited for, no token is refused."""
     verifier = issuer.verifier(issuer.cache(refresh_after=0.1, cool_down=0.05))
     old = issuer.token()
@@ -140,7 +140,7 @@ async def test_a_service_that_starts_before_its_issuer_waits_for_it(issuer: Issu
 
 
 async def test_no_caller_waits_longer_than_the_timeout(issuer: Issuer) -> None:
-    """SEC-30: a hanging issuer is treated as unreachable; with cached keys no caller waits."""
+    """SEC-30: an issuer that hangs is an issuer that is away; with keys at hand nobody waits at all."""
     issuer.server.reply, reply = (lambda asked: Reply(body=reply(asked).body, wait=1.5)), issuer.server.reply
     verifier = issuer.verifier(issuer.cache(timeout=0.3, cool_down=0.0, refresh_after=0.0))
     started = time.perf_counter()
@@ -286,7 +286,7 @@ async def test_a_fetch_that_was_lost_is_made_again(issuer: Issuer, monkeypatch: 
     await issuer.verifier(keys).verify(issuer.token())
 
 
-async def test_a_waiter_that_times_out_does_not_affect_others(issuer: Issuer) -> None:
+async def test_a_cancelled_waiter_cancels_no_other(issuer: Issuer) -> None:
     issuer.server.reply, reply = (lambda asked: Reply(body=reply(asked).body, wait=0.3)), issuer.server.reply
     verifier = issuer.verifier()
     impatient, patient = (asyncio.create_task(verifier.verify(issuer.token())) for _ in range(2))

@@ -74,7 +74,7 @@ async def test_headers_count_in_any_case_and_the_scheme_too(issuer: Issuer) -> N
         assert isinstance(await gate.decide([(raw[0], raw[1].encode())]), Authenticated)
 
 
-async def test_tokens_of_the_issuer_are_never_verified_online(issuer: Issuer) -> None:
+async def test_the_issuers_own_tokens_are_never_validated_online(issuer: Issuer) -> None:
     """Whoever owns the credential decides: a token that fails offline gets no second chance online."""
     with answering(lambda _: GOOD) as server:
         online = AuthClient(server.url)
@@ -187,7 +187,7 @@ async def test_other_scopes_pass_untouched(issuer: Issuer) -> None:
     assert seen == [{"type": "lifespan"}]
 
 
-async def test_without_the_middleware_every_request_fails() -> None:
+async def test_a_missing_middleware_admits_no_request() -> None:
     """Fail closed, and say what to do."""
     with pytest.raises(RuntimeError, match=r"add idp_client\.AuthMiddleware"):
         authentication_of(scope())

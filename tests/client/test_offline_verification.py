@@ -74,7 +74,7 @@ async def test_a_caller_is_who_the_service_says_they_are(production: Service) ->
     assert caller.user.teams is None, "a token does not say; None is unknown, and not none"
 
 
-async def test_a_development_token_is_refused_unless_allowed(service: Service) -> None:
+async def test_a_development_token_is_refused_unless_the_service_allows_it(service: Service) -> None:
     """Rule 7: production and the client library refuse `idp_env`."""
     person = await service.register()
     with pytest.raises(DevelopmentToken):
@@ -123,7 +123,7 @@ def test_a_leeway_beyond_a_minute_does_not_start(leeway: float) -> None:
         OfflineVerifier(ISSUER, leeway=leeway)
 
 
-async def test_a_custom_audience_is_exact(issuer: Issuer) -> None:
+async def test_a_configured_audience_is_exact(issuer: Issuer) -> None:
     """SEC-24: exact membership; the issuer as audience is not good enough for a service that has its own."""
     verifier = OfflineVerifier(ISSUER, "https://api.example.com", keys=issuer.cache())
     await verifier.verify(issuer.token(aud="https://api.example.com"))

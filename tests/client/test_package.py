@@ -34,7 +34,7 @@ def imports(module: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
-def test_a_module_imports_what_is_declared_and_nothing_of_the_service(module: Path) -> None:
+def test_a_module_imports_only_declared_packages_and_nothing_of_the_service(module: Path) -> None:
     """Architecture: clients/python imports nothing of idp; each framework stays in its adapter."""
     own = {module.stem.partition("_")[0]} & ADAPTERS
     assert imports(module) <= ALLOWED | own

@@ -106,9 +106,7 @@ async def test_signing_in_and_out_and_up_get_past_a_deadlock(postgres: EmbeddedP
     ("", (1, 30, 10, 3, 30_000)),
     ("keepalives_idle=45&keepalives_interval=7&keepalives_count=5&tcp_user_timeout=9000", (1, 45, 7, 5, 9_000)),
 ])  # fmt: skip
-async def test_tcp_keep_alive_detects_a_dead_peer(
-    postgres: EmbeddedPostgres, parameters: str, expected: tuple[int, ...]
-) -> None:
+async def test_tcp_detects_a_dead_peer(postgres: EmbeddedPostgres, parameters: str, expected: tuple[int, ...]) -> None:
     """on each kind of connection, as the address says, or by ourselves."""
     database, reads = await _reads(f"{postgres.create_database(f'keepalive_{len(parameters)}')}?{parameters}")
     listening = await database.connect_directly()

@@ -271,7 +271,7 @@ def usable(machine: CachedVerdicts, key: str = "credential:a") -> bool:
     return process.use(key, shared=False) is not None or process.use(key, shared=True) is not None
 
 
-def test_a_verdict_lives_while_nothing_is_heard_about_it(story: CachedVerdicts) -> None:
+def test_a_verdict_stays_cached_without_a_change_notice(story: CachedVerdicts) -> None:
     """The caches are good for something, and what happens to others does not empty them."""
     story.change("credential:b")
     wait(story, 5)
@@ -331,7 +331,7 @@ def test_a_late_fill_from_before_a_change_is_not_used(story: CachedVerdicts) -> 
     assert not usable(story)
 
 
-def test_a_refused_credential_stays_refused_before_the_announcement(story: CachedVerdicts) -> None:
+def test_a_verdict_refused_before_its_notice_stays_refused(story: CachedVerdicts) -> None:
     """The refusal leaves memory, because it was full, and Valkey has an older verdict: nothing has been heard yet."""
     process = story.world.processes[0]
     story.change("credential:a")

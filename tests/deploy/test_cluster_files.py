@@ -142,7 +142,7 @@ def lets_in(ingress_paths: list[Any], path: str) -> bool:
     return path in exact or any(f"{path}/".startswith(prefix.rstrip("/") + "/") for prefix in prefixes)
 
 
-def test_the_ingress_keeps_out_what_is_internal(ingress_paths: list[Any]) -> None:
+def test_the_ingress_blocks_internal_paths(ingress_paths: list[Any]) -> None:
     """C-28: /internal has no credential. A prefix lets in what is below it, so `/` would let in everything."""
     for path in ("/internal", "/internal/validate-key", *CLOSED):
         assert not lets_in(ingress_paths, path), path

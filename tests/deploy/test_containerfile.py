@@ -89,7 +89,7 @@ def test_packages_are_installed_by_hash_only() -> None:
                 assert "--only-binary :all:" in line
 
 
-def test_the_build_is_not_sent_what_is_secret_or_heavy() -> None:
+def test_the_build_context_excludes_secrets_and_large_files() -> None:
     """Docker reads .dockerignore, Podman .containerignore: they are one file."""
     assert (ROOT / ".dockerignore").resolve() == ROOT / ".containerignore"
     patterns = (ROOT / ".containerignore").read_text().splitlines()

@@ -111,7 +111,7 @@ async def test_it_uses_databases_of_its_own_whatever_the_environment_says(dev: D
     assert get(f"{dev.base_url}/health").json["components"]["redis"] == "healthy"
 
 
-def test_there_is_a_demo_user_for_every_role(dev: Dev) -> None:
+def test_there_is_a_user_for_every_role(dev: Dev) -> None:
     people = dev.facts["personas"]
     assert [person for person in people if "admin" in person["roles"]]
     assert [person for person in people if len(person["teams"]) == 2 and "admin" not in person["roles"]]
@@ -143,7 +143,7 @@ def test_the_admin_token_administers(dev: Dev) -> None:
     assert get(f"{dev.base_url}/api/auth/admin/audit", token=noor["access_token"]).status == 403
 
 
-def test_the_management_token_manages_and_has_no_user(dev: Dev) -> None:
+def test_the_management_token_manages_and_is_no_user(dev: Dev) -> None:
     """C-09: an ADMIN_TOKEN of the folder's own, since the environment gives none."""
     token = dev.facts["management_token"]
     assert token == (dev.data_dir / "admin_token").read_text()
@@ -183,7 +183,7 @@ def test_the_token_shown_beside_each_persona_works_when_pasted(dev: Dev) -> None
         assert json.loads(done.stdout)["email"].startswith(name)
 
 
-def test_dev_headers_are_believed(dev: Dev) -> None:
+def test_dev_headers_are_accepted(dev: Dev) -> None:
     """S3-05, S3-20."""
     me = get(f"{dev.base_url}/auth/me", X_User_Email="somebody@example.com", X_User_Name="Some Body")
     assert (me.status, me.json["name"]) == (200, "Some Body")
@@ -250,7 +250,7 @@ def test_a_taken_port_is_refused_with_a_free_one(dev: Dev, port: int, tmp_path: 
     assert not (tmp_path / "data").exists()
 
 
-def test_a_second_start_reports_that_the_first_has_the_port(dev: Dev) -> None:
+def test_a_second_start_reports_that_the_first_uses_the_port(dev: Dev) -> None:
     port = int(dev.base_url.rpartition(":")[2])
     said = refusal("dev", "--port", str(port), "--data-dir", str(dev.data_dir))
     assert said == (
@@ -395,7 +395,7 @@ def data_dir(private: Path) -> Path:
 
 def is_quiet(said: str) -> bool:
     """Say whether nothing but lines of requests follows the screen: no traceback, no complaint."""
-    _, shown, after = said.rpartition("Ctrl-C stops everything; the data stays.")
+    _, shown, after = said.rpartition("Ctrl-C stops everything; the data is kept.")
     return bool(shown) and all(re.match(r"  [1-5]\d\d [A-Z]+ +/", line) for line in after.splitlines() if line.strip())
 
 
@@ -605,7 +605,7 @@ def in_a_terminal(data_dir: Path, columns: int, **environ: str) -> str:
         with suppress(OSError):  # how the end of a terminal looks to us
             while piece := os.read(ours, 65536):
                 shown += piece
-                if b"the data stays" in shown and process.poll() is None:
+                if b"the data is kept" in shown and process.poll() is None:
                     os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 0, shown.decode()
     finally:

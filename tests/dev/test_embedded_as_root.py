@@ -42,7 +42,7 @@ def location(data_dir: Path) -> Path:
     return Path((data_dir / "postgres.location").read_text().strip())
 
 
-def test_the_servers_run_as_nobody(open_folder: Path) -> None:
+def test_the_servers_run_as_the_user_nobody(open_folder: Path) -> None:
     with EmbeddedPostgres(open_folder / "data", bin_dir=BIN) as postgres, EmbeddedValkey() as valkey:
         assert owner(postgres.process.pid) == owner(valkey.process.pid) == "nobody"
     assert (open_folder / "data/postgres").owner() == "nobody"
@@ -71,7 +71,7 @@ def test_a_data_folder_below_a_private_one_keeps_its_cluster_elsewhere(private_f
 
 
 @pytest.mark.parametrize("trap", ["link", "other owner", "open to others"])
-def test_a_fallback_folder_of_another_user_is_not_trusted(private_folder: Path, trap: str) -> None:
+def test_a_fallback_folder_made_by_another_user_is_not_trusted(private_folder: Path, trap: str) -> None:
     data_dir = private_folder / "data"
     data_dir.mkdir()
     spare = SPARE_ROOT / "idp-dev-00000000deadbeef"
@@ -89,7 +89,7 @@ def test_a_fallback_folder_of_another_user_is_not_trusted(private_folder: Path, 
         spare.unlink() if trap == "link" else spare.rmdir()
 
 
-def test_a_redirect_to_another_site_is_refused(private_folder: Path) -> None:
+def test_a_location_outside_our_folders_is_refused(private_folder: Path) -> None:
     data_dir = private_folder / "data"
     data_dir.mkdir()
     (data_dir / "postgres.location").write_text("/etc\n")
@@ -97,7 +97,7 @@ def test_a_redirect_to_another_site_is_refused(private_folder: Path) -> None:
         remove_data(data_dir)
 
 
-def test_inaccessible_binaries_are_explained(private_folder: Path) -> None:
+def test_binaries_that_the_user_nobody_cannot_reach_are_explained(private_folder: Path) -> None:
     (private_folder / "bin").mkdir()
     with pytest.raises(EmbeddedError, match=rf"`nobody`, who may not enter {private_folder}:.*ordinary user"):
         EmbeddedPostgres(private_folder / "data", bin_dir=private_folder / "bin").start()

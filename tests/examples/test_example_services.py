@@ -101,7 +101,7 @@ async def test_the_report_needs_the_role_admin_and_not_the_scope(idp: Service, e
     check_problem(await call(example, "GET", "/admin/report"), 401, "unauthenticated")
 
 
-async def test_absent_and_invalid_credentials_are_401(idp: Service, example: httpx2.Client) -> None:
+async def test_no_and_bad_credentials_are_401(idp: Service, example: httpx2.Client) -> None:
     """Rule 1: and a revoked token is bad at the very next request."""
     made, person = await service_token(idp, "read"), await idp.register()
     await call(example, "POST", "/echo", json={"message": "x"}, headers=bearer(made["token"]))
@@ -143,7 +143,9 @@ async def test_without_idp_all_but_public_is_503(idp: Service, command: Command)
             assert answer.headers["Retry-After"] == "1"
 
 
-async def test_tokens_of_idp_dev_are_accepted_only_if_allowed(service: Service, command: Command) -> None:
+async def test_tokens_of_idp_dev_are_accepted_only_by_a_service_configured_for_them(
+    service: Service, command: Command
+) -> None:
     """Rule 7."""
     person = await service.register()
     with started(command, AUTH_SERVICE_URL=service.base_url) as client:

@@ -109,7 +109,7 @@ def test_false_announcements_are_dropped_and_true_ones_kept() -> None:
     assert changes.still_holds(old, ("user:b",)), "this one cannot have been"
 
 
-def test_a_read_that_began_after_a_change_was_heard_needs_no_test() -> None:
+def test_a_read_that_began_after_a_change_notice_needs_no_check() -> None:
     """Rule 5, as it is written; a read that began before, or another process's, is compared as ever."""
     changes, stamp = Changes(), Stamp("here", Snapshot(100, 100))
     changes.reset()

@@ -76,7 +76,7 @@ async def test_with_valkey_killed_revocations_hold_and_each_log_says_so_once(
     await fleet.revoke_and_watch(*await fleet.warm_keys(1))
 
 
-async def test_stale_entries_of_valkey_are_not_trusted_after_an_outage(fleet: Fleet) -> None:
+async def test_entries_from_before_an_outage_of_valkey_are_not_trusted(fleet: Fleet) -> None:
     """A lost cache write: the verdict from before the revocation is still there when Valkey answers again."""
     keys = await fleet.warm_keys(5)
     fleet.valkey.pause()
@@ -217,7 +217,7 @@ GRANTS = {
 
 
 @pytest.mark.parametrize("name", GRANTS)
-async def test_a_grant_reaches_three_processes_within_1_s(fleet: Fleet, name: str) -> None:
+async def test_a_grant_is_seen_by_three_processes_within_1_s(fleet: Fleet, name: str) -> None:
     """The other direction: a verdict that lacks it is used no longer than one that has too much."""
     grant, (key,) = GRANTS[name], await fleet.warm_keys(1)
     ids = {"key": UUID(key.id.removeprefix("key_")), "user": fleet.user_id}

@@ -121,7 +121,7 @@ async def test_connections_that_a_firewall_forgot_cost_no_refusal(postgres: Embe
         (lambda parts: parts._replace(query="sslmode=require"), "TLS negotiation"),
     ],
 )
-async def test_a_configuration_error_is_distinguished_from_an_unreachable_server(
+async def test_a_wrong_statement_is_distinguished_from_an_unreachable_server(
     postgres: EmbeddedPostgres, spoil: object, mistake: str
 ) -> None:
     """503 and not 500, and `/readyz` and `/health` say which mistake, without a name or an address."""

@@ -199,7 +199,7 @@ async def test_a_holder_that_idles_loses_its_transaction_after_1_s_and_a_revocat
     assert not (await plain.validate(made.json()["token"]))["valid"]
 
 
-async def test_a_process_paused_within_a_group_does_not_block_others(postgres: EmbeddedPostgres) -> None:
+async def test_a_process_stopped_in_the_middle_of_a_group_blocks_no_other(postgres: EmbeddedPostgres) -> None:
     """SIGSTOP: a revocation elsewhere takes a few seconds at most; after SIGCONT the stopped one learns the truth."""
     url, root = postgres.create_database("stopped_holder"), root_secret()
     orders: list[Order] = [{"do": "create_token", "name": "stopped"}, {"do": "hold", "seconds": 0.5}]

@@ -118,7 +118,7 @@ async def test_names_that_no_file_system_or_database_takes_are_404(service: Serv
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_client_disconnect_is_not_logged_as_an_error(
+async def test_a_client_that_disconnects_is_not_a_server_error(
     service: Service, capfd: pytest.CaptureFixture[str]
 ) -> None:
     capfd.readouterr()
@@ -138,7 +138,7 @@ async def test_the_jwks_is_for_everyone_and_carries_no_credentials(service: Serv
             assert "access-control-allow-credentials" not in answer.headers
 
 
-async def test_dev_headers_are_not_believed_through_a_tunnel(service: Service) -> None:
+async def test_dev_headers_are_not_accepted_through_a_tunnel(service: Service) -> None:
     """docs/decisions/0010: what a proxy says of where the request came from must be this machine."""
     person = await service.register()
     email = {"X-User-Email": person.email}

@@ -89,8 +89,8 @@ def same(work: dict[str, list[str]]) -> list[str]:
     return first
 
 
-async def test_a_reset_is_as_much_work_for_an_unknown_address(service: Service, addresses: dict[str, str]) -> None:
-    """SEC-9: a request right after the response waits as long; link, mail and record are created."""
+async def test_a_reset_costs_the_same_for_an_unknown_address(service: Service, addresses: dict[str, str]) -> None:
+    """SEC-9: whoever asks for something else right after the answer waits as long; link, mail and record are made."""
     resetting = journey(service, "reset_password")
 
     async def ask(email: str) -> None:
@@ -108,7 +108,7 @@ async def test_a_reset_is_as_much_work_for_an_unknown_address(service: Service, 
     assert (await service.sql(wanted))[0]["count"] == len(addresses)
 
 
-async def test_another_verification_link_is_as_much_work_for_an_unknown_address(
+async def test_another_verification_link_costs_the_same_for_an_unknown_address(
     service: Service, addresses: dict[str, str]
 ) -> None:
     """SEC-9."""
@@ -126,7 +126,7 @@ async def test_another_verification_link_is_as_much_work_for_an_unknown_address(
     assert await service.sql("SELECT 1 FROM idp.users WHERE email LIKE '%nobody.invalid'") == []
 
 
-async def test_registering_is_as_much_work_for_a_taken_address(service: Service, addresses: dict[str, str]) -> None:
+async def test_registering_costs_the_same_for_a_known_address(service: Service, addresses: dict[str, str]) -> None:
     """SEC-9 C-30: also where the account is disabled, and its owner gets no mail."""
     registering = journey(service, "register_email")
 

@@ -53,7 +53,7 @@ async def test_a_shared_secret_token_touches_no_keys(postgres: EmbeddedPostgres,
         assert (await service.validate(key["secret"]))["valid"]
 
 
-async def test_a_flood_of_bad_credentials_does_not_affect_other_addresses(postgres: EmbeddedPostgres) -> None:
+async def test_a_flood_of_bad_credentials_locks_no_other_client_out(postgres: EmbeddedPostgres) -> None:
     """SEC-8: the address may be a gateway, or that of the one who has to stop the flood."""
     environ = {"IDP_RATE_LIMITS__BAD_CREDENTIALS_PER_ADDRESS_PER_MINUTE": "5", "ADMIN_TOKEN": ADMIN_TOKEN}
     async with running(postgres.create_database("locked_out"), environ=environ) as service:

@@ -159,7 +159,7 @@ async def forget_addresses(service: Service) -> None:
     await storage.reset()
 
 
-async def test_a_malformed_foreign_cookie_does_not_hide_the_session_cookie(service: Service) -> None:
+async def test_a_malformed_foreign_cookie_hides_none_of_ours(service: Service) -> None:
     """RFC 6265bis section 5.8.3: a sibling host can plant such cookies."""
     person = await service.register()
     body = {"email": person.email, "password": PASSWORD}
@@ -171,7 +171,7 @@ async def test_a_malformed_foreign_cookie_does_not_hide_the_session_cookie(servi
             assert answer.status_code == 200, cookie
 
 
-async def test_rate_limit_headers_do_not_leak_into_the_next_response(service: Service) -> None:
+async def test_one_responses_limits_do_not_appear_in_the_next(service: Service) -> None:
     """Requests sent at once over one connection share a context of the server."""
     person = await service.register()
     login = json.dumps({"email": person.email, "password": "wrong password"}).encode()

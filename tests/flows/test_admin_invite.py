@@ -270,7 +270,7 @@ async def test_only_administrators_invite_and_sign_others_out(service: Service, 
     ],
 )  # fmt: skip
 async def test_an_invalid_invitation_creates_no_user(service: Service, admin: Person, more: Any) -> None:
-    """C-16 SEC-11: unknown members are refused, and nobody can set another user's password."""
+    """C-16 SEC-11: unknown members are refused, and nobody chooses a password for somebody else."""
     email = service.new_email()
     answer = await service.client.post(USERS, json={"email": email, **more}, headers=admin.bearer)
     assert problem(answer) == (422, "validation_failed")
@@ -323,7 +323,7 @@ async def test_sessions_are_listed_and_ended_everywhere_at_once(pair: tuple[Serv
     assert ("session.ended", f"user:{admin.id}") in await actions(one, person.id)
 
 
-async def test_ones_own_session_is_marked_and_may_be_ended(service: Service) -> None:
+async def test_the_current_session_is_marked_and_may_be_ended(service: Service) -> None:
     admin = await service.register_admin()
     path = f"{USERS}/{admin.id}/sessions"
     listed = await service.client.get(path, headers=admin.bearer)

@@ -93,7 +93,7 @@ async def test_an_address_that_is_taken_meanwhile_is_refused_without_saying_so(
     assert (await service.me(person.bearer)).json()["email"] == person.email
 
 
-async def test_the_link_alone_does_not_give_the_account(service: Service, person: Person) -> None:
+async def test_the_link_alone_gives_no_access_to_the_account(service: Service, person: Person) -> None:
     """SEC-6: mailed to a wrong address it is worthless there: without a credential, with another account's, and for
     the other purposes."""
     stranger = await verified(service)

@@ -39,8 +39,8 @@ def limits_of(answer: httpx2.Response) -> dict[str, tuple[int, int]]:
     return {name: (int(left), int(seconds)) for name, left, seconds in found}
 
 
-async def test_remaining_dependents_are_reported(service: Service) -> None:
-    """The IETF draft's fields: on refusals too; the account's limit is not shown."""
+async def test_the_remaining_attempts_are_reported(service: Service) -> None:
+    """The IETF draft's fields: on refusals too; the account's own limit is nobody else's business."""
     person = await service.register()
     first, second = await guess(service, person), await guess(service, person)
     assert '"login_pair";q=10;w=900' in first.headers["ratelimit-policy"]
@@ -141,7 +141,7 @@ async def test_an_address_is_refused_before_its_body_is_read(postgres: EmbeddedP
         assert (await log_in(service, person)).status_code == 429
 
 
-async def test_the_back_off_grows_with_each_block(postgres: EmbeddedPostgres) -> None:
+async def test_repeated_failures_wait_longer_each_time(postgres: EmbeddedPostgres) -> None:
     """S4-36: 60 s, 5 min, 15 min, an hour, a day; a day without it begins anew."""
     async with running(postgres.create_database("back_off")) as service:
         person = await service.register()

@@ -56,7 +56,7 @@ def misspelt(draw: st.DrawFn, name: str) -> str:
 
 
 @given(st.data())
-def test_every_misspelt_member_of_every_body_is_reported(service: Service, data: st.DataObject) -> None:
+def test_every_near_miss_of_every_body_is_reported(service: Service, data: st.DataObject) -> None:
     """The kind: over every struct and every member of it, beside all that is required."""
     struct = data.draw(st.sampled_from(sorted(bodies(service).values(), key=lambda each: each.__name__)))
     fields = {each.encode_name: each for each in msgspec.structs.fields(struct)}
@@ -152,7 +152,7 @@ SLIPS: list[tuple[str, dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "sent", "meant"), SLIPS, ids=lambda each: str(each)[:40])
-async def test_a_slip_is_422_and_says_what_may_be_meant(
+async def test_a_misspelt_member_is_422_and_names_the_likely_one(
     managed: Service, path: str, body: dict[str, Any], sent: str, meant: str
 ) -> None:
     """Neither `valid: true` nor a key for ever."""

@@ -107,7 +107,7 @@ def test_addresses_of_disposable_mail_services_are_known(email: str, expected: b
     assert is_disposable(email) is expected
 
 
-async def test_the_rules_apply_to_registration(managed: Service, service: Service) -> None:
+async def test_the_rules_hold_at_registration(managed: Service, service: Service) -> None:
     """S4-47 C-07: only where the setting asks for them; a common password is refused with them."""
     good = "G00d-one!"
     for password, email, status, code in (

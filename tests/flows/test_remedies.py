@@ -37,7 +37,9 @@ async def test_an_unsupported_scheme_is_named(service: Service, scheme: str) -> 
 
 
 @pytest.mark.parametrize("value", ["sk_live_secretsecret", "secret words", "eyJhbGciOi.e30.c2ln", "Bearersecret x"])
-async def test_a_token_without_a_scheme_is_reported_without_showing_it(service: Service, value: str) -> None:
+async def test_the_error_for_a_token_without_scheme_says_so_and_does_not_repeat_it(
+    service: Service, value: str
+) -> None:
     answer = await service.client.get("/auth/me", headers={"Authorization": value})
     problem = answer.json()
     assert (answer.status_code, problem["code"]) == (401, "credential_unrecognised")

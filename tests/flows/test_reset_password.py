@@ -86,7 +86,7 @@ async def test_asking_tells_nothing(service: Service, person: Person) -> None:
 
 
 @pytest.mark.alone
-async def test_requests_for_unknown_addresses_take_as_long(service: Service) -> None:
+async def test_a_request_takes_as_long_for_an_unknown_address(service: Service) -> None:
     """SEC-9: a coarse bound, for a machine that does other things too; what differs is done after the answer."""
     known = iter([(await verified(service)).email for _ in range(16)])
     unknown = iter([service.new_email() for _ in range(16)])
@@ -222,7 +222,7 @@ async def test_an_address_is_mailed_at_most_five_links_an_hour(service: Service,
     assert await ask_for_reset(service, (await verified(service)).email)
 
 
-async def test_requests_by_a_stranger_do_not_block_the_owner(service: Service, person: Person) -> None:
+async def test_a_strangers_requests_do_not_block_the_owners(service: Service, person: Person) -> None:
     """SEC-8: the devices of an account count by themselves, all together: no more than twice as much is mailed."""
     path, body = "/api/auth/password/reset/request", {"email": person.email}
     logins = [await service.client.post("/auth/login", json=body | {"password": PASSWORD}) for _ in range(3)]
@@ -237,7 +237,7 @@ async def test_requests_by_a_stranger_do_not_block_the_owner(service: Service, p
     assert (await service.client.post(path, json=other)).status_code == 429, "and count as such"
 
 
-async def test_concurrent_requests_do_not_exceed_the_mail_limit(service: Service, person: Person) -> None:
+async def test_concurrent_requests_mail_no_more_links(service: Service, person: Person) -> None:
     """S4-36: the limit holds for twenty requests in one moment."""
     path, body = "/api/auth/password/reset/request", {"email": person.email}
     answers = await asyncio.gather(*(service.client.post(path, json=body) for _ in range(20)))
@@ -286,7 +286,7 @@ async def test_asking_for_a_reset_leaves_an_invitation_good(service: Service) ->
     assert (await reset(service, invitation, NEW)).status_code == 200
 
 
-async def test_a_reset_replaces_a_lost_invitation_and_revokes_both_links(service: Service) -> None:
+async def test_a_reset_replaces_a_lost_invitation_and_both_links_end(service: Service) -> None:
     """Both choose the password; it ends the other one, as every link that was mailed before."""
     email, invitation = await invite(service)
     older = await ask_for_reset(service, email)

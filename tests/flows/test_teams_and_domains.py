@@ -169,7 +169,7 @@ async def test_a_team_admin_manages_their_team_and_no_other(service: Service) ->
     assert answer.status_code == 403
 
 
-async def test_names_stay_unique_with_concurrent_requests(service: Service) -> None:
+async def test_a_name_is_taken_by_the_first_of_two_at_once(service: Service) -> None:
     """S3-10 S3-12: unique names and keys, under a race too."""
     admin = await service.register_admin()
     name, key = f"Team {uuid4()}", f"d-{uuid4().hex}"

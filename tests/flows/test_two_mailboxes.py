@@ -96,7 +96,7 @@ async def test_the_commands_find_who_has_this_very_address(service: Service, pos
     assert [row["user_id"] for row in admins] == [other.id]
 
 
-async def test_check_db_reports_an_address_that_finds_another_user(service: Service) -> None:
+async def test_check_db_names_an_address_that_finds_another_user(service: Service) -> None:
     """An old row: stored under the key of another mailbox."""
     boss = await service.register(f"boss@{service.new_email().partition('@')[0]}.example")
     lost = await service.register()

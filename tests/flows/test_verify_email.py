@@ -67,7 +67,7 @@ async def test_a_browser_that_verifies_can_have_a_cookie(service: Service) -> No
     assert refreshed.status_code == 200
 
 
-async def test_sign_in_requires_a_verified_address(service: Service) -> None:
+async def test_sign_in_needs_a_verified_address(service: Service) -> None:
     """S4-09 S4-33 C-11: the mail has to be read first."""
     email = service.new_email()
     token = await sign_up(service, email)
@@ -121,7 +121,7 @@ async def test_a_foreign_token_is_invalid(service: Service, bad: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [None, 5, ["0" * 64], {"token": "x"}])
-async def test_a_value_that_is_not_text_is_malformed(service: Service, bad: object) -> None:
+async def test_a_token_that_is_no_text_is_malformed(service: Service, bad: object) -> None:
     answer = await service.client.post("/api/auth/email/verify", json={"token": bad})
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed")
 
@@ -241,7 +241,7 @@ async def test_a_scanner_that_follows_links_uses_up_nothing(service: Service, ac
 # --- C-30: an address that has an account ----------------------------------------------------------------------------
 
 
-async def test_registering_an_existing_address_looks_the_same_and_notifies_only_its_owner(service: Service) -> None:
+async def test_registering_an_existing_address_looks_the_same_and_mails_only_its_owner(service: Service) -> None:
     """C-30 SEC-9: the same answer; the mail says "you already have an account"; nothing about the account changes."""
     person = await service.register()
     await service.sql("UPDATE idp.users SET email_verified = true WHERE id = $1", person.id)
@@ -312,7 +312,7 @@ async def test_a_link_asked_for_again_is_of_the_same_kind(service: Service) -> N
 # --- C-11: who verifies claims the account ---------------------------------------------------------------------------
 
 
-async def test_verifying_revokes_credentials_created_before(service: Service) -> None:
+async def test_verifying_revokes_credentials_another_user_made_before(service: Service) -> None:
     """C-11 SEC-19: a stranger registered my address at S3's door, signed in, made a key and waits. I verify."""
     stranger = await service.register()
     elsewhere = await service.sign_in(stranger)
@@ -366,7 +366,7 @@ async def test_asking_for_another_link_tells_nothing(service: Service) -> None:
     assert await mails(service, disabled.email) == []
 
 
-async def test_an_account_gets_at_most_five_links_an_hour(service: Service) -> None:
+async def test_an_address_gets_at_most_five_links_an_hour(service: Service) -> None:
     """S4-36: counted by address, whether or not it has an account."""
     for email in (service.new_email(), (await service.register()).email):
         answers = [

@@ -29,7 +29,7 @@ from idp.mail.messages import (
 )
 from idp.mail.rendering import RenderedMail, render
 from idp.mail.smtp import compose
-from idp.mail.user_text import LONGEST_NAME, device_name, person_name
+from idp.mail.user_text import MAX_NAME_LENGTH, device_name, person_name
 
 BASE = "https://id.example.com"
 TOKEN = "5ec7e7+/=&" * 4
@@ -189,7 +189,7 @@ def test_names_of_all_scripts_are_kept(typed: str, kept: str) -> None:
 def test_a_very_long_name_is_cut() -> None:
     cut = person_name("Wolfeschlegelsteinhausenbergerdorff " * 100)
     assert cut is not None
-    assert len(cut) <= LONGEST_NAME
+    assert len(cut) <= MAX_NAME_LENGTH
     assert cut.endswith("…")
 
 

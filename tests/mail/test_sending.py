@@ -108,10 +108,10 @@ async def _post_and_change_my_mind(outbox: Outbox) -> None:
         raise RuntimeError("changed my mind")
 
 
-async def test_a_mail_for_an_unknown_address_does_not_wake_the_sender(outbox: Outbox) -> None:
-    """SEC-9: sending takes time, which a concurrent request could measure."""
+async def test_a_decoy_mail_does_not_wake_the_sender(outbox: Outbox) -> None:
+    """SEC-9: sending is work too, and whoever asks for something else in this moment would wait for it."""
     async with outbox.database.transaction() as session:
-        outbox.mailer.post(session, VERIFY, to="ada@example.com", at_leisure=True)
+        outbox.mailer.post(session, VERIFY, to="ada@example.com", delayed=True)
     assert not outbox.mailer.posted.is_set()
     await outbox.post(VERIFY, to="ada@example.com")
     assert outbox.mailer.posted.is_set()
@@ -137,7 +137,7 @@ async def test_a_mail_whose_sender_died_is_sent_by_another_after_its_lease(outbo
     assert office.delivered[0][1]["Message-ID"] == f"<{taken.id}@acme.example>"
 
 
-async def test_a_writer_without_the_lease_changes_nothing(outbox: Outbox, office: PostOffice) -> None:
+async def test_a_sender_that_lost_the_lease_changes_nothing(outbox: Outbox, office: PostOffice) -> None:
     """A process that was paused wakes up after another one sent its mail."""
     await outbox.post(VERIFY, to="ada@example.com")
     paused = outbox.sender(office)
@@ -202,7 +202,7 @@ async def _has_failed(outbox: Outbox) -> bool:
     return (await outbox.row())["failed_at"] is not None
 
 
-async def test_a_refused_recipient_is_not_retried_and_does_not_block_others(outbox: Outbox, office: PostOffice) -> None:
+async def test_a_refused_recipient_is_not_retried_and_blocks_no_other_mail(outbox: Outbox, office: PostOffice) -> None:
     """RFC 5321 section 4.2.1: 5yz is permanent."""
     office.answers["gone@example.com"] = "550 5.1.1 <gone@example.com> is unknown here"
     before = counted("failed")
@@ -345,16 +345,16 @@ async def test_without_a_server_mails_wait_for_a_day(outbox: Outbox) -> None:
     with structlog.testing.capture_logs() as logs:
         async with outbox.sending(None) as sender:
             assert logs[0]["event"].startswith("SMTP_HOST is not set")
-            await sender.tidy()
+            await sender.clean_up()
             assert (await outbox.row())["sealed_message"] is not None
             with time_machine.travel(datetime.now(UTC) + GIVE_UP_AFTER + timedelta(minutes=1)):
-                await sender.tidy()
+                await sender.clean_up()
     row = await outbox.row()
     assert (row["sealed_message"], row["last_error"]) == (None, "SMTP_HOST is not set")
     assert row["failed_at"] is not None
 
 
-async def test_a_month_old_mail_is_deleted_unless_unsent(outbox: Outbox) -> None:
+async def test_mails_older_than_a_month_are_deleted_unless_they_wait(outbox: Outbox) -> None:
     for _ in range(3):
         await outbox.post(VERIFY, to="ada@example.com")
     await outbox.sql("UPDATE idp.mail_outbox SET created_at = now() - interval '31 days'")
@@ -364,7 +364,7 @@ async def test_a_month_old_mail_is_deleted_unless_unsent(outbox: Outbox) -> None
     await outbox.sql(
         "UPDATE idp.mail_outbox SET failed_at = now() WHERE id = (SELECT max(id::text)::uuid FROM idp.mail_outbox)"
     )
-    await outbox.sender(None, keeps_text=True).tidy()
+    await outbox.sender(None, keeps_text=True).clean_up()
     assert (await outbox.row())["sent_at"] is None
     assert REGISTRY.get_sample_value("idp_mail_pending") == 1
 

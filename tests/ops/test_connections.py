@@ -112,7 +112,7 @@ async def test_a_client_that_is_gone_ends_its_requests(service: Service) -> None
     assert (await service.client.get("/healthz")).status_code == 200
 
 
-async def test_idle_connections_do_not_block_others(
+async def test_silent_connections_do_not_block_other_clients(
     postgres: EmbeddedPostgres, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At the limit the silent ones are closed, the oldest first; it is counted and logged."""
@@ -198,7 +198,7 @@ def test_the_client_is_the_first_from_the_right_that_is_no_proxy(forwarded: list
     assert TrustedProxies(["10.0.0.0/8"]).client_of(forwarded) == client
 
 
-async def test_a_listener_on_both_families_believes_a_proxy_over_ipv4(postgres: EmbeddedPostgres) -> None:
+async def test_a_dual_stack_listener_trusts_a_proxy_over_ipv4(postgres: EmbeddedPostgres) -> None:
     """On `::` the proxy is ::ffff:127.0.0.1; the audit has the client's plain address."""
     url = postgres.create_database("both_families")
     listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)

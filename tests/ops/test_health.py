@@ -118,7 +118,7 @@ async def test_a_run_that_began_too_long_ago_is_not_joined() -> None:
     assert part.looks == 2
 
 
-async def test_a_disconnect_does_not_cancel_it_for_others() -> None:
+async def test_one_cancelled_caller_does_not_cancel_the_others() -> None:
     part = Part(takes=0.1)
     first = asyncio.create_task(part.state())
     await asyncio.sleep(0)

@@ -66,7 +66,7 @@ def test_it_allows_what_the_library_allows(hits: list[tuple[int, str]]) -> None:
     )
 
 
-def test_expired_entries_are_deleted(move: Move) -> None:
+def test_expired_windows_are_removed(move: Move) -> None:
     """Long windows do not keep short ones in memory."""
     windows, short, long = LocalWindows(), RateLimitItemPerSecond(5, 10), RateLimitItemPerSecond(5, 10_000)
     for number in range(300):

@@ -30,7 +30,7 @@ async def test_production_metrics_need_the_token(postgres: EmbeddedPostgres) -> 
         assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
-async def test_metrics_at_the_public_port_require_a_token(production: Service) -> None:
+async def test_the_public_port_serves_no_metrics_without_a_token(production: Service) -> None:
     answer = await production.client.get("/metrics", headers={"Authorization": "Bearer"})
     assert answer.status_code == 401
     assert "METRICS_TOKEN" in answer.json()["remedy"]

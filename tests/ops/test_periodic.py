@@ -39,8 +39,8 @@ async def test_a_failure_ends_neither_the_round_nor_the_work(failing: Exception 
     assert await rounds(3, failing=failing) == ["first", "second"] * 3
 
 
-async def test_only_what_is_no_news_stays_out_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
-    """An unreachable database is logged by its users; a defect is logged here, with its location."""
+async def test_only_repeated_failures_stay_out_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """A database that is away is told by whatever needs it; a fault of ours is told here, with where it happened."""
     await rounds(1, failing=DatabaseUnavailable())
     assert "background work failed" not in capsys.readouterr().out
     await rounds(1, failing=RuntimeError("a fault"))

@@ -115,7 +115,7 @@ async def test_a_store_that_stands_still_costs_a_quarter_of_a_second_a_second(
         own_valkey.resume()
 
 
-async def test_requests_do_not_wait_for_a_paused_store(own_valkey: EmbeddedValkey) -> None:
+async def test_no_request_waits_for_a_store_that_is_paused(own_valkey: EmbeddedValkey) -> None:
     """After the first failure a question takes no time, until the store has written and read."""
     store = SharedStore(connect(own_valkey.url))
     own_valkey.pause()

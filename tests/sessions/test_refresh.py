@@ -211,7 +211,7 @@ async def test_a_foreign_token_is_refused_without_a_reason(service: Service, tok
     refused(await service.refresh(token), "refresh_token_invalid")
 
 
-async def test_a_damaged_token_is_refused_and_affects_no_other(service: Service) -> None:
+async def test_a_damaged_token_is_refused_and_revokes_nothing(service: Service) -> None:
     """SEC-49: cut short, altered, in other letters, or with something around it."""
     person = await service.register()
     token = person.refresh_token
@@ -280,7 +280,7 @@ async def test_a_chain_survives_the_rotation_of_the_root_secret(postgres: Embedd
 # --- a lost answer (decision 0031) ------------------------------------------------------------------
 
 
-async def test_a_lost_response_is_repeated_while_the_successor_is_unused(service: Service) -> None:
+async def test_a_lost_response_is_repeated_until_its_token_is_used(service: Service) -> None:
     """C-08: the phone asks again after 12 s, after an hour and after two days, and the session goes on."""
     person = await service.register()
     lost = (await refreshed(service, person.refresh_token))["refresh_token"]

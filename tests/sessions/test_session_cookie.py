@@ -135,7 +135,7 @@ async def test_our_own_page_signs_out_and_the_browser_forgets(service: Service) 
     assert (await service.me(cookie)).json()["code"] == "token_revoked"
 
 
-async def test_a_page_that_was_loaded_anew_asks_for_the_csrf_token(service: Service) -> None:
+async def test_a_reloaded_page_asks_for_the_csrf_token(service: Service) -> None:
     person, cookie, csrf = await browser(service)
     assert (await service.client.get("/api/auth/csrf", headers=cookie)).json() == {"csrf_token": csrf}
     assert (await service.client.get("/api/auth/csrf", headers=person.bearer)).status_code == 403

@@ -191,7 +191,7 @@ async def test_using_a_session_is_noted_once_a_minute(service: Service) -> None:
     assert after["expires_at"] > before["expires_at"]
 
 
-async def test_old_sessions_are_deleted(service: Service) -> None:
+async def test_sessions_ended_long_ago_are_deleted(service: Service) -> None:
     """A month after its latest end, a session and its chain are deleted; a live one stays."""
     gone, stays = await service.register(), await service.register()
     await service.sql(

@@ -96,7 +96,7 @@ def code(answer: httpx2.Response) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("path", [*LOGOUTS, *EVERYWHERE])
-async def test_without_proof_of_a_session_no_user_is_signed_out(service: Service, path: str) -> None:
+async def test_a_request_without_proof_of_a_session_signs_no_user_out(service: Service, path: str) -> None:
     """SEC-14: an unknown token, none, a lapsed one by itself, a machine's."""
     person, other = await service.register(), await service.register()
     unknown = {"refresh_token": "rt_" + "x" * 43}
@@ -147,7 +147,7 @@ async def test_a_sign_in_for_tokens_leaves_the_browsers_session_alone(service: S
     assert (await service.client.get("/auth/me", headers=headers)).status_code == 200
 
 
-async def test_an_invalid_session_id_is_no_session(service: Service) -> None:
+async def test_a_malformed_session_id_is_no_session(service: Service) -> None:
     """S4-21: `DELETE /api/auth/sessions/abc` says what a foreign id says."""
     person = await service.register()
     for name in ("abc", "0", "%20", "01990c7e-0000-7000-8000-000000000001", "x" * 100):

@@ -451,7 +451,7 @@ async def test_no_request_follows_a_token(forge: Forge, attackers_server: tuple[
     assert asked == []
 
 
-async def test_an_address_in_a_token_is_ignored(forge: Forge, attackers_server: tuple[str, list[str]]) -> None:
+async def test_a_key_url_in_our_token_is_ignored(forge: Forge, attackers_server: tuple[str, list[str]]) -> None:
     """SEC-21: the attacker's keys stand in the header, and the key ring decides all the same."""
     url, asked = attackers_server
     header = forge.header(jku=url, x5u=url, jwk=jwk_of_the_attacker(), x5c=["MIIB"])

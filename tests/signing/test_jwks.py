@@ -66,7 +66,7 @@ async def test_a_key_that_ends_by_the_clock_is_no_longer_published(two: Two) -> 
 
 
 async def test_it_is_encoded_once_for_each_state_of_the_key_ring(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "_MADE_ANEW_AFTER_SECONDS", 3600.0)
+    monkeypatch.setattr(routes, "_REENCODE_SECONDS", 3600.0)
     keys = routes.PublishedKeys(ring(two[0]))
     documents = await asyncio.gather(*(keys.document() for _ in range(64)))
     assert all(document is documents[0] for document in documents)
@@ -81,7 +81,7 @@ async def test_keys_that_cannot_be_read_are_503_and_come_back(tmp_path: Path) ->
             before = await published(service)
             server.stop()
             assert await published(service) == before, "read within the last minute"
-            service.app.core.change_listener.changes.listen()
+            service.app.core.change_listener.changes.reset()
             answer = await service.client.get(PATH)
             assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
             assert answer.headers["Cache-Control"] == "no-store"

@@ -281,7 +281,7 @@ async def test_a_key_that_was_staged_when_another_leaked_does_not_come_back(star
         assert await start().signs_with() == await process.signs_with() == new
 
 
-async def test_a_process_that_only_verifies_hears_of_an_ended_key(
+async def test_a_process_that_only_verifies_learns_of_a_revoked_key(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SEC-31: it knows the key and never signs, so nothing else would make it look."""

@@ -101,7 +101,9 @@ async def test_a_verdict_only_in_valkey_allows_no_management(
         assert await service.sql("SELECT 1 FROM idp.api_keys") == []
 
 
-async def test_a_verdict_only_in_valkey_signs_no_user_out(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> None:
+async def test_a_verdict_that_only_valkey_holds_signs_no_user_out(
+    postgres: EmbeddedPostgres, valkey: EmbeddedValkey
+) -> None:
     """Routes that look at the caller themselves ask the database, too."""
     async with deployed(postgres, valkey) as service:
         person, token = await service.register(), generate("amp_live")

@@ -174,7 +174,7 @@ def test_each_label_gives_a_key_of_its_own() -> None:
     assert root.reveal().encode() not in keys
 
 
-def test_sealed_values_open_only_unchanged_and_with_their_secret() -> None:
+def test_ciphertext_opens_only_unchanged_and_only_with_its_secret() -> None:
     """SEC-32: each part changed in turn, and another secret; the answer is None, never an exception."""
     old, new = Secret(root_secret()), Secret(root_secret())
     sealed = Sealer([old]).seal(b"the private key", purpose="signing-key")

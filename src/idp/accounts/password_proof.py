@@ -65,8 +65,8 @@ class PasswordProof:
             await credentials.hold(session, user_id)
             details = {"stored_password": why} if why else None
             record(session, origin, action="user.password_check_failed", user_id=user_id, details=details)
-            most = services.rules.consecutive_failures
-            is_over = guessed is not None and await count_wrong_password(session, services.mailer, guessed, most=most)
+            limit = services.rules.consecutive_failures
+            is_over = guessed is not None and await count_wrong_password(session, services.mailer, guessed, limit=limit)
             if is_over and session_id is not None:
                 reason = sessions.TOO_MANY_WRONG_PASSWORDS
                 await sessions.end(session, origin, session_id, user_id=user_id, reason=reason)

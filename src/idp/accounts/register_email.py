@@ -103,4 +103,4 @@ class RegisterEmail:
         return await self._services.one_time_tokens.make(session, purpose, user_id=user_id, email=email)
 
     def _post(self, session: AsyncSession, mail: Mail, to: str) -> None:
-        self._services.mailer.post(session, mail, to=to, at_leisure=True)
+        self._services.mailer.post(session, mail, to=to, delayed=True)

@@ -46,7 +46,7 @@ class ResetPassword:
                 to = holder.email or decoy_address()
                 token = await services.one_time_tokens.make(session, Purpose.RESET, user_id=holder.user_id, email=to)
                 mail = ResetPasswordMail(holder.name, token, services.settings.reset_minutes)
-                services.mailer.post(session, mail, to=to, at_leisure=True)
+                services.mailer.post(session, mail, to=to, delayed=True)
                 if not holder.is_active or holder.email is None:
                     await flush_and_rollback(session, savepoint)
 

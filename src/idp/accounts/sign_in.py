@@ -133,7 +133,7 @@ class SignIn:
             details = {"method": "password"} | ({"stored_password": why} if why else {})
             record(session, origin, action="user.sign_in_failed", user_id=user_id, details=details)
             guessed = holder if was_wrong else None
-            await count_wrong_password(session, self._mailer, guessed, most=self._rules.consecutive_failures)
+            await count_wrong_password(session, self._mailer, guessed, limit=self._rules.consecutive_failures)
 
         await self._database.transact(keep)
         metrics.count_attempt(method="password", outcome="invalid_credentials")

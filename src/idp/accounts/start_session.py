@@ -144,7 +144,7 @@ class SessionStarter:
             raise InvalidCredentials
         login, is_new = new_session.login, new_session.is_new_device
         if new_session.others >= self._max_sessions:
-            await sessions.end_surplus(session, origin, user_id, most=self._max_sessions)
+            await sessions.end_surplus(session, origin, user_id, limit=self._max_sessions)
         if mode == "cookie" and (previous_cookie := request.cookies.get(self._cookies.name)):
             await sessions.end_by_cookie(session, origin, self._cookies.digests(previous_cookie), keep=login.session_id)
         user = await load_user(session, user_id)

@@ -86,6 +86,6 @@ class VerifyEmail:
             purpose = await last_purpose(session, holder.user_id) or Purpose.VERIFY
             token = await services.one_time_tokens.make(session, purpose, user_id=holder.user_id, email=to)
             mail = VerifyEmailMail(holder.name, token, services.settings.verification_hours)
-            services.mailer.post(session, mail, to=to, at_leisure=True)
+            services.mailer.post(session, mail, to=to, delayed=True)
             if not holder.is_active or holder.email_verified or holder.email is None:
                 await flush_and_rollback(session, savepoint)

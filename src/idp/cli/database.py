@@ -151,7 +151,7 @@ async def _wrong_address_keys(database: "Database") -> list[str]:
     from idp.users.address_check import addresses_with_wrong_key
 
     async with database.transaction() as session:
-        found = await addresses_with_wrong_key(session, most=_MAX_LISTED)
+        found = await addresses_with_wrong_key(session, limit=_MAX_LISTED)
     if not found:
         return []
     lines = [f"Warning: {each}" for each in found]

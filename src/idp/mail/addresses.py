@@ -26,7 +26,7 @@ def parse_address(text: str) -> Address:
     if not local or not domain or _NEVER.search(text):
         raise UnusableAddress("not one e-mail address")
     try:
-        return Address(username=local, domain=domain if domain.isascii() else _in_a_labels(domain))
+        return Address(username=local, domain=domain if domain.isascii() else _to_a_labels(domain))
     except (ValueError, IndexError) as error:
         raise UnusableAddress("the address cannot be written in a header") from error
 
@@ -58,5 +58,5 @@ def needs_utf8(address: Address) -> bool:
     return _ASCII_LOCAL_PART.fullmatch(address.username) is None
 
 
-def _in_a_labels(domain: str) -> str:
+def _to_a_labels(domain: str) -> str:
     return idna.encode(domain, uts46=True).decode()

@@ -33,22 +33,22 @@ class Mailer:
         self._service = service
         self._home = home
 
-    def post(self, session: AsyncSession, mail: Mail, *, to: str, at_leisure: bool = False) -> None:
+    def post(self, session: AsyncSession, mail: Mail, *, to: str, delayed: bool = False) -> None:
         """Write a mail; it is sent after the session's commit.
 
         Writing takes about a millisecond and sending more, which can reveal to the client whether a mail was written
-        (SEC-9). If that is secret, always write one, roll it back if unneeded, and use `at_leisure`.
+        (SEC-9). If that is secret, always write one, roll it back if unneeded, and use `delayed`.
 
         Args:
             session: the caller's transaction.
             mail: its content.
             to: the recipient's address.
-            at_leisure: send it at the next poll, within a second, instead of immediately.
+            delayed: send it at the next poll, within a second, instead of immediately.
         """
         rendered = render(mail, to=to, base_url=self._base_url, service=self._service, home=self._home)
         sealed = self._sealer.seal(msgspec.json.encode(rendered), purpose="mail")
         session.add(MailRow(template=mail.template, sealed_message=sealed))
-        if not at_leisure:
+        if not delayed:
             event.listen(session.sync_session, "after_commit", self._wake, once=True)
 
     def _wake(self, _session: Any) -> None:

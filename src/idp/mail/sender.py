@@ -35,11 +35,11 @@ GIVE_UP_AFTER = timedelta(hours=24)
 KEPT = timedelta(days=30)
 LEASE = timedelta(seconds=180)  # renewed while a mail is being sent
 _RENEW_SECONDS = 45.0
-_NOTE_AGAIN_SECONDS = 2.0
+_RECORD_RETRY_SECONDS = 2.0
 _POLL_SECONDS = 1.0  # for mails of other processes and retries; own mails wake the sender
-_AWAY_SECONDS = 5.0
-_TIDY_SECONDS = 15.0
-_AT_ONCE = 16  # concurrent connections; a hanging one occupies its place for minutes
+_UNAVAILABLE_SECONDS = 5.0
+_CLEAN_UP_SECONDS = 15.0
+_MAX_CONCURRENT = 16  # concurrent connections; a hanging one occupies its place for minutes
 _STOP_SECONDS = 3.0
 
 _TAKE = text("""
@@ -51,16 +51,16 @@ UPDATE idp.mail_outbox m SET due_at = :leased_until, attempts = m.attempts + 1 F
 RETURNING m.id, m.template, m.sealed_message, m.created_at, m.attempts
 """)
 # `attempts` detects a lost lease: the next process incremented it.
-_OURS = "WHERE id = :id AND attempts = :attempts AND sent_at IS NULL AND failed_at IS NULL"
+_UNDER_LEASE = "WHERE id = :id AND attempts = :attempts AND sent_at IS NULL AND failed_at IS NULL"
 _SENT = text(f"""
 UPDATE idp.mail_outbox SET sent_at = :now, last_error = NULL,
-       sealed_message = CASE WHEN :keep THEN sealed_message END {_OURS}
+       sealed_message = CASE WHEN :keep THEN sealed_message END {_UNDER_LEASE}
 """)  # noqa: S608  our own text
-_RENEW = text(f"UPDATE idp.mail_outbox SET due_at = :due {_OURS}")  # noqa: S608
-_LATER = text(f"UPDATE idp.mail_outbox SET due_at = :due, last_error = :reason {_OURS}")  # noqa: S608
+_RENEW = text(f"UPDATE idp.mail_outbox SET due_at = :due {_UNDER_LEASE}")  # noqa: S608
+_LATER = text(f"UPDATE idp.mail_outbox SET due_at = :due, last_error = :reason {_UNDER_LEASE}")  # noqa: S608
 _FAILED = text(f"""
 UPDATE idp.mail_outbox SET failed_at = :now, last_error = :reason,
-       sealed_message = CASE WHEN :keep THEN sealed_message END {_OURS}
+       sealed_message = CASE WHEN :keep THEN sealed_message END {_UNDER_LEASE}
 """)  # noqa: S608
 _NEVER_TRIED = text("""
 UPDATE idp.mail_outbox SET failed_at = :now, sealed_message = NULL, last_error = 'SMTP_HOST is not set'
@@ -109,13 +109,13 @@ class MailSender(BackgroundService):
         keeps_text: bool = False,
     ) -> None:
         sends = transport is not None or keeps_text
-        super().__init__("mail sender", self._tidy, *([self._run] if sends else []))
+        super().__init__("mail sender", self._clean_up_periodically, *([self._run] if sends else []))
         self._database = database
         self._sealer = sealer
         self._posted = posted
         self._transport = transport
         self._keeps_text = keeps_text
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Task[None]] = set()
         self._delivered: set[UUID] = set()  # delivered, but not recorded in the outbox yet
 
     def start(self) -> None:
@@ -127,8 +127,8 @@ class MailSender(BackgroundService):
     async def stop(self) -> None:
         """Stop taking mails, and wait briefly for running ones; the rest is sent after its lease."""
         await super().stop()
-        if self._under_way:
-            _, late = await asyncio.wait(self._under_way, timeout=_STOP_SECONDS)
+        if self._sending:
+            _, late = await asyncio.wait(self._sending, timeout=_STOP_SECONDS)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
@@ -140,11 +140,11 @@ class MailSender(BackgroundService):
             self._posted.clear()
             pause = _POLL_SECONDS
             try:
-                while taken := await self._take(_AT_ONCE - len(self._under_way)):
+                while taken := await self._take(_MAX_CONCURRENT - len(self._sending)):
                     for mail in taken:
-                        self._begin(mail)
+                        self._start_sending(mail)
             except DatabaseUnavailable:
-                pause = _AWAY_SECONDS
+                pause = _UNAVAILABLE_SECONDS
             except Exception as error:  # noqa: BLE001  the sender must outlive whatever a mail does
                 log.error("taking mails failed", **describe(error))  # noqa: TRY400
             with contextlib.suppress(TimeoutError):
@@ -159,13 +159,13 @@ class MailSender(BackgroundService):
             rows = await session.execute(_TAKE, {"now": now, "leased_until": now + LEASE, "most": most})
             return [Taken(*row) for row in rows]
 
-    def _begin(self, mail: Taken) -> None:
+    def _start_sending(self, mail: Taken) -> None:
         task = asyncio.create_task(self._deliver_and_record(mail))
-        self._under_way.add(task)
+        self._sending.add(task)
         task.add_done_callback(self._finish)
 
     def _finish(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+        self._sending.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("recording the outcome of a mail failed", **describe(error))
         self._posted.set()  # a connection is free
@@ -184,33 +184,33 @@ class MailSender(BackgroundService):
     async def _renew(self, mail: Taken) -> None:
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
-            await self._note(_RENEW, mail, due=clock.now() + LEASE)
+            await self._record_outcome(_RENEW, mail, due=clock.now() + LEASE)
 
     async def _deliver_under_lease(self, mail: Taken) -> None:
         if mail.id in self._delivered:  # taken again, because the delivery could not be recorded
-            await self._note_delivery(mail)
+            await self._record_delivery(mail)
             return
         try:
             await self._send(mail)
         except Undeliverable as error:
             await self._fail(mail, str(error))
         except NotSent as error:
-            await self._put_off(mail, str(error))
+            await self._defer(mail, str(error))
         except Exception as error:  # noqa: BLE001  one mail must not stop the others
             log.error("sending a mail failed", mail=str(mail.id), template=mail.template, **describe(error))  # noqa: TRY400
-            await self._put_off(mail, type(error).__name__)
+            await self._defer(mail, type(error).__name__)
         else:
             metrics.count_mail(outcome="sent")
             self._delivered.add(mail.id)
-            await self._note_delivery(mail)
+            await self._record_delivery(mail)
 
-    async def _note_delivery(self, mail: Taken) -> None:
+    async def _record_delivery(self, mail: Taken) -> None:
         """Record the delivery; retry while the database is unavailable."""
         until = clock.now() + LEASE
-        while not await self._note(_SENT, mail, now=clock.now(), keep=self._keeps_text):
+        while not await self._record_outcome(_SENT, mail, now=clock.now(), keep=self._keeps_text):
             if clock.now() > until:
                 return  # the lease ends; this process takes it again and knows that it was delivered
-            await asyncio.sleep(_NOTE_AGAIN_SECONDS)
+            await asyncio.sleep(_RECORD_RETRY_SECONDS)
         self._delivered.discard(mail.id)
 
     async def _send(self, mail: Taken) -> None:
@@ -220,21 +220,21 @@ class MailSender(BackgroundService):
         if self._transport is not None:
             await self._transport.send(opened, mail_id=mail.id, written_at=mail.created_at)
 
-    async def _put_off(self, mail: Taken, reason: str) -> None:
+    async def _defer(self, mail: Taken, reason: str) -> None:
         due = clock.now() + delay(mail.attempts)
         if due > mail.created_at + GIVE_UP_AFTER:
             await self._fail(mail, f"given up after {mail.attempts} attempts: {reason}")
             return
         log.warning("mail put off", mail=str(mail.id), template=mail.template, attempt=mail.attempts, reason=reason)
         metrics.count_mail(outcome="put_off")
-        await self._note(_LATER, mail, due=due, reason=reason)
+        await self._record_outcome(_LATER, mail, due=due, reason=reason)
 
     async def _fail(self, mail: Taken, reason: str) -> None:
         log.error("mail failed", mail=str(mail.id), template=mail.template, attempt=mail.attempts, reason=reason)
         metrics.count_mail(outcome="failed")
-        await self._note(_FAILED, mail, now=clock.now(), reason=reason, keep=self._keeps_text)
+        await self._record_outcome(_FAILED, mail, now=clock.now(), reason=reason, keep=self._keeps_text)
 
-    async def _note(self, statement: TextClause, mail: Taken, **values: object) -> bool:
+    async def _record_outcome(self, statement: TextClause, mail: Taken, **values: object) -> bool:
         """Record the outcome of a mail; False while PostgreSQL is unavailable: its lease ends and it is retried."""
         ours = {"id": mail.id, "attempts": mail.attempts}
         try:
@@ -246,17 +246,17 @@ class MailSender(BackgroundService):
 
     # --- what is old -------------------------------------------------------------------------------------------------
 
-    async def _tidy(self) -> None:
+    async def _clean_up_periodically(self) -> None:
         while True:
             try:
-                await self.tidy()
+                await self.clean_up()
             except DatabaseUnavailable:
                 pass
             except Exception as error:  # noqa: BLE001
                 log.error("cleaning up the outbox failed", **describe(error))  # noqa: TRY400
-            await asyncio.sleep(_TIDY_SECONDS)
+            await asyncio.sleep(_CLEAN_UP_SECONDS)
 
-    async def tidy(self) -> None:
+    async def clean_up(self) -> None:
         """Fail mails that waited too long, delete old ones, and count waiting ones."""
         now = clock.now()
         async with self._database.transaction() as session:

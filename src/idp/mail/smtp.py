@@ -60,13 +60,13 @@ class SmtpTransport:
             raise Undeliverable(_reason(error)) from None
         try:
             async with asyncio.timeout(WHOLE_SECONDS):
-                await self._hand_over(message, to)
+                await self._deliver(message, to)
         except (refusals.SMTPRecipientRefused, refusals.SMTPDataError) as error:
-            raise _verdict(error.code, error) from None
+            raise _classify(error.code, error) from None
         except (refusals.SMTPException, OSError, TimeoutError, ValueError) as error:
             raise NotSent(_reason(error)) from None
 
-    async def _hand_over(self, message: EmailMessage, to: Address) -> None:
+    async def _deliver(self, message: EmailMessage, to: Address) -> None:
         implicit = self._settings.smtp_port == IMPLICIT_TLS_PORT
         password = self._settings.smtp_password
         client = aiosmtplib.SMTP(
@@ -114,7 +114,7 @@ def compose(mail: RenderedMail, *, sender: Address, to: Address, mail_id: UUID, 
     return message
 
 
-def _verdict(code: int, error: Exception) -> Exception:
+def _classify(code: int, error: Exception) -> Exception:
     return Undeliverable(_reason(error)) if 500 <= code <= 599 else NotSent(_reason(error))
 
 

@@ -8,9 +8,9 @@ import re
 import unicodedata
 from typing import Any
 
-LONGEST_NAME = 60
-_LONGEST_DEVICE = 40
-_LONGEST_USER_AGENT = 512
+MAX_NAME_LENGTH = 60
+_MAX_DEVICE_LENGTH = 40
+_MAX_USER_AGENT_LENGTH = 512
 _ADDRESS = re.compile(r"://|@|\bwww\.|\w\.\w{2,}|[\\/]")  # text that mail programs turn into links
 _JOINERS = "\u200c\u200d"  # required by Persian and emoji; other format characters reorder or hide text
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -33,7 +33,7 @@ def person_name(name: str | None) -> str | None:
     text = one_line(name or "")
     if not text or _ADDRESS.search(text):
         return None
-    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1].rstrip()}…"
+    return text if len(text) <= MAX_NAME_LENGTH else f"{text[: MAX_NAME_LENGTH - 1].rstrip()}…"
 
 
 def device_name(user_agent: str | None, device_info: Any = None) -> str | None:
@@ -53,7 +53,7 @@ def _from_user_agent(user_agent: str | None) -> str | None:
         return None
     import ua_parser
 
-    text = user_agent[:_LONGEST_USER_AGENT]
+    text = user_agent[:_MAX_USER_AGENT_LENGTH]
     browser, system = ua_parser.parse_user_agent(text), ua_parser.parse_os(text)
     names = [_device(found.family) for found in (browser, system) if found is not None]
     return " on ".join(name for name in names if name) or None
@@ -67,4 +67,4 @@ def _from_info(info: Any) -> str | None:
 
 def _device(text: str) -> str | None:
     """Keep only letters, digits and a few symbols, so that mail programs create no link."""
-    return " ".join(_DEVICE.sub(" ", one_line(text)).split())[:_LONGEST_DEVICE].strip() or None
+    return " ".join(_DEVICE.sub(" ", one_line(text)).split())[:_MAX_DEVICE_LENGTH].strip() or None

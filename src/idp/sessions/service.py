@@ -260,7 +260,7 @@ async def end_all(session: AsyncSession, origin: Origin, user_id: str, *, reason
     return sum(await _end(session, origin, user_id, reason, *others))
 
 
-async def end_surplus(session: AsyncSession, origin: Origin, user_id: str, *, most: int) -> int:
+async def end_surplus(session: AsyncSession, origin: Origin, user_id: str, *, limit: int) -> int:
     """End the least recently used sessions above the limit; return how many ended."""
     now = clock.now()
     surplus = (
@@ -272,7 +272,7 @@ async def end_surplus(session: AsyncSession, origin: Origin, user_id: str, *, mo
             SessionRow.idle_expires_at > now,
         )
         .order_by(SessionRow.last_seen_at.desc(), SessionRow.id.desc())
-        .offset(most)
+        .offset(limit)
         .limit(_MAX_ENDED_AT_ONCE)
     )
     ids = (await session.scalars(surplus)).all()

@@ -32,8 +32,8 @@ FIRST_PARTY_CLIENT = "idp"  # `client_id` of tokens from our own login (RFC 9068
 FIRST_PARTY_SCOPES = ("openid", "profile", "email")
 _SCOPE = " ".join(FIRST_PARTY_SCOPES)
 _LEEWAY_SECONDS = 5  # for `iat` and `nbf` only; small, because the clocks are ours (SEC-23)
-_LONGEST_SHARED = 3600 + _LEEWAY_SECONDS  # seconds; tokens.access_token_minutes is at most 60
-_LATEST = 253_402_300_799  # 9999-12-31: maximum of datetime
+_MAX_SHARED_SECONDS = 3600 + _LEEWAY_SECONDS  # seconds; tokens.access_token_minutes is at most 60
+_MAX_TIMESTAMP = 253_402_300_799  # 9999-12-31: maximum of datetime
 _encode = msgspec.json.Encoder().encode
 
 
@@ -150,7 +150,7 @@ class TokenService:
         }
         if len(user.roles) <= self._settings.max_roles:  # keep headers below proxy limits
             claims["roles"] = list(user.roles)
-        return self._issued(_signed(key, claims), claims)
+        return self._to_issued_token(_sign_claims(key, claims), claims)
 
     def _sign_shared(self, user: TokenUser, family: Family, key: OctKey, times: dict[str, Any]) -> IssuedToken:
         claims = times | {"uid": user.id}
@@ -158,7 +158,9 @@ class TokenService:
             claims |= {"sub": user.email or user.id, "email_verified": user.email_verified}
         else:
             claims |= {"sub": user.id, "type": "access", "roles": list(user.roles)}
-        return self._issued(jwt.encode({"alg": "HS256", "typ": "JWT"}, claims, key, algorithms=["HS256"]), claims)
+        return self._to_issued_token(
+            jwt.encode({"alg": "HS256", "typ": "JWT"}, claims, key, algorithms=["HS256"]), claims
+        )
 
     def _times(self, life: timedelta | None, session: TokenSession | None) -> dict[str, Any]:
         """Return the claims about times and the session."""
@@ -174,7 +176,7 @@ class TokenService:
         return claims
 
     @staticmethod
-    def _issued(token: str, claims: dict[str, Any]) -> IssuedToken:
+    def _to_issued_token(token: str, claims: dict[str, Any]) -> IssuedToken:
         return IssuedToken(token=token, expires_in=claims["exp"] - claims["iat"], jti=claims["jti"])
 
     def owns(self, unverified: UnverifiedJwt) -> bool:
@@ -232,7 +234,7 @@ class TokenService:
         claims = _first_match(unverified, self._accepted)
         expires_at = self._check_times(claims)
         self._check_environment(claims)
-        if expires_at.timestamp() > clock.timestamp() + _LONGEST_SHARED:
+        if expires_at.timestamp() > clock.timestamp() + _MAX_SHARED_SECONDS:
             raise ValueError(
                 "expires later than the maximum lifetime of a shared-secret token"
             )  # forged by a holder of the secret
@@ -267,7 +269,7 @@ class TokenService:
             raise DevelopmentToken
 
 
-def _signed(key: SigningKey, claims: dict[str, Any]) -> str:
+def _sign_claims(key: SigningKey, claims: dict[str, Any]) -> str:
     """Sign an access token with these claims."""
     message = f"{_header(key.kid, key.algorithm)}.{base64url.encode(_encode(claims))}"
     signature = raw_signature.sign(message.encode(), key.private_key, key.algorithm)
@@ -284,7 +286,7 @@ def _oct(secret: Secret) -> OctKey:
     return OctKey.import_key(secret.reveal().encode())
 
 
-def _checked(unverified: UnverifiedJwt, key: Any, algorithm: Algorithm | str) -> dict[str, Any]:
+def _verified_claims(unverified: UnverifiedJwt, key: Any, algorithm: Algorithm | str) -> dict[str, Any]:
     """Verify the signature with exactly this key and algorithm, and return the claims (SEC-20)."""
     registry = JWSRegistry(algorithms=[algorithm], strict_check_header=False)
     return dict(jwt.decode(unverified.token, key, algorithms=[algorithm], registry=registry).claims)
@@ -293,7 +295,7 @@ def _checked(unverified: UnverifiedJwt, key: Any, algorithm: Algorithm | str) ->
 def _first_match(unverified: UnverifiedJwt, keys: Sequence[OctKey]) -> dict[str, Any]:
     for key in keys:
         try:
-            return _checked(unverified, key, "HS256")
+            return _verified_claims(unverified, key, "HS256")
         except JoseError:
             continue
     raise ValueError("no shared secret verifies it")
@@ -305,7 +307,7 @@ def _media_type(typ: object) -> str:
 
 def _number(claims: dict[str, Any], name: str) -> int:
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_TIMESTAMP:
         raise ValueError(f"{name} is not a date")
     return int(value)
 

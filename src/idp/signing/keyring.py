@@ -212,7 +212,7 @@ class Keyring:
         async with self._database.transaction() as session:
             rows = list(await session.scalars(select(SigningKeyRow).where(alive)))
         opened = {row.kid: key for row in rows if (key := self._open(row))}
-        self._keys, self._signers = opened, _preferred(self._algorithm, opened.values())
+        self._keys, self._signers = opened, _in_signing_order(self._algorithm, opened.values())
         self._sealed = len(opened) < len(rows)
         self._loaded, self._loaded_in = _monotonic(), epoch
 
@@ -249,7 +249,7 @@ class Keyring:
             await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             if only_if_none and await self._exists(session):
                 return None
-            await session.execute(_ending_all(signs_from) if end else self._ending_the_present(signs_from))
+            await session.execute(_expire_all(signs_from) if end else self._expire_current(signs_from))
             session.add(
                 SigningKeyRow(
                     kid=kid,
@@ -261,7 +261,7 @@ class Keyring:
             )
         return kid
 
-    def _ending_the_present(self, successor_signs_from: datetime) -> Update:
+    def _expire_current(self, successor_signs_from: datetime) -> Update:
         present = SigningKeyRow.expires_at.is_(None), SigningKeyRow.algorithm == self._algorithm
         return update(SigningKeyRow).where(*present).values(expires_at=successor_signs_from + KEEP_AFTER_USE)
 
@@ -289,12 +289,12 @@ async def all_sealed(database: Database, sealer: Sealer) -> bool:
     return bool(sealed) and all(sealer.open(each, purpose=_PURPOSE) is None for each in sealed)
 
 
-def _ending_all(now: datetime) -> Update:
+def _expire_all(now: datetime) -> Update:
     alive = or_(SigningKeyRow.expires_at.is_(None), SigningKeyRow.expires_at > now)
     return update(SigningKeyRow).where(alive).values(expires_at=now)
 
 
-def _preferred(algorithm: Algorithm, keys: Iterable[SigningKey]) -> list[SigningKey]:
+def _in_signing_order(algorithm: Algorithm, keys: Iterable[SigningKey]) -> list[SigningKey]:
     """Return the keys of an algorithm, newest first, expiring ones last.
 
     An expiring key signs only if there is no other, because its tokens must not outlive it.

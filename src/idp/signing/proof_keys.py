@@ -60,7 +60,7 @@ class ProofKeys(BackgroundService):
     """
 
     def __init__(self, database: Database, own: Sequence[Secret], shared: Sequence[Secret]) -> None:
-        super().__init__("proof keys", self._prepare_at_last)
+        super().__init__("proof keys", self._prepare_with_retries)
         self._database = database
         self._roots = [*own] or [*shared]
         self._needs_salt = not own
@@ -100,23 +100,23 @@ class ProofKeys(BackgroundService):
         async with self._lock:
             if self._salt is None:
                 self._salt = await proof_salt(self._database)
-        for tell in self._waiting:
-            tell()
+        for callback in self._waiting:
+            callback()
         self._waiting.clear()
 
-    def when_ready(self, tell: Callable[[], None]) -> None:
+    def when_ready(self, callback: Callable[[], None]) -> None:
         """Call a function once the keys can be derived, possibly immediately."""
         if self.ready:
-            tell()
+            callback()
         else:
-            self._waiting.append(tell)
+            self._waiting.append(callback)
 
     def start(self) -> None:
         """Read the salt in the background, with retries."""
         if not self.ready:
             super().start()
 
-    async def _prepare_at_last(self) -> None:
+    async def _prepare_with_retries(self) -> None:
         while not self.ready:
             try:
                 await self.prepare()

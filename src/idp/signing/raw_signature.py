@@ -27,7 +27,7 @@ def sign(message: bytes, private_key: Any, algorithm: str) -> bytes:
         algorithm: of the key.
     """
     if algorithm == "ES256":
-        return _joined(private_key.sign(message, _ECDSA))
+        return _from_der(private_key.sign(message, _ECDSA))
     signature: bytes = private_key.sign(message, _PKCS1, _SHA256)
     return signature
 
@@ -46,21 +46,21 @@ def check(message: bytes, signature: bytes, *, public_key: Any, algorithm: str) 
     """
     try:
         if algorithm == "ES256":
-            public_key.verify(_taken_apart(signature), message, _ECDSA)
+            public_key.verify(_to_der(signature), message, _ECDSA)
         else:
             public_key.verify(signature, message, _PKCS1, _SHA256)
     except InvalidSignature:
         raise ValueError("invalid signature") from None
 
 
-def _taken_apart(signature: bytes) -> bytes:
+def _to_der(signature: bytes) -> bytes:
     """Convert r and s, 32 bytes each (RFC 7518 section 3.4), to DER for `cryptography`."""
     if len(signature) != _ES256_BYTES:
         raise ValueError("an ES256 signature has 64 bytes")
     return encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
 
 
-def _joined(der: bytes) -> bytes:
+def _from_der(der: bytes) -> bytes:
     """Convert a DER signature of a P-256 key to r and s, 32 bytes each.
 
     DER is `30 length 02 length r 02 length s` (RFC 3279 section 2.2.3), with signed integers, which may have a leading

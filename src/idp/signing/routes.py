@@ -13,7 +13,7 @@ from idp.signing.keyring import Keyring, SigningKey
 JWKS_PATH = "/.well-known/jwks.json"
 JWKS_TYPE = "application/jwk-set+json"
 JWKS_HEADERS = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
-_MADE_ANEW_AFTER_SECONDS = 1.0  # without a change, because a key may have expired
+_REENCODE_SECONDS = 1.0  # without a change, because a key may have expired
 
 
 class PublishedKeys:
@@ -37,7 +37,7 @@ class PublishedKeys:
         """
         signing = await self._keyring.signing_key()  # a new object after every reload, even for the same key
         now = clock.seconds()
-        if signing is not self._made_under or not 0 <= now - self._made_at < _MADE_ANEW_AFTER_SECONDS:
+        if signing is not self._made_under or not 0 <= now - self._made_at < _REENCODE_SECONDS:
             self._document = msgspec.json.encode(await self._keyring.jwks())
             self._made_at, self._made_under = now, signing
         return self._document

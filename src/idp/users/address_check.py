@@ -30,8 +30,8 @@ class AddressWithWrongKey(Struct, frozen=True):
         )
 
 
-async def addresses_with_wrong_key(session: AsyncSession, *, most: int) -> list[AddressWithWrongKey]:
-    """Return at most `most` live users whose stored key does not match their address.
+async def addresses_with_wrong_key(session: AsyncSession, *, limit: int) -> list[AddressWithWrongKey]:
+    """Return at most `limit` live users whose stored key does not match their address.
 
     Only non-trivial addresses are checked in Python: the key of an ASCII address is its lower case.
     """
@@ -45,7 +45,7 @@ async def addresses_with_wrong_key(session: AsyncSession, *, most: int) -> list[
     )
     found: list[AddressWithWrongKey] = []
     last = ""
-    while len(found) < most:
+    while len(found) < limit:
         rows = (await session.execute(wanted.where(UserRow.id > last).order_by(UserRow.id).limit(_AT_ONCE))).all()
         for user_id, email, stored in rows:
             if email is not None and (key := email_key(email)) != stored:
@@ -53,7 +53,7 @@ async def addresses_with_wrong_key(session: AsyncSession, *, most: int) -> list[
         if len(rows) < _AT_ONCE:
             break
         last = rows[-1].id
-    return found[:most]
+    return found[:limit]
 
 
 async def _holder(session: AsyncSession, key: str) -> str | None:

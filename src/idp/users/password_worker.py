@@ -124,10 +124,10 @@ def unverifiable_reason(stored: str, cost: Cost) -> str | None:
         given = extract_parameters(stored)
     except (InvalidHashError, ValueError):
         return "the Argon2 hash is malformed"
-    most = Cost(*(max(pair) for pair in zip(cost, _MAX_ARGON2, strict=True)))
+    limit = Cost(*(max(pair) for pair in zip(cost, _MAX_ARGON2, strict=True)))
     work = max(cost.time * cost.memory, _MAX_WORK)
     named = Cost(given.time_cost, given.memory_cost, given.parallelism)
-    each_fits = all(0 < value <= highest for value, highest in zip(named, most, strict=True))
+    each_fits = all(0 < value <= highest for value, highest in zip(named, limit, strict=True))
     if not each_fits or named.time * named.memory > work:
         asked = f"t={named.time}, m={named.memory} KiB, p={named.lanes}"
         return f"Argon2 with {asked}, which exceeds the limits"
