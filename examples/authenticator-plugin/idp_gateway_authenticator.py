@@ -24,7 +24,8 @@ LONGEST_SECONDS = 60
 
 
 class GatewayAssertion:
-    """Owns requests that carry the gateway's header and no explicit credential: that one decides, whoever owns it."""
+    """Owns requests that carry the gateway's header and no explicit credential; an explicit credential takes
+    precedence."""
 
     def __init__(self, name: str, secret: bytes, issuer: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""Invitations: an administrator makes an account, and whoever reads its address chooses the first password (S4-07).
+"""Invitations: an administrator creates an account, and its owner chooses the first password (S4-07).
 
 The account has no password before that, not even a random one, so nothing can be guessed or mailed (SEC-11). The link
 leads to the password reset, which also verifies the address (C-11).

@@ -133,7 +133,7 @@ class MailSender(BackgroundService):
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    # --- what is due -------------------------------------------------------------------------------------------------
+    # --- due mails ---------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         while True:
@@ -244,7 +244,7 @@ class MailSender(BackgroundService):
             return False
         return True
 
-    # --- what is old -------------------------------------------------------------------------------------------------
+    # --- deletion ----------------------------------------------------------------------------------------------------
 
     async def _clean_up_periodically(self) -> None:
         while True:

@@ -69,7 +69,7 @@ def serve(config: OpenAPIConfig, document: OpenApiDocument) -> OpenAPIConfig:
 
 
 def _problem_instead_of_page(response: Response[Any]) -> Response[Any]:
-    """Answer what is not below /docs like everything that does not exist; the framework has a page of its own."""
+    """Answer unknown paths below /docs with our 404 instead of the framework's page."""
     if response.status_code == NotFound.status:
         raise NotFound
     return response

@@ -56,8 +56,8 @@ class MailLinkPage:
 
         Args:
             token: of the link, for the hidden field.
-            error: why the form was refused a moment ago.
-            just_verified: whether this link was offered to somebody who has just verified their address.
+            error: why the previous form was refused.
+            just_verified: whether the user has just verified their address.
         """
         try:
             found = await self._journey.check_link(token, origin_of(self._request))

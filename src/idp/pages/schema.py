@@ -32,11 +32,11 @@ _DEV_EMAIL = "devEmail"
 
 
 def openapi_config(*, public_url: str, dev_headers: bool) -> OpenAPIConfig:
-    """Return what heads the document.
+    """Return the OpenAPI document's general part.
 
     Args:
         public_url: where clients reach us.
-        dev_headers: whether X-User-Email is believed here.
+        dev_headers: whether X-User-Email is accepted.
     """
     schemes = {
         _BEARER: SecurityScheme(
@@ -83,7 +83,7 @@ def _unique_id(handler: BaseRouteHandler, method: Method, components: list[str |
     return f"{method} /{path} {handler.handler_name}"
 
 
-# What any route can answer, by what it takes.
+# Errors that every route can return, by its kind of credential.
 _ALWAYS: tuple[type[IdpError], ...] = (errors.HeadersTooLarge,)
 _WITH_CREDENTIAL: tuple[type[IdpError], ...] = (
     errors.AmbiguousCredentials,
