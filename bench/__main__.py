@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, print the tables, and after a whole run write bench/RESULTS.md."""
+"""`python -m bench`: runs the benchmarks, prints the tables, and after a full run writes bench/RESULTS.md."""
 
 import argparse
 import sys
@@ -12,17 +12,17 @@ from bench.scenarios import SCENARIOS
 
 _FULL = Plan(rounds=3, seconds=1.2, alone_seconds=0.6, warm_up_seconds=0.4)
 _QUICK = Plan(rounds=2, seconds=0.3, alone_seconds=0.15, warm_up_seconds=0.15)
-_LONGEST = 600  # seconds; then everything is stopped, whatever hangs
+_TIMEOUT_SECONDS = 600
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 _TITLES = {scenario.name: scenario.title for scenario in SCENARIOS} | {
-    "limits": "signatures, a GET, a point read, a login",
-    "flood": "a flood of logins beside validate",
-    "revocation": "how long a revoked key lives on, in three processes",
+    "limits": "signatures, a Valkey GET, a point read, a login",
+    "flood": "validate during a flood of logins",
+    "revocation": "how long three processes still accept a revoked key",
 }
 
 
 def main() -> int:
-    """Measure as the command line says."""
+    """Run the chosen benchmarks."""
     options = _options()
     if options.list:
         print("\n".join(f"{name:26} {title}" for name, title in _TITLES.items()))
@@ -30,8 +30,8 @@ def main() -> int:
     if not load.is_installed():
         print("bench needs wrk: on Debian or Ubuntu, apt install wrk", file=sys.stderr)
         return 1
-    with exclusive.for_at_most(_LONGEST, say=_say):
-        text = report.document(measure_all(_choice(options), _plan(options), say=_say))
+    with exclusive.exclusive_run(_TIMEOUT_SECONDS, say=_print_status):
+        text = report.document(measure_all(_choice(options), _plan(options), say=_print_status))
     print(text)
     out = options.out or (None if options.quick or options.scenarios else _RESULTS)
     if out is not None:
@@ -42,15 +42,15 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", choices=[*_TITLES, []], help="all by default")
-    parser.add_argument("--list", action="store_true", help="list the scenarios and end")
-    parser.add_argument("--quick", action="store_true", help="short turns and no peers but those named: a look")
-    parser.add_argument("--rounds", type=int, help="how often each server's turn comes")
-    parser.add_argument("--seconds", type=float, help="how long a turn takes")
+    parser.add_argument("--list", action="store_true", help="list the scenarios")
+    parser.add_argument("--quick", action="store_true", help="short rounds, without peers unless named")
+    parser.add_argument("--rounds", type=int, help="number of rounds")
+    parser.add_argument("--seconds", type=float, help="length of a round")
     parser.add_argument(
-        "--peer", action="append", choices=[peer.name for peer in PEERS], help="only this one, and others"
+        "--peer", action="append", choices=[peer.name for peer in PEERS], help="a peer to compare with; can be repeated"
     )
-    parser.add_argument("--no-peers", action="store_true", help="install nothing")
-    parser.add_argument("--out", type=Path, help="write the report there")
+    parser.add_argument("--no-peers", action="store_true", help="without peers")
+    parser.add_argument("--out", type=Path, help="write the report to this file")
     return parser.parse_args()
 
 
@@ -71,7 +71,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     return Plan(rounds, seconds, plan.alone_seconds, plan.warm_up_seconds)
 
 
-def _say(words: str) -> None:
+def _print_status(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
 
 

@@ -1,7 +1,7 @@
-"""The ceiling: what uvicorn takes for a request that an ASGI function of a few lines answers.
+"""The ceiling: a minimal ASGI application on uvicorn.
 
-It reads the body and answers with as many bytes as the path says (`POST /221`). Whatever a service adds to this is its
-own cost. The server's settings are those of `idp serve`, but for the protocol class that the service brings itself.
+It reads the body and returns as many bytes as the path says (`POST /221`). The server's settings are those of `idp
+serve`, except for the service's own protocol class.
 """
 
 import sys
@@ -15,7 +15,7 @@ _BODY: dict[str, dict[str, Any]] = {}
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with `int(path)` bytes, once the whole body is there."""
+    """Return `int(path)` bytes after reading the whole body."""
     path = scope["path"]
     if path not in _START:
         body = b" " * int(path[1:])

@@ -1,4 +1,4 @@
-"""One measurement at a time on a machine, and none for ever."""
+"""Runs one benchmark at a time on a machine, with a timeout."""
 
 import fcntl
 import signal
@@ -10,17 +10,18 @@ from typing import NoReturn
 
 
 @contextmanager
-def for_at_most(seconds: int, *, say: Callable[[str], None]) -> Iterator[None]:
-    """Run the block when no other measurement runs; end it in order after so long, or when asked to (SIGTERM).
+def exclusive_run(seconds: int, *, say: Callable[[str], None]) -> Iterator[None]:
+    """Run the block while no other benchmark runs; exit cleanly after the timeout or at SIGTERM.
 
     Args:
-        say: told when there is another one to wait for.
+        seconds: the timeout.
+        say: prints a status message.
     """
     with Path(__file__).open() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("waiting for another measurement to end")
+            say("waiting for another benchmark to end")
             fcntl.flock(lock, fcntl.LOCK_EX)
         for number in (signal.SIGTERM, signal.SIGALRM):
             signal.signal(number, _stop)
@@ -32,6 +33,6 @@ def for_at_most(seconds: int, *, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _stop(number: int, _: object) -> NoReturn:
-    for again in (signal.SIGTERM, signal.SIGALRM, signal.SIGINT):
-        signal.signal(again, signal.SIG_IGN)  # what is being stopped is stopped whole
+    for ignored in (signal.SIGTERM, signal.SIGALRM, signal.SIGINT):
+        signal.signal(ignored, signal.SIG_IGN)  # do not interrupt the clean-up
     sys.exit(f"stopped by {signal.Signals(number).name}")

@@ -1,4 +1,4 @@
-"""A flood of logins beside validate: what is left of validate, and whether logins still get through."""
+"""Measures validate during a flood of logins, and how many logins still succeed."""
 
 import json
 import time
@@ -8,7 +8,7 @@ import httpx2
 from msgspec import Struct
 
 from bench import cpu, load
-from bench.load import Found, Load
+from bench.load import Load, LoadResult
 from bench.measure import CONNECTIONS, Plan
 from bench.population import NotBuilt
 from bench.requests import REQUESTS_OF
@@ -17,19 +17,20 @@ from bench.traffic import Request, Traffic
 from bench.world import World
 
 _JSON = {"content-type": "application/json"}
-_CATCH_UP_SECONDS = 0.5  # until the flood is at its height
-_MOST_ATTEMPTS = 50
-_CALM_SECONDS, _LOOK_SECONDS = 10.0, 0.2
+_RAMP_UP_SECONDS = 0.5  # until the flood has full effect
+_MAX_ATTEMPTS = 50
+_CALM_SECONDS, _POLL_SECONDS = 10.0, 0.2
 
 
 class Flood(Struct, frozen=True):
-    """What one kind of flood did.
+    """The result of one kind of flood.
 
     Attributes:
-        kept: validate's rate in the flood, as a part of its rate without.
-        p99: validate's p99 in the flood, as a multiple of that without.
-        logins: logins a second that were let in; turned_away: that were refused.
-        may_pass: whether any login has the right password.
+        kept: validate's rate during the flood, relative to the rate without it.
+        p99: validate's p99 during the flood, relative to the p99 without it.
+        logins: successful logins per second.
+        turned_away: refused logins per second.
+        may_pass: whether the passwords are right.
     """
 
     title: str
@@ -41,7 +42,7 @@ class Flood(Struct, frozen=True):
 
 
 def measure(world: World, plan: Plan) -> list[Flood]:
-    """Flood with right passwords where no limit applies (Argon2 is the work), then with guesses that are limited."""
+    """Flood with right passwords without limits (the work is Argon2), then with wrong ones and the default limits."""
     right = {"email": world.person.email, "password": world.person.password}
     wrong = right | {"password": "not the right one"}
     return [
@@ -56,15 +57,15 @@ def _flood(title: str, server: Server, login: dict[str, str], world: World, plan
     if not may_pass:
         _use_up_the_limit(server, login)
     load.run(server.base_url, validate, connections=CONNECTIONS, seconds=plan.warm_up_seconds)
-    idle: list[Found] = []
-    flooded: list[Found] = []
-    floods: list[Found] = []
+    idle: list[LoadResult] = []
+    flooded: list[LoadResult] = []
+    floods: list[LoadResult] = []
     for _ in range(min(plan.rounds, 2)):
         _wait_until_calm(server)
         idle.append(load.run(server.base_url, validate, connections=CONNECTIONS, seconds=plan.seconds))
-        long = plan.seconds + _CATCH_UP_SECONDS
+        long = plan.seconds + _RAMP_UP_SECONDS
         with Load(server.base_url, logins, connections=CONNECTIONS, seconds=long) as flood:
-            time.sleep(_CATCH_UP_SECONDS)
+            time.sleep(_RAMP_UP_SECONDS)
             flooded.append(load.run(server.base_url, validate, connections=CONNECTIONS, seconds=plan.seconds))
             floods.append(flood.finish())
     pairs = list(zip(idle, flooded, strict=True))
@@ -79,18 +80,18 @@ def _flood(title: str, server: Server, login: dict[str, str], world: World, plan
 
 
 def _use_up_the_limit(server: Server, login: dict[str, str]) -> None:
-    for _ in range(_MOST_ATTEMPTS):
+    for _ in range(_MAX_ATTEMPTS):
         if httpx2.post(server.base_url + "/auth/login", json=login, timeout=20).status_code == 429:
             return
 
 
 def _wait_until_calm(server: Server) -> None:
-    """Wait until what an earlier flood left behind is done."""
+    """Wait until the server has finished the work of an earlier flood."""
     deadline = time.monotonic() + _CALM_SECONDS
     while time.monotonic() < deadline:
         before = cpu.seconds_of(server.pid)
-        time.sleep(_LOOK_SECONDS)
-        if cpu.seconds_of(server.pid) - before < 0.1 * _LOOK_SECONDS:
+        time.sleep(_POLL_SECONDS)
+        if cpu.seconds_of(server.pid) - before < 0.1 * _POLL_SECONDS:
             return
 
 

@@ -1,4 +1,4 @@
-"""Our own parts beside what their limit allows, in this process: no server, no network but to the stores."""
+"""Compares components with the libraries below them, in this process, without a server."""
 
 import asyncio
 import json
@@ -23,17 +23,17 @@ from idp.settings import load as load_settings
 from idp.signing.compact import parse
 from idp.signing.jwt import Family, TokenUser
 
-_ROUNDS = 7  # of a sign-in: the only figure that a second process has a part in, so the one with the most noise
-_TURNS, _SECONDS = 9, 0.06  # each side's, where one call takes microseconds: short, for both to meet the same noise
+_ROUNDS = 7  # of sign-ins, which have the most noise, because a second process is involved
+_TURNS, _SECONDS = 9, 0.06  # of each side, for calls of microseconds: short, so that both sides have the same noise
 _IN_FLIGHT = 32
-_PEOPLE = 12  # who sign in by turns: whoever has 100 sessions ends one of them with each more
+_USERS = 12  # they sign in by turns, to stay below the maximum of sessions
 _POINT_SELECT = "SELECT id, kind, name, scopes, expires_at, revoked_at FROM idp.api_keys WHERE digest = $1"
 _GET_MICROSECONDS = 15.0
 Call = Callable[[], Awaitable[Any]]
 
 
 def measure(world: World) -> list[Verdict]:
-    """Return what was found."""
+    """Return all verdicts."""
     return [*asyncio.run(_all(world)), _login(world), refresh.measure(world)]
 
 
@@ -58,11 +58,11 @@ async def _signatures(core: Core) -> list[Verdict]:
     async def raw_sign() -> None:
         key.sign(message, algorithm)
 
-    verify = await _ratio(raw_verify, lambda: core.tokens.verify(parse(token)), at_once=1)
-    sign = await _ratio(raw_sign, lambda: core.tokens.issue(user, Family.AUTH), at_once=1)
+    verify = await _ratio(raw_verify, lambda: core.tokens.verify(parse(token)), concurrency=1)
+    sign = await _ratio(raw_sign, lambda: core.tokens.issue(user, Family.AUTH), concurrency=1)
     return [
-        Verdict("ES256 verify: of the raw one's rate", f"{verify:.2f}", "at least 0.85", verify >= 0.85),
-        Verdict("ES256 sign: of the raw one's rate", f"{sign:.2f}", "at least 0.8", sign >= 0.80),
+        Verdict("ES256 verify: rate relative to the raw operation", f"{verify:.2f}", "at least 0.85", verify >= 0.85),
+        Verdict("ES256 sign: rate relative to the raw operation", f"{sign:.2f}", "at least 0.8", sign >= 0.80),
     ]
 
 
@@ -73,13 +73,13 @@ async def _get(world: World) -> Verdict:
     keys = [b"bench:%d" % number for number in range(1000)]
     for key in keys:
         await valkey.set(key, b"x" * 400, px=60_000)
-    in_turn = _endless(keys)
-    costs = [await _cost(lambda: shared.get(next(in_turn)), _IN_FLIGHT) for _ in range(_ROUNDS)]
+    endless_keys = _cycle(keys)
+    costs = [await _cost(lambda: shared.get(next(endless_keys)), _IN_FLIGHT) for _ in range(_ROUNDS)]
     await shared.close()
     await valkey.aclose()
     found = median(costs)
     target = f"at most {_GET_MICROSECONDS:.0f} µs"
-    return Verdict("a GET from Valkey, 32 in flight", f"{found:.0f} µs", target, found <= _GET_MICROSECONDS)
+    return Verdict("Valkey GET, 32 concurrent", f"{found:.0f} µs", target, found <= _GET_MICROSECONDS)
 
 
 async def _select(core: Core, world: World) -> Verdict:
@@ -88,16 +88,16 @@ async def _select(core: Core, world: World) -> Verdict:
         bare = await _ratio(
             lambda: core.database.reads.fetchrow(_POINT_SELECT, "0" * 64),
             lambda: pool.fetchrow(_POINT_SELECT, "0" * 64),
-            at_once=_IN_FLIGHT,
+            concurrency=_IN_FLIGHT,
         )
     finally:
         await pool.close()
-    return Verdict("a point read: times asyncpg's", f"{bare:.2f}", "at most 2", bare <= 2)
+    return Verdict("point read: cost relative to asyncpg", f"{bare:.2f}", "at most 2", bare <= 2)
 
 
 def _login(world: World) -> Verdict:
     hasher = argon2.PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)  # the service's defaults
-    people = [Person(world.idp.base_url) for _ in range(_PEOPLE)]
+    people = [Person(world.idp.base_url) for _ in range(_USERS)]
     stored = hasher.hash(people[0].password)
     bodies = [json.dumps({"email": each.email, "password": each.password}) for each in people]
     logins = Traffic([Request("POST", "/auth/login", {"content-type": "application/json"}, body) for body in bodies])
@@ -111,18 +111,18 @@ def _login(world: World) -> Verdict:
         found = load.run(world.idp.base_url, logins, connections=2, seconds=0.8)
         ratios.append(alone * found.requests / (cpu.seconds_of(world.idp.pid) - spent))
     ratio = median(ratios)
-    return Verdict("login: of Argon2 alone", f"{ratio:.2f}", "at least 0.9", ratio >= 0.9)
+    return Verdict("login: rate relative to Argon2 alone", f"{ratio:.2f}", "at least 0.9", ratio >= 0.9)
 
 
-async def _ratio(one: Call, other: Call, *, at_once: int) -> float:
-    """Return how many times the other's cost the first one's is: the median over rounds."""
-    await _cost(one, at_once)
-    await _cost(other, at_once)
-    return median([await _cost(one, at_once) / await _cost(other, at_once) for _ in range(_TURNS)])
+async def _ratio(one: Call, other: Call, *, concurrency: int) -> float:
+    """Return the cost of the first call relative to the second: the median over rounds."""
+    await _cost(one, concurrency)
+    await _cost(other, concurrency)
+    return median([await _cost(one, concurrency) / await _cost(other, concurrency) for _ in range(_TURNS)])
 
 
-async def _cost(call: Call, at_once: int) -> float:
-    """Return this process's processor time a call (microseconds), with so many under way at once."""
+async def _cost(call: Call, concurrency: int) -> float:
+    """Return the processor time of this process per call (µs), with this many concurrent calls."""
     before, until, calls = time.process_time(), time.perf_counter() + _SECONDS, 0
 
     async def caller() -> None:
@@ -131,10 +131,10 @@ async def _cost(call: Call, at_once: int) -> float:
             await call()
             calls += 1
 
-    await asyncio.gather(*(caller() for _ in range(at_once)))
+    await asyncio.gather(*(caller() for _ in range(concurrency)))
     return (time.process_time() - before) / calls * 1e6
 
 
-def _endless(keys: list[bytes]) -> Iterator[bytes]:
+def _cycle(keys: list[bytes]) -> Iterator[bytes]:
     while True:
         yield from keys

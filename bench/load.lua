@@ -1,5 +1,5 @@
--- wrk's side: requests from a file, in turn, and one line of JSON about what came of them.
--- The file holds, for each request, its length in bytes, a line break, and the request as it goes over the wire.
+-- The script of wrk: sends requests from a file in turn, and prints the result as a line of JSON.
+-- The file has for each request its length in bytes, a line break, and the raw request.
 local requests, position = {}, 0
 
 function init(args)

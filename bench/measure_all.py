@@ -1,4 +1,4 @@
-"""One run: everything that was chosen, one after the other, in one world."""
+"""Runs all chosen benchmarks in one environment."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ from bench.server import Server
 from bench.verdicts import Memory
 from bench.world import World
 
-_NEW_A_SECOND = 7000  # never-seen credentials that no server here uses up faster
-_QUIET = 0.3  # load average below which nobody else is at work
+_ONCE_ONLY_RATE = 7000  # once-only credentials per second, above the rate of every server
+_IDLE_LOAD = 0.3  # load average of an idle machine
 
 
 class Choice(Struct, frozen=True):
-    """What to measure, and beside which peers."""
+    """The chosen benchmarks and peers."""
 
     scenarios: Sequence[Scenario]
     peers: Sequence[str]
@@ -28,9 +28,9 @@ class Choice(Struct, frozen=True):
 
 
 def measure_all(choice: Choice, plan: Plan, *, say: Callable[[str], None]) -> Results:
-    """Measure what was chosen; `say` is told what is under way."""
+    """Run the chosen benchmarks; `say` prints the status."""
     began, busy = time.monotonic(), machine.load_average()
-    with World(choice.peers, new_requests=round(plan.seconds_each * _NEW_A_SECOND) + 1000, say=say) as world:
+    with World(choice.peers, new_requests=round(plan.seconds_each * _ONCE_ONLY_RATE) + 1000, say=say) as world:
         measured = []
         for scenario in choice.scenarios:
             say(scenario.title)
@@ -51,10 +51,10 @@ def measure_all(choice: Choice, plan: Plan, *, say: Callable[[str], None]) -> Re
 
 
 def _notes(plan: Plan, busy: float, took: float) -> list[str]:
-    mark = "" if busy < _QUIET else ": **others were at work, so this is a look and not a result**"
+    mark = "" if busy < _IDLE_LOAD else ": **other processes were running, so the figures are unreliable**"
     return [
-        f"{plan.rounds} rounds of {plan.seconds:g} s a server and scenario; {took:.0f} s in all",
-        f"Load average in the minute before: {busy:.1f}{mark}",
+        f"{plan.rounds} rounds of {plan.seconds:g} s for each server and scenario; {took:.0f} s in total",
+        f"Load average before the run: {busy:.1f}{mark}",
     ]
 
 

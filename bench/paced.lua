@@ -1,14 +1,14 @@
--- load.lua with rests: the second argument is how many milliseconds a connection rests between requests, on average.
+-- load.lua with pauses: the second argument is the average time between a connection's requests (ms).
 dofile(debug.getinfo(1, "S").source:match("@(.*/)") .. "load.lua")
 
-local rest, start = 0, init
+local pause, start = 0, init
 
 function init(args)
   start(args)
-  rest = tonumber(args[2])
+  pause = tonumber(args[2])
   math.randomseed(os.time())
 end
 
 function delay()
-  return math.floor(math.random() * 2 * rest + 0.5)
+  return math.floor(math.random() * 2 * pause + 0.5)
 end

@@ -1,4 +1,4 @@
-"""Credentials to ask about: people, their tokens and keys, and as many never-seen ones as a load can use up."""
+"""Creates users and credentials, and large numbers of uncached ones directly in the database."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from idp.signing.jwt import Family, TokenSession, TokenUser
 from idp.signing.peppers import Peppers as Digests
 
 _ADMIN = {"authorization": f"Bearer {ADMIN_TOKEN}"}
-# Copies a token row with other digests, so that columns that a later version adds are copied too.
+# Copies a row with another digest, so that columns of later versions are copied, too.
 _COPY = """
 INSERT INTO idp.api_keys
 SELECT (jsonb_populate_record(k, jsonb_build_object('id', gen_random_uuid(), 'digest', c.digest, 'name', c.name))).*
@@ -41,11 +41,11 @@ SELECT gen_random_uuid(), c.id, 0, c.digest, 'idp', now(), now() + interval '1 d
 
 
 class NotBuilt(Exception):
-    """The service has no such route (yet)."""
+    """The service does not have this route yet."""
 
 
 class Person:
-    """Somebody with an access token."""
+    """A user with an access token."""
 
     def __init__(self, base_url: str) -> None:
         self.email = f"bench-{secrets.token_hex(4)}@example.com"
@@ -58,24 +58,24 @@ class Person:
 
     @property
     def bearer(self) -> dict[str, str]:
-        """The header that shows the token."""
+        """The header with the token."""
         return {"authorization": f"Bearer {self.token}"}
 
 
 def service_token(base_url: str, *scopes: str) -> dict[str, Any]:
-    """Make a service token: `token` and `token_id`. Raises NotBuilt."""
+    """Create a service token, and return `token` and `token_id`. Raises NotBuilt."""
     body = {"name": f"bench-{secrets.token_hex(4)}", "scopes": list(scopes), "metadata": {}}
     return dict(_post(base_url, "/auth/tokens", body, _ADMIN))
 
 
 def api_key(base_url: str, person: Person) -> str:
-    """Make a key of a person's. Raises NotBuilt."""
+    """Create an API key of a user. Raises NotBuilt."""
     body = {"name": "bench", "scopes": ["read"]}
     return str(_post(base_url, "/v1/api-keys", body, person.bearer)["secret"])
 
 
 def many_tokens(deployment: Deployment, like: dict[str, Any], count: int) -> list[str]:
-    """Make tokens like this one, straight into the database, where no process has seen them."""
+    """Create copies of a token directly in the database, so that no process has cached them."""
     root = root_secret(load("production", environ=deployment.env).settings)
     assert root is not None
     peppers = Peppers([root])
@@ -87,7 +87,7 @@ def many_tokens(deployment: Deployment, like: dict[str, Any], count: int) -> lis
 
 
 def many_refresh_tokens(deployment: Deployment, person: Person, count: int) -> list[str]:
-    """Make refresh tokens straight in the database, each of a session of its own."""
+    """Create refresh tokens directly in the database, each with its own session."""
     root = root_secret(load("production", environ=deployment.env).settings)
     assert root is not None
     digests = Digests([root], "refresh-token")
@@ -100,7 +100,7 @@ def many_refresh_tokens(deployment: Deployment, person: Person, count: int) -> l
 
 
 def many_jwts(deployment: Deployment, person: Person, count: int) -> list[str]:
-    """Sign access tokens of one session as the service does: with its key, for a process that has not seen them."""
+    """Sign access tokens of one session with the service's key, so that no process has cached them."""
     return asyncio.run(_sign(deployment, person, count))
 
 

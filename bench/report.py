@@ -1,4 +1,4 @@
-"""The report: ratios beside their targets first, the raw figures after them."""
+"""Writes the report: the targets first, then the raw figures."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
@@ -15,28 +15,28 @@ from bench.verdicts import Memory, Verdict
 _HEAD = """\
 # Results
 
-Made by `python -m bench`. **Only the ratios mean anything elsewhere**: absolute times do not travel from one machine,
-or hour, to the next. Every ratio is the median over rounds in which both sides took turns."""
+Written by `python -m bench`. **Only ratios are comparable**: absolute times depend on the machine and its load. Every
+ratio is the median over rounds in which both sides took turns."""
 _FIGURES = """\
 ## Figures
 
-µs: processor time of the server's process tree a request, the median round and the extremes. Answers a second and
-p50/p99 (milliseconds) at 32 connections; p50/p99 at one."""
+µs: processor time of the server's process tree per request, the median of the rounds and the extremes. Responses per
+second and p50/p99 (milliseconds) with 32 connections; p50/p99 with one."""
 _MEMORY = """\
 ## Memory
 
-Resident MB: the server's own process and its whole tree when idle, its own process after the load."""
+Resident MB: the server's process and its process tree when idle, its process after the load."""
 _REVOCATION = """\
 ## Revocation
 
-Three processes on one PostgreSQL and one Valkey, all at work: the time from the answer of `DELETE /v1/api-keys/{id}`
-until the last process refuses the key. Each is asked about it all the time."""
+Three processes on one PostgreSQL and one Valkey, at half of their maximum load: the time from the response of `DELETE
+/v1/api-keys/{id}` until the last process refuses the key. Each is polled continuously."""
 Row = tuple[str, ...]
 Measured = tuple[Scenario, Sequence[Contestant]]
 
 
 class Results(Struct, frozen=True):
-    """All that was found, and on what."""
+    """All results, and the machine."""
 
     measured: Sequence[Measured]
     floods: Sequence[Flood]
@@ -49,22 +49,22 @@ class Results(Struct, frozen=True):
 
 def document(results: Results) -> str:
     """Return the whole report as Markdown."""
-    judged = [
+    rows = [
         *verdicts.of_scenarios(results.measured),
         *results.limits,
         *verdicts.of_floods(results.floods),
         *verdicts.of_memory(results.memory),
     ]
     if results.revocation is not None:
-        judged.append(results.revocation.verdict)
+        rows.append(results.revocation.verdict)
     memory = [(m.name, f"{m.idle:.0f}", f"{m.idle_tree:.0f}", f"{m.loaded:.0f}") for m in results.memory]
     parts = [
         _HEAD,
         "\n".join(f"- {line}" for line in (*results.notes, *results.machine)),
         "## Targets",
-        _table(("path", "found", "target", ""), [(v.path, v.found, v.target, _word(v)) for v in judged]),
+        _table(("path", "result", "target", ""), [(v.path, v.found, v.target, _word(v)) for v in rows]),
         _FIGURES,
-        _table(("scenario", "server", "µs", "answers/s", "p50/p99 of 32", "of 1"), _figures(results.measured)),
+        _table(("scenario", "server", "µs", "responses/s", "p50/p99 of 32", "of 1"), _figures(results.measured)),
         _MEMORY,
         _table(("server", "idle", "tree", "after"), memory),
     ]
@@ -91,13 +91,13 @@ def _figures(measured: Iterable[Measured]) -> Iterator[Row]:
 
 
 def _figure(contestant: Contestant) -> Row:
-    if contestant.trouble:
-        return contestant.trouble.partition("\n")[0][:100], "", "", ""
-    costs, crowd, alone = contestant.costs, contestant.crowded, contestant.alone
+    if contestant.error:
+        return contestant.error.partition("\n")[0][:100], "", "", ""
+    costs, concurrent, alone = contestant.costs, contestant.concurrent, contestant.alone
     return (
         f"{median(costs):.0f} ({min(costs):.0f} to {max(costs):.0f})",
-        f"{median(found.rate for found in crowd):.0f}",
-        _milliseconds(median(found.p50 for found in crowd), median(found.p99 for found in crowd)),
+        f"{median(found.rate for found in concurrent):.0f}",
+        _milliseconds(median(found.p50 for found in concurrent), median(found.p99 for found in concurrent)),
         _milliseconds(alone.p50, alone.p99) if alone else "",
     )
 

@@ -1,4 +1,4 @@
-"""What the service is asked in each scenario, and which of its processes."""
+"""The requests to the service in each scenario, and the process they are sent to."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from bench.world import World
 _JSON = {"content-type": "application/json"}
 _FORM = {"content-type": "application/x-www-form-urlencoded"}
 _MEMORY, _SHARED, _DATABASE = Source("memory"), Source("shared"), Source("database")
-_DATABASE_AND_ASKER = Source("database", 0.45)  # every other look-up is that of the one who asks
+_DATABASE_AND_CALLER = Source("database", 0.45)  # every other look-up is that of the caller's credential
 Scenario = tuple[Server, Traffic]
 
 
@@ -30,7 +30,7 @@ def _validate_one(world: World) -> Scenario:
 
 
 def _validate_thousand(world: World) -> Scenario:
-    return world.idp, _seen_once(world.idp, _tokens(world, 1000), _MEMORY)
+    return world.idp, _cached(world.idp, _tokens(world, 1000), _MEMORY)
 
 
 def _validate_jwt(world: World) -> Scenario:
@@ -38,19 +38,19 @@ def _validate_jwt(world: World) -> Scenario:
 
 
 def _validate_shared(world: World) -> Scenario:
-    return world.forgetful, _seen_once(world.forgetful, _tokens(world, 1000), _SHARED)
+    return world.small_cache, _cached(world.small_cache, _tokens(world, 1000), _SHARED)
 
 
 def _validate_database(world: World) -> Scenario:
-    return world.forgetful, Traffic(_tokens(world, world.new_requests), once=True, source=_DATABASE)
+    return world.small_cache, Traffic(_tokens(world, world.new_requests), once=True, source=_DATABASE)
 
 
 def _tokens(world: World, count: int) -> list[Request]:
     return [_validate(token) for token in population.many_tokens(world.deployment, world.token, count)]
 
 
-def _seen_once(server: Server, requests: list[Request], source: Source) -> Traffic:
-    """Ask each once, so that the caches know them."""
+def _cached(server: Server, requests: list[Request], source: Source) -> Traffic:
+    """Send each request once, to fill the caches."""
     with httpx2.Client(base_url=server.base_url, headers=_JSON) as client:
         for request in requests:
             client.post(request.path, content=request.body).raise_for_status()
@@ -59,7 +59,7 @@ def _seen_once(server: Server, requests: list[Request], source: Source) -> Traff
 
 def _introspect(world: World, token: str) -> Request:
     body = urlencode({"token": token})
-    return Request("POST", "/oauth2/introspect", _FORM | world.asker, body, {"active": True})
+    return Request("POST", "/oauth2/introspect", _FORM | world.introspector, body, {"active": True})
 
 
 def _introspect_token(world: World) -> Scenario:
@@ -72,7 +72,7 @@ def _introspect_jwt(world: World) -> Scenario:
 
 def _introspect_new(world: World) -> Scenario:
     tokens = population.many_jwts(world.deployment, world.person, world.new_requests)
-    return world.idp, Traffic([_introspect(world, token) for token in tokens], once=True, source=_DATABASE_AND_ASKER)
+    return world.idp, Traffic([_introspect(world, token) for token in tokens], once=True, source=_DATABASE_AND_CALLER)
 
 
 def _me(world: World) -> Scenario:

@@ -1,8 +1,8 @@
-"""`python -m bench.revocation`: how long a revoked key lives on, in three processes at half of what saturates them.
+"""`python -m bench.revocation`: how long three processes, at half of their maximum load, accept a revoked key.
 
-Three processes share the server's core, one PostgreSQL and one Valkey; `wrk` validates a token at each of them. Keys
-that all three have accepted are revoked at the first one, one after the other, while each process is asked about the
-key all the time. What counts is the time from the answer of the DELETE to the first refusal of the last process.
+The processes share the server's core, one PostgreSQL and one Valkey; `wrk` validates a token with each of them. Keys
+that all three have accepted are revoked at the first one, one after the other, while each process is polled. The result
+is the time from the response of the DELETE to the first refusal by the last process.
 """
 
 import asyncio
@@ -26,23 +26,23 @@ from bench.world import World
 
 PROCESSES, REVOCATIONS = 3, 200
 TARGET_MILLISECONDS = 25.0
-_CONNECTIONS = 16  # of wrk to each process
-_LONGEST = 120  # seconds
-_SATURATE_SECONDS, _TRY_SECONDS, _TRIES = 2.0, 1.0, 3
-_LOAD_SECONDS = 60.0  # at most
-_LIVES_ON_SECONDS = 5.0  # then something is broken
-_BETWEEN_SECONDS = 0.001  # of one question and the next
+_CONNECTIONS = 16  # of wrk, for each process
+_TIMEOUT_SECONDS = 120  # seconds
+_SATURATE_SECONDS, _TRIAL_SECONDS, _TRIALS = 2.0, 1.0, 3
+_LOAD_SECONDS = 60.0  # maximum
+_REFUSAL_TIMEOUT_SECONDS = 5.0
+_POLL_SECONDS = 0.001
 _EDGES = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)  # milliseconds
 _JSON = {"content-type": "application/json"}
 
 
 class Revocation(Struct, frozen=True):
-    """What was found.
+    """The result.
 
     Attributes:
-        milliseconds: of each revocation, from the answer to the last process's first refusal; sorted.
-        saturating: answers a second that all processes together give at most.
-        loaded: answers a second that they gave beside the revocations.
+        milliseconds: of each revocation, from the response to the last process's first refusal; sorted.
+        saturating: maximum responses per second of all processes.
+        loaded: responses per second during the revocations.
     """
 
     milliseconds: Sequence[float]
@@ -50,7 +50,7 @@ class Revocation(Struct, frozen=True):
     loaded: float
 
     def percentile(self, number: int) -> float:
-        """Return what so many of 100 revocations stay below (milliseconds)."""
+        """Return a percentile of the revocations (ms)."""
         return quantiles(self.milliseconds, n=100, method="inclusive")[number - 1]
 
     @property
@@ -72,25 +72,25 @@ class Revocation(Struct, frozen=True):
         part, longest = self.loaded / self.saturating, self.milliseconds[-1]
         return [
             f"{len(self.milliseconds)} revocations: p50 {p50:.1f}, p90 {p90:.1f}, p99 {p99:.1f}, max {longest:.1f} ms",
-            f"{self.loaded:.0f} answers a second beside them, {part:.2f} of the {self.saturating:.0f} that saturate",
+            f"{self.loaded:.0f} responses per second meanwhile, {part:.2f} of the maximum of {self.saturating:.0f}",
             "",
             *(f"{name:>7} ms {count:4} {'#' * (count // 2)}" for name, count in zip(names, counts, strict=True)),
         ]
 
 
-class _Line:
-    """One keep-alive connection to a server, with as little work in between as there can be."""
+class _Connection:
+    """A keep-alive connection to a server, with minimal overhead."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def to(cls, server: Server) -> Self:
+    async def open(cls, server: Server) -> Self:
         host, port = server.base_url.removeprefix("http://").split(":")
         return cls(*await asyncio.open_connection(host, int(port)))
 
-    async def ask(self, request: bytes) -> tuple[int, bytes]:
-        """Return the status and the body of the answer."""
+    async def send(self, request: bytes) -> tuple[int, bytes]:
+        """Return the status and body of the response."""
         self._writer.write(request)
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
@@ -106,7 +106,7 @@ class _Key(Struct, frozen=True):
 
 
 def measure(world: World, *, say: Callable[[str], None]) -> Revocation:
-    """Start the processes, find what saturates them, and revoke at half of that."""
+    """Start the processes, determine their maximum rate, and revoke at half of it."""
     more = service.no_limits() | {"IDP_API_KEYS__MAX_KEYS_PER_USER": "10000"}
     with ExitStack() as stack:
         servers = []
@@ -117,12 +117,12 @@ def measure(world: World, *, say: Callable[[str], None]) -> Revocation:
             stack.callback(started.stop)
             servers.append(started)
         traffic = _traffic(servers)
-        _rate(servers, traffic, seconds=_TRY_SECONDS, rest=None)  # to get warm
-        saturating = _rate(servers, traffic, seconds=_SATURATE_SECONDS, rest=None)
-        rest = _rest_for(saturating / 2, servers, traffic)
-        say(f"revocations at half of {saturating:.0f} answers a second")
+        _rate(servers, traffic, seconds=_TRIAL_SECONDS, pause=None)  # warm-up
+        saturating = _rate(servers, traffic, seconds=_SATURATE_SECONDS, pause=None)
+        pause = _pause_for(saturating / 2, servers, traffic)
+        say(f"revocations at half of {saturating:.0f} responses per second")
         keys = _keys(servers[0])
-        with _Loads(servers, traffic, seconds=_LOAD_SECONDS, rest=rest) as loads:
+        with _Loads(servers, traffic, seconds=_LOAD_SECONDS, pause=pause) as loads:
             milliseconds = asyncio.run(_revoke_all(servers, keys))
             return Revocation(sorted(milliseconds), saturating, loads.finish())
 
@@ -133,11 +133,11 @@ def measure(world: World, *, say: Callable[[str], None]) -> Revocation:
 class _Loads:
     """A load on every process."""
 
-    def __init__(self, servers: Sequence[Server], traffic: Traffic, *, seconds: float, rest: float | None) -> None:
+    def __init__(self, servers: Sequence[Server], traffic: Traffic, *, seconds: float, pause: float | None) -> None:
         self._stack = ExitStack()
         self._loads = [
             self._stack.enter_context(
-                Load(server.base_url, traffic, connections=_CONNECTIONS, seconds=seconds, rest=rest)
+                Load(server.base_url, traffic, connections=_CONNECTIONS, seconds=seconds, pause=pause)
             )
             for server in servers
         ]
@@ -149,26 +149,26 @@ class _Loads:
         self._stack.close()
 
     def finish(self) -> float:
-        """Stop; return how many answers a second there were in all."""
+        """Stop, and return the total of responses per second."""
         found = [each.finish() for each in self._loads]
         assert not any(one.refused or one.broken for one in found), found
         return sum(one.rate for one in found)
 
 
-def _rate(servers: Sequence[Server], traffic: Traffic, *, seconds: float, rest: float | None) -> float:
-    with _Loads(servers, traffic, seconds=seconds, rest=rest) as loads:
+def _rate(servers: Sequence[Server], traffic: Traffic, *, seconds: float, pause: float | None) -> float:
+    with _Loads(servers, traffic, seconds=seconds, pause=pause) as loads:
         time.sleep(seconds)
         return loads.finish()
 
 
-def _rest_for(wanted: float, servers: Sequence[Server], traffic: Traffic) -> float:
-    """Return how long connections must rest (milliseconds) for so many answers a second in all."""
+def _pause_for(wanted: float, servers: Sequence[Server], traffic: Traffic) -> float:
+    """Return the pause of connections (ms) for a total of `wanted` responses per second."""
     connections = _CONNECTIONS * len(servers)
-    rest = 1000 * connections / wanted
-    for _ in range(_TRIES):
-        found = _rate(servers, traffic, seconds=_TRY_SECONDS, rest=rest)
-        rest = max(0.5, rest + 1000 * connections * (1 / wanted - 1 / found))
-    return rest
+    pause = 1000 * connections / wanted
+    for _ in range(_TRIALS):
+        found = _rate(servers, traffic, seconds=_TRIAL_SECONDS, pause=pause)
+        pause = max(0.5, pause + 1000 * connections * (1 / wanted - 1 / found))
+    return pause
 
 
 def _traffic(servers: Sequence[Server]) -> Traffic:
@@ -197,8 +197,8 @@ def _keys(server: Server) -> list[_Key]:
 
 
 async def _revoke_all(servers: Sequence[Server], keys: Sequence[_Key]) -> list[float]:
-    lines = [await _Line.to(server) for server in servers]
-    revoker = await _Line.to(servers[0])
+    lines = [await _Connection.open(server) for server in servers]
+    revoker = await _Connection.open(servers[0])
     try:
         for key in keys:
             for line in lines:
@@ -209,32 +209,32 @@ async def _revoke_all(servers: Sequence[Server], keys: Sequence[_Key]) -> list[f
             line.close()
 
 
-async def _revoke(revoker: _Line, lines: Sequence[_Line], key: _Key) -> float:
+async def _revoke(revoker: _Connection, lines: Sequence[_Connection], key: _Key) -> float:
     refusals = [asyncio.create_task(_until_refused(line, key)) for line in lines]
-    await asyncio.sleep(2 * _BETWEEN_SECONDS)
-    status, body = await revoker.ask(key.revoke)
+    await asyncio.sleep(2 * _POLL_SECONDS)
+    status, body = await revoker.send(key.revoke)
     answered = time.perf_counter()
     assert status == 200, body
     return 1000 * max(0.0, max(await asyncio.gather(*refusals)) - answered)
 
 
-async def _until_refused(line: _Line, key: _Key) -> float:
-    until = time.perf_counter() + _LIVES_ON_SECONDS
+async def _until_refused(line: _Connection, key: _Key) -> float:
+    until = time.perf_counter() + _REFUSAL_TIMEOUT_SECONDS
     while await _accepts(line, key):
-        assert time.perf_counter() < until, "a revoked key lives on"
-        await asyncio.sleep(_BETWEEN_SECONDS)
+        assert time.perf_counter() < until, "a revoked key is still accepted"
+        await asyncio.sleep(_POLL_SECONDS)
     return time.perf_counter()
 
 
-async def _accepts(line: _Line, key: _Key) -> bool:
-    status, body = await line.ask(key.validate)
+async def _accepts(line: _Connection, key: _Key) -> bool:
+    status, body = await line.send(key.validate)
     answer: dict[str, Any] = json.loads(body)
     assert status == 200, answer
     return bool(answer["valid"])
 
 
 def main() -> int:
-    """Measure, and print the histogram."""
+    """Run the benchmark and print the histogram."""
     if not load.is_installed():
         print("bench needs wrk: on Debian or Ubuntu, apt install wrk", file=sys.stderr)
         return 1
@@ -242,7 +242,7 @@ def main() -> int:
     def say(words: str) -> None:
         print(words, file=sys.stderr, flush=True)
 
-    with exclusive.for_at_most(_LONGEST, say=say), World([], new_requests=0, say=say) as world:
+    with exclusive.exclusive_run(_TIMEOUT_SECONDS, say=say), World([], new_requests=0, say=say) as world:
         found = measure(world, say=say)
     print("\n".join(found.lines()))
     return 0

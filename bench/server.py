@@ -1,4 +1,4 @@
-"""A server to be measured: a process group on a core of its own, on loopback, that ends with us."""
+"""Runs a measured server: a process group on one core, on loopback, which ends with this process."""
 
 import ctypes
 import os
@@ -21,17 +21,17 @@ _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 class DidNotStart(Exception):
-    """A server ended, or did not answer in time; the text ends with the end of its log."""
+    """A server exited or did not answer in time; the message contains the end of its log."""
 
 
 class Server:
     """A running server.
 
     Attributes:
-        name: what the tables call it.
-        base_url: where it listens.
-        pid: the process whose tree is measured.
-        idle_megabytes: resident memory of that process and of the tree, before the first load.
+        name: its name in the tables.
+        base_url: its URL.
+        pid: the root of the measured process tree.
+        idle_megabytes: resident memory of the process and of the tree, before the first load.
     """
 
     def __init__(self, name: str, base_url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -42,15 +42,15 @@ class Server:
         self._process = process
         self._log = log
 
-    def said_ready(self) -> bytes | None:
-        """Return the JSON that it printed after READY, None if it has not."""
+    def ready_message(self) -> bytes | None:
+        """Return the JSON printed after READY, None if there is none yet."""
         for line in self._log.read_text(errors="replace").splitlines():
             if line.startswith(_READY):
                 return line.removeprefix(_READY).encode()
         return None
 
     def wait(self, is_ready: Callable[["Server"], bool]) -> "Server":
-        """Wait until it is ready. Raises DidNotStart, and has stopped it then."""
+        """Wait until it is ready; stop it otherwise. Raises DidNotStart."""
         deadline = time.monotonic() + _START_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
             if is_ready(self):
@@ -60,7 +60,7 @@ class Server:
         raise DidNotStart(f"{self.name} did not start: {self._log.read_text(errors='replace')[-1000:]}")
 
     def stop(self) -> None:
-        """End its process group: politely, then for certain, so that no child of it outlives this."""
+        """Terminate its process group with SIGTERM, then SIGKILL."""
         with suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(self.pid, signal.SIGTERM)
             self._process.wait(_STOP_SECONDS)
@@ -79,11 +79,11 @@ def launch(
     folder: Path,
     cwd: Path | None = None,
 ) -> Server:
-    """Start a server on 127.0.0.1 whose log goes into `folder`; it may not listen yet.
+    """Start a server on 127.0.0.1 with its log in `folder`; it may not listen yet.
 
     Args:
-        core: the one processor core that it may use, and its children with it.
-        env: its environment, beside PATH and PYTHONPATH.
+        core: the processor core of it and its children.
+        env: its environment, in addition to PATH and PYTHONPATH.
     """
 
     def in_child() -> None:
@@ -107,12 +107,12 @@ def launch(
 
 
 def inherited() -> dict[str, str]:
-    """Return what servers get of our own environment: where programs are, and nothing that would configure them."""
+    """Return the variables that servers inherit: PATH and PYTHONPATH."""
     return {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
 
 
 def listens(server: Server) -> bool:
-    """Say whether somebody accepts connections there."""
+    """Whether a server accepts connections."""
     host, port = server.base_url.removeprefix("http://").split(":")
     try:
         socket.create_connection((host, int(port)), timeout=1).close()
@@ -122,8 +122,8 @@ def listens(server: Server) -> bool:
 
 
 def is_ready(server: Server) -> bool:
-    """Say whether it listens and has printed READY with a whole JSON document."""
-    said = server.said_ready()
+    """Whether a server listens and has printed READY with a complete JSON document."""
+    said = server.ready_message()
     if said is None or not listens(server):
         return False
     try:
@@ -134,7 +134,7 @@ def is_ready(server: Server) -> bool:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
+    """Return a free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The service as production runs it: `idp migrate`, then `idp serve` with one worker on the server's core."""
+"""Runs the service as in production: `idp migrate`, then `idp serve` with one worker on the server's core."""
 
 import secrets
 import subprocess
@@ -17,15 +17,15 @@ ADMIN_TOKEN = secrets.token_urlsafe(32)
 METRICS_TOKEN = secrets.token_urlsafe(32)
 METRICS_BEARER = {"Authorization": f"Bearer {METRICS_TOKEN}"}
 _IDP = [sys.executable, "-m", "idp.cli.main"]
-_PLENTY = "10000000"
+_HIGH_LIMIT = "10000000"
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """What processes of one deployment share.
+    """The shared environment and database of the processes.
 
     Attributes:
-        env: their environment.
-        database_url: their database, migrated.
+        env: environment variables.
+        database_url: the migrated database.
     """
 
     env: dict[str, str]
@@ -33,7 +33,7 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 def deploy(stores: Stores) -> Deployment:
-    """Migrate a database of its own. Raises DidNotStart."""
+    """Create and migrate a database. Raises DidNotStart."""
     url = stores.database("idp-bench")
     env = {
         "DATABASE_URL": url,
@@ -52,7 +52,7 @@ def deploy(stores: Stores) -> Deployment:
 
 
 def start(deployment: Deployment, folder: Path, *, core: int, name: str, settings: Mapping[str, str]) -> Server:
-    """Start a process of the deployment, with further environment variables. Raises DidNotStart."""
+    """Start a process with additional environment variables. Raises DidNotStart."""
     port = servers.free_port()
     argv = [*_IDP, "serve", "--host", "127.0.0.1", "--port", str(port)]
     env = deployment.env | dict(settings)
@@ -60,8 +60,8 @@ def start(deployment: Deployment, folder: Path, *, core: int, name: str, setting
 
 
 def no_limits() -> dict[str, str]:
-    """Return settings under which no number of attempts is too many. They are counted all the same."""
-    bounded = "consecutive_failures_per_account"  # 100 at the most; a bench types no wrong passwords
+    """Return settings with very high rate limits; attempts are still counted."""
+    bounded = "consecutive_failures_per_account"  # at most 100, and not needed without wrong passwords
     counts = [field for field in RateLimits.__struct_fields__ if not field.endswith("_seconds") and field != bounded]
     share = {"IDP_PASSWORDS__QUEUE_LIMIT_PER_ADDRESS": "10000"}  # the load comes from one address
-    return share | {f"IDP_RATE_LIMITS__{count.upper()}": _PLENTY for count in counts}
+    return share | {f"IDP_RATE_LIMITS__{count.upper()}": _HIGH_LIMIT for count in counts}

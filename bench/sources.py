@@ -1,4 +1,4 @@
-"""Where verdicts came from, as the service counts them: a scenario of the shared cache must not measure memory."""
+"""Checks the source of verdicts with the service's metrics: memory, the shared cache, or the database."""
 
 import re
 
@@ -11,28 +11,28 @@ _LINE = re.compile(r'^idp_cache_requests_total\{result="(\w+)"\} (\S+)', re.MULT
 
 
 class Source(Struct, frozen=True):
-    """Where at least this part of the looked-up verdicts must come from: `memory`, `shared` (Valkey) or `database`."""
+    """The required source of at least this part of the verdicts: `memory`, `shared` (Valkey) or `database`."""
 
     name: str
     part: float = 0.95
 
 
 class Sources:
-    """The counts of one process over a load."""
+    """The counts of a process during a load."""
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
         self._before = self._read()
 
-    def complaint(self, wanted: Source) -> str:
-        """Return what is wrong since the beginning, nothing if verdicts came from where they should."""
+    def problem(self, wanted: Source) -> str:
+        """Return a message if the verdicts came from another source than required, else an empty text."""
         now = self._read()
         counts = {name: now[name] - self._before.get(name, 0) for name in now}
         total = sum(counts.values())
         if total and counts.get(wanted.name, 0) >= wanted.part * total:
             return ""
         found = ", ".join(f"{name} {count / total:.0%}" for name, count in counts.items()) if total else "nowhere"
-        return f"verdicts should come from {wanted.name}, and came from {found}"
+        return f"verdicts should come from {wanted.name}, but came from {found}"
 
     def _read(self) -> dict[str, float]:
         text = httpx2.get(self._base_url + "/metrics", headers=METRICS_BEARER, timeout=10).text

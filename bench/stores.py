@@ -1,4 +1,4 @@
-"""PostgreSQL and Valkey for everything that is measured, on the load's core."""
+"""Runs PostgreSQL and Valkey on the load's core."""
 
 import tempfile
 from collections.abc import Iterator
@@ -11,25 +11,25 @@ from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey, remove_data
 
 @dataclass
 class Stores:
-    """The running stores; every server gets a database of its own, and a numbered Valkey database."""
+    """The running stores; every server gets its own PostgreSQL database and Valkey database."""
 
     postgres: EmbeddedPostgres
     valkey: EmbeddedValkey
     _taken: int = 0
 
     def database(self, name: str) -> str:
-        """Create an empty database and return its address."""
+        """Create an empty database and return its URL."""
         return self.postgres.create_database(name)
 
     def valkey_url(self) -> str:
-        """Return the address of a Valkey database that nobody has yet."""
+        """Return the URL of an unused Valkey database."""
         self._taken += 1
         return self.valkey.url.removesuffix("/0") + f"/{self._taken}"
 
 
 @contextmanager
 def running() -> Iterator[Stores]:
-    """Run both for the length of the block, with data in a temporary folder that is removed."""
+    """Run both during the block, with data in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "postgres")
         data.mkdir()

@@ -1,4 +1,4 @@
-"""What is asked of a server: one request again and again, many in turn, or each only once."""
+"""Requests to a server: one repeated, several in turn, or each only once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from bench.sources import Source
 
 
 class Request(Struct, frozen=True):
-    """One request, and what its answer must hold.
+    """A request and its expected response.
 
     Attributes:
-        expect: members that the JSON answer must have; nested objects likewise.
+        expect: required members of the JSON response, also in nested objects.
     """
 
     method: str
@@ -25,7 +25,7 @@ class Request(Struct, frozen=True):
     expect: dict[str, Any] = {}
 
     def raw(self) -> bytes:
-        """Return the request as it goes over the wire (HTTP/1.1, keep-alive)."""
+        """Return the raw request (HTTP/1.1, keep-alive)."""
         body = self.body.encode()
         headers = {"host": "127.0.0.1", **self.headers}
         if body:
@@ -39,10 +39,10 @@ class Traffic:
     """Requests of one kind for one server.
 
     Attributes:
-        requests: asked in turn, from the first one again after the last.
-        once: each is new to the server and may be asked only once.
-        source: where the service must find its verdicts, for this to be what it is called.
-        is_warm: whether the server has had time to get used to it.
+        requests: sent in turn, cyclically.
+        once: each request must be uncached and is sent only once.
+        source: the required source of verdicts.
+        is_warm: whether the warm-up is done.
     """
 
     requests: Sequence[Request]
@@ -52,10 +52,10 @@ class Traffic:
     _next: int = 0
 
     def check(self, base_url: str) -> int:
-        """Ask once and look at the answer; return its size (bytes).
+        """Send one request, check the response, and return its size (bytes).
 
         Raises:
-            WrongAnswer: another status than 2xx, or a member is missing.
+            WrongAnswer: the status is not 2xx, or a member is missing.
         """
         request = self.requests[self._next]
         self._next += self.once
@@ -64,12 +64,12 @@ class Traffic:
         )
         if not answer.is_success:
             raise WrongAnswer(f"{request.path} answered {answer.status_code}: {answer.text[:200]}")
-        if request.expect and not _holds(answer.json(), request.expect):
+        if request.expect and not _contains(answer.json(), request.expect):
             raise WrongAnswer(f"{request.path} answered {answer.text[:200]}, which lacks {request.expect}")
         return len(answer.content)
 
     def write(self, file: Path, at_most: int) -> int:
-        """Write the next requests for load.lua: the length in bytes, a line break, the request; return how many."""
+        """Write the next requests for load.lua (length in bytes, line break, request), and return their number."""
         chosen = self.requests[self._next : self._next + at_most] if self.once else self.requests
         with file.open("wb") as out:
             for request in chosen:
@@ -77,19 +77,19 @@ class Traffic:
                 out.write(b"%d\n%b" % (len(raw), raw))
         return len(chosen)
 
-    def spent(self, count: int) -> None:
-        """Say that so many requests have been sent."""
+    def mark_sent(self, count: int) -> None:
+        """Mark requests as sent."""
         if self.once:
             self._next += count
 
 
 class WrongAnswer(Exception):
-    """A server does not do what it is to be measured at."""
+    """A server's response is not the expected one."""
 
 
-def _holds(answer: Any, expected: Any) -> bool:
+def _contains(answer: Any, expected: Any) -> bool:
     if isinstance(expected, dict):
         return isinstance(answer, dict) and all(
-            name in answer and _holds(answer[name], value) for name, value in expected.items()
+            name in answer and _contains(answer[name], value) for name, value in expected.items()
         )
     return bool(answer == expected)

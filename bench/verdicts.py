@@ -1,4 +1,4 @@
-"""What was found beside what is aimed at."""
+"""Compares results with targets."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
@@ -9,19 +9,20 @@ from bench.flood import Flood
 from bench.measure import CEILING, SERVICE, Contestant
 from bench.scenarios import Scenario
 
-_KEPT, _P99 = 0.65, 2.5  # of validate's rate, times validate's p99, while logins flood in
+_KEPT, _P99 = 0.65, 2.5  # during a flood of logins: minimum of validate's relative rate, maximum of its relative p99
 _IDLE_MEGABYTES = 100.0
 _MEMORY_PEER, _OF_PEER = "oidc-provider", 0.45
 
 
 class Verdict(Struct, frozen=True):
-    """One target.
+    """A target and its result.
 
     Attributes:
-        path: what it is about.
-        found: the figure; target: what it is to be.
-        met: None where there is no figure, or no target to meet.
-        why: of a missing figure.
+        path: its description.
+        found: the result.
+        target: the target.
+        met: None without a result or a target.
+        why: the reason for a missing result.
     """
 
     path: str
@@ -32,7 +33,7 @@ class Verdict(Struct, frozen=True):
 
 
 class Memory(Struct, frozen=True):
-    """Resident memory of a server (MB): its own process's and the whole tree's when idle, its own after the load."""
+    """Resident memory of a server (MB): of the process and of its tree when idle, of the process after the load."""
 
     name: str
     idle: float
@@ -41,21 +42,22 @@ class Memory(Struct, frozen=True):
 
 
 def of_scenarios(measured: Iterable[tuple[Scenario, Sequence[Contestant]]]) -> Iterator[Verdict]:
-    """Yield the targets of each scenario: of the ceiling's rate, and against peers."""
+    """Yield the verdicts of scenarios: relative to the ceiling, and to peers."""
     for scenario, contestants in measured:
         by_name = {contestant.name: contestant for contestant in contestants}
         service = by_name[SERVICE]
         if scenario.of_ceiling is not None:
             what = f"{scenario.title}: of the ceiling"
             yield _compared(what, service, by_name.get(CEILING), scenario.of_ceiling)
-        for beside in scenario.beside:
-            if beside.times is not None:
-                yield _compared(f"{scenario.title}: times {beside.peer}", service, by_name[beside.peer], beside.times)
+        for comparison in scenario.comparisons:
+            if comparison.times is not None:
+                title = f"{scenario.title}: times {comparison.peer}"
+                yield _compared(title, service, by_name[comparison.peer], comparison.times)
 
 
 def _compared(path: str, service: Contestant, other: Contestant | None, target: float) -> Verdict:
     wanted = f"at least {target:g}"
-    why = service.trouble or (other.trouble if other else "")
+    why = service.error or (other.error if other else "")
     if why or other is None:
         return Verdict(path, "", wanted, why=why)
     ratio = ratio_of(other, service)
@@ -63,12 +65,12 @@ def _compared(path: str, service: Contestant, other: Contestant | None, target: 
 
 
 def ratio_of(other: Contestant, service: Contestant) -> float:
-    """Return how many times the service's cost the other one's is: the median over rounds."""
+    """Return the cost of another contestant relative to the service's: the median over rounds."""
     return median(theirs / ours for theirs, ours in zip(other.costs, service.costs, strict=True))
 
 
 def of_floods(floods: Iterable[Flood]) -> Iterator[Verdict]:
-    """Yield the targets of validate beside a flood of logins."""
+    """Yield the verdicts of floods of logins."""
     for flood in floods:
         what = f"login flood, {flood.title}"
         yield Verdict(
@@ -89,7 +91,7 @@ def of_floods(floods: Iterable[Flood]) -> Iterator[Verdict]:
 
 
 def of_memory(memory: Iterable[Memory]) -> Iterator[Verdict]:
-    """Yield the targets of the worker's memory."""
+    """Yield the verdicts of a worker's memory."""
     by_name = {entry.name: entry for entry in memory}
     service, peer = by_name.get(SERVICE), by_name.get(_MEMORY_PEER)
     if service is None:

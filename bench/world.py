@@ -1,4 +1,4 @@
-"""Everything that runs while measuring: stores at once, servers when a scenario first needs them."""
+"""The environment of a run: starts the stores immediately, and servers on first use."""
 
 import os
 import sys
@@ -20,12 +20,12 @@ from bench.service import Deployment
 
 
 class World:
-    """The parts, for the length of a `with` block; leaving it stops and removes all of them.
+    """The stores, servers and credentials; leaving the `with` block stops and removes everything.
 
     Args:
-        peers: which peers to install.
-        new_requests: how many never-seen credentials one scenario may use up.
-        say: told what goes on.
+        peers: peers to install.
+        new_requests: number of once-only credentials per scenario.
+        say: prints a status message.
     """
 
     def __init__(self, peers: Collection[str], *, new_requests: int, say: Callable[[str], None]) -> None:
@@ -35,7 +35,7 @@ class World:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Start the stores on the load's core, where we and `wrk` are too, and install the peers meanwhile."""
+        """Start the stores on the load's core, which `wrk` and this process also use, and install peers meanwhile."""
         cores = sorted(os.sched_getaffinity(0))
         self.server_core, self.load_core = cores[0], cores[-1]
         with ExitStack() as stack:
@@ -66,7 +66,7 @@ class World:
                 self._stack.callback(started.server.stop)
                 self.peers.append(started)
 
-    def _kept(self, started: Server) -> Server:
+    def _stop_at_exit(self, started: Server) -> Server:
         self._stack.callback(started.stop)
         return started
 
@@ -78,42 +78,42 @@ class World:
         port = server.free_port()
         argv = [sys.executable, str(Path(__file__).with_name("ceiling.py")), str(port)]
         started = server.launch("ceiling", argv, port=port, core=self.server_core, env={}, folder=self.folder)
-        return self._kept(started).wait(server.listens)
+        return self._stop_at_exit(started).wait(server.listens)
 
     def _service(self, name: str, **settings: str) -> Server:
-        return self._kept(
+        return self._stop_at_exit(
             service.start(self.deployment, self.folder, core=self.server_core, name=name, settings=settings)
         )
 
     @cached_property
     def idp(self) -> Server:
-        """The service with its own settings, but for limits on attempts, which are far away."""
+        """The service with default settings, except for high rate limits."""
         return self._service("idp", **service.no_limits())
 
     @cached_property
-    def forgetful(self) -> Server:
-        """The same with the smallest memory for verdicts there is: what is asked in turn has always been forgotten."""
-        return self._service("idp-forgetful", IDP_AUTHN__CACHE_ENTRIES="100", **service.no_limits())
+    def small_cache(self) -> Server:
+        """The service with the smallest memory cache, so that requests in turn are never found there."""
+        return self._service("idp-small_cache", IDP_AUTHN__CACHE_ENTRIES="100", **service.no_limits())
 
     @cached_property
     def limited(self) -> Server:
-        """The same with the limits that the service has by itself."""
+        """The service with the default rate limits."""
         return self._service("idp-limited")
 
     # --- credentials -------------------------------------------------------------------------------------------------
 
     @cached_property
     def person(self) -> Person:
-        """Somebody with an access token."""
+        """A user with an access token."""
         return Person(self.idp.base_url)
 
     @cached_property
     def token(self) -> dict[str, Any]:
-        """A service token of a usual kind."""
+        """A service token."""
         return population.service_token(self.idp.base_url, "read", "write")
 
     @cached_property
-    def asker(self) -> dict[str, str]:
-        """The header of a service that may introspect."""
-        made = population.service_token(self.idp.base_url, "idp:introspect")
-        return {"authorization": f"Bearer {made['token']}"}
+    def introspector(self) -> dict[str, str]:
+        """The header with a service token for introspection."""
+        created = population.service_token(self.idp.base_url, "idp:introspect")
+        return {"authorization": f"Bearer {created['token']}"}

@@ -1,7 +1,7 @@
-"""`python -m bench.writer`: what the single writer's groups are worth, in changes a second.
+"""`python -m bench.writer`: measures the gain of the single writer's group commits.
 
-The same change (making a service token: a row and its audit entry) by 64 callers at once, through the queue that
-commits groups, and through one that commits each by itself. PostgreSQL writes to disk (fsync on), as in production.
+64 concurrent callers create service tokens (a row and its audit record) with group commits, and with one transaction
+for each. PostgreSQL writes to disk (fsync on), as in production.
 """
 
 import asyncio
@@ -21,23 +21,23 @@ from idp.core import Core, build_core
 from idp.settings import load
 
 _ROUNDS, _SECONDS, _CALLERS = 3, 1.5, 64
-_LONGEST = 60  # seconds
+_TIMEOUT_SECONDS = 60  # seconds
 _DURABLE = {"fsync": "on", "full_page_writes": "on"}
 
 
 def main() -> None:
-    """Print both rates, and how many times the one is the other."""
+    """Print both rates and their ratio."""
     with (
-        exclusive.for_at_most(_LONGEST, say=print),
+        exclusive.exclusive_run(_TIMEOUT_SECONDS, say=print),
         patch.dict("idp.dev.postgres._SETTINGS", _DURABLE),
         stores.running() as running,
     ):
         deployment = service.deploy(running)
         core = build_core(load("production", environ=deployment.env))
         grouped, single = asyncio.run(_measure(core))
-    print(f"in groups of up to {MAX_GROUP_SIZE}: {grouped:.0f} changes a second")
-    print(f"one transaction each:   {single:.0f} changes a second")
-    print(f"groups are worth {grouped / single:.1f} times as much")
+    print(f"in groups of up to {MAX_GROUP_SIZE}: {grouped:.0f} changes per second")
+    print(f"one transaction each:   {single:.0f} changes per second")
+    print(f"ratio: {grouped / single:.1f}")
 
 
 async def _measure(core: Core) -> tuple[float, float]:

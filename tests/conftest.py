@@ -54,7 +54,7 @@ def valkey() -> Iterator[EmbeddedValkey]:
 
 @pytest.fixture(scope="session")
 async def service(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> AsyncIterator[Service]:
-    """The service as `idp dev` runs it, shared by all tests: make people of your own, and look at nobody else's."""
+    """The service as `idp dev` runs it, shared by all tests: create your own users, and do not use others."""
     async with running(postgres.create_database("shared"), valkey_url=valkey.url) as service:
         yield service
 

@@ -84,7 +84,7 @@ class Service:
         return f"{name}-{next(self._numbers)}-{secrets.token_hex(3)}@example.com"
 
     async def register(self, email: str | None = None, *, name: str = "Pat Person") -> Person:
-        """Register somebody, through the front door."""
+        """Register a user with the API."""
         email = email or self.new_email()
         body = {"email": email, "password": PASSWORD, "name": name}
         answer = await self.client.post("/auth/register", json=body)
@@ -102,7 +102,7 @@ class Service:
         return await self.client.post("/api/auth/refresh", json={"refresh_token": token})
 
     async def register_admin(self) -> Person:
-        """Register somebody and give them the role admin."""
+        """Register a user and grant the role admin."""
         person = await self.register(name="Ada Admin")
         await self.sql("INSERT INTO idp.user_roles (user_id, role) VALUES ($1, 'admin')", person.id)
         return person

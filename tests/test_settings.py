@@ -458,7 +458,7 @@ def test_a_random_secret_is_accepted(value: str) -> None:
         ("VALKEY_URL", "cache.internal:6379", "VALKEY_URL is not a Valkey URL: use valkey://"),
     ],
 )
-def test_what_must_not_run_in_production_is_refused(name: str, value: str, sentence: str) -> None:
+def test_unsafe_settings_are_refused_in_production(name: str, value: str, sentence: str) -> None:
     """S3-48, S3-50, SEC-12, C-22."""
     (said,) = problems(**safe(**{name: value}))
     assert said.startswith(sentence)
@@ -550,7 +550,7 @@ def test_the_users_and_the_services_name_make_no_password_in_production(password
 
 
 @pytest.mark.parametrize("password", ["AdaLovelace1", "lovelace.ada", "ada_lovelace+2026", "Lovelace-1815!"])
-def test_what_stands_before_the_at_is_ones_name_where_no_other_is_known(password: str) -> None:
+def test_the_local_part_is_the_default_name(password: str) -> None:
     """SEC-4: registering by mail, a reset and an invitation know an address alone."""
     policy = UserPasswords(PRODUCTION.passwords, service=("idp",))
     with pytest.raises(PasswordRejected, match="your e-mail address"):

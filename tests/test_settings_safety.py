@@ -256,7 +256,7 @@ AROUND = [
 
 @pytest.mark.parametrize("around", AROUND)
 @pytest.mark.parametrize("name", [*SINGLE, *LISTS, "SMTP_PASSWORD", "CLERK_SECRET_KEY"])
-def test_what_surrounds_a_secret_is_no_part_of_it(name: str, around: str, tmp_path: Path) -> None:
+def test_white_space_around_a_secret_is_removed(name: str, around: str, tmp_path: Path) -> None:
     """one rule for variables, files and lists."""
     file = tmp_path / "secret"
     file.write_bytes(around.format(KEY).encode())
@@ -341,7 +341,7 @@ def test_several_hosts_and_libpqs_parameters_are_used(url: str, dsn: str, hosts:
 @pytest.mark.parametrize(
     "parameter", ["gssencmode=require", "channel_binding=require", "hostaddr=10.0.0.1", "load_balance_hosts=random"]
 )
-def test_what_cannot_be_done_is_refused_by_name(parameter: str) -> None:
+def test_unsupported_parameters_are_refused_by_name(parameter: str) -> None:
     """A libpq parameter that the driver lacks stops the start instead of being ignored; a misspelt one is corrected."""
     with pytest.raises(DatabaseUrlError, match=parameter.partition("=")[0]):
         parse(f"postgresql://u:p@h/db?{parameter}")
@@ -357,7 +357,7 @@ def test_what_cannot_be_done_is_refused_by_name(parameter: str) -> None:
     "postgresql://u:p@h/db?ssl_max_protocol_version=TLSv9", "postgresql://u:p@h/db?sslmode=require&sslrootcert=system",
     "postgresql://u:p@h/db?target_session_attrs=read-only", "postgresql://u:p@h/db?target_session_attrs=standby",
 ])  # fmt: skip
-def test_what_would_fail_at_every_connection_is_refused_at_the_start(url: str) -> None:
+def test_a_setting_that_fails_at_every_connection_is_refused_at_the_start(url: str) -> None:
     """a traceback of the driver, or a 503 for ever."""
     with pytest.raises(DatabaseUrlError, match="DATABASE_URL"):
         parse(url)

@@ -1,7 +1,7 @@
-"""Peers: other software that does the same work, each a small application, installed into a temporary folder.
+"""Peers: other software with the same function, each a small application installed into a temporary folder.
 
 Owns: the S2 design as its documents describe it (FastAPI), oidc-provider over Valkey, better-auth over PostgreSQL (both
-Node). A peer gets its port as its argument, VALKEY_URL and DATABASE_URL in its environment, makes what it needs, and
+Node). A peer gets its port as an argument, and VALKEY_URL and DATABASE_URL in its environment, creates its data, and
 prints one line: `READY {"requests": {name: {"method", "path", "headers", "body", "expect"}}}` (bench.traffic.Request).
-A peer that cannot be installed or started is reported as such, never guessed.
+A peer that cannot be installed or started is reported as missing.
 """

@@ -1,4 +1,4 @@
-"""Installing peers: pip and npm as they are configured on this machine, versions pinned beside each peer."""
+"""Installs peers with the pip and npm of this machine, in pinned versions."""
 
 import json
 import shutil
@@ -14,15 +14,15 @@ _SECONDS = 120.0
 
 
 class NotInstalled(Exception):
-    """Why a peer is missing, in a few words."""
+    """A peer cannot be installed; the message says why."""
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """Something that can be installed and started.
+    """A peer.
 
     Attributes:
-        name: what the tables call it.
-        install: puts it into a folder and returns the command that starts it there, and its version.
+        name: its name in the tables.
+        install: installs it into a folder, and returns its command and version.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 def _s2(folder: Path) -> tuple[list[str], str]:
-    base = getattr(sys, "_base_executable", sys.executable)  # a venv made from a venv may lack pip's wheel
+    base = getattr(sys, "_base_executable", sys.executable)  # a venv created from a venv may lack pip
     _run([base, "-m", "venv", str(folder / "venv")], folder)
     python = str(folder / "venv/bin/python")
     requirements = _HERE / "requirements.txt"
@@ -43,7 +43,7 @@ def _node(source: str, package: str) -> Callable[[Path], tuple[list[str], str]]:
     def install(folder: Path) -> tuple[list[str], str]:
         node, npm = shutil.which("node"), shutil.which("npm")
         if node is None or npm is None:
-            raise NotInstalled("node and npm are not there")
+            raise NotInstalled("node and npm are not installed")
         shutil.copytree(_HERE / source, folder, dirs_exist_ok=True)
         _run([npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"], folder)
         version = json.loads((folder / "package.json").read_text())["dependencies"][package]
@@ -58,8 +58,8 @@ def _run(argv: list[str], folder: Path) -> None:
     except subprocess.TimeoutExpired:
         raise NotInstalled(f"{Path(argv[0]).name} took more than {_SECONDS:.0f} s") from None
     except (OSError, subprocess.CalledProcessError) as error:
-        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-        raise NotInstalled(f"{Path(argv[0]).name}: {said[-1] if said else 'failed'}") from error
+        lines = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        raise NotInstalled(f"{Path(argv[0]).name}: {lines[-1] if lines else 'failed'}") from error
 
 
 PEERS = (

@@ -1,4 +1,4 @@
-"""Peers, installed side by side and started on the server's core."""
+"""Installs peers concurrently and starts them on the server's core."""
 
 import secrets
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Ready(msgspec.Struct):
 
 
 class RunningPeer(msgspec.Struct, frozen=True):
-    """A peer that answers, and what it may be asked."""
+    """A running peer and its requests."""
 
     server: Server
     version: str
@@ -31,7 +31,7 @@ Installed = dict[Peer, Installation]
 
 
 def begin_installing(peers: Sequence[Peer], folder: Path, pool: ThreadPoolExecutor) -> Installed:
-    """Install all of them at once, each into a folder of its own below `folder`."""
+    """Start installing all peers concurrently, each into its own folder."""
     started: Installed = {}
     for peer in peers:
         own = folder / peer.name
@@ -41,7 +41,7 @@ def begin_installing(peers: Sequence[Peer], folder: Path, pool: ThreadPoolExecut
 
 
 def start(peer: Peer, installation: Installation, stores: Stores, folder: Path, *, core: int) -> RunningPeer | str:
-    """Start a peer, or say why it is missing. Call it from the main thread."""
+    """Start a peer, or return why it is missing. Call it from the main thread."""
     try:
         argv, version = installation.result()
         return _start(peer, argv, version, stores, folder, core)
@@ -59,5 +59,5 @@ def _start(peer: Peer, argv: list[str], version: str, stores: Stores, folder: Pa
     }
     server = servers.launch(peer.name, [*argv, str(port)], port=port, core=core, env=env, folder=folder / peer.name)
     server.wait(servers.is_ready)
-    ready = msgspec.json.decode(server.said_ready() or b"{}", type=Ready)
+    ready = msgspec.json.decode(server.ready_message() or b"{}", type=Ready)
     return RunningPeer(server, version, {name: Traffic([request]) for name, request in ready.requests.items()})

@@ -1,4 +1,4 @@
-"""Alembic's way in: on the connection it is given (`idp migrate`), else on DATABASE_URL (`alembic revision …`)."""
+"""Alembic's environment: uses the given connection (`idp migrate`), or else DATABASE_URL (`alembic revision …`)."""
 
 import asyncio
 

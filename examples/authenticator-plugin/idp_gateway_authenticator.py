@@ -1,4 +1,4 @@
-"""An authenticator of another package: the caller is whom our gateway names, in a header that it signs.
+"""An authenticator plugin: the caller is the user in a header that a gateway signs.
 
     X-Gateway-Assertion: <user-id>.<expiry>.<hmac>
 
@@ -24,8 +24,7 @@ LONGEST_SECONDS = 60
 
 
 class GatewayAssertion:
-    """Owns requests that carry the gateway's header and no explicit credential; an explicit credential takes
-    precedence."""
+    """Handles requests with the gateway's header and no explicit credential, which would take precedence."""
 
     def __init__(self, name: str, secret: bytes, issuer: str) -> None:
         self.name = name
@@ -55,7 +54,7 @@ class GatewayAssertion:
 
 
 def build(context: PluginContext) -> GatewayAssertion:
-    """Build it from `[authn.plugin_settings.gateway]`. Whatever is raised here stops idp, and its text says why."""
+    """Create it from `[authn.plugin_settings.gateway]`. An exception stops the start; its message is shown."""
     file = Path(context.settings.get("secret_file", ""))
     secret = file.read_bytes().strip() if file.is_file() else b""
     if len(secret) < 32:

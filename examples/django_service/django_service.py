@@ -1,4 +1,4 @@
-"""A Django service whose callers are known by idp, in one file.
+"""A Django service that authenticates its callers with idp, in one file.
 
     pip install './clients/python[django]'
     export AUTH_SERVICE_URL=http://localhost:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
@@ -34,13 +34,13 @@ settings.configure(
 
 @require_GET
 def public(_request: HttpRequest) -> JsonResponse:
-    """For everyone."""
+    """Public."""
     return JsonResponse({"message": "This is a public endpoint"})
 
 
 @require_GET
 def me(request: HttpRequest) -> JsonResponse:
-    """For every caller with a credential."""
+    """Requires authentication."""
     who = current_caller(request)
     email = who.user.email if who.user else None
     return JsonResponse({"kind": who.kind, "name": who.name, "email": email, "scopes": list(who.scopes)})
@@ -49,7 +49,7 @@ def me(request: HttpRequest) -> JsonResponse:
 @require_POST
 @requires_scopes("read")
 def echo(request: HttpRequest) -> JsonResponse:
-    """For callers with the scope `read`."""
+    """Requires the scope `read`."""
     try:
         message = json.loads(request.body)["message"]
     except (ValueError, KeyError, TypeError):
@@ -64,14 +64,14 @@ def echo(request: HttpRequest) -> JsonResponse:
 @require_GET
 @requires_scopes("admin")
 def secret(_request: HttpRequest) -> JsonResponse:
-    """For callers with the scope `admin`."""
+    """Requires the scope `admin`."""
     return JsonResponse({"secret": "This is secret admin data"})
 
 
 @require_GET
 @requires_roles("admin")
 def report(_request: HttpRequest) -> JsonResponse:
-    """For users with the role `admin`."""
+    """Requires a user with the role `admin`."""
     return JsonResponse({"report": "This is for administrators"})
 
 

@@ -1,4 +1,4 @@
-"""A FastAPI service whose callers are known by idp.
+"""A FastAPI service that authenticates its callers with idp.
 
     pip install './clients/python[fastapi]' uvicorn
     export AUTH_SERVICE_URL=http://localhost:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
@@ -38,13 +38,13 @@ app.add_middleware(AuthMiddleware, gate=gate)
 
 @app.get("/public")
 async def public() -> dict[str, str]:
-    """For everyone."""
+    """Public."""
     return {"message": "This is a public endpoint"}
 
 
 @app.get("/me")
 async def me(caller: AuthenticatedCaller) -> dict[str, object]:
-    """For every caller with a credential."""
+    """Requires authentication."""
     email = caller.user.email if caller.user else None
     return {"kind": caller.kind, "name": caller.name, "email": email, "scopes": list(caller.scopes)}
 
@@ -53,17 +53,17 @@ async def me(caller: AuthenticatedCaller) -> dict[str, object]:
 async def echo(
     caller: Annotated[Caller, Depends(requires_scopes("read"))], message: Annotated[str, Body(embed=True)]
 ) -> dict[str, object]:
-    """For callers with the scope `read`."""
+    """Requires the scope `read`."""
     return {"message": f"Echo: {message}", "authenticated_as": caller.name, "scopes": list(caller.scopes)}
 
 
 @app.get("/admin/secret", dependencies=[Depends(requires_scopes("admin"))])
 async def secret() -> dict[str, str]:
-    """For callers with the scope `admin`."""
+    """Requires the scope `admin`."""
     return {"secret": "This is secret admin data"}
 
 
 @app.get("/admin/report", dependencies=[Depends(requires_roles("admin"))])
 async def report() -> dict[str, str]:
-    """For users with the role `admin`."""
+    """Requires a user with the role `admin`."""
     return {"report": "This is for administrators"}

@@ -1,4 +1,4 @@
-"""A Flask service whose callers are known by idp.
+"""A Flask service that authenticates its callers with idp.
 
     pip install './clients/python[flask]'
     export AUTH_SERVICE_URL=http://localhost:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
@@ -29,13 +29,13 @@ init_app(app, gate)
 
 @app.get("/public")
 def public() -> dict[str, str]:
-    """For everyone."""
+    """Public."""
     return {"message": "This is a public endpoint"}
 
 
 @app.get("/me")
 def me() -> dict[str, Any]:
-    """For every caller with a credential."""
+    """Requires authentication."""
     who = current_caller()
     email = who.user.email if who.user else None
     return {"kind": who.kind, "name": who.name, "email": email, "scopes": list(who.scopes)}
@@ -44,7 +44,7 @@ def me() -> dict[str, Any]:
 @app.post("/echo")
 @requires_scopes("read")
 def echo() -> dict[str, Any]:
-    """For callers with the scope `read`."""
+    """Requires the scope `read`."""
     body = request.get_json(force=True, silent=True)
     if not isinstance(body, dict) or not isinstance(body.get("message"), str):
         abort(422)
@@ -55,12 +55,12 @@ def echo() -> dict[str, Any]:
 @app.get("/admin/secret")
 @requires_scopes("admin")
 def secret() -> dict[str, str]:
-    """For callers with the scope `admin`."""
+    """Requires the scope `admin`."""
     return {"secret": "This is secret admin data"}
 
 
 @app.get("/admin/report")
 @requires_roles("admin")
 def report() -> dict[str, str]:
-    """For users with the role `admin`."""
+    """Requires a user with the role `admin`."""
     return {"report": "This is for administrators"}

@@ -1,4 +1,4 @@
-"""A Litestar service whose callers are known by idp.
+"""A Litestar service that authenticates its callers with idp.
 
     pip install './clients/python[litestar]' uvicorn
     export AUTH_SERVICE_URL=http://localhost:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
@@ -26,41 +26,41 @@ gate = Gate.at(
 
 
 class Message(Struct):
-    """What to echo."""
+    """The request body."""
 
     message: str
 
 
 @get("/public")
 async def public() -> dict[str, str]:
-    """For everyone."""
+    """Public."""
     return {"message": "This is a public endpoint"}
 
 
 @get("/me")
 async def me(caller: NamedDependency[Caller]) -> dict[str, object]:
-    """For every caller with a credential."""
+    """Requires authentication."""
     email = caller.user.email if caller.user else None
     return {"kind": caller.kind, "name": caller.name, "email": email, "scopes": list(caller.scopes)}
 
 
 @post("/echo", status_code=200, guards=[requires_scopes("read")])
 async def echo(caller: NamedDependency[Caller], data: JSONBody[Message]) -> dict[str, object]:
-    """For callers with the scope `read`."""
+    """Requires the scope `read`."""
     return {"message": f"Echo: {data.message}", "authenticated_as": caller.name, "scopes": list(caller.scopes)}
 
 
 @get("/admin/secret", guards=[requires_scopes("admin")])
 async def secret() -> dict[str, str]:
-    """For callers with the scope `admin`."""
+    """Requires the scope `admin`."""
     return {"secret": "This is secret admin data"}
 
 
 @get("/admin/report", guards=[requires_roles("admin")])
 async def report() -> dict[str, str]:
-    """For users with the role `admin`."""
+    """Requires a user with the role `admin`."""
     return {"report": "This is for administrators"}
 
 
-# Litestar's own logging would show every request that the gate makes.
+# Litestar's default logging includes every request of the gate.
 app = Litestar([public, me, echo, secret, report], plugins=[IdpPlugin(gate)], logging_config=None)

@@ -1,19 +1,19 @@
-// A Node service whose callers are known by idp: plain `node:http`, and `jose` for the signatures.
+// A Node service that authenticates its callers with idp: plain `node:http`, and `jose` for signatures.
 //
 //     npm install
 //     export AUTH_SERVICE_URL=http://localhost:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
 //     PORT=8002 node service.mjs
 //
-// Access tokens are verified here, with the service's public keys; API keys and service tokens are asked about.
+// Access tokens are verified offline with idp's JWKS; API keys and service tokens are verified online.
 import { createServer, STATUS_CODES } from "node:http";
 import { createRemoteJWKSet, decodeJwt, errors, jwtVerify } from "jose";
 
 const { env } = process;
 const AUTH_SERVICE_URL = (env.AUTH_SERVICE_URL ?? "http://localhost:8000").replace(/\/$/, "");
-const ISSUER = env.IDP_ISSUER ?? AUTH_SERVICE_URL; // what IDP_PUBLIC_URL says over there
-const DEVELOPMENT = env.IDP_DEVELOPMENT === "1"; // take tokens of `idp dev`; never in production
+const ISSUER = env.IDP_ISSUER ?? AUTH_SERVICE_URL; // IDP_PUBLIC_URL of idp
+const DEVELOPMENT = env.IDP_DEVELOPMENT === "1"; // accept tokens of `idp dev`; never in production
 
-// Unknown keys cost at most one fetch in `cooldownDuration`; without an answer, keys serve until `cacheMaxAge`.
+// An unknown key causes at most one fetch per `cooldownDuration`; during an outage, keys are used until `cacheMaxAge`.
 const keys = createRemoteJWKSet(new URL(`${AUTH_SERVICE_URL}/.well-known/jwks.json`), {
   cooldownDuration: 5_000,
   cacheMaxAge: 600_000,
@@ -22,7 +22,7 @@ const keys = createRemoteJWKSet(new URL(`${AUTH_SERVICE_URL}/.well-known/jwks.js
 const policy = {
   issuer: ISSUER,
   audience: ISSUER,
-  typ: "at+jwt", // an ID token is no access token (RFC 9068 section 4)
+  typ: "at+jwt", // refuses ID tokens (RFC 9068 section 4)
   algorithms: ["ES256", "RS256"],
   requiredClaims: ["exp", "iat", "sub"],
   clockTolerance: 10, // seconds
@@ -39,7 +39,7 @@ const rejected = (code = "token_invalid", detail = "Invalid token") => new Refus
 const unavailable = () =>
   new Refusal(503, "auth_unavailable", "The credential cannot be checked now.", { "Retry-After": "1" });
 
-// One explicit credential at most; undefined for none. Another scheme than Bearer is a credential, and a bad one.
+// At most one credential; undefined for none. A scheme other than Bearer is an invalid credential.
 function presented(headers) {
   const sent = new Set();
   if (headers.authorization !== undefined) sent.add(/^bearer +(.+)$/i.exec(headers.authorization)?.[1].trim() ?? "");
@@ -52,7 +52,7 @@ function issuerOf(token) {
   try {
     return decodeJwt(token).iss;
   } catch {
-    return undefined; // no JWT: an API key or a service token
+    return undefined; // not a JWT: an API key or a service token
   }
 }
 
@@ -65,7 +65,7 @@ async function verify(token) {
   } catch (error) {
     if (error instanceof Refusal) throw error;
     if (error instanceof errors.JWTExpired) throw rejected("token_expired", "Token expired");
-    // Any other error that has a code of its own is about the token; the rest is about fetching the keys.
+    // Other errors with a code concern the token; the rest concern fetching the keys.
     const away = new Set(["ERR_JOSE_GENERIC", "ERR_JWKS_TIMEOUT", "ERR_JWKS_INVALID"]);
     throw error instanceof errors.JOSEError && !away.has(error.code) ? rejected() : unavailable();
   }
@@ -80,7 +80,7 @@ async function ask(token) {
   }).catch(() => {
     throw unavailable();
   });
-  const verdict = answer.status === 200 ? await answer.json() : undefined; // any other status is no verdict
+  const verdict = answer.status === 200 ? await answer.json() : undefined; // any other status is not a verdict
   if (typeof verdict?.valid !== "boolean") throw unavailable();
   if (!verdict.valid) throw rejected(verdict.error, verdict.detail ?? undefined);
   const { kind, name, user, scopes } = verdict;
@@ -98,7 +98,7 @@ async function caller(request, ...required) {
   throw new Refusal(403, "insufficient_scopes", `Insufficient permissions. Required: ${scope}`, challenge);
 }
 
-// A token names the roles it was signed with; where it has too many to name, the service is asked.
+// A token contains the roles at the time of signing; with too many roles it has none, and idp is asked.
 async function requireRole(request, role) {
   const who = await caller(request);
   const { roles } = who.roles || who.kind !== "user" ? who : await ask(presented(request.headers));

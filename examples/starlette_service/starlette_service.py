@@ -1,4 +1,4 @@
-"""A Starlette service whose callers are known by idp.
+"""A Starlette service that authenticates its callers with idp.
 
     pip install './clients/python[starlette]' uvicorn
     export AUTH_SERVICE_URL=http://localhost:8000 IDP_DEVELOPMENT=1  # the second to take tokens of `idp dev`
@@ -31,7 +31,7 @@ gate = Gate.at(
 
 
 class Message(msgspec.Struct):
-    """What to echo."""
+    """The request body."""
 
     message: str
 
@@ -44,19 +44,19 @@ async def lifespan(_app: Starlette) -> AsyncIterator[None]:
 
 
 async def public(_request: Request) -> JSONResponse:
-    """For everyone."""
+    """Public."""
     return JSONResponse({"message": "This is a public endpoint"})
 
 
 async def me(request: Request) -> JSONResponse:
-    """For every caller with a credential."""
+    """Requires authentication."""
     who = await caller(request)
     email = who.user.email if who.user else None
     return JSONResponse({"kind": who.kind, "name": who.name, "email": email, "scopes": list(who.scopes)})
 
 
 async def echo(request: Request) -> JSONResponse:
-    """For callers with the scope `read`."""
+    """Requires the scope `read`."""
     who = await caller(request, "read")
     try:
         message = msgspec.json.decode(await request.body(), type=Message).message
@@ -67,13 +67,13 @@ async def echo(request: Request) -> JSONResponse:
 
 @authenticated(required_scopes=["admin"])
 async def secret(_request: Request) -> JSONResponse:
-    """For callers with the scope `admin`."""
+    """Requires the scope `admin`."""
     return JSONResponse({"secret": "This is secret admin data"})
 
 
 @authenticated(required_roles=["admin"])
 async def report(_request: Request) -> JSONResponse:
-    """For users with the role `admin`."""
+    """Requires a user with the role `admin`."""
     return JSONResponse({"report": "This is for administrators"})
 
 

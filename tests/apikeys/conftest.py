@@ -11,7 +11,7 @@ from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
 
 @pytest.fixture(scope="session")
 async def keyed(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> AsyncIterator[Service]:
-    """Production with an ADMIN_TOKEN; make keys and people of your own, and look at nobody else's."""
+    """Production with an ADMIN_TOKEN; create your own keys and users, and do not use others."""
     url = postgres.create_database("keyed")
     async with running(url, valkey_url=valkey.url, profile="production", environ=ENVIRON) as it:
         yield it
@@ -19,5 +19,5 @@ async def keyed(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> AsyncIter
 
 @pytest.fixture
 async def person(keyed: Service) -> Person:
-    """Somebody with an account and no keys."""
+    """A user without keys."""
     return await keyed.register()

@@ -274,7 +274,7 @@ async def test_a_flood_of_bad_keys_is_shed_and_good_ones_pass(postgres: Embedded
 
 
 async def test_a_flood_of_well_formed_keys_is_shed_later(postgres: EmbeddedPostgres) -> None:
-    """SEC-8: an address may be a gateway that sends everyone's, so what looks like ours has more room."""
+    """SEC-8: an address may be a gateway of many clients, so well-formed credentials have a higher limit."""
     environ = {"IDP_RATE_LIMITS__BAD_CREDENTIALS_PER_ADDRESS_PER_MINUTE": "1"}
     async with running(postgres.create_database("flood_of_ours"), environ=environ) as service:
         person = await service.register()

@@ -41,7 +41,7 @@ async def test_the_same_holds_for_service_tokens(keyed: Service) -> None:
 
 
 async def test_repeats_at_the_same_moment_make_one_key(keyed: Service, person: Person) -> None:
-    """C-27: whoever retries too early is no exception."""
+    """C-27: also for a retry before the first response."""
     once = {"Idempotency-Key": new_name()}
     answers = await asyncio.gather(*(post_key(keyed, person, headers=once, name="k") for _ in range(8)))
     assert {answer.status_code for answer in answers} == {201}

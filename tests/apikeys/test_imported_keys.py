@@ -1,4 +1,4 @@
-"""Keys that S0 stored as bcrypt (C-03): verified at their first use, and stored like ours from then on."""
+"""Keys that S0 stored as bcrypt (C-03): verified at their first use, and then stored like other keys."""
 
 import asyncio
 import secrets
@@ -128,7 +128,7 @@ async def test_a_search_that_takes_too_long_goes_on_with_the_next_request(
 
 
 async def test_one_address_searches_one_key_at_a_time(own: Service) -> None:
-    """SEC-8: a flood of unknown keys from one address holds up nobody's sign-in."""
+    """SEC-8: a flood of unknown keys from one address does not delay sign-ins."""
     await imported(own, range(100))
     keys = [key_number(5000 + number) for number in range(8)]
     asked = [own.client.post("/internal/validate-key", json={"key": key}) for key in keys]
@@ -139,7 +139,7 @@ async def test_one_address_searches_one_key_at_a_time(own: Service) -> None:
 
 
 async def test_many_addresses_do_not_search_at_once(postgres: EmbeddedPostgres) -> None:
-    """SEC-8: an attacker with many addresses takes the password processes from nobody who signs in."""
+    """SEC-8: an attacker with many addresses does not block the password processes for sign-ins."""
     environ = {"IDP_TRUSTED_PROXIES": "127.0.0.0/8"}
     async with running(postgres.create_database("many_searches"), environ=environ) as service:
         await imported(service, range(100))

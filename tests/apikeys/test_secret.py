@@ -158,7 +158,7 @@ async def test_only_a_keyed_digest_of_the_whole_secret_is_stored(keyed: Service,
 
 
 async def test_neither_the_digest_nor_the_prefix_is_a_key(keyed: Service, person: Person) -> None:
-    """SEC-17: whoever reads the table holds nothing."""
+    """SEC-17: a copy of the table contains no usable secret."""
     await make_key(keyed, person)
     (row,) = await keyed.sql("SELECT digest, prefix FROM idp.api_keys WHERE user_id = $1", person.id)
     for text in (row["digest"], "sk_live_" + row["digest"], row["prefix"], row["prefix"] + "%"):

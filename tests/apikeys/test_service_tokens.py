@@ -243,7 +243,7 @@ async def test_a_revoked_token_is_refused_from_the_next_request_on(keyed: Servic
 
 @pytest.mark.parametrize("reason", ["x" * 501, "a\x00b", 1, []], ids=["too long", "NUL", "a number", "a list"])
 async def test_a_reason_that_cannot_be_kept_is_422(keyed: Service, reason: Any) -> None:
-    """And the token lives: whoever reads 422 knows that nothing happened."""
+    """The token stays live: after 422 nothing was changed."""
     made = await make_token(keyed)
     path = f"{TOKENS}/{made['token_id']}/revoke"
     answer = await keyed.client.post(path, json={"reason": reason}, headers=ADMIN)

@@ -34,7 +34,7 @@ ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 
 @asynccontextmanager
 async def serving(database_url: str, root: str) -> AsyncIterator[Service]:
-    """A service on this database, beside whoever else writes to it."""
+    """A service on this database, with other writers."""
     environ = {"IDP_SECRET_KEY": root, "ADMIN_TOKEN": ADMIN_TOKEN, "IDP_API_KEYS__MAX_KEYS_PER_USER": str(MOST_KEYS)}
     async with running(database_url, profile="production", environ=environ) as service:
         yield service
@@ -192,7 +192,7 @@ def check_one_at_a_time(outcomes: Sequence[tuple[Order, Order]]) -> None:
 
 
 async def test_three_processes_and_1000_commands_make_one_serial_history(postgres: EmbeddedPostgres) -> None:
-    """In the order in which they ran, every command was answered as it would have been with nobody else there."""
+    """In the order in which they ran, every command was answered as if it were the only one."""
     root, url, seed = root_secret(), postgres.create_database("single_writer"), random.randrange(10**6)
     async with serving(url, root) as service:
         world, users = await contested(service)
@@ -282,7 +282,7 @@ async def creation_that_is_undone(session: AsyncSession) -> None:
 
 
 async def test_a_failing_command_does_not_fail_its_neighbours_in_the_group(one: Service) -> None:
-    """A refusal, a row that PostgreSQL refuses and a mistake of ours: each its own, undone, in one transaction."""
+    """A refusal, a row that PostgreSQL refuses and a defect: each is rolled back alone, in one transaction."""
     core, transactions = one.app.core, set[str]()
 
     def noted(work: Callable[[AsyncSession], Any]) -> Callable[[AsyncSession], Any]:

@@ -111,7 +111,7 @@ async def test_it_is_written_by_itself_and_at_the_end(
 
 
 async def test_writing_it_changes_no_verdict(keyed: Service, person: Person) -> None:
-    """C-27: it tells nobody that something changed, so what is in memory stays there."""
+    """C-27: it announces no change, so cached verdicts stay in memory."""
     key = await make_key(keyed, person)
     await keyed.validate(key["secret"])
     heard = keyed.app.core.change_listener.changes.version

@@ -200,7 +200,7 @@ async def test_revoked_keys_are_listed_when_asked_for(keyed: Service, person: Pe
     assert (await keyed.client.get(f"{KEYS}?include_revoked=maybe", headers=person.bearer)).status_code == 422
 
 
-async def test_those_who_page_get_links(keyed: Service, person: Person) -> None:
+async def test_paged_lists_have_links(keyed: Service, person: Person) -> None:
     """C-19."""
     made = [(await make_key(keyed, person))["key_id"] for _ in range(5)]
     seen: list[str] = []
@@ -293,7 +293,7 @@ async def test_an_overlap_is_at_most_a_week(keyed: Service, person: Person, seco
     assert await code_of(keyed, made["secret"]) == "valid"
 
 
-async def test_what_ended_cannot_be_rotated(keyed: Service, person: Person) -> None:
+async def test_a_revoked_or_expired_key_cannot_be_rotated(keyed: Service, person: Person) -> None:
     """S0-24: 409 for a revoked and for an expired key."""
     revoked, expired = await make_key(keyed, person), await make_key(keyed, person)
     await call(keyed, person.bearer, "revoke", revoked["key_id"])
@@ -327,7 +327,7 @@ async def test_a_revoked_key_is_refused_from_the_next_request_on(keyed: Service,
 
 
 async def test_an_expired_key_can_be_revoked(keyed: Service, person: Person) -> None:
-    """S0-26: whoever cleans up is not refused."""
+    """S0-26: revoking is not limited."""
     made = await make_key(keyed, person)
     await end(keyed, made["key_id"])
     assert (await call(keyed, person.bearer, "revoke", made["key_id"])).status_code == 200
@@ -476,7 +476,7 @@ async def test_everything_done_to_a_key_is_on_record_for_its_owner(keyed: Servic
     assert paged.headers["x-total-count"] == "4"
 
 
-async def test_what_was_refused_leaves_no_record(keyed: Service, person: Person) -> None:
+async def test_a_refused_change_leaves_no_record(keyed: Service, person: Person) -> None:
     """S0-44: one transaction makes the change and its record, or neither."""
     made = await make_key(keyed, person)
     await end(keyed, made["key_id"])

@@ -114,7 +114,7 @@ def cursor(microseconds: bytes, identifier: UUID = NAMED) -> str:
         {"until": "9999-12-31T23:59:59-14:00"}, {"actor": "\x00"}, {"target": "x" * 601},
     ],
 )  # fmt: skip
-async def test_what_does_not_fit_is_refused(audited: Service, admin: Person, query: dict[str, Any]) -> None:
+async def test_invalid_input_is_refused(audited: Service, admin: Person, query: dict[str, Any]) -> None:
     answer = await audited.client.get(AUDIT, params=query, headers=admin.bearer)
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_failed"), answer.text
 
@@ -131,7 +131,7 @@ async def test_the_ends_of_time_are_no_error(audited: Service, admin: Person, qu
     await listed(audited, admin, **query)
 
 
-async def test_what_happens_now_is_chained_within_a_second(audited: Service, admin: Person) -> None:
+async def test_a_new_record_is_chained_within_a_second(audited: Service, admin: Person) -> None:
     """The running service links what it records."""
     person = await audited.register()
     await asyncio.sleep(1)

@@ -1,4 +1,4 @@
-"""The chain over audit records: whole, one, within a second; and whoever changes what it holds is found."""
+"""The hash chain of audit records: one, complete, within a second; and changes of records are detected."""
 
 import asyncio
 import sys
@@ -120,7 +120,7 @@ def test_the_hash_covers_every_column() -> None:
 
 @pytest.mark.alone
 async def test_records_of_three_writers_are_chained_within_a_second_by_three_leaders(world: World) -> None:
-    """No gap, no fork, no record twice, and nobody waits."""
+    """No gap, no fork, no duplicate record, and no waiting."""
     databases = [world.database() for _ in range(3)]
     slowest = 0.0
 
@@ -187,7 +187,7 @@ async def test_a_record_that_is_committed_late_is_chained_after_the_others(world
 
 
 @pytest.mark.alone
-async def test_what_bears_an_old_time_is_found_by_the_search(world: World) -> None:
+async def test_a_record_with_an_old_time_is_found_by_the_search(world: World) -> None:
     """Imported, or from a wrong clock: a new process looks through everything; so does each, once an hour."""
     await world.chained(3)
     long_ago = datetime(2020, 1, 1, tzinfo=UTC)

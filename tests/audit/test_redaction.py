@@ -1,4 +1,4 @@
-"""Everybody who is no administrator reads the audit log through one redaction."""
+"""Users who are not administrators read redacted audit records."""
 
 from factories import Person, Service
 

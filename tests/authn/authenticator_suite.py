@@ -83,7 +83,7 @@ class World:
 
 @dataclass(frozen=True)
 class Good:
-    """A credential that is accepted, and whose it is; None is nobody's, a service's."""
+    """A valid credential and its user's id; None for a service."""
 
     headers: Headers
     person: Person | None
@@ -129,7 +129,7 @@ class AuthenticatorCase(ABC):
 
     @abstractmethod
     async def good(self) -> Good:
-        """Return a fresh credential, of somebody new where it is a person's."""
+        """Return a new credential, of a new user if it belongs to a user."""
 
     @abstractmethod
     async def malformed(self) -> Sequence[Bad]:
@@ -408,7 +408,7 @@ class UserKey(AuthenticatorCase):
 
 
 class ServiceToken(UserKey):
-    """A token of a service (S2-20): the same authenticator and table, nobody behind it."""
+    """A token of a service (S2-20): the same authenticator and table, without a user."""
 
     label = "api_key of a service"
 

@@ -11,7 +11,7 @@ from authn.gateway_plugin import Gateway, install
 
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Gateway:
-    """The plugin in a folder of its own, which nobody has on the path yet."""
+    """The plugin in its own folder, which is not on the path yet."""
     return install(tmp_path_factory.mktemp("gateway"))
 
 

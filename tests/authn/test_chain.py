@@ -1,4 +1,4 @@
-"""The chain (rule 1, SEC-13, SEC-14): the first owner decides, nobody later is asked, a broken one lets nobody in."""
+"""The chain (rule 1, SEC-13, SEC-14): the first owner decides, later ones are not called, a failing one admits none."""
 
 import os
 import subprocess
@@ -91,8 +91,8 @@ async def test_a_credential_without_owner_is_rejected_and_no_credential_is_anony
 @pytest.mark.parametrize(
     "error", [ValueError("x"), KeyError("x"), RuntimeError(), TimeoutError(), OSError(), TypeError()]
 )
-async def test_one_that_raises_is_unavailable_and_the_log_says_which(error: Exception) -> None:
-    """Rule 1: it has decided nothing, so nobody gets in and no good credential is called bad."""
+async def test_an_authenticator_that_raises_is_unavailable_and_logged(error: Exception) -> None:
+    """Rule 1: without a decision no caller is admitted, and no valid credential is called invalid."""
     with structlog.testing.capture_logs() as logged:
         outcome = await AuthenticatorChain([Says(error, "broken"), Says(ROBOT)]).authenticate(from_token("x"))
     assert isinstance(outcome, Unavailable)
@@ -101,7 +101,7 @@ async def test_one_that_raises_is_unavailable_and_the_log_says_which(error: Exce
 
 
 @pytest.mark.parametrize("answer", [None, True, False, "authenticated", {}, (), ROBOT.credential, TokenExpired()])
-async def test_one_that_answers_none_of_the_four_outcomes_is_unavailable(answer: Any) -> None:
+async def test_an_authenticator_with_an_invalid_outcome_is_unavailable(answer: Any) -> None:
     """Rule 1: "never None or bool", also where a plugin's author did not read it."""
     with structlog.testing.capture_logs() as logged:
         outcome = await AuthenticatorChain([Says(answer, "careless"), Says(ROBOT)]).authenticate(from_token("x"))
@@ -144,7 +144,7 @@ async def odd(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
 
 
 @pytest.mark.parametrize("what", ["raise", "none"])
-async def test_one_that_breaks_is_503_over_http_with_retry_after(odd: Service, what: str) -> None:
+async def test_a_failing_authenticator_is_503_with_retry_after(odd: Service, what: str) -> None:
     """Rule 1: on a route and from /auth/validate, and the answer tells nothing of what went wrong."""
     routed = await odd.me({"X-Odd": what})
     asked = await odd.client.post("/auth/validate", json={"token": what})
@@ -154,7 +154,7 @@ async def test_one_that_breaks_is_503_over_http_with_retry_after(odd: Service, w
         assert "hunter2" not in answer.text
 
 
-async def test_one_that_breaks_does_not_disturb_those_before_it(odd: Service) -> None:
+async def test_a_failing_authenticator_does_not_affect_earlier_ones(odd: Service) -> None:
     person = await odd.register()
     answer = await odd.me({**person.bearer, "X-Odd": "raise"})
     assert (answer.status_code, answer.json()["id"]) == (200, person.id)
@@ -182,7 +182,7 @@ async def users_named(service: Service, email: str) -> int:
 
 
 async def test_dev_headers_beside_a_good_credential_are_ignored(service: Service) -> None:
-    """C-23: the credential decides, and nobody is made on the way."""
+    """C-23: the credential decides, and no user is created."""
     person, other = await service.register(), service.new_email()
     answer = await service.me({**person.bearer, "X-User-Email": other, "X-User-Name": "Other"})
     assert (answer.status_code, answer.json()["id"]) == (200, person.id)
@@ -190,7 +190,7 @@ async def test_dev_headers_beside_a_good_credential_are_ignored(service: Service
 
 
 async def test_a_rejected_token_beside_dev_headers_stays_401(service: Service) -> None:
-    """SEC-14: in every way that a token can be bad; and nobody is made on the way."""
+    """SEC-14: for every kind of invalid token; and no user is created."""
     person, other = await service.register(), service.new_email()
     header, payload, signature = person.token.split(".")
     for token in (f"{header}.{payload}.AAAA", f"{header}.{payload}", "a.b.c", "rubbish", signature):

@@ -1,4 +1,4 @@
-"""Somebody whose memberships change all the time is answered, and with what is true."""
+"""A user whose memberships change constantly gets correct responses."""
 
 import asyncio
 import secrets

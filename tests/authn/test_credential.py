@@ -103,7 +103,7 @@ async def test_a_credential_that_no_authenticator_owns_is_401_and_never_anonymou
 
 
 async def test_a_valid_token_after_another_scheme_is_not_accepted(service: Service, person: Person) -> None:
-    """SEC-13: what follows `Basic` is not ours to read, even if it happens to be one of our tokens."""
+    """SEC-13: the value after `Basic` is not read, even if it is a valid token."""
     for scheme in ("Basic", "Token", "DPoP", "JWT", "Bearer:"):
         answer = await service.me({"Authorization": f"{scheme} {person.token}"})
         assert (answer.status_code, answer.json()["code"]) == (401, "credential_unrecognised"), scheme
@@ -193,7 +193,7 @@ def test_a_cookie_beside_an_explicit_credential_is_ignored() -> None:
     "cookie", ["", "session", "=;=;", "a b=c", 'x="', "\xff=\xfe", "session=a; session=b", ";" * 999]
 )
 def test_cookies_that_cannot_be_read_are_no_error(cookie: str) -> None:
-    """A cookie of somebody else's making is never a reason to answer 500."""
+    """A foreign cookie never causes a 500."""
     assert parsed([("Cookie", cookie)]).token is None
 
 
@@ -215,7 +215,7 @@ def test_a_credential_that_is_asked_about_comes_without_headers_and_cookies() ->
     assert (asked.token, dict(asked.headers), dict(asked.cookies)) == (A, {}, {})
 
 
-def test_what_was_presented_does_not_show_itself(person: Person) -> None:
+def test_the_repr_of_a_presented_credential_is_hidden(person: Person) -> None:
     """SEC-74: in a log or a trace-back there is no credential."""
     shown = repr(parsed([("Authorization", f"Bearer {person.token}"), ("Cookie", "session=s")]))
     assert shown == "Presented(explicit=True, jwt=True)"

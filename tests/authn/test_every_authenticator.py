@@ -82,7 +82,7 @@ async def test_every_authenticator_of_the_chain_has_a_case(world: World, service
 
 
 @every_case
-async def test_what_does_not_apply_is_listed(case: AuthenticatorCase) -> None:
+async def test_inapplicable_requirements_are_listed(case: AuthenticatorCase) -> None:
     """Nothing is skipped in silence: the cases and the table above say the same, each with a reason."""
     answers = {
         "expired": await case.expired(),
@@ -256,7 +256,7 @@ async def test_a_process_that_starts_without_its_database_says_unavailable(
 
 
 async def test_bad_credentials_are_bad_without_a_database_too(stranded: Stranded) -> None:
-    """What the signature alone decides needs nobody: an outage is no reason to believe anything."""
+    """A signature alone is verified without the database; in an outage, nothing else is trusted."""
     world, _, goods = stranded
     for label in ("local_jwt at+jwt", "local_jwt HS256", "plugin"):
         ((name, value),) = goods[label].headers.items()

@@ -176,7 +176,7 @@ async def test_a_refused_asker_is_refused_the_same_either_way(site: Site, caller
     "name", ["key", "access token", "service token", "revoked key", "forged", "unknown", "rubbish", "ADMIN_TOKEN"]
 )
 async def test_me_is_the_same_either_way(site: Site, path: str, name: str) -> None:
-    """C-18: a person, nobody, and whatever is refused."""
+    """C-18: a user, an absent credential, and refused ones."""
     answer = await same(site, "GET", path, bearer(site.secrets[name]), None)
     assert answer.status_code == {"key": 200, "access token": 200}.get(name, answer.status_code)
     check_envelope(answer)

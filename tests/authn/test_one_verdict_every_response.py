@@ -284,7 +284,7 @@ async def test_all_three_hear_of_a_change_at_once(world: World) -> None:
 
 
 async def test_me_agrees(world: World) -> None:
-    """C-18 rule 3: a person's credential is that person, a service's is nobody, a bad one is 401."""
+    """C-18 rule 3: a user's credential returns the user, a service's none, an invalid one 401."""
     for name, make in GOOD.items():
         token = await make(world)
         validated = await world.service.validate(token)
@@ -420,7 +420,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 @pytest.mark.parametrize("origin", [{}, {"Origin": "https://a.example"}], ids=["hot", "cold"])
-async def test_a_form_with_more_than_one_reading_is_400(world: World, name: str, origin: dict[str, str]) -> None:
+async def test_an_ambiguous_form_is_400(world: World, name: str, origin: dict[str, str]) -> None:
     """RFC 6749 section 3.1, RFC 7662 section 2.1, SEC-55: whichever way it is answered."""
     headers = world.asker | origin | {"Content-Type": "application/x-www-form-urlencoded"}
     answer = await world.service.client.post("/oauth2/introspect", content=MALFORMED[name], headers=headers)
@@ -437,7 +437,7 @@ async def test_a_body_that_is_no_form_is_400(world: World, media_type: str) -> N
 
 
 async def test_a_form_may_say_more(world: World) -> None:
-    """RFC 7662 section 2.1: a hint, parameters that nobody knows, a charset; the token percent-encoded."""
+    """RFC 7662 section 2.1: a hint, unknown parameters, a charset; the token percent-encoded."""
     token = await live_key(world)
     encoded = "".join(f"%{ord(letter):02X}" for letter in token)
     for body, media_type in (

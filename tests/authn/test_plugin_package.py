@@ -99,7 +99,7 @@ def me(client: httpx2.Client, text: str | None, **headers: str) -> tuple[int, st
 
 
 def register(client: httpx2.Client, email: str) -> tuple[str, str]:
-    """Return the id and a token of somebody new."""
+    """Return the id and a token of a new user."""
     body = {"email": email, "password": "correct horse battery", "name": "Pat Person"}
     answer = client.post("/auth/register", json=body)
     assert answer.status_code == 200, answer.text

@@ -187,7 +187,7 @@ def test_an_application_with_a_route_without_a_policy_does_not_start() -> None:
 # --- which credentials a route accepts -------------------------------------------------------------------------------
 
 
-async def test_admin_token_is_accepted_where_the_route_says_so_and_nowhere_else(managed: Service) -> None:
+async def test_admin_token_is_accepted_only_by_routes_that_allow_it(managed: Service) -> None:
     """C-09 C-29: walked over every route; `not_a_user` where a person is needed."""
     taken = refused = 0
     for line in restricted(managed):

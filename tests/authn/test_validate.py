@@ -184,7 +184,7 @@ async def test_a_managers_scope_implies_no_other(validator: Service) -> None:
 
 
 async def test_a_bad_token_is_bad_whatever_scopes_are_asked_for(validator: Service) -> None:
-    """The credential is judged first: nobody learns about scopes with a token that is no good."""
+    """The credential is verified first: an invalid token reveals nothing about scopes."""
     person = await validator.register()
     verdict = await validator.validate(person.token + "x", required_scopes=["read"])
     assert verdict["error"] == "token_invalid"
@@ -280,7 +280,7 @@ async def test_a_form_is_not_json(validator: Service) -> None:
 
 
 async def test_without_a_database_it_is_503_and_never_invalid(tmp_path: Path) -> None:
-    """C-01 rule 1: the answer says that nothing was decided, for a token that is good as for one of nobody."""
+    """C-01 rule 1: the response says that nothing was decided, for a valid token and for an unknown one."""
     with EmbeddedPostgres(tmp_path / "postgres") as server:
         async with running(server.url) as service:
             person = await service.register()

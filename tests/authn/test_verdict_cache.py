@@ -67,7 +67,7 @@ async def remembering(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
 
 @pytest.fixture(scope="module")
 def cache() -> Any:
-    """A Valkey that nobody else writes to."""
+    """A Valkey without other writers."""
     server = EmbeddedValkey()
     server.start()
     yield server
@@ -211,7 +211,7 @@ async def test_a_person_outlives_the_token_that_named_them(remembering: Service)
     assert second["scopes"] == first["scopes"]
 
 
-async def test_bad_ones_push_no_good_one_out(postgres: EmbeddedPostgres) -> None:
+async def test_invalid_ones_evict_no_valid_one(postgres: EmbeddedPostgres) -> None:
     """Bounded memory: a flood of random keys has room of its own."""
     environ = {"ADMIN_TOKEN": ADMIN_TOKEN, "IDP_AUTHN__CACHE_ENTRIES": "100"}
     async with running(postgres.create_database("bounded"), environ=environ) as service:
@@ -286,7 +286,7 @@ async def share(service: Service, store: Any, *tokens: str) -> dict[bytes, bytes
     raise AssertionError("nothing was written into Valkey")
 
 
-async def test_what_one_process_found_out_the_next_one_need_not(
+async def test_a_verdict_of_one_process_is_shared_with_the_next(
     postgres: EmbeddedPostgres, cache: EmbeddedValkey, store: Any
 ) -> None:
     """S2-02 S2-27 S2-37: memory, then Valkey, then PostgreSQL; good ones and revoked ones; never a secret in there."""
@@ -396,7 +396,7 @@ async def test_two_deployments_on_one_valkey_do_not_see_each_other(
 async def test_an_expired_shared_verdict_is_read_again(
     postgres: EmbeddedPostgres, cache: EmbeddedValkey, store: Any
 ) -> None:
-    """S2-33: an end that came while it was in Valkey counts for whoever finds it there."""
+    """S2-33: an expiry while it is in Valkey applies when it is read from there."""
     deployment = Deployment(postgres, cache, "ended_in_valkey")
     async with deployment.start(migrate=True) as writer, deployment.start() as reader:
         token = await make_token(writer)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import ceiling, cpu, load, report, server, verdicts
-from bench.load import Found, LoadFailed
+from bench.load import LoadFailed, LoadResult
 from bench.measure import CEILING, SERVICE, Contestant
 from bench.report import Results
 from bench.scenarios import SCENARIOS, Scenario
@@ -54,9 +54,9 @@ def test_a_tree_holds_only_descendants() -> None:
         process.communicate(b"\n")
 
 
-def test_what_wrk_says_is_read() -> None:
+def test_the_output_of_wrk_is_parsed() -> None:
     found = load.parse(_SAID)
-    assert found == Found(requests=12656, microseconds=1001983, refused=0, broken=0, p50=92, p99=6106)
+    assert found == LoadResult(requests=12656, microseconds=1001983, refused=0, broken=0, p50=92, p99=6106)
     assert round(found.rate) == 12631
 
 
@@ -71,10 +71,10 @@ def test_new_requests_are_written_once_and_others_again(tmp_path: Path) -> None:
     fresh = Traffic(requests, once=True)
     assert fresh.write(file, 2) == 2
     assert file.read_bytes() == b"".join(b"%d\n%b" % (len(one.raw()), one.raw()) for one in requests[:2])
-    fresh.spent(2)
+    fresh.mark_sent(2)
     assert fresh.write(file, 100) == 3
     again = Traffic(requests)
-    again.spent(2)
+    again.mark_sent(2)
     assert again.write(file, 2) == 5
 
 

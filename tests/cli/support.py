@@ -55,7 +55,7 @@ def root_secret() -> str:
 def idp(
     *arguments: str, seconds: float = 60, typed: str | None = None, **environ: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, with these environment variables and no others of ours.
+    """Run a command to its end, with only these variables of idp in its environment.
 
     Args:
         seconds: how long it may take.
@@ -65,7 +65,7 @@ def idp(
 
 
 def auth_cli(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run `auth-cli` to its end, with these environment variables and no others of ours."""
+    """Run `auth-cli` to its end, with only these variables of idp in its environment."""
     return command_process.run(AUTH_CLI[2], arguments, environ=PLAIN | environ)
 
 

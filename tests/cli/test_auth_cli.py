@@ -226,7 +226,7 @@ def test_a_missing_admin_token_is_named(served: Served, environ: dict[str, str])
     assert error.endswith(". Set ADMIN_TOKEN in the environment of this command.")
 
 
-def test_what_does_not_answer_is_a_connection_error() -> None:
+def test_an_unreachable_service_is_a_connection_error() -> None:
     """S2-14: refused, a name that does not exist, and something that does not speak HTTP."""
     port = free_port()
     for url, reason in (
@@ -252,7 +252,7 @@ def test_a_file_that_cannot_be_read_is_named() -> None:
 
 
 def test_a_port_that_is_none_is_named() -> None:
-    """S3-70's sentence, for whoever mistypes S2-09's variable."""
+    """S3-70's sentence for a misspelt variable of S2-09."""
     done = auth_cli("list", PORT="http")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "Error: server.port is 'http' (from env PORT): use a whole number from 0 to 65535.\n"
@@ -291,7 +291,7 @@ def test_both_names_are_installed(served: Served) -> None:
 
 
 def test_it_loads_neither_the_service_nor_a_framework() -> None:
-    """What makes it quick, checked without a clock: whoever calls it in a loop waits for Python alone."""
+    """Fast start, checked without a clock: it imports little."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *AUTH_CLI[1:], "list"],
         env=PLAIN | {"PORT": str(free_port())}, capture_output=True, text=True, check=False,

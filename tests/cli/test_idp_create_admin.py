@@ -82,7 +82,7 @@ async def rows(url: str) -> int:
         ("nobody", f"{PASSWORD}\n", "nobody is not an e-mail address"),
     ],
 )
-async def test_what_cannot_be_is_refused_and_changes_nothing(
+async def test_an_invalid_change_is_refused_and_changes_nothing(
     migrated: str, email: str, typed: str, sentence: str
 ) -> None:
     done = create(migrated, email, typed=typed)

@@ -19,7 +19,7 @@ PASSWORD = "correct horse battery"
 
 @pytest.fixture(scope="module")
 def token(served: Served) -> str:
-    """The access token of somebody with an account."""
+    """The access token of a user."""
     body = {"email": f"pat-{secrets.token_hex(4)}@example.com", "password": PASSWORD, "name": "Pat Person"}
     return str(httpx2.post(f"{served.url}/auth/register", json=body).raise_for_status().json()["access_token"])
 
@@ -88,7 +88,7 @@ def test_in_a_terminal_the_list_fits(served: Served, token: str, columns: int) -
     assert "a moment ago" in shown or columns == 80
 
 
-def test_what_goes_wrong_is_a_sentence_with_an_exit_code(served: Served, token: str) -> None:
+def test_an_error_is_a_sentence_with_an_exit_code(served: Served, token: str) -> None:
     """2 bad input, 3 not there, 4 refused, 5 away."""
     unknown = str(uuid4())
     for code, sentence, arguments, environ in (
@@ -141,7 +141,7 @@ def dependents(**environ: str) -> list[tuple[str | None, int, int]]:
     return [(each["secret"], each["api_keys"], each["signing_keys"]) for each in json.loads(done.stdout)]
 
 
-def test_what_still_depends_on_each_root_secret_is_counted(empty: str, tmp_path: Path) -> None:
+def test_dependents_of_each_root_secret_are_counted(empty: str, tmp_path: Path) -> None:
     """C-06c: over a rotation from the first start to the day when the old one can be taken away."""
     old, new = root_secret(), root_secret()
     idp("migrate", DATABASE_URL=empty)

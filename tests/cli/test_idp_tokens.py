@@ -98,7 +98,7 @@ def test_no_color_is_respected(served: Served) -> None:
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown), "bold and dim may stay"
 
 
-def test_what_others_wrote_cannot_drive_the_terminal(served: Served) -> None:
+def test_stored_text_cannot_control_the_terminal(served: Served) -> None:
     """Metadata may hold anything; escape sequences are shown as what they are not."""
     import httpx2
 

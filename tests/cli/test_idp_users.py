@@ -181,7 +181,7 @@ def test_in_a_terminal_the_list_fits(served: Served, columns: int) -> None:
         (["sign-out", "nobody"], 3, "User not found."),
     ],
 )
-def test_what_goes_wrong_is_a_sentence_with_an_exit_code(
+def test_an_error_is_a_sentence_with_an_exit_code(
     served: Served, arguments: list[str], code: int, sentence: str
 ) -> None:
     done = run(served, *arguments)

@@ -27,7 +27,7 @@ def shell(command: list[str], behind: str, **environ: str) -> subprocess.Complet
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[2:]))
 def test_whatever_takes_its_output_there_is_no_traceback(command: list[str], served: Served) -> None:
-    """closed, full, a pipe that nobody reads, and a terminal that knows ASCII alone."""
+    """closed, full, a pipe without a reader, and an ASCII terminal."""
     for behind in (">/dev/full", ">&-", ">&- 2>&-", "| true", "| head -1", "<&-"):
         done = shell(command, behind, **served.environ)
         assert "Traceback" not in done.stderr, behind
@@ -60,7 +60,7 @@ def test_a_read_only_dev_shm_is_one_sentence(tmp_path: Path) -> None:
         [*command, *IDP, "serve", "--port", "0"], env=environ, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1
-    assert "which need a writable /dev/shm (Read-only file system): mount a tmpfs" in done.stderr
+    assert "which require a writable /dev/shm (Read-only file system): mount a tmpfs" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
 
 

@@ -57,8 +57,8 @@ def test_everything_works_without_any_setting(dev: Dev, here: dict[str, str]) ->
     assert answer("keys", "list", "--url", dev.base_url, IDP_TOKEN=ada, **here) == []
 
 
-def test_who_is_invited_finds_the_link_in_the_mailbox(dev: Dev, here: dict[str, str]) -> None:
-    """S4-07: from the command to the first login, as somebody tries it out."""
+def test_an_invited_user_finds_the_link_in_the_mailbox(dev: Dev, here: dict[str, str]) -> None:
+    """S4-07: from the command to the first login."""
     invited = answer("users", "invite", "grace@example.com", "--role", "user", "--role", "analyst", **here)
     (mail,) = (
         each
@@ -142,7 +142,7 @@ def test_a_production_installation_never_looks_for_it(dev: Dev, here: dict[str, 
 @pytest.mark.parametrize(
     "own", [{"DATABASE_URL": "postgresql://db.internal/idp"}, {"IDP_PUBLIC_URL": "https://id.example.com"}]
 )
-def test_who_has_a_service_of_their_own_does_not_mean_it_by_saying_nothing(
+def test_idp_dev_is_not_used_if_another_service_is_configured(
     dev: Dev, here: dict[str, str], own: dict[str, str]
 ) -> None:
     """Rule 7: a command for production is not answered by what happens to run beside it."""
@@ -177,7 +177,7 @@ def test_in_another_folder_the_line_sets_all_variables(tmp_path_factory: pytest.
     assert (folder / "d" / "admin_token").read_text() == token
 
 
-def test_as_a_user_that_does_not_exist_is_asked_about_first(dev: Dev, here: dict[str, str]) -> None:
+def test_as_an_unknown_user_requires_confirmation(dev: Dev, here: dict[str, str]) -> None:
     """A misspelt --as made a user without a word."""
     typo = idp("keys", "list", "--as", "adaa@example.com", **here)
     assert (typo.returncode, typo.stdout) == (2, "")

@@ -41,7 +41,7 @@ class Reply:
 
 
 class Server:
-    """An HTTP server of a world that is not ours. `reply` may be changed while it runs; `asked` lists what came."""
+    """A foreign HTTP server. `reply` may be changed while it runs; `asked` lists what came."""
 
     def __init__(self, reply: Callable[[Asked], Reply]) -> None:
         self.reply = reply
@@ -104,7 +104,7 @@ def answering(reply: Callable[[Asked], Reply]) -> Iterator[Server]:
 
 
 class Issuer:
-    """Somebody who signs tokens and publishes keys. `keys` are those in the JWKS, by their `kid`."""
+    """An issuer that signs tokens and publishes keys. `keys` are those in the JWKS, by their `kid`."""
 
     def __init__(self) -> None:
         self.key: ECKey | RSAKey = ECKey.generate_key("P-256", private=True)

@@ -233,7 +233,7 @@ def test_a_key_that_says_less_or_more_is_used(members: dict[str, object]) -> Non
     assert from_jwk(RSAKey.generate_key(2048).as_dict(private=False)).algorithm == "RS256"
 
 
-async def test_one_unusable_key_does_not_spoil_the_others(issuer: Issuer) -> None:
+async def test_an_unusable_key_does_not_affect_the_others(issuer: Issuer) -> None:
     issuer.keys = {name: {**jwk, "kid": name} for name, jwk in UNUSABLE.items()} | issuer.keys
     verifier = issuer.verifier(issuer.cache(cool_down=0.0))
     await verifier.verify(issuer.token())
@@ -262,7 +262,7 @@ async def test_another_key_under_the_same_name_ends_remembered_tokens(issuer: Is
 
 
 async def test_the_first_of_two_keys_with_one_name_counts(issuer: Issuer) -> None:
-    """SEC-20: one `kid`, one key: nobody tries several until one fits."""
+    """SEC-20: one `kid`, one key: several keys are not tried."""
     other = ECKey.generate_key("P-256", private=True)
     kid = issuer.key.thumbprint()
     first, second = issuer.keys[kid], {**other.as_dict(private=False), "kid": kid}
@@ -275,7 +275,7 @@ async def test_the_first_of_two_keys_with_one_name_counts(issuer: Issuer) -> Non
 
 async def test_a_fetch_that_was_lost_is_made_again(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     """SEC-30: a process that forked has the flight and not its thread; it must not wait for it for ever."""
-    monkeypatch.setattr(jwks, "_LOST_AFTER", 0.2)
+    monkeypatch.setattr(jwks, "_FETCH_ABANDONED_AFTER", 0.2)
     keys = issuer.cache(timeout=0.1)
     with monkeypatch.context() as forked:
         forked.setattr(keys, "_run_fetch", lambda _fetch: None)

@@ -117,7 +117,7 @@ async def test_a_whole_application_can_be_closed(issuer: Issuer) -> None:
 
 
 async def test_a_guest_may_come_where_both_are_served(issuer: Issuer) -> None:
-    """`caller()` is None for nobody; a bad credential is still 401, not a guest."""
+    """`caller()` is None without a credential; an invalid one is 401."""
 
     async def greets(given: Any, receive: Any, send: Any) -> None:
         given["greeted"] = await authentication_of(given).caller()
@@ -189,7 +189,7 @@ async def test_other_scopes_pass_untouched(issuer: Issuer) -> None:
 
 async def test_a_missing_middleware_admits_no_request() -> None:
     """Fail closed, and say what to do."""
-    with pytest.raises(RuntimeError, match=r"put idp_client\.AuthMiddleware in front"):
+    with pytest.raises(RuntimeError, match=r"add idp_client\.AuthMiddleware"):
         authentication_of(scope())
 
     @authenticated()

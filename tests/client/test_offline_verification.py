@@ -155,7 +155,7 @@ async def test_the_key_says_how_it_signs(issuer: Issuer) -> None:
 
 
 async def test_no_request_follows_what_a_token_says(issuer: Issuer) -> None:
-    """SEC-21: `jku` and `x5u` name the attacker's server; nobody goes there, and the key in `jwk` is not read."""
+    """SEC-21: `jku` and `x5u` name the attacker's server; it is never contacted, and the key in `jwk` is ignored."""
     attacker = ECKey.generate_key("P-256", private=True)
     with answering(lambda _: Reply(body=json_bytes({"keys": [attacker.as_dict(private=False)]}))) as server:
         verifier = issuer.verifier()

@@ -73,7 +73,7 @@ async def test_what_a_caller_does_with_the_claims_stays_with_them(issuer: Issuer
 
 
 async def test_verification_is_about_as_fast_as_the_signature_alone(issuer: Issuer) -> None:
-    """The target is 1.2 times the raw verification, and 5 µs for a token seen before; `bench/` measures it.
+    """The target is 1.2 times the raw verification, and 5 µs for a cached token; `bench/` measures it.
 
     Other tests make a machine busy, so this catches only what is wrong by much.
     """
@@ -103,6 +103,6 @@ def test_the_benchmark_prints_both_ratios() -> None:
     said = subprocess.check_output([sys.executable, ROOT / "bench/client_verify.py"], text=True, cwd=ROOT)
     assert [line.split("  ")[0] for line in said.splitlines()] == [
         "raw ECDSA verification",
-        "a token never seen",
-        "a token seen before",
+        "an uncached token",
+        "a cached token",
     ]

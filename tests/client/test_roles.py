@@ -121,7 +121,7 @@ async def test_a_gate_for_threads_decides_alike(production: Service) -> None:
     with pytest.raises(AuthUnavailable):
         await require(gate, presented(key["secret"]))
     gate.close()
-    with pytest.raises(ValueError, match="needs a way"):
+    with pytest.raises(ValueError, match="requires offline"):
         SyncGate()
 
 

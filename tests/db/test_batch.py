@@ -15,7 +15,7 @@ class QuickDatabase:
 
 
 async def test_a_question_asked_as_the_last_answer_leaves_is_answered_too() -> None:
-    """No request hangs: the statements under way have ended, and whoever asks now must not wait for them."""
+    """No request hangs: the running statements have ended, and new ones must not wait for them."""
     read = BatchedRead(cast("Reads", QuickDatabase()), "…", keys_of=lambda row: (row["key"],))
 
     async def ask_late() -> Any:

@@ -74,7 +74,7 @@ BAD_DEFAULTS = {
 
 
 async def spoil(url: str, *, only: tuple[str, ...] = tuple(BAD_DEFAULTS)) -> None:
-    """Set defaults for everybody who connects to this database that would break the service."""
+    """Set defaults of this database that would break the service."""
     connection = await asyncpg.connect(url, server_settings={"default_transaction_read_only": "off"})
     name = await connection.fetchval("SELECT quote_ident(current_database())")
     for setting in only:

@@ -62,7 +62,7 @@ async def test_a_lock_reads_what_was_committed_while_it_waited(database: Databas
         assert seen.external_ref == "changed"
 
 
-async def test_what_the_transaction_has_read_needs_no_statement_and_an_insert_one(database: Database) -> None:
+async def test_a_loaded_row_needs_no_statement_and_an_insert_one(database: Database) -> None:
     statements: list[str] = []
     event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
     async with database.transaction() as session:

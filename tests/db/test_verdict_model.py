@@ -115,7 +115,7 @@ class CachedVerdicts(RuleBasedStateMachine):
 
     @rule(number=PROCESS)
     def pulse(self, number: int) -> None:
-        """Sent through the pool, which reaches whoever is primary now; it comes back only where that one is heard."""
+        """Sent through the pool, which reaches the current primary; it returns only if this process listens to it."""
         process = self.awake(number)
         if process and process.primary is not None and process.change_listener.changes._floor is not None:
             nonce = len(self.world.primary.notifications) + 1000 * self.world.histories

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass
 class Transaction:
-    """A transaction of somebody: what it changes, nothing for a neighbour's."""
+    """A transaction and its change; none for another database."""
 
     xid: int
     things: frozenset[str]

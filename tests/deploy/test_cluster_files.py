@@ -209,7 +209,7 @@ def sample_names(metric: Metric) -> set[str]:
 
 
 def test_alerts_watch_metrics_that_exist() -> None:
-    """S3-53: an alert on a metric that nobody writes would be silent for ever."""
+    """S3-53: an alert on a missing metric would never fire."""
     written = set().union(*(sample_names(metric) for metric in REGISTRY.collect()))
     rules = load_all("deploy/prometheus/alerts.yaml")[0]["groups"][0]["rules"]
     assert len({rule["alert"] for rule in rules}) == len(rules)
@@ -239,7 +239,7 @@ def test_mail_and_both_shared_secrets_can_be_set_everywhere(task: Any, container
 
 @pytest.mark.parametrize("password", ["simple9", "a:b\\c", "p@ss/w#rd?%41", "ü €"])
 def test_the_backup_keeps_the_password_off_the_command_line(password: str, tmp_path: Path) -> None:
-    """Everybody on the machine can read the list of processes; libpq reads the file."""
+    """All users can read the process list; libpq reads the file."""
     script = pod_of(objects()["CronJob", "auth-database-backup"])["spec"]["containers"][0]["args"][0]
     assert '"$DATABASE_URL"' not in re.findall("pg_dump .*", script)[0]
     head = script[: script.index("pg_dump --format")].replace("/tmp/password", str(tmp_path / "password"))

@@ -78,7 +78,7 @@ def test_databases_are_published_on_loopback_only(compose: Any) -> None:
             assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
 
 
-def test_everything_that_is_waited_for_says_when_it_is_ready(compose: Any) -> None:
+def test_awaited_services_have_a_health_check(compose: Any) -> None:
     for service in compose["services"].values():
         for needed, how in service.get("depends_on", {}).items():
             if how["condition"] == "service_healthy":

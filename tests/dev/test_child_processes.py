@@ -21,7 +21,7 @@ print("went on")
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGALRM"])
-def test_a_signal_in_the_middle_of_a_fork_is_heeded_after_it(name: str) -> None:
+def test_a_signal_during_a_fork_is_handled_after_it(name: str) -> None:
     """Python drops what is raised there, and a lock with it: `idp dev`, stopped in that moment, hung for ever."""
     code = _IN_THE_MIDDLE_OF_A_FORK.format(name=name)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False)

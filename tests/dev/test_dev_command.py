@@ -49,7 +49,7 @@ PERSONA = {"email", "name", "password", "roles", "teams", "domains", "access_tok
 
 @pytest.fixture(scope="module")
 def private() -> Iterator[Path]:
-    """A folder of `tempfile.mkdtemp`: only we may enter, and root's servers run as somebody else."""
+    """A folder of `tempfile.mkdtemp`: only its owner has access, and root's servers run as another user."""
     folder = Path(tempfile.mkdtemp(prefix="idp-test-"))
     yield folder
     for data_dir in folder.iterdir():
@@ -65,14 +65,14 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def dev(private: Path, port: int) -> Iterator[Dev]:
-    """A first start, with PORT and the addresses of databases that are not ours."""
+    """A first start, with PORT and URLs of foreign databases."""
     theirs = {"DATABASE_URL": "postgresql://theirs:x@127.0.0.1:1/theirs", "VALKEY_URL": "valkey://127.0.0.1:1"}
     with running_dev(private / "data", script=True, PORT=str(port), **theirs) as dev:
         yield dev
 
 
 def note(measured: str) -> None:
-    """Show a measurement to whoever runs pytest with -s."""
+    """Print a measurement, shown with pytest -s."""
     sys.stderr.write(f"\n{measured}\n")
 
 
@@ -194,7 +194,7 @@ def test_without_a_terminal_it_prints_no_colours(dev: Dev) -> None:
     assert all(line == line.rstrip() for line in dev.said().splitlines())
 
 
-def test_what_it_keeps_is_for_its_owner_alone(dev: Dev) -> None:
+def test_stored_files_are_readable_only_by_their_owner(dev: Dev) -> None:
     kept = ["dev.json", "secret_key", "admin_token", "passwords.json", "postgres.password"]
     for name in (*kept, *(dev.data_dir / "tokens").iterdir()):
         assert stat.S_IMODE((dev.data_dir / name).stat().st_mode) == 0o600, name
@@ -395,7 +395,7 @@ def data_dir(private: Path) -> Path:
 
 def is_quiet(said: str) -> bool:
     """Say whether nothing but lines of requests follows the screen: no traceback, no complaint."""
-    _, shown, after = said.rpartition("Ctrl-C stops everything; the data stays.")
+    _, shown, after = said.rpartition("Ctrl-C stops everything; the data is kept.")
     return bool(shown) and all(re.match(r"  [1-5]\d\d [A-Z]+ +/", line) for line in after.splitlines() if line.strip())
 
 
@@ -427,7 +427,7 @@ def test_a_signal_during_the_start_ends_it_as_quietly(data_dir: Path, moment: fl
         dev.clean_up()
 
 
-def test_what_was_there_is_there_after_a_restart(data_dir: Path) -> None:
+def test_data_survives_a_restart(data_dir: Path) -> None:
     email = f"kept-{secrets.token_hex(4)}@example.com"
     with running_dev(data_dir) as dev:
         body = {"email": email, "password": "correct horse battery", "name": "Kept"}
@@ -605,7 +605,7 @@ def in_a_terminal(data_dir: Path, columns: int, **environ: str) -> str:
         with suppress(OSError):  # how the end of a terminal looks to us
             while piece := os.read(ours, 65536):
                 shown += piece
-                if b"the data stays" in shown and process.poll() is None:
+                if b"the data is kept" in shown and process.poll() is None:
                     os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 0, shown.decode()
     finally:

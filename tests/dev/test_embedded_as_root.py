@@ -1,4 +1,4 @@
-"""Run by root, the servers run as `nobody`; run by anybody else, as that user."""
+"""Started by root, the servers run as `nobody`; otherwise as the current user."""
 
 import os
 import pwd

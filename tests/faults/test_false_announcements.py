@@ -95,7 +95,7 @@ async def test_a_role_that_may_only_connect_learns_no_name_to_announce_on(
     assert all(len(name) >= 36 for name in names)
 
 
-def test_what_was_announced_and_never_happened_is_forgotten_and_what_happened_is_not() -> None:
+def test_false_announcements_are_dropped_and_true_ones_kept() -> None:
     """Transaction ids beyond the newest snapshot are ignored."""
     changes, old = Changes(), Stamp("here", Snapshot(100, 100))
     changes.reset()

@@ -145,7 +145,7 @@ async def test_a_commit_lost_with_a_database_that_stays_away_is_outcome_unknown(
     assert (await service.validate(again.json()["token"]))["valid"]
 
 
-async def test_a_transaction_number_used_again_after_a_crash_is_not_taken_for_ours(
+async def test_a_transaction_id_reused_after_a_crash_is_not_confused(
     own_postgres: EmbeddedPostgres,
 ) -> None:
     """What PostgreSQL had not written when it crashed never was, and others get its number: nobody is told "made"."""
@@ -299,7 +299,7 @@ async def test_revocations_run_before_creations_that_waited_longer(plain: Servic
     assert ran == ["taken", *["revocation"] * 70, *["creation"] * 5]
 
 
-async def test_what_waits_longer_than_its_patience_is_refused_and_never_happens(plain: Service) -> None:
+async def test_a_command_that_waits_too_long_is_refused_and_never_runs(plain: Service) -> None:
     """A command that was not taken in time is `writer_busy`: nothing happened, and nothing will."""
     queue, ran = CommandQueue(plain.app.core.database, max_wait=1.0), list[str]()
     queue.start()

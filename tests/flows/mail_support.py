@@ -74,14 +74,14 @@ async def log_in(service: Service, email: str, password: str = PASSWORD, *, path
 
 
 async def verified(service: Service) -> Person:
-    """Register somebody whose address is verified, and whose other sessions are none."""
+    """Register a user with a verified address and a single session."""
     person = await service.register()
     await service.sql("UPDATE idp.users SET email_verified = true WHERE id = $1", person.id)
     return person
 
 
 async def make_key(service: Service, person: Person) -> str:
-    """Make an API key for somebody."""
+    """Create an API key for a user."""
     body = {"name": "a key", "scopes": ["read"]}
     answer = await service.client.post("/v1/api-keys", headers=person.bearer, json=body)
     assert answer.status_code == 201, answer.text

@@ -74,7 +74,7 @@ async def test_guesses_at_once_do_not_pass_the_limit(service: Service) -> None:
 
 
 def test_an_ipv6_client_is_its_network() -> None:
-    """SEC-8: whoever has one IPv6 address has 2^64 of them."""
+    """SEC-8: a client with one IPv6 address has 2^64 of them."""
     rules = LoginRules(RateLimits())
 
     def counted_by(address: str) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ def test_an_ipv6_client_is_its_network() -> None:
 
 
 async def test_a_forged_shared_secret_token_does_not_last(postgres: EmbeddedPostgres) -> None:
-    """SEC-33 C-06b: whoever holds the secret can make tokens, but none that outlives ours."""
+    """SEC-33 C-06b: holders of the secret can issue tokens, but not with a longer lifetime."""
     secret = root_secret()
     async with running(postgres.create_database("forged"), environ={"AUTH_JWT_SECRET_KEY": secret}) as service:
         person = await service.register()

@@ -1,4 +1,4 @@
-"""What somebody tried with addresses and passwords of others, and must not manage again."""
+"""Attacks with addresses and passwords of other users."""
 
 import asyncio
 import secrets
@@ -72,7 +72,7 @@ async def work_for(service: Service, do: Callable[[str], Awaitable[None]], email
 
 @pytest.fixture
 async def addresses(service: Service) -> dict[str, str]:
-    """One address of each kind that nobody may tell from the others."""
+    """One address of each kind, which must be indistinguishable."""
     waiting = service.new_email()
     await sign_up(service, waiting)
     people = {name: (await verified(service)).email for name in ("verified", "disabled", "disabled_too")}
@@ -211,7 +211,7 @@ def test_a_place_is_of_one_network_and_is_given_back() -> None:
 async def test_guesses_from_outside_do_not_keep_an_owner_from_changing_the_password(
     postgres: EmbeddedPostgres,
 ) -> None:
-    """SEC-8: whoever is signed in counts by the session, and guesses no more often there than anywhere."""
+    """SEC-8: signed-in users are limited by session, with the same number of attempts."""
     environ = PROXIED | {"IDP_RATE_LIMITS__FAILED_LOGINS_PER_ACCOUNT": "5"}
     async with running(postgres.create_database("proofs_of_owners"), environ=environ) as service:
         person = await service.register()
@@ -240,7 +240,7 @@ async def few(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
 
 
 async def test_a_flood_of_unknown_refresh_tokens_is_shed(few: Service) -> None:
-    """SEC-8: what does not look like ours soon; the address's real ones go on, and so do other addresses."""
+    """SEC-8: malformed ones are limited early; valid ones of the address, and other addresses, are not."""
     person = await few.register()
     assert [(await few.refresh(f"rt_{'junk' * 9}{n}")).status_code for n in range(2)] == [401, 401]
     shed = await few.refresh("rt_" + "more" * 9)
@@ -254,7 +254,7 @@ async def test_a_flood_of_unknown_refresh_tokens_is_shed(few: Service) -> None:
     assert (await few.refresh(answer.json()["refresh_token"])).status_code == 200, "a successor looks the same"
 
 
-async def test_a_flood_of_refresh_tokens_that_look_like_ours_is_shed_later(few: Service) -> None:
+async def test_a_flood_of_well_formed_refresh_tokens_is_limited_later(few: Service) -> None:
     """SEC-8: a hundred times as many, since one address may be a gateway's."""
     codes = [(await few.refresh(f"rt_{secrets.token_urlsafe(32)}")).status_code for _ in range(202)]
     assert codes == [401] * 200 + [429] * 2

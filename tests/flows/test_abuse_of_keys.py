@@ -1,4 +1,4 @@
-"""What somebody tried with keys, tokens and cached verdicts, and must not manage again."""
+"""Attacks with keys, tokens and cached verdicts."""
 
 import asyncio
 import secrets

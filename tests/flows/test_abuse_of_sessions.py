@@ -187,7 +187,7 @@ async def test_one_responses_limits_do_not_appear_in_the_next(service: Service) 
 
 
 async def test_a_shared_secret_token_takes_no_copy_of_a_persons_data(postgres: EmbeddedPostgres) -> None:
-    """C-06b: whoever holds the secret can make one for every session they have seen."""
+    """C-06b: holders of the secret can issue one for every known session."""
     environ = {"AUTH_JWT_SECRET_KEY": secrets.token_urlsafe(40)}
     async with running(postgres.create_database("no_copy"), environ=environ) as service:
         person = await service.register()

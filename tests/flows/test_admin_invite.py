@@ -40,7 +40,7 @@ async def invite(service: Service, admin: Person, email: str, **more: Any) -> ht
 
 
 async def invited(service: Service, admin: Person, email: str, *, count: int = 1, **more: Any) -> tuple[str, str]:
-    """Invite somebody, and return their id and the link's token; it is the mail of this number."""
+    """Invite a user, and return their id and the token of the link in the mail with this number."""
     answer = await invite(service, admin, email, **more)
     assert answer.status_code == 200, answer.text
     return answer.json()["user_id"], token_in((await mails_about(service, email, SUBJECT, count=count))[0])
@@ -119,7 +119,7 @@ async def test_an_invited_user_cannot_sign_in_before_accepting(service: Service,
 
 
 async def test_management_invites_without_a_name(postgres: EmbeddedPostgres) -> None:
-    """C-09: ADMIN_TOKEN and a service token that manages; the mail names nobody."""
+    """C-09: ADMIN_TOKEN and a service token with management rights; the mail names no inviter."""
     token = secrets.token_urlsafe(40)
     async with running(postgres.create_database("inviting"), environ={"ADMIN_TOKEN": token}) as service:
         bearer = {"Authorization": f"Bearer {token}"}
@@ -178,7 +178,7 @@ async def test_of_invitations_at_once_one_link_is_left(service: Service, admin: 
 
 
 async def test_an_address_that_has_an_account_is_refused(service: Service, admin: Person) -> None:
-    """Verified or not: roles would go to whoever registered it. Nothing is changed and nothing is mailed."""
+    """Verified or not: its registrant would get the roles. Nothing is changed and nothing is mailed."""
     unverified, email = await service.register(), service.new_email()
     await verify(service, await sign_up(service, email))
     for taken in (unverified.email, unverified.email.upper(), email):
@@ -187,7 +187,7 @@ async def test_an_address_that_has_an_account_is_refused(service: Service, admin
     assert await mails(service, unverified.email) == []
 
 
-async def test_who_has_come_is_not_invited_again(service: Service, admin: Person) -> None:
+async def test_an_active_user_is_not_invited_again(service: Service, admin: Person) -> None:
     """By whichever link: also one of a reset that they asked for themselves."""
     email = service.new_email()
     _, invitation = await invited(service, admin, email)
@@ -197,7 +197,7 @@ async def test_who_has_come_is_not_invited_again(service: Service, admin: Person
     assert problem(await invite(service, admin, email)) == (400, "email_taken")
 
 
-async def test_who_is_disabled_meanwhile_does_not_come(service: Service, admin: Person) -> None:
+async def test_an_invited_user_who_is_disabled_cannot_accept(service: Service, admin: Person) -> None:
     """SEC-19: the link ends with the account; enabling brings the account back, and another invitation a link."""
     email = service.new_email()
     user_id, token = await invited(service, admin, email)

@@ -35,7 +35,7 @@ async def make_key(service: Service, person: Person, name: str = "laptop") -> di
 
 
 async def audited(service: Service, person: Person, *, noun: str = "user") -> list[tuple[str, str, Any]]:
-    """Return action, actor and details of what was done to somebody since they registered."""
+    """Return action, actor and details of a user's audit records since registration."""
     rows = await service.sql(
         "SELECT action, actor, details::text AS details FROM idp.audit_logs WHERE user_id = $1 AND action LIKE $2"
         " AND action NOT IN ('user.created', 'user.signed_in') ORDER BY timestamp, id",
@@ -210,7 +210,7 @@ async def test_disabling_twice_changes_nothing_more(service: Service, admin: Per
 
 
 async def test_a_deleted_user_is_gone_and_frees_the_address(service: Service, admin: Person) -> None:
-    """S0-13, C-13, C-14: soft, with every key; the next one with this address is somebody else."""
+    """S0-13, C-13, C-14: soft, with every key; the next user with this address is a new one."""
     person = await service.register()
     key = await make_key(service, person)
     gone = await remove(service, admin, person)
@@ -235,7 +235,7 @@ async def test_a_deleted_user_is_gone_and_frees_the_address(service: Service, ad
 
 
 async def test_a_key_made_while_its_user_is_disabled_does_not_survive(service: Service, admin: Person) -> None:
-    """C-27: creations and the end of their owner pass one lock, so that whoever is first, no live key is left."""
+    """C-27: creating keys and deleting their owner use one lock, so that no live key is left in any order."""
     for _ in range(5):
         person = await service.register()
         made = [
@@ -323,7 +323,7 @@ async def test_management_may_end_the_last_administrator(postgres: EmbeddedPostg
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 
-async def test_what_does_not_exist_is_404(service: Service, admin: Person) -> None:
+async def test_an_unknown_id_is_404(service: Service, admin: Person) -> None:
     for identifier in ("nobody", str(uuid4()), "%00", "a%2Fb", "%F0%9F%92%A9", "x" * 3000, "' OR 1=1--"):
         for method, path in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/api-keys")):
             body = {"plan": "PRO"} if method == "PATCH" else None

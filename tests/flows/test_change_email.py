@@ -125,7 +125,7 @@ async def test_a_link_works_once_and_not_when_it_is_old(service: Service, person
 
 
 async def test_a_reset_ends_a_change_that_waits(service: Service, person: Person) -> None:
-    """SEC-10: somebody who was in asks for their own address and waits; the owner resets; the waiting link is dead."""
+    """SEC-10: an intruder requests a change to their own address; after the owner's reset, that link is invalid."""
     token = await asked(service, person, service.new_email())
     assert (await reset(service, await ask_for_reset(service, person.email), "a brand new password")).status_code == 200
     answer = await service.client.post("/auth/login", json={"email": person.email, "password": "a brand new password"})
@@ -135,14 +135,14 @@ async def test_a_reset_ends_a_change_that_waits(service: Service, person: Person
 
 
 async def test_a_change_ends_the_links_that_were_sent_to_the_old_address(service: Service, person: Person) -> None:
-    """SEC-10: whoever reads the old address has no way in any more."""
+    """SEC-10: access to the old address no longer gives access to the account."""
     resetting = await ask_for_reset(service, person.email)
     token = await asked(service, person, service.new_email())
     assert (await confirm(service, person, token)).status_code == 200
     assert refused(await reset(service, resetting, "a brand new password")) == INVALID
 
 
-async def test_who_signed_in_long_ago_has_to_sign_in_again(service: Service, person: Person) -> None:
+async def test_an_old_sign_in_requires_a_new_one(service: Service, person: Person) -> None:
     """C-33 SEC-71."""
     token = await asked(service, person, service.new_email())
     await service.sql("UPDATE idp.user_sessions SET auth_time = now() - interval '1 day' WHERE user_id = $1", person.id)
@@ -151,7 +151,7 @@ async def test_who_signed_in_long_ago_has_to_sign_in_again(service: Service, per
 
 
 async def test_only_a_few_links_are_sent_for_one_account(service: Service, person: Person) -> None:
-    """S4-36: nobody mails the world through us."""
+    """S4-36: the service cannot be used to send spam."""
     answers = [await ask(service, person, service.new_email()) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [200] * 5 + [429]
 

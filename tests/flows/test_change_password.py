@@ -40,7 +40,7 @@ async def test_a_change_ends_the_other_sessions_and_keeps_this_one(service: Serv
 
 
 async def test_the_present_password_is_needed(service: Service, person: Person) -> None:
-    """SEC-6 SEC-8: a stolen token alone changes nothing; guessing is limited by the session, and locks nobody out."""
+    """SEC-6 SEC-8: a stolen token alone changes nothing; guessing is limited by session, not by account."""
     for _ in range(10):
         answer = await service.client.post(PATH, headers=person.bearer, json=body("not my password"))
         assert (answer.status_code, answer.json()["code"]) == (401, "invalid_credentials")
@@ -64,7 +64,7 @@ async def test_a_password_that_may_not_be_chosen_changes_nothing(service: Servic
     assert await log_in(service, person.email, PASSWORD) == 200
 
 
-async def test_who_signed_in_long_ago_has_to_sign_in_again(service: Service, person: Person) -> None:
+async def test_an_old_sign_in_requires_a_new_one(service: Service, person: Person) -> None:
     """C-33 SEC-71."""
     await service.sql("UPDATE idp.user_sessions SET auth_time = now() - interval '1 day' WHERE user_id = $1", person.id)
     answer = await service.client.post(PATH, headers=person.bearer, json=body())
@@ -98,9 +98,7 @@ async def test_of_two_changes_at_once_one_wins(service: Service, person: Person)
     assert await log_in(service, person.email, won[0]) == 200
 
 
-async def test_who_signs_in_with_the_old_password_at_that_moment_is_signed_out(
-    service: Service, person: Person
-) -> None:
+async def test_a_concurrent_sign_in_with_the_old_password_is_revoked(service: Service, person: Person) -> None:
     """SEC-6."""
     old = {"email": person.email, "password": PASSWORD}
     *logins, done = await asyncio.gather(

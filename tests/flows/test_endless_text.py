@@ -1,4 +1,4 @@
-"""Text that costs quadratic time to normalise, as anybody can send it."""
+"""Text that takes quadratic time to normalize, which any client can send."""
 
 import asyncio
 import sys

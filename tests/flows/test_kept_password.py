@@ -17,7 +17,7 @@ async def register_again(service: Service, email: str, password: str, *, count: 
 
 
 async def test_registering_twice_with_the_same_password_keeps_it(service: Service) -> None:
-    """C-11 C-30: impatience costs nobody their password, however often."""
+    """C-11 C-30: repeated requests do not lose the password."""
     email = service.new_email()
     await sign_up(service, email)
     await register_again(service, email, PASSWORD, count=2)

@@ -1,4 +1,4 @@
-"""Guessing is limited, its limits are told, and nobody who guesses locks an owner out (S4-36, SEC-8)."""
+"""Guessing is limited with documented headers, and does not lock the owner out (S4-36, SEC-8)."""
 
 import re
 import time
@@ -79,7 +79,7 @@ async def test_an_attacker_never_locks_the_owner_out(postgres: EmbeddedPostgres,
 
 
 async def test_a_device_is_known_to_the_accounts_that_it_signed_in_to(service: Service) -> None:
-    """SEC-8: another account's cookie, a made up one and an altered one exempt nobody."""
+    """SEC-8: another account's cookie, a forged one and an altered one give no exemption."""
 
     def found(cookie: str, person: Person, *, version: int = 1) -> str | None:
         return service.app.core.devices.find({"idp_device": cookie}, person.id, password_version=version)
@@ -103,7 +103,7 @@ async def test_a_device_is_known_to_the_accounts_that_it_signed_in_to(service: S
 async def test_a_new_password_makes_strangers_of_all_devices(
     postgres: EmbeddedPostgres, valkey: EmbeddedValkey
 ) -> None:
-    """SEC-8: whoever knew the old password and made devices with it guesses at the new one like anybody else."""
+    """SEC-8: devices known by the old password give no exemption for the new one."""
     environ = PROXIED | {"IDP_RATE_LIMITS__FAILED_LOGINS_PER_ACCOUNT": "15"}
     async with running(postgres.create_database("strangers"), valkey_url=valkey.url, environ=environ) as service:
         person = await service.register()
@@ -231,7 +231,7 @@ async def test_a_hundred_failures_in_a_row_lock_unknown_devices_out_whatever_the
 
 
 async def test_the_mailed_link_opens_a_locked_account_again(postgres: EmbeddedPostgres) -> None:
-    """SEC-8: an owner without a known device is not locked out for good."""
+    """SEC-8: an owner without a known device is not locked out permanently."""
     environ = {"IDP_RATE_LIMITS__CONSECUTIVE_FAILURES_PER_ACCOUNT": "3"}
     async with running(postgres.create_database("opened_again"), environ=environ) as service:
         person = await verified(service)

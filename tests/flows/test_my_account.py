@@ -76,7 +76,7 @@ async def test_a_person_changes_their_name_and_picture(service: Service) -> None
     ],
 )  # fmt: skip
 async def test_a_change_that_does_not_fit_is_refused_whole(service: Service, body: Any) -> None:
-    """C-16: unknown members too; nobody changes their address or role here."""
+    """C-16: unknown members too; address and role cannot be changed here."""
     person = await service.register(name="Before")
     sent = {"name": "After", **body} if isinstance(body, dict) else body
     answer = await service.client.patch(ME, json=sent, headers=person.bearer)
@@ -180,7 +180,7 @@ async def test_deleting_wants_the_address_in_any_spelling(service: Service) -> N
     assert (await leave(service, person, person.email.upper())).status_code == 200
 
 
-async def test_who_has_no_address_confirms_with_their_id(service: Service) -> None:
+async def test_a_user_without_an_address_confirms_with_their_id(service: Service) -> None:
     person = await service.register()
     await service.sql("UPDATE idp.users SET email = NULL, email_key = NULL WHERE id = $1", person.id)
     assert problem(await leave(service, person, "")) == (422, "validation_failed")

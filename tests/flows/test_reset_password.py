@@ -1,4 +1,4 @@
-"""A forgotten password, as S4's clients know it, and the first password of somebody who was invited."""
+"""Password reset as S4's clients use it, and the first password of an invited user."""
 
 import asyncio
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ async def test_a_reset_of_a_verified_account_keeps_its_keys(service: Service, pe
 
 
 async def test_a_reset_verifies_the_address_and_claims_the_account(service: Service) -> None:
-    """C-11: whoever reads the address proves that it is theirs; what a stranger made before ends, keys too."""
+    """C-11: the link proves ownership of the address; sessions and keys created before are revoked."""
     stranger = await service.register()
     key = await make_key(service, stranger)
     assert (await reset(service, await ask_for_reset(service, stranger.email), NEW)).status_code == 200
@@ -98,7 +98,7 @@ async def test_a_request_takes_as_long_for_an_unknown_address(service: Service) 
     assert 0.5 < first / second < 2, (first, second)
 
 
-async def test_the_link_is_ours_whatever_the_request_says(service: Service, person: Person) -> None:
+async def test_the_link_does_not_depend_on_the_request(service: Service, person: Person) -> None:
     """SEC-10: Host, X-Forwarded-Host and Forwarded never build a link."""
     lies = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
     answer = await service.client.post(
@@ -184,9 +184,7 @@ async def test_of_many_who_reset_with_one_token_one_wins(service: Service, perso
     assert await log_in(service, person.email, won[0]) == 200
 
 
-async def test_who_signs_in_with_the_old_password_at_that_moment_is_signed_out(
-    service: Service, person: Person
-) -> None:
+async def test_a_concurrent_sign_in_with_the_old_password_is_revoked(service: Service, person: Person) -> None:
     """S4-12: a sign-in that was checked against the old password begins no session, or one that ends at once."""
     token = await ask_for_reset(service, person.email)
     body = {"email": person.email, "password": PASSWORD}
@@ -249,7 +247,7 @@ async def test_concurrent_requests_mail_no_more_links(service: Service, person: 
     assert len(live) == 1, "a newer link ends the older ones, also at once"
 
 
-async def test_one_place_asks_for_fifty_links_an_hour(postgres: EmbeddedPostgres) -> None:
+async def test_an_address_can_request_fifty_links_an_hour(postgres: EmbeddedPostgres) -> None:
     """S4-36: with a smaller number here."""
     environ = {"IDP_RATE_LIMITS__RESETS_PER_ADDRESS_PER_HOUR": "3"}
     async with running(postgres.create_database("many_resets"), environ=environ) as service:
@@ -270,7 +268,7 @@ async def invite(service: Service) -> tuple[str, str]:
     return person.email, token
 
 
-async def test_who_is_invited_chooses_the_first_password_by_the_same_route(service: Service) -> None:
+async def test_an_invited_user_sets_the_first_password_by_the_same_route(service: Service) -> None:
     """S4-12: the link of an invitation lives for a week, proves the address, and welcomes."""
     email, token = await invite(service)
     (row,) = await service.sql("SELECT * FROM idp.password_reset_tokens WHERE email = $1", email)
@@ -282,7 +280,7 @@ async def test_who_is_invited_chooses_the_first_password_by_the_same_route(servi
 
 
 async def test_asking_for_a_reset_leaves_an_invitation_good(service: Service) -> None:
-    """SEC-10: anybody may ask for one, and shall not turn the week of whom it is about into a quarter of an hour."""
+    """SEC-10: anyone may request a reset, which must not shorten the lifetime of an invitation."""
     email, invitation = await invite(service)
     await ask_for_reset(service, email)
     assert (await reset(service, invitation, NEW)).status_code == 200

@@ -32,7 +32,7 @@ async def audited(service: Service, target: str) -> list[str]:
 
 
 async def test_the_seed_is_there_and_never_overwrites(service: Service) -> None:
-    """S3-39 S3-40 S3-41 S3-10 S3-12: what exists stays as somebody changed it."""
+    """S3-39 S3-40 S3-41 S3-10 S3-12: existing rows are not changed."""
     from factories import prepare
 
     person = await service.register()
@@ -258,7 +258,7 @@ async def test_an_admin_assigns_users_to_domains_and_deactivates_them(service: S
     ]
 
 
-async def test_what_does_not_exist_is_404_with_its_own_code(service: Service) -> None:
+async def test_an_unknown_id_is_404_with_its_own_code(service: Service) -> None:
     admin = await service.register_admin()
     team, domain = await make_team(service, admin), await make_domain(service, admin)
     for method, path, body, code in (
@@ -273,7 +273,7 @@ async def test_what_does_not_exist_is_404_with_its_own_code(service: Service) ->
         assert (answer.status_code, answer.json()["code"]) == (404, code), path
 
 
-async def test_an_audit_row_says_who_did_what_to_whom_from_where(service: Service) -> None:
+async def test_an_audit_row_has_actor_action_user_and_address(service: Service) -> None:
     """S3-55: written with the change, readable by administrators alone."""
     admin, user = await service.register_admin(), await service.register()
     team = await make_team(service, admin)

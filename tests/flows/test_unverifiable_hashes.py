@@ -1,4 +1,4 @@
-"""A stored hash that nobody can verify is a wrong password, and the audit says why (C-04, SEC-9)."""
+"""An unverifiable stored hash counts as a wrong password, and the audit log has the reason (C-04, SEC-9)."""
 
 import json
 import time
@@ -106,7 +106,7 @@ def test_a_right_password_takes_no_longer_to_check_than_a_wrong_one() -> None:
         assert min(took) < one_hash / 2
 
 
-async def test_a_weak_hash_is_made_stronger_only_for_who_is_let_in(service: Service) -> None:
+async def test_a_weak_hash_is_upgraded_only_after_a_successful_sign_in(service: Service) -> None:
     """SEC-9 C-04: a disabled account keeps its old hash, and its owner's next sign-in replaces it."""
     person = await service.register()
     weak = hash_password(PASSWORD, COST)

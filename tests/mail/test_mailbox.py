@@ -42,7 +42,7 @@ async def listed(service: Service) -> list[dict[str, Any]]:
 
 
 async def test_a_program_reads_the_newest_mail_first(dev: Service) -> None:
-    """What a test of somebody's application needs: the link, at once after the answer."""
+    """For tests of applications: the link, immediately after the response."""
     await post(dev, Welcome(name="Ada"), to="first@example.com")
     await post(dev, VERIFY, to="second@example.com")
     newest, older = (await listed(dev))[:2]

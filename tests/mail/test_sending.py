@@ -67,7 +67,7 @@ async def _is_sent(outbox: Outbox) -> bool:
     return (await outbox.row())["sent_at"] is not None
 
 
-async def test_what_was_sent_is_forgotten(outbox: Outbox, office: PostOffice) -> None:
+async def test_sent_mails_are_deleted(outbox: Outbox, office: PostOffice) -> None:
     before = counted("sent")
     async with outbox.sending(office):
         await outbox.post(RESET, to="ada@example.com")
@@ -78,7 +78,7 @@ async def test_what_was_sent_is_forgotten(outbox: Outbox, office: PostOffice) ->
 
 
 async def test_a_mail_at_rest_shows_no_token_and_no_address(outbox: Outbox) -> None:
-    """SEC-10 SEC-17: a copy of the table signs nobody in."""
+    """SEC-10 SEC-17: a copy of the table contains no usable link."""
     await outbox.post(RESET, to="ada@example.com")
     shown = str(dict(await outbox.row()))
     assert TOKEN not in shown
@@ -259,7 +259,7 @@ async def test_a_server_that_never_answers_is_given_up_in_time(
     assert "Timed out" in (await outbox.row())["last_error"]
 
 
-def test_each_answer_is_waited_for_as_long_as_rfc_5321_says() -> None:
+def test_timeouts_of_smtp_replies_follow_rfc_5321() -> None:
     """Section 4.5.3.2, minutes for each; a lease is renewed meanwhile."""
     assert smtp._GREETING_SECONDS >= 5 * 60
     assert smtp._COMMAND_SECONDS >= 5 * 60
@@ -285,7 +285,7 @@ async def test_a_server_that_answers_the_final_dot_late_gets_the_mail_once(
     assert office.tries["ada@example.com"] == 1
 
 
-async def test_what_the_server_has_is_not_sent_again_where_it_could_not_be_written_down(
+async def test_an_accepted_mail_is_not_sent_again_if_it_cannot_be_marked_as_sent(
     outbox: Outbox, office: PostOffice
 ) -> None:
     """The database was away for longer than the lease; the process that sent it remembers."""
@@ -432,7 +432,7 @@ async def test_a_wrong_password_is_our_mistake_and_is_tried_again(outbox: Outbox
 
 
 async def test_nothing_is_sent_in_the_clear_where_tls_is_wanted(outbox: Outbox, office: PostOffice) -> None:
-    """A server, or somebody on the way, that does not offer STARTTLS gets no mail."""
+    """A server or an attacker on the network that does not offer STARTTLS gets no mail."""
     async with outbox.sending(office, smtp_use_tls=True):
         await outbox.post(VERIFY, to="ada@example.com")
         await until(lambda: _attempts(outbox, 1))

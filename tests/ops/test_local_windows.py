@@ -78,7 +78,7 @@ def test_expired_windows_are_removed(move: Move) -> None:
 
 
 async def test_thousands_of_counters_cost_the_next_attempt_nothing() -> None:
-    """SEC-8: whoever leaves many counters behind, a few an address, must not keep the process busy with them."""
+    """SEC-8: many counters, a few per address, must not keep the process busy."""
     limiter = Limiter(SharedStore(None), key=bytes(32))
     rule = Rule("login_account", RateLimitItemPerSecond(10, 900))
     for number in range(10_000):

@@ -108,7 +108,7 @@ async def test_405_names_the_methods(service: Service) -> None:
     ],
 )
 async def test_one_spelling_of_a_path_is_served(service: Service, path: str) -> None:
-    """Others are 404, whoever asks, or a proxy's rule for the first would not hold for them."""
+    """Others are 404 for every caller, because a proxy's rule for the first does not match them."""
     person = await service.register()
     head = (
         f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {person.token}\r\n\r\n"

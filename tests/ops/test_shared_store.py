@@ -1,4 +1,4 @@
-"""Valkey that is away, slow, read-only or full: limits hold, nobody waits, and nothing private is in it."""
+"""Valkey unreachable, slow, read-only or full: limits hold, requests do not wait, and it contains no secrets."""
 
 import asyncio
 import re
@@ -198,7 +198,7 @@ def test_no_two_lists_of_parts_have_one_counter(one: tuple[str, ...], other: tup
 
 
 async def test_a_limit_that_was_closed_stays_so_when_the_store_forgets_it(own_valkey: EmbeddedValkey) -> None:
-    """S4-36: the back-off, too, gives nobody anything for taking the store away."""
+    """S4-36: an outage of the store does not shorten the back-off."""
     valkey = connect(own_valkey.url)
     assert valkey is not None
     store = SharedStore(valkey)

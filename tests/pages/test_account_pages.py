@@ -141,7 +141,7 @@ async def test_a_form_that_another_site_sends_is_refused(
     "content",
     [b"token=a&token=b", b"token=%ff", b"&".join(b"a%d=1" % n for n in range(60))],
 )
-async def test_a_form_with_more_than_one_reading_is_a_page_that_says_so(service: Service, content: bytes) -> None:
+async def test_an_ambiguous_form_returns_an_error_page(service: Service, content: bytes) -> None:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     for path in PAGES:
         answer = await service.client.post(path, content=content, headers=headers)
@@ -183,7 +183,7 @@ async def test_a_link_that_is_dead_offers_another(service: Service) -> None:
     assert len(await mails_about(service, email, VERIFY, count=2)) == 2
 
 
-async def test_who_claims_a_strangers_account_goes_on_to_choose_a_password(service: Service) -> None:
+async def test_the_owner_who_claims_an_account_chooses_a_password(service: Service) -> None:
     """C-11: the stranger's password is gone, so the page leads straight to a new one."""
     stranger = await service.register()
     token = await ask_again(service, stranger.email, count=1)

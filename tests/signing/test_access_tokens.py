@@ -151,7 +151,8 @@ async def test_joserfc_verifies_with_the_jwks(production: Service) -> None:
 
 
 async def test_authlib_verifies_with_the_jwks(production: Service) -> None:
-    with warnings.catch_warnings(record=True):  # authlib.jose tells its users to move to joserfc; many have not
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # authlib.jose tells its users to move to joserfc; many have not
         from authlib.jose import JsonWebKey, JsonWebToken
         from authlib.jose.errors import JoseError
 

@@ -172,7 +172,7 @@ async def test_a_signature_of_another_length_is_refused_by_both(
         assert await both(token) == (False, False)
 
 
-async def test_both_refuse_every_algorithm_or_key_that_is_not_ours(forge: Forge, both: Callable[[str], Any]) -> None:
+async def test_both_refuse_unsupported_algorithms_and_keys(forge: Forge, both: Callable[[str], Any]) -> None:
     """SEC-20: `none`, HS256 with our public key, another key's signature."""
     with table() as row:
         for attack in SEC_20:

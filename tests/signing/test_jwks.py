@@ -81,7 +81,7 @@ async def test_keys_that_cannot_be_read_are_503_and_come_back(tmp_path: Path) ->
             before = await published(service)
             server.stop()
             assert await published(service) == before, "read within the last minute"
-            service.app.core.change_listener.changes.listen()
+            service.app.core.change_listener.changes.reset()
             answer = await service.client.get(PATH)
             assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
             assert answer.headers["Cache-Control"] == "no-store"

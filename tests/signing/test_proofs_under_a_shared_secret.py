@@ -86,7 +86,7 @@ async def test_a_cached_verdict_that_a_sibling_service_signs_is_not_there(
         assert answer.status_code == 401
 
 
-async def test_nothing_is_managed_by_a_verdict_that_only_valkey_knows(
+async def test_a_verdict_only_in_valkey_allows_no_management(
     postgres: EmbeddedPostgres, valkey: EmbeddedValkey
 ) -> None:
     """Even one that is signed with the right key: the database has to confirm it, for reading and for writing."""

@@ -133,7 +133,7 @@ def test_any_two_numbers_are_bad_for_both(r: int, s: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(payload=st.binary(max_size=200), algorithm=ALGORITHMS)
-def test_what_we_sign_is_good_for_both(payload: bytes, algorithm: str) -> None:
+def test_signed_tokens_are_valid_for_both(payload: bytes, algorithm: str) -> None:
     signed = f"{b64url(json_bytes({'alg': algorithm, 'n': len(payload)}))}.{b64url(payload or b'{}')}"
     signature = raw_signature.sign(signed.encode(), KEYS[algorithm].private_key, algorithm)
     assert theirs(f"{signed}.{b64url(signature)}", algorithm)

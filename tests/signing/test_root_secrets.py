@@ -149,7 +149,7 @@ async def test_the_shared_secret_stands_in_and_becomes_a_previous_one_by_itself(
         assert await code_of(service, rotated) == "accepted", "what is sealed from then on needs the root secret only"
 
 
-async def test_who_holds_the_shared_secret_cannot_open_keys_sealed_under_the_root_secret(
+async def test_the_shared_secret_does_not_open_keys_sealed_under_the_root_secret(
     deployment: Deployment,
 ) -> None:
     """C-06c: sibling services know AUTH_JWT_SECRET_KEY and must not learn a signing key by it."""
@@ -189,7 +189,7 @@ def test_ciphertext_opens_only_unchanged_and_only_with_its_secret() -> None:
         assert Sealer([old]).open(".".join(parts[:number]), purpose="signing-key") is None, f"cut before part {number}"
 
 
-def test_what_was_sealed_for_one_purpose_does_not_open_for_another() -> None:
+def test_a_value_sealed_for_one_purpose_does_not_open_for_another() -> None:
     """SEC-32: a value copied to another table is refused, and so is one whose header was changed to fit there."""
     sealer = Sealer([Secret(root_secret())])
     sealed = sealer.seal(b"an answer with a secret", purpose="idempotent-answer")
@@ -202,7 +202,7 @@ def test_what_was_sealed_for_one_purpose_does_not_open_for_another() -> None:
         assert sealer.open(f"{forged}.{rest}", purpose="mail") is None, changed
 
 
-def test_what_version_1_0_0_sealed_still_opens() -> None:
+def test_values_sealed_by_version_1_0_0_still_open() -> None:
     """Values without a purpose are signing keys and mails that wait; they open until they are replaced."""
     root = Secret(root_secret())
     raw = derive(root, "key-encryption")

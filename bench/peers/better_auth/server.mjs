@@ -1,5 +1,5 @@
 // better-auth as a peer: its API-key plugin's verification and get-session, over PostgreSQL.
-// Prints one line, READY and what may be asked of it (see bench/peers/__init__.py), once it listens.
+// Prints READY and its requests on one line once it listens (see bench/peers/__init__.py).
 import { createServer } from "node:http";
 import { once } from "node:events";
 
@@ -25,7 +25,7 @@ const options = {
 const auth = betterAuth(options);
 const ordinary = toNodeHandler(auth);
 
-// The plugin verifies for its own server only: this is the route that another service would ask.
+// The plugin has no route for other services: this is one.
 async function verify(request, response) {
   let text = "";
   for await (const chunk of request.setEncoding("utf8")) text += chunk;

@@ -1,4 +1,4 @@
-// Where oidc-provider keeps its models: Valkey, one JSON text a key, one command a look-up.
+// Storage of oidc-provider: Valkey, a JSON text for each key, a command for each look-up.
 import { Redis } from "iovalkey";
 
 const valkey = new Redis(process.env.VALKEY_URL.replace(/^valkey:/, "redis:"), { keyPrefix: "oidc:" });
@@ -27,7 +27,7 @@ export class ValkeyAdapter {
     await valkey.del(this.key(id));
   }
 
-  // Not asked for by what is measured: interactive logins, device codes, one-time use and revocation by grant.
+  // Not needed by the benchmarks: interactive logins, device codes, one-time use and revocation by grant.
   async findByUid() {}
   async findByUserCode() {}
   async consume() {}

@@ -1,5 +1,5 @@
 // oidc-provider as a peer: opaque introspection, client_credentials (opaque and JWT), userinfo, JWKS, over Valkey.
-// Prints one line, READY and what may be asked of it (see bench/peers/__init__.py), once it listens.
+// Prints READY and its requests on one line once it listens (see bench/peers/__init__.py).
 import { generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:http";
 
@@ -53,7 +53,7 @@ const provider = new Provider(issuer, {
   ttl: { AccessToken: 7200, ClientCredentials: 7200, Grant: 7200 },
 });
 
-// What a login through the browser would have left behind: a grant and an access token.
+// The result of a browser login: a grant and an access token.
 async function tokenOfPerson() {
   const grant = new provider.Grant({ accountId: PERSON.sub, clientId: CLIENT.id });
   grant.addOIDCScope("openid email profile");

@@ -1,4 +1,4 @@
-"""The old token service's read path as its documents describe it (S2-15 to S2-37), as plain as FastAPI makes it.
+"""The read path of the old token service as documented (S2-15 to S2-37), as a minimal FastAPI application.
 
 SHA-256 of the token; in Redis first the set of revoked tokens, then the cached token with its scopes joined by commas;
 PostgreSQL on a miss. Runs in an environment of its own, imports nothing of idp, and prints one line, READY and what may
@@ -86,7 +86,7 @@ async def validate(request: ValidateRequest) -> ValidateResponse:
 
 
 async def load(digest: str) -> dict[str, str] | None:
-    """Read a token from PostgreSQL and leave it in Redis."""
+    """Read a token from PostgreSQL and cache it in Redis."""
     row = await app.state.pool.fetchrow(LOOKUP, digest)
     if row is None or row["revoked"]:
         return None

@@ -1,7 +1,7 @@
 """People, teams, domains, signing keys, audit
 
 Revision ID: 0001
-Revises: nothing; this is the first.
+Revises: none.
 """
 
 import sqlalchemy as sa

@@ -1,10 +1,10 @@
-"""API keys and service tokens, and the triggers that announce whatever changes a verdict
+"""API keys and service tokens, and the triggers that announce changes of verdicts
 
 Revision ID: 0002
 Revises: 0001
 
-Verdicts about credentials are cached (docs/decisions/0011). Whatever changes one says so by NOTIFY in its own
-transaction. Triggers do it, so that nothing can forget: neither new code nor somebody who repairs a row by hand.
+Verdicts on credentials are cached (docs/decisions/0011). Triggers announce every change that affects a verdict with
+NOTIFY in the same transaction, so that new code and manual changes of rows invalidate the cache, too.
 """
 
 import sqlalchemy as sa
@@ -16,7 +16,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# By table: what a statement must touch, and the text that names what changed, in terms of the row `r`.
+# By table: the changes that fire the trigger, and the expression for the announced text, with the row as `r`.
 _ANNOUNCED = {
     "users": (
         "DELETE OR UPDATE OF id, email, email_verified, name, avatar_url, login_type, plan, is_active, deleted_at",
@@ -95,7 +95,7 @@ def _tables() -> None:
 
 
 def _announce(table: str, when: str, what: str) -> None:
-    """Send `<transaction> <what changed>`, of the row before and the row after."""
+    """Send `<transaction> <text>` for the old and the new row."""
     old, new = what.replace("r.", "OLD."), what.replace("r.", "NEW.")
     op.execute(
         f"""

@@ -1,4 +1,4 @@
-"""Sessions, refresh tokens, one-time tokens, mails, events, and the chain over audit records
+"""Sessions, refresh tokens, one-time tokens, mails, events, and the hash chain of audit records
 
 Revision ID: 0003
 Revises: 0002
@@ -14,7 +14,7 @@ branch_labels = None
 depends_on = None
 
 _TIME = sa.DateTime(timezone=True)
-# What of a session decides about a credential. That it was used, and so lives on, is not announced.
+# The columns of a session that affect a verdict. Its last use is not announced.
 _ANNOUNCED = "DELETE OR UPDATE OF user_id, expires_at, ended_at, cookie_digest, amr, acr, auth_time"
 
 

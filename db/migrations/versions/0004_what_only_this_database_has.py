@@ -1,11 +1,11 @@
-"""Values that only this database has: the salt of proofs, and the channel on which changes are announced
+"""Values of this database: the salt of proofs, and the name of the notification channel
 
 Revision ID: 0004
 Revises: 0003
 
-The channel has a random name, kept in a table that other roles cannot read: a role that may merely connect could send
-false announcements on a channel whose name is known. The functions look the name up, because everybody who may connect
-can read the text of a function. Roles come with the schema, so that registering works after `alembic upgrade head`.
+The channel has a random name in a table that other roles cannot read, because any role that may connect can send on a
+channel with a known name. The functions look it up, because any such role can also read the source of functions. The
+migration creates the roles of users, so that registration works after `alembic upgrade head`.
 """
 
 import sqlalchemy as sa
@@ -17,10 +17,10 @@ branch_labels = None
 depends_on = None
 
 _CHANNEL = "(SELECT value FROM idp.installation WHERE name = 'changes_channel')"
-# 244 random bits; gen_random_uuid() draws from the system's secure source.
+# 244 random bits; gen_random_uuid() is cryptographically secure.
 _RANDOM = "replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '')"
 _ROLES = {"user": "Everyone who registers", "admin": "Administrator of the service"}
-# Of the tables announced by 0002: what changed, in terms of the row `r`.
+# By table of 0002: the expression for the announced text, with the row as `r`.
 _ANNOUNCED = {
     "users": "'user:' || r.id",
     "user_roles": "'user:' || r.user_id",
@@ -53,7 +53,7 @@ def upgrade() -> None:
 
 
 def _announce(channel: str) -> None:
-    """Send `<transaction> <what changed>`, of the row before and the row after."""
+    """Send `<transaction> <text>` for the old and the new row."""
     for table, what in _ANNOUNCED.items():
         old, new = what.replace("r.", "OLD."), what.replace("r.", "NEW.")
         op.execute(

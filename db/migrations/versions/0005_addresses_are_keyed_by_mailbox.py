@@ -1,7 +1,7 @@
-"""Addresses are keyed anew: two mailboxes are never one account (docs/decisions/0030)
+"""New keys of e-mail addresses: two mailboxes are never one account (docs/decisions/0030)
 
-Only addresses beyond ASCII have another key. The new rule keeps apart what the old one did, so no two rows collide; if
-somebody else wrote rows that would, the one at hand keeps its key, and `idp check-db` names it.
+Only non-ASCII addresses get another key. The new rule distinguishes all addresses that the old one did, so rows written
+by idp do not collide. If other rows would, the row keeps its key, and `idp check-db` reports it.
 
 Revision ID: 0005
 Revises: 0004
@@ -33,4 +33,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Nothing: the keys of the old rule cannot be told apart any more."""
+    """Do nothing: the old keys cannot be restored."""

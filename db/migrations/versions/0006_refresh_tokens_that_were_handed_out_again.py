@@ -1,4 +1,4 @@
-"""When a refresh token was handed out again, to a client that lost the answer (docs/decisions/0031)
+"""The time at which a refresh token was returned again after a lost response (docs/decisions/0031)
 
 Revision ID: 0006
 Revises: 0005

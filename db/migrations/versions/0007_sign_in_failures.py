@@ -1,4 +1,4 @@
-"""How often a password was wrong for an account, one time after the other (SEC-8)
+"""Consecutive failed sign-ins of an account (SEC-8)
 
 Revision ID: 0007
 Revises: 0006
