@@ -247,10 +247,10 @@ def _shown(hosts: str, ports: list[int]) -> str:
     return ", ".join(f"{unquote(name)}:{port}" for name, port in zip(names, ports, strict=False))
 
 
-def _number(parameters: dict[str, str], name: str, default: int, most: int = 999_999_999) -> int:
+def _number(parameters: dict[str, str], name: str, default: int, maximum: int = 999_999_999) -> int:
     value = parameters.get(name, "")
-    if value and (not re.fullmatch(r"-?\d{1,9}", value) or int(value) > most):
-        raise DatabaseUrlError(f"The parameter {name} of DATABASE_URL is not a whole number up to {most}.")
+    if value and (not re.fullmatch(r"-?\d{1,9}", value) or int(value) > maximum):
+        raise DatabaseUrlError(f"The parameter {name} of DATABASE_URL is not a whole number up to {maximum}.")
     return int(value or default)
 
 

@@ -46,7 +46,7 @@ _TAKE = text("""
 WITH due AS MATERIALIZED (
     SELECT id FROM idp.mail_outbox
      WHERE due_at <= :now AND sent_at IS NULL AND failed_at IS NULL
-     ORDER BY due_at LIMIT :most FOR UPDATE SKIP LOCKED)
+     ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)
 UPDATE idp.mail_outbox m SET due_at = :leased_until, attempts = m.attempts + 1 FROM due WHERE m.id = due.id
 RETURNING m.id, m.template, m.sealed_message, m.created_at, m.attempts
 """)
@@ -128,10 +128,10 @@ class MailSender(BackgroundService):
         """Stop taking mails, and wait briefly for running ones; the rest is sent after its lease."""
         await super().stop()
         if self._sending:
-            _, late = await asyncio.wait(self._sending, timeout=_STOP_SECONDS)
-            for task in late:
+            _, unfinished = await asyncio.wait(self._sending, timeout=_STOP_SECONDS)
+            for task in unfinished:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await asyncio.gather(*unfinished, return_exceptions=True)
 
     # --- due mails ---------------------------------------------------------------------------------------------------
 
@@ -151,12 +151,12 @@ class MailSender(BackgroundService):
                 async with asyncio.timeout(pause):
                     await self._posted.wait()
 
-    async def _take(self, most: int) -> Sequence[Taken]:
-        if most <= 0:
+    async def _take(self, limit: int) -> Sequence[Taken]:
+        if limit <= 0:
             return []
         now = clock.now()
         async with self._database.transaction() as session:
-            rows = await session.execute(_TAKE, {"now": now, "leased_until": now + LEASE, "most": most})
+            rows = await session.execute(_TAKE, {"now": now, "leased_until": now + LEASE, "limit": limit})
             return [Taken(*row) for row in rows]
 
     def _start_sending(self, mail: Taken) -> None:

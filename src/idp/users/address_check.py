@@ -40,13 +40,13 @@ async def addresses_with_wrong_key(session: AsyncSession, *, limit: int) -> list
         UserRow.email_key != func.lower(UserRow.email),
         UserRow.email.regexp_match(r"[^\x01-\x7f]"),
     )
-    wanted = select(UserRow.id, UserRow.email, UserRow.email_key).where(
+    query = select(UserRow.id, UserRow.email, UserRow.email_key).where(
         UserRow.deleted_at.is_(None), UserRow.email.is_not(None), unlike
     )
     found: list[AddressWithWrongKey] = []
     last = ""
     while len(found) < limit:
-        rows = (await session.execute(wanted.where(UserRow.id > last).order_by(UserRow.id).limit(_AT_ONCE))).all()
+        rows = (await session.execute(query.where(UserRow.id > last).order_by(UserRow.id).limit(_AT_ONCE))).all()
         for user_id, email, stored in rows:
             if email is not None and (key := email_key(email)) != stored:
                 found.append(AddressWithWrongKey(user_id, email, await _holder(session, key)))
