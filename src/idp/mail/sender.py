@@ -66,7 +66,7 @@ _NEVER_TRIED = text("""
 UPDATE idp.mail_outbox SET failed_at = :now, sealed_message = NULL, last_error = 'SMTP_HOST is not set'
  WHERE sent_at IS NULL AND failed_at IS NULL AND created_at < :before RETURNING template
 """)
-_FORGET = text("""
+_DELETE_OLD = text("""
 DELETE FROM idp.mail_outbox WHERE created_at < :before AND (sent_at IS NOT NULL OR failed_at IS NOT NULL)
 """)
 _PENDING = text("SELECT count(*) FROM idp.mail_outbox WHERE sent_at IS NULL AND failed_at IS NULL")
@@ -265,7 +265,7 @@ class MailSender(BackgroundService):
                 for (template,) in rows:
                     log.error("mail failed", template=template, reason="SMTP_HOST is not set")
                     metrics.count_mail(outcome="failed")
-            await session.execute(_FORGET, {"before": now - KEPT})
+            await session.execute(_DELETE_OLD, {"before": now - KEPT})
             metrics.set_mail_pending((await session.execute(_PENDING)).scalar_one())
 
 
