@@ -14,7 +14,7 @@ from swagger_ui_bundle import swagger_ui_path
 
 from idp.errors import NotFound
 from idp.ops.public_prefix import prefixed
-from idp.pages.rendering import HERE, POLICY, page, render
+from idp.pages.rendering import FOLDER, POLICY, page, render
 from idp.pages.schema import OpenApiDocument
 from idp.principal.guards import public
 
@@ -97,7 +97,7 @@ def asset_routers() -> list[Router]:
     return [
         create_static_files_router(
             path=f"{root}/docs/assets",
-            directories=[HERE / "static", Path(str(swagger_ui_path))],
+            directories=[FOLDER / "static", Path(str(swagger_ui_path))],
             opt=public(),
             include_in_schema=False,
             name=f"assets{root.replace('/', '-')}",
