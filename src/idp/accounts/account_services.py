@@ -103,7 +103,7 @@ def run_after_response(work: Callable[..., Awaitable[None]], *args: Any) -> Back
     async def run() -> None:
         try:
             await work(*args)
-        except Exception as error:  # noqa: BLE001  nobody waits for it any more
+        except Exception as error:  # noqa: BLE001  the response was sent
             log.warning("a requested mail could not be written", **describe(error))
 
     return BackgroundTask(run)

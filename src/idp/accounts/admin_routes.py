@@ -70,17 +70,17 @@ async def audit(
     Pass `X-Next-Cursor` of a page as `cursor` of the next one, with the same filters: no record is repeated, even if
     new ones are added. `offset` counts from the newest and suits only the first pages.
     """
-    wanted = RecordFilter(user_id, action, actor, target, _instant("since", since), _instant("until", until))
+    requested = RecordFilter(user_id, action, actor, target, _instant("since", since), _instant("until", until))
     if cursor is None:
         async with database.transaction() as session:
-            items, total = await recent(session, wanted, limit=limit, offset=offset)
+            items, total = await recent(session, requested, limit=limit, offset=offset)
         last = str(Position.of(items[-1])) if items else None
         return page(request, _redact(request, items), total=total, limit=limit, offset=offset, cursor=last)
     if offset:
         raise invalid(["query", "offset"], "Use either `cursor` or `offset`, not both.")
     position = _position(cursor)
     async with database.transaction() as session:
-        found = await before(session, wanted, position, limit=limit + 1)
+        found = await before(session, requested, position, limit=limit + 1)
     items = found[:limit]
     following = str(Position.of(items[-1])) if len(found) > limit else None
     return page_at_cursor(request, _redact(request, items), limit=limit, cursor=following)

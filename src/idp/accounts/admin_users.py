@@ -94,9 +94,9 @@ async def list_users(
     is_active: ActiveFilter = None,
 ) -> UserPage:
     """Return a page of users, newest first, without deleted ones."""
-    wanted = UserFilter(search=search or None, role=role or None, is_active=is_active)
+    requested = UserFilter(search=search or None, role=role or None, is_active=is_active)
     async with database.transaction() as session:
-        users, total = await administration.list_users(session, wanted, limit=limit, offset=offset)
+        users, total = await administration.list_users(session, requested, limit=limit, offset=offset)
     has_more = offset + len(users) < total
     return UserPage(
         users=users,
@@ -131,8 +131,8 @@ async def invite_user(request: AdminRequest, invite: NamedDependency[Invite], da
         email = parse_email(data.email)
     except ValueError as error:
         raise invalid(["body", "email"], str(error)) from None
-    wanted = UserChange(roles=data.roles, plan=data.plan, name=data.name)
-    return await invite.invite(email, wanted, origin_of(request), host=request.user)
+    requested = UserChange(roles=data.roles, plan=data.plan, name=data.name)
+    return await invite.invite(email, requested, origin_of(request), host=request.user)
 
 
 @get(

@@ -1,4 +1,4 @@
-"""Invitations: an administrator makes an account, and whoever reads its address chooses the first password (S4-07).
+"""Invitations: an administrator creates an account, and its owner chooses the first password (S4-07).
 
 The account has no password before that, not even a random one, so nothing can be guessed or mailed (SEC-11). The link
 leads to the password reset, which also verifies the address (C-11).
@@ -25,12 +25,12 @@ class Invite:
     def __init__(self, services: AccountServices) -> None:
         self._services = services
 
-    async def invite(self, email: str, wanted: UserChange, origin: Origin, *, host: Principal) -> ManagedUser:
+    async def invite(self, email: str, requested: UserChange, origin: Origin, *, host: Principal) -> ManagedUser:
         """Create an account and mail the link; for a pending invitation, mail a new link.
 
         Args:
             email: as `parse_email` returned it.
-            wanted: roles, plan and name; missing values keep the current value or the default.
+            requested: roles, plan and name; missing values keep the current value or the default.
             origin: the request's origin.
             host: the inviting administrator, authorized again before the account is created.
 
@@ -42,13 +42,13 @@ class Invite:
         invited_by = host.user.name if host.user else None
         async with services.database.transaction() as session:
             try:
-                user_id, again = await self._create(session, email, wanted, origin), False
+                user_id, again = await self._create(session, email, requested, origin), False
             except EmailTaken:
                 user_id, email = await _lock_invited(session, email)
                 again = True
             await reauthorize(session, host, manages=True)
             # Pending users do not count as administrators, so the last one cannot be lost here.
-            user = await administration.change(session, origin, user_id, wanted, keep_an_admin=False)
+            user = await administration.change(session, origin, user_id, requested, keep_an_admin=False)
             token = await services.one_time_tokens.make(session, Purpose.INVITE, user_id=user_id, email=email)
             services.mailer.post(
                 session, Invitation(user.name, token, invited_by, services.settings.invitation_days), to=email
@@ -56,8 +56,8 @@ class Invite:
             record(session, origin, action="user.invited", user_id=user_id, details={"again": again})
         return user
 
-    async def _create(self, session: AsyncSession, email: str, wanted: UserChange, origin: Origin) -> str:
-        name = None if wanted.name is UNSET else wanted.name
+    async def _create(self, session: AsyncSession, email: str, requested: UserChange, origin: Origin) -> str:
+        name = None if requested.name is UNSET else requested.name
         return await create_account(
             session, self._services.settings, origin, email=email, name=name, password_hash=None
         )

@@ -122,8 +122,8 @@ def _check_confirmation(user: User, confirmed: str) -> None:
     Raises:
         ValidationFailed: it does not match.
     """
-    meant = confirmed == user.id if user.email is None else email_key(confirmed) == email_key(user.email)
-    if not meant:
+    confirms = confirmed == user.id if user.email is None else email_key(confirmed) == email_key(user.email)
+    if not confirms:
         raise invalid(["body", "confirm"], "Repeat your e-mail to delete your account, or your id if you have none.")
 
 

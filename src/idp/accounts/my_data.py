@@ -80,8 +80,8 @@ async def stream_export(database: Database, found: Export) -> AsyncIterator[byte
         if len(records) < _BATCH_SIZE:
             break
         async with database.transaction() as session:
-            wanted, last = RecordFilter(user_id=user_id), Position.of(records[-1])
-            records = await before(session, wanted, last, limit=_BATCH_SIZE)
+            requested, last = RecordFilter(user_id=user_id), Position.of(records[-1])
+            records = await before(session, requested, last, limit=_BATCH_SIZE)
     yield b"]}"
 
 

@@ -209,15 +209,15 @@ async def end_session(
 ) -> Response[Message]:
     """End a session of the user with all its tokens. Sessions of other users are not found."""
     try:
-        wanted = UUID(session_id)
+        requested = UUID(session_id)
     except ValueError:
         raise errors.SessionNotFound from None
     user_id = user_id_of(request)
     async with database.transaction() as session:
         await _lock_user(session, user_id, request.user)
-        if not await sessions.end(session, origin_of(request), wanted, user_id=user_id, reason=sessions.LOGGED_OUT):
+        if not await sessions.end(session, origin_of(request), requested, user_id=user_id, reason=sessions.LOGGED_OUT):
             raise errors.SessionNotFound
-    return _done(request, "Session revoked successfully", session_cookies, ended=wanted, caller=request.user)
+    return _done(request, "Session revoked successfully", session_cookies, ended=requested, caller=request.user)
 
 
 async def _named(

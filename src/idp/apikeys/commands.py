@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.apikeys.service import lock
 from idp.background import BackgroundService
-from idp.db.engine import Database, is_away, sqlstate
+from idp.db.engine import Database, is_unavailable, sqlstate
 from idp.db.snapshot import INSTANCE
 from idp.errors import DatabaseUnavailable, IdpError, InternalError, OutcomeUnknown, WriterBusy
 from idp.ops import metrics
@@ -222,7 +222,7 @@ async def _perform(session: AsyncSession, command: Command[Any]) -> Any:
         if sqlstate(error) == _LOCK_TIMEOUT:
             await session.execute(_SHORTEN_LOCK_TIMEOUT)  # for the rest of the group, too
             return WriterBusy("Another change of the same user is in progress; nothing was changed. Try again shortly.")
-        if is_away(error):
+        if is_unavailable(error):
             raise
         log.error("command failed", command=command.name, **describe(error))  # noqa: TRY400
         return InternalError()

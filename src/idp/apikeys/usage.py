@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from idp.db.engine import Database
-from idp.ops.last_used import MOST_NOTED, LastUsed
+from idp.ops.last_used import MAX_PENDING, LastUsed
 
 FLUSH_SECONDS = 60.0
 _USED = text("""
@@ -37,7 +37,7 @@ class Usage(LastUsed):
 
     def redigest(self, row_id: UUID, *, before: str, after: str) -> None:
         """Schedule replacing a key's digest with one made with the current pepper."""
-        if len(self._redigest) < MOST_NOTED:
+        if len(self._redigest) < MAX_PENDING:
             self._redigest[row_id] = (before, after)
 
     async def flush(self) -> None:

@@ -44,13 +44,13 @@ class AuthenticatorChain:
         A credential without an owner is rejected, because invalid is not the same as absent (SEC-14).
         """
         for authenticator in self.authenticators:
-            outcome = await self._ask(authenticator, presented)
+            outcome = await self._call(authenticator, presented)
             if not isinstance(outcome, NotMine):
                 return outcome
         return NOT_MINE if presented.token is None else Rejected(unrecognised(presented))
 
     @staticmethod
-    async def _ask(authenticator: Authenticator, presented: Presented) -> Outcome:
+    async def _call(authenticator: Authenticator, presented: Presented) -> Outcome:
         # A failing authenticator decides nothing: `Unavailable` neither admits the caller nor calls a valid credential
         # invalid.
         try:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from idp.errors import AmbiguousCredentials, CredentialUnrecognised, Unauthenticated
 from idp.signing.compact import Malformed, UnverifiedJwt, parse
 
-# Prefix of values with another scheme or none, so that they match no credential of ours.
+# Prefix of values with another scheme or none, so that they match no credential of the service.
 _FOREIGN_SCHEME = "\x00"
 # Schemes that an error message may repeat; any other first word may be a secret (`Authorization: <secret>`).
 _KNOWN_SCHEMES = ("ApiKey", "Api-Key", "Basic", "Digest", "DPoP", "JWT", "Key", "Negotiate", "OAuth", "Token")

@@ -264,7 +264,7 @@ class Verdicts:
 
         Args:
             name: of the credential, user or session.
-            verdict: what was decided.
+            verdict: the verdict.
             stamp: of the statement that read it.
             depends_on: its dependencies.
             read_version: `known_changes` from before that statement was sent.

@@ -8,7 +8,7 @@ import asyncpg
 
 from idp.cli.failure import Failure
 from idp.db.address import parse
-from idp.db.engine import is_away
+from idp.db.engine import is_unavailable
 from idp.db.mistakes import causes, is_about_tls, mistake_of
 from idp.errors import DatabaseUnavailable
 
@@ -34,10 +34,12 @@ def explained(error: BaseException, url: str, *, variable: str = "DATABASE_URL")
     """
     found = list(causes(error))
     reason = next((cause for cause in found if isinstance(cause, _EXPLAINED)), None)
-    if reason is None and not any(is_away(cause) or isinstance(cause, DatabaseUnavailable) for cause in found):
+    if reason is None and not any(is_unavailable(cause) or isinstance(cause, DatabaseUnavailable) for cause in found):
         return None
     sentence = re.sub(r"\bDATABASE_URL\b", variable, _sentence(reason, url))
-    away = mistake_of(error) is None and any(is_away(each) or isinstance(each, DatabaseUnavailable) for each in found)
+    away = mistake_of(error) is None and any(
+        is_unavailable(each) or isinstance(each, DatabaseUnavailable) for each in found
+    )
     return DatabaseAway(sentence) if away else DatabaseNotReady(sentence)
 
 

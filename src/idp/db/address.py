@@ -37,7 +37,7 @@ _HANDLED_BY_ASYNCPG = {
     "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation", "ssl_min_protocol_version", "ssl_max_protocol_version",
     "target_session_attrs", "krbsrvname", "gsslib", "service", "servicefile", "options",
 }  # fmt: skip
-_HANDLED_HERE = {
+_HANDLED_BY_IDP = {
     "connect_timeout", "application_name", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
     "tcp_user_timeout",
 }  # fmt: skip
@@ -163,7 +163,7 @@ def _parameters(query: str) -> dict[str, str]:
             value = f"{parameters[name]},{given}"  # SQLAlchemy's format of several hosts
         if name in _FIXED_VALUES:
             _check_choice(name, value, _FIXED_VALUES[name], "remove it")
-        elif name not in _HANDLED_BY_ASYNCPG | _HANDLED_HERE | _IGNORED:
+        elif name not in _HANDLED_BY_ASYNCPG | _HANDLED_BY_IDP | _IGNORED:
             raise DatabaseUrlError(_unknown(name))
         elif name in _CHOICES:
             _check_choice(name, value, _CHOICES[name], f"use one of {', '.join(_CHOICES[name])}")
@@ -204,7 +204,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...], advice: str) 
 
 
 def _unknown(name: str) -> str:
-    known = _HANDLED_BY_ASYNCPG | _HANDLED_HERE | _FIXED_VALUES.keys()
+    known = _HANDLED_BY_ASYNCPG | _HANDLED_BY_IDP | _FIXED_VALUES.keys()
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     if close:
         return f"DATABASE_URL has an unknown parameter: did you mean {close[0]}?"
@@ -247,10 +247,10 @@ def _shown(hosts: str, ports: list[int]) -> str:
     return ", ".join(f"{unquote(name)}:{port}" for name, port in zip(names, ports, strict=False))
 
 
-def _number(parameters: dict[str, str], name: str, default: int, most: int = 999_999_999) -> int:
+def _number(parameters: dict[str, str], name: str, default: int, maximum: int = 999_999_999) -> int:
     value = parameters.get(name, "")
-    if value and (not re.fullmatch(r"-?\d{1,9}", value) or int(value) > most):
-        raise DatabaseUrlError(f"The parameter {name} of DATABASE_URL is not a whole number up to {most}.")
+    if value and (not re.fullmatch(r"-?\d{1,9}", value) or int(value) > maximum):
+        raise DatabaseUrlError(f"The parameter {name} of DATABASE_URL is not a whole number up to {maximum}.")
     return int(value or default)
 
 

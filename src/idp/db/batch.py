@@ -11,8 +11,8 @@ from typing import Any
 from idp.db.reads import Reads
 from idp.errors import DatabaseUnavailable
 
-_MOST = 64  # look-ups per statement
-_AT_ONCE = 2  # concurrent statements
+_BATCH_SIZE = 64  # look-ups per statement
+_MAX_RUNNING = 2  # concurrent statements
 
 
 class _Lookup:
@@ -44,14 +44,14 @@ class BatchedRead:
         Raises:
             DatabaseUnavailable: PostgreSQL is unavailable or too slow.
         """
-        question = _Lookup(keys)
-        self._waiting.append(question)
-        if self._running_batches < _AT_ONCE:
+        lookup = _Lookup(keys)
+        self._waiting.append(lookup)
+        if self._running_batches < _MAX_RUNNING:
             self._running_batches += 1
             task = asyncio.create_task(self._run())
             self._tasks.add(task)  # the event loop holds tasks weakly
             task.add_done_callback(self._tasks.discard)
-        return await question.answer
+        return await lookup.answer
 
     async def _run(self) -> None:
         # Decremented here, not in a done callback, which runs one loop iteration later: a look-up requested in between
@@ -63,33 +63,33 @@ class BatchedRead:
 
     async def _run_all(self) -> None:
         while self._waiting:
-            asked, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+            batch, self._waiting = self._waiting[:_BATCH_SIZE], self._waiting[_BATCH_SIZE:]
             try:
-                await self._ask(asked)
+                await self._query(batch)
             except DatabaseUnavailable as error:
-                _fail(asked, error)
+                _fail(batch, error)
             except asyncio.CancelledError:
-                _fail(asked, DatabaseUnavailable())
+                _fail(batch, DatabaseUnavailable())
                 raise
             except Exception:  # noqa: BLE001  a key that PostgreSQL rejects must not fail the other look-ups
-                await self._run_singly(asked)
+                await self._run_singly(batch)
 
-    async def _run_singly(self, asked: list[_Lookup]) -> None:
-        for question in asked:
+    async def _run_singly(self, batch: list[_Lookup]) -> None:
+        for lookup in batch:
             try:
-                await self._ask([question])
+                await self._query([lookup])
             except Exception as error:  # noqa: BLE001
-                _fail([question], error if isinstance(error, DatabaseUnavailable) else DatabaseUnavailable())
+                _fail([lookup], error if isinstance(error, DatabaseUnavailable) else DatabaseUnavailable())
 
-    async def _ask(self, asked: list[_Lookup]) -> None:
-        rows = await self._reads.fetch(self._statement, [key for question in asked for key in question.keys])
-        found = {key: row for row in rows for key in self._keys_of(row) if key is not None}
-        for question in asked:
-            if not question.answer.done():
-                question.answer.set_result(next((found[key] for key in question.keys if key in found), None))
+    async def _query(self, batch: list[_Lookup]) -> None:
+        rows = await self._reads.fetch(self._statement, [key for lookup in batch for key in lookup.keys])
+        rows_by_key = {key: row for row in rows for key in self._keys_of(row) if key is not None}
+        for lookup in batch:
+            if not lookup.answer.done():
+                lookup.answer.set_result(next((rows_by_key[key] for key in lookup.keys if key in rows_by_key), None))
 
 
-def _fail(asked: list[_Lookup], error: Exception) -> None:
-    for question in asked:
-        if not question.answer.done():
-            question.answer.set_exception(error)
+def _fail(batch: list[_Lookup], error: Exception) -> None:
+    for lookup in batch:
+        if not lookup.answer.done():
+            lookup.answer.set_exception(error)

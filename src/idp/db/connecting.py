@@ -120,7 +120,7 @@ class Connector:
         self._probing = asyncio.Lock()
         self._connect_seconds: dict[str, float] = {}  # recent connection time in seconds, by URL
 
-    def patience(self, address: Address) -> float:
+    def timeout_seconds(self, address: Address) -> float:
         """Return the timeout for a connection (seconds): the pool timeout plus twice the recent connection time."""
         return self._settings.pool_timeout_seconds + min(
             2 * self._connect_seconds.get(address.dsn, 0.0), self._settings.connect_timeout_seconds

@@ -18,10 +18,10 @@ class DevelopmentMark(BackgroundService):
     """Checks the development mark once, as soon as the database answers (decision 0027)."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__("development mark", self._look)
+        super().__init__("development mark", self._check_mark)
         self._database = database
 
-    async def _look(self) -> None:
+    async def _check_mark(self) -> None:
         while True:
             try:
                 mark = await installation.find(self._database, installation.DEVELOPMENT)

@@ -65,7 +65,7 @@ class Database:
         self.reads = Reads(
             lambda *_, **__: self._connect(),
             size=_READ_CONNECTIONS,
-            patience=lambda: self._connector.patience(self._address),
+            timeout_seconds=lambda: self._connector.timeout_seconds(self._address),
             max_age_seconds=settings.connection_max_age_seconds,
             on_timeout=self._on_timeout,
         )
@@ -111,7 +111,7 @@ class Database:
             OSError,
             TimeoutError,
         ) as error:
-            if not is_away(error):
+            if not is_unavailable(error):
                 raise
             raise unavailable(error) from error
 
@@ -142,7 +142,7 @@ class Database:
         """
         opening = asyncio.create_task(self._open())
         try:
-            await asyncio.wait({opening}, timeout=self._connector.patience(self._address))
+            await asyncio.wait({opening}, timeout=self._connector.timeout_seconds(self._address))
             if not opening.done():
                 self._on_timeout()
                 raise TimeoutError("timeout while connecting")
@@ -190,7 +190,7 @@ def _disable_statement_cache(connection: Any, _record: Any) -> None:
         connection._prepared_statement_cache = None  # noqa: SLF001  SQLAlchemy has no public way
 
 
-def is_away(error: BaseException) -> bool:
+def is_unavailable(error: BaseException) -> bool:
     """Whether an error is temporary unavailability rather than a rejected statement."""
     if isinstance(error, exc.TimeoutError | OSError | TimeoutError):
         return True

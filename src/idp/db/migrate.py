@@ -17,10 +17,10 @@ _VERSIONS = {"version_table": "alembic_version", "version_table_schema": SCHEMA}
 
 
 def _config() -> Config:
-    here = Path(__file__).resolve()
-    checkout = here.parents[3] / "db" / "migrations"
+    module = Path(__file__).resolve()
+    checkout = module.parents[3] / "db" / "migrations"
     config = Config()
-    config.set_main_option("script_location", str(checkout if checkout.is_dir() else here.parents[1] / "_migrations"))
+    config.set_main_option("script_location", str(checkout if checkout.is_dir() else module.parents[1] / "_migrations"))
     return config
 
 

@@ -84,11 +84,11 @@ class ChangeListener(BackgroundService):
         if not self._listening or not self.lease_is_valid:
             return
         nonce = self._nonce()
-        heard = self._waiting[nonce] = asyncio.get_running_loop().create_future()
+        received = self._waiting[nonce] = asyncio.get_running_loop().create_future()
         with contextlib.suppress(DatabaseUnavailable, TimeoutError):
             async with asyncio.timeout(_CATCH_UP_SECONDS):
                 await self._send(nonce)
-                await heard
+                await received
         self._waiting.pop(nonce, None)
 
     # --- listening ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Joins the database: its connections, its announcements, and reading one's own writes."""
+"""Joins the database: connections, change notifications and read-your-writes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ from idp.plugin import Plugin
 
 
 class DatabasePlugin(Plugin):
-    """Provides `database`, listens for changes, and closes the connections at the end.
+    """Provides `database`, listens for changes, and closes the connections at shutdown.
 
     Args:
         database: PostgreSQL.

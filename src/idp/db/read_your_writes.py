@@ -1,6 +1,7 @@
-"""Read your own writes: whoever changed something meets no earlier verdict in this process afterwards.
+"""Read your own writes: after a change, this process uses no earlier verdict.
 
-Other processes hear of a change within milliseconds; the one that answers for it waits until it has heard it itself.
+Other processes receive a change within milliseconds. The process that made it waits for its own notification before it
+responds.
 """
 
 from litestar.types import BeforeMessageSendHookHandler, Message, Scope
@@ -11,7 +12,7 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def wait_for_own_changes(change_listener: ChangeListener) -> BeforeMessageSendHookHandler:
-    """Return the hook that waits before the answer of a route that may have changed something begins."""
+    """Return the hook that delays the response of a route that may have changed something."""
 
     async def hook(message: Message, scope: Scope) -> None:
         if message["type"] == "http.response.start" and message["status"] < 400 and _may_change(scope):

@@ -30,7 +30,7 @@ class Reads:
     Args:
         connect: opens a connection, as asyncpg's pool calls it.
         size: maximum number of connections, opened on demand.
-        patience: returns the timeout of a statement, including the wait for a connection (seconds).
+        timeout_seconds: returns the timeout of a statement, including the wait for a connection (seconds).
         max_age_seconds: maximum age of a connection.
         on_timeout: called when a statement timed out.
     """
@@ -40,13 +40,13 @@ class Reads:
         connect: Any,
         *,
         size: int,
-        patience: Callable[[], float],
+        timeout_seconds: Callable[[], float],
         max_age_seconds: float,
         on_timeout: Callable[[], None],
     ) -> None:
         self._connect = connect
         self._size = size
-        self._patience = patience
+        self._timeout_seconds = timeout_seconds
         self._max_age = max_age_seconds
         self._on_timeout = on_timeout
         self._expired_at = time.monotonic()
@@ -69,7 +69,7 @@ class Reads:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         # A hanging statement continues in the background: releasing its connection would take seconds.
-        await asyncio.wait({task}, timeout=self._patience())
+        await asyncio.wait({task}, timeout=self._timeout_seconds())
         if not task.done():
             task.cancel()
             self._on_timeout()

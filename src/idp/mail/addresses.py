@@ -7,7 +7,7 @@ import idna
 
 FALLBACK = "idp <no-reply@localhost>"  # development only; production needs FROM_EMAIL
 _NAME = "idp"
-_NEVER = re.compile(r"[\s,;:<>\x00-\x1f\x7f]")
+_FORBIDDEN = re.compile(r"[\s,;:<>\x00-\x1f\x7f]")
 _NAMED = re.compile(r"(?P<name>[^<>@\x00-\x1f]*)<(?P<address>[^<>]+)>")
 _ASCII_LOCAL_PART = re.compile(r"[\x21-\x7e]+")
 
@@ -23,7 +23,7 @@ def parse_address(text: str) -> Address:
         UnusableAddress: it is not exactly one address, or contains a line break.
     """
     local, _, domain = text.rpartition("@")
-    if not local or not domain or _NEVER.search(text):
+    if not local or not domain or _FORBIDDEN.search(text):
         raise UnusableAddress("not one e-mail address")
     try:
         return Address(username=local, domain=domain if domain.isascii() else _to_a_labels(domain))

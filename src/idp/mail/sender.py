@@ -46,7 +46,7 @@ _TAKE = text("""
 WITH due AS MATERIALIZED (
     SELECT id FROM idp.mail_outbox
      WHERE due_at <= :now AND sent_at IS NULL AND failed_at IS NULL
-     ORDER BY due_at LIMIT :most FOR UPDATE SKIP LOCKED)
+     ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)
 UPDATE idp.mail_outbox m SET due_at = :leased_until, attempts = m.attempts + 1 FROM due WHERE m.id = due.id
 RETURNING m.id, m.template, m.sealed_message, m.created_at, m.attempts
 """)
@@ -66,7 +66,7 @@ _NEVER_TRIED = text("""
 UPDATE idp.mail_outbox SET failed_at = :now, sealed_message = NULL, last_error = 'SMTP_HOST is not set'
  WHERE sent_at IS NULL AND failed_at IS NULL AND created_at < :before RETURNING template
 """)
-_FORGET = text("""
+_DELETE_OLD = text("""
 DELETE FROM idp.mail_outbox WHERE created_at < :before AND (sent_at IS NOT NULL OR failed_at IS NOT NULL)
 """)
 _PENDING = text("SELECT count(*) FROM idp.mail_outbox WHERE sent_at IS NULL AND failed_at IS NULL")
@@ -128,12 +128,12 @@ class MailSender(BackgroundService):
         """Stop taking mails, and wait briefly for running ones; the rest is sent after its lease."""
         await super().stop()
         if self._sending:
-            _, late = await asyncio.wait(self._sending, timeout=_STOP_SECONDS)
-            for task in late:
+            _, unfinished = await asyncio.wait(self._sending, timeout=_STOP_SECONDS)
+            for task in unfinished:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await asyncio.gather(*unfinished, return_exceptions=True)
 
-    # --- what is due -------------------------------------------------------------------------------------------------
+    # --- due mails ---------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
         while True:
@@ -151,12 +151,12 @@ class MailSender(BackgroundService):
                 async with asyncio.timeout(pause):
                     await self._posted.wait()
 
-    async def _take(self, most: int) -> Sequence[Taken]:
-        if most <= 0:
+    async def _take(self, limit: int) -> Sequence[Taken]:
+        if limit <= 0:
             return []
         now = clock.now()
         async with self._database.transaction() as session:
-            rows = await session.execute(_TAKE, {"now": now, "leased_until": now + LEASE, "most": most})
+            rows = await session.execute(_TAKE, {"now": now, "leased_until": now + LEASE, "limit": limit})
             return [Taken(*row) for row in rows]
 
     def _start_sending(self, mail: Taken) -> None:
@@ -244,7 +244,7 @@ class MailSender(BackgroundService):
             return False
         return True
 
-    # --- what is old -------------------------------------------------------------------------------------------------
+    # --- deletion ----------------------------------------------------------------------------------------------------
 
     async def _clean_up_periodically(self) -> None:
         while True:
@@ -265,7 +265,7 @@ class MailSender(BackgroundService):
                 for (template,) in rows:
                     log.error("mail failed", template=template, reason="SMTP_HOST is not set")
                     metrics.count_mail(outcome="failed")
-            await session.execute(_FORGET, {"before": now - KEPT})
+            await session.execute(_DELETE_OLD, {"before": now - KEPT})
             metrics.set_mail_pending((await session.execute(_PENDING)).scalar_one())
 
 

@@ -13,7 +13,7 @@ _MAX_DEVICE_LENGTH = 40
 _MAX_USER_AGENT_LENGTH = 512
 _ADDRESS = re.compile(r"://|@|\bwww\.|\w\.\w{2,}|[\\/]")  # text that mail programs turn into links
 _JOINERS = "\u200c\u200d"  # required by Persian and emoji; other format characters reorder or hide text
-_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _DEVICE = re.compile(r"[^\w ()'+-]|_")
 _DEVICE_MEMBERS = ("name", "device_name", "model", "device", "platform")
 
@@ -23,7 +23,7 @@ def one_line(text: str) -> str:
     kept = "".join(
         " " if character.isspace() else character
         for character in text
-        if character.isspace() or character in _JOINERS or unicodedata.category(character) not in _UNSEEN
+        if character.isspace() or character in _JOINERS or unicodedata.category(character) not in _INVISIBLE
     )
     return " ".join(kept.split())
 

@@ -9,7 +9,7 @@ from idp import clock
 from idp.errors import DatabaseUnavailable
 from idp.ops.periodic import Periodic, Work
 
-MOST_NOTED = 100_000  # entries between two flushes, to limit memory
+MAX_PENDING = 100_000  # entries between two flushes, to limit memory
 
 
 class LastUsed(Periodic):
@@ -27,7 +27,7 @@ class LastUsed(Periodic):
 
     def note(self, row_id: UUID) -> None:
         """Record a use."""
-        if len(self._used) < MOST_NOTED:
+        if len(self._used) < MAX_PENDING:
             self._used[row_id] = clock.timestamp()
 
     async def stop(self) -> None:

@@ -62,7 +62,7 @@ class PublicPrefix:
         if not path.startswith(prefix) or path[len(prefix) : len(prefix) + 1] not in {"", "/"}:
             return
         rest = path[len(prefix) :] or "/"
-        # With the prefix /auth, /auth/login is already a path of ours, and /auth/auth/login is one with the prefix.
+        # With the prefix /auth, /auth/login is already one of our paths, and /auth/auth/login is one with the prefix.
         if self._collides and rest.split("/")[1] not in self._names:
             return
         raw_path = scope.get("raw_path") or path.encode()

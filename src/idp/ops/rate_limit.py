@@ -32,7 +32,7 @@ class CheckedRule:
 
     Attributes:
         rule: the rule.
-        key: what it counts by.
+        key: the value it counts by, such as an address.
         window: its state when it was read, None if that may have changed.
     """
 
@@ -111,7 +111,7 @@ class Limiter:
         """Refuse if a limit is exhausted, without counting anything.
 
         Args:
-            counted: each rule with what it counts by, such as an address.
+            counted: each rule with its key, such as an address.
 
         Raises:
             RateLimited: with `Retry-After` in seconds.
@@ -164,7 +164,7 @@ class Limiter:
 
         Args:
             rule: the narrowest limit.
-            key: what it counts by.
+            key: the value it counts by, such as an address.
             further: wider limits.
 
         Raises:

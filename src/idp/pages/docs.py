@@ -14,11 +14,11 @@ from swagger_ui_bundle import swagger_ui_path
 
 from idp.errors import NotFound
 from idp.ops.public_prefix import prefixed
-from idp.pages.rendering import HERE, POLICY, page, render
+from idp.pages.rendering import FOLDER, POLICY, page, render
 from idp.pages.schema import OpenApiDocument
 from idp.principal.guards import public
 
-# Swagger UI writes style attributes; scripts come from this service alone.
+# Swagger UI writes style attributes; scripts are loaded only from this service.
 _POLICY = POLICY + " 'unsafe-inline'"
 _GATEWAY = "/api/auth"  # a gateway may let only this prefix through (S4-45)
 _HEADERS = [
@@ -28,7 +28,7 @@ _HEADERS = [
 
 
 class DocsPage(OpenAPIRenderPlugin):
-    """Swagger UI, as Litestar's own renderers are plugged in."""
+    """Renders Swagger UI, as a Litestar render plugin."""
 
     def __init__(self) -> None:
         super().__init__(path="/")
@@ -39,7 +39,7 @@ class DocsPage(OpenAPIRenderPlugin):
 
 
 class CompletedDocument(OpenAPIRenderPlugin):
-    """The completed document in place of the framework's.
+    """Serves the completed document instead of the framework's.
 
     Args:
         document: completes it.
@@ -69,7 +69,7 @@ def serve(config: OpenAPIConfig, document: OpenApiDocument) -> OpenAPIConfig:
 
 
 def _problem_instead_of_page(response: Response[Any]) -> Response[Any]:
-    """Answer what is not below /docs like everything that does not exist; the framework has a page of its own."""
+    """Answer unknown paths below /docs with our 404 instead of the framework's page."""
     if response.status_code == NotFound.status:
         raise NotFound
     return response
@@ -93,11 +93,11 @@ def openapi(request: Request[Any, Any, Any], openapi_document: NamedDependency[O
 
 
 def asset_routers() -> list[Router]:
-    """Return what serves our own assets and Swagger UI's, below both paths of the documentation."""
+    """Return routers for our assets and Swagger UI's, below both paths of the documentation."""
     return [
         create_static_files_router(
             path=f"{root}/docs/assets",
-            directories=[HERE / "static", Path(str(swagger_ui_path))],
+            directories=[FOLDER / "static", Path(str(swagger_ui_path))],
             opt=public(),
             include_in_schema=False,
             name=f"assets{root.replace('/', '-')}",

@@ -44,12 +44,15 @@ _TEXTS: dict[type[IdpError], tuple[str, str]] = {
     ),
     BadRequest: ("The form is invalid", "Please go back and fill in the form again."),
 }
-_ELSE = ("Something went wrong", "Please try again. If the error persists, contact the operator of this service.")
+_OTHER_ERROR = (
+    "Something went wrong",
+    "Please try again. If the error persists, contact the operator of this service.",
+)
 
 
 def _show_error(request: AnyRequest, error: IdpError) -> Response[str]:
     request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
-    title, text = _TEXTS.get(type(error), _ELSE)
+    title, text = _TEXTS.get(type(error), _OTHER_ERROR)
     text = text.format(wait=_duration(int(error.headers.get("Retry-After", "60"))))
     number = str(request.scope.get("request_id", ""))
     return form_page(

@@ -1,4 +1,4 @@
-"""A page that a link in a mail leads to: it asks for a link, shows what one is for, or says that one is dead."""
+"""The page of a mail link: it requests a link, shows the link's form, or says that the link is invalid."""
 
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -18,11 +18,11 @@ DONE, SENT = "done", "sent"
 _AFTER_A_FORM = frozenset({DONE, SENT})
 
 
-class Journey(Protocol):
-    """What a link is good for."""
+class LinkFlow(Protocol):
+    """The flow that a link belongs to."""
 
     async def check_link(self, presented_token: str, origin: Origin) -> OneTimeToken:
-        """Return what a link proves; raises OneTimeTokenInvalid."""
+        """Return the link's token record; raises OneTimeTokenInvalid."""
 
 
 class MailLinkPage:
@@ -30,41 +30,41 @@ class MailLinkPage:
 
     Args:
         path: of the page, such as /verify-email; `verify_email.html` is its template.
-        journey: checks its links.
-        settings: for what the template shows of them.
+        flow: checks its links.
+        settings: shown by the template.
         request: the request.
     """
 
-    def __init__(self, path: str, journey: Journey, settings: Settings, request: AnyRequest) -> None:
+    def __init__(self, path: str, flow: LinkFlow, settings: Settings, request: AnyRequest) -> None:
         self._path = path
-        self._journey = journey
+        self._flow = flow
         self._settings = settings
         self._request = request
 
     async def open(self, token: str | None, step: str | None) -> Page:
-        """Return what a link leads to, without using it up; without a token, what a form has just done.
+        """Return the page of a link without consuming it; without a token, the result of a form.
 
         Raises:
-            RateLimited: too many bad links came from this address.
+            RateLimited: too many invalid links from this address.
         """
         if token is None:
             return self._state(200, step if step in _AFTER_A_FORM else "ask", error=None)
         return await self.form(token, just_verified=step == "verified")
 
     async def form(self, token: str, *, error: IdpError | None = None, just_verified: bool = False) -> Page:
-        """Return the form that a link is for.
+        """Return the form of a link.
 
         Args:
             token: of the link, for the hidden field.
-            error: why the form was refused a moment ago.
-            just_verified: whether this link was offered to somebody who has just verified their address.
+            error: why the previous form was refused.
+            just_verified: whether the user has just verified their address.
         """
         try:
-            found = await self._journey.check_link(token, origin_of(self._request))
+            found = await self._flow.check_link(token, origin_of(self._request))
         except OneTimeTokenInvalid as dead:
             return self.dead(dead)
         self._record_error(error)
-        # Not 401, which names a scheme that a browser would ask the password with (RFC 9110 section 11.6.1).
+        # Not 401: it requires a WWW-Authenticate scheme, for which a browser would prompt (RFC 9110 section 11.6.1).
         return self._state(
             422 if error else 200,
             "form",
@@ -76,16 +76,16 @@ class MailLinkPage:
         )
 
     def dead(self, error: OneTimeTokenInvalid) -> Page:
-        """Say that a link does not work, or no more."""
+        """Return the page of an invalid or used link."""
         self._record_error(error)
         return self._state(error.status, "dead", error=None)
 
     def redirect(self, step: str, *, background: Any = None) -> Redirect:
-        """Answer a form with this page, which says what the form has done."""
+        """Redirect a form to this page, which shows its result."""
         return redirect(f"{self._path}?{urlencode({'step': step})}", background=background)
 
     def _record_error(self, error: IdpError | None) -> None:
-        """Let the log name the refusal that a page shows in its own words."""
+        """Log the error code that the page shows as text."""
         if error is not None:
             self._request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
 

@@ -1,4 +1,4 @@
-"""Joins the pages: documentation, error codes, and the forms that links in mails lead to."""
+"""Joins the pages: documentation, error codes and the forms of mail links."""
 
 from litestar.config.app import AppConfig
 

@@ -11,8 +11,8 @@ from litestar.response import Redirect
 
 from idp.ops.public_prefix import prefixed
 
-HERE = Path(__file__).parent
-_TEMPLATES = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined)
+FOLDER = Path(__file__).parent
+_TEMPLATES = Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined)
 POLICY = (
     "default-src 'none'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; style-src 'self'"

@@ -1,4 +1,4 @@
-"""The head of the OpenAPI document, and the credentials a client can send."""
+"""Build the OpenAPI document: general part, credentials and errors of every route."""
 
 import re
 from typing import Any, get_args
@@ -32,11 +32,11 @@ _DEV_EMAIL = "devEmail"
 
 
 def openapi_config(*, public_url: str, dev_headers: bool) -> OpenAPIConfig:
-    """Return what heads the document.
+    """Return the OpenAPI document's general part.
 
     Args:
-        public_url: where clients reach us.
-        dev_headers: whether X-User-Email is believed here.
+        public_url: the service's public URL.
+        dev_headers: whether X-User-Email is accepted.
     """
     schemes = {
         _BEARER: SecurityScheme(
@@ -78,12 +78,12 @@ def openapi_config(*, public_url: str, dev_headers: bool) -> OpenAPIConfig:
 
 
 def _unique_id(handler: BaseRouteHandler, method: Method, components: list[str | Any]) -> str:
-    """Return an id that is unique in the framework's document; `build` writes the one that clients see."""
+    """Return an id that is unique in the framework's document; `build` replaces it."""
     path = "/".join(part if isinstance(part, str) else f"{{{part.name}}}" for part in components)
     return f"{method} /{path} {handler.handler_name}"
 
 
-# What any route can answer, by what it takes.
+# Errors that every route can return, by its kind of credential.
 _ALWAYS: tuple[type[IdpError], ...] = (errors.HeadersTooLarge,)
 _WITH_CREDENTIAL: tuple[type[IdpError], ...] = (
     errors.AmbiguousCredentials,
@@ -105,10 +105,10 @@ _WITH_BODY: tuple[type[IdpError], ...] = (
 
 
 def build(app: Litestar) -> dict[str, Any]:
-    """Return the OpenAPI document: the framework's, with each route's credentials and every error it can answer.
+    """Return the framework's OpenAPI document, completed with each route's credentials and errors.
 
-    The framework writes its own error shape and knows nothing of our policies; both are put right here, from the same
-    facts that the running service uses.
+    The framework documents its own error shape and does not know our policies. Both are corrected here, from the data
+    that the running service uses.
     """
     schema: dict[str, Any] = app.openapi_schema.to_schema()
     policy = {(line.path, line.method): line.policy for line in policies(app)}
@@ -116,14 +116,14 @@ def build(app: Litestar) -> dict[str, Any]:
     schemes = list(schema["components"]["securitySchemes"])
     for template, item in schema["paths"].items():
         for method, operation in item.items():
-            who = policy[paths[template], method.upper()]
-            is_open = who == "public"
+            policy_text = policy[paths[template], method.upper()]
+            is_open = policy_text == "public"
             route, handler = (method.upper(), template), re.split(r"[. ]", operation["operationId"])[-1]
             operation["operationId"] = operation_id(handler, route)
             operation["security"] = [] if is_open else [{name: []} for name in schemes]
             if not is_open:
-                operation["description"] = f"{operation.get('description', '')}\n\nWho may call: {who}.".strip()
-            if " " not in operation["summary"]:  # the framework's, made of the function's name
+                operation["description"] = f"{operation.get('description', '')}\n\nWho may call: {policy_text}.".strip()
+            if " " not in operation["summary"]:  # the framework's, derived from the function's name
                 operation["summary"] = re.split(r"[.:;]", operation["description"])[0]
             if (alias := describe_alias(route)) is not None:
                 sentence, operation["deprecated"] = alias
@@ -136,8 +136,7 @@ def build(app: Litestar) -> dict[str, Any]:
 
 
 def _complete_bodies(app: Litestar, schema: dict[str, Any]) -> None:
-    """Say of bodies what the framework leaves out: what lists hold, whether more members are refused (C-16), and
-    whether the body may be left out."""
+    """Complete bodies: types of list items, whether unknown members are refused (C-16), whether a body is optional."""
     shapes = schema["components"]["schemas"]
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):
@@ -169,7 +168,7 @@ def _add_errors(operation: dict[str, Any], *, is_open: bool) -> None:
             for shown in content.get("examples", {}).values():
                 shown.pop("id", None)  # the framework's own, unknown to OpenAPI
     if MEDIA_TYPE not in answers.get("400", {}).get("content", {}):
-        answers.pop("400", None)  # the framework's own shape, which nothing here answers with
+        answers.pop("400", None)  # the framework's own shape, which the service never returns
     kinds = [*_ALWAYS, *(() if is_open else _WITH_CREDENTIAL)]
     kinds += _WITH_PARAMETERS if operation.get("parameters") else ()
     kinds += _WITH_BODY if operation.get("requestBody") else ()
@@ -185,7 +184,7 @@ def _add_errors(operation: dict[str, Any], *, is_open: bool) -> None:
 
 
 def _in_oauth(responses: dict[str, Any]) -> dict[str, Any]:
-    """Return the answers of an OAuth endpoint: errors of RFC 6749, and 400 where others say 422 (C-16)."""
+    """Return the responses of an OAuth endpoint: errors of RFC 6749, and 400 instead of 422 (C-16)."""
     answers = {status: answer for status, answer in responses.items() if MEDIA_TYPE not in answer.get("content", {})}
     for status, answer in responses.items():
         if MEDIA_TYPE in answer.get("content", {}):
@@ -204,14 +203,14 @@ _OAUTH_ERROR = msgspec.json.schema_components([OAuthError], ref_template="#/comp
 
 
 class OpenApiDocument:
-    """The document of one application, built when it is first asked for."""
+    """The document of one application, built on first request."""
 
     def __init__(self) -> None:
         self._encoded: bytes | None = None
         self._sample_login: dict[str, str] | None = None
 
     def show_login(self, email: str, password: str) -> None:
-        """Make the sample of login one that signs in as it stands, with a demo user; for `idp dev`."""
+        """Use a demo user in the example of login, so that it works unchanged; for `idp dev`."""
         self._sample_login = {"email": email, "password": password}
         self._encoded = None
 

@@ -69,12 +69,12 @@ async def _check_user(session: AsyncSession, user_id: str, *, manages: bool, tea
         raise UserInactive
     if not manages and team is None:
         return
-    who = {"id": user_id, "admin": ADMIN}
-    if (await session.execute(_ROLE, who)).scalar():
+    parameters = {"id": user_id, "admin": ADMIN}
+    if (await session.execute(_ROLE, parameters)).scalar():
         return
     if team is None:
         raise AdminRequired
-    if not (await session.execute(_TEAM, {**who, "team": team})).scalar():
+    if not (await session.execute(_TEAM, {**parameters, "team": team})).scalar():
         raise TeamAdminRequired
 
 

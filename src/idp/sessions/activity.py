@@ -13,7 +13,7 @@ from idp.ops.last_used import LastUsed
 
 FLUSH_SECONDS = 60.0
 KEPT = timedelta(days=30)
-_FORGET_AT_ONCE = 1000
+_BATCH_SIZE = 1000
 _USED = text("""
 UPDATE idp.user_sessions s
    SET last_seen_at = greatest(s.last_seen_at, n.at),
@@ -21,9 +21,9 @@ UPDATE idp.user_sessions s
   FROM unnest(CAST(:ids AS uuid[]), CAST(:times AS timestamptz[])) AS n(id, at)
  WHERE s.id = n.id AND s.ended_at IS NULL
 """)
-_FORGET = text("""
+_DELETE = text("""
 DELETE FROM idp.user_sessions WHERE id IN (
-    SELECT id FROM idp.user_sessions WHERE expires_at < :before ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED)
+    SELECT id FROM idp.user_sessions WHERE expires_at < :before ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
 """)
 
 
@@ -52,4 +52,4 @@ class Activity(LastUsed):
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
         async with self._database.transaction() as session:
-            await session.execute(_FORGET, {"before": clock.now() - KEPT, "most": _FORGET_AT_ONCE})
+            await session.execute(_DELETE, {"before": clock.now() - KEPT, "limit": _BATCH_SIZE})

@@ -247,10 +247,10 @@ async def end_by_cookie(session: AsyncSession, origin: Origin, digests: Sequence
         digests: possible digests of the cookie.
         keep: the new session.
     """
-    wanted = select(SessionRow.id, SessionRow.user_id).where(
+    query = select(SessionRow.id, SessionRow.user_id).where(
         SessionRow.cookie_digest.in_(digests), SessionRow.id != keep, SessionRow.ended_at.is_(None)
     )
-    for session_id, user_id in (await session.execute(wanted)).all():
+    for session_id, user_id in (await session.execute(query)).all():
         await end(session, origin, session_id, user_id=user_id, reason=REPLACED)
 
 
@@ -287,8 +287,8 @@ async def _end(session: AsyncSession, origin: Origin, user_id: str, reason: str,
     now = clock.now()
     # In a fixed order, to avoid deadlocks between transactions that end the same sessions.
     ends = func.least(SessionRow.expires_at, SessionRow.idle_expires_at)
-    wanted = select(SessionRow.id, ends).where(SessionRow.user_id == user_id, SessionRow.ended_at.is_(None), *which)
-    locked = {row[0]: row[1] for row in await session.execute(wanted.order_by(SessionRow.id).with_for_update())}
+    query = select(SessionRow.id, ends).where(SessionRow.user_id == user_id, SessionRow.ended_at.is_(None), *which)
+    locked = {row[0]: row[1] for row in await session.execute(query.order_by(SessionRow.id).with_for_update())}
     if not locked:
         return []
     await session.execute(update(SessionRow).where(SessionRow.id.in_(locked)).values(ended_at=now, ended_reason=reason))

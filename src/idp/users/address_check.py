@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from idp.users.email import email_key
 from idp.users.models import UserRow
 
-_AT_ONCE = 1000
+_PAGE_SIZE = 1000
 
 
 class AddressWithWrongKey(Struct, frozen=True):
@@ -40,17 +40,17 @@ async def addresses_with_wrong_key(session: AsyncSession, *, limit: int) -> list
         UserRow.email_key != func.lower(UserRow.email),
         UserRow.email.regexp_match(r"[^\x01-\x7f]"),
     )
-    wanted = select(UserRow.id, UserRow.email, UserRow.email_key).where(
+    query = select(UserRow.id, UserRow.email, UserRow.email_key).where(
         UserRow.deleted_at.is_(None), UserRow.email.is_not(None), unlike
     )
     found: list[AddressWithWrongKey] = []
     last = ""
     while len(found) < limit:
-        rows = (await session.execute(wanted.where(UserRow.id > last).order_by(UserRow.id).limit(_AT_ONCE))).all()
+        rows = (await session.execute(query.where(UserRow.id > last).order_by(UserRow.id).limit(_PAGE_SIZE))).all()
         for user_id, email, stored in rows:
             if email is not None and (key := email_key(email)) != stored:
                 found.append(AddressWithWrongKey(user_id, email, await _holder(session, key)))
-        if len(rows) < _AT_ONCE:
+        if len(rows) < _PAGE_SIZE:
             break
         last = rows[-1].id
     return found[:limit]

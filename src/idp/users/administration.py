@@ -26,24 +26,24 @@ _HAS_PENDING_INVITATION = and_(
 
 
 async def list_users(
-    session: AsyncSession, wanted: UserFilter, *, limit: int, offset: int
+    session: AsyncSession, requested: UserFilter, *, limit: int, offset: int
 ) -> tuple[list[ManagedUser], int]:
     """Return a page of users, newest first, and the total number, without deleted ones."""
-    rows, total = await UserRepository(session).page(*_conditions(wanted), limit=limit, offset=offset)
+    rows, total = await UserRepository(session).page(*_conditions(requested), limit=limit, offset=offset)
     roles = await _roles_of(session, [row.id for row in rows])
     return [_out(row, roles[row.id]) for row in rows], total
 
 
-def _conditions(wanted: UserFilter) -> list[ColumnElement[bool]]:
+def _conditions(requested: UserFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [_IS_LIVE]
-    if wanted.search is not None:
+    if requested.search is not None:
         columns = (UserRow.email, UserRow.name)
-        parts = [column.icontains(wanted.search, autoescape=True) for column in columns]
-        conditions.append(or_(*parts, UserRow.id == wanted.search, UserRow.email_key == email_key(wanted.search)))
-    if wanted.role is not None:
-        conditions.append(UserRow.id.in_(select(UserRoleRow.user_id).where(UserRoleRow.role == wanted.role)))
-    if wanted.is_active is not None:
-        conditions.append(UserRow.is_active.is_(wanted.is_active))
+        parts = [column.icontains(requested.search, autoescape=True) for column in columns]
+        conditions.append(or_(*parts, UserRow.id == requested.search, UserRow.email_key == email_key(requested.search)))
+    if requested.role is not None:
+        conditions.append(UserRow.id.in_(select(UserRoleRow.user_id).where(UserRoleRow.role == requested.role)))
+    if requested.is_active is not None:
+        conditions.append(UserRow.is_active.is_(requested.is_active))
     return conditions
 
 
@@ -72,7 +72,7 @@ async def has_pending_invitation(session: AsyncSession, user_id: str) -> bool:
 
 
 async def change(
-    session: AsyncSession, origin: Origin, user_id: str, wanted: UserChange, *, keep_an_admin: bool
+    session: AsyncSession, origin: Origin, user_id: str, requested: UserChange, *, keep_an_admin: bool
 ) -> ManagedUser:
     """Change the given values. Only `is_active=True` is applied here; `offboard.disable` disables.
 
@@ -80,22 +80,22 @@ async def change(
         session: the caller's transaction.
         origin: the request's origin.
         user_id: the user.
-        wanted: the changes.
+        requested: the changes.
         keep_an_admin: refuse to remove the role of the last active administrator.
 
     Raises:
         UserNotFound: there is no such user, or it was deleted.
         LastAdmin: the user is the last active administrator.
     """
-    if keep_an_admin and wanted.roles is not UNSET and ADMIN not in wanted.roles:
+    if keep_an_admin and requested.roles is not UNSET and ADMIN not in requested.roles:
         await check_admin_remains(session, without=user_id)
     row = await UserRepository(session).get_live(user_id, lock=True)
-    if wanted.is_active is True and not row.is_active:
+    if requested.is_active is True and not row.is_active:
         row.is_active = True
         record(session, origin, action="user.enabled", user_id=user_id)
-    change_fields(session, origin, row, name=wanted.name, plan=wanted.plan)
-    if wanted.roles is not UNSET:
-        await _set_roles(session, origin, row, set(wanted.roles))
+    change_fields(session, origin, row, name=requested.name, plan=requested.plan)
+    if requested.roles is not UNSET:
+        await _set_roles(session, origin, row, set(requested.roles))
     await session.flush()
     return await get_user(session, user_id)
 
@@ -123,20 +123,20 @@ async def mark_email_verified(session: AsyncSession, origin: Origin, user_id: st
         record(session, origin, action="user.email_verified", user_id=user_id, details={"by": "operator"})
 
 
-async def _set_roles(session: AsyncSession, origin: Origin, row: UserRow, wanted: set[str]) -> None:
+async def _set_roles(session: AsyncSession, origin: Origin, row: UserRow, requested: set[str]) -> None:
     held = set((await _roles_of(session, [row.id]))[row.id])
-    if wanted == held:
+    if requested == held:
         return
-    if added := sorted(wanted - held):
+    if added := sorted(requested - held):
         # A role is created when it is first granted.
         await session.execute(
             insert(RoleRow).values([{"name": role, "description": ""} for role in added]).on_conflict_do_nothing()
         )
         session.add_all([UserRoleRow(user_id=row.id, role=role) for role in added])
-    if gone := held - wanted:
+    if gone := held - requested:
         await session.execute(delete(UserRoleRow).where(UserRoleRow.user_id == row.id, UserRoleRow.role.in_(gone)))
     row.updated_at = clock.now()
-    details = {"roles": [sorted(held), sorted(wanted)]}
+    details = {"roles": [sorted(held), sorted(requested)]}
     record(session, origin, action="user.roles_changed", user_id=row.id, details=details)
 
 

@@ -90,8 +90,8 @@ async def hold_by_email(session: AsyncSession, email: str) -> Holder | None:
 
 
 async def _find(session: AsyncSession, which: ColumnElement[bool], *, lock: bool = False) -> Holder | None:
-    wanted = select(*_COLUMNS).where(which, UserRow.deleted_at.is_(None))
-    row = (await session.execute(wanted.with_for_update(key_share=True) if lock else wanted)).first()
+    query = select(*_COLUMNS).where(which, UserRow.deleted_at.is_(None))
+    row = (await session.execute(query.with_for_update(key_share=True) if lock else query)).first()
     return Holder(*row) if row else None
 
 

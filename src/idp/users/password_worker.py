@@ -129,8 +129,8 @@ def unverifiable_reason(stored: str, cost: Cost) -> str | None:
     named = Cost(given.time_cost, given.memory_cost, given.parallelism)
     each_fits = all(0 < value <= highest for value, highest in zip(named, limit, strict=True))
     if not each_fits or named.time * named.memory > work:
-        asked = f"t={named.time}, m={named.memory} KiB, p={named.lanes}"
-        return f"Argon2 with {asked}, which exceeds the limits"
+        parameters = f"t={named.time}, m={named.memory} KiB, p={named.lanes}"
+        return f"Argon2 with {parameters}, which exceeds the limits"
     return None
 
 

@@ -131,7 +131,7 @@ class Passwords:
         """Return the hash to store.
 
         Args:
-            password: what was chosen.
+            password: the chosen password.
             asker: the client's address, for its share of the queue; None for internal calls.
 
         Raises:

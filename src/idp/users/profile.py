@@ -9,14 +9,14 @@ from idp.users.repository import UserRepository, change_fields
 from idp.users.shapes import Identity, ProfileChange
 
 
-async def edit_profile(session: AsyncSession, origin: Origin, user_id: str, wanted: ProfileChange) -> None:
+async def edit_profile(session: AsyncSession, origin: Origin, user_id: str, requested: ProfileChange) -> None:
     """Change the given values.
 
     Raises:
         UserNotFound: the user was deleted.
     """
     row = await UserRepository(session).get_live(user_id, lock=True)
-    change_fields(session, origin, row, name=wanted.name, avatar_url=wanted.avatar_url)
+    change_fields(session, origin, row, name=requested.name, avatar_url=requested.avatar_url)
     await session.flush()
 
 

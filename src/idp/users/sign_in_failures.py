@@ -30,8 +30,8 @@ async def count(session: AsyncSession, user_id: str | None) -> int:
 
 async def read(session: AsyncSession, user_id: str) -> int:
     """Return the number of consecutive wrong passwords."""
-    wanted = select(SignInFailuresRow.failures).where(SignInFailuresRow.user_id == user_id)
-    return await session.scalar(wanted) or 0
+    query = select(SignInFailuresRow.failures).where(SignInFailuresRow.user_id == user_id)
+    return await session.scalar(query) or 0
 
 
 async def forget(session: AsyncSession, user_id: str) -> None:
