@@ -1,6 +1,7 @@
 """The keys of other issuers: fetched with limits, cached, and never invented (SEC-22, SEC-66, SEC-68)."""
 
 import asyncio
+import gzip
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -68,6 +69,27 @@ async def test_a_withdrawn_key_is_gone_and_told(issuer: Issuer) -> None:
     assert (await keys.find("rsa-1"), told) == (None, ["removed"])
 
 
+async def test_another_key_with_the_id_of_an_old_one_is_told(issuer: Issuer) -> None:
+    """SEC-31: some providers name every key "default"."""
+    told: list[str] = []
+    keys = keys_of(issuer, jwks_url=f"{issuer.url}/keys", removed=lambda: told.append("removed"))
+    issuer.kids, issuer.further_keys = [], [key_of("rsa-1").as_dict(private=False) | {"kid": "default"}]
+    await keys.fetch()
+    await keys.fetch()
+    assert told == []
+    issuer.further_keys = [key_of("rsa-2").as_dict(private=False) | {"kid": "default"}]
+    await keys.fetch()
+    assert told == ["removed"]
+
+
+async def test_an_id_that_two_keys_have_names_neither(issuer: Issuer) -> None:
+    """RFC 7517 section 4.5: which of them signed is not to be guessed."""
+    issuer.kids = ["rsa-1"]
+    issuer.further_keys = [key_of(kid).as_dict(private=False) | {"kid": "twice"} for kid in ("rsa-2", "rsa-9")]
+    keys = keys_of(issuer)
+    assert (await keys.find("twice"), await keys.find("rsa-1") is not None) == (None, True)
+
+
 async def test_known_keys_outlive_an_outage_and_unknown_ones_are_unavailable(issuer: Issuer) -> None:
     """A dead issuer is 503 and never "invalid"; what is known goes on (stale-if-error)."""
     keys = keys_of(issuer)
@@ -99,6 +121,11 @@ async def test_only_keys_for_signatures_are_taken(issuer: Issuer) -> None:
         key_of("rsa-9").as_dict(private=True) | {"kid": "private"},
         {"kty": "oct", "kid": "oct", "k": "c2VjcmV0"},
         {"kty": "RSA", "kid": "nonsense", "n": "!", "e": 1},
+        usual | {"kid": "ops-5", "key_ops": 5},
+        usual | {"kid": "ops-verifying", "key_ops": "verifying"},
+        usual | {"kid": "alg-list", "alg": ["RS256"]},
+        usual | {"kid": "use-list", "use": ["sig"]},
+        {"kty": ["RSA"], "kid": "kty-list"},
         {"kid": 5},
         "text",  # type: ignore[list-item]
     ]
@@ -117,6 +144,10 @@ async def test_another_issuer_in_the_discovery_document_is_refused(issuer: Issue
 
 
 # --- what an issuer may answer instead -------------------------------------------------------------------------------
+
+
+async def bomb(_issuer: Issuer, _path: str) -> bytes:
+    return http(gzip.compress(b" " * 10_000_000 + b"{}"), more="Content-Encoding: gzip\r\n")
 
 
 async def html(_issuer: Issuer, _path: str) -> bytes:
@@ -154,6 +185,7 @@ async def error(_issuer: Issuer, _path: str) -> bytes:
         (broken, "cannot be reached"),
         (twice, "did not answer a JSON object"),
         (error, "answered 500 instead of 200"),
+        (bomb, "is compressed"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -166,6 +198,24 @@ async def test_what_is_no_jwks_is_a_reason(
     with pytest.raises(FetchFailed, match=reason):
         await keys_of(issuer, jwks_url=f"{issuer.url}/keys").fetch()
     assert len(issuer.asked) == 1
+
+
+async def test_no_compression_is_asked_for(issuer: Issuer) -> None:
+    """SEC-66: a kilobyte of gzip is a megabyte, so the bound on size would come too late."""
+    await keys_of(issuer).fetch()
+    assert all("\naccept-encoding: identity\r" in head.lower() for head in issuer.heads)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://a..example.com/keys", f"https://{'a' * 64}.example.com/keys", "https://\u2024.example/keys",
+     "https://id.example.com:99999/keys", "https://[::1%25lo]/keys",
+     "https://\ud800.example/keys", "https://a\u0000.example/keys", "https://0x7f.1/keys", "https://2130706433/keys"],
+)  # fmt: skip
+async def test_what_is_no_address_is_a_reason(url: str) -> None:
+    """SEC-76: an issuer's discovery document may name anything."""
+    with pytest.raises(FetchFailed):
+        await Fetcher().get(url)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +238,8 @@ async def test_only_https_without_credentials_is_fetched(url: str) -> None:
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.1.1", "100.64.0.1", "::1", "fd00::1", "fe80::1",
-     "::ffff:10.0.0.1", "0.0.0.0", "224.0.0.1"],
+     "::ffff:10.0.0.1", "0.0.0.0", "224.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a00:1", "2002:a00:1::", "::a00:1",
+     "::ffff:0:a00:1", "fec0::1", "2001:0:a00:1::", "240.0.0.1", "ff0e::1"],
 )  # fmt: skip
 async def test_no_name_leads_to_an_address_that_is_not_public(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """SEC-66: whatever the name server answers, also as the second of several addresses."""

@@ -2,13 +2,13 @@
 
 Only https to public addresses: the name is resolved once, every address is checked, and the connection goes to a
 checked address, so that a second answer of the name server cannot lead elsewhere (DNS rebinding). No redirects, no
-proxies from the environment, and bounds on size and time.
+proxies from the environment, no compression, and bounds on size and time.
 """
 
 import asyncio
 import socket
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from idp.signing.json_object import read_object
 MAX_BYTES = 524_288
 _SECONDS = 5.0
 _PORTS = {"http": 80, "https": 443}
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 
 
 class FetchFailed(Exception):
@@ -69,7 +70,7 @@ class Fetcher:
                 return await self._get(url)
         except TimeoutError:
             raise FetchFailed(f"{url} did not answer within {_SECONDS:.0f} s") from None
-        except (httpx2.HTTPError, OSError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:  # ValueError: no host name in IDNA
             raise FetchFailed(f"{url} cannot be reached ({type(error).__name__})") from error
 
     async def _get(self, url: str) -> Fetched:
@@ -78,7 +79,12 @@ class Fetcher:
         address = await self._address_of(host, port, url)
         literal = f"[{address}]" if ":" in address else address
         target = parts._replace(netloc=f"{literal}:{port}", fragment="").geturl()
-        headers = {"Host": parts.netloc, "Accept": "application/json", "User-Agent": "idp"}
+        headers = {
+            "Host": parts.netloc,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "idp",
+        }
         # The certificate is checked against the name, not the address (RFC 9110 section 4.3.4).
         extensions = {"sni_hostname": host}
         async with (
@@ -87,8 +93,12 @@ class Fetcher:
         ):
             if answer.status_code != 200:
                 raise FetchFailed(f"{url} answered {answer.status_code} instead of 200")
+            if answer.headers.get("content-encoding", "identity").lower() != "identity":
+                raise FetchFailed(
+                    f"{url} is compressed, which was not asked for"
+                )  # a small body may be a huge document
             body = bytearray()
-            async for piece in answer.aiter_bytes():
+            async for piece in answer.aiter_raw():
                 body += piece
                 if len(body) > MAX_BYTES:
                     raise FetchFailed(f"{url} answered more than {MAX_BYTES} bytes")
@@ -109,11 +119,17 @@ class Fetcher:
 
     def _is_allowed(self, text: str) -> bool:
         address = ip_address(text)
-        mapped = getattr(address, "ipv4_mapped", None)
-        address = mapped or address
+        if address.version == 6 and (inner := address.ipv4_mapped or _behind_nat64(address)):
+            address = inner
         if address.is_loopback:
             return self._allow_loopback
-        return address.is_global and not address.is_multicast
+        if address.version == 6 and (address.is_site_local or address.sixtofour or address.teredo):
+            return False
+        return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _behind_nat64(address: IPv6Address) -> IPv4Address | None:
+    return IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else None
 
 
 def _is_loopback_name(host: str) -> bool:

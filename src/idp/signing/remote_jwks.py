@@ -47,7 +47,7 @@ class RemoteJwks:
         fetcher: fetches the documents.
         jwks_url: where the keys are; None to find out by discovery.
         algorithms: that tokens of this issuer may use.
-        removed: called when a key is gone, so that cached verdicts end.
+        removed: called when a key is gone or replaced, so that cached verdicts end.
     """
 
     def __init__(
@@ -111,12 +111,12 @@ class RemoteJwks:
         keys = self._read(document)
         if not keys:
             raise FetchFailed(f"{url} has no key for {', '.join(sorted(self._algorithms))}")
-        gone = self._keys.keys() - keys.keys()
+        is_any_gone = any(keys.get(kid) != key for kid, key in self._keys.items())
         self._keys = keys
         now = time.monotonic()
         self._fresh_until = now + _life_of(headers)
         self._stale_until = self._fresh_until + _STALE_SECONDS
-        if gone:
+        if is_any_gone:
             self._removed()
 
     async def _discover(self) -> str:
@@ -133,18 +133,23 @@ class RemoteJwks:
         listed = document.get("keys")
         if not isinstance(listed, list):
             raise FetchFailed(f"the JWKS of {self.issuer} has no list of keys")
-        keys = {}
+        keys: dict[str, RemoteKey] = {}
+        ambiguous = set()
         for jwk in listed[:_MAX_KEYS]:
-            if isinstance(jwk, dict) and isinstance(kid := jwk.get("kid"), str) and (key := _key_of(jwk)) is not None:
-                usable = key.algorithms & self._algorithms
-                if usable:
-                    keys[kid] = RemoteKey(key.public_key, usable)
-        return keys
+            if not isinstance(jwk, dict) or not isinstance(kid := jwk.get("kid"), str) or (key := _key_of(jwk)) is None:
+                continue
+            if usable := key.algorithms & self._algorithms:
+                same = keys.setdefault(kid, RemoteKey(key.public_key, usable))
+                if same.public_key != key.public_key:
+                    ambiguous.add(kid)
+                keys[kid] = RemoteKey(same.public_key, same.algorithms | usable)
+        return {kid: key for kid, key in keys.items() if kid not in ambiguous}
 
 
 def _key_of(jwk: Mapping[str, Any]) -> RemoteKey | None:
     """Return a signature key, None for others: encryption keys, unknown types, short RSA keys, private keys."""
-    if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]) or "d" in jwk:
+    operations, declared = jwk.get("key_ops", ["verify"]), jwk.get("alg")
+    if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations or "d" in jwk:
         return None
     try:
         match jwk.get("kty"):
@@ -161,8 +166,7 @@ def _key_of(jwk: Mapping[str, Any]) -> RemoteKey | None:
         return None
     if not _is_acceptable(public_key):
         return None
-    declared = jwk.get("alg")
-    return RemoteKey(public_key, frozenset(fitting if declared is None else fitting & {declared}))
+    return RemoteKey(public_key, frozenset(each for each in fitting if declared in (None, each)))
 
 
 def _is_acceptable(public_key: Any) -> bool:
