@@ -69,7 +69,7 @@ def _authenticators(core: Core, development: Development) -> tuple[Authenticator
         AdminToken(settings.management.admin_token),
         ApiKey(settings.api_keys, core.peppers),
         LocalJwt(core.tokens),
-        UpstreamOidc(core.foreign_issuers, core.foreign_users.user_id_of),
+        UpstreamOidc(core.foreign_issuers, core.foreign_users.ensure),
         SessionCookie(core.cookies),
         *load_plugins(settings.authn, issuer=core.tokens.issuer),
         *(build(core) for build in development.authenticators),

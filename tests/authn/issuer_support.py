@@ -59,6 +59,7 @@ class Issuer:
         named: what its discovery document names instead of itself.
         answer: how it answers.
         asked: the paths that were asked for.
+        heads: the requests, without bodies.
     """
 
     url: str = ""
@@ -68,6 +69,7 @@ class Issuer:
     headers: str = ""
     answer: Answer = well
     asked: list[str] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
 
     def claims(self, **changes: Any) -> dict[str, Any]:
         now = int(time.time())
@@ -94,6 +96,7 @@ async def running_issuer() -> AsyncIterator[Issuer]:
             head = await reader.readuntil(b"\r\n\r\n")
             path = head.split(b" ", 2)[1].decode()
             issuer.asked.append(path)
+            issuer.heads.append(head.decode())
             writer.write(await issuer.answer(issuer, path))
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):

@@ -9,7 +9,7 @@ import pytest
 from authn.issuer_support import Issuer, running_issuer
 from idp.authn.authenticators.upstream_oidc import UpstreamOidc
 from idp.authn.credential import from_token
-from idp.authn.outcome import Authenticated, Rejected
+from idp.authn.outcome import Authenticated, ByIdentity, Rejected
 from idp.settings_schema import OidcIssuer
 from idp.signing.fetch import Fetcher
 from idp.signing.foreign_jwt import ForeignIssuer
@@ -30,7 +30,6 @@ class Row(NamedTuple):
     subject: str | None
     email: str | None = None
     verified: bool = False
-    scopes: tuple[str, ...] = ()
     settings: Mapping[str, Any] = MappingProxyType({})
     header: Mapping[str, Any] = MappingProxyType({})
 
@@ -50,7 +49,7 @@ ROWS: dict[str, Row] = {
     "Cognito access, without aud": Row(
         {"aud": None, "client_id": CLIENT, "token_use": "access", "sub": "c-3", "username": "ada",
          "scope": "openid profile", "origin_jti": "o", "event_id": "e", "version": 2},
-        "c-3", scopes=("openid", "profile"),
+        "c-3",
     ),
     "Cognito access of another client": Row(
         {"aud": None, "client_id": "another", "token_use": "access", "sub": "c-4"}, None
@@ -58,7 +57,7 @@ ROWS: dict[str, Row] = {
     "Auth0 access, default profile": Row(
         {"aud": [CLIENT, "https://a.example/userinfo"], "azp": "spa", "sub": "auth0|5", "scope": "openid email",
          "https://corp.example/roles": ["admin"], "permissions": ["read:all"], "org_id": "org_1"},
-        "auth0|5", scopes=("openid", "email"),
+        "auth0|5",
     ),
     "Auth0 access, RFC 9068 profile": Row(
         {"aud": CLIENT, "client_id": "spa", "jti": "j", "sub": "google-oauth2|6"}, "google-oauth2|6", header=_AT
@@ -70,7 +69,7 @@ ROWS: dict[str, Row] = {
     "Keycloak access with audience mapper": Row(
         {"aud": [CLIENT, "account"], "azp": "spa", "typ": "Bearer", "sub": "k-1", "email": "a@corp.example",
          "email_verified": False, "realm_access": {"roles": ["admin"]}, "groups": ["/admins"], "scope": "profile"},
-        "k-1", "a@corp.example", scopes=("profile",),
+        "k-1", "a@corp.example",
     ),
     "Keycloak access without audience mapper": Row(
         {"aud": None, "azp": CLIENT, "typ": "Bearer", "sub": "k-2"}, "k-2", settings=_FROM_CLIENT
@@ -84,18 +83,18 @@ ROWS: dict[str, Row] = {
         {"aud": CLIENT, "ver": "2.0", "tid": "t", "oid": "oid-1", "sub": "pairwise", "scp": "Tasks.Read Tasks.Write",
          "preferred_username": "ada@corp.example", "email": "a@corp.example", "uti": "u",
          "_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {"endpoint": "https://graph.example"}}},
-        "oid-1", "a@corp.example", scopes=("Tasks.Read", "Tasks.Write"), settings={"subject_claim": "oid"},
+        "oid-1", "a@corp.example", settings={"subject_claim": "oid"},
     ),
     "Entra v1": Row(
         {"aud": f"api://{CLIENT}", "ver": "1.0", "appid": "spa", "oid": "oid-2", "sub": "p", "upn": "ada@corp.example",
          "unique_name": "ada@corp.example", "scp": "user_impersonation", "hasgroups": "true"},
-        "oid-2", scopes=("user_impersonation",),
+        "oid-2",
         settings={"subject_claim": "oid", "audience": (CLIENT, f"api://{CLIENT}")},
     ),
     "Entra without oid": Row({"aud": CLIENT, "sub": "pairwise"}, None, settings={"subject_claim": "oid"}),
-    "Okta access, with a list of scopes": Row(
+    "Okta access": Row(
         {"aud": CLIENT, "cid": "spa", "uid": "00u1", "sub": "ada@corp.example", "scp": ["openid", "email"]},
-        "00u1", scopes=("openid", "email"), settings={"subject_claim": "uid"},
+        "00u1", settings={"subject_claim": "uid"},
     ),
     "Okta ID": Row(
         {"aud": CLIENT, "sub": "00u2", "email": "a@corp.example", "email_verified": True, "groups": ["Everyone"]},
@@ -116,7 +115,7 @@ ROWS: dict[str, Row] = {
     "Zitadel": Row(
         {"aud": [CLIENT, "123@project"], "sub": "321", "scope": "openid",
          "urn:zitadel:iam:org:project:roles": {"admin": {"1": "corp.example"}}},
-        "321", scopes=("openid",),
+        "321",
     ),
 }  # fmt: skip
 
@@ -129,17 +128,16 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
 async def test_the_tokens_of_real_providers_are_read(issuer: Issuer, row: Row) -> None:
-    """S3-37: roles and groups are in them, and grant nothing."""
+    """S3-37: roles, groups and scopes are in them, and grant nothing."""
     usual = {"issuer": issuer.url, "audience": (CLIENT,), "trusted_email_domains": ("corp.example",)}
     settings = OidcIssuer(**usual | dict(row.settings))
     seen: list[ForeignIdentity] = []
 
-    async def user_id_of(identity: ForeignIdentity) -> str:
+    async def ensure_user(identity: ForeignIdentity) -> None:
         seen.append(identity)
-        return "user-1"
 
     keys = RemoteJwks(settings.issuer, Fetcher(allow_loopback=True))
-    authenticator = UpstreamOidc([ForeignIssuer(settings, keys)], user_id_of)
+    authenticator = UpstreamOidc([ForeignIssuer(settings, keys)], ensure_user)
     outcome = await authenticator.authenticate(from_token(issuer.token(header=dict(row.header), **row.claims)))
     if row.subject is None:
         assert isinstance(outcome, Rejected)
@@ -150,7 +148,8 @@ async def test_the_tokens_of_real_providers_are_read(issuer: Issuer, row: Row) -
     (identity,) = seen
     assert (identity.provider, identity.subject) == (issuer.url, row.subject)
     assert (identity.email, identity.email_verified) == (row.email, row.verified)
-    assert outcome.credential.scopes == row.scopes
+    assert outcome.subject == ByIdentity(issuer.url, row.subject), "identity and user are read in one statement"
+    assert outcome.credential.scopes == ()
 
 
 @pytest.mark.parametrize(("kid", "alg"), [("rsa-1", "RS256"), ("rsa-1", "PS256"), ("ec-1", "ES256"), ("ed-1", "EdDSA")])
@@ -161,9 +160,9 @@ async def test_every_algorithm_that_can_be_configured_verifies(issuer: Issuer, k
         settings = OidcIssuer(issuer=issuer.url, audience=(CLIENT,), algorithms=(configured,))
         keys = RemoteJwks(issuer.url, Fetcher(allow_loopback=True), algorithms=settings.algorithms)
 
-        async def user_id_of(_: ForeignIdentity) -> str:
-            return "user-1"
+        async def ensure_user(_: ForeignIdentity) -> None:
+            pass
 
-        authenticator = UpstreamOidc([ForeignIssuer(settings, keys)], user_id_of)
+        authenticator = UpstreamOidc([ForeignIssuer(settings, keys)], ensure_user)
         outcome = await authenticator.authenticate(from_token(issuer.token(kid=kid, alg=alg, aud=CLIENT)))
         assert isinstance(outcome, Authenticated) is (configured == alg), (configured, outcome)

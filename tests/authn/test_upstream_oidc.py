@@ -148,6 +148,66 @@ async def test_a_verified_address_of_a_trusted_domain_claims_the_account(world: 
     assert (await world.service.client.post("/auth/login", json=body)).status_code == 401
 
 
+async def test_who_claims_an_address_does_not_share_the_account_with_an_earlier_identity(world: World) -> None:
+    """C-11, SEC-16: an identity with an unproven address is a credential from before the claim, like a password."""
+    email = f"claimed-{next(_numbers)}@{TRUSTED}"
+    squatter = world.token(sub="squatter", email=email)
+    account = (await world.me(squatter)).json()
+    owner = world.token(sub="owner", email=email, email_verified=True)
+    assert (await world.me(owner)).json()["id"] == account["id"], "the account goes to the owner of the address"
+    await world.service.app.core.change_listener.catch_up()
+    for token in (squatter, world.issuer.token(sub="squatter", email=email)):
+        assert (await world.me(token)).json()["id"] != account["id"]
+
+
+async def test_an_address_does_not_link_a_second_subject_of_one_issuer(world: World) -> None:
+    """SEC-15: a provider gives the address of somebody who left to a newcomer, who is another subject there."""
+    email = f"recycled-{next(_numbers)}@{TRUSTED}"
+    first = (await world.me(world.token(email=email, email_verified=True))).json()
+    second = (await world.me(world.token(email=email, email_verified=True))).json()
+    assert (second["id"] != first["id"], second["email"]) == (True, None)
+
+
+async def test_a_deleted_user_does_not_come_back(world: World) -> None:
+    """SEC-19: the identity stays with the deleted user."""
+    admin = await world.service.register_admin()
+    token = world.token(sub="deleted", email="deleted@example.com")
+    user = (await world.me(token)).json()
+    path = f"/api/auth/admin/users/{user['id']}"
+    assert (await world.service.client.delete(path, headers=admin.bearer)).status_code < 300
+    await world.service.app.core.change_listener.catch_up()
+    for again in (token, world.issuer.token(sub="deleted", email="deleted@example.com")):
+        assert (await world.me(again)).json()["code"] == "user_inactive"
+
+
+async def test_a_foreign_token_is_no_fresh_login(world: World) -> None:
+    """C-33: its auth_time is what the other issuer says."""
+    token = world.token(auth_time=int(time.time()), acr="high", amr=["pwd", "mfa"])
+    headers = {"Authorization": f"Bearer {token}"}
+    body = {"new_email": "elsewhere@example.com", "current_password": "x" * 20}
+    answer = await world.service.client.post("/api/auth/email/change", json=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "fresh_login_required")
+
+
+async def test_scopes_of_the_issuer_satisfy_no_service(world: World) -> None:
+    """Services ask /auth/validate for scopes, which only this service grants (S2-19)."""
+    token = world.token(scope="billing:write", scp=["billing:write"])
+    assert (await world.service.validate(token))["scopes"] == []
+    verdict = await world.service.validate(token, required_scopes=["billing:write"])
+    assert (verdict["valid"], verdict["error"]) == (False, "insufficient_scopes")
+
+
+async def test_an_id_of_a_token_may_be_any_text(world: World) -> None:
+    """SEC-76."""
+    for jti in ("a\x00b", "x" * 5000, "\u202e", ""):
+        token = world.token(jti=jti)
+        assert (await world.me(token)).status_code == 200
+        headers = {"Authorization": f"Bearer {token}"}
+        for method, path in (("POST", "/auth/logout"), ("POST", "/auth/logout-all")):
+            answer = await world.service.client.request(method, path, headers=headers)
+            assert answer.status_code == 200, (jti, path, answer.text)
+
+
 async def test_a_new_address_is_verified_only_by_a_trusted_issuer(world: World) -> None:
     user = (await world.me(world.token(email=f"new@{TRUSTED}", email_verified=True))).json()
     assert (user["email"], user["email_verified"]) == (f"new@{TRUSTED}", True)
@@ -222,6 +282,13 @@ def refusals(world: World) -> dict[str, str]:
         "a token for another use": world.token(token_use="refresh"),
         "a logout token": world.token(header={"typ": "logout+jwt"}),
         "a DPoP proof": world.token(header={"typ": "dpop+jwt"}),
+        "a logout token of the usual type": world.token(
+            events={"http://schemas.openid.net/event/backchannel-logout": {}}, sid="s"
+        ),
+        "bound to a key that the request does not prove": world.token(cnf={"jkt": "x" * 43}),
+        "for another audience, from our client": world.token(
+            aud="https://api.example.com", token_use="access", client_id=AUDIENCE
+        ),
         "an unknown key": world.token(header={"kid": "unknown"}),
         "no kid": compact({"alg": "RS256", "typ": "JWT"}, issuer.claims(), lambda _: b"x" * 256),
         "no signature of the key": unsigned(),

@@ -31,22 +31,23 @@ class ForeignUsers:
         self._database = database
         self._settings = settings
 
-    async def user_id_of(self, identity: ForeignIdentity) -> str:
-        """Return the id of the identity's user, who may be disabled.
+    async def ensure(self, identity: ForeignIdentity) -> None:
+        """Make sure that the identity has a user, who may be disabled.
 
         Raises:
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
         for _ in range(_ATTEMPTS):
-            if (user_id := await identities.find_user_id(self._database.reads, identity)) is not None:
-                return user_id
+            if await identities.is_linked(self._database.reads, identity):
+                return
             try:
-                return await self._database.transact(lambda session: self._link_or_create(session, identity))
+                await self._database.transact(lambda session: self._link_or_create(session, identity))
             except _TakenMeanwhile:
                 continue
+            return
         raise RuntimeError("an identity appears and disappears concurrently")
 
-    async def _link_or_create(self, session: AsyncSession, identity: ForeignIdentity) -> str:
+    async def _link_or_create(self, session: AsyncSession, identity: ForeignIdentity) -> None:
         origin = Origin(actor="anonymous")
         user_id = await self._linkable(session, origin, identity)
         is_new = user_id is None
@@ -56,10 +57,13 @@ class ForeignUsers:
             raise _TakenMeanwhile
         details = {"provider": identity.provider, "subject": identity.subject, "new_user": is_new}
         record(session, origin, action="user.identity_linked", user_id=user_id, details=details)
-        return user_id
 
     async def _linkable(self, session: AsyncSession, origin: Origin, identity: ForeignIdentity) -> str | None:
-        """Return the account with this address; only if its issuer is trusted to have verified it (SEC-16, C-11)."""
+        """Return the account with this address; only if its issuer is trusted to have verified it (SEC-16, C-11).
+
+        An account with another subject of the same issuer is not linked: providers give the addresses of people who left
+        to newcomers, and tell them apart by the subject (SEC-15).
+        """
         if identity.email is None or not identity.email_verified:
             return None
         await lock(session)  # before the user's row (C-27)
@@ -68,6 +72,8 @@ class ForeignUsers:
             return None
         if not holder.email_verified:
             await claim(session, origin, holder.user_id, keep_password=False)
+        elif await identities.has_one_at(session, holder.user_id, identity.provider):
+            return None
         return holder.user_id
 
     async def _create(self, session: AsyncSession, origin: Origin, identity: ForeignIdentity) -> str:

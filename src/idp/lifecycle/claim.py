@@ -1,7 +1,8 @@
 """Claims an unverified account for the person who proved to own its address (C-11).
 
 An attacker may have registered the address before its owner (pre-hijacking). Once the owner verifies it, no earlier
-session, key or link is valid, and neither is the password, unless the owner has just chosen it.
+session, key, link or identity at another issuer is valid, and neither is the password, unless the owner has just chosen
+it.
 """
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,7 +12,7 @@ from idp.audit.record import Origin, record
 from idp.events.catalogue import EventType
 from idp.events.outbox import publish
 from idp.sessions.service import end_all
-from idp.users import credentials
+from idp.users import credentials, identities
 from idp.users.one_time_tokens import revoke_all
 
 _REASON = "address claimed"
@@ -29,9 +30,16 @@ async def claim(session: AsyncSession, origin: Origin, user_id: str, *, keep_pas
     keys = await revoke_all_keys(session, origin, user_id, _REASON)
     sessions = await end_all(session, origin, user_id, reason=_REASON)
     await revoke_all(session, user_id)
+    unlinked = await identities.unlink_all(session, user_id)
     if not keep_password:
         await credentials.wipe_password(session, user_id)
     await credentials.mark_verified(session, user_id)
-    details = {"by": "link", "revoked_keys": keys, "ended_sessions": sessions, "password_kept": keep_password}
+    details = {
+        "by": "link",
+        "revoked_keys": keys,
+        "ended_sessions": sessions,
+        "unlinked_identities": unlinked,
+        "password_kept": keep_password,
+    }
     record(session, origin, action="user.email_verified", user_id=user_id, details=details)
     publish(session, EventType.USER_EMAIL_VERIFIED, user_id=user_id)

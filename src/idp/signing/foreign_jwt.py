@@ -19,6 +19,9 @@ _TYPES = frozenset({"jwt", "at+jwt"})
 # Keycloak names the kind of a token in the payload, Cognito too.
 _KINDS = frozenset({"bearer", "id"})
 _USES = frozenset({"access", "id"})
+# `events`: logout tokens and security events, also those of type JWT (RFC 8417). `cnf`: tokens bound to a key, so no
+# bearer tokens (RFC 7800; SEC-63).
+_REFUSED_CLAIMS = frozenset({"events", "cnf"})
 
 
 class ForeignClaims(Struct, frozen=True):
@@ -65,6 +68,8 @@ class ForeignIssuer:
             raise ValueError("neither an access token nor an ID token, by typ")
         if str(claims.get("typ", "Bearer")).lower() not in _KINDS or claims.get("token_use", "access") not in _USES:
             raise ValueError("neither an access token nor an ID token, by its claims")
+        if _REFUSED_CLAIMS & claims.keys():
+            raise ValueError("a logout token, or bound to a key that the request does not prove")
         kid, algorithm = header.get("kid"), header.get("alg")
         if not isinstance(kid, str) or not isinstance(algorithm, str):
             raise ValueError("no kid, or no alg")  # noqa: TRY004  a claim, not a type
@@ -83,7 +88,11 @@ class ForeignIssuer:
         """Check who the token is for: by `aud`, and by the client where access tokens have no `aud` (Cognito)."""
         audience = claims.get("aud")
         presented = {each for each in (audience if isinstance(audience, list) else [audience]) if isinstance(each, str)}
-        if claims.get("token_use") == "access" and isinstance(client := claims.get("client_id"), str):
+        if (
+            audience is None
+            and claims.get("token_use") == "access"
+            and isinstance(client := claims.get("client_id"), str)
+        ):
             presented.add(client)
         if self.settings.audience_from_client:
             presented |= {value for name in ("azp", "appid", "cid") if isinstance(value := claims.get(name), str)}

@@ -1,6 +1,7 @@
 """Identities of users at other issuers: (provider, subject) belongs to one user (SEC-15, SEC-69)."""
 
 from msgspec import Struct
+from sqlalchemy import delete, exists, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -9,7 +10,7 @@ from idp import clock
 from idp.db.reads import Reads
 from idp.users.models import IdentityRow
 
-_FIND = "SELECT user_id FROM idp.identities WHERE provider = $1 AND subject = $2"
+_FIND = "SELECT FROM idp.identities WHERE provider = $1 AND subject = $2"
 
 
 class ForeignIdentity(Struct, frozen=True):
@@ -30,14 +31,13 @@ class ForeignIdentity(Struct, frozen=True):
     name: str | None = None
 
 
-async def find_user_id(reads: Reads, identity: ForeignIdentity) -> str | None:
-    """Return the id of the user with this identity.
+async def is_linked(reads: Reads, identity: ForeignIdentity) -> bool:
+    """Whether a user has this identity.
 
     Raises:
         DatabaseUnavailable: PostgreSQL is unavailable.
     """
-    row = await reads.fetchrow(_FIND, identity.provider, identity.subject)
-    return None if row is None else str(row["user_id"])
+    return await reads.fetchrow(_FIND, identity.provider, identity.subject) is not None
 
 
 async def link(session: AsyncSession, user_id: str, identity: ForeignIdentity) -> bool:
@@ -55,3 +55,15 @@ async def link(session: AsyncSession, user_id: str, identity: ForeignIdentity) -
         .returning(IdentityRow.id)
     )
     return made.scalar_one_or_none() is not None
+
+
+async def has_one_at(session: AsyncSession, user_id: str, provider: str) -> bool:
+    """Whether a user has an identity at this issuer."""
+    found = exists().where(IdentityRow.user_id == user_id, IdentityRow.provider == provider)
+    return bool((await session.execute(select(found))).scalar())
+
+
+async def unlink_all(session: AsyncSession, user_id: str) -> int:
+    """Take all identities away from a user, and return their number."""
+    removed = delete(IdentityRow).where(IdentityRow.user_id == user_id).returning(IdentityRow.id)
+    return len((await session.execute(removed)).all())

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from idp.authn.credential import Presented
-from idp.authn.outcome import NOT_MINE, Authenticated, ByUserId, Outcome, Rejected, Unavailable
+from idp.authn.outcome import NOT_MINE, Authenticated, ByIdentity, Outcome, Rejected, Unavailable
 from idp.errors import DependencyUnavailable, TokenExpired, TokenInvalid
 from idp.plain_text import without_unseen
 from idp.principal.model import AuthMethod, Credential
@@ -13,25 +13,26 @@ from idp.signing.foreign_jwt import ForeignIssuer
 from idp.users.email import parse_email
 from idp.users.identities import ForeignIdentity
 
-_MAX_SUBJECT, _MAX_NAME, _MAX_SCOPES = 255, 200, 100
-UserIdOf = Callable[[ForeignIdentity], Awaitable[str]]
+_MAX_SUBJECT, _MAX_NAME = 255, 200
+EnsureUser = Callable[[ForeignIdentity], Awaitable[None]]
 
 
 class UpstreamOidc:
     """Owns every JWT that names a configured issuer.
 
-    Foreign roles, groups and scopes grant nothing here: scopes are shown, and no route asks a person for one.
+    Foreign roles, groups and scopes grant nothing: services require scopes in `/auth/validate`, and only this service
+    grants those.
 
     Args:
         issuers: the configured issuers.
-        user_id_of: finds or creates the user of an identity.
+        ensure_user: creates the user of an identity, if there is none.
     """
 
     name = "upstream_oidc"
 
-    def __init__(self, issuers: Sequence[ForeignIssuer], user_id_of: UserIdOf) -> None:
+    def __init__(self, issuers: Sequence[ForeignIssuer], ensure_user: EnsureUser) -> None:
         self._issuers = tuple(issuers)
-        self._user_id_of = user_id_of
+        self._ensure_user = ensure_user
 
     async def authenticate(self, presented: Presented) -> Outcome:
         if presented.jwt is None:
@@ -51,10 +52,12 @@ class UpstreamOidc:
         credential = Credential(
             method=AuthMethod.UPSTREAM_OIDC,
             id=jti[:_MAX_SUBJECT] if isinstance(jti, str) else None,
-            scopes=_scopes(verified.claims),
             expires_at=verified.expires_at,
         )
-        return Authenticated(ByUserId(await self._user_id_of(identity)), credential, cacheable=True)
+        await self._ensure_user(identity)
+        # Not by the user's id: one statement reads identity and user, so the verdict's stamp covers both.
+        subject = ByIdentity(identity.provider, identity.subject)
+        return Authenticated(subject, credential, cacheable=True)
 
 
 def identity_of(settings: OidcIssuer, claims: Mapping[str, Any]) -> ForeignIdentity:
@@ -92,10 +95,3 @@ def _email(value: object) -> str | None:
 
 def _is_trusted(email: str, domains: Sequence[str]) -> bool:
     return email.rpartition("@")[2].lower() in {domain.lower() for domain in domains}
-
-
-def _scopes(claims: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return `scope` (a text, RFC 9068) or `scp` (a text at Entra, a list at Okta)."""
-    value = claims.get("scope", claims.get("scp", ""))
-    listed = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
-    return tuple(each for each in listed if isinstance(each, str))[:_MAX_SCOPES]
