@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from idp.cache import connect
+from idp.cli.production import unsafe
 from idp.db.address import DatabaseUrlError, parse
 from idp.settings import Settings, SettingsError, environment_names, fields, load
 from idp.settings_safety import refuse_unsafe
@@ -14,10 +15,14 @@ from idp.settings_safety import refuse_unsafe
 KEY = secrets.token_urlsafe(48)
 
 
+def safe(**environ: str) -> Settings:
+    usual = {"DATABASE_URL": "postgresql://db/idp", "IDP_SECRET_KEY": secrets.token_urlsafe(48)}
+    return load("production", environ=usual | environ).settings
+
+
 def refused(**environ: str) -> str:
-    safe = {"DATABASE_URL": "postgresql://db/idp", "IDP_SECRET_KEY": secrets.token_urlsafe(48)}
     with pytest.raises(SettingsError) as caught:
-        refuse_unsafe(load("production", environ=safe | environ).settings)
+        refuse_unsafe(safe(**environ))
     (problem,) = caught.value.problems
     return problem
 
@@ -384,3 +389,50 @@ def test_the_connect_timeout_is_ten_seconds_or_as_configured() -> None:
     assert accepted().database.connect_timeout_seconds == 10
     assert parse("postgresql://u:p@h/db?connect_timeout=25").connect_timeout == 25
     assert parse("postgresql://u:p@h/db").connect_timeout is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AUTH_OIDC_ISSUER", "http://issuer.example.com"),
+        ("AUTH_OIDC_ISSUER", "http://127.0.0.1:9000"),
+        ("AUTH_OIDC_ISSUER", "issuer.example.com"),
+        ("AUTH_OIDC_ISSUER", "https://user:password@issuer.example.com"),
+        ("AUTH_OIDC_JWKS_URL", "http://issuer.example.com/keys"),
+        ("AUTH_OIDC_JWKS_URL", "file:///etc/passwd"),
+    ],
+)
+def test_keys_of_other_issuers_travel_encrypted(name: str, value: str) -> None:
+    """SEC-66: whoever replaces them on the way makes tokens of any user."""
+    environ = {"AUTH_OIDC_ISSUER": "https://issuer.example.com", "AUTH_OIDC_AUDIENCE": "client"} | {name: value}
+    problem = refused(**environ)
+    assert problem.startswith(f"{name} ")
+    assert "password" not in problem
+
+
+def test_every_issuer_in_the_table_is_checked() -> None:
+    """SEC-66."""
+    providers = '{"corp": {"issuer": "http://issuer.example.com", "audience": ["client"]}}'
+    assert refused(IDP_OIDC__PROVIDERS=providers).startswith("oidc.providers.corp.issuer ")
+
+
+def test_a_good_issuer_is_accepted() -> None:
+    environ = {
+        "DATABASE_URL": "postgresql://db/idp",
+        "IDP_SECRET_KEY": KEY,
+        "AUTH_OIDC_ISSUER": "https://tenant.eu.auth0.com/",
+        "AUTH_OIDC_AUDIENCE": "client",
+        "AUTH_OIDC_JWKS_URL": "https://tenant.b2clogin.com/keys?p=b2c_1",
+    }
+    assert refuse_unsafe(load("production", environ=environ).settings) is None
+
+
+@pytest.mark.parametrize("audience", ["", ",", " , "])
+def test_an_issuer_without_an_audience_is_named(audience: str) -> None:
+    """SEC-24: by `idp config check` too."""
+    environ = {"AUTH_OIDC_ISSUER": "https://issuer.example.com", "AUTH_OIDC_AUDIENCE": audience}
+    (problem,) = unsafe(safe(**environ))
+    assert "has no audience: set AUTH_OIDC_AUDIENCE" in problem
+    blank = '{"corp": {"issuer": "https://issuer.example.com", "audience": [""]}}'
+    (problem,) = unsafe(safe(IDP_OIDC__PROVIDERS=blank))
+    assert "has no audience: set oidc.providers.corp.audience" in problem

@@ -29,19 +29,20 @@ def configured_issuers(settings: Settings) -> list[OidcIssuer]:
     Raises:
         SettingsError: one has no audience, or two have the same name.
     """
-    oidc, found = settings.oidc, list(settings.oidc.providers.values())
+    oidc = settings.oidc
+    places = {f"oidc.providers.{name}.audience": each for name, each in oidc.providers.items()}
     if oidc.issuer is not None:
-        single = OidcIssuer(
+        places["AUTH_OIDC_AUDIENCE"] = OidcIssuer(
             issuer=oidc.issuer,
             audience=oidc.audience,
             jwks_url=oidc.jwks_url,
             trusted_email_domains=oidc.trusted_email_domains,
         )
-        found.append(single)
+    found = list(places.values())
     problems = [
-        f"The issuer {each.issuer} has no audience: set AUTH_OIDC_AUDIENCE to the client ids whose tokens are accepted."
-        for each in found
-        if not each.audience
+        f"The issuer {each.issuer} has no audience: set {place} to the client ids whose tokens are accepted."
+        for place, each in places.items()
+        if not all(audience.strip() for audience in each.audience or ("",))
     ]
     names = [name for each in found for name in (each.issuer, *each.aliases)]
     problems += [f"The issuer {name} is configured twice: remove one." for name in sorted(_repeated(names))]

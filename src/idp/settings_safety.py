@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from idp.settings import Secret, Settings, SettingsError, root_secret
-from idp.settings_servers import problem_of_host, problem_of_url, problem_of_valkey
+from idp.settings_servers import problem_of_host, problem_of_url, problem_of_valkey, shown
 
 _PLACEHOLDER = re.compile(
     r"change|placeholder|replace|example|secret|password|your[-_ ]|dummy|default|insecure|x{6,}|12345|abcdef",
@@ -20,7 +20,7 @@ _PLACEHOLDER = re.compile(
 _MAX_PERIOD = 16
 _SENDER = re.compile(r"^([^<>@\x00-\x1f]*<[^@\s<>,;]+@[^@\s<>,;]+>|[^@\s<>,;]+@[^@\s<>,;]+)$(?!\n)")
 _ADVICE = "use at least 32 random characters, for example from `openssl rand -base64 48`."
-_PUBLIC = "https://id.example.com"
+_PUBLIC, _ISSUER = "https://id.example.com", "https://issuer.example.com"
 _MAPPED = IPv6Network("::ffff:0:0/96")
 # Of trusted proxies: an eighth of IPv4, a 128th of IPv6 (public addresses are in 2000::/3).
 _MAX_ADDRESSES = {4: 2**29, 6: 2**121}
@@ -64,6 +64,7 @@ def refuse_unsafe(settings: Settings) -> None:
         )
     problems += _addresses(settings)
     problems += _mail(settings)
+    problems += _issuers(settings)
     if problems:
         raise SettingsError(problems)
 
@@ -258,3 +259,21 @@ def _mail(settings: Settings) -> Iterator[str]:
     if mail.frontend_url is not None:
         why = "one-time links would travel unencrypted"
         yield from _check_url("FRONTEND_URL", mail.frontend_url, example="https://app.example.com", why=why)
+
+
+# --- other issuers ---------------------------------------------------------------------------------------------------
+
+
+def _issuers(settings: Settings) -> Iterator[str]:
+    """Check where the keys of other issuers come from (SEC-66)."""
+    oidc = settings.oidc
+    urls = {"AUTH_OIDC_ISSUER": oidc.issuer, "AUTH_OIDC_JWKS_URL": oidc.jwks_url}
+    for name, each in oidc.providers.items():
+        urls |= {f"oidc.providers.{name}.issuer": each.issuer, f"oidc.providers.{name}.jwks_url": each.jwks_url}
+    for name, url in urls.items():
+        if url is None:
+            continue
+        if problem := problem_of_url(name, url.partition("?")[0], example=_ISSUER):
+            yield problem
+        elif not url.lower().startswith("https://"):
+            yield f"{name} is {shown(url)}: its keys could be replaced on the way, so use a URL such as {_ISSUER}."

@@ -126,6 +126,7 @@ async def test_only_keys_for_signatures_are_taken(issuer: Issuer) -> None:
         usual | {"kid": "alg-list", "alg": ["RS256"]},
         usual | {"kid": "use-list", "use": ["sig"]},
         {"kty": ["RSA"], "kid": "kty-list"},
+        usual | {"kid": "number", "n": 5},
         {"kid": 5},
         "text",  # type: ignore[list-item]
     ]

@@ -61,8 +61,8 @@ class ForeignUsers:
     async def _linkable(self, session: AsyncSession, origin: Origin, identity: ForeignIdentity) -> str | None:
         """Return the account with this address; only if its issuer is trusted to have verified it (SEC-16, C-11).
 
-        An account with another subject of the same issuer is not linked: providers give the addresses of people who left
-        to newcomers, and tell them apart by the subject (SEC-15).
+        An account with another subject of the same issuer is not linked: providers give addresses of people who left to
+        newcomers, and tell them apart by the subject (SEC-15).
         """
         if identity.email is None or not identity.email_verified:
             return None

@@ -60,15 +60,17 @@ def load_for_database() -> "LoadedSettings":
 
 
 def unsafe(settings: "Settings") -> list[str]:
-    """Return a sentence for each unsafe setting, including invalid database URLs."""
+    """Return a sentence for each unsafe setting, including invalid database URLs and issuers without an audience."""
+    from idp.deployment import configured_issuers
     from idp.settings import SettingsError
     from idp.settings_safety import refuse_unsafe
 
-    try:
-        refuse_unsafe(settings)
-        problems = []
-    except SettingsError as error:
-        problems = error.problems
+    problems = []
+    for check in (refuse_unsafe, configured_issuers):
+        try:
+            check(settings)
+        except SettingsError as error:
+            problems += error.problems
     return problems + unusable_addresses(settings)
 
 

@@ -162,7 +162,7 @@ def _key_of(jwk: Mapping[str, Any]) -> RemoteKey | None:
                 public_key, fitting = OKPKey.import_key(dict(jwk)).public_key, {"EdDSA"}
             case _:
                 return None
-    except (JoseError, ValueError, TypeError, KeyError):
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError):
         return None
     if not _is_acceptable(public_key):
         return None
