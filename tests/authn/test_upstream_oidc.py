@@ -12,8 +12,10 @@ import pytest
 
 from authn.issuer_support import AUDIENCE, Issuer, http, key_of, running_issuer, well
 from factories import Service, running
+from idp.apikeys.service import lock
 from idp.dev.embedded import EmbeddedPostgres
 from idp.errors import DependencyUnavailable
+from idp.users import identities
 from signing.forgery import b64url, compact, hs
 
 ME = "/auth/me"
@@ -158,6 +160,23 @@ async def test_who_claims_an_address_does_not_share_the_account_with_an_earlier_
     await world.service.app.core.change_listener.catch_up()
     for token in (squatter, world.issuer.token(sub="squatter", email=email)):
         assert (await world.me(token)).json()["id"] != account["id"]
+
+
+async def test_a_request_that_waited_for_a_claim_makes_no_key(world: World) -> None:
+    """C-11, decision 0029: the identity is looked up again in the transaction of the change."""
+    token = world.token(sub="waiting")
+    user, database = (await world.me(token)).json(), world.service.app.core.database
+    async with database.transaction() as session:
+        await lock(session)
+        headers = {"Authorization": f"Bearer {token}"}
+        body = {"name": "late", "scopes": ["ingest:write"]}
+        making = asyncio.create_task(world.service.client.post("/v1/api-keys", json=body, headers=headers))
+        await asyncio.sleep(0.5)
+        await identities.unlink_all(session, user["id"])
+    answer = await making
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_revoked"), answer.text
+    keys = await world.service.sql("SELECT count(*) FROM idp.api_keys WHERE user_id = $1", user["id"])
+    assert keys[0][0] == 0
 
 
 async def test_an_address_does_not_link_a_second_subject_of_one_issuer(world: World) -> None:

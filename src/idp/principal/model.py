@@ -87,6 +87,7 @@ class Credential(Struct, frozen=True):
         auth_time: time of the sign-in (OpenID Connect Core section 2); None if unknown.
         amr: authentication methods of the sign-in (RFC 8176).
         acr: authentication context class of the sign-in.
+        identity: issuer and subject of another issuer's token, with whose link to the user it ends; None for others.
     """
 
     method: AuthMethod
@@ -99,6 +100,7 @@ class Credential(Struct, frozen=True):
     auth_time: datetime | None = None
     amr: tuple[str, ...] = ()
     acr: str | None = None
+    identity: tuple[str, str] | None = None
 
 
 class Principal(Struct, frozen=True):

@@ -29,6 +29,9 @@ SELECT TRUE FROM idp.team_memberships m JOIN idp.teams t ON t.id = m.team_id
  WHERE m.user_id = :id AND m.team_id = :team AND m.role = :admin AND t.is_active FOR SHARE
 """)
 _SESSION = text("SELECT ended_at IS NULL FROM idp.user_sessions WHERE id = CAST(:id AS uuid) FOR SHARE")
+_IDENTITY = text("""
+SELECT TRUE FROM idp.identities WHERE user_id = :id AND provider = :provider AND subject = :subject FOR SHARE
+""")
 _SERVICE = text("""
 SELECT revoked_at IS NULL AS is_live, expires_at <= clock_timestamp() AS is_over, :scope = ANY(scopes) AS manages
   FROM idp.api_keys WHERE id = CAST(:id AS uuid) FOR SHARE
@@ -50,14 +53,16 @@ async def reauthorize(
         UserInactive: the user was disabled or deleted.
         AdminRequired: the caller is no longer an administrator.
         TeamAdminRequired: nor an administrator of this team.
-        TokenRevoked: the session ended, or the service token was revoked.
+        TokenRevoked: the session ended, the identity was unlinked, or the service token was revoked.
         TokenExpired: the service token expired.
     """
     credential = principal.credential
     if principal.user is not None:
         await _check_user(session, principal.user.id, manages=manages, team=team)
+        # These two after the user's row, so that a request that waited for a claim sees what the claim ended.
+        if credential.identity is not None:
+            await _check_identity(session, principal.user.id, *credential.identity)
     if credential.session_id is not None:
-        # After the user's row, so that a request that waited for a claim sees the sessions that the claim ended.
         if not (await session.execute(_SESSION, {"id": credential.session_id})).scalar():
             raise TokenRevoked
     elif credential.method == AuthMethod.SERVICE_TOKEN:
@@ -76,6 +81,12 @@ async def _check_user(session: AsyncSession, user_id: str, *, manages: bool, tea
         raise AdminRequired
     if not (await session.execute(_TEAM, {**parameters, "team": team})).scalar():
         raise TeamAdminRequired
+
+
+async def _check_identity(session: AsyncSession, user_id: str, provider: str, subject: str) -> None:
+    parameters = {"id": user_id, "provider": provider, "subject": subject}
+    if not (await session.execute(_IDENTITY, parameters)).scalar():
+        raise TokenRevoked
 
 
 async def _check_service(session: AsyncSession, token_id: str | None, *, manages: bool) -> None:

@@ -53,6 +53,7 @@ class UpstreamOidc:
             method=AuthMethod.UPSTREAM_OIDC,
             id=jti[:_MAX_SUBJECT] if isinstance(jti, str) else None,
             expires_at=verified.expires_at,
+            identity=(identity.provider, identity.subject),
         )
         await self._ensure_user(identity)
         # Not by the user's id: one statement reads identity and user, so the verdict's stamp covers both.
