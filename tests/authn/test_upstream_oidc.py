@@ -299,6 +299,10 @@ def refusals(world: World) -> dict[str, str]:
         "a subject that is a number": world.token(sub=5),
         "a refresh token by its payload": world.token(typ="Refresh"),
         "a token for another use": world.token(token_use="refresh"),
+        "a token for several uses": world.token(token_use=["access"]),
+        "a token for an unreadable use, unsigned": compact(
+            {"alg": "RS256", "kid": "rsa-1"}, issuer.claims(token_use={}), lambda _: b"x" * 256
+        ),
         "a logout token": world.token(header={"typ": "logout+jwt"}),
         "a DPoP proof": world.token(header={"typ": "dpop+jwt"}),
         "a logout token of the usual type": world.token(

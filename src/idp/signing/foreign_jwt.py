@@ -66,7 +66,7 @@ class ForeignIssuer:
         header, claims = unverified.header, unverified.claims
         if str(header.get("typ", "JWT")).lower().removeprefix("application/") not in _TYPES:
             raise ValueError("neither an access token nor an ID token, by typ")
-        if str(claims.get("typ", "Bearer")).lower() not in _KINDS or claims.get("token_use", "access") not in _USES:
+        if str(claims.get("typ", "Bearer")).lower() not in _KINDS or str(claims.get("token_use", "access")) not in _USES:
             raise ValueError("neither an access token nor an ID token, by its claims")
         if _REFUSED_CLAIMS & claims.keys():
             raise ValueError("a logout token, or bound to a key that the request does not prove")
