@@ -61,6 +61,21 @@ async def test_a_stopped_database_is_503_and_recovers_by_itself(own_postgres: Em
 
 
 @pytest.mark.alone
+async def test_the_change_listener_listens_again_after_an_outage(own_postgres: EmbeddedPostgres) -> None:
+    """Rule 5: without it no verdict is ever cached again, and `/health` stays degraded."""
+    async with running(own_postgres.create_database("listening"), environ=OWN_LIMITS) as service:
+        listener = service.app.core.change_listener
+        own_postgres.stop()
+        await asyncio.sleep(2)
+        assert not listener.failed
+        own_postgres.start()
+        async with asyncio.timeout(10):
+            while not listener.lease_is_valid:
+                await asyncio.sleep(0.05)
+        assert (await service.client.get("/health")).json()["status"] == "healthy"
+
+
+@pytest.mark.alone
 async def test_a_database_that_hangs_is_503_and_not_a_hang(own_postgres: EmbeddedPostgres) -> None:
     """A paused server accepts connections and never answers: 503 within about a second, on old and new connections."""
     loop = asyncio.get_running_loop()
