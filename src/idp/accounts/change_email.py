@@ -56,13 +56,13 @@ class ChangeEmail:
             if holder is None or holder.email is None or holder.password_version != proven.password_version:
                 raise InvalidCredentials
             await reauthorize(session, caller)
-            taken = await credentials.find_by_email(session, new_email)
+            existing = await credentials.find_by_email(session, new_email)
             token = await services.one_time_tokens.make(session, Purpose.CHANGE, user_id=user_id, email=new_email)
-            if taken is None or taken.user_id == user_id:
+            if existing is None or existing.user_id == user_id:
                 hours = services.settings.email_change_hours
                 services.mailer.post(session, ConfirmNewEmail(holder.name, token, new_email, hours), to=new_email)
             else:  # the token was not sent
-                services.mailer.post(session, AlreadyRegistered(taken.name), to=new_email)
+                services.mailer.post(session, AlreadyRegistered(existing.name), to=new_email)
             services.mailer.post(session, EmailChangeRequested(holder.name, new_email), to=holder.email)
             record(session, origin, action="user.email_change_requested", user_id=user_id)
 

@@ -80,8 +80,8 @@ async def export_me(request: UserRequest, database: NamedDependency[Database]) -
         raise errors.SharedSecretToken
     async with database.transaction() as session:
         found = await collect_export(session, _caller(request).id)
-    named = {"Content-Disposition": f'attachment; filename="idp-export-{found.exported_at:%Y-%m-%d}.json"'}
-    return Stream(stream_export(database, found), media_type=MediaType.JSON, headers=named)
+    response_headers = {"Content-Disposition": f'attachment; filename="idp-export-{found.exported_at:%Y-%m-%d}.json"'}
+    return Stream(stream_export(database, found), media_type=MediaType.JSON, headers=response_headers)
 
 
 @delete(

@@ -149,9 +149,14 @@ class Resolver:
         if entry is None and not confirm:
             entry = await self._verdicts.shared_entry(name)
         if entry is not None and not (confirm and entry.verdict.hint):
-            it = entry.verdict
+            verdict = entry.verdict
             return Resolved(
-                it.principal, it.error, entry.stamp, entry.depends_on, read_version=entry.read_version, hint=it.hint
+                verdict.principal,
+                verdict.error,
+                entry.stamp,
+                entry.depends_on,
+                read_version=entry.read_version,
+                hint=verdict.hint,
             )
         read_version = self._verdicts.known_changes
         found = msgspec.structs.replace(await read(), read_version=read_version)
