@@ -159,11 +159,13 @@ class Resolver:
                 hint=verdict.hint,
             )
         read_version = self._verdicts.known_changes
-        found = msgspec.structs.replace(await read(), read_version=read_version)
-        if found.stamp is not None and not self._verdicts.outdated(found.stamp, found.depends_on, read_version):
-            verdict = Verdict(found.principal, found.error)
-            self._verdicts.keep(name, verdict, found.stamp, found.depends_on, read_version=read_version)
-        return found
+        resolved = msgspec.structs.replace(await read(), read_version=read_version)
+        if resolved.stamp is not None and not self._verdicts.outdated(
+            resolved.stamp, resolved.depends_on, read_version
+        ):
+            verdict = Verdict(resolved.principal, resolved.error)
+            self._verdicts.keep(name, verdict, resolved.stamp, resolved.depends_on, read_version=read_version)
+        return resolved
 
     async def _read_session(self, session_id: str) -> Resolved:
         row = await self._sessions.find(session_id)

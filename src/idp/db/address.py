@@ -230,15 +230,15 @@ def _ports(hosts: str) -> list[int]:
     """Check each of the hosts, and return their ports."""
     ports = []
     for each in hosts.split(",") if hosts else ():
-        found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+(?:%[\w.]+)?\]|[^\[\]:]*)(?::(\d{0,5}))?", each)
-        if found is None or int(found[2] or 5432) not in range(1, 65536):
+        match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+(?:%[\w.]+)?\]|[^\[\]:]*)(?::(\d{0,5}))?", each)
+        if match is None or int(match[2] or 5432) not in range(1, 65536):
             raise _unreadable_url()
-        host = unquote(found[1])
+        host = unquote(match[1])
         if not host and "," in hosts:
             raise DatabaseUrlError("DATABASE_URL has a comma without a host: remove it, or add the host.")
         if host and not host.startswith(("/", "@")) and not is_host(host):
             raise _unreadable_url()
-        ports.append(int(found[2] or 5432))
+        ports.append(int(match[2] or 5432))
     return ports
 
 

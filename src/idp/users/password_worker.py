@@ -112,10 +112,10 @@ def unverifiable_reason(stored: str, cost: Cost) -> str | None:
         cost: parameters of new hashes, which are always allowed.
     """
     if stored.startswith(_BCRYPT_PREFIXES):
-        found = _BCRYPT.match(stored)
-        if found is None:
+        match = _BCRYPT.match(stored)
+        if match is None:
             return "the bcrypt hash is malformed"
-        rounds = int(found[1])
+        rounds = int(match[1])
         lowest, highest = _BCRYPT_ROUNDS
         return None if lowest <= rounds <= highest else f"bcrypt with cost {rounds}; {lowest} to {highest} is verified"
     if not stored.startswith("$argon2"):
