@@ -248,7 +248,7 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 def test_a_file_that_cannot_be_read_is_named() -> None:
     done = auth_cli("list", ADMIN_TOKEN_FILE="/nowhere/admin-token")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("Error: ADMIN_TOKEN_FILE names /nowhere/admin-token, which cannot be read")
+    assert done.stderr.startswith("Error: The file /nowhere/admin-token in ADMIN_TOKEN_FILE cannot be read")
 
 
 def test_a_port_that_is_none_is_named() -> None:

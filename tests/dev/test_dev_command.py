@@ -216,7 +216,8 @@ def test_each_request_is_a_line_with_its_caller_and_a_refusal_with_its_remedy(de
     assert any(re.fullmatch(r"  200 GET    /auth/me  ada@example\.com  [\d.]+ ms", line) for line in lines)
     assert any(re.match(r"  404 GET    /nowhere/at-all  [\d.]+ ms  not_found: Check the path", line) for line in lines)
     assert any(
-        re.match(r"  401 GET    /auth/me  [\d.]+ ms  credential_unrecognised: Put the word", line) for line in lines
+        re.match(r"  401 GET    /auth/me  [\d.]+ ms  credential_unrecognised: Put `Bearer` and a space", line)
+        for line in lines
     )
     assert any(re.match(r"  401 POST   /auth/login  [\d.]+ ms  invalid_credentials: ", line) for line in lines)
     for page in ("verify-email", "reset-password", "change-email"):
@@ -291,8 +292,8 @@ def test_binaries_that_only_root_can_reach_are_explained(tmp_path: Path, private
     search = str(tmp_path / "site-packages")
     said = refusal("dev", "--port", "0", "--data-dir", str(private / "unreachable"), PYTHONPATH=search)
     assert re.fullmatch(
-        r"idp: PostgreSQL must not run as root, so it runs as `nobody`, who may not enter \S+: put the project and its "
-        r"\.venv where everyone may enter, or run as an ordinary user\.\n",
+        r"idp: PostgreSQL must not run as root, so it runs as `nobody`, who may not enter \S+: move the project and "
+        r"its \.venv to a folder that all users may enter, or run as an ordinary user\.\n",
         said,
     )
 

@@ -70,7 +70,7 @@ async def apply(service: Service, key: bytes) -> str:
     who = principal(method=AuthMethod.SERVICE_TOKEN, id=str(uuid7()), name="forged", scopes=("idp:manage",))
     async with forging(service, key) as forger:
         stamp = await stamp_of(service)
-        forger.keep(forger.name(token), Verdict(who), stamp, (f"credential:{uuid7()}",), began=-1)
+        forger.keep(forger.name(token), Verdict(who), stamp, (f"credential:{uuid7()}",), read_version=-1)
     return token
 
 
@@ -110,7 +110,7 @@ async def test_a_verdict_that_only_valkey_holds_signs_no_user_out(
         who = principal(user(id=person.id, email=person.email), id=str(uuid7()))
         async with forging(service, service.app.core.proofs.of(label_of_verdicts(service)).current) as forger:
             stamp = await stamp_of(service)
-            forger.keep(forger.name(token), Verdict(who), stamp, (f"user:{person.id}",), began=-1)
+            forger.keep(forger.name(token), Verdict(who), stamp, (f"user:{person.id}",), read_version=-1)
         bearer = {"Authorization": f"Bearer {token}"}
         assert (await service.me(bearer)).status_code == 200, "it is a verdict as the service itself writes it"
         for path in ("/auth/logout-all", f"/auth/logout?session_id={person.session_id}"):
@@ -130,7 +130,7 @@ async def test_a_person_whom_only_valkey_calls_an_administrator_is_none(
         about = (f"session:{person.session_id}", f"user:{person.id}")
         async with forging(service, key) as forger:
             name = forger.name_of_session(str(UUID(person.session_id)))
-            forger.keep(name, Verdict(who), await stamp_of(service), about, began=-1)
+            forger.keep(name, Verdict(who), await stamp_of(service), about, read_version=-1)
         assert (await service.me(person.bearer)).json()["roles"] == ["admin", "user"], "as one of the service's own"
         assert (await service.client.get(USERS, headers=person.bearer)).status_code == 403
 
