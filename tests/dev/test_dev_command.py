@@ -564,7 +564,7 @@ def test_a_process_that_cannot_start_ends_the_start_with_a_sentence(data_dir: Pa
         (pid,) = [pid for pid, line in dev.left_behind().items() if "idp.cli.dev_process" in line]
         os.kill(pid, signal.SIGKILL)
         assert dev.process.wait(60) == 1
-        assert re.search(r"^idp: http://localhost:\d+/healthz did not answer \(process \d+ ended\)", dev.said())
+        assert re.search(r"^idp: http://localhost:\d+/healthz did not answer \(process \d+ exited\)", dev.said())
         assert dev.leaves_nothing()
     finally:
         dev.clean_up()
