@@ -18,6 +18,7 @@ from idp.authn.authenticators.admin_token import AdminToken
 from idp.authn.authenticators.api_key import ApiKey
 from idp.authn.authenticators.local_jwt import LocalJwt
 from idp.authn.authenticators.session_cookie import SessionCookie
+from idp.authn.authenticators.upstream_oidc import UpstreamOidc
 from idp.authn.chain import Authenticator, AuthenticatorChain
 from idp.authn.fast_path import FastPath, public_routes
 from idp.authn.introspection import Introspector
@@ -68,6 +69,7 @@ def _authenticators(core: Core, development: Development) -> tuple[Authenticator
         AdminToken(settings.management.admin_token),
         ApiKey(settings.api_keys, core.peppers),
         LocalJwt(core.tokens),
+        UpstreamOidc(core.foreign_issuers, core.foreign_users.user_id_of),
         SessionCookie(core.cookies),
         *load_plugins(settings.authn, issuer=core.tokens.issuer),
         *(build(core) for build in development.authenticators),

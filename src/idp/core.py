@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from idp import __version__, cache
 from idp.accounts.account_services import AccountServices
+from idp.accounts.foreign_users import ForeignUsers
 from idp.accounts.start_session import SessionStarter
 from idp.apikeys.scopes import ScopePolicy
 from idp.apikeys.secret import Peppers, is_intact
@@ -23,6 +24,7 @@ from idp.db.engine import Database
 from idp.db.notify import ChangeListener
 from idp.deployment import (
     allowed_origins,
+    configured_issuers,
     front_end,
     own_secrets,
     public_url,
@@ -43,9 +45,13 @@ from idp.sessions.cookie import SessionCookies
 from idp.sessions.known_devices import KnownDevices
 from idp.sessions.refresh_tokens import RefreshTokens
 from idp.settings import LoadedSettings, Profile, Settings
+from idp.settings_schema import OidcIssuer
+from idp.signing.fetch import Fetcher
+from idp.signing.foreign_jwt import ForeignIssuer
 from idp.signing.jwt import TokenService
 from idp.signing.keyring import Algorithm, Keyring
 from idp.signing.proof_keys import ProofKeys
+from idp.signing.remote_jwks import RemoteJwks
 from idp.signing.sealing import Sealer, derive
 from idp.users.one_time_tokens import OneTimeTokens
 from idp.users.passwords import Passwords
@@ -67,6 +73,8 @@ class Core(Struct, frozen=True):
     proofs: ProofKeys
     peppers: Peppers
     passwords: Passwords
+    foreign_issuers: tuple[ForeignIssuer, ...]
+    foreign_users: ForeignUsers
     scope_policy: ScopePolicy
     key_factory: KeyFactory
     usage: Usage
@@ -160,6 +168,8 @@ def build_core(loaded: LoadedSettings) -> Core:
         proofs=proofs,
         peppers=peppers,
         passwords=passwords,
+        foreign_issuers=foreign_issuers(loaded, listener),
+        foreign_users=ForeignUsers(database, settings.accounts),
         scope_policy=scope_policy,
         key_factory=KeyFactory(settings.api_keys, peppers),
         usage=usage,
@@ -182,6 +192,23 @@ def build_core(loaded: LoadedSettings) -> Core:
             port=settings.server.metrics_port,
         ),
     )
+
+
+def foreign_issuers(loaded: LoadedSettings, listener: ChangeListener) -> tuple[ForeignIssuer, ...]:
+    """Return the issuers whose tokens are accepted; a key that they withdraw ends the verdicts that it verified."""
+    fetcher = Fetcher(allow_loopback=loaded.profile == "development")
+
+    def build(each: OidcIssuer) -> ForeignIssuer:
+        keys = RemoteJwks(
+            each.issuer,
+            fetcher,
+            jwks_url=each.jwks_url,
+            algorithms=each.algorithms,
+            removed=listener.changes.forget_signatures,
+        )
+        return ForeignIssuer(each, keys)
+
+    return tuple(build(each) for each in configured_issuers(loaded.settings))
 
 
 def _verdicts(loaded: LoadedSettings, listener: ChangeListener, shared: SharedCache, proofs: ProofKeys) -> Verdicts:

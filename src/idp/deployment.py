@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from idp.mail.addresses import service_name
 from idp.ops.origins import AllowedOrigins
 from idp.settings import Secret, Settings, SettingsError, root_secret
+from idp.settings_schema import OidcIssuer
 
 
 def public_url(settings: Settings) -> str:
@@ -20,6 +21,40 @@ def front_end(settings: Settings) -> str:
 def allowed_origins(settings: Settings) -> AllowedOrigins:
     """Return which web pages may call."""
     return AllowedOrigins(public_url(settings), settings.cors.origins, loopback=settings.cors.loopback)
+
+
+def configured_issuers(settings: Settings) -> list[OidcIssuer]:
+    """Return the foreign issuers: those of `[oidc.providers]`, and that of AUTH_OIDC_ISSUER (S3-21).
+
+    Raises:
+        SettingsError: one has no audience, or two have the same name.
+    """
+    oidc, found = settings.oidc, list(settings.oidc.providers.values())
+    if oidc.issuer is not None:
+        single = OidcIssuer(
+            issuer=oidc.issuer,
+            audience=oidc.audience,
+            jwks_url=oidc.jwks_url,
+            trusted_email_domains=oidc.trusted_email_domains,
+        )
+        found.append(single)
+    problems = [
+        f"The issuer {each.issuer} has no audience: set AUTH_OIDC_AUDIENCE to the client ids whose tokens are accepted."
+        for each in found
+        if not each.audience
+    ]
+    names = [name for each in found for name in (each.issuer, *each.aliases)]
+    problems += [f"The issuer {name} is configured twice: remove one." for name in sorted(_repeated(names))]
+    problems += [
+        f"The issuer {name} is this service: remove it from [oidc]." for name in names if name == public_url(settings)
+    ]
+    if problems:
+        raise SettingsError(problems)
+    return found
+
+
+def _repeated(names: list[str]) -> set[str]:
+    return {name for name in names if names.count(name) > 1}
 
 
 def service_names(settings: Settings) -> list[str]:

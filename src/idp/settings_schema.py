@@ -168,10 +168,29 @@ class ApiKeys(Section, frozen=True):
     require_fresh_login: bool = False
 
 
+Algorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
+
+
+class OidcIssuer(Section, frozen=True):
+    """Another issuer whose tokens are accepted: `[oidc.providers.<name>]`."""
+
+    issuer: str
+    audience: tuple[str, ...]
+    jwks_url: str | None = None
+    algorithms: tuple[Algorithm, ...] = ("RS256",)
+    aliases: tuple[str, ...] = ()
+    audience_from_client: bool = False
+    leeway_seconds: Annotated[int, Meta(ge=0, le=60)] = 30  # SEC-23
+    subject_claim: str = "sub"
+    trusted_email_domains: tuple[str, ...] = ()
+
+
 class Oidc(Section, frozen=True):
     issuer: str | None = None
     audience: tuple[str, ...] = ()
     jwks_url: str | None = None
+    trusted_email_domains: tuple[str, ...] = ()
+    providers: dict[str, OidcIssuer] = field(default_factory=dict)
 
 
 class Clerk(Section, frozen=True):
@@ -268,6 +287,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "oidc.issuer": ("AUTH_OIDC_ISSUER",),
     "oidc.audience": ("AUTH_OIDC_AUDIENCE",),
     "oidc.jwks_url": ("AUTH_OIDC_JWKS_URL",),
+    "oidc.trusted_email_domains": ("AUTH_OIDC_TRUSTED_EMAIL_DOMAINS",),
     "clerk.webhook_secrets": ("CLERK_WEBHOOK_SECRET", "CLERK_WEBHOOK_SIGNING_SECRET"),
     "clerk.publishable_key": ("CLERK_PUBLISHABLE_KEY",),
     "clerk.secret_key": ("CLERK_SECRET_KEY",),
@@ -289,9 +309,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 # Accepted for compatibility with old environments, but without effect in this version: `idp config show` marks them,
 # `idp serve` logs them at start. See docs/roadmap.md.
 NOT_YET_USED: frozenset[str] = frozenset(
-    f"{section}.{name}"
-    for section, struct in (("oidc", Oidc), ("clerk", Clerk), ("kafka", Kafka))
-    for name in struct.__struct_fields__
+    f"{section}.{name}" for section, struct in (("clerk", Clerk), ("kafka", Kafka)) for name in struct.__struct_fields__
 )
 
 # Variables of the old services, or common ones, that idp does not read, with the alternative: `idp config check` lists

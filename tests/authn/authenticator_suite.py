@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import httpx2
 
+from authn.issuer_support import AUDIENCE, Issuer, running_issuer
 from factories import Person, Service, root_secret, running
 from idp.apikeys.secret import generate
 from idp.authn.chain import Authenticator, AuthenticatorChain
@@ -40,6 +41,11 @@ ENVIRON = {
 DISABLE = "UPDATE idp.users SET is_active = false WHERE id = $1"
 END = "UPDATE idp.user_sessions SET ended_at = now(), ended_reason = 'test' WHERE user_id = $1"
 DELETE = "UPDATE idp.users SET deleted_at = now() WHERE id = $1"
+
+
+def of_issuer(issuer: Issuer) -> dict[str, str]:
+    """Return the variables that accept an issuer's tokens."""
+    return {"AUTH_OIDC_ISSUER": issuer.url, "AUTH_OIDC_AUDIENCE": AUDIENCE}
 
 
 def chain_of(service: Service) -> AuthenticatorChain:
@@ -65,18 +71,21 @@ class World:
     database_url: str
     config: Path
     gateway_secret: str
+    issuer: Issuer
     service: Service
 
     @classmethod
     @asynccontextmanager
     async def start(cls, database_url: str, config: Path, gateway_secret: str) -> AsyncIterator["World"]:
-        async with running(database_url, environ=ENVIRON | {"IDP_CONFIG_DIR": str(config)}) as service:
-            yield cls(database_url, config, gateway_secret, service)
+        async with running_issuer() as issuer:
+            environ = ENVIRON | of_issuer(issuer) | {"IDP_CONFIG_DIR": str(config)}
+            async with running(database_url, environ=environ) as service:
+                yield cls(database_url, config, gateway_secret, issuer, service)
 
     @asynccontextmanager
     async def restarted(self, changes: Mapping[str, str]) -> AsyncIterator[Service]:
         """Start it once more, on the same database, with some variables changed."""
-        environ = ENVIRON | {"IDP_CONFIG_DIR": str(self.config)} | dict(changes)
+        environ = ENVIRON | of_issuer(self.issuer) | {"IDP_CONFIG_DIR": str(self.config)} | dict(changes)
         async with running(self.database_url, environ=environ, migrate=False) as service:
             yield service
 
@@ -255,6 +264,49 @@ class SharedSecretToken(AccessToken):
             Revocation("the secret is replaced", "token_invalid", environ={"AUTH_JWT_SECRET_KEY": root_secret()}),
             Revocation("the secret is removed", "credential_unrecognised", environ={"AUTH_JWT_SECRET_KEY": ""}),
         ]
+
+
+class UpstreamToken(AuthenticatorCase):
+    """A token of another issuer."""
+
+    label = authenticator = "upstream_oidc"
+    asks_database = True  # for the user of the identity
+
+    def _token(self, **changes: Any) -> str:
+        return self.world.issuer.token(**{"sub": secrets.token_hex(8)} | changes)
+
+    async def good(self) -> Good:
+        token = self._token()
+        user = (await self.service.me(bearer(token))).json()
+        return Good(bearer(token), Person(user["id"], "", "", token, user, "", ""))
+
+    async def malformed(self) -> list[Bad]:
+        header, payload, signature = self._token().split(".")
+        return [
+            Bad("a changed signature", bearer(f"{header}.{payload}.{flipped(signature)}"), "token_invalid"),
+            Bad("no signature", bearer(f"{header}.{payload}."), "token_invalid"),
+            Bad("a missing part", bearer(f"{header}.{payload}"), "credential_unrecognised"),
+        ]
+
+    async def expired(self) -> list[Bad]:
+        return [Bad("beyond the leeway", bearer(self._token(exp=int(time.time()) - 31)), "token_expired")]
+
+    async def meant_for_others(self) -> list[Bad]:
+        return [
+            Bad("audience", bearer(self._token(aud="another")), "token_invalid"),
+            Bad("issuer", bearer(self._token(iss="https://other.example.com")), "credential_unrecognised"),
+        ]
+
+    async def revocations(self) -> list[Revocation]:
+        return [
+            Revocation("the user is disabled", "user_inactive", sql=DISABLE),
+            Revocation("the user is deleted", "user_inactive", sql=DELETE),
+            Revocation("the audience changes", "token_invalid", environ={"AUTH_OIDC_AUDIENCE": "another"}),
+            Revocation("the issuer is removed", "credential_unrecognised", environ={"AUTH_OIDC_ISSUER": ""}),
+        ]
+
+    def without_database(self) -> None:
+        return None
 
 
 class SessionCookie(AuthenticatorCase):
@@ -548,6 +600,7 @@ class GatewayAssertion(AuthenticatorCase):
 CASES: tuple[type[AuthenticatorCase], ...] = (
     AccessToken,
     SharedSecretToken,
+    UpstreamToken,
     SessionCookie,
     AdminToken,
     UserKey,

@@ -71,6 +71,7 @@ async def test_every_authenticator_of_the_chain_has_a_case(world: World, service
         "admin_token",
         "api_key",
         "local_jwt",
+        "upstream_oidc",
         "session_cookie",
         "gateway",
         "dev_headers",

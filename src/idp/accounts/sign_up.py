@@ -13,7 +13,7 @@ async def create_account(
     settings: Accounts,
     origin: Origin,
     *,
-    email: str,
+    email: str | None,
     name: str | None,
     password_hash: str | None,
     login_type: str = "email",
@@ -24,7 +24,7 @@ async def create_account(
         session: the caller's transaction.
         settings: the default teams and domains; unknown and inactive names are skipped.
         origin: the request's origin.
-        email: as `parse_email` returned it.
+        email: as `parse_email` returned it; None for a user without an address.
         name: display name.
         password_hash: None for users without a password.
         login_type: how the user was created.

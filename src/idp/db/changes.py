@@ -71,6 +71,11 @@ class Changes:
         self.version += 1
         self._instance, self._floor, self._next_floor = floor.instance, floor.snapshot, floor.snapshot
 
+    def forget_signatures(self) -> None:
+        """Invalidate every verdict about a signed token: a key may have been withdrawn."""
+        self.version += 1
+        self.signing += 1
+
     def record_change(self, name: str, transaction: int) -> None:
         """Record that a committed transaction changed `user:…`, `credential:…`, `session:…` or `directory`."""
         self.version += 1

@@ -8,7 +8,7 @@ from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -16,6 +16,7 @@ _ES256_BYTES = 64
 _SHA256 = SHA256()
 _ECDSA = ECDSA(_SHA256)
 _PKCS1 = PKCS1v15()
+_PSS = PSS(mgf=MGF1(_SHA256), salt_length=PSS.DIGEST_LENGTH)  # RFC 7518 section 3.5
 
 
 def sign(message: bytes, private_key: Any, algorithm: str) -> bytes:
@@ -45,10 +46,17 @@ def check(message: bytes, signature: bytes, *, public_key: Any, algorithm: str) 
         ValueError: it is invalid.
     """
     try:
-        if algorithm == "ES256":
-            public_key.verify(_to_der(signature), message, _ECDSA)
-        else:
-            public_key.verify(signature, message, _PKCS1, _SHA256)
+        match algorithm:
+            case "ES256":
+                public_key.verify(_to_der(signature), message, _ECDSA)
+            case "RS256":
+                public_key.verify(signature, message, _PKCS1, _SHA256)
+            case "PS256":
+                public_key.verify(signature, message, _PSS, _SHA256)
+            case "EdDSA":
+                public_key.verify(signature, message)
+            case _:
+                raise ValueError("an algorithm that is not supported")
     except InvalidSignature:
         raise ValueError("invalid signature") from None
 

@@ -15,7 +15,7 @@ from idp.users.models import RoleRow, UserRoleRow, UserRow
 async def create(
     session: AsyncSession,
     *,
-    email: str,
+    email: str | None,
     name: str | None,
     password_hash: str | None,
     login_type: str = "email",
@@ -25,10 +25,10 @@ async def create(
 
     Args:
         session: the caller's transaction.
-        email: as `parse_email` returned it.
+        email: as `parse_email` returned it; None for a user without an address.
         name: display name.
         password_hash: from `Passwords.hash`; None for users without a password.
-        login_type: how the user was created: `email`, `dev_header`.
+        login_type: how the user was created: `email`, `dev_header`, `oidc`.
         roles: names of roles.
 
     Raises:
@@ -40,7 +40,7 @@ async def create(
         .values(
             id=user_id,
             email=email,
-            email_key=email_key(email),
+            email_key=None if email is None else email_key(email),
             email_verified=False,
             name=name,
             login_type=login_type,

@@ -1,0 +1,101 @@
+"""Tokens of other issuers, configured by name (S3-07, S3-37)."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from idp.authn.credential import Presented
+from idp.authn.outcome import NOT_MINE, Authenticated, ByUserId, Outcome, Rejected, Unavailable
+from idp.errors import DependencyUnavailable, TokenExpired, TokenInvalid
+from idp.plain_text import without_unseen
+from idp.principal.model import AuthMethod, Credential
+from idp.settings_schema import OidcIssuer
+from idp.signing.foreign_jwt import ForeignIssuer
+from idp.users.email import parse_email
+from idp.users.identities import ForeignIdentity
+
+_MAX_SUBJECT, _MAX_NAME, _MAX_SCOPES = 255, 200, 100
+UserIdOf = Callable[[ForeignIdentity], Awaitable[str]]
+
+
+class UpstreamOidc:
+    """Owns every JWT that names a configured issuer.
+
+    Foreign roles, groups and scopes grant nothing here: scopes are shown, and no route asks a person for one.
+
+    Args:
+        issuers: the configured issuers.
+        user_id_of: finds or creates the user of an identity.
+    """
+
+    name = "upstream_oidc"
+
+    def __init__(self, issuers: Sequence[ForeignIssuer], user_id_of: UserIdOf) -> None:
+        self._issuers = tuple(issuers)
+        self._user_id_of = user_id_of
+
+    async def authenticate(self, presented: Presented) -> Outcome:
+        if presented.jwt is None:
+            return NOT_MINE
+        jwt = presented.jwt
+        issuer = next((each for each in self._issuers if each.owns(jwt)), None)
+        if issuer is None:
+            return NOT_MINE
+        try:
+            verified = await issuer.verify(jwt)
+            identity = identity_of(issuer.settings, verified.claims)
+        except (TokenInvalid, TokenExpired) as error:
+            return Rejected(error)
+        except DependencyUnavailable as error:
+            return Unavailable(error)
+        jti = verified.claims.get("jti")
+        credential = Credential(
+            method=AuthMethod.UPSTREAM_OIDC,
+            id=jti[:_MAX_SUBJECT] if isinstance(jti, str) else None,
+            scopes=_scopes(verified.claims),
+            expires_at=verified.expires_at,
+        )
+        return Authenticated(ByUserId(await self._user_id_of(identity)), credential, cacheable=True)
+
+
+def identity_of(settings: OidcIssuer, claims: Mapping[str, Any]) -> ForeignIdentity:
+    """Return the identity in verified claims.
+
+    Raises:
+        TokenInvalid: there is no usable subject.
+    """
+    subject = claims.get(settings.subject_claim)
+    if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT or "\x00" in subject:
+        raise TokenInvalid
+    email = _email(claims.get("email"))
+    is_trusted = email is not None and _is_trusted(email, settings.trusted_email_domains)
+    name = claims.get("name")
+    return ForeignIdentity(
+        provider=settings.issuer,
+        subject=subject,
+        email=email,
+        email_verified=is_trusted and _is_true(claims.get("email_verified")),
+        name=(without_unseen(name).strip()[:_MAX_NAME] or None) if isinstance(name, str) else None,
+    )
+
+
+def _is_true(value: object) -> bool:
+    """Whether a claim says true; some providers send booleans as text."""
+    return value is True or (isinstance(value, str) and value in {"true", "True"})
+
+
+def _email(value: object) -> str | None:
+    try:
+        return parse_email(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _is_trusted(email: str, domains: Sequence[str]) -> bool:
+    return email.rpartition("@")[2].lower() in {domain.lower() for domain in domains}
+
+
+def _scopes(claims: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return `scope` (a text, RFC 9068) or `scp` (a text at Entra, a list at Okta)."""
+    value = claims.get("scope", claims.get("scp", ""))
+    listed = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
+    return tuple(each for each in listed if isinstance(each, str))[:_MAX_SCOPES]

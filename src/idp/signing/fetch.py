@@ -1,0 +1,125 @@
+"""Fetches a JSON document from another server, with the limits of SEC-66.
+
+Only https to public addresses: the name is resolved once, every address is checked, and the connection goes to a
+checked address, so that a second answer of the name server cannot lead elsewhere (DNS rebinding). No redirects, no
+proxies from the environment, and bounds on size and time.
+"""
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx2
+
+from idp.signing.json_object import read_object
+
+MAX_BYTES = 524_288
+_SECONDS = 5.0
+_PORTS = {"http": 80, "https": 443}
+
+
+class FetchFailed(Exception):
+    """A document could not be fetched; the text says what was seen, without a secret."""
+
+
+class Fetched(NamedTuple):
+    """A document, and the headers it came with (names in lower case)."""
+
+    document: dict[str, Any]
+    headers: Mapping[str, str]
+
+
+class Fetcher:
+    """Fetches documents.
+
+    Args:
+        allow_loopback: whether plain http to loopback is allowed, under `idp dev` and in tests.
+    """
+
+    def __init__(self, *, allow_loopback: bool = False) -> None:
+        self._allow_loopback = allow_loopback
+
+    def problem_of(self, url: str) -> str | None:
+        """Return why a URL is never fetched, None if it may be."""
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname or "", parts.port
+        except ValueError:
+            return "it is not a URL"
+        if parts.username is not None or parts.password is not None or not host:
+            return "it has credentials, or no host"
+        if parts.scheme == "https" or (parts.scheme == "http" and self._allow_loopback and _is_loopback_name(host)):
+            return None
+        return "it is not https"
+
+    async def get(self, url: str) -> Fetched:
+        """Return the JSON object at a URL.
+
+        Raises:
+            FetchFailed: the URL is not allowed, the server cannot be reached or does not answer 200 in time, or the
+                body is too large or is not a JSON object.
+        """
+        if problem := self.problem_of(url):
+            raise FetchFailed(f"{url} is not fetched: {problem}")
+        try:
+            async with asyncio.timeout(_SECONDS):
+                return await self._get(url)
+        except TimeoutError:
+            raise FetchFailed(f"{url} did not answer within {_SECONDS:.0f} s") from None
+        except (httpx2.HTTPError, OSError) as error:
+            raise FetchFailed(f"{url} cannot be reached ({type(error).__name__})") from error
+
+    async def _get(self, url: str) -> Fetched:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        address = await self._address_of(host, port, url)
+        literal = f"[{address}]" if ":" in address else address
+        target = parts._replace(netloc=f"{literal}:{port}", fragment="").geturl()
+        headers = {"Host": parts.netloc, "Accept": "application/json", "User-Agent": "idp"}
+        # The certificate is checked against the name, not the address (RFC 9110 section 4.3.4).
+        extensions = {"sni_hostname": host}
+        async with (
+            httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=_SECONDS) as client,
+            client.stream("GET", target, headers=headers, extensions=extensions) as answer,
+        ):
+            if answer.status_code != 200:
+                raise FetchFailed(f"{url} answered {answer.status_code} instead of 200")
+            body = bytearray()
+            async for piece in answer.aiter_bytes():
+                body += piece
+                if len(body) > MAX_BYTES:
+                    raise FetchFailed(f"{url} answered more than {MAX_BYTES} bytes")
+            answer_headers = {name.lower(): value for name, value in answer.headers.items()}
+        try:
+            return Fetched(read_object(bytes(body)), answer_headers)
+        except ValueError as error:
+            raise FetchFailed(f"{url} did not answer a JSON object: {error}") from None
+
+    async def _address_of(self, host: str, port: int, url: str) -> str:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+        for address in addresses:
+            if not self._is_allowed(address.partition("%")[0]):
+                raise FetchFailed(f"{url} is not fetched: {host} has the address {address}, which is not public")
+        return addresses[0]
+
+    def _is_allowed(self, text: str) -> bool:
+        address = ip_address(text)
+        mapped = getattr(address, "ipv4_mapped", None)
+        address = mapped or address
+        if address.is_loopback:
+            return self._allow_loopback
+        return address.is_global and not address.is_multicast
+
+
+def _is_loopback_name(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

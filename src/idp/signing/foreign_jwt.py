@@ -1,0 +1,108 @@
+"""Verifies the tokens of another issuer: signature, issuer, audience and times (SEC-18, SEC-20 to SEC-26)."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec import Struct
+
+from idp import clock
+from idp.errors import TokenExpired, TokenInvalid
+from idp.settings_schema import OidcIssuer
+from idp.signing import raw_signature
+from idp.signing.compact import UnverifiedJwt
+from idp.signing.remote_jwks import RemoteJwks
+
+_LATEST = 253_402_300_799  # 9999-12-31, the last second that a date can have
+# RFC 9068 and OpenID Connect Core; refresh, logout and DPoP tokens have other types (SEC-25).
+_TYPES = frozenset({"jwt", "at+jwt"})
+# Keycloak names the kind of a token in the payload, Cognito too.
+_KINDS = frozenset({"bearer", "id"})
+_USES = frozenset({"access", "id"})
+
+
+class ForeignClaims(Struct, frozen=True):
+    """The claims of a verified token, and when it ends."""
+
+    claims: Mapping[str, Any]
+    expires_at: datetime
+
+
+class ForeignIssuer:
+    """One issuer whose tokens are accepted.
+
+    Args:
+        settings: issuer, audiences, leeway.
+        keys: its signing keys.
+    """
+
+    def __init__(self, settings: OidcIssuer, keys: RemoteJwks) -> None:
+        self.settings = settings
+        self.keys = keys
+        self.names = frozenset({settings.issuer, *settings.aliases})
+
+    def owns(self, unverified: UnverifiedJwt) -> bool:
+        """Whether a token names this issuer, exactly (SEC-24)."""
+        issuer = unverified.claims.get("iss")
+        return isinstance(issuer, str) and issuer in self.names
+
+    async def verify(self, unverified: UnverifiedJwt) -> ForeignClaims:
+        """Verify a token.
+
+        Raises:
+            TokenInvalid: a check failed; `__cause__` names it.
+            TokenExpired: it has expired.
+            DependencyUnavailable: its key is not known, and the issuer cannot be asked now.
+        """
+        try:
+            return await self._verify(unverified)
+        except ValueError as error:
+            raise TokenInvalid from error
+
+    async def _verify(self, unverified: UnverifiedJwt) -> ForeignClaims:
+        header, claims = unverified.header, unverified.claims
+        if str(header.get("typ", "JWT")).lower().removeprefix("application/") not in _TYPES:
+            raise ValueError("neither an access token nor an ID token, by typ")
+        if str(claims.get("typ", "Bearer")).lower() not in _KINDS or claims.get("token_use", "access") not in _USES:
+            raise ValueError("neither an access token nor an ID token, by its claims")
+        kid, algorithm = header.get("kid"), header.get("alg")
+        if not isinstance(kid, str) or not isinstance(algorithm, str):
+            raise ValueError("no kid, or no alg")  # noqa: TRY004  a claim, not a type
+        key = await self.keys.find(kid)
+        if key is None:
+            raise ValueError("signed with a key that the issuer does not publish")
+        if algorithm not in key.algorithms:
+            raise ValueError("signed with an algorithm that is not accepted for this key")
+        raw_signature.check(unverified.signed, unverified.signature, public_key=key.public_key, algorithm=algorithm)
+        if not self.owns(unverified):
+            raise ValueError("another issuer")
+        self._check_audience(claims)
+        return ForeignClaims(claims, self._check_times(claims))
+
+    def _check_audience(self, claims: Mapping[str, Any]) -> None:
+        """Check who the token is for: by `aud`, and by the client where access tokens have no `aud` (Cognito)."""
+        audience = claims.get("aud")
+        presented = {each for each in (audience if isinstance(audience, list) else [audience]) if isinstance(each, str)}
+        if claims.get("token_use") == "access" and isinstance(client := claims.get("client_id"), str):
+            presented.add(client)
+        if self.settings.audience_from_client:
+            presented |= {value for name in ("azp", "appid", "cid") if isinstance(value := claims.get(name), str)}
+        if presented.isdisjoint(self.settings.audience):
+            raise ValueError("meant for another audience")
+
+    def _check_times(self, claims: Mapping[str, Any]) -> datetime:
+        now, leeway = clock.timestamp(), self.settings.leeway_seconds
+        expires = _seconds(claims, "exp")
+        for name in ("iat", "nbf"):
+            if name in claims and _seconds(claims, name) > now + leeway:
+                raise ValueError(f"{name} is in the future")
+        if expires + leeway <= now:
+            raise TokenExpired
+        return datetime.fromtimestamp(expires, UTC)
+
+
+def _seconds(claims: Mapping[str, Any], name: str) -> int:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
+        raise ValueError(f"{name} is not a date")
+    return int(value)
