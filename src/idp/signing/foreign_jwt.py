@@ -13,7 +13,7 @@ from idp.signing import raw_signature
 from idp.signing.compact import UnverifiedJwt
 from idp.signing.remote_jwks import RemoteJwks
 
-_LATEST = 253_402_300_799  # 9999-12-31, the last second that a date can have
+_LATEST = 253_402_300_799  # 9999-12-31, the last second of a Python date
 # RFC 9068 and OpenID Connect Core; refresh, logout and DPoP tokens have other types (SEC-25).
 _TYPES = frozenset({"jwt", "at+jwt"})
 # Keycloak names the kind of a token in the payload, Cognito too.
@@ -25,7 +25,7 @@ _REFUSED_CLAIMS = frozenset({"events", "cnf"})
 
 
 class ForeignClaims(Struct, frozen=True):
-    """The claims of a verified token, and when it ends."""
+    """The claims of a verified token, and its expiry."""
 
     claims: Mapping[str, Any]
     expires_at: datetime
@@ -55,7 +55,7 @@ class ForeignIssuer:
         Raises:
             TokenInvalid: a check failed; `__cause__` names it.
             TokenExpired: it has expired.
-            DependencyUnavailable: its key is not known, and the issuer cannot be asked now.
+            DependencyUnavailable: its key is unknown, and the issuer is unreachable.
         """
         try:
             return await self._verify(unverified)
@@ -66,7 +66,10 @@ class ForeignIssuer:
         header, claims = unverified.header, unverified.claims
         if str(header.get("typ", "JWT")).lower().removeprefix("application/") not in _TYPES:
             raise ValueError("neither an access token nor an ID token, by typ")
-        if str(claims.get("typ", "Bearer")).lower() not in _KINDS or str(claims.get("token_use", "access")) not in _USES:
+        if (
+            str(claims.get("typ", "Bearer")).lower() not in _KINDS
+            or str(claims.get("token_use", "access")) not in _USES
+        ):
             raise ValueError("neither an access token nor an ID token, by its claims")
         if _REFUSED_CLAIMS & claims.keys():
             raise ValueError("a logout token, or bound to a key that the request does not prove")
@@ -85,7 +88,7 @@ class ForeignIssuer:
         return ForeignClaims(claims, self._check_times(claims))
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
-        """Check who the token is for: by `aud`, and by the client where access tokens have no `aud` (Cognito)."""
+        """Check the audience: `aud`, or the client if access tokens have no `aud` (Cognito)."""
         audience = claims.get("aud")
         presented = {each for each in (audience if isinstance(audience, list) else [audience]) if isinstance(each, str)}
         if (
