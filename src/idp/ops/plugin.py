@@ -1,4 +1,4 @@
-"""Plugins for HTTP: errors, rate limits, health and metrics, and the Valkey client."""
+"""Plugins of HTTP: errors, rate limits, health and metrics, and the Valkey client."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

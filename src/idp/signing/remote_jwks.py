@@ -84,7 +84,9 @@ class RemoteJwks:
             if key is None and self._failed:
                 raise DependencyUnavailable(f"The signing keys of {self.issuer} cannot be fetched now.")
         elif now >= self._fresh_until and (self._refreshing is None or self._refreshing.done()):
-            self._refreshing = asyncio.create_task(self._refresh(None))  # nobody waits for an issuer that is slow
+            self._refreshing = asyncio.create_task(
+                self._refresh(None)
+            )  # in the background: a slow issuer delays no request
         return key
 
     async def _refresh(self, kid: str | None) -> None:
