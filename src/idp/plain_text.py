@@ -22,8 +22,8 @@ _UNSEEN = re.compile(f"[{UNSEEN}]")
 
 def unseen_character(text: str) -> str | None:
     """Return the first disallowed character as U+XXXX, None if there is none."""
-    found = None if text.isascii() and text.isprintable() else _UNSEEN.search(text)
-    return f"U+{ord(found[0]):04X}" if found else None
+    match = None if text.isascii() and text.isprintable() else _UNSEEN.search(text)
+    return f"U+{ord(match[0]):04X}" if match else None
 
 
 def without_unseen(text: str) -> str:

@@ -138,9 +138,9 @@ def _passwords(settings: Settings) -> Iterator[tuple[str, str]]:
         ("DATABASE_MIGRATION_URL", database.migration_url),
         ("VALKEY_URL", settings.valkey.url),
     ):
-        found = re.match(r"^[^/]+://[^/@]*?:([^/@]+)@", url.reveal()) if url is not None else None
-        if found:
-            yield name, unquote(found[1])
+        match = re.match(r"^[^/]+://[^/@]*?:([^/@]+)@", url.reveal()) if url is not None else None
+        if match:
+            yield name, unquote(match[1])
 
 
 # --- addresses -------------------------------------------------------------------------------------------------------

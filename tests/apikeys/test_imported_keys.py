@@ -116,7 +116,7 @@ async def test_a_key_that_fits_none_is_remembered(own: Service) -> None:
     assert time.perf_counter() - began < 0.3
 
 
-async def test_a_search_that_takes_too_long_goes_on_with_the_next_request(
+async def test_a_search_that_takes_too_long_continues_with_the_next_request(
     own: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S0-41: a request is bounded in time, answered 503 and tried again; nothing is compared twice."""

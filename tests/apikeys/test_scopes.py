@@ -180,7 +180,7 @@ async def test_a_role_may_grant_more(by_role: Service) -> None:
     assert (await make_key(by_role, person, scopes=["read"]))["scopes"] == ["read"]
 
 
-async def test_a_role_that_was_taken_away_takes_its_scopes_along(by_role: Service) -> None:
+async def test_a_removed_role_removes_its_scopes(by_role: Service) -> None:
     """S0-43: at the next question, in every face; given back, the scope is back."""
     admin = await by_role.register_admin()
     manager = {"Authorization": f"Bearer {(await make_token(by_role, scopes=['idp:introspect']))['token']}"}

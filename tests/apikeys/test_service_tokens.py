@@ -132,7 +132,7 @@ async def test_metadata_that_cannot_be_kept_is_422(keyed: Service, metadata: Any
     assert answer.json()["errors"][0]["loc"] == ["body", "metadata"]
 
 
-async def test_metadata_comes_back_as_it_was_sent(keyed: Service) -> None:
+async def test_metadata_is_returned_unchanged(keyed: Service) -> None:
     """S2-22: any JSON object, also one that looks dangerous, as long as its text is seen as it is."""
     metadata = {
         "team": "core",
@@ -272,7 +272,7 @@ async def test_a_token_without_end_is_extended_from_now(keyed: Service) -> None:
     assert abs(expires - datetime.now(UTC) - timedelta(days=7)) < timedelta(seconds=10)
 
 
-async def test_an_expired_token_comes_back_when_it_is_extended_beyond_now(keyed: Service) -> None:
+async def test_an_expired_token_is_valid_again_when_extended(keyed: Service) -> None:
     """S2-24: also where a process remembers the refusal."""
     made = await make_token(keyed, ttl_days=1)
     with later(days=3):

@@ -38,7 +38,7 @@ async def test_deciding_writes_nothing_and_a_flush_writes_when(keyed: Service, p
         assert abs(datetime.fromisoformat(each["last_used_at"]) - datetime.now(UTC)) < timedelta(seconds=10)
 
 
-async def test_every_use_counts_whichever_route_it_comes_by(keyed: Service, person: Person) -> None:
+async def test_every_use_counts_on_every_route(keyed: Service, person: Person) -> None:
     """C-10: a call here is a use, and so is a question about it."""
     asker = {"Authorization": f"Bearer {(await make_token(keyed, scopes=['idp:introspect']))['token']}"}
 

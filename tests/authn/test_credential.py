@@ -209,7 +209,7 @@ async def test_a_cookie_changes_nothing_about_an_explicit_credential(service: Se
 # --- what a validator asks about -------------------------------------------------------------------------------------
 
 
-def test_a_credential_that_is_asked_about_comes_without_headers_and_cookies() -> None:
+def test_a_credential_to_validate_has_no_headers_or_cookies() -> None:
     """C-01: who asks must not lend the credential anything of their own."""
     asked = from_token(A)
     assert (asked.token, dict(asked.headers), dict(asked.cookies)) == (A, {}, {})

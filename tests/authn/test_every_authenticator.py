@@ -103,7 +103,7 @@ async def test_inapplicable_requirements_are_listed(case: AuthenticatorCase) -> 
 
 
 @every_case
-async def test_a_good_credential_says_who_is_calling(case: AuthenticatorCase) -> None:
+async def test_a_valid_credential_identifies_the_caller(case: AuthenticatorCase) -> None:
     """The suite means something only if the credentials it damages are good before."""
     good = await case.good()
     outcome = await authenticator_of(case.service, case.authenticator).authenticate(presented(_local(good.headers)))

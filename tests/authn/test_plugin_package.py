@@ -115,7 +115,7 @@ def test_an_installed_package_alone_changes_nothing(environ: Mapping[str, str], 
         assert me(client, "rubbish", Authorization=f"Bearer {token}") == (200, user_id)
 
 
-def test_a_package_that_is_named_answers_for_who_is_calling(environ: Mapping[str, str], gateway: Gateway) -> None:
+def test_a_configured_plugin_package_authenticates(environ: Mapping[str, str], gateway: Gateway) -> None:
     """The whole life of an assertion over HTTP: good, tampered with, expired, foreign, beside a credential."""
     named = installed(environ, gateway.site) | {"IDP_AUTHN__PLUGINS": "gateway"}
     with serving(named) as client:

@@ -264,7 +264,7 @@ async def test_every_guard_refuses_a_kind_that_the_route_does_not_accept(guard: 
         assert await outcome(guard, principal(admin, method=method), machines) is None
 
 
-async def test_guards_let_through_exactly_whom_they_name() -> None:
+async def test_guards_admit_exactly_the_principals_they_name() -> None:
     """C-09 C-15: a person, an admin, an admin of this very team; management credentials."""
     team, other = uuid4(), uuid4()
     leads = user(teams=(Team(id=team, name="T", external_ref=None, is_active=True, role="admin"),))

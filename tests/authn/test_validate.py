@@ -219,7 +219,7 @@ async def test_every_code_that_can_be_reached_now(validator: Service) -> None:
     assert (await validator.validate(person.token, required_scopes=["x"]))["error"] == "insufficient_scopes"
 
 
-async def test_a_user_is_gone_and_back_at_the_very_next_question(validator: Service) -> None:
+async def test_disabling_and_enabling_a_user_affects_the_next_request(validator: Service) -> None:
     """SEC-19: disabling is not delayed by anything, and neither is enabling."""
     person = await validator.register()
     for active in (False, True, False, True):

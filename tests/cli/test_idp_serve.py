@@ -181,7 +181,7 @@ def test_it_migrates_first_when_asked_to(empty: str, tmp_path: Path) -> None:
         assert "The database was migrated." in serve.said()
 
 
-def test_it_cannot_migrate_a_database_that_is_away() -> None:
+def test_it_cannot_migrate_an_unreachable_database() -> None:
     done = idp("serve", "--port", "0", **(GOOD | {"RUN_MIGRATIONS": "true"}))
     assert done.returncode == 1
     assert done.stderr.startswith("idp: Nothing answers at 127.0.0.1:1 (Connection refused)")

@@ -60,7 +60,7 @@ def child(code: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def test_an_end_that_python_loses_comes_all_the_same() -> None:
+def test_a_shutdown_signal_that_python_loses_still_stops_it() -> None:
     """Stopped in the middle of an import, it hung: the exception of the signal was dropped, and nothing came after."""
     with child(_LOSES_IT) as process:
         time.sleep(0.1)  # it sleeps in the callback

@@ -151,7 +151,7 @@ def test_idp_dev_is_not_used_if_another_service_is_configured(
 
 
 def test_the_screen_says_how_in_one_line(dev: Dev, here: dict[str, str]) -> None:
-    (command,) = re.findall(r"^  Manage it from another terminal: (.+)$", dev.said(), re.MULTILINE)
+    (command,) = re.findall(r"^  Manage from another terminal: (.+)$", dev.said(), re.MULTILINE)
     assert command.endswith("idp users list")
     done = shell(f"IDP_CONFIG_DIR={here['IDP_CONFIG_DIR']} {command}")
     assert "ada@example.com" in done.stdout, done
@@ -161,7 +161,7 @@ def test_in_another_folder_the_line_sets_all_variables(tmp_path_factory: pytest.
     """And an ADMIN_TOKEN of the environment is kept, and written nowhere but into dev.json."""
     folder = tmp_path_factory.mktemp("my data")
     with running_dev(folder / "d") as dev:
-        (command,) = re.findall(r"^  Manage it from another terminal: (.+)$", dev.said(), re.MULTILINE)
+        (command,) = re.findall(r"^  Manage from another terminal: (.+)$", dev.said(), re.MULTILINE)
         token = (folder / "d" / "admin_token").read_text()
         assert unquoted(re.findall(r"cat (.+?)\)", command)[0]) == str(folder / "d" / "admin_token")
         assert "ada@example.com" in shell(command).stdout
@@ -169,7 +169,7 @@ def test_in_another_folder_the_line_sets_all_variables(tmp_path_factory: pytest.
     own = "a-token-of-their-own-" + "0123456789"
     with running_dev(folder / "d", ADMIN_TOKEN=own) as dev:
         assert dev.facts["management_token"] == own
-        (command,) = re.findall(r"^  Manage it from another terminal: (.+)$", dev.said(), re.MULTILINE)
+        (command,) = re.findall(r"^  Manage from another terminal: (.+)$", dev.said(), re.MULTILINE)
         assert "cat" not in command
         assert own not in dev.said()
         assert "ada@example.com" in shell(f"ADMIN_TOKEN={own} {command}").stdout

@@ -110,7 +110,7 @@ async def test_an_unexpected_response_is_unavailable_and_never_invalid(name: str
             await asyncio.to_thread(sync_client.validate_token, "amp_live_x")
 
 
-async def test_members_that_come_later_are_ignored() -> None:
+async def test_members_added_later_are_ignored() -> None:
     """S2-17: extra keys are ignored, so the service can grow."""
     body = json.dumps({"valid": True, "scopes": ["read"], "new": {"a": 1}, "user": {"id": "u", "new": 1}}).encode()
     with answering(lambda _: Reply(body=body)) as server:
@@ -132,7 +132,7 @@ async def test_a_service_that_hangs_is_given_up_after_the_timeout() -> None:
             await asyncio.to_thread(sync_client.validate_token, "amp_live_x")
 
 
-async def test_a_service_that_is_away_is_unavailable_and_found_again() -> None:
+async def test_an_unreachable_service_is_unavailable_and_reconnected() -> None:
     """Rule 1: recovery without a restart."""
     server = Server(lambda _: Reply(body=GOOD))
     async with AuthClient(server.url) as client:
@@ -147,7 +147,7 @@ async def test_a_service_that_is_away_is_unavailable_and_found_again() -> None:
             await nowhere.validate_token("amp_live_x")
 
 
-async def test_a_limit_says_when_to_come_again() -> None:
+async def test_a_rate_limit_names_the_time_to_retry() -> None:
     """A service that sheds a flood has decided nothing; its Retry-After reaches the caller."""
     with answering(lambda _: Reply(429, headers={"Retry-After": "42"})) as server:
         async with AuthClient(server.url) as client:

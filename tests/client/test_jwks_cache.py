@@ -68,7 +68,7 @@ async def test_an_ended_key_ends_remembered_tokens_too(issuer: Issuer) -> None:
     pytest.fail("the ended key still verifies")
 
 
-async def test_a_flood_of_unknown_keys_costs_one_fetch_a_cool_down(issuer: Issuer) -> None:
+async def test_a_flood_of_unknown_keys_makes_one_fetch_per_cool_down(issuer: Issuer) -> None:
     """SEC-22: single flight, at most one fetch a cool-down, and good tokens go on meanwhile."""
     cool_down = 0.5
     verifier = issuer.verifier(issuer.cache(cool_down=cool_down))

@@ -116,7 +116,7 @@ async def test_a_whole_application_can_be_closed(issuer: Issuer) -> None:
             assert (await http.options("/any")).status_code == 401
 
 
-async def test_a_guest_may_come_where_both_are_served(issuer: Issuer) -> None:
+async def test_anonymous_requests_are_allowed_where_both_are_served(issuer: Issuer) -> None:
     """`caller()` is None without a credential; an invalid one is 401."""
 
     async def greets(given: Any, receive: Any, send: Any) -> None:

@@ -60,7 +60,7 @@ async def test_what_the_service_accepts_the_client_accepts(forge: Forge, verifie
                 assert (caller.kind, caller.user.id, caller.source) == ("user", forge.person.id, "offline")
 
 
-async def test_a_caller_is_who_the_service_says_they_are(production: Service) -> None:
+async def test_offline_and_online_verification_return_the_same_caller(production: Service) -> None:
     """Rule 3: one person, whichever way they are looked at."""
     person = await production.register()
     caller = await OfflineVerifier(production.base_url).verify(person.token)

@@ -564,7 +564,7 @@ def test_a_process_that_cannot_start_ends_the_start_with_a_sentence(data_dir: Pa
         (pid,) = [pid for pid, line in dev.left_behind().items() if "idp.cli.dev_process" in line]
         os.kill(pid, signal.SIGKILL)
         assert dev.process.wait(60) == 1
-        assert re.search(r"^idp: http://localhost:\d+/healthz did not answer \(process \d+ ended\)", dev.said())
+        assert re.search(r"^idp: http://localhost:\d+/healthz did not answer \(process \d+ exited\)", dev.said())
         assert dev.leaves_nothing()
     finally:
         dev.clean_up()
@@ -629,7 +629,7 @@ def test_in_a_terminal_of_any_width_nothing_is_cut_or_out_of_line(
     lines = shown.rstrip().splitlines()
     assert "…" not in shown
     long = [line for line in lines if len(line) > columns]
-    assert all(re.match(r"  (curl |\w+ +\$\(cat |All of this|Manage it)", line) for line in long), long
+    assert all(re.match(r"  (curl |\w+ +\$\(cat |All of this|Manage )", line) for line in long), long
     assert all(line.startswith("  ") for line in lines if line)
     passwords = [match.start() for line in lines if (match := re.search(r"\b\w{4}-\w{4}-\w{4}\b {3}", line))]
     assert len(passwords) == 4

@@ -77,7 +77,7 @@ def test_a_created_database_is_empty_and_has_our_search_path(server: EmbeddedPos
     assert query(url, "SHOW search_path") == "idp, public"
 
 
-def test_an_odd_database_name_is_quoted_everywhere(server: EmbeddedPostgres) -> None:
+def test_an_unusual_database_name_is_quoted_everywhere(server: EmbeddedPostgres) -> None:
     name = 'a "b"; DROP ROLE idp /%'
     assert query(server.create_database(name), "SELECT current_database()") == name
 
@@ -111,7 +111,7 @@ def test_stopping_leaves_no_process_and_may_be_repeated(server: EmbeddedPostgres
     assert servers_of(data_dir) == []
 
 
-def test_a_crashed_server_comes_back_with_what_was_committed(server: EmbeddedPostgres) -> None:
+def test_a_crashed_server_recovers_committed_data(server: EmbeddedPostgres) -> None:
     query(server.url, "CREATE TABLE public.committed AS SELECT 1 AS answer")
     server.kill()
     server.start()

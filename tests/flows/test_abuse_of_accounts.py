@@ -60,7 +60,7 @@ def watching(service: Service) -> Iterator[list[str]]:
         _WATCHED.reset(token)
 
 
-def journey(service: Service, name: str) -> Any:
+def flow(service: Service, name: str) -> Any:
     return service.app.dependencies[name].dependency()  # type: ignore[operator,union-attr]
 
 
@@ -90,11 +90,11 @@ def same(work: dict[str, list[str]]) -> list[str]:
 
 
 async def test_a_reset_costs_the_same_for_an_unknown_address(service: Service, addresses: dict[str, str]) -> None:
-    """SEC-9: whoever asks for something else right after the answer waits as long; link, mail and record are made."""
-    resetting = journey(service, "reset_password")
+    """SEC-9: the next request waits as long for any address; link, mail and record are made."""
+    resetting = flow(service, "reset_password")
 
     async def ask(email: str) -> None:
-        await resetting.send(await resetting.ask(email, SYSTEM, cookies={}), SYSTEM)
+        await resetting.send(await resetting.request_link(email, SYSTEM, cookies={}), SYSTEM)
 
     work = {what: await work_for(service, ask, email) for what, email in addresses.items()}
     steps = same(work)
@@ -112,7 +112,7 @@ async def test_another_verification_link_costs_the_same_for_an_unknown_address(
     service: Service, addresses: dict[str, str]
 ) -> None:
     """SEC-9."""
-    verifying = journey(service, "verify_email")
+    verifying = flow(service, "verify_email")
 
     async def ask(email: str) -> None:
         await verifying.resend(await verifying.request_resend(email, SYSTEM, cookies={}))
@@ -128,7 +128,7 @@ async def test_another_verification_link_costs_the_same_for_an_unknown_address(
 
 async def test_registering_costs_the_same_for_a_known_address(service: Service, addresses: dict[str, str]) -> None:
     """SEC-9 C-30: also where the account is disabled, and its owner gets no mail."""
-    registering = journey(service, "register_email")
+    registering = flow(service, "register_email")
 
     async def ask(email: str) -> None:
         await registering.register(email, NEW, SYSTEM)

@@ -57,7 +57,7 @@ async def test_a_request_that_is_held_back_does_not_outlive_its_session(service:
     assert (status, answer["code"]) == (401, "token_revoked")
 
 
-async def test_an_administrator_who_is_disabled_meanwhile_does_nothing_more(service: Service) -> None:
+async def test_an_administrator_disabled_meanwhile_changes_nothing(service: Service) -> None:
     """SEC-19: held back requests of theirs neither make a service token nor make them an administrator again."""
     admin, other = await service.register_admin(), await service.register_admin()
     token = {"name": secrets.token_hex(8), "scopes": ["idp:manage"]}

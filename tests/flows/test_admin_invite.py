@@ -225,7 +225,7 @@ async def test_a_deleted_user_is_a_new_user_when_invited_again(service: Service,
     assert heir["roles"] == ["user"]
 
 
-async def test_an_administrator_who_has_not_come_does_not_count(postgres: EmbeddedPostgres) -> None:
+async def test_an_administrator_with_a_pending_invitation_does_not_count(postgres: EmbeddedPostgres) -> None:
     """The mail may never be read: the last one who can sign in stays, until the other has come."""
     async with running(postgres.create_database("awaited_admin")) as service:
         only, email = await service.register_admin(), service.new_email()

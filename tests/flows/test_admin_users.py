@@ -209,7 +209,7 @@ async def test_disabling_twice_changes_nothing_more(service: Service, admin: Per
     assert [action for action, _, _ in await audited(service, person)] == ["user.disabled"]
 
 
-async def test_a_deleted_user_is_gone_and_frees_the_address(service: Service, admin: Person) -> None:
+async def test_a_deleted_user_is_not_found_and_frees_the_address(service: Service, admin: Person) -> None:
     """S0-13, C-13, C-14: soft, with every key; the next user with this address is a new one."""
     person = await service.register()
     key = await make_key(service, person)

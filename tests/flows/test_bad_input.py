@@ -147,7 +147,7 @@ async def test_bytes_that_are_not_http_are_400(service: Service) -> None:
         assert b'"code":"bad_request"' in answer
 
 
-async def test_a_body_that_never_comes_is_408(service: Service) -> None:
+async def test_a_body_that_never_arrives_is_408(service: Service) -> None:
     """Never a hang: server.body_timeout_seconds, shortened here."""
     from factories import running
 

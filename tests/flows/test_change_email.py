@@ -164,7 +164,7 @@ async def test_bad_input_is_named(service: Service, person: Person) -> None:
     assert (await service.client.post(PATH, headers=person.bearer, json=more)).status_code == 422
 
 
-async def test_of_many_who_want_one_address_one_gets_it(service: Service) -> None:
+async def test_one_of_many_users_gets_an_address(service: Service) -> None:
     """The address is unique, also at once; the others' links are invalid, and nothing is 5xx."""
     people = [await verified(service) for _ in range(5)]
     email = f"wanted-{secrets.token_hex(4)}@example.com"

@@ -74,7 +74,7 @@ async def test_a_reset_verifies_the_address_and_claims_the_account(service: Serv
     assert answer.json()["user"]["email_verified"] is True
 
 
-async def test_asking_tells_nothing(service: Service, person: Person) -> None:
+async def test_a_reset_request_reveals_nothing(service: Service, person: Person) -> None:
     """S4-11 SEC-9: whatever the address is, same status and body; only who has an account gets a mail."""
     disabled = await verified(service)
     await service.sql("UPDATE idp.users SET is_active = false WHERE id = $1", disabled.id)

@@ -350,7 +350,7 @@ async def test_a_password_that_was_changed_since_the_registration_is_not_its_own
 # --- asking again ----------------------------------------------------------------------------------------------------
 
 
-async def test_asking_for_another_link_tells_nothing(service: Service) -> None:
+async def test_a_request_for_another_link_reveals_nothing(service: Service) -> None:
     """SEC-9: unknown, waiting, verified and disabled addresses get the same answer; only who waits gets a mail."""
     waiting, done, disabled = service.new_email(), await service.register(), await service.register()
     await sign_up(service, waiting)

@@ -76,7 +76,7 @@ def test_there_is_an_example_of_every_mail_and_a_template_of_each() -> None:
 
 
 @each
-def test_a_mail_says_why_it_came_and_that_doing_nothing_is_safe(mail: Mail) -> None:
+def test_a_mail_names_its_reason_and_says_that_it_can_be_ignored(mail: Mail) -> None:
     for body in (shown(mail).text, unescape(shown(mail).html)):
         assert "You get this mail because" in body
         assert "ada@example.com" in body
@@ -101,7 +101,7 @@ def test_a_link_is_on_the_page_of_c31_and_stands_in_the_text_too(mail: Mail) -> 
 
 
 @each
-def test_mails_lead_to_the_application_where_one_is_set(mail: Mail) -> None:
+def test_mails_link_to_the_configured_application(mail: Mail) -> None:
     """FRONTEND_URL: this service has no page of its own to sign in on."""
     home = "https://app.example.com"
     rendered = render(mail, to="ada@example.com", base_url=BASE, service="Acme", home=home)

@@ -101,7 +101,7 @@ async def test_requests_sent_ahead_are_all_answered_in_their_order(service: Serv
         assert numbers == list(range(200)), size
 
 
-async def test_a_client_that_is_gone_ends_its_requests(service: Service) -> None:
+async def test_a_disconnected_clients_requests_are_cancelled(service: Service) -> None:
     """What was queued for a closed connection is neither run nor answered."""
     person = await service.register()
     head = f"GET /auth/me HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {person.token}\r\n\r\n".encode()

@@ -136,7 +136,7 @@ async def test_no_request_waits_for_a_store_that_is_paused(own_valkey: EmbeddedV
     await store.close()
 
 
-async def test_many_slow_answers_are_as_bad_as_one_that_never_comes(own_valkey: EmbeddedValkey) -> None:
+async def test_many_slow_responses_count_like_a_missing_one(own_valkey: EmbeddedValkey) -> None:
     """Ten answers of 0.1 s would be a second."""
     store = SharedStore(connect(own_valkey.url))
     await store.check()

@@ -159,7 +159,7 @@ async def test_an_empty_form_is_a_link_that_does_not_work(service: Service) -> N
 # --- /verify-email ---------------------------------------------------------------------------------------------------
 
 
-async def test_an_address_is_verified_with_one_press(service: Service) -> None:
+async def test_an_address_is_verified_with_one_click(service: Service) -> None:
     """C-31 S4-04: the page names the address; after it, the form is not sent twice."""
     email = service.new_email()
     (mail,) = (await sign_up(service, email), await mails_about(service, email, VERIFY))[1]
@@ -172,7 +172,7 @@ async def test_an_address_is_verified_with_one_press(service: Service) -> None:
     assert (again.status_code, heading(again)) == (400, "This link is no longer valid")
 
 
-async def test_a_link_that_is_dead_offers_another(service: Service) -> None:
+async def test_the_page_of_an_invalid_link_offers_another(service: Service) -> None:
     """What to do next is on the page, and it works there."""
     email = service.new_email()
     await sign_up(service, email)

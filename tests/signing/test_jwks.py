@@ -74,7 +74,7 @@ async def test_it_is_encoded_once_for_each_state_of_the_key_ring(two: Two, monke
     assert await keys.document() is not documents[0]
 
 
-async def test_keys_that_cannot_be_read_are_503_and_come_back(tmp_path: Path) -> None:
+async def test_unreadable_keys_are_503_until_they_are_readable(tmp_path: Path) -> None:
     """SEC-30: what was published before is not published once a change was heard that could not be read."""
     with EmbeddedPostgres(tmp_path / "postgres") as server:
         async with running(server.create_database("jwks"), profile="production") as service:

@@ -272,7 +272,7 @@ async def test_a_leaked_key_is_ended_at_once(start: Start) -> None:
         assert await each.published() == {new}
 
 
-async def test_a_key_that_was_staged_when_another_leaked_does_not_come_back(start: Start) -> None:
+async def test_a_key_staged_during_a_leak_is_not_restored(start: Start) -> None:
     process = start()
     await process.signs_with()
     await process.keyring.rotate()
@@ -386,7 +386,7 @@ async def test_a_key_sealed_under_another_root_secret_is_neither_used_nor_publis
 # --- floods and outages: SEC-22 --------------------------------------------------------------------------------------
 
 
-async def test_a_flood_of_unknown_kids_makes_one_look(start: Start) -> None:
+async def test_a_flood_of_unknown_kids_makes_one_look_up(start: Start) -> None:
     """SEC-22: a thousand at once, one look; and none more within the cool-down."""
     process = start()
     await process.token()
@@ -401,7 +401,7 @@ async def test_a_flood_of_unknown_kids_makes_one_look(start: Start) -> None:
 
 
 @pytest.mark.alone
-async def test_a_flood_over_http_makes_one_look_a_cool_down(service: Service) -> None:
+async def test_a_flood_over_http_makes_one_look_up_per_cool_down(service: Service) -> None:
     """SEC-22: with tokens that look like ours in everything but the key."""
     forge = await Forge.of(service, await service.register())
     tokens = [forge.token(header=forge.header(kid=f"unknown-{n}")) for n in range(200)]

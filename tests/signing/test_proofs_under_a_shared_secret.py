@@ -118,7 +118,7 @@ async def test_a_verdict_that_only_valkey_holds_signs_no_user_out(
         assert (await service.me(person.bearer)).status_code == 200
 
 
-async def test_a_person_whom_only_valkey_calls_an_administrator_is_none(
+async def test_a_user_is_no_administrator_if_only_valkey_says_so(
     postgres: EmbeddedPostgres, valkey: EmbeddedValkey
 ) -> None:
     """A good access token, and a forged record of the session it names."""

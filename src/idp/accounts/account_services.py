@@ -85,11 +85,11 @@ class AccountServices(Struct, frozen=True):
         rule = self.rules.bad_link(origin.ip_address or "")
         await self.limiter.check(rule)
         async with self.database.transaction() as session:
-            found = await self.one_time_tokens.find(session, presented_token, purposes)
-        if found is None:
+            link = await self.one_time_tokens.find(session, presented_token, purposes)
+        if link is None:
             await self.limiter.count(rule)
             raise OneTimeTokenInvalid
-        return found
+        return link
 
 
 def run_after_response(work: Callable[..., Awaitable[None]], *args: Any) -> BackgroundTask:

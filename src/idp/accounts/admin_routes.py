@@ -80,9 +80,9 @@ async def audit(
         raise invalid(["query", "offset"], "Use either `cursor` or `offset`, not both.")
     position = _position(cursor)
     async with database.transaction() as session:
-        found = await before(session, requested, position, limit=limit + 1)
-    items = found[:limit]
-    following = str(Position.of(items[-1])) if len(found) > limit else None
+        records = await before(session, requested, position, limit=limit + 1)
+    items = records[:limit]
+    following = str(Position.of(items[-1])) if len(records) > limit else None
     return page_at_cursor(request, _redact(request, items), limit=limit, cursor=following)
 
 

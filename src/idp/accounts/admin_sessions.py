@@ -41,10 +41,10 @@ async def user_sessions(
     """Return the sessions of a user, newest first. `current` marks the session of the request."""
     async with database.transaction() as session:
         await administration.get_user(session, user_id)
-        found = await sessions.list_live(session, user_id)
+        live = await sessions.list_live(session, user_id)
     current = request.user.credential.session_id
     return SessionList(
-        [SessionInfo(**msgspec.structs.asdict(each), current=str(each.session_id) == current) for each in found]
+        [SessionInfo(**msgspec.structs.asdict(each), current=str(each.session_id) == current) for each in live]
     )
 
 

@@ -29,7 +29,7 @@ class ChangeEmail:
         self._services = services
         self._proof = proof
 
-    async def ask(
+    async def request_link(
         self, caller: Principal, current_password: str, new_email: str, origin: Origin, *, session_id: UUID | None
     ) -> None:
         """Mail a link to the new address and a notice to the current one; a taken address gets the same response.
@@ -56,13 +56,13 @@ class ChangeEmail:
             if holder is None or holder.email is None or holder.password_version != proven.password_version:
                 raise InvalidCredentials
             await reauthorize(session, caller)
-            taken = await credentials.find_by_email(session, new_email)
+            existing = await credentials.find_by_email(session, new_email)
             token = await services.one_time_tokens.make(session, Purpose.CHANGE, user_id=user_id, email=new_email)
-            if taken is None or taken.user_id == user_id:
+            if existing is None or existing.user_id == user_id:
                 hours = services.settings.email_change_hours
                 services.mailer.post(session, ConfirmNewEmail(holder.name, token, new_email, hours), to=new_email)
             else:  # the token was not sent
-                services.mailer.post(session, AlreadyRegistered(taken.name), to=new_email)
+                services.mailer.post(session, AlreadyRegistered(existing.name), to=new_email)
             services.mailer.post(session, EmailChangeRequested(holder.name, new_email), to=holder.email)
             record(session, origin, action="user.email_change_requested", user_id=user_id)
 
@@ -83,10 +83,10 @@ class ChangeEmail:
             OneTimeTokenInvalid: the link is invalid or another user's, or the address was taken.
             RateLimited: too many invalid links from this client.
         """
-        found = await self.check_link(presented_token, origin)
-        if found.user_id != caller.user_id:
+        link = await self.check_link(presented_token, origin)
+        if link.user_id != caller.user_id:
             raise OneTimeTokenInvalid
-        await self._confirm(found.user_id, presented_token, origin, caller=caller, keep=keep)
+        await self._confirm(link.user_id, presented_token, origin, caller=caller, keep=keep)
 
     async def _confirm(
         self, user_id: str, presented_token: str, origin: Origin, *, caller: Principal | None, keep: UUID | None
@@ -113,6 +113,6 @@ class ChangeEmail:
         Raises:
             InvalidCredentials: the password is not the link owner's.
         """
-        found = await self.check_link(presented_token, origin)
-        await self._proof.check(found.user_id, current_password, origin, session_id=None)
-        await self._confirm(found.user_id, presented_token, origin, caller=None, keep=None)
+        link = await self.check_link(presented_token, origin)
+        await self._proof.check(link.user_id, current_password, origin, session_id=None)
+        await self._confirm(link.user_id, presented_token, origin, caller=None, keep=None)

@@ -150,9 +150,9 @@ async def _verify(
     mode: Mode = "token",
 ) -> StartedSession:
     origin = origin_of(request)
-    found = await verify_email.check_link(data.token, origin)
+    link = await verify_email.check_link(data.token, origin)
     async with database.transaction() as session:
-        holder = await verify_email.verify(session, data.token, found, origin, cookies=request.cookies)
+        holder = await verify_email.verify(session, data.token, link, origin, cookies=request.cookies)
         started = await session_starter.start(
             session,
             request,
@@ -182,9 +182,9 @@ async def resend_verification(
     request: AnyRequest, verify_email: NamedDependency[VerifyEmail], data: JSONBody[ResendIn]
 ) -> Response[Message]:
     """Mail a new link if the address is unverified; earlier links are revoked. The response is always the same."""
-    found = await verify_email.request_resend(data.email, origin_of(request), cookies=request.cookies)
+    recipient = await verify_email.request_resend(data.email, origin_of(request), cookies=request.cookies)
     message = Message("If the email waits to be verified, a new link has been sent")
-    return Response(message, background=run_after_response(verify_email.resend, found))
+    return Response(message, background=run_after_response(verify_email.resend, recipient))
 
 
 @post(
@@ -202,7 +202,9 @@ async def request_email_change(
     """Mail a link to the new address and a notice to the current one. The response is the same for a taken address."""
     email = _parse(data.new_email, "new_email")
     session_id = session_id_of(request)
-    await change_email.ask(request.user, data.current_password, email, origin_of(request), session_id=session_id)
+    await change_email.request_link(
+        request.user, data.current_password, email, origin_of(request), session_id=session_id
+    )
     return Message("Please check your new email for a confirmation link")
 
 

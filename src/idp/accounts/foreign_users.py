@@ -1,4 +1,4 @@
-"""The user of a foreign identity: found, linked to an existing account (C-11), or created at first sight (S3-37)."""
+"""The user of a foreign identity: found, linked to an existing account (C-11), or created on first use (S3-37)."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,7 +23,7 @@ class ForeignUsers:
     """Finds and creates the users of foreign identities.
 
     Args:
-        database: where they are.
+        database: stores users and identities.
         settings: the default teams and domains of new users.
     """
 

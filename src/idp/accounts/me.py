@@ -79,9 +79,9 @@ async def export_me(request: UserRequest, database: NamedDependency[Database]) -
     if request.user.credential.shared_secret:
         raise errors.SharedSecretToken
     async with database.transaction() as session:
-        found = await collect_export(session, _caller(request).id)
-    named = {"Content-Disposition": f'attachment; filename="idp-export-{found.exported_at:%Y-%m-%d}.json"'}
-    return Stream(stream_export(database, found), media_type=MediaType.JSON, headers=named)
+        export = await collect_export(session, _caller(request).id)
+    response_headers = {"Content-Disposition": f'attachment; filename="idp-export-{export.exported_at:%Y-%m-%d}.json"'}
+    return Stream(stream_export(database, export), media_type=MediaType.JSON, headers=response_headers)
 
 
 @delete(

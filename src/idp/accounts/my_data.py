@@ -67,10 +67,10 @@ async def collect_export(session: AsyncSession, user_id: str) -> Export:
     )
 
 
-async def stream_export(database: Database, found: Export) -> AsyncIterator[bytes]:
+async def stream_export(database: Database, export: Export) -> AsyncIterator[bytes]:
     """Yield an export as JSON, with all audit records."""
-    user_id, records = found.profile.id, found.audit_records
-    head = msgspec.json.encode(msgspec.structs.replace(found, audit_records=[]))
+    user_id, records = export.profile.id, export.audit_records
+    head = msgspec.json.encode(msgspec.structs.replace(export, audit_records=[]))
     yield head.removesuffix(b"]}")
     separator = b""
     while records:

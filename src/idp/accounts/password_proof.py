@@ -54,16 +54,16 @@ class PasswordProof:
             if holder is None or not check.matches or not holder.is_active or is_locked:
                 attempt.fail()
                 guessed = holder if holder is not None and not check.matches else None
-                await self._refuse(user_id, guessed, origin, session_id=session_id, why=check.unverifiable)
+                await self._refuse(user_id, guessed, origin, session_id=session_id, unverifiable=check.unverifiable)
         return holder
 
     async def _refuse(
-        self, user_id: str, guessed: Holder | None, origin: Origin, *, session_id: UUID | None, why: str | None
+        self, user_id: str, guessed: Holder | None, origin: Origin, *, session_id: UUID | None, unverifiable: str | None
     ) -> NoReturn:
         services = self._services
         async with services.database.transaction() as session:
             await credentials.hold(session, user_id)
-            details = {"stored_password": why} if why else None
+            details = {"stored_password": unverifiable} if unverifiable else None
             record(session, origin, action="user.password_check_failed", user_id=user_id, details=details)
             limit = services.rules.consecutive_failures
             is_over = guessed is not None and await count_wrong_password(session, services.mailer, guessed, limit=limit)

@@ -36,9 +36,9 @@ async def request_reset(
 ) -> Response[Message]:
     """Mail a link if the address has an account; earlier links are revoked. Response and timing are always the same."""
     origin = origin_of(request)
-    found = await reset_password.ask(data.email, origin, cookies=request.cookies)
+    recipient = await reset_password.request_link(data.email, origin, cookies=request.cookies)
     message = Message("If the email exists, a reset link has been sent")
-    return Response(message, background=run_after_response(reset_password.send, found, origin))
+    return Response(message, background=run_after_response(reset_password.send, recipient, origin))
 
 
 @post(

@@ -43,9 +43,9 @@ class RegisterEmail:
         services.passwords.check_address(email)
         services.passwords.check_policy(password, email=email)
         await services.allow(*services.rules.verification(email_key(email), origin.ip_address or ""))
-        found = await credentials.look_up(services.database.reads, email)
+        existing = await credentials.look_up(services.database.reads, email)
         # For every address, so that timing reveals nothing (SEC-9).
-        stored = found.password_hash if found else None
+        stored = existing.password_hash if existing else None
         check = await services.passwords.check(stored, password, asker=origin.ip_address)
         password_hash = await services.passwords.hash(password, asker=origin.ip_address)
         async with services.database.transaction() as session:

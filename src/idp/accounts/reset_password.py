@@ -29,20 +29,25 @@ class ResetPassword:
     def __init__(self, services: AccountServices) -> None:
         self._services = services
 
-    async def ask(self, email: str, origin: Origin, *, cookies: Mapping[str, str]) -> Holder | None:
+    async def request_link(self, email: str, origin: Origin, *, cookies: Mapping[str, str]) -> Holder | None:
         """Return the user who may receive a link; as `AccountServices.find_link_recipient`."""
         return await self._services.find_link_recipient(email, origin, self._services.rules.reset, cookies=cookies)
 
-    async def send(self, found: Holder | None, origin: Origin) -> None:
+    async def send(self, recipient: Holder | None, origin: Origin) -> None:
         """Mail the link, after the response; without an account, do the same work for a decoy (SEC-9).
 
         The link of an invitation stays valid, so a stranger's request cannot revoke it.
         """
         services = self._services
         async with services.database.transaction() as session:
-            record(session, origin, action="user.password_reset_requested", user_id=found.user_id if found else None)
+            record(
+                session,
+                origin,
+                action="user.password_reset_requested",
+                user_id=recipient.user_id if recipient else None,
+            )
             async with session.begin_nested() as savepoint:
-                holder = await lock_user_or_decoy(session, found)
+                holder = await lock_user_or_decoy(session, recipient)
                 to = holder.email or decoy_address()
                 token = await services.one_time_tokens.make(session, Purpose.RESET, user_id=holder.user_id, email=to)
                 mail = ResetPasswordMail(holder.name, token, services.settings.reset_minutes)
@@ -77,15 +82,15 @@ class ResetPassword:
             Busy: the password queue is full.
         """
         services = self._services
-        found = await self.check_link(presented_token, origin)
-        services.passwords.check_policy(new_password, email=found.email, member="new_password")
+        link = await self.check_link(presented_token, origin)
+        services.passwords.check_policy(new_password, email=link.email, member="new_password")
         password_hash = await services.passwords.hash(new_password, asker=origin.ip_address)
         mail = await password_changed(origin)
         async with services.database.transaction() as session:
             await lock(session)
-            holder = await credentials.hold(session, found.user_id)
+            holder = await credentials.hold(session, link.user_id)
             if holder is not None:
-                services.passwords.check_policy(new_password, email=found.email, name=holder.name)
+                services.passwords.check_policy(new_password, email=link.email, name=holder.name)
             token = await services.one_time_tokens.redeem(session, presented_token, CHOOSING)
             if holder is None:
                 raise OneTimeTokenInvalid

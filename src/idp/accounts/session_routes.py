@@ -124,11 +124,11 @@ async def list_sessions(request: UserRequest, database: NamedDependency[Database
     """Return the user's sessions, newest first; a shared-secret token sees only its own session."""
     current = session_id_of(request)
     async with database.transaction() as session:
-        found = await sessions.list_live(session, user_id_of(request))
+        live = await sessions.list_live(session, user_id_of(request))
     if request.user.credential.shared_secret:  # its holders could forge a token for every session id
-        found = [each for each in found if each.session_id == current]
+        live = [each for each in live if each.session_id == current]
     return SessionList(
-        [SessionInfo(**msgspec.structs.asdict(each), current=each.session_id == current) for each in found]
+        [SessionInfo(**msgspec.structs.asdict(each), current=each.session_id == current) for each in live]
     )
 
 

@@ -111,7 +111,7 @@ class SignIn:
                 or (device is None and holder.failures >= self._rules.consecutive_failures)
             ):
                 attempt.fail()
-                await self._refuse(holder, origin, was_wrong=not check.matches, why=check.unverifiable)
+                await self._refuse(holder, origin, was_wrong=not check.matches, unverifiable=check.unverifiable)
         if check.is_weak and holder.password_hash:
             await self._rehash(holder, holder.password_hash, data.password, origin)
         return holder
@@ -125,12 +125,14 @@ class SignIn:
         async with self._database.transaction() as session:
             await users.replace_hash(session, holder.user_id, old=old, new=new)
 
-    async def _refuse(self, holder: Holder | None, origin: Origin, *, was_wrong: bool, why: str | None) -> NoReturn:
+    async def _refuse(
+        self, holder: Holder | None, origin: Origin, *, was_wrong: bool, unverifiable: str | None
+    ) -> NoReturn:
         """Record the failure, commit, then raise, so that the error does not roll back its record (rule 4)."""
         user_id = holder.user_id if holder else None
 
         async def keep(session: AsyncSession) -> None:
-            details = {"method": "password"} | ({"stored_password": why} if why else {})
+            details = {"method": "password"} | ({"stored_password": unverifiable} if unverifiable else {})
             record(session, origin, action="user.sign_in_failed", user_id=user_id, details=details)
             guessed = holder if was_wrong else None
             await count_wrong_password(session, self._mailer, guessed, limit=self._rules.consecutive_failures)

@@ -109,11 +109,11 @@ class SigningOut:
         """
         client = request.client.host if request.client else None
         self._bad_credentials.check(client, plausible=lambda: is_well_formed(presented_token))
-        found = await self._refresh_tokens.session_of(presented_token, client_id=FIRST_PARTY_CLIENT)
-        if found is None:
+        session_owner = await self._refresh_tokens.session_of(presented_token, client_id=FIRST_PARTY_CLIENT)
+        if session_owner is None:
             self._bad_credentials.count(client)
             raise errors.RefreshTokenInvalid
-        return found
+        return session_owner
 
 
 @post(
@@ -227,12 +227,12 @@ async def _named(
     if caller is None:
         return await signing_out.session_of(request, refresh_token)
     try:
-        found = await signing_out.session_of(request, refresh_token)
+        session_owner = await signing_out.session_of(request, refresh_token)
     except errors.RefreshTokenInvalid:
         raise errors.SessionNotFound from None
-    if found.user_id != user_id_of(request):
+    if session_owner.user_id != user_id_of(request):
         raise errors.SessionNotFound
-    return found
+    return session_owner
 
 
 async def _lock_user(session: AsyncSession, user_id: str, caller: Principal | None) -> None:

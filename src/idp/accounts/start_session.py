@@ -168,9 +168,9 @@ class SessionStarter:
         csrf: bool = False,
     ) -> SessionOut:
         """Return the session object with a new access token (S3-23, S4-10, S4-13, S4-19)."""
-        about = TokenUser(id=user.id, email=user.email, email_verified=user.email_verified, roles=user.roles)
+        token_user = TokenUser(id=user.id, email=user.email, email_verified=user.email_verified, roles=user.roles)
         of = TokenSession(login.session_id, login.auth_time, login.amr, login.acr, login.expires_at)
-        token = await self._tokens.issue(about, family, session=of)
+        token = await self._tokens.issue(token_user, family, session=of)
         return SessionOut(
             access_token=token.token,
             refresh_token=refresh_token,

@@ -18,14 +18,14 @@ def decoy_address() -> str:
     return f"{secrets.token_hex(16)}@nobody.invalid"
 
 
-async def lock_user_or_decoy(session: AsyncSession, found: Holder | None) -> Holder:
+async def lock_user_or_decoy(session: AsyncSession, recipient: Holder | None) -> Holder:
     """Lock a user, or create a disabled decoy user; one statement each.
 
     Args:
         session: a savepoint, to be rolled back if the result is not `is_active`.
-        found: the user found before, None for an address without an account.
+        recipient: the user found before, None for an address without an account.
     """
-    holder = await credentials.hold(session, found.user_id) if found else None
+    holder = await credentials.hold(session, recipient.user_id) if recipient else None
     if holder is not None:
         return holder
     email = decoy_address()

@@ -32,7 +32,7 @@ class VerifyEmail:
         self,
         session: AsyncSession,
         presented_token: str,
-        found: OneTimeToken,
+        link: OneTimeToken,
         origin: Origin,
         *,
         cookies: Mapping[str, str],
@@ -46,7 +46,7 @@ class VerifyEmail:
         Args:
             session: a new transaction, because the keys' lock must be taken first (C-27).
             presented_token: the token of the request.
-            found: the result of `check_link`.
+            link: the result of `check_link`.
             origin: the request's origin.
             cookies: of the request, to recognize the registering browser.
 
@@ -54,7 +54,7 @@ class VerifyEmail:
             OneTimeTokenInvalid: it was used, replaced or expired meanwhile.
         """
         await lock(session)
-        before = await credentials.hold(session, found.user_id)
+        before = await credentials.hold(session, link.user_id)
         token = await self._services.one_time_tokens.redeem(session, presented_token, VERIFYING)
         if before is not None and not before.email_verified:
             is_first = token.purpose is Purpose.REGISTER and before.password_version == FIRST_PASSWORD
@@ -73,7 +73,7 @@ class VerifyEmail:
             email, origin, self._services.rules.verification, cookies=cookies
         )
 
-    async def resend(self, found: Holder | None) -> None:
+    async def resend(self, recipient: Holder | None) -> None:
         """Mail a new link of the last kind, after the response; without an account, do the same work for a decoy
         (SEC-9).
 
@@ -81,7 +81,7 @@ class VerifyEmail:
         """
         services = self._services
         async with services.database.transaction() as session, session.begin_nested() as savepoint:
-            holder = await lock_user_or_decoy(session, found)
+            holder = await lock_user_or_decoy(session, recipient)
             to = holder.email or decoy_address()
             purpose = await last_purpose(session, holder.user_id) or Purpose.VERIFY
             token = await services.one_time_tokens.make(session, purpose, user_id=holder.user_id, email=to)

@@ -76,10 +76,10 @@ class ImportedKeys:
             return None
         candidates = [str(row["digest"]) for row in await self._reads.fetch(_CANDIDATES, text[:7], text[:12])]
         remaining = [each for each in candidates if each not in search.compared]
-        found = await self._compare(text, remaining, search) if remaining else None
-        if found is None:
+        digest = await self._compare(text, remaining, search) if remaining else None
+        if digest is None:
             search.missed_at = time.monotonic()
-        return found
+        return digest
 
     async def _compare(self, text: str, remaining: list[str], search: _Search) -> str | None:
         client = asking_client.get()

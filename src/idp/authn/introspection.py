@@ -152,9 +152,9 @@ class Introspector:
         correct meanwhile. It is not cached.
         """
         for _ in range(_SHARED_READS):
-            it = await (self._confirm(name, presented) if confirm else self._share(name, presented))
-            if not self._verdicts.outdated(it.stamp, it.depends_on, it.read_version):
-                return it.verdict
+            decision = await (self._confirm(name, presented) if confirm else self._share(name, presented))
+            if not self._verdicts.outdated(decision.stamp, decision.depends_on, decision.read_version):
+                return decision.verdict
         decided, _ = await self._decide_and_keep(name, presented, confirm=confirm)
         return decided.verdict
 

@@ -149,16 +149,23 @@ class Resolver:
         if entry is None and not confirm:
             entry = await self._verdicts.shared_entry(name)
         if entry is not None and not (confirm and entry.verdict.hint):
-            it = entry.verdict
+            verdict = entry.verdict
             return Resolved(
-                it.principal, it.error, entry.stamp, entry.depends_on, read_version=entry.read_version, hint=it.hint
+                verdict.principal,
+                verdict.error,
+                entry.stamp,
+                entry.depends_on,
+                read_version=entry.read_version,
+                hint=verdict.hint,
             )
         read_version = self._verdicts.known_changes
-        found = msgspec.structs.replace(await read(), read_version=read_version)
-        if found.stamp is not None and not self._verdicts.outdated(found.stamp, found.depends_on, read_version):
-            verdict = Verdict(found.principal, found.error)
-            self._verdicts.keep(name, verdict, found.stamp, found.depends_on, read_version=read_version)
-        return found
+        resolved = msgspec.structs.replace(await read(), read_version=read_version)
+        if resolved.stamp is not None and not self._verdicts.outdated(
+            resolved.stamp, resolved.depends_on, read_version
+        ):
+            verdict = Verdict(resolved.principal, resolved.error)
+            self._verdicts.keep(name, verdict, resolved.stamp, resolved.depends_on, read_version=read_version)
+        return resolved
 
     async def _read_session(self, session_id: str) -> Resolved:
         row = await self._sessions.find(session_id)

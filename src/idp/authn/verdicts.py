@@ -327,14 +327,16 @@ class Verdicts:
         if not hmac.compare_digest(signature, self._sign(name, payload)):
             return None
         try:
-            it = _DECODER.decode(payload)
-            stamp = Stamp.parse(it.instance, it.snapshot)
+            shared = _DECODER.decode(payload)
+            stamp = Stamp.parse(shared.instance, shared.snapshot)
         except ValueError:
             return None
-        error = _error(*it.error) if it.error else None
-        if (it.principal is None) == (error is None):
+        error = _error(*shared.error) if shared.error else None
+        if (shared.principal is None) == (error is None):
             return None
-        return Entry(Verdict(it.principal, error, it.key, hint=True), stamp, it.depends_on, it.good_until)
+        return Entry(
+            Verdict(shared.principal, error, shared.key, hint=True), stamp, shared.depends_on, shared.good_until
+        )
 
     def _sign(self, name: bytes, payload: bytes) -> bytes:
         return hashlib.blake2b(name + payload, digest_size=_MAC, key=self._key, person=b"signature").digest()

@@ -112,14 +112,14 @@ def parse(url: str) -> Address:
     hosts_given = hosts or parameters.get("host", "")
     if not hosts_given and not parameters.keys() & {"service"} and not libpq_variable("PGHOST"):
         raise DatabaseUrlError(f"DATABASE_URL has no host; use {_EXAMPLE}.")
-    kept = {name: value for name, value in parameters.items() if name in _HANDLED_BY_ASYNCPG}
-    if hosts_given.count(",") and "target_session_attrs" not in kept:
-        kept["target_session_attrs"] = "read-write"  # use the primary of several servers
-    database = unquote(path[1:]) or kept.get("dbname") or kept.get("database") or ""
-    user = unquote(login.partition(":")[0]) or kept.get("user", "")
+    passed_on = {name: value for name, value in parameters.items() if name in _HANDLED_BY_ASYNCPG}
+    if hosts_given.count(",") and "target_session_attrs" not in passed_on:
+        passed_on["target_session_attrs"] = "read-write"  # use the primary of several servers
+    database = unquote(path[1:]) or passed_on.get("dbname") or passed_on.get("database") or ""
+    user = unquote(login.partition(":")[0]) or passed_on.get("user", "")
     separator = "@" if login else ""
     return Address(
-        dsn=f"postgresql://{login}{separator}{hosts}{path}" + (f"?{urlencode(kept)}" if kept else ""),
+        dsn=f"postgresql://{login}{separator}{hosts}{path}" + (f"?{urlencode(passed_on)}" if passed_on else ""),
         hosts=_shown(hosts, ports) or hosts_given or "the server",
         user=user,
         database=database or user,
@@ -230,15 +230,15 @@ def _ports(hosts: str) -> list[int]:
     """Check each of the hosts, and return their ports."""
     ports = []
     for each in hosts.split(",") if hosts else ():
-        found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+(?:%[\w.]+)?\]|[^\[\]:]*)(?::(\d{0,5}))?", each)
-        if found is None or int(found[2] or 5432) not in range(1, 65536):
+        match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+(?:%[\w.]+)?\]|[^\[\]:]*)(?::(\d{0,5}))?", each)
+        if match is None or int(match[2] or 5432) not in range(1, 65536):
             raise _unreadable_url()
-        host = unquote(found[1])
+        host = unquote(match[1])
         if not host and "," in hosts:
             raise DatabaseUrlError("DATABASE_URL has a comma without a host: remove it, or add the host.")
         if host and not host.startswith(("/", "@")) and not is_host(host):
             raise _unreadable_url()
-        ports.append(int(found[2] or 5432))
+        ports.append(int(match[2] or 5432))
     return ports
 
 

@@ -72,19 +72,19 @@ class Changes:
         self._instance, self._floor, self._next_floor = floor.instance, floor.snapshot, floor.snapshot
 
     def forget_signatures(self) -> None:
-        """End every verdict about a signed token: a key may have been withdrawn."""
+        """Invalidate every verdict about a signed token: a key may have been withdrawn."""
         self.version += 1
         self.signing += 1
 
-    def record_change(self, what: str, transaction: int) -> None:
+    def record_change(self, name: str, transaction: int) -> None:
         """Record that a committed transaction changed `user:…`, `credential:…`, `session:…` or `directory`."""
         self.version += 1
-        if what == SIGNING:
+        if name == SIGNING:
             self.signing += 1
             return
-        known = self._recent.setdefault(what, [])
+        known = self._recent.setdefault(name, [])
         known.append((self.version, transaction))
-        self._unconfirmed.append((self.version, what, transaction))
+        self._unconfirmed.append((self.version, name, transaction))
         self._count += 1
         self._has_crowded_key = self._has_crowded_key or len(known) > _MAX_PER_KEY
 
@@ -97,14 +97,14 @@ class Changes:
         """
         known = [each for each in self._unconfirmed if each[0] <= version_before]
         self._unconfirmed = [each for each in self._unconfirmed if each[0] > version_before]
-        for version, what, transaction in known:
+        for version, name, transaction in known:
             if transaction >= following:
-                self._forget(what, (version, transaction))
+                self._forget(name, (version, transaction))
 
-    def _forget(self, what: str, false: tuple[int, int]) -> None:
+    def _forget(self, name: str, forged: tuple[int, int]) -> None:
         for known in (self._recent, self._earlier, self._oldest):
-            if false in known.get(what, ()):
-                known[what].remove(false)
+            if forged in known.get(name, ()):
+                known[name].remove(forged)
 
     def check_instance(self, stamp: Stamp) -> None:
         """Reset if a fresh read came from another database instance than is listened to.
@@ -126,8 +126,8 @@ class Changes:
             stamp: of the statement that read it.
         """
         self.version += 1
-        for what in depends_on:
-            needed = self._recent.setdefault(what, [])
+        for name in depends_on:
+            needed = self._recent.setdefault(name, [])
             last = needed[-1][1] if needed else None
             if isinstance(last, Snapshot) and stamp.snapshot.includes(last):
                 needed[-1] = (self.version, stamp.snapshot)  # many requests with one revoked key add one entry
@@ -179,8 +179,8 @@ class Changes:
             version <= read_version or _includes(stamp.snapshot, needed)
             for known in (self._recent, self._earlier, self._oldest)
             if known
-            for what in (ALL_VERDICTS, *depends_on)
-            for version, needed in known.get(what, ())
+            for name in (ALL_VERDICTS, *depends_on)
+            for version, needed in known.get(name, ())
         )
 
 

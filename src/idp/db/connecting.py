@@ -176,12 +176,12 @@ class Connector:
                 return known
             connection = await self._connect(address, Pooling(pooled=True, prepares=False))
             try:
-                found = self._pooling[address.dsn] = await _detect_pooling(connection)
+                pooling = self._pooling[address.dsn] = await _detect_pooling(connection)
             finally:
                 connection.terminate()
-            if found.pooled:
-                log.info("the database is behind a statement pooler", prepared_statements=found.prepares)
-            return found
+            if pooling.pooled:
+                log.info("the database is behind a statement pooler", prepared_statements=pooling.prepares)
+            return pooling
 
     async def _set_up(self, connection: Connection, pooling: Pooling) -> None:
         connection.pooling = pooling

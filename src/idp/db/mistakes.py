@@ -26,9 +26,9 @@ def is_about_tls(reason: BaseException | None) -> bool:
 def mistake_of(error: BaseException | None) -> str | None:
     """Describe the configuration error behind an error, without names, addresses or secrets; None if there is none."""
     for each in causes(error):
-        found = _mistake(each)
-        if found is not None:
-            return found
+        mistake = _mistake(each)
+        if mistake is not None:
+            return mistake
     return None
 
 

@@ -121,5 +121,5 @@ def _classify(code: int, error: Exception) -> Exception:
 def _reason(error: BaseException) -> str:
     """Return the error in one line, without data that only the recipient may see."""
     code = f"{error.code} " if isinstance(error, refusals.SMTPResponseException) else ""
-    said = getattr(error, "message", None) or str(error) or type(error).__name__
-    return " ".join(_PRIVATE.sub("…", f"{code}{said}").split())[:_REASON_LIMIT]
+    reply = getattr(error, "message", None) or str(error) or type(error).__name__
+    return " ".join(_PRIVATE.sub("…", f"{code}{reply}").split())[:_REASON_LIMIT]

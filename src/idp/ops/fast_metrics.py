@@ -1,4 +1,4 @@
-"""Counters and histograms that cost 0.2 µs, for what is counted at every request.
+"""Counters and histograms that cost 0.2 µs, for values counted at every request.
 
 Those of prometheus_client take a lock and look labels up at each call, which is slow compared with an answer of 50 µs.
 These count plain integers in one thread; the exposition reads them through `collect`, the interface of the library.

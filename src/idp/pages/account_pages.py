@@ -64,9 +64,9 @@ async def verify_email_form(
         return page.redirect(SENT, background=run_after_response(verify_email.resend, holder))
     presented_token = form.get("token", "")
     try:
-        found = await verify_email.check_link(presented_token, origin)
+        link = await verify_email.check_link(presented_token, origin)
         async with database.transaction() as session:
-            holder = await verify_email.verify(session, presented_token, found, origin, cookies=request.cookies)
+            holder = await verify_email.verify(session, presented_token, link, origin, cookies=request.cookies)
             offered = await reset_password.offer(session, holder)
     except OneTimeTokenInvalid as error:
         return page.dead(error)
@@ -101,7 +101,7 @@ async def reset_password_form(
     form, origin = await read_form(request, public_url=tokens.issuer), origin_of(request)
     page = MailLinkPage(_RESET, reset_password, settings, request)
     if "email" in form:
-        holder = await reset_password.ask(form["email"], origin, cookies=request.cookies)
+        holder = await reset_password.request_link(form["email"], origin, cookies=request.cookies)
         return page.redirect(SENT, background=run_after_response(reset_password.send, holder, origin))
     presented_token = form.get("token", "")
     try:

@@ -60,7 +60,7 @@ class MailLinkPage:
             just_verified: whether the user has just verified their address.
         """
         try:
-            found = await self._flow.check_link(token, origin_of(self._request))
+            link = await self._flow.check_link(token, origin_of(self._request))
         except OneTimeTokenInvalid as dead:
             return self.dead(dead)
         self._record_error(error)
@@ -70,8 +70,8 @@ class MailLinkPage:
             "form",
             error=error.detail if error else None,
             token=token,
-            email=found.email,
-            is_first=just_verified or found.purpose is Purpose.INVITE,
+            email=link.email,
+            is_first=just_verified or link.purpose is Purpose.INVITE,
             just_verified=just_verified,
         )
 

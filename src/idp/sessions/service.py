@@ -279,7 +279,7 @@ async def end_surplus(session: AsyncSession, origin: Origin, user_id: str, *, li
     return len(await _end(session, origin, user_id, SURPLUS, SessionRow.id.in_(ids))) if ids else 0
 
 
-async def _end(session: AsyncSession, origin: Origin, user_id: str, reason: str, *which: Any) -> list[bool]:
+async def _end(session: AsyncSession, origin: Origin, user_id: str, reason: str, *conditions: Any) -> list[bool]:
     """End sessions, and return for each whether it was live.
 
     Expired ones are ended too, because activity that is not written yet would extend them.
@@ -287,7 +287,7 @@ async def _end(session: AsyncSession, origin: Origin, user_id: str, reason: str,
     now = clock.now()
     # In a fixed order, to avoid deadlocks between transactions that end the same sessions.
     ends = func.least(SessionRow.expires_at, SessionRow.idle_expires_at)
-    query = select(SessionRow.id, ends).where(SessionRow.user_id == user_id, SessionRow.ended_at.is_(None), *which)
+    query = select(SessionRow.id, ends).where(SessionRow.user_id == user_id, SessionRow.ended_at.is_(None), *conditions)
     locked = {row[0]: row[1] for row in await session.execute(query.order_by(SessionRow.id).with_for_update())}
     if not locked:
         return []

@@ -22,11 +22,11 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class FetchFailed(Exception):
-    """A document could not be fetched; the text says what was seen, without a secret."""
+    """A document could not be fetched; the text gives the reason and contains no secret."""
 
 
 class Fetched(NamedTuple):
-    """A document, and the headers it came with (names in lower case)."""
+    """A document and its response headers (names in lower case)."""
 
     document: dict[str, Any]
     headers: Mapping[str, str]
@@ -43,7 +43,7 @@ class Fetcher:
         self._allow_loopback = allow_loopback
 
     def problem_of(self, url: str) -> str | None:
-        """Return why a URL is never fetched, None if it may be."""
+        """Return the reason why a URL must not be fetched, None if it may be."""
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname or "", parts.port

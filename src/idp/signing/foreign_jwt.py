@@ -13,7 +13,7 @@ from idp.signing import raw_signature
 from idp.signing.compact import UnverifiedJwt
 from idp.signing.remote_jwks import RemoteJwks
 
-_LATEST = 253_402_300_799  # 9999-12-31, the last second that a date can have
+_LATEST = 253_402_300_799  # 9999-12-31, the last second of a Python date
 # RFC 9068 and OpenID Connect Core; refresh, logout and DPoP tokens have other types (SEC-25).
 _TYPES = frozenset({"jwt", "at+jwt"})
 # Keycloak names the kind of a token in the payload, Cognito too.
@@ -22,7 +22,7 @@ _USES = frozenset({"access", "id"})
 
 
 class ForeignClaims(Struct, frozen=True):
-    """The claims of a verified token, and when it ends."""
+    """The claims of a verified token, and its expiry."""
 
     claims: Mapping[str, Any]
     expires_at: datetime
@@ -52,7 +52,7 @@ class ForeignIssuer:
         Raises:
             TokenInvalid: a check failed; `__cause__` names it.
             TokenExpired: it has expired.
-            DependencyUnavailable: its key is not known, and the issuer cannot be asked now.
+            DependencyUnavailable: its key is unknown, and the issuer is unreachable.
         """
         try:
             return await self._verify(unverified)
@@ -80,7 +80,7 @@ class ForeignIssuer:
         return ForeignClaims(claims, self._check_times(claims))
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
-        """Check who the token is for: by `aud`, and by the client where access tokens have no `aud` (Cognito)."""
+        """Check the audience: `aud`, or the client if access tokens have no `aud` (Cognito)."""
         audience = claims.get("aud")
         presented = {each for each in (audience if isinstance(audience, list) else [audience]) if isinstance(each, str)}
         if claims.get("token_use") == "access" and isinstance(client := claims.get("client_id"), str):

@@ -1,7 +1,7 @@
 """The public keys of another issuer: discovered, cached, and fetched again for an unknown `kid` (SEC-22, SEC-68).
 
-One fetch at a time; an unknown `kid` causes at most one per cool-down. While the issuer cannot be reached, the keys
-that are known stay valid until their time is over (stale-if-error).
+One fetch at a time; an unknown `kid` causes at most one per cool-down. While the issuer is unreachable, the known keys
+stay valid for a limited time (stale-if-error).
 """
 
 import asyncio
@@ -24,9 +24,9 @@ log = structlog.get_logger("idp.signing")
 
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 _MIN_LIFE, _MAX_LIFE, _DEFAULT_LIFE = 600.0, 86_400.0, 3600.0  # seconds
-_STALE_SECONDS = 86_400.0  # for how long keys outlive their time while the issuer cannot be reached
-_COOL_DOWN_SECONDS = 30.0  # between two fetches, however many unknown ids come
-_RETRY_SECONDS = 2.0  # after a fetch that failed
+_STALE_SECONDS = 86_400.0  # how long expired keys are used while the issuer is unreachable
+_COOL_DOWN_SECONDS = 30.0  # between two fetches, for any number of unknown ids
+_RETRY_SECONDS = 2.0  # after a failed fetch
 _MIN_RSA_BITS = 2048
 _MAX_KEYS = 100
 _MAX_AGE = re.compile(r"max-age=(\d{1,9})")
@@ -43,11 +43,11 @@ class RemoteJwks:
     """The keys of one issuer.
 
     Args:
-        issuer: as tokens and the discovery document name it.
+        issuer: its name in tokens and in the discovery document.
         fetcher: fetches the documents.
-        jwks_url: where the keys are; None to find out by discovery.
-        algorithms: that tokens of this issuer may use.
-        removed: called when a key is gone, so that cached verdicts end.
+        jwks_url: URL of the keys; None for discovery.
+        algorithms: allowed in tokens of this issuer.
+        removed: called when a key was removed, to invalidate cached verdicts.
     """
 
     def __init__(
@@ -84,9 +84,7 @@ class RemoteJwks:
             if key is None and self._failed:
                 raise DependencyUnavailable(f"The signing keys of {self.issuer} cannot be fetched now.")
         elif now >= self._fresh_until and (self._refreshing is None or self._refreshing.done()):
-            self._refreshing = asyncio.create_task(
-                self._refresh(None)
-            )  # in the background: a slow issuer delays no request
+            self._refreshing = asyncio.create_task(self._refresh(None))  # no request waits for a slow issuer
         return key
 
     async def _refresh(self, kid: str | None) -> None:
@@ -106,7 +104,7 @@ class RemoteJwks:
         """Fetch the keys now.
 
         Raises:
-            FetchFailed: with the reason; the keys that are known stay.
+            FetchFailed: with the reason; the known keys stay.
         """
         url = self._jwks_url or await self._discover()
         document, headers = await self._fetcher.get(url)

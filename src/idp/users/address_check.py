@@ -43,17 +43,17 @@ async def addresses_with_wrong_key(session: AsyncSession, *, limit: int) -> list
     query = select(UserRow.id, UserRow.email, UserRow.email_key).where(
         UserRow.deleted_at.is_(None), UserRow.email.is_not(None), unlike
     )
-    found: list[AddressWithWrongKey] = []
+    misplaced: list[AddressWithWrongKey] = []
     last = ""
-    while len(found) < limit:
+    while len(misplaced) < limit:
         rows = (await session.execute(query.where(UserRow.id > last).order_by(UserRow.id).limit(_PAGE_SIZE))).all()
         for user_id, email, stored in rows:
             if email is not None and (key := email_key(email)) != stored:
-                found.append(AddressWithWrongKey(user_id, email, await _holder(session, key)))
+                misplaced.append(AddressWithWrongKey(user_id, email, await _holder(session, key)))
         if len(rows) < _PAGE_SIZE:
             break
         last = rows[-1].id
-    return found[:limit]
+    return misplaced[:limit]
 
 
 async def _holder(session: AsyncSession, key: str) -> str | None:

@@ -190,9 +190,9 @@ async def soft_delete(session: AsyncSession, user_id: str) -> None:
 
 
 async def _roles_of(session: AsyncSession, user_ids: list[str]) -> dict[str, tuple[str, ...]]:
-    found = select(UserRoleRow.user_id, UserRoleRow.role).where(UserRoleRow.user_id.in_(user_ids))
+    query = select(UserRoleRow.user_id, UserRoleRow.role).where(UserRoleRow.user_id.in_(user_ids))
     roles: dict[str, list[str]] = {user_id: [] for user_id in user_ids}
-    for user_id, role in await session.execute(found.order_by(UserRoleRow.role)):
+    for user_id, role in await session.execute(query.order_by(UserRoleRow.role)):
         roles[user_id].append(role)
     return {user_id: tuple(names) for user_id, names in roles.items()}
 

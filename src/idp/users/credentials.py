@@ -89,8 +89,8 @@ async def hold_by_email(session: AsyncSession, email: str) -> Holder | None:
     return await _find(session, UserRow.email_key == email_key(email), lock=True)
 
 
-async def _find(session: AsyncSession, which: ColumnElement[bool], *, lock: bool = False) -> Holder | None:
-    query = select(*_COLUMNS).where(which, UserRow.deleted_at.is_(None))
+async def _find(session: AsyncSession, condition: ColumnElement[bool], *, lock: bool = False) -> Holder | None:
+    query = select(*_COLUMNS).where(condition, UserRow.deleted_at.is_(None))
     row = (await session.execute(query.with_for_update(key_share=True) if lock else query)).first()
     return Holder(*row) if row else None
 

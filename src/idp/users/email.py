@@ -30,9 +30,9 @@ def parse_email(text: str) -> str:
     """
     if len(text) > MAX_LENGTH:
         raise ValueError(f"longer than {MAX_LENGTH} characters")
-    if found := _BECOMES_ASCII.search(text.rpartition("@")[0]):
-        looks = unicodedata.normalize("NFC", found[1])
-        raise ValueError(f"U+{ord(found[1]):04X} before the @ looks like {looks}; use {looks} instead")
+    if match := _BECOMES_ASCII.search(text.rpartition("@")[0]):
+        looks = unicodedata.normalize("NFC", match[1])
+        raise ValueError(f"U+{ord(match[1]):04X} before the @ looks like {looks}; use {looks} instead")
     try:
         return validate_email(text, check_deliverability=False, globally_deliverable=False).normalized
     except (EmailSyntaxError, EmailNotValidError) as error:

@@ -13,11 +13,11 @@ _FIND = "SELECT user_id FROM idp.identities WHERE provider = $1 AND subject = $2
 
 
 class ForeignIdentity(Struct, frozen=True):
-    """What a verified token of another issuer says about its user.
+    """The user's data in a verified token of another issuer.
 
     Attributes:
         provider: the issuer, as configured.
-        subject: the user's id there.
+        subject: the user's id at the issuer.
         email: as `parse_email` returned it, None if there is none.
         email_verified: whether the issuer has verified the address, and is trusted for its domain.
         name: display name.
@@ -41,7 +41,7 @@ async def find_user_id(reads: Reads, identity: ForeignIdentity) -> str | None:
 
 
 async def link(session: AsyncSession, user_id: str, identity: ForeignIdentity) -> bool:
-    """Give an identity to a user; False if it belongs to a user already, also one of a concurrent transaction."""
+    """Assign an identity to a user; False if another user has it, also by a concurrent transaction."""
     made = await session.execute(
         insert(IdentityRow)
         .values(

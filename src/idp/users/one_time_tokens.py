@@ -166,9 +166,9 @@ async def revoke_all(session: AsyncSession, user_id: str) -> None:
         await _end(session, row, row.user_id == user_id)
 
 
-async def _end(session: AsyncSession, row: TokenRow, *which: ColumnElement[bool]) -> None:
+async def _end(session: AsyncSession, row: TokenRow, *conditions: ColumnElement[bool]) -> None:
     # Not by `expires_at`, because another machine's clock may be behind ours.
-    await session.execute(update(row).where(*which, row.used_at.is_(None)).values(used_at=clock.now()))
+    await session.execute(update(row).where(*conditions, row.used_at.is_(None)).values(used_at=clock.now()))
 
 
 def _table(*purposes: Purpose) -> TokenRow:

@@ -76,10 +76,10 @@ def check_password(stored: str | None, password: str, cost: Cost) -> Check:
         password: normalised text.
         cost: parameters of new hashes.
     """
-    why = None if stored is None else unverifiable_reason(stored, cost)
-    if stored is None or why is not None:
+    reason = None if stored is None else unverifiable_reason(stored, cost)
+    if stored is None or reason is not None:
         _matches(_dummy_hash(cost), password, cost)
-        return Check(matches=False, unverifiable=why)
+        return Check(matches=False, unverifiable=reason)
     try:
         matches = _matches(stored, password, cost)
     except (ValueError, InvalidHashError, VerificationError) as error:  # well formed, but not decodable
@@ -112,10 +112,10 @@ def unverifiable_reason(stored: str, cost: Cost) -> str | None:
         cost: parameters of new hashes, which are always allowed.
     """
     if stored.startswith(_BCRYPT_PREFIXES):
-        found = _BCRYPT.match(stored)
-        if found is None:
+        match = _BCRYPT.match(stored)
+        if match is None:
             return "the bcrypt hash is malformed"
-        rounds = int(found[1])
+        rounds = int(match[1])
         lowest, highest = _BCRYPT_ROUNDS
         return None if lowest <= rounds <= highest else f"bcrypt with cost {rounds}; {lowest} to {highest} is verified"
     if not stored.startswith("$argon2"):
@@ -126,10 +126,10 @@ def unverifiable_reason(stored: str, cost: Cost) -> str | None:
         return "the Argon2 hash is malformed"
     limit = Cost(*(max(pair) for pair in zip(cost, _MAX_ARGON2, strict=True)))
     work = max(cost.time * cost.memory, _MAX_WORK)
-    named = Cost(given.time_cost, given.memory_cost, given.parallelism)
-    each_fits = all(0 < value <= highest for value, highest in zip(named, limit, strict=True))
-    if not each_fits or named.time * named.memory > work:
-        parameters = f"t={named.time}, m={named.memory} KiB, p={named.lanes}"
+    stored_cost = Cost(given.time_cost, given.memory_cost, given.parallelism)
+    each_fits = all(0 < value <= highest for value, highest in zip(stored_cost, limit, strict=True))
+    if not each_fits or stored_cost.time * stored_cost.memory > work:
+        parameters = f"t={stored_cost.time}, m={stored_cost.memory} KiB, p={stored_cost.lanes}"
         return f"Argon2 with {parameters}, which exceeds the limits"
     return None
 

@@ -70,8 +70,8 @@ async def find_id_by_email(session: AsyncSession, email: str) -> str | None:
 
 async def exists(session: AsyncSession, user_id: str) -> bool:
     """Whether a live user has this id."""
-    found = await session.scalar(select(UserRow.id).where(UserRow.id == user_id, UserRow.deleted_at.is_(None)))
-    return found is not None
+    existing_id = await session.scalar(select(UserRow.id).where(UserRow.id == user_id, UserRow.deleted_at.is_(None)))
+    return existing_id is not None
 
 
 async def replace_hash(session: AsyncSession, user_id: str, *, old: str, new: str) -> None:

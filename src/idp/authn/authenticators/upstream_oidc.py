@@ -20,7 +20,7 @@ UserIdOf = Callable[[ForeignIdentity], Awaitable[str]]
 class UpstreamOidc:
     """Owns every JWT that names a configured issuer.
 
-    Foreign roles, groups and scopes grant nothing here: scopes are shown, and no route asks a person for one.
+    Foreign roles, groups and scopes grant nothing: scopes are only shown, and no route requires one of a user.
 
     Args:
         issuers: the configured issuers.
