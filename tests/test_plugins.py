@@ -1,4 +1,4 @@
-"""Packages join the application by a plugin: what it brings, and when it starts and stops."""
+"""Plugins of packages: what they add, and the order in which their services start and stop."""
 
 import asyncio
 import os

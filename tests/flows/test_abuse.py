@@ -1,4 +1,4 @@
-"""Attacks that worked once, or nearly: each has its test, so that it never works again."""
+"""Regression tests of attacks that succeeded, or nearly."""
 
 import asyncio
 import time
