@@ -1,4 +1,4 @@
-"""Real parts for every test: a PostgreSQL, a Valkey, and the service itself behind a socket."""
+"""Fixtures of all tests: PostgreSQL, Valkey, and the service behind a socket."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

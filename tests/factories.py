@@ -1,4 +1,4 @@
-"""Makes what tests need: a running service, people in it, principals."""
+"""Test data: a running service, users and principals."""
 
 import asyncio
 import os

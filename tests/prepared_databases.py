@@ -1,4 +1,4 @@
-"""Migrated and seeded databases: made once on each server, and copied from then on."""
+"""Migrated and seeded databases: created once for each server, then copied."""
 
 import secrets
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What the service needs of the inside of libraries: after an upgrade this fails first, and says what has moved."""
+"""Internals of libraries that the service relies on: an upgrade that changes them fails here first."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""The migrations and the models say the same."""
+"""The migrated schema equals the models."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Packages join the application by a plugin: what it brings, and when it starts and stops."""
+"""Plugins of packages: what they add, and the order in which their services start and stop."""
 
 import asyncio
 import os
@@ -113,9 +113,9 @@ async def test_a_feature_of_another_package_is_served(postgres: EmbeddedPostgres
 
 
 def test_the_application_fits_on_a_screen_and_a_half() -> None:
-    """The house: `app.py` is what a newcomer reads first."""
+    """`app.py` is the first file that a newcomer reads; it has room for a few more authenticators and features."""
     lines = (Path(idp.__file__).parent / "app.py").read_text("utf-8").splitlines()
-    assert len(lines) <= 150
+    assert len(lines) <= 170, "app.py may hold only the two lists and the application; move other code to core.py"
 
 
 def test_the_command_of_the_framework_finds_the_application() -> None:

@@ -1,4 +1,4 @@
-"""Settings: where a value comes from, what it may be, and that every one of them is written down."""
+"""Settings: sources, allowed values, and the documentation of each."""
 
 import re
 import shutil

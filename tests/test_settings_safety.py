@@ -1,4 +1,4 @@
-"""What production refuses beside secrets: see tests/test_settings.py for those."""
+"""Settings that production refuses, except secrets (tests/test_settings.py)."""
 
 import itertools
 import secrets

@@ -39,7 +39,7 @@ from idp.ops.health import HealthChecks
 from idp.ops.metrics_access import MetricsAccess
 from idp.ops.origins import AllowedOrigins
 from idp.ops.rate_limit import Limiter
-from idp.ops.rate_limit_rules import LoginRules
+from idp.ops.rate_limit_rules import RateLimitRules
 from idp.sessions.activity import Activity
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.known_devices import KnownDevices
@@ -86,7 +86,7 @@ class Core(Struct, frozen=True):
     one_time_tokens: OneTimeTokens
     mailer: Mailer
     limiter: Limiter
-    rules: LoginRules
+    rules: RateLimitRules
     bad_credentials: BadCredentialLimit
     verdicts: Verdicts
     resolver: Resolver
@@ -181,7 +181,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         one_time_tokens=OneTimeTokens(roots, settings.accounts),
         mailer=Mailer(sealer, base_url=front_end(settings), service=name, home=home),
         limiter=Limiter(store, key=counters_key, back_off=settings.rate_limits.back_off_seconds),
-        rules=LoginRules(settings.rate_limits),
+        rules=RateLimitRules(settings.rate_limits),
         bad_credentials=BadCredentialLimit(settings.rate_limits.bad_credentials_per_address_per_minute),
         verdicts=verdicts,
         resolver=Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts),

@@ -130,14 +130,14 @@ class UserInactive(IdpError):
 class InvalidCredentials(IdpError):
     code, status, title = "invalid_credentials", 401, "Invalid credentials"
     text = "Incorrect email or password"
-    remedy = "Check both. The response is the same for an unknown address, a wrong password and a disabled account."
+    remedy = "Check the address and the password. An unknown address and a disabled account get the same response."
     default_headers = _BEARER
 
 
 class RefreshTokenInvalid(IdpError):
     code, status, title = "refresh_token_invalid", 401, "Invalid refresh token"
     text = "Invalid refresh token"
-    remedy = "It is unknown or expired, or its session has ended. Sign in again."
+    remedy = "Sign in again. The token is unknown or expired, or its session has ended."
     default_headers = _INVALID_TOKEN
 
 

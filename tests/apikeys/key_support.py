@@ -1,4 +1,4 @@
-"""What the tests of keys and service tokens share: making them, and asking about them over HTTP."""
+"""Shared code of tests of keys and service tokens: creates them, and lists and checks them over HTTP."""
 
 import secrets
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Bad keys and bad wishes: a clear code each, never a 5xx; and a flood of them, which good ones pass.
+"""Invalid keys and invalid requests: each gets a clear code, never a 5xx; and floods of them do not block valid ones.
 
 The codes of a verdict are S2's; those of a refusal are in the catalogue.
 """

@@ -1,4 +1,4 @@
-"""Idempotency-Key on creations: a lost answer is given again, the secret included, for ten minutes (C-27)."""
+"""Idempotency-Key on creations: a repeated request gets the same response, with the secret, for ten minutes (C-27)."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Scopes: who may put which on what, which names they may have, and when they are gone (S0-08, S0-43, S2-30)."""
+"""Scopes: who may grant them, their syntax, and their removal with a role (S0-08, S0-43, S2-30)."""
 
 import shutil
 from collections.abc import AsyncIterator

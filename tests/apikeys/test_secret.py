@@ -1,4 +1,4 @@
-"""The secret of a key: its form, shown once, stored nowhere (C-03, C-03b; S0-19 to S0-21, S0-36 to S0-42)."""
+"""The secret of a key: its format, shown once, never stored (C-03, C-03b; S0-19 to S0-21, S0-36 to S0-42)."""
 
 import hashlib
 import re

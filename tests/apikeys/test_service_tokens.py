@@ -1,4 +1,4 @@
-"""Service tokens over HTTP: made, listed, shown, revoked, extended, by those who manage (S2-20 to S2-24, S2-39)."""
+"""Service tokens over HTTP: create, list, show, revoke and extend, by management only (S2-20 to S2-24, S2-39)."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""One writer in the cluster (C-27, S2-26): a serial history, nothing lost or doubled, failures alone; and C-10."""
+"""The single writer of a cluster (C-27, S2-26): changes are serial, complete and independent; and C-10."""
 
 import asyncio
 import random

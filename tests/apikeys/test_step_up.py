@@ -1,4 +1,4 @@
-"""Step-up before a key is made, for deployments that want it (C-33)."""
+"""`api_keys.require_fresh_login`: creating a key requires a recent sign-in (C-33)."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""`last_used_at`: noted in memory and written in batches, so that deciding has no side effect (C-10, S2-38, S0-39)."""
+"""`last_used_at`: recorded in memory, written in batches, without side effects of validation (C-10, S2-38, S0-39)."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""A user's own keys over HTTP: made, listed, rotated, renamed, revoked, and their history (S0-14 to S0-26, S0-44)."""
+"""A user's own keys over HTTP: create, list, rotate, rename, revoke, and audit records (S0-14 to S0-26, S0-44)."""
 
 import asyncio
 import re

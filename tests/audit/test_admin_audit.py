@@ -1,4 +1,4 @@
-"""GET /api/auth/admin/audit: filters, and a cursor that no addition moves (S3-55, C-19)."""
+"""GET /api/auth/admin/audit: filters, and a cursor that stays valid when records are added (S3-55, C-19)."""
 
 import asyncio
 import base64

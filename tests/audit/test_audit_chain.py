@@ -1,4 +1,4 @@
-"""The hash chain of audit records: one, complete, within a second; and changes of records are detected."""
+"""The hash chain of audit records: one chain, complete within a second; changed records are detected."""
 
 import asyncio
 import sys

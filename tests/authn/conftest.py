@@ -1,4 +1,4 @@
-"""The example plugin, built once for all tests here."""
+"""The example plugin, installed once for all tests of this folder."""
 
 import importlib
 import sys

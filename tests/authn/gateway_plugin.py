@@ -1,4 +1,4 @@
-"""The example plugin as a real distribution, and a deployment's settings for it."""
+"""The example plugin as an installed distribution, with settings."""
 
 import re
 import secrets

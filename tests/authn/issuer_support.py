@@ -1,4 +1,4 @@
-"""Another issuer, over a socket: it serves discovery and a JWKS, signs tokens, and misbehaves on request."""
+"""A second issuer on a socket: serves discovery and a JWKS, signs tokens, and fails on request."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""docs/authenticators.md says what is true."""
+"""Checks the statements and code of docs/authenticators.md."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""The chain (rule 1, SEC-13, SEC-14): the first owner decides, later ones are not called, a failing one admits none."""
+"""The chain (rule 1, SEC-13, SEC-14): the first owner decides, later ones do not run, errors never authenticate."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What a request presents, parsed once (C-24): at most one explicit credential, and never a silent choice."""
+"""The credential of a request, parsed once (C-24): at most one explicit credential; two are refused."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""Every authenticator answers the same questions (style card 13, rule 1): see `authenticator_suite.py`."""
+"""Every authenticator passes the shared suite (style card 13, rule 1): see `authenticator_suite.py`."""
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta

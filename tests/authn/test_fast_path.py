@@ -1,4 +1,4 @@
-"""The short way and the long way give the same answer: `authn/fast_path.py` beside the ordinary handlers."""
+"""The fast path (`authn/fast_path.py`) and the ordinary handlers return the same response."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager

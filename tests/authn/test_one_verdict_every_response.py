@@ -1,4 +1,4 @@
-"""Three faces of one decision: validate, validate-key and introspect never differ (rule 3, C-01; S0-27 to S0-31).
+"""validate, validate-key and introspect return the same verdict (rule 3, C-01; S0-27 to S0-31).
 
 What each says to whom is below; that they say the same is walked over every kind of credential there is.
 """

@@ -1,4 +1,4 @@
-"""An authenticator of another package as its user meets it: a wheel, an entry point, a setting, a real `idp serve`."""
+"""An authenticator plugin as installed: a wheel, an entry point, a setting, and `idp serve`."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""Default deny (rule 6): every route of the application has a policy, and over HTTP it means what it says."""
+"""Default deny (rule 6): every route has a policy, which is enforced over HTTP."""
 
 import re
 import secrets

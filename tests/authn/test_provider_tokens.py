@@ -1,4 +1,4 @@
-"""What real providers put into their tokens, and what is read from it (S3-37): one row for each kind of token."""
+"""Tokens of real providers (S3-37): one row for each kind of token."""
 
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType

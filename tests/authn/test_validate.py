@@ -1,4 +1,4 @@
-"""POST /auth/validate: one superset of two old answers, every code, never another verdict than "me" (C-01, rule 3)."""
+"""POST /auth/validate: a superset of two old responses, every code, the same verdict as "me" (C-01, rule 3)."""
 
 import asyncio
 import secrets

@@ -1,4 +1,4 @@
-"""Verdicts that are remembered: where an answer comes from, and what makes it be read anew (rule 5, decision 0011).
+"""The verdict cache: the source of each verdict, and its invalidation (rule 5, decision 0011).
 
 The order of events that makes this safe is in `tests/db/test_verdict_model.py`; here it is seen over HTTP.
 """

@@ -1,4 +1,4 @@
-"""The measuring itself: what it counts, reads and concludes. Nothing here depends on how fast the machine is."""
+"""The benchmark harness: counting, parsing and verdicts, independent of the speed of the machine."""
 
 import os
 import subprocess

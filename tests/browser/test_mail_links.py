@@ -1,4 +1,4 @@
-"""The pages that links in mails lead to, in a real browser, with JavaScript and without."""
+"""The pages of mail links in a browser, with JavaScript and without."""
 
 import shutil
 from collections.abc import AsyncIterator

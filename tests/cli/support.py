@@ -1,4 +1,4 @@
-"""What the tests of the commands share: running them as people do, as processes of their own.
+"""Shared code of the tests of commands: runs each command as a process.
 
 `idp`, `auth_cli`, `in_a_terminal` and `running_serve` fork those from one that has the modules loaded
 (`command_process.py`). IDP and AUTH_CLI start Python afresh, for tests of what only that shows.

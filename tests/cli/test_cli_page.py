@@ -1,4 +1,4 @@
-"""docs/cli.md says what there is."""
+"""Checks the statements of docs/cli.md."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""`idp check-db`: how the database is, and what is wrong with its address (S3-63, S3-70)."""
+"""`idp check-db`: the state of the database, and errors in its URL (S3-63, S3-70)."""
 
 import re
 import socket

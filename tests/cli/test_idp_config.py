@@ -1,4 +1,4 @@
-"""`idp config`: what is in force, where it came from, and what is misspelt; never a secret."""
+"""`idp config`: effective values, their sources, and misspelt names; never a secret."""
 
 import json
 import secrets

@@ -1,4 +1,4 @@
-"""`idp` itself: quick to answer, and plain about what it does not know."""
+"""`idp --help`: fast, and a suggestion for an unknown command."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""`idp keys`: the API keys of a person, and what depends on the root secrets."""
+"""`idp keys`: the API keys of a user, and the keys that depend on each root secret."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`idp migrate`: once, again, by several at once, and what stands in its way."""
+"""`idp migrate`: once, again, concurrently, and with errors."""
 
 import asyncio
 import re

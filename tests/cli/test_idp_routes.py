@@ -1,4 +1,4 @@
-"""`idp routes`: who may call what, with which credentials, without a database or a secret."""
+"""`idp routes`: each route with its policy and credentials, without a database or a secret."""
 
 import json
 import re
@@ -10,8 +10,8 @@ def test_each_route_is_listed_with_its_policy_and_its_credentials() -> None:
     done = idp("routes")
     assert (done.returncode, done.stderr) == (0, "")
     rows = [re.split(r" {2,}", line) for line in done.stdout.splitlines()]
-    assert rows[0] == ["Method", "Path", "Who", "Credentials"]
-    by_route = {(method, path): who for method, path, who, _ in rows[1:]}
+    assert rows[0] == ["Method", "Path", "Policy", "Credentials"]
+    by_route = {(method, path): policy for method, path, policy, _ in rows[1:]}
     assert by_route["POST", "/auth/login"] == "public"
     assert by_route["GET", "/auth/me"] == "user"
     assert by_route["GET", "/api/auth/admin/audit"] == "admin"

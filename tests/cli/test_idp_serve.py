@@ -1,4 +1,4 @@
-"""`idp serve`: what it needs, what it refuses, and how it starts, waits and ends."""
+"""`idp serve`: required settings, refused settings, start, readiness and stop."""
 
 import json
 import os

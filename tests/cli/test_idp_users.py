@@ -1,4 +1,4 @@
-"""`idp users`: administration of people from the command line, against the real service."""
+"""`idp users`: administration of users from the command line, against the real service."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""How the commands end that serve."""
+"""Stopping `idp serve` and `idp dev`."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""A command ends in a sentence, whatever it writes to; what a start says of its settings."""
+"""Output errors end a command with one sentence; messages about settings at start."""
 
 import os
 import shutil

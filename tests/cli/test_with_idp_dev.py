@@ -1,4 +1,4 @@
-"""The commands in another terminal while `idp dev` runs: nothing to set, and nothing that production could mistake."""
+"""Commands in another terminal while `idp dev` runs: no configuration, and no effect on production."""
 
 import json
 import os

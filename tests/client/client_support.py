@@ -1,4 +1,4 @@
-"""The world around `idp-client`: an issuer with keys, HTTP servers that answer as told, a server for applications."""
+"""Servers for the tests of `idp-client`: an issuer, HTTP servers with given responses, an application server."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""What tests of `idp-client` share."""
+"""Fixtures of the tests of `idp-client`."""
 
 from collections.abc import AsyncIterator, Iterator
 

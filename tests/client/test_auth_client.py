@@ -1,4 +1,4 @@
-"""AuthClient and SyncAuthClient: verdicts of the real service, and everything that is no verdict."""
+"""AuthClient and SyncAuthClient: verdicts of the real service, and every other response."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What docs/client.md and the package's README say is so."""
+"""Checks the statements of docs/client.md and the package's README."""
 
 import asyncio
 import inspect

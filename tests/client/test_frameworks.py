@@ -1,4 +1,4 @@
-"""The same application in every framework, behind real sockets: four outcomes, and the same answers everywhere."""
+"""One application in every framework, over sockets: four outcomes, and the same responses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

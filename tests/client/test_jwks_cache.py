@@ -1,4 +1,4 @@
-"""The issuer's keys: rotation, unknown keys, floods, outages, and documents that are not what they should be."""
+"""The JWKS cache: rotation, unknown keys, floods, outages, and invalid documents."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""The gate and the middleware on their own: decided once, whole applications, WebSockets, and mistakes in wiring."""
+"""The gate and the middleware: one decision a request, whole applications, WebSockets, and configuration errors."""
 
 from typing import Any
 

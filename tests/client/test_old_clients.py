@@ -1,4 +1,4 @@
-"""The clients of the old services, replayed from their documented requests: nothing about them has to change."""
+"""The documented requests of the old clients, unchanged."""
 
 import asyncio
 from collections.abc import AsyncIterator

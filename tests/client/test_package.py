@@ -1,4 +1,4 @@
-"""idp-client as a distribution of its own."""
+"""idp-client as a separate distribution."""
 
 import ast
 import re

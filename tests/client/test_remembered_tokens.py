@@ -1,4 +1,4 @@
-"""Tokens that verified are remembered: fast, bounded, and never longer than they are good."""
+"""The cache of verified tokens: fast, bounded, and never longer than a token is valid."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""Roles beside scopes: offline where the token names them, asked about where it does not, and never assumed."""
+"""Roles and scopes: offline if the token names them, introspected if not, and never assumed."""
 
 import asyncio
 from collections.abc import AsyncIterator

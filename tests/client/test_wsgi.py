@@ -1,4 +1,4 @@
-"""The adapters for Flask and Django: views of every kind are guarded, and refused before anything of theirs runs."""
+"""The adapters for Flask and Django: every kind of view is protected before its code runs."""
 
 import asyncio
 import json

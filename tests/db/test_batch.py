@@ -1,4 +1,4 @@
-"""Point reads that share a round trip: everyone is answered, whenever they ask."""
+"""Batched point reads: every caller gets its result, whenever it asks."""
 
 import asyncio
 from typing import Any, cast

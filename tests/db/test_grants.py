@@ -1,4 +1,4 @@
-"""Two roles: an owner who migrates, and the service's own, which adds to the audit log and changes nothing in it."""
+"""Two roles: an owner that migrates, and the service's role, which can only add to the audit log."""
 
 import asyncio
 import secrets

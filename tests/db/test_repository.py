@@ -1,4 +1,4 @@
-"""What the repository's settings prevent (docs/decisions/0034-where-repositories-end.md)."""
+"""Errors that the repository's settings prevent (docs/decisions/0034-where-repositories-end.md)."""
 
 import secrets
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The session is what we need it to be, whatever ALTER ROLE and ALTER DATABASE say (decision 0028)."""
+"""The settings of a database session, regardless of ALTER ROLE and ALTER DATABASE (decision 0028)."""
 
 import asyncio
 import socket

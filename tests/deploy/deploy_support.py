@@ -1,4 +1,4 @@
-"""Reading what we ship: Compose files, manifests and the Containerfile."""
+"""Reads the deployment files: Compose files, manifests and the Containerfile."""
 
 import re
 from collections.abc import Iterator, Mapping

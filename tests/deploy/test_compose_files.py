@@ -1,4 +1,4 @@
-"""compose.yaml and the three files that stand in for the old services' own (C-21)."""
+"""compose.yaml, and the three files that replace those of the old services (C-21)."""
 
 import re
 import stat

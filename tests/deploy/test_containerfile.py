@@ -1,4 +1,4 @@
-"""The images: what is in them, who they run as, and that production has nothing of development."""
+"""The images: content, user, and no development code in production."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""docs/operations.md says what is true."""
+"""Checks the statements of docs/operations.md."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the tests of the embedded servers share. Run as a script, it is the parent that gets killed."""
+"""Shared code of the tests of embedded servers. Run as a script, it is the parent that is killed."""
 
 import os
 import subprocess

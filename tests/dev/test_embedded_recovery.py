@@ -1,4 +1,4 @@
-"""What a `kill -9` of the parent leaves behind, and how the next start copes with it."""
+"""Recovery after a `kill -9` of the parent: remaining processes and files at the next start."""
 
 import os
 import shutil

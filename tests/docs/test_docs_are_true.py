@@ -1,4 +1,4 @@
-"""What the documents say is so."""
+"""Checks the statements of the documents."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Three `idp serve` processes on one PostgreSQL and one Valkey, and how they are asked."""
+"""Three `idp serve` processes on one PostgreSQL and one Valkey, and requests to each."""
 
 import asyncio
 import os

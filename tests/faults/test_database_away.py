@@ -1,4 +1,4 @@
-"""PostgreSQL goes away and comes back: 503 with a code and Retry-After, never "invalid", and well again by itself."""
+"""A PostgreSQL outage: 503 with a code and Retry-After, never "invalid", and automatic recovery."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A role that may merely connect sends false announcements of changes (rule 5, decision 0026)."""
+"""A role with only CONNECT sends forged change notifications (rule 5, decision 0026)."""
 
 import itertools
 from urllib.parse import quote, urlsplit

@@ -1,4 +1,4 @@
-"""Revocation is a promise (rule 5): every process refuses within a second, whatever has failed, and for ever."""
+"""Revocation (rule 5): every process refuses within a second, during any fault, and permanently."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""A database that is slow to accept, connections that a firewall forgot, and mistakes."""
+"""Slow database connections, connections dropped by a firewall, and configuration errors."""
 
 import asyncio
 import time

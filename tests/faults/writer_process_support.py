@@ -1,4 +1,4 @@
-"""A process with a command queue of its own, told what to do over stdin (see `writer_support.py`)."""
+"""A process with a command queue, controlled over stdin (see `writer_support.py`)."""
 
 import asyncio
 import json

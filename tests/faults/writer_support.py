@@ -1,4 +1,4 @@
-"""Processes that write keys at the same time, each with a command queue of its own."""
+"""Processes that change keys concurrently, each with a command queue."""
 
 import json
 import subprocess

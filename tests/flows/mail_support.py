@@ -1,4 +1,4 @@
-"""Reads what was mailed, as people do: in the mailbox of `idp dev`."""
+"""Reads mails from the mailbox of `idp dev`."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Attacks that worked once, or nearly: each has its test, so that it never works again."""
+"""Regression tests of attacks that succeeded, or nearly."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ from factories import PASSWORD, Service, root_secret, running
 from flows.test_bad_input import check_problem, raw
 from idp.dev.embedded import EmbeddedPostgres
 from idp.ops import http_protocol
-from idp.ops.rate_limit_rules import LoginRules
+from idp.ops.rate_limit_rules import RateLimitRules
 from idp.settings_schema import RateLimits
 
 
@@ -75,7 +75,7 @@ async def test_guesses_at_once_do_not_pass_the_limit(service: Service) -> None:
 
 def test_an_ipv6_client_is_its_network() -> None:
     """SEC-8: a client with one IPv6 address has 2^64 of them."""
-    rules = LoginRules(RateLimits())
+    rules = RateLimitRules(RateLimits())
 
     def counted_by(address: str) -> tuple[str, ...]:
         return rules.registration(address)[1]

@@ -1,4 +1,4 @@
-"""Attacks on sessions and accounts that worked once: each has its test, so that it never works again."""
+"""Regression tests of attacks on sessions and accounts."""
 
 import asyncio
 import json

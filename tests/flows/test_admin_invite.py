@@ -1,4 +1,4 @@
-"""Inviting people, and looking at and ending their sessions, as an administrator does it over HTTP."""
+"""Administrators invite users, and list and end their sessions, over HTTP."""
 
 import asyncio
 import secrets

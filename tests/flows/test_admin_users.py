@@ -1,4 +1,4 @@
-"""Administration of users over HTTP: who is there, what they may, and what ends with them."""
+"""Administration of users over HTTP: list, roles and plan, and revocation on disabling and deleting."""
 
 import asyncio
 import secrets

@@ -1,4 +1,4 @@
-"""A deployment that is set up as the old auth-service was, and its client: what S4 promised, in its own words."""
+"""A deployment configured like the old auth-service, used by its client (S4)."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""A whole journey as a client of the PromptStack service makes it."""
+"""A complete flow of a client of the PromptStack service."""
 
 import asyncio
 

@@ -20,7 +20,7 @@ from idp.dev.embedded import EmbeddedPostgres
 from idp.principal.guards import policies
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-NO_CALLER = "nobody is signed in: what the body holds is the credential, and its row is looked at in the transaction"
+NO_CALLER = "no signed-in caller: the credential is in the body, and the transaction checks its row"
 OPTED_OUT = {
     ("POST", "/auth/register"): NO_CALLER,
     ("POST", "/auth/login"): NO_CALLER,
@@ -36,9 +36,9 @@ OPTED_OUT = {
     ("POST", "/verify-email"): NO_CALLER,
     ("POST", "/reset-password"): NO_CALLER,
     ("POST", "/change-email"): NO_CALLER,
-    ("POST", "/auth/validate"): "it decides, and changes nothing",
-    ("POST", "/internal/validate-key"): "it decides, and changes nothing",
-    ("POST", "/oauth2/introspect"): "it decides, and changes nothing",
+    ("POST", "/auth/validate"): "it returns a verdict, and changes nothing",
+    ("POST", "/internal/validate-key"): "it returns a verdict, and changes nothing",
+    ("POST", "/oauth2/introspect"): "it returns a verdict, and changes nothing",
 }
 
 

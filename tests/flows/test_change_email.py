@@ -1,4 +1,4 @@
-"""Changing an address (SEC-6): the password asks for it, the new address confirms it, the old one is told."""
+"""Change of address (SEC-6): requires the password and a link to the new address; the old address gets a notice."""
 
 import asyncio
 import secrets

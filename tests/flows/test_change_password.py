@@ -1,4 +1,4 @@
-"""Changing a password (SEC-6): the present one is asked for, and everything else that it had opened ends."""
+"""Change of password (SEC-6): requires the current one, and revokes all other sessions and links."""
 
 import asyncio
 

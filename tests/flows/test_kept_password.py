@@ -1,4 +1,4 @@
-"""A password is kept at verification where it is provably its owner's; where cleared, it is told (C-11)."""
+"""Verification keeps a password that the owner provably chose, and clears any other with a notice (C-11)."""
 
 from factories import PASSWORD, Person, Service
 from flows.mail_support import VERIFY, ask_again, mails_about, sign_up, token_in, verify

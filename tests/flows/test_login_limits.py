@@ -1,4 +1,4 @@
-"""Guessing is limited with documented headers, and does not lock the owner out (S4-36, SEC-8)."""
+"""Limits on password guesses: documented headers, and the owner is not locked out (S4-36, SEC-8)."""
 
 import re
 import time

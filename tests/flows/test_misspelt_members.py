@@ -1,4 +1,4 @@
-"""A typo never opens a door. What looks like a misspelt member is 422 with "did you mean" (C-16)."""
+"""A misspelt member of a body is 422 with "did you mean" (C-16)."""
 
 import secrets
 import string

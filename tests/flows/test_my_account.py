@@ -1,4 +1,4 @@
-"""What people do about themselves: PATCH and DELETE /v1/me, GET /v1/me/export."""
+"""A user's own account: PATCH and DELETE /v1/me, GET /v1/me/export."""
 
 import secrets
 from typing import Any

@@ -1,4 +1,4 @@
-"""Small texts and members that old clients read."""
+"""Texts and members that old clients read."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""Control, format and separator characters are refused in every text that people send, but for joiners."""
+"""Control, format and separator characters are refused in all user text, except joiners."""
 
 import secrets
 import sys

@@ -1,4 +1,4 @@
-"""Registering and signing in, as S3's clients know it."""
+"""Registration and sign-in, with the requests of S3."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Every refusal says what to do about it (`remedy`), and the usual mistakes with a credential are named."""
+"""Every error has a `remedy`, and common mistakes with a credential are named."""
 
 import pytest
 

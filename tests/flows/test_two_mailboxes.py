@@ -1,4 +1,4 @@
-"""Two mailboxes are never one account, and everything finds people by the same rule (C-13)."""
+"""Two mailboxes are never one account: every look-up uses the same key (C-13)."""
 
 import sys
 import unicodedata

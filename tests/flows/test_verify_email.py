@@ -1,4 +1,4 @@
-"""Registering by mail and verifying an address, as S4's clients know it, and what C-11 makes of it."""
+"""Registration by mail and verification of an address (S4), and the claim of an unverified account (C-11)."""
 
 import asyncio
 import secrets

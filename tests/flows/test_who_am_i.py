@@ -1,4 +1,4 @@
-"""The first question: the same answer with dev headers and with a password login."""
+"""`GET /auth/me`: the same response with dev headers and with a password login."""
 
 from factories import Service
 

@@ -1,4 +1,4 @@
-"""An outbox and a post office for each test."""
+"""An outbox and an SMTP server for each test."""
 
 import secrets
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""A post office: a real SMTP server, and an outbox to send from."""
+"""A real SMTP server, and an outbox to send from."""
 
 import asyncio
 import email.policy

@@ -1,4 +1,4 @@
-"""The mailbox of `idp dev`: every mail, to read; and nothing of it in production."""
+"""The mailbox of `idp dev`: shows every mail; production does not have it."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Mails on their way: over real sockets to a real SMTP server (S4-29)."""
+"""Sending mails over sockets to a real SMTP server (S4-29)."""
 
 import asyncio
 import ipaddress

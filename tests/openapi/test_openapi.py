@@ -1,4 +1,4 @@
-"""The OpenAPI document, and the running service held against it."""
+"""The OpenAPI document, compared with the running service."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What one client can do to the others by the connections it opens, and whom a connection comes from."""
+"""Connection limits: one client cannot starve others; and the client's address."""
 
 import asyncio
 import resource

@@ -1,4 +1,4 @@
-"""Health checks are asked all the time: what they find is shared, and never old."""
+"""Health checks: concurrent requests share a result, which is at most 250 ms old."""
 
 import asyncio
 import time

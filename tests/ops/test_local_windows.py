@@ -1,4 +1,4 @@
-"""Attempts counted in this process: as the library counts them, at the same cost however many counters there are."""
+"""Moving-window counters in memory: the results of the library, at a constant cost."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Who reads /metrics in production, and what its labels do not tell."""
+"""Access to /metrics in production, and labels that reveal no account."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What holds for every path: HEAD, one spelling, no-store, joined cookies, and what 405 says."""
+"""Rules for every path: HEAD, one spelling, no-store, joined cookies, and the methods in 405."""
 
 import httpx2
 import pytest

@@ -1,4 +1,4 @@
-"""What operators rely on: health, metrics, logs without secrets, limits on bodies, CORS."""
+"""Health, metrics, logs without secrets, body limits, CORS."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Which web pages may call, and what a page of another site cannot do (SEC-44, SEC-78)."""
+"""Allowed origins, and requests from pages of other sites (SEC-44, SEC-78)."""
 
 import httpx2
 import pytest

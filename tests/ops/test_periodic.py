@@ -1,4 +1,4 @@
-"""Background work comes round again, whatever went wrong before."""
+"""Periodic background work continues after errors."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Swagger UI's files are upstream's."""
+"""The files of Swagger UI are identical with upstream's."""
 
 import hashlib
 from pathlib import Path

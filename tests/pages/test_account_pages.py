@@ -1,4 +1,4 @@
-"""The pages that links in mails lead to, as a browser without JavaScript sees them."""
+"""The pages of mail links, as in a browser without JavaScript."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""IDP_PUBLIC_URL with a path, behind a real nginx that strips it or leaves it there."""
+"""IDP_PUBLIC_URL with a path, behind nginx that strips or keeps it."""
 
 import asyncio
 import os

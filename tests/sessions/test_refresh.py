@@ -1,4 +1,4 @@
-"""Refresh tokens over HTTP: rotation, the grace window, reuse, races, and every way to be wrong."""
+"""Refresh tokens over HTTP: rotation, the grace window, reuse, races, and invalid requests."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

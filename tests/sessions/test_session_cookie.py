@@ -1,4 +1,4 @@
-"""The session cookie: its attributes, its protection against other sites, and its place in the chain."""
+"""The session cookie: attributes, CSRF protection, and its position in the chain."""
 
 from http.cookies import SimpleCookie
 from typing import Any

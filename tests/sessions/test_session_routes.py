@@ -1,4 +1,4 @@
-"""Listing and ending sessions, and what ends with them."""
+"""Listing and ending sessions, and the credentials that end with them."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What can continue a session can end it, and a sign-in ends what the browser brought along."""
+"""Sign-out with each credential of a session; a sign-in ends the previous session of the browser."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Base64url has one spelling of each run of bytes, and nothing else is read (RFC 7515 section 2; SEC-27)."""
+"""Base64url: one encoding for each byte string, all others are refused (RFC 7515 section 2; SEC-27)."""
 
 import string
 from base64 import urlsafe_b64decode, urlsafe_b64encode

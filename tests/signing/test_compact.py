@@ -1,4 +1,4 @@
-"""Reading a compact JWS: whatever bytes come, the answer is one reading or `Malformed`, and quickly (SEC-26 to 28)."""
+"""The parser of compact JWS: any bytes are parsed or `Malformed`, in bounded time (SEC-26 to SEC-28)."""
 
 import json
 import time

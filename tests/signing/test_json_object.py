@@ -1,4 +1,4 @@
-"""The service's reader and the client's: the same documents are read, and none with two readings (SEC-27, SEC-28)."""
+"""The JSON parsers of service and client accept the same documents, and none that is ambiguous (SEC-27, SEC-28)."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""GET /.well-known/jwks.json: encoded once, and yet always what the key ring publishes."""
+"""GET /.well-known/jwks.json: encoded once, always the current keys of the key ring."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The key ring: one key however many start at once, staged rotation, sealed at rest, bounded looks (SEC-22, 31, 32)."""
+"""The key ring: one key after concurrent starts, staged rotation, encrypted at rest, bounded reads (SEC-22, 31, 32)."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A secret that other services hold proves nothing that comes with a request (decision 0025)."""
+"""A secret that other services know signs no proof in a request (decision 0025)."""
 
 import base64
 import hmac

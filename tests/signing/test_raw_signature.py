@@ -1,4 +1,4 @@
-"""Signatures made and checked straight on the key, beside what joserfc says of them (RFC 7518 section 3)."""
+"""Signatures created and verified with `cryptography`, compared with joserfc (RFC 7518 section 3)."""
 
 from base64 import urlsafe_b64decode
 from typing import Any

@@ -1,4 +1,4 @@
-"""The keys of other issuers: fetched with limits, cached, and never invented (SEC-22, SEC-66, SEC-68)."""
+"""The keys of other issuers: fetched with limits and cached (SEC-22, SEC-66, SEC-68)."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""The root secret: what it opens, how it is replaced, what stands in for it (C-06c, SEC-32); whose tokens are ours."""
+"""The root secret: what it decrypts, its rotation, and its replacement by a shared secret (C-06c, SEC-32)."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""HS256 tokens for services that decode by themselves with a shared secret: each family's documented shape (C-06b)."""
+"""HS256 tokens for services that decode with a shared secret, in each family's documented form (C-06b)."""
 
 import json
 import secrets

@@ -1,4 +1,4 @@
-"""What a shared-secret token reads of other sessions, and what administrators read with one (C-06b)."""
+"""What a shared-secret token may read, for users and for administrators (C-06b)."""
 
 import secrets
 import time

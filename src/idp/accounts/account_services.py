@@ -13,7 +13,7 @@ from idp.errors import OneTimeTokenInvalid
 from idp.mail.outbox import Mailer
 from idp.ops.logging import describe
 from idp.ops.rate_limit import Limiter
-from idp.ops.rate_limit_rules import Counted, LoginRules
+from idp.ops.rate_limit_rules import Counted, RateLimitRules
 from idp.sessions.known_devices import KnownDevices
 from idp.settings_schema import Accounts
 from idp.users import credentials
@@ -37,7 +37,7 @@ class AccountServices(Struct, frozen=True):
     one_time_tokens: OneTimeTokens
     mailer: Mailer
     limiter: Limiter
-    rules: LoginRules
+    rules: RateLimitRules
     devices: KnownDevices
     settings: Accounts
     front_end: str

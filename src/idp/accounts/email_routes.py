@@ -33,7 +33,7 @@ from idp.ops.address_limits import checks_address
 from idp.ops.openapi import responses
 from idp.ops.problems import invalid
 from idp.ops.rate_limit import Limiter
-from idp.ops.rate_limit_rules import LoginRules
+from idp.ops.rate_limit_rules import RateLimitRules
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import accepts_shared_secret, public, requires_fresh_login, requires_user
 from idp.principal.requests import AnyRequest, UserRequest, session_id_of
@@ -66,7 +66,7 @@ LinkParameter = Annotated[str, QueryParameter(max_length=4096, description="The 
 async def register_by_email(
     request: AnyRequest,
     limiter: NamedDependency[Limiter],
-    login_rules: NamedDependency[LoginRules],
+    rate_limit_rules: NamedDependency[RateLimitRules],
     register_email: NamedDependency[RegisterEmail],
     data: JSONBody[RegisterEmailIn],
 ) -> RegisterEmailOut:
@@ -75,7 +75,7 @@ async def register_by_email(
     The response is the same for an address that has an account; only the mail differs.
     """
     origin = origin_of(request)
-    rule = login_rules.registration(origin.ip_address or "")
+    rule = rate_limit_rules.registration(origin.ip_address or "")
     await limiter.check(rule)
     email = _parse(data.email, "email")
     await limiter.take(rule)

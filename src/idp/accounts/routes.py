@@ -16,7 +16,7 @@ from idp.ops.address_limits import checks_address
 from idp.ops.openapi import responses
 from idp.ops.problems import invalid
 from idp.ops.rate_limit import Limiter
-from idp.ops.rate_limit_rules import LoginRules
+from idp.ops.rate_limit_rules import RateLimitRules
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import public
 from idp.principal.requests import AnyRequest
@@ -56,7 +56,7 @@ async def register(
     session_starter: NamedDependency[SessionStarter],
     settings: NamedDependency[Settings],
     limiter: NamedDependency[Limiter],
-    login_rules: NamedDependency[LoginRules],
+    rate_limit_rules: NamedDependency[RateLimitRules],
     known_devices: NamedDependency[KnownDevices],
     data: JSONBody[RegisterIn],
     mode: SessionMode = "token",
@@ -64,7 +64,7 @@ async def register(
     """Create an account in the default team and domain, and sign in at once, without e-mail verification."""
     session_starter.check_origin(request, mode)
     origin = origin_of(request)
-    rule = login_rules.registration(origin.ip_address or "")
+    rule = rate_limit_rules.registration(origin.ip_address or "")
     await limiter.check(rule)
     email = _address(data.email)
     passwords.check_address(email)

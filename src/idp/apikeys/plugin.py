@@ -1,4 +1,4 @@
-"""Plugin for API keys and service tokens: their routes and background services."""
+"""Plugin of API keys and service tokens: their routes and background services."""
 
 from idp.apikeys import routes_keys, routes_tokens
 from idp.apikeys.commands import CommandQueue

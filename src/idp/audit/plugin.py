@@ -1,4 +1,4 @@
-"""Plugin for the audit log: links new records to the hash chain in the background."""
+"""Plugin of the audit log: links new records to the hash chain in the background."""
 
 from idp.audit.chain import Chain
 from idp.db.engine import Database

@@ -1,4 +1,4 @@
-"""Joins authentication: the middleware that sets the caller, and the routes that decide about a credential."""
+"""Plugin of authentication: the middleware that sets the caller, and the routes that validate a credential."""
 
 from litestar.config.app import AppConfig
 

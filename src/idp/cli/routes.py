@@ -8,7 +8,11 @@ import rich_click as click
 @click.command()
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def routes(output: str) -> None:
-    """Print each route with its policy and accepted credentials."""
+    """Print each route with its policy and accepted credentials.
+
+    "interactive" stands for the credentials of a signed-in user, such as an access token or a session cookie; `-o json`
+    lists them.
+    """
     from idp.app import create_app
     from idp.principal.guards import INTERACTIVE, policies
     from idp.settings import Secret, load
@@ -34,13 +38,13 @@ def routes(output: str) -> None:
     rows = []
     for line in lines:
         further = sorted(line.accepts - INTERACTIVE)
-        accepted = "anyone" if line.policy == "public" else ", ".join(["a person's", *further])
+        accepted = "not required" if line.policy == "public" else ", ".join(["interactive", *further])
         path = re.sub(r":\w+}", "}", line.path)
         rows.append([Cell(line.method), Cell(path, "bold"), Cell(line.policy or ""), Cell(accepted)])
     columns = (
         Column("Method"),
         Column("Path"),
-        Column("Who", wraps=True),
+        Column("Policy", wraps=True),
         Column("Credentials", wraps=True, spare=1),
     )
     print_table(columns, rows)

@@ -1,4 +1,4 @@
-"""Plugin for teams and domains."""
+"""Plugin of teams and domains."""
 
 from idp.directory import routes_domains, routes_teams
 from idp.plugin import Plugin

@@ -145,7 +145,7 @@ class MailSender(BackgroundService):
                         self._start_sending(mail)
             except DatabaseUnavailable:
                 pause = _UNAVAILABLE_SECONDS
-            except Exception as error:  # noqa: BLE001  the sender must outlive whatever a mail does
+            except Exception as error:  # noqa: BLE001  no error of a mail may stop the sender
                 log.error("taking mails failed", **describe(error))  # noqa: TRY400
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):

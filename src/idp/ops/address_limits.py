@@ -6,7 +6,7 @@ from typing import Any, Literal
 from litestar import Request
 
 from idp.ops.rate_limit import Limiter
-from idp.ops.rate_limit_rules import LoginRules
+from idp.ops.rate_limit_rules import RateLimitRules
 
 What = Literal["login", "registration", "reset", "verification", "link"]
 BeforeRequest = Callable[[Request[Any, Any, Any]], Awaitable[None]]
@@ -15,7 +15,7 @@ BeforeRequest = Callable[[Request[Any, Any, Any]], Awaitable[None]]
 class AddressLimits:
     """Refuses addresses that have used up a rate limit."""
 
-    def __init__(self, limiter: Limiter, rules: LoginRules) -> None:
+    def __init__(self, limiter: Limiter, rules: RateLimitRules) -> None:
         self._limiter = limiter
         self._rules = rules
 

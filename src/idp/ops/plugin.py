@@ -1,4 +1,4 @@
-"""Plugins for HTTP: errors, rate limits, health and metrics, and the Valkey client."""
+"""Plugins of HTTP: errors, rate limits, health and metrics, and the Valkey client."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +18,7 @@ from idp.ops.origins import AllowedOrigins, cors_config
 from idp.ops.outbox_gauge import OutboxGauge
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_headers import add_limit_headers
-from idp.ops.rate_limit_rules import LoginRules
+from idp.ops.rate_limit_rules import RateLimitRules
 from idp.plugin import Plugin
 from idp.settings import Settings
 
@@ -79,12 +79,12 @@ class CachePlugin(Plugin):
 
 
 class RateLimitPlugin(Plugin):
-    """Provides `limiter` and `login_rules`, and sends the `RateLimit` headers."""
+    """Provides `limiter` and `rate_limit_rules`, and sends the `RateLimit` headers."""
 
-    def __init__(self, limiter: Limiter, rules: LoginRules) -> None:
+    def __init__(self, limiter: Limiter, rules: RateLimitRules) -> None:
         self._limiter = limiter
         self._rules = rules
-        self.provides = {"limiter": limiter, "login_rules": rules}
+        self.provides = {"limiter": limiter, "rate_limit_rules": rules}
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         app_config.state["address_limits"] = AddressLimits(self._limiter, self._rules)

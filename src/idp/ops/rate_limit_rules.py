@@ -26,8 +26,8 @@ class Rule(Struct, frozen=True):
 Counted = tuple[Rule, tuple[str, ...]]
 
 
-class LoginRules:
-    """The limits of sign-in and registration, from the settings.
+class RateLimitRules:
+    """The limits of sign-in, registration, password resets, verification mails and links, from the settings.
 
     Attributes:
         consecutive_failures: after so many wrong passwords in a row, only known devices can sign in.

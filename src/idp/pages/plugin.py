@@ -1,4 +1,4 @@
-"""Joins the pages: documentation, error codes and the forms of mail links."""
+"""Plugin of the pages: documentation, error codes and the forms of mail links."""
 
 from litestar.config.app import AppConfig
 

@@ -19,7 +19,7 @@ from idp.pages.operations import describe_alias, operation_id
 from idp.principal.guards import policies
 
 _DESCRIPTION = """
-Who is calling, and what are they in this organisation? One principal for every request, with roles, teams and domains.
+An identity service: it authenticates users and machines, and returns one principal with roles, teams and domains.
 
 **To try it here:** run *login* with an address and a password, copy `access_token`, press **Authorize**, paste it into
 *bearer*.{in_development}

@@ -1,4 +1,4 @@
-"""People, teams, domains, signing keys, audit
+"""Users, teams, domains, signing keys, audit
 
 Revision ID: 0001
 Revises: none.
