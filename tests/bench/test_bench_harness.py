@@ -93,8 +93,8 @@ def test_ratios_pair_rounds_and_targets_are_judged() -> None:
 
 
 def test_missing_figures_are_reported_and_never_guessed() -> None:
-    scenario = next(scenario for scenario in SCENARIOS if scenario.beside)
-    missing = [Contestant(beside.peer, trouble="not installed") for beside in scenario.beside]
+    scenario = next(scenario for scenario in SCENARIOS if scenario.comparisons)
+    missing = [Contestant(comparison.peer, trouble="not installed") for comparison in scenario.comparisons]
     service = Contestant(SERVICE, trouble="not built yet: /auth/tokens")
     text = report.document(Results([(scenario, [service, *missing])], [], [], [], [], []))
     assert "not built yet" in text
