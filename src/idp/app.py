@@ -36,8 +36,7 @@ from idp.pages.plugin import PagesPlugin
 from idp.plugin import Plugin
 from idp.principal.guards import check_policies
 from idp.sessions.plugin import SessionsPlugin
-from idp.settings import LoadedSettings, load
-from idp.settings_safety import refuse_unsafe
+from idp.settings import LoadedSettings
 from idp.signing.plugin import SigningPlugin
 from idp.signing.routes import PublishedKeys
 from idp.users.plugin import UsersPlugin
@@ -141,10 +140,3 @@ def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) ->
     core = build_core(loaded)
     chain = AuthenticatorChain(_authenticators(core, development))
     return Application(core, core.introspector(chain), development)
-
-
-def production() -> Application:
-    """Build the application of production from the environment, for `litestar --app idp.app:production routes`."""
-    loaded = load("production")
-    refuse_unsafe(loaded.settings)
-    return create_app(loaded)

@@ -94,8 +94,8 @@ def test_ratios_pair_rounds_and_targets_are_judged() -> None:
 
 def test_missing_figures_are_reported_and_never_guessed() -> None:
     scenario = next(scenario for scenario in SCENARIOS if scenario.comparisons)
-    missing = [Contestant(comparison.peer, trouble="not installed") for comparison in scenario.comparisons]
-    service = Contestant(SERVICE, trouble="not built yet: /auth/tokens")
+    missing = [Contestant(comparison.peer, error="not installed") for comparison in scenario.comparisons]
+    service = Contestant(SERVICE, error="not built yet: /auth/tokens")
     text = report.document(Results([(scenario, [service, *missing])], [], [], [], [], []))
     assert "not built yet" in text
     assert "not installed" in text

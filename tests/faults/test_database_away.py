@@ -70,7 +70,7 @@ async def test_the_change_listener_listens_again_after_an_outage(own_postgres: E
         assert not listener.failed
         own_postgres.start()
         async with asyncio.timeout(10):
-            while not listener.lease_is_valid:
+            while not listener.lease_is_valid:  # noqa: ASYNC110  its lease is a time, not an event
                 await asyncio.sleep(0.05)
         assert (await service.client.get("/health")).json()["status"] == "healthy"
 
