@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from factories import OWN_LIMITS, PASSWORD, Service, postgres_bin, running
+from factories import OWN_LIMITS, PASSWORD, Service, postgres_bin, running, until_it_hears
 from idp.dev.embedded import EmbeddedPostgres
 
 
@@ -69,9 +69,8 @@ async def test_the_change_listener_listens_again_after_an_outage(own_postgres: E
         await asyncio.sleep(2)
         assert not listener.failed
         own_postgres.start()
-        async with asyncio.timeout(10):
-            while not listener.lease_is_valid:
-                await asyncio.sleep(0.05)
+        await until_it_hears(service)
+        assert listener.lease_is_valid
         assert (await service.client.get("/health")).json()["status"] == "healthy"
 
 
