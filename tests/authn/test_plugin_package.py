@@ -152,7 +152,7 @@ def test_a_package_that_is_named_and_not_installed_stops_the_start(environ: Mapp
 def test_the_error_for_a_misspelt_name_lists_the_known_ones(environ: Mapping[str, str], gateway: Gateway) -> None:
     said = refusal(installed(environ, gateway.site) | {"IDP_AUTHN__PLUGINS": "gatway"})
     assert "authn.plugins lists 'gatway'" in said
-    assert "(gateway)" in said
+    assert "(available: gateway)" in said
 
 
 def test_a_package_that_cannot_be_built_stops_the_start_with_its_own_words(
