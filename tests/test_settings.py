@@ -556,3 +556,22 @@ def test_the_local_part_is_the_default_name(password: str) -> None:
     with pytest.raises(PasswordRejected, match="your e-mail address"):
         policy.check_policy(password, email="Ada.Lovelace@example.com")
     policy.check_policy("ada likes engines", email="Ada.Lovelace@example.com")
+
+
+@pytest.mark.parametrize(
+    ("provider", "sentence"),
+    [
+        ('audience = ["a"]', "missing required field `issuer`"),
+        (
+            'issuer = "https://a.example"\naudience = "a"',
+            "Expected `array`, got `str` - at `oidc.providers.<name>.audience`",
+        ),
+        ('issuer = "https://a.example"\naudience = ["a"]\nalgorithms = ["HS256"]', "Invalid enum value 'HS256'"),
+        ('issuer = "https://a.example"\naudience = ["a"]\nalgorithm = ["RS256"]', "unknown field `algorithm`"),
+    ],
+)
+def test_a_wrong_member_of_an_issuer_is_named(config: Path, provider: str, sentence: str) -> None:
+    (config / "production.toml").write_text(f"[oidc.providers.corp]\n{provider}\n")
+    (said,) = problems(IDP_CONFIG_DIR=str(config))
+    assert said.startswith("oidc.providers (from ")
+    assert sentence in said

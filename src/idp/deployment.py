@@ -44,6 +44,11 @@ def configured_issuers(settings: Settings) -> list[OidcIssuer]:
         for place, each in places.items()
         if not all(audience.strip() for audience in each.audience or ("",))
     ]
+    problems += [
+        f"The issuer {each.issuer} has no algorithms: name those that it signs with, such as RS256."
+        for each in found
+        if not each.algorithms
+    ]
     names = [name for each in found for name in (each.issuer, *each.aliases)]
     problems += [f"The issuer {name} is configured twice: remove one." for name in sorted(_repeated(names))]
     problems += [

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from idp.settings_schema import ALIASES, NOT_READ, NOT_YET_USED, Secret, Section, Settings
 from idp.settings_servers import is_host
-from idp.settings_values import checked, expected, from_text, is_secret, seen, trimmed
+from idp.settings_values import checked, expected, from_text, is_secret, seen, tables_of, trimmed
 
 __all__ = [
     "ClientSettings",
@@ -281,9 +281,14 @@ def _convert(values: Mapping[str, Any], sources: Mapping[str, str], problems: li
             continue
         try:
             sections.setdefault(section, {})[key] = checked(values[path], kind)
-        except ValueError:
+        except ValueError as error:
             where = sources[path]
-            problems.append(f"{path} is {seen(values[path], kind)} (from {where}): use {expected(kind)}.")
+            if tables_of(kind) is not None:
+                problems.append(
+                    f"{path} (from {where}) is invalid: {str(error).replace('`$[...]', f'`{path}.<name>')}."
+                )
+            else:
+                problems.append(f"{path} is {seen(values[path], kind)} (from {where}): use {expected(kind)}.")
     if problems:
         raise SettingsError(problems)
     types: dict[str, type[Section]] = {section.name: section.type for section in msgspec.structs.fields(Settings)}

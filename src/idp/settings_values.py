@@ -42,6 +42,14 @@ def is_list(kind: Any) -> bool:
     return str(kind).startswith("tuple[")
 
 
+def tables_of(kind: Any) -> type[msgspec.Struct] | None:
+    """Return the struct of a table of tables with fixed members, such as `oidc.providers`; None for other types."""
+    described = _described(kind)
+    if isinstance(described, inspect.DictType) and isinstance(described.value_type, inspect.StructType):
+        return described.value_type.cls
+    return None
+
+
 def from_text(text: str, kind: Any) -> Any:
     """Parse an environment variable; lists are comma-separated, tables are JSON."""
     if is_list(kind):

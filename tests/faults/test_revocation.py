@@ -62,7 +62,7 @@ async def test_with_valkey_killed_revocations_hold_and_each_log_says_so_once(
     fleet: Fleet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Valkey is a hint: answers stay right without it, and after it is back."""
-    words = "valkey does not both read and write"
+    words = "valkey is unavailable"
     before = [fleet.logged(process, words) for process in range(PROCESSES)]
     fleet.valkey.stop()
     try:

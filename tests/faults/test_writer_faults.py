@@ -91,7 +91,7 @@ async def proxied(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[Service, Pr
     url = postgres.create_database("cut_at_the_commit")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(chain, "PERIOD", 3600)
-        patched.setattr(sender, "_TIDY_SECONDS", 3600)
+        patched.setattr(sender, "_CLEAN_UP_SECONDS", 3600)
         async with Proxy(url).listening() as proxy, serving(proxy.url) as service:
             await asyncio.sleep(0.5)  # what is done once at the start
             yield service, proxy, url
