@@ -149,4 +149,7 @@ async def until(condition: Any, seconds: float = 10.0) -> None:
 
 
 def outbox_of(url: str) -> Outbox:
-    return Outbox(Database(DatabaseSettings(url=Secret(url))), url)
+    patient = DatabaseSettings(
+        url=Secret(url), pool_timeout_seconds=20, connect_timeout_seconds=20
+    )  # the machine is shared
+    return Outbox(Database(patient), url)
