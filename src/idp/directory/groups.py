@@ -1,5 +1,6 @@
 """The base class of teams and domains. All methods use the caller's transaction."""
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
@@ -15,7 +16,7 @@ Row = TypeVar("Row", TeamRow, DomainRow)
 Out = TypeVar("Out", bound=Struct)
 
 
-class Groups(Generic[Row, Out]):
+class Groups(ABC, Generic[Row, Out]):
     """Teams or domains.
 
     Attributes:
@@ -101,8 +102,9 @@ class Groups(Generic[Row, Out]):
             record(session, origin, action=action, target=f"{self.noun}:{row.id}", details=changed)
         return after
 
+    @abstractmethod
     async def _make(self, session: AsyncSession, new: Any) -> Row:
-        raise NotImplementedError
+        """Return the row of a new one, checked and not added yet."""
 
     async def _set(self, session: AsyncSession, row: Row, name: str, value: Any) -> None:  # noqa: ARG002  domains do
         setattr(row, name, value)

@@ -1,6 +1,7 @@
 """Last-used times: collected in memory, written in batches (C-10)."""
 
 import contextlib
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ from idp.ops.periodic import Periodic, Work
 MAX_PENDING = 100_000  # entries between two flushes, to limit memory
 
 
-class LastUsed(Periodic):
+class LastUsed(Periodic, ABC):
     """Records what was used; a subclass writes it.
 
     Args:
@@ -36,13 +37,13 @@ class LastUsed(Periodic):
         with contextlib.suppress(DatabaseUnavailable):
             await self.flush()
 
+    @abstractmethod
     async def flush(self) -> None:
         """Write the collected times.
 
         Raises:
             DatabaseUnavailable: PostgreSQL is unavailable; the times since the last flush are lost.
         """
-        raise NotImplementedError
 
     def take(self) -> dict[str, list[Any]] | None:
         """Return and clear the collected `ids` and `times`; None if there are none."""
