@@ -69,6 +69,12 @@ async def test_a_plugin_adds_routes_and_dependencies_and_runs_services_in_order(
     assert events[3:] == ["stop c", "stop b", "stop a"]
 
 
+def test_two_plugins_cannot_provide_the_same_name() -> None:
+    """Otherwise the later one would replace the dependency of the earlier one silently."""
+    with pytest.raises(ValueError, match="Greeting provides greeting, as another plugin does"):
+        Litestar(plugins=[Greeting(), Greeting()], openapi_config=None)
+
+
 async def test_services_that_started_are_stopped_when_a_later_one_cannot_start() -> None:
     events: list[str] = []
 

@@ -100,7 +100,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
 
 
 class Application(Litestar):
-    """Litestar inside the envelope that every request enters and every answer leaves through."""
+    """Litestar behind the outermost ASGI layer (`ops/envelope.py`), which handles every request and response."""
 
     def __init__(self, core: Core, introspector: Introspector, development: Development) -> None:
         features = _features(core, introspector, development)

@@ -109,7 +109,7 @@ class Core(Struct, frozen=True):
         )
 
     def account_services(self) -> AccountServices:
-        """Return what the journeys of accounts share."""
+        """Return the services that the account flows share."""
         return AccountServices(
             database=self.database,
             passwords=self.passwords,

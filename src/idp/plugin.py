@@ -31,7 +31,13 @@ class Plugin(InitPlugin):
     probes: Mapping[str, Probe | None] = {}
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
-        """Add them to the configuration (called by Litestar, in the order of its list of plugins)."""
+        """Add them to the configuration (called by Litestar, in the order of its list of plugins).
+
+        Raises:
+            ValueError: another plugin provides a dependency of the same name, which one of them would lose.
+        """
+        if taken := sorted(app_config.dependencies.keys() & self.provides.keys()):
+            raise ValueError(f"{type(self).__name__} provides {', '.join(taken)}, as another plugin does: rename it")
         app_config.route_handlers.extend(self.routes)
         app_config.dependencies.update({name: provide(value) for name, value in self.provides.items()})
         app_config.lifespan.extend(_lifespan(service) for service in self.services)

@@ -67,8 +67,9 @@ class Resolved(Struct, frozen=True):
         stamp: of the statement that read it, None if nothing was read or found.
         depends_on: its dependencies, as in `db/changes.py`.
         key: the row of the API key or service token.
-        read_version: `Verdicts.known_changes` when the statement was sent; None for a read of this call, -1 for
-        one of another process. hint: whether any of it came from Valkey.
+        read_version: `Verdicts.known_changes` when the statement was sent; None for a read of this call, -1 for one of
+            another process.
+        hint: whether any of it came from Valkey.
     """
 
     principal: Principal | None = None

@@ -1,4 +1,4 @@
-"""Joins the database: connections, change notifications and read-your-writes."""
+"""Plugin of the database: connections, change notifications and read-your-writes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Joins sessions: refresh tokens, cookies, known devices, and when a session was last used."""
+"""Plugin of sessions: refresh tokens, cookies, known devices, and last-used times."""
 
 from idp.plugin import Plugin
 from idp.sessions.activity import Activity

@@ -1,4 +1,4 @@
-"""Joins the password workers."""
+"""Plugin of the password workers."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
