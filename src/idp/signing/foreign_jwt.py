@@ -25,10 +25,15 @@ _REFUSED_CLAIMS = frozenset({"events", "cnf"})
 
 
 class ForeignClaims(Struct, frozen=True):
-    """The claims of a verified token, and its expiry."""
+    """The claims of a verified token, and its times.
+
+    Attributes:
+        issued_at: None if the token does not say it.
+    """
 
     claims: Mapping[str, Any]
     expires_at: datetime
+    issued_at: datetime | None = None
 
 
 class ForeignIssuer:
@@ -85,7 +90,9 @@ class ForeignIssuer:
         if not self.owns(unverified):
             raise ValueError("another issuer")
         self._check_audience(claims)
-        return ForeignClaims(claims, self._check_times(claims))
+        expires_at = self._check_times(claims)
+        issued_at = datetime.fromtimestamp(_seconds(claims, "iat"), UTC) if "iat" in claims else None
+        return ForeignClaims(claims, expires_at, issued_at)
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
         """Check the audience: `aud`, or the client if access tokens have no `aud` (Cognito)."""
