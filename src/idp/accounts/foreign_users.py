@@ -7,10 +7,12 @@ from idp.apikeys.service import lock
 from idp.audit.record import Origin, record
 from idp.db.engine import Database
 from idp.errors import EmailTaken
+from idp.events.catalogue import EventType
 from idp.lifecycle.claim import claim
 from idp.settings_schema import Accounts
 from idp.users import credentials, identities
 from idp.users.identities import ForeignIdentity
+from idp.users.user_events import publish_changed
 
 _ATTEMPTS = 3
 
@@ -95,4 +97,6 @@ class ForeignUsers:
             raise _TakenMeanwhile from None
         if email is not None and identity.email_verified:
             await credentials.mark_verified(session, user_id)
+            verified = EventType.USER_EMAIL_VERIFIED
+            await publish_changed(session, origin, user_id, "email_verified", also=verified)
         return user_id
