@@ -1,14 +1,14 @@
 """Sources of memberships and roles, and the claims that rules have seen
 
 Revision ID: 0013
-Revises: 0007
+Revises: 0011
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0013"
-down_revision = "0007"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 

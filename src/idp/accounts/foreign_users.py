@@ -14,11 +14,13 @@ from idp.db.engine import Database
 from idp.directory import claim_grants
 from idp.directory.claim_rules import Evaluation
 from idp.errors import EmailTaken, UserNotFound
+from idp.events.catalogue import EventType
 from idp.lifecycle.claim import claim
 from idp.principal.sources import of_rules
 from idp.settings_schema import Accounts
 from idp.users import administration, credentials, identities
 from idp.users.identities import ForeignIdentity, LinkedIdentity
+from idp.users.user_events import publish_changed
 
 _ATTEMPTS = 3
 
@@ -128,6 +130,8 @@ class ForeignUsers:
             raise _TakenMeanwhile from None
         if email is not None and identity.email_verified:
             await credentials.mark_verified(session, user_id)
+            verified = EventType.USER_EMAIL_VERIFIED
+            await publish_changed(session, origin, user_id, "email_verified", also=verified)
         return user_id
 
 

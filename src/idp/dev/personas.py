@@ -28,6 +28,7 @@ from idp.users import credentials
 from idp.users import service as users
 from idp.users.models import RoleRow
 from idp.users.passwords import Passwords
+from idp.users.user_events import publish_changed, publish_created
 
 TOKEN_LIFE = timedelta(hours=12)
 
@@ -88,6 +89,7 @@ async def _prepare(
                 user_id = await _create(session, wanted, password_hash)
             else:
                 await users.set_password(session, user_id, password_hash)
+                await publish_changed(session, SYSTEM, user_id, "password")
     try:
         async with database.transaction() as session:
             user = await load_user(session, user_id)
@@ -133,6 +135,7 @@ async def _create(session: AsyncSession, wanted: SeedPersona, password_hash: str
         session, email=wanted.email, name=wanted.name, password_hash=password_hash, roles=wanted.roles, source=SEED
     )
     await credentials.mark_verified(session, user_id)  # so that /api/auth/login accepts the user
+    await publish_created(session, SYSTEM, user_id, login_type="email")
     team_ids = {team.name: team.id for team in (await TEAMS.list_active(session, limit=None, offset=0))[0]}
     for entry in wanted.teams:
         name, _, role = entry.partition(":")

@@ -11,10 +11,12 @@ from idp import clock
 from idp.audit.record import Origin
 from idp.db.repository import Repository
 from idp.directory.domains import DOMAINS
+from idp.directory.group_events import publish_domain_user
 from idp.directory.members import BY_ADDRESS, Members
 from idp.directory.models import UserDomainRow
 from idp.directory.people import require
 from idp.directory.shapes import DomainUser
+from idp.events.catalogue import EventType
 from idp.principal import sources
 
 
@@ -66,7 +68,11 @@ class DomainUsers(Members[UserDomainRow, DomainUser]):
         )
         if added:
             self._record(session, origin, "added", domain_id, user_id)
+            publish_domain_user(session, EventType.DOMAIN_USER_ADDED, domain_id, user_id)
         return await self.get(session, domain_id, user_id)
+
+    def _publish_removal(self, session: AsyncSession, group_id: UUID, user_id: str) -> None:
+        publish_domain_user(session, EventType.DOMAIN_USER_REMOVED, group_id, user_id)
 
 
 DOMAIN_USERS = DomainUsers()

@@ -10,11 +10,13 @@ from uuid_utils.compat import uuid7
 from idp import clock
 from idp.audit.record import Origin
 from idp.db.repository import Repository
+from idp.directory.group_events import publish_member
 from idp.directory.members import BY_ADDRESS, Members
 from idp.directory.models import TeamMembershipRow
 from idp.directory.people import require
 from idp.directory.shapes import Member, MemberRole
 from idp.directory.teams import TEAMS
+from idp.events.catalogue import EventType
 from idp.principal import sources
 
 
@@ -91,7 +93,12 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
         after = role or "member"
         if before != after:
             self._record(session, origin, "changed" if before else "added", team_id, user_id, role=[before, after])
+            type_ = EventType.TEAM_MEMBER_CHANGED if before else EventType.TEAM_MEMBER_ADDED
+            publish_member(session, type_, team_id, user_id, after)
         return await self.get(session, team_id, user_id)
+
+    def _publish_removal(self, session: AsyncSession, group_id: UUID, user_id: str) -> None:
+        publish_member(session, EventType.TEAM_MEMBER_REMOVED, group_id, user_id, None)
 
 
 TEAM_MEMBERS = TeamMembers()

@@ -14,12 +14,14 @@ from sqlalchemy.sql import ColumnElement
 from idp import clock
 from idp.audit.record import Origin, record
 from idp.errors import LastAdmin
+from idp.events.catalogue import EventType
 from idp.principal.permissions import ADMIN
 from idp.principal.sources import ADMIN as BY_ADMIN
 from idp.users.email import email_key
 from idp.users.models import RoleRow, UserRoleRow, UserRow
 from idp.users.repository import UserRepository, change_fields
 from idp.users.shapes import ManagedUser, UserChange, UserFilter
+from idp.users.user_events import publish_changed
 
 _IS_LIVE = UserRow.deleted_at.is_(None)
 # Pending invitation: no password and no verified address.
@@ -94,13 +96,15 @@ async def change(
     if keep_an_admin and requested.roles is not UNSET and ADMIN not in requested.roles:
         await check_admin_remains(session, without=user_id)
     row = await UserRepository(session).get_live(user_id, lock=True)
+    changed = list(change_fields(session, origin, row, name=requested.name, plan=requested.plan))
     if requested.is_active is True and not row.is_active:
         row.is_active = True
         record(session, origin, action="user.enabled", user_id=user_id)
-    change_fields(session, origin, row, name=requested.name, plan=requested.plan)
-    if requested.roles is not UNSET:
-        await _set_roles(session, origin, row, set(requested.roles))
-    await session.flush()
+        changed.append("is_active")
+    if requested.roles is not UNSET and await _set_roles(session, origin, row, set(requested.roles)):
+        changed.append("roles")
+    if changed:
+        await publish_changed(session, origin, user_id, *changed)
     return await get_user(session, user_id)
 
 
@@ -112,7 +116,8 @@ async def grant(session: AsyncSession, origin: Origin, user_id: str, role: str) 
     """
     row = await UserRepository(session).get_live(user_id, lock=True)
     held = (await _roles_of(session, [user_id]))[user_id]
-    await _set_roles(session, origin, row, {*held, role})
+    if await _set_roles(session, origin, row, {*held, role}):
+        await publish_changed(session, origin, user_id, "roles")
 
 
 async def apply_rule_roles(
@@ -147,7 +152,8 @@ async def apply_rule_roles(
     held = {row.role: row.source for row in found}
     ours = {role for role, source in held.items() if source is not None and source.startswith(given_by)}
     gone = ours - granted.keys() - undecided
-    await _set_roles(session, origin, row, (held.keys() | granted.keys()) - gone, sources=granted)
+    if await _set_roles(session, origin, row, (held.keys() | granted.keys()) - gone, sources=granted):
+        await publish_changed(session, origin, user_id, "roles")
     return bool(gone)
 
 
@@ -161,14 +167,15 @@ async def mark_email_verified(session: AsyncSession, origin: Origin, user_id: st
     if not row.email_verified:
         row.email_verified = True
         record(session, origin, action="user.email_verified", user_id=user_id, details={"by": "operator"})
+        await publish_changed(session, origin, user_id, "email_verified", also=EventType.USER_EMAIL_VERIFIED)
 
 
 async def _set_roles(
     session: AsyncSession, origin: Origin, row: UserRow, requested: set[str], *, sources: Mapping[str, str] = {}
-) -> None:
+) -> bool:
     held = set((await _roles_of(session, [row.id]))[row.id])
     if requested == held:
-        return
+        return False
     if added := sorted(requested - held):
         # A role is created when it is first granted.
         await session.execute(
@@ -180,6 +187,7 @@ async def _set_roles(
     row.updated_at = clock.now()
     details = {"roles": [sorted(held), sorted(requested)]}
     record(session, origin, action="user.roles_changed", user_id=row.id, details=details)
+    return True
 
 
 # --- for offboarding -------------------------------------------------------------------------------------------------

@@ -10,6 +10,9 @@ from uuid_utils.compat import uuid7
 
 from idp import clock
 from idp.db.reads import Reads
+from idp.events.catalogue import EventType
+from idp.events.outbox import publish
+from idp.events.shapes import IdentityChanged
 from idp.users.models import IdentityRow
 
 _FIND = "SELECT user_id, claims_issued_at, claims_digest FROM idp.identities WHERE provider = $1 AND subject = $2"
@@ -102,7 +105,10 @@ async def link(session: AsyncSession, user_id: str, identity: ForeignIdentity) -
         .on_conflict_do_nothing()
         .returning(IdentityRow.id)
     )
-    return made.scalar_one_or_none() is not None
+    if made.scalar_one_or_none() is None:
+        return False
+    _publish(session, EventType.IDENTITY_LINKED, user_id, identity.provider, identity.subject)
+    return True
 
 
 async def has_one_at(session: AsyncSession, user_id: str, provider: str) -> bool:
@@ -113,5 +119,13 @@ async def has_one_at(session: AsyncSession, user_id: str, provider: str) -> bool
 
 async def unlink_all(session: AsyncSession, user_id: str) -> int:
     """Take all identities away from a user, and return their number."""
-    removed = delete(IdentityRow).where(IdentityRow.user_id == user_id).returning(IdentityRow.id)
-    return len((await session.execute(removed)).all())
+    removed = delete(IdentityRow).where(IdentityRow.user_id == user_id)
+    rows = (await session.execute(removed.returning(IdentityRow.provider, IdentityRow.subject))).all()
+    for provider, subject in rows:
+        _publish(session, EventType.IDENTITY_UNLINKED, user_id, provider, subject)
+    return len(rows)
+
+
+def _publish(session: AsyncSession, type_: EventType, user_id: str, provider: str, subject: str) -> None:
+    data = IdentityChanged(user_id=user_id, provider=provider, subject=subject)
+    publish(session, type_, data, subject=user_id)

@@ -80,7 +80,9 @@ async def exists(session: AsyncSession, user_id: str) -> bool:
 async def replace_hash(session: AsyncSession, user_id: str, *, old: str, new: str) -> None:
     """Store a stronger hash of the same password, unless the password changed meanwhile."""
     await session.execute(
-        update(UserRow).where(UserRow.id == user_id, UserRow.password_hash == old).values(password_hash=new)
+        update(UserRow)
+        .where(UserRow.id == user_id, UserRow.password_hash == old)
+        .values(password_hash=new, updated_at=UserRow.updated_at)
     )
 
 
