@@ -69,14 +69,8 @@ class ForeignIssuer:
 
     async def _verify(self, unverified: UnverifiedJwt) -> ForeignClaims:
         header, claims = unverified.header, unverified.claims
-        if str(header.get("typ", "JWT")).lower().removeprefix("application/") not in _TYPES:
-            raise ValueError("neither an access token nor an ID token, by typ")
-        if (
-            str(claims.get("typ", "Bearer")).lower() not in _KINDS
-            or str(claims.get("token_use", "access")) not in _USES
-        ):
-            raise ValueError("neither an access token nor an ID token, by its claims")
-        if _REFUSED_CLAIMS & claims.keys():
+        _check_kind(header, claims)
+        if not _REFUSED_CLAIMS.isdisjoint(claims):
             raise ValueError("a logout token, or bound to a key that the request does not prove")
         kid, algorithm = header.get("kid"), header.get("alg")
         if not isinstance(kid, str) or not isinstance(algorithm, str):
@@ -90,9 +84,9 @@ class ForeignIssuer:
         if not self.owns(unverified):
             raise ValueError("another issuer")
         self._check_audience(claims)
-        expires_at = self._check_times(claims)
-        issued_at = datetime.fromtimestamp(_seconds(claims, "iat"), UTC) if "iat" in claims else None
-        return ForeignClaims(claims, expires_at, issued_at)
+        expires, issued = self._check_times(claims)
+        issued_at = None if issued is None else datetime.fromtimestamp(issued, UTC)
+        return ForeignClaims(claims, datetime.fromtimestamp(expires, UTC), issued_at)
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
         """Check the audience: `aud`, or the client if access tokens have no `aud` (Cognito)."""
@@ -109,19 +103,32 @@ class ForeignIssuer:
         if presented.isdisjoint(self.settings.audience):
             raise ValueError("meant for another audience")
 
-    def _check_times(self, claims: Mapping[str, Any]) -> datetime:
+    def _check_times(self, claims: Mapping[str, Any]) -> tuple[int, int | None]:
+        """Return `exp` and `iat`."""
         now, leeway = clock.timestamp(), self.settings.leeway_seconds
         expires = _seconds(claims, "exp")
-        for name in ("iat", "nbf"):
-            if name in claims and _seconds(claims, name) > now + leeway:
-                raise ValueError(f"{name} is in the future")
+        issued = _seconds(claims, "iat") if "iat" in claims else None
+        if issued is not None and issued > now + leeway:
+            raise ValueError("iat is in the future")
+        if "nbf" in claims and _seconds(claims, "nbf") > now + leeway:
+            raise ValueError("nbf is in the future")
         if expires + leeway <= now:
             raise TokenExpired
-        return datetime.fromtimestamp(expires, UTC)
+        return expires, issued
+
+
+def _check_kind(header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
+    if str(header.get("typ", "JWT")).lower().removeprefix("application/") not in _TYPES:
+        raise ValueError("neither an access token nor an ID token, by typ")
+    is_other_kind = "typ" in claims and str(claims["typ"]).lower() not in _KINDS
+    if is_other_kind or ("token_use" in claims and str(claims["token_use"]) not in _USES):
+        raise ValueError("neither an access token nor an ID token, by its claims")
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> int:
     value = claims.get(name)
+    if type(value) is int and 0 <= value <= _LATEST:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
         raise ValueError(f"{name} is not a date")
     return int(value)
