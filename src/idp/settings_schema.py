@@ -181,6 +181,7 @@ class ClaimRule(Section, frozen=True):
     roles: tuple[str, ...] = ()
     teams_by_external_ref: bool = False
     domains_by_key: bool = False
+    absent_is_empty: bool = False
     allow_admin_role: bool = False
 
 

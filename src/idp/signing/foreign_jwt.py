@@ -11,7 +11,7 @@ from idp.errors import TokenExpired, TokenInvalid
 from idp.settings_schema import OidcIssuer
 from idp.signing import raw_signature
 from idp.signing.compact import UnverifiedJwt
-from idp.signing.remote_jwks import RemoteJwks
+from idp.signing.remote_jwks import RemoteJwks, RemoteKey
 
 _LATEST = 253_402_300_799  # 9999-12-31, the last second of a Python date
 # RFC 9068 and OpenID Connect Core; refresh, logout and DPoP tokens have other types (SEC-25).
@@ -78,9 +78,13 @@ class ForeignIssuer:
         key = await self.keys.find(kid)
         if key is None:
             raise ValueError("signed with a key that the issuer does not publish")
-        if algorithm not in key.algorithms:
-            raise ValueError("signed with an algorithm that is not accepted for this key")
-        raw_signature.check(unverified.signed, unverified.signature, public_key=key.public_key, algorithm=algorithm)
+        try:
+            _check_signature(unverified, key, algorithm)
+        except ValueError:
+            newer = await self.keys.find_newer(kid, key)
+            if newer is None:
+                raise
+            _check_signature(unverified, newer, algorithm)
         if not self.owns(unverified):
             raise ValueError("another issuer")
         self._check_audience(claims)
@@ -115,6 +119,12 @@ class ForeignIssuer:
         if expires + leeway <= now:
             raise TokenExpired
         return expires, issued
+
+
+def _check_signature(unverified: UnverifiedJwt, key: RemoteKey, algorithm: str) -> None:
+    if algorithm not in key.algorithms:
+        raise ValueError("signed with an algorithm that is not accepted for this key")
+    raw_signature.check(unverified.signed, unverified.signature, public_key=key.public_key, algorithm=algorithm)
 
 
 def _check_kind(header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
