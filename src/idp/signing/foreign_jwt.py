@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -11,7 +11,7 @@ from idp.errors import TokenExpired, TokenInvalid
 from idp.settings_schema import OidcIssuer
 from idp.signing import raw_signature
 from idp.signing.compact import UnverifiedJwt
-from idp.signing.remote_jwks import RemoteJwks
+from idp.signing.remote_jwks import RemoteJwks, RemoteKey
 
 _LATEST = 253_402_300_799  # 9999-12-31, the last second of a Python date
 # RFC 9068 and OpenID Connect Core; refresh, logout and DPoP tokens have other types (SEC-25).
@@ -22,6 +22,18 @@ _USES = frozenset({"access", "id"})
 # `events`: logout tokens and security events, also those of type JWT (RFC 8417). `cnf`: tokens bound to a key, so no
 # bearer tokens (RFC 7800; SEC-63).
 _REFUSED_CLAIMS = frozenset({"events", "cnf"})
+
+
+class Keys(Protocol):
+    """The signing keys of an issuer."""
+
+    async def find(self, kid: str) -> RemoteKey | None:
+        """Return the key of this id, None if the issuer has none.
+
+        Raises:
+            DependencyUnavailable: the keys are not known, and cannot be fetched now.
+        """
+        ...
 
 
 class ForeignClaims(Struct, frozen=True):
@@ -73,19 +85,11 @@ class ForeignIssuer:
             raise ValueError("neither an access token nor an ID token, by its claims")
         if _REFUSED_CLAIMS & claims.keys():
             raise ValueError("a logout token, or bound to a key that the request does not prove")
-        kid, algorithm = header.get("kid"), header.get("alg")
-        if not isinstance(kid, str) or not isinstance(algorithm, str):
-            raise ValueError("no kid, or no alg")  # noqa: TRY004  a claim, not a type
-        key = await self.keys.find(kid)
-        if key is None:
-            raise ValueError("signed with a key that the issuer does not publish")
-        if algorithm not in key.algorithms:
-            raise ValueError("signed with an algorithm that is not accepted for this key")
-        raw_signature.check(unverified.signed, unverified.signature, public_key=key.public_key, algorithm=algorithm)
+        await check_signature(unverified, self.keys)
         if not self.owns(unverified):
             raise ValueError("another issuer")
         self._check_audience(claims)
-        return ForeignClaims(claims, self._check_times(claims))
+        return ForeignClaims(claims, check_times(claims, leeway=self.settings.leeway_seconds))
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
         """Check the audience: `aud`, or the client if access tokens have no `aud` (Cognito)."""
@@ -102,15 +106,40 @@ class ForeignIssuer:
         if presented.isdisjoint(self.settings.audience):
             raise ValueError("meant for another audience")
 
-    def _check_times(self, claims: Mapping[str, Any]) -> datetime:
-        now, leeway = clock.timestamp(), self.settings.leeway_seconds
-        expires = _seconds(claims, "exp")
-        for name in ("iat", "nbf"):
-            if name in claims and _seconds(claims, name) > now + leeway:
-                raise ValueError(f"{name} is in the future")
-        if expires + leeway <= now:
-            raise TokenExpired
-        return datetime.fromtimestamp(expires, UTC)
+
+async def check_signature(unverified: UnverifiedJwt, keys: Keys) -> None:
+    """Verify a token's signature with the issuer's key that it names.
+
+    Raises:
+        ValueError: it is invalid, or the key or algorithm is not accepted.
+        DependencyUnavailable: the key is unknown, and the issuer is unreachable.
+    """
+    kid, algorithm = unverified.header.get("kid"), unverified.header.get("alg")
+    if not isinstance(kid, str) or not isinstance(algorithm, str):
+        raise ValueError("no kid, or no alg")  # noqa: TRY004  a claim, not a type
+    key = await keys.find(kid)
+    if key is None:
+        raise ValueError("signed with a key that the issuer does not publish")
+    if algorithm not in key.algorithms:
+        raise ValueError("signed with an algorithm that is not accepted for this key")
+    raw_signature.check(unverified.signed, unverified.signature, public_key=key.public_key, algorithm=algorithm)
+
+
+def check_times(claims: Mapping[str, Any], *, leeway: int) -> datetime:
+    """Return the expiry of a token, after checking `exp`, `iat` and `nbf` with a leeway in seconds (SEC-23).
+
+    Raises:
+        ValueError: a time is missing, not a date, or in the future.
+        TokenExpired: it has expired.
+    """
+    now = clock.timestamp()
+    expires = _seconds(claims, "exp")
+    for name in ("iat", "nbf"):
+        if name in claims and _seconds(claims, name) > now + leeway:
+            raise ValueError(f"{name} is in the future")
+    if expires + leeway <= now:
+        raise TokenExpired
+    return datetime.fromtimestamp(expires, UTC)
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> int:

@@ -10,6 +10,7 @@ from idp import clock
 from idp.db.reads import Reads
 from idp.users.models import IdentityRow
 
+CLERK = "clerk"  # provider of Clerk's ids, which are unique across its instances (C-13)
 _FIND = "SELECT FROM idp.identities WHERE provider = $1 AND subject = $2"
 
 
@@ -38,6 +39,13 @@ async def is_linked(reads: Reads, identity: ForeignIdentity) -> bool:
         DatabaseUnavailable: PostgreSQL is unavailable.
     """
     return await reads.fetchrow(_FIND, identity.provider, identity.subject) is not None
+
+
+async def find_user(session: AsyncSession, provider: str, subject: str) -> str | None:
+    """Return the id of the user with this identity, who may be deleted."""
+    return await session.scalar(
+        select(IdentityRow.user_id).where(IdentityRow.provider == provider, IdentityRow.subject == subject)
+    )
 
 
 async def link(session: AsyncSession, user_id: str, identity: ForeignIdentity) -> bool:

@@ -20,6 +20,7 @@ async def create(
     password_hash: str | None,
     login_type: str = "email",
     roles: tuple[str, ...] = (USER,),
+    user_id: str | None = None,
 ) -> str:
     """Create a user and return the id. Of concurrent calls with one address exactly one succeeds.
 
@@ -28,13 +29,14 @@ async def create(
         email: as `parse_email` returned it; None for a user without an address.
         name: display name.
         password_hash: from `Passwords.hash`; None for users without a password.
-        login_type: how the user was created: `email`, `dev_header`, `oidc`.
+        login_type: how the user was created: `email`, `dev_header`, `oidc`, `clerk`.
         roles: names of roles.
+        user_id: the id, if another service has given one (C-13); no user has it.
 
     Raises:
         EmailTaken: a live user has this address.
     """
-    user_id, now = str(uuid7()), clock.now()
+    user_id, now = user_id or str(uuid7()), clock.now()
     made = await session.execute(
         insert(UserRow)
         .values(
