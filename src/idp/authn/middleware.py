@@ -58,6 +58,8 @@ class AuthenticationMiddleware(ASGIMiddleware):
                 assert credential.session_id is not None
                 # Browsers send cookies automatically, even for pages of other sites.
                 self._cookies.check_csrf(presented.headers, credential.session_id)
+            elif presented.token is None and credential.method == AuthMethod.CLERK_JWT and scope["method"] not in _SAFE:
+                self._cookies.origins.check_sender(presented.headers)  # Clerk's cookie has no CSRF token
             scope["user"] = principal
         await next_app(scope, receive, send)
 

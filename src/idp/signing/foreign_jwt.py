@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -22,6 +22,29 @@ _USES = frozenset({"access", "id"})
 # `events`: logout tokens and security events, also those of type JWT (RFC 8417). `cnf`: tokens bound to a key, so no
 # bearer tokens (RFC 7800; SEC-63).
 _REFUSED_CLAIMS = frozenset({"events", "cnf"})
+
+
+class Times(Struct, frozen=True):
+    """The times of a token; `issued_at` is None if the token does not say it."""
+
+    expires_at: datetime
+    issued_at: datetime | None
+
+
+class Keys(Protocol):
+    """The signing keys of an issuer."""
+
+    async def find(self, kid: str) -> RemoteKey | None:
+        """Return the key of this id, None if the issuer has none.
+
+        Raises:
+            DependencyUnavailable: the keys are not known, and cannot be fetched now.
+        """
+        ...
+
+    async def find_newer(self, kid: str, known: RemoteKey) -> RemoteKey | None:
+        """Return the key that has replaced another under the same id, None if there is none."""
+        ...
 
 
 class ForeignClaims(Struct, frozen=True):
@@ -72,25 +95,12 @@ class ForeignIssuer:
         _check_kind(header, claims)
         if not _REFUSED_CLAIMS.isdisjoint(claims):
             raise ValueError("a logout token, or bound to a key that the request does not prove")
-        kid, algorithm = header.get("kid"), header.get("alg")
-        if not isinstance(kid, str) or not isinstance(algorithm, str):
-            raise ValueError("no kid, or no alg")  # noqa: TRY004  a claim, not a type
-        key = await self.keys.find(kid)
-        if key is None:
-            raise ValueError("signed with a key that the issuer does not publish")
-        try:
-            _check_signature(unverified, key, algorithm)
-        except ValueError:
-            newer = await self.keys.find_newer(kid, key)
-            if newer is None:
-                raise
-            _check_signature(unverified, newer, algorithm)
+        await check_signature(unverified, self.keys)
         if not self.owns(unverified):
             raise ValueError("another issuer")
         self._check_audience(claims)
-        expires, issued = self._check_times(claims)
-        issued_at = None if issued is None else datetime.fromtimestamp(issued, UTC)
-        return ForeignClaims(claims, datetime.fromtimestamp(expires, UTC), issued_at)
+        times = check_times(claims, leeway=self.settings.leeway_seconds)
+        return ForeignClaims(claims, times.expires_at, times.issued_at)
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
         """Check the audience: `aud`, or the client if access tokens have no `aud` (Cognito)."""
@@ -107,24 +117,53 @@ class ForeignIssuer:
         if presented.isdisjoint(self.settings.audience):
             raise ValueError("meant for another audience")
 
-    def _check_times(self, claims: Mapping[str, Any]) -> tuple[int, int | None]:
-        """Return `exp` and `iat`."""
-        now, leeway = clock.timestamp(), self.settings.leeway_seconds
-        expires = _seconds(claims, "exp")
-        issued = _seconds(claims, "iat") if "iat" in claims else None
-        if issued is not None and issued > now + leeway:
-            raise ValueError("iat is in the future")
-        if "nbf" in claims and _seconds(claims, "nbf") > now + leeway:
-            raise ValueError("nbf is in the future")
-        if expires + leeway <= now:
-            raise TokenExpired
-        return expires, issued
+
+async def check_signature(unverified: UnverifiedJwt, keys: Keys) -> None:
+    """Verify a token's signature with the issuer's key that it names.
+
+    Raises:
+        ValueError: it is invalid, or the key or algorithm is not accepted.
+        DependencyUnavailable: the key is unknown, and the issuer is unreachable.
+    """
+    kid, algorithm = unverified.header.get("kid"), unverified.header.get("alg")
+    if not isinstance(kid, str) or not isinstance(algorithm, str):
+        raise ValueError("no kid, or no alg")  # noqa: TRY004  a claim, not a type
+    key = await keys.find(kid)
+    if key is None:
+        raise ValueError("signed with a key that the issuer does not publish")
+    try:
+        _check_signature(unverified, key, algorithm)
+    except ValueError:
+        newer = await keys.find_newer(kid, key)
+        if newer is None:
+            raise
+        _check_signature(unverified, newer, algorithm)
 
 
 def _check_signature(unverified: UnverifiedJwt, key: RemoteKey, algorithm: str) -> None:
     if algorithm not in key.algorithms:
         raise ValueError("signed with an algorithm that is not accepted for this key")
     raw_signature.check(unverified.signed, unverified.signature, public_key=key.public_key, algorithm=algorithm)
+
+
+def check_times(claims: Mapping[str, Any], *, leeway: int) -> Times:
+    """Return the times of a token, after checking `exp`, `iat` and `nbf` with a leeway in seconds (SEC-23).
+
+    Raises:
+        ValueError: a time is missing, not a date, or in the future.
+        TokenExpired: it has expired.
+    """
+    now = clock.timestamp()
+    expires = _seconds(claims, "exp")
+    issued = _seconds(claims, "iat") if "iat" in claims else None
+    if issued is not None and issued > now + leeway:
+        raise ValueError("iat is in the future")
+    if "nbf" in claims and _seconds(claims, "nbf") > now + leeway:
+        raise ValueError("nbf is in the future")
+    if expires + leeway <= now:
+        raise TokenExpired
+    issued_at = None if issued is None else datetime.fromtimestamp(issued, UTC)
+    return Times(datetime.fromtimestamp(expires, UTC), issued_at)
 
 
 def _check_kind(header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
