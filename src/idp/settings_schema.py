@@ -245,6 +245,7 @@ class Kafka(Section, frozen=True):
 class Dev(Section, frozen=True):
     in_container: bool = False
     clerk_file: str | None = None
+    upstream_key_file: str | None = None
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

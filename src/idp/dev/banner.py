@@ -24,6 +24,7 @@ def show(
     folder: Path,
     seconds: float,
     manage: str,
+    foreign: Sequence[str],
     notes: Sequence[str] = (),
 ) -> None:
     """Print the banner.
@@ -35,6 +36,7 @@ def show(
         folder: the data folder.
         seconds: duration of the start.
         manage: an example management command.
+        foreign: commands that print tokens of other issuers.
         notes: a sentence for each unusual condition.
     """
     width = max(shutil.get_terminal_size((_PIPED, 24)).columns, _NARROWEST)
@@ -66,6 +68,7 @@ def show(
     for note in notes:
         line((note, "yellow"))
     line(("Manage from another terminal: ", "dim"), manage)
+    line(("Tokens of other issuers: ", "dim"), " · ".join(foreign))
     line(("All of this as JSON: ", "dim"), str(folder / "dev.json"))
     line(("Ctrl-C stops everything; the data is kept.", "dim"))
     line()
