@@ -221,6 +221,7 @@ class Kafka(Section, frozen=True):
     sasl_username: str | None = None
     sasl_password: Secret | None = None
     relay_in_serve: bool = True
+    takeover_seconds: Annotated[float, Meta(ge=0.5, le=60)] = 6.0
     options: dict[str, str | int | float | bool] = field(default_factory=dict)
 
 

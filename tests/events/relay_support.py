@@ -22,7 +22,7 @@ def kafka_settings(broker: Broker, topic: str, **more: Any) -> Kafka:
 async def relaying(service: Service, settings: Kafka, *, batch: int = 1000) -> AsyncIterator[Relay]:
     """Run a relay with a database pool of its own."""
     database = Database(service.loaded.settings.database)
-    relay = Relay(database, KafkaPublisher(settings), batch=batch)
+    relay = Relay(database, KafkaPublisher(settings), takeover_seconds=settings.takeover_seconds, batch=batch)
     relay.start()
     try:
         yield relay

@@ -28,5 +28,5 @@ class EventsPlugin(Plugin):
         if is_relayed:
             services.append(OutboxGauge(database))
         if is_relayed and kafka.relay_in_serve:
-            services.append(Relay(database, KafkaPublisher(kafka)))
+            services.append(Relay(database, KafkaPublisher(kafka), takeover_seconds=kafka.takeover_seconds))
         self.services = services

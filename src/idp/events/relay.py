@@ -6,6 +6,7 @@ its subject wait until then. While Kafka is unavailable everything waits (docs/d
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from idp.db.engine import Database
 from idp.db.lease import Lease, LeaseLost
 from idp.errors import DatabaseUnavailable
 from idp.events import envelope, pending
-from idp.events.kafka import DELIVERY_SECONDS, NOT_SENT, KafkaPublisher, Outgoing, Refusal
+from idp.events.kafka import NOT_SENT, KafkaPublisher, Outgoing, Refusal
 from idp.events.pending import PendingEvent
 from idp.ops import metrics
 from idp.ops.logging import describe
@@ -28,7 +29,6 @@ log = structlog.get_logger("idp.events")
 
 BATCH = 1000
 MAX_ATTEMPTS = 3  # of an event that Kafka refuses, alone
-LEASE_SECONDS = 3 * DELIVERY_SECONDS
 _ALONE_PER_ROUND = 20
 _POLL_SECONDS = 0.3  # between two reads of an empty outbox
 _STANDBY_SECONDS = 1.0  # between two attempts to take the lease
@@ -51,15 +51,19 @@ class Relay(BackgroundService):
     Args:
         database: stores the outbox.
         publisher: to Kafka.
+        takeover_seconds: how long another process waits after this one stopped without notice.
         batch: events per transaction.
     """
 
-    def __init__(self, database: Database, publisher: KafkaPublisher, *, batch: int = BATCH) -> None:
+    def __init__(
+        self, database: Database, publisher: KafkaPublisher, *, takeover_seconds: float, batch: int = BATCH
+    ) -> None:
         super().__init__("event relay", self._run)
         self._database = database
         self._publisher = publisher
         self._batch = batch
-        self._lease = Lease("event relay", seconds=LEASE_SECONDS)
+        self._lease = Lease("event relay", seconds=takeover_seconds)
+        self._lease_seconds = takeover_seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka")
         self._is_waiting = False
 
@@ -75,7 +79,9 @@ class Relay(BackgroundService):
         while True:
             try:
                 pause = await self.drain()
-            except (DatabaseUnavailable, LeaseLost):
+            except LeaseLost:
+                pause = _POLL_SECONDS
+            except DatabaseUnavailable:
                 pause = _UNAVAILABLE_SECONDS
             except Exception as error:  # noqa: BLE001  background work: the next round may succeed
                 log.error("publishing events failed", **describe(error))  # noqa: TRY400
@@ -96,9 +102,11 @@ class Relay(BackgroundService):
         batch = await self._read(after=0)
         try:
             while batch is not None and batch.events:
-                sending = asyncio.ensure_future(self._send(batch))
-                following = await self._read(after=batch.events[-1].seq)
-                outcome = await sending
+                sending = asyncio.create_task(self._send(batch))
+                try:
+                    following = await self._read(after=batch.events[-1].seq)
+                finally:
+                    outcome = await sending
                 if marking is not None and not await marking:
                     return _UNAVAILABLE_SECONDS
                 marking = asyncio.create_task(self._record(batch, outcome))
@@ -108,11 +116,11 @@ class Relay(BackgroundService):
         finally:
             if marking is not None:
                 await marking
-        return _STANDBY_SECONDS if batch is None else _POLL_SECONDS
+        return min(_STANDBY_SECONDS, self._lease_seconds / 4) if batch is None else _POLL_SECONDS
 
     async def _read(self, *, after: int) -> _Batch | None:
         """Return the next events; None if another process has the lease."""
-        until = _now() + LEASE_SECONDS / 2
+        until = _now() + self._lease_seconds
         async with self._database.transaction() as session:
             token = await self._lease.take(session)
             if token is None:
@@ -122,12 +130,21 @@ class Relay(BackgroundService):
     # --- sending -----------------------------------------------------------------------------------------------------
 
     async def _send(self, batch: _Batch) -> list[Refusal | None]:
-        """Send a batch in the thread of the producer; return for each event None if Kafka has it."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._send_now, batch)
+        """Send a batch in the thread of the producer, and keep the lease; return for each event None if Kafka has it.
+
+        Raises:
+            LeaseLost: this process was paused since it read the batch.
+        """
+        if _now() > batch.until:
+            raise LeaseLost(self._lease.name)
+        sending = asyncio.get_running_loop().run_in_executor(self._thread, self._send_now, batch)
+        while not (await asyncio.wait({sending}, timeout=self._lease_seconds / 3))[0]:
+            with contextlib.suppress(DatabaseUnavailable):
+                async with self._database.transaction() as session:
+                    await self._lease.take(session)
+        return await sending
 
     def _send_now(self, batch: _Batch) -> list[Refusal | None]:
-        if _now() > batch.until:
-            raise LeaseLost(self._lease.name)  # paused meanwhile
         suspects = {event.subject for event in batch.events if event.attempts}
         together = [event for event in batch.events if event.subject not in suspects]
         outcome = dict(zip([event.seq for event in together], self._publish(together), strict=True))
