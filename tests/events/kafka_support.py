@@ -1,7 +1,7 @@
 """A Kafka broker: the one that KAFKA_BOOTSTRAP_SERVERS names, Apache Kafka itself, or librdkafka's mock cluster.
 
 Apache Kafka runs in KRaft mode, from its jars of Maven Central, where java and mvn are installed; the jars are kept in
-`~/.cache/idp-tests`. Elsewhere the mock cluster speaks the same protocol over a socket.
+`~/.cache/idp-tests`. Elsewhere, and with IDP_TEST_KAFKA=mock, the mock cluster speaks the same protocol over a socket.
 """
 
 import json
@@ -19,9 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 
 VERSION = "4.4.0"
 SASL_USER, SASL_PASSWORD = "idp", "tests-only"
@@ -75,9 +83,9 @@ class Broker:
     servers: str
     sasl: str | None = None
 
-    def create_topic(self, *, partitions: int = 3, **config: str) -> str:
-        """Create a topic of a new name; the mock cluster creates one when it is asked for it."""
-        name = f"users-{secrets.token_hex(6)}"
+    def create_topic(self, *, name: str | None = None, partitions: int = 3, **config: str) -> str:
+        """Create a topic, by default of a new name; the mock cluster creates one when it is asked for it."""
+        name = name or f"users-{secrets.token_hex(6)}"
         admin = AdminClient({"bootstrap.servers": self.servers})
         if self.kind == "mock":
             admin.list_topics(name, timeout=10)
@@ -85,6 +93,24 @@ class Broker:
         made = admin.create_topics([NewTopic(name, partitions, 1, config=config)])
         made[name].result(10)
         return name
+
+    @contextmanager
+    def read_only(self, topic: str) -> Iterator[None]:
+        """Forbid the user of `sasl` to write to a topic."""
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        admin.create_acls([_denial(topic)])[_denial(topic)].result(10)
+        try:
+            yield
+        finally:
+            self.allow_writing(topic)
+
+    def allow_writing(self, topic: str) -> None:
+        """End `read_only`."""
+        of_topic = AclBindingFilter(
+            ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, None, None, AclOperation.ANY, AclPermissionType.ANY
+        )
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        admin.delete_acls([of_topic])[of_topic].result(10)
 
     def read(self, topic: str, *, until: Callable[[list[Message]], bool], seconds: float = 30) -> list[Message]:
         """Read a topic from its beginning until a condition holds for what was read."""
@@ -107,6 +133,13 @@ class Broker:
         return found
 
 
+def _denial(topic: str) -> AclBinding:
+    return AclBinding(
+        ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, f"User:{SASL_USER}", "*", AclOperation.WRITE,
+        AclPermissionType.DENY,
+    )  # fmt: skip
+
+
 def value_of(message: Message) -> dict[str, Any]:
     """Return the CloudEvent of a message."""
     return json.loads(message.value() or b"")
@@ -117,7 +150,7 @@ def broker() -> Iterator[Broker]:
     """Run a broker, or use the given one."""
     if given := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         yield Broker("given", given)
-    elif (libraries := find_libraries()) is not None:
+    elif os.environ.get("IDP_TEST_KAFKA") != "mock" and (libraries := find_libraries()) is not None:
         with _apache_kafka(libraries) as running:
             yield running
     else:
@@ -192,6 +225,3 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
                 return
         except (OSError, KafkaException):
             time.sleep(0.1)
-
-
-needs_real_kafka = pytest.mark.usefixtures("apache_kafka")
