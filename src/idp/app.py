@@ -30,6 +30,7 @@ from idp.core import Core, build_core
 from idp.db.plugin import DatabasePlugin
 from idp.deployment import public_url
 from idp.directory.plugin import DirectoryPlugin
+from idp.events.plugin import EventsPlugin
 from idp.mail.plugin import MailPlugin
 from idp.ops.envelope import Envelope, Observer
 from idp.ops.plugin import CachePlugin, HealthPlugin, HttpPlugin, RateLimitPlugin
@@ -93,6 +94,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         ApiKeysPlugin(database, core.key_factory, core.scope_policy, usage=core.usage, sealer=core.sealer),
         MailPlugin(settings.mail, database, core.sealer, core.mailer, keeps_text=development.keeps_mail),
         AuditPlugin(database),
+        EventsPlugin(database, settings.kafka, settings.events),
         HealthPlugin(core.health, core.metrics_access, database),
         DirectoryPlugin(),
         AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, cookies=core.cookies),

@@ -9,6 +9,7 @@ from idp.cli.groups import LazyGroup
 _COMMANDS = {
     "dev": ("idp.cli.dev", "dev"),
     "serve": ("idp.cli.serve", "serve"),
+    "relay": ("idp.cli.relay", "relay"),
     "migrate": ("idp.cli.database", "migrate"),
     "check-db": ("idp.cli.database", "check_db"),
     "clear-development-mark": ("idp.cli.development_mark", "clear_development_mark"),
@@ -18,6 +19,7 @@ _COMMANDS = {
     "keys": ("idp.cli.keys", "keys"),
     "users": ("idp.cli.users", "users"),
     "audit": ("idp.cli.audit", "audit"),
+    "events": ("idp.cli.events", "events"),
     "signing-keys": ("idp.cli.signing_keys", "signing_keys"),
 }
 
