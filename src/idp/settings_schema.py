@@ -349,10 +349,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "kafka.sasl_password": ("KAFKA_SASL_PASSWORD",),
 }
 
-# Accepted for compatibility with old environments, but without effect in this version: `idp config show` marks them,
-# `idp serve` logs them at start. See docs/roadmap.md.
-NOT_YET_USED: frozenset[str] = frozenset()
-
 # Variables of the old services, or common ones, that idp does not read, with the alternative: `idp config check` lists
 # them, `idp serve` logs them at start.
 NOT_READ: dict[str, str] = {
