@@ -92,7 +92,9 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         AuditPlugin(database),
         HealthPlugin(core.health, core.metrics_access, database),
         DirectoryPlugin(),
-        AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, cookies=core.cookies),
+        AuthnPlugin(
+            settings, introspector, core.resolver, core.bad_credentials, cookies=core.cookies, rights=core.rights
+        ),
         AccountsPlugin(core.account_services(), core.session_starter, signing_out),
         PagesPlugin(public_url(settings), dev_headers=bool(development.authenticators)),
         *(build(core) for build in development.features),

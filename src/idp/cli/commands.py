@@ -19,6 +19,7 @@ _COMMANDS = {
     "tokens": ("idp.cli.tokens", "tokens"),
     "keys": ("idp.cli.keys", "keys"),
     "users": ("idp.cli.users", "users"),
+    "explain": ("idp.cli.explain", "explain"),
     "audit": ("idp.cli.audit", "audit"),
     "signing-keys": ("idp.cli.signing_keys", "signing_keys"),
 }

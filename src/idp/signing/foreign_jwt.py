@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from idp import clock
+from idp import checks, clock
+from idp.checks import holds, require
 from idp.errors import TokenExpired, TokenInvalid
 from idp.settings_schema import OidcIssuer
 from idp.signing import raw_signature
@@ -22,6 +23,10 @@ _USES = frozenset({"access", "id"})
 # `events`: logout tokens and security events, also those of type JWT (RFC 8417). `cnf`: tokens bound to a key, so no
 # bearer tokens (RFC 7800; SEC-63).
 _REFUSED_CLAIMS = frozenset({"events", "cnf"})
+_UNPUBLISHED = "signed with a key that the issuer does not publish"
+_UNACCEPTED = "signed with an algorithm that is not accepted for this key"
+_OTHER_KIND = "neither an access token nor an ID token, by its claims"
+_BOUND = "a logout token, or bound to a key that the request does not prove"
 
 
 class ForeignClaims(Struct, frozen=True):
@@ -47,7 +52,7 @@ class ForeignIssuer:
     def owns(self, unverified: UnverifiedJwt) -> bool:
         """Whether a token names this issuer, exactly (SEC-24)."""
         issuer = unverified.claims.get("iss")
-        return isinstance(issuer, str) and issuer in self.names
+        return holds(isinstance(issuer, str) and issuer in self.names, "iss", issuer, self.names)
 
     async def verify(self, unverified: UnverifiedJwt) -> ForeignClaims:
         """Verify a token.
@@ -60,31 +65,27 @@ class ForeignIssuer:
         try:
             return await self._verify(unverified)
         except ValueError as error:
+            checks.failed(error)
             raise TokenInvalid from error
 
     async def _verify(self, unverified: UnverifiedJwt) -> ForeignClaims:
         header, claims = unverified.header, unverified.claims
-        if str(header.get("typ", "JWT")).lower().removeprefix("application/") not in _TYPES:
-            raise ValueError("neither an access token nor an ID token, by typ")
-        if (
-            str(claims.get("typ", "Bearer")).lower() not in _KINDS
-            or str(claims.get("token_use", "access")) not in _USES
-        ):
-            raise ValueError("neither an access token nor an ID token, by its claims")
-        if _REFUSED_CLAIMS & claims.keys():
-            raise ValueError("a logout token, or bound to a key that the request does not prove")
+        _check_kind(header, claims)
         kid, algorithm = header.get("kid"), header.get("alg")
-        if not isinstance(kid, str) or not isinstance(algorithm, str):
-            raise ValueError("no kid, or no alg")  # noqa: TRY004  a claim, not a type
+        is_text = isinstance(kid, str) and isinstance(algorithm, str)
+        require(is_text, "kid and alg", [kid, algorithm], "two texts", "no kid, or no alg")
+        kid, algorithm = str(kid), str(algorithm)
         key = await self.keys.find(kid)
-        if key is None:
-            raise ValueError("signed with a key that the issuer does not publish")
-        if algorithm not in key.algorithms:
-            raise ValueError("signed with an algorithm that is not accepted for this key")
+        require(key is not None, "signing key", "published" if key else "not published", "published", _UNPUBLISHED)
+        assert key is not None
+        require(algorithm in key.algorithms, "alg", algorithm, key.algorithms, _UNACCEPTED)
         raw_signature.check(unverified.signed, unverified.signature, public_key=key.public_key, algorithm=algorithm)
-        if not self.owns(unverified):
+        holds(True, "signature", "valid", "valid")
+        if claims.get("iss") not in self.names:  # `owns` reports it
             raise ValueError("another issuer")
         self._check_audience(claims)
+        subject = claims.get(self.settings.subject_claim)
+        checks.proves(f"identity:{self.settings.issuer} {subject}")
         return ForeignClaims(claims, self._check_times(claims))
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
@@ -99,18 +100,31 @@ class ForeignIssuer:
             presented.add(client)
         if self.settings.audience_from_client:
             presented |= {value for name in ("azp", "appid", "cid") if isinstance(value := claims.get(name), str)}
-        if presented.isdisjoint(self.settings.audience):
-            raise ValueError("meant for another audience")
+        accepted = self.settings.audience
+        require(not presented.isdisjoint(accepted), "audience", presented, accepted, "meant for another audience")
 
     def _check_times(self, claims: Mapping[str, Any]) -> datetime:
         now, leeway = clock.timestamp(), self.settings.leeway_seconds
         expires = _seconds(claims, "exp")
         for name in ("iat", "nbf"):
-            if name in claims and _seconds(claims, name) > now + leeway:
-                raise ValueError(f"{name} is in the future")
-        if expires + leeway <= now:
+            if name in claims:
+                begins = _seconds(claims, name)
+                if not checks.is_earlier(begins <= now + leeway, name, begins, now + leeway):
+                    raise ValueError(f"{name} is in the future")
+        if not checks.is_later(expires + leeway > now, "exp", expires, now - leeway):
             raise TokenExpired
         return datetime.fromtimestamp(expires, UTC)
+
+
+def _check_kind(header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
+    """Check that it is an access or ID token, and a bearer token."""
+    typ, kind, use = header.get("typ", "JWT"), claims.get("typ", "Bearer"), claims.get("token_use", "access")
+    is_token = str(typ).lower().removeprefix("application/") in _TYPES
+    require(is_token, "typ", typ, _TYPES, "neither an access token nor an ID token, by typ")
+    is_kind = str(kind).lower() in _KINDS and str(use) in _USES
+    require(is_kind, "typ and token_use in the payload", [kind, use], _KINDS | _USES, _OTHER_KIND)
+    refused = _REFUSED_CLAIMS & claims.keys()
+    require(not refused, "events and cnf", refused or None, "absent", _BOUND)
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> int:

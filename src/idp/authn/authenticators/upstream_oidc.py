@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from idp import checks
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, ByIdentity, Outcome, Rejected, Unavailable
 from idp.errors import DependencyUnavailable, TokenExpired, TokenInvalid
@@ -36,10 +37,12 @@ class UpstreamOidc:
 
     async def authenticate(self, presented: Presented) -> Outcome:
         if presented.jwt is None:
+            checks.holds(False, "format", presented.form, "JWT")
             return NOT_MINE
         jwt = presented.jwt
         issuer = next((each for each in self._issuers if each.owns(jwt)), None)
         if issuer is None:
+            checks.holds(bool(self._issuers), "issuers configured", len(self._issuers), "at least 1")
             return NOT_MINE
         try:
             verified = await issuer.verify(jwt)
