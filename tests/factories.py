@@ -26,7 +26,11 @@ from prepared_databases import prepare
 PASSWORD = "correct horse battery"
 # How long the service waits for PostgreSQL in tests, on machines that may stand still for a second. Tests of a
 # PostgreSQL that is away take the service's own limits.
-PATIENT = {"IDP_DATABASE__POOL_TIMEOUT_SECONDS": "20", "IDP_DATABASE__CONNECT_TIMEOUT_SECONDS": "20"}
+PATIENT = {
+    "IDP_DATABASE__POOL_TIMEOUT_SECONDS": "20",
+    "IDP_DATABASE__CONNECT_TIMEOUT_SECONDS": "20",
+    "IDP_DATABASE__STATEMENT_TIMEOUT_SECONDS": "20",
+}
 OWN_LIMITS = {"IDP_DATABASE__POOL_TIMEOUT_SECONDS": "1", "IDP_DATABASE__CONNECT_TIMEOUT_SECONDS": "1"}
 
 

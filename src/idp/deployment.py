@@ -2,8 +2,10 @@
 
 from urllib.parse import urlsplit
 
+from idp.directory.claim_rules import rule_problems
 from idp.mail.addresses import service_name
 from idp.ops.origins import AllowedOrigins
+from idp.principal.permissions import ADMIN
 from idp.settings import Secret, Settings, SettingsError, root_secret
 from idp.settings_schema import OidcIssuer
 
@@ -54,9 +56,26 @@ def configured_issuers(settings: Settings) -> list[OidcIssuer]:
     problems += [
         f"The issuer {name} is this service: remove it from [oidc]." for name in names if name == public_url(settings)
     ]
+    problems += [
+        f"{place.removesuffix('.audience')}.rules: {problem}"
+        for place, each in places.items()
+        for rule in each.rules
+        for problem in rule_problems(rule)
+    ]
     if problems:
         raise SettingsError(problems)
     return found
+
+
+def rules_for_admin(settings: Settings) -> list[str]:
+    """Return a sentence for each claim rule that makes administrators, for `idp config check`."""
+    return [
+        f"The issuer {name} decides who administers this service: a rule gives the role admin to everyone whose claim "
+        f"{rule.claim} has the value {' or '.join(rule.values)}. Remove allow_admin_role if that is not meant."
+        for name, issuer in settings.oidc.providers.items()
+        for rule in issuer.rules
+        if ADMIN in rule.roles
+    ]
 
 
 def _repeated(names: list[str]) -> set[str]:

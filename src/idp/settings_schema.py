@@ -171,6 +171,19 @@ class ApiKeys(Section, frozen=True):
 Algorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
 
 
+class ClaimRule(Section, frozen=True):
+    """What values of a claim give: `[[oidc.providers.<name>.rules]]` (decision 0044)."""
+
+    claim: str
+    values: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    teams_by_external_ref: bool = False
+    domains_by_key: bool = False
+    allow_admin_role: bool = False
+
+
 class OidcIssuer(Section, frozen=True):
     """Another issuer whose tokens are accepted: `[oidc.providers.<name>]`."""
 
@@ -182,7 +195,12 @@ class OidcIssuer(Section, frozen=True):
     audience_from_client: bool = False
     leeway_seconds: Annotated[int, Meta(ge=0, le=60)] = 30  # SEC-23
     subject_claim: str = "sub"
+    email_claim: str = "email"
+    email_verified_claim: str = "email_verified"
+    name_claim: str = "name"
     trusted_email_domains: tuple[str, ...] = ()
+    create_users: bool = True
+    rules: tuple[ClaimRule, ...] = ()
 
 
 class Oidc(Section, frozen=True):

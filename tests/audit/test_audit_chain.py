@@ -61,6 +61,7 @@ class World:
         chain = Chain(self.database())
         while await chain.extend():
             pass
+        await chain.stop()
 
     async def verified(self, noted: Link | None = None) -> Findings:
         return await verify(self.database(), expected=noted)
@@ -146,11 +147,13 @@ async def test_records_of_three_writers_are_chained_within_a_second_by_three_lea
 
 
 async def test_two_leaders_at_once_never_fork(world: World) -> None:
-    """Whoever has no lock does nothing; the chain is one, whatever the order they come in."""
+    """Whoever has no lease does nothing; the chain is one, whatever the order they come in."""
     await world.write(40)
     chains = [Chain(world.database()) for _ in range(6)]
     for _ in range(4):
         await asyncio.gather(*(each.extend() for each in chains), write_one(world.database()))
+    for each in chains:
+        await each.stop()
     await world.chain_all()
     found = await world.verified()
     assert (found.problem, found.unlinked, found.head and found.head.seq) == (None, 0, 44)

@@ -22,7 +22,7 @@ async def mail_database(postgres: EmbeddedPostgres) -> str:
 async def outbox(mail_database: str) -> AsyncIterator[Outbox]:
     """An empty one."""
     outbox = outbox_of(mail_database)
-    await outbox.sql("TRUNCATE idp.mail_outbox")
+    await outbox.sql("TRUNCATE idp.mail_outbox, idp.leases")
     yield outbox
     await outbox.database.close()
 

@@ -12,7 +12,6 @@ from idp.apikeys.service import lock
 from idp.audit.record import Origin, record
 from idp.errors import OneTimeTokenInvalid
 from idp.events.catalogue import EventType
-from idp.events.outbox import publish
 from idp.lifecycle.claim import claim
 from idp.lifecycle.credentials_changed import change_password
 from idp.mail.messages import PasswordChanged, Welcome
@@ -96,10 +95,10 @@ class ResetPassword:
                 raise OneTimeTokenInvalid
             if not holder.email_verified:
                 await claim(session, origin, holder.user_id, keep_password=False)
-            ended = await change_password(session, origin, holder.user_id, password_hash)
+            reset = EventType.USER_PASSWORD_RESET
+            ended = await change_password(session, origin, holder.user_id, password_hash, also=reset)
             details = {"by": token.purpose, "ended_sessions": ended}
             record(session, origin, action="user.password_reset", user_id=holder.user_id, details=details)
-            publish(session, EventType.USER_PASSWORD_RESET, user_id=holder.user_id)
             is_first = token.purpose is Purpose.INVITE
             services.mailer.post(session, Welcome(holder.name) if is_first else mail(holder.name), to=token.email)
 

@@ -6,6 +6,7 @@ from idp.audit.record import Origin, record
 from idp.directory.default_memberships import join_defaults
 from idp.settings_schema import Accounts
 from idp.users import service as users
+from idp.users.user_events import publish_created
 
 
 async def create_account(
@@ -33,6 +34,7 @@ async def create_account(
         EmailTaken: a live user has this address.
     """
     user_id = await users.create(session, email=email, name=name, password_hash=password_hash, login_type=login_type)
+    await publish_created(session, origin, user_id, login_type=login_type)
     await join_defaults(session, user_id, teams=settings.default_teams, domains=settings.default_domains)
     record(session, origin, action="user.created", user_id=user_id, details={"login_type": login_type})
     return user_id

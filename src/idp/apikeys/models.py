@@ -45,6 +45,7 @@ class ApiKeyRow(UUIDKey, Base):
     revoked_reason: Mapped[str | None]
     former_digest: Mapped[str | None]  # of the secret before the last rotation
     former_until: Mapped[datetime | None]  # the former secret is accepted until then
+    version: Mapped[int] = mapped_column(default=1, server_default=text("1"))  # increases with each published change
 
 
 class IdempotentAnswerRow(Base):

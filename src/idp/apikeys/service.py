@@ -15,12 +15,14 @@ from sqlalchemy.sql import ColumnElement
 from uuid_utils.compat import uuid7
 
 from idp import clock
+from idp.apikeys.key_events import publish_change, publish_creation, publish_revocation
 from idp.apikeys.models import ApiKeyRow
 from idp.apikeys.secret import PREFIX_LENGTH, Peppers, generate
 from idp.apikeys.shapes import KeyOut, KeySecret, NewKey, NewToken, TokenOut, TokenSecret, key_id
 from idp.audit.record import Origin, record
 from idp.db.repository import Repository
 from idp.errors import KeyExpired, KeyNotFound, KeyRevoked, NameTaken, ServiceTokenNotFound, TooManyKeys, UserNotFound
+from idp.events.catalogue import EventType
 from idp.ops.client_json import check_client_json
 from idp.ops.problems import invalid
 from idp.settings_schema import ApiKeys
@@ -30,7 +32,7 @@ _LOCK = 0x1D9_4E76
 # If the lock's holder hangs, PostgreSQL ends its transaction before the others' lock timeout.
 _LIMITS = text(
     "SELECT set_config('lock_timeout', '4s', true), set_config('statement_timeout', '5s', true),"
-    " set_config('idle_in_transaction_session_timeout', '1s', true)"
+    " set_config('idle_in_transaction_session_timeout', '3s', true)"
 )
 _TAKE_LOCK = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(lock=_LOCK)
 _OWNER = text("SELECT is_active AND deleted_at IS NULL FROM idp.users WHERE id = :id FOR SHARE")
@@ -128,6 +130,7 @@ async def rename_key(session: AsyncSession, origin: Origin, user_id: str, row_id
     if row.name != name:
         before, row.name = row.name, name
         _record(session, origin, "renamed", row, before=before)
+        publish_change(session, row, EventType.API_KEY_UPDATED)
     return KeyOut.of(row)
 
 
@@ -148,6 +151,7 @@ async def rotate_key(
     row.former_digest, row.former_until = row.digest, now + timedelta(seconds=overlap_seconds)
     _set_secret(row, key_factory.peppers, secret)
     _record(session, origin, "rotated", row, overlap_seconds=overlap_seconds)
+    publish_change(session, row, EventType.API_KEY_ROTATED)
     return KeySecret.of(row, secret)
 
 
@@ -169,6 +173,12 @@ async def revoke_all_keys(session: AsyncSession, origin: Origin, user_id: str, r
     for row in unrevoked:
         _revoke(session, origin, row, reason)
     return len(unrevoked)
+
+
+async def revoke_everyones_keys(session: AsyncSession, origin: Origin, *, reason: str) -> None:
+    """Revoke all keys and service tokens, in a transaction that called `lock` first."""
+    for row in await session.scalars(select(ApiKeyRow).where(ApiKeyRow.revoked_at.is_(None))):
+        _revoke(session, origin, row, reason)
 
 
 # --- service tokens --------------------------------------------------------------------------------------------------
@@ -250,6 +260,7 @@ async def extend_token(session: AsyncSession, origin: Origin, row_id: UUID, days
     except OverflowError:
         raise invalid(["body", "extend_days"], "The token would expire after the year 9999.") from None
     _record(session, origin, "extended", row, before=before and before.isoformat(), days=days)
+    publish_change(session, row, EventType.SERVICE_TOKEN_UPDATED)
     return TokenOut.of(row)
 
 
@@ -262,6 +273,7 @@ async def _insert_with_secret(session: AsyncSession, key_factory: KeyFactory, ro
     _set_secret(row, key_factory.peppers, secret)
     session.add(row)
     await session.flush()
+    publish_creation(session, row)
     return row, secret
 
 
@@ -275,6 +287,7 @@ def _revoke(session: AsyncSession, origin: Origin, row: ApiKeyRow, reason: str |
     if row.revoked_at is None:
         row.revoked_at, row.revoked_reason = clock.now(), reason
         _record(session, origin, "revoked", row, **({"reason": reason} if reason else {}))
+        publish_revocation(session, row)
 
 
 def _record(session: AsyncSession, origin: Origin, verb: str, row: ApiKeyRow, **details: Any) -> None:

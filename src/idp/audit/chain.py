@@ -1,7 +1,7 @@
 """Extends the hash chain over committed audit records, within a second, in the background of every process.
 
-Writing a record takes no lock. The process that holds the advisory lock links new records; there is one chain, and no
-leader election (docs/decisions/0014).
+Writing a record takes no lock. The process that has the lease links new records, so there is one chain
+(docs/decisions/0014).
 """
 
 import asyncio
@@ -10,15 +10,17 @@ from datetime import datetime, timedelta
 import structlog
 
 from idp import clock
-from idp.audit.links import BATCH, MAX_ID, MIN_ID, Head, Link, Linked, find_head, link_unlinked, next_slice, take_lock
+from idp.audit.links import BATCH, MAX_ID, MIN_ID, Head, Link, Linked, find_head, link_unlinked, next_slice
 from idp.background import BackgroundService
 from idp.db.engine import Database, sqlstate
+from idp.db.lease import Lease
 from idp.errors import DatabaseUnavailable
 
 log = structlog.get_logger("idp.audit")
 
 PERIOD = 0.4  # seconds between two queries for new records
 _AFTER_A_FAILURE = 5.0
+_LEASE_SECONDS = 3.0  # after a crash of the process that links, another one continues
 _SEARCH_EVERY = 3600.0
 # A record has the time of its insertion and becomes visible at the commit, at most seconds later, since statements and
 # idle transactions have timeouts. Later ones, or ones with a wrong clock, are found by the search.
@@ -35,10 +37,16 @@ class Chain(BackgroundService):
     def __init__(self, database: Database) -> None:
         super().__init__("audit chain", self._run)
         self._database = database
+        self._lease = Lease("audit chain", seconds=_LEASE_SECONDS)
         self._known: Link | None = None
         self._logged: Link | None = None
         self._since: datetime | None = None  # continue here after a full batch
         self._searched, self._search_at = MIN_ID, 0.0
+
+    async def stop(self) -> None:
+        """Stop linking, and let another process continue at once."""
+        await super().stop()
+        await self._lease.release(self._database)
 
     async def _run(self) -> None:
         while True:
@@ -53,7 +61,7 @@ class Chain(BackgroundService):
                 await asyncio.sleep(_AFTER_A_FAILURE)
 
     async def extend(self) -> bool:
-        """Link the records committed since the last link, unless another process holds the lock.
+        """Link the records committed since the last link, unless another process has the lease.
 
         Returns:
             Whether more records are ready.
@@ -62,7 +70,7 @@ class Chain(BackgroundService):
             DatabaseUnavailable: PostgreSQL is unavailable; the records are linked later.
         """
         async with self._database.transaction() as session:
-            if not await take_lock(session):
+            if await self._lease.take(session) is None:
                 return False
             head = await find_head(session)
             self._check_known_head(head)
@@ -80,7 +88,7 @@ class Chain(BackgroundService):
         async with self._database.transaction() as session:
             seen = await next_slice(session, self._searched)
             if seen.unlinked:
-                if not await take_lock(session):
+                if await self._lease.take(session) is None:
                     return False
                 head = await find_head(session)
                 linked = await link_unlinked(session, head.link if head else None, after=seen.after, until=seen.until)

@@ -18,7 +18,6 @@ BATCH = 500  # maximum of records linked in a transaction
 SLICE = 5_000  # records searched in a transaction
 BEGINNING = "0" * 64  # the previous hash of the first link
 MIN_ID, MAX_ID = UUID(int=0), UUID(int=2**128 - 1)  # below and above every record's id
-_LOCK = 0x1D9_A0D1
 
 # As text, formatted by PostgreSQL, so that rows with manipulated values can be read and hashed, too.
 _RFC_3339 = r"""to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24\:MI\:SS.US"Z"')"""
@@ -26,7 +25,6 @@ RECORD = f"""
        a.id::text AS id, {_RFC_3339.format("a.timestamp")} AS timestamp,
        a.action, a.actor, a.user_id, a.target, a.details::text AS details, a.ip_address, a.user_agent, a.request_id"""
 _IS_UNLINKED = "NOT EXISTS (SELECT FROM idp.audit_chain c WHERE c.audit_id = a.id)"
-_TAKE_LOCK = text("SELECT pg_try_advisory_xact_lock(:key)").bindparams(key=_LOCK)
 _HEAD = text("SELECT seq, hash, chained_at FROM idp.audit_chain ORDER BY seq DESC LIMIT 1")
 _OLDEST_UNLINKED = text(f"""
 SELECT a.timestamp AS at, {RECORD} FROM idp.audit_logs a
@@ -104,14 +102,6 @@ def hash_of(previous: str, record: Mapping[str, Any]) -> str:
     return hashlib.sha256(f"{previous}\n".encode() + msgspec.json.encode(given, order="sorted")).hexdigest()
 
 
-async def take_lock(session: AsyncSession) -> bool:
-    """Take the lock for linking until the transaction ends; False if another transaction holds it.
-
-    Take it before reading the head: two transactions with the same head would both link to it.
-    """
-    return bool(await session.scalar(_TAKE_LOCK))
-
-
 async def find_head(session: AsyncSession) -> Head | None:
     """Return the last link."""
     row = (await session.execute(_HEAD)).first()
@@ -129,7 +119,8 @@ async def link_unlinked(
     """Link up to `BATCH` unlinked records, oldest first; None if there are none.
 
     Args:
-        session: a transaction that holds the lock.
+        session: a transaction that holds the lease of the chain since before it read the head: two transactions
+            with the same head would both link to it.
         head: the last link.
         since: only records of this time or later.
         after: only records with a greater id.

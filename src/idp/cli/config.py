@@ -73,10 +73,13 @@ def _in_words(value: Any) -> str:
 
 @config.command()
 @click.option("--profile", type=_PROFILES, default="production", show_default=True)
+@click.option("--online", is_flag=True, help="Also fetch the keys of every configured issuer.")
 @with_output
-def check(profile: "Profile", output: str) -> None:
+def check(profile: "Profile", online: bool, output: str) -> None:
     """Check the settings: unknown and misspelt names, invalid values, and values that are unsafe in production."""
+    from idp.cli.issuers import unreachable_issuers
     from idp.cli.production import unsafe
+    from idp.deployment import rules_for_admin
     from idp.settings import SettingsError, ineffective_settings, load, unknown_variables, unused_variables
 
     problems, notes = unknown_variables(), unused_variables()
@@ -86,7 +89,9 @@ def check(profile: "Profile", output: str) -> None:
         problems += error.problems
     else:
         problems += unsafe(settings) if profile == "production" else []
-        notes += ineffective_settings(settings)
+        notes += ineffective_settings(settings) + rules_for_admin(settings)
+        if online and not problems:
+            problems += unreachable_issuers(settings, profile)
     if output == "json":
         from idp.cli.tables import print_json
 

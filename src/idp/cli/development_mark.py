@@ -9,8 +9,6 @@ if TYPE_CHECKING:
 
 # Everything created in development that production would accept.
 _REVOKE = (
-    "UPDATE idp.user_sessions SET ended_at = now(), ended_reason = 'development' WHERE ended_at IS NULL",
-    "UPDATE idp.api_keys SET revoked_at = now(), revoked_reason = 'development' WHERE revoked_at IS NULL",
     "UPDATE idp.signing_keys SET expires_at = now() WHERE expires_at IS NULL OR expires_at > now()",
     "UPDATE idp.users SET password_version = password_version + 1",  # known devices
     "DELETE FROM idp.email_verification_tokens",
@@ -50,9 +48,14 @@ def clear_development_mark(yes: bool) -> None:
 async def _clear(database: "Database") -> list[str]:
     from sqlalchemy import text
 
+    from idp.apikeys.service import lock, revoke_everyones_keys
     from idp.audit.record import SYSTEM, record
+    from idp.sessions.service import end_everyones
 
     async with database.transaction() as session:
+        await lock(session)
+        await end_everyones(session, SYSTEM, reason="development")
+        await revoke_everyones_keys(session, SYSTEM, reason="development")
         for statement in _REVOKE:
             await session.execute(text(statement))
         record(session, SYSTEM, action="development.cleared")

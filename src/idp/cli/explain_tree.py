@@ -16,8 +16,9 @@ _MAX_EXPECTED = 60
 _PLACES = {"memory": "from memory", "valkey": "from Valkey", "database": "from the database"}
 _SOURCES = {
     "default": "default of new accounts",
+    "seed": "seed",
     "admin": "granted",
-    "operator": "granted by a command",
+    "rule": "claim rule",
     "claims": "claim of the token",
     "key": "of the key",
     "settings": "from the settings",
@@ -139,7 +140,7 @@ def _add_rights(branch: "Tree", rights: Sequence[Json]) -> None:
         for (source, by, at), names in _by_origin(group).items():
             line = _line((kind.ljust(6), "dim"), (", ".join(names), "bold"), (_SOURCES.get(source, source), "dim"))
             if by:
-                line.append(f" by {printable(by)}", style="dim")
+                line.append(f"{' of' if source == 'rule' else ' by'} {printable(by)}", style="dim")
             if at:
                 line.append(f", {ago(at).text}", style="dim")
             branch.add(line)

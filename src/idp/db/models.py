@@ -1,8 +1,8 @@
-"""The table of installation-wide values."""
+"""The tables of installation-wide values and of leases."""
 
 from datetime import datetime
 
-from sqlalchemy import func
+from sqlalchemy import BigInteger, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.db.base import Base
@@ -16,3 +16,14 @@ class InstallationRow(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class LeaseRow(Base):
+    """Which process leads, for each name (`db/lease.py`). The row stays when nobody leads, so the token never falls."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    token: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[datetime]

@@ -20,6 +20,7 @@ from idp.directory.shapes import MemberRole
 from idp.directory.team_members import TEAM_MEMBERS
 from idp.directory.teams import TEAMS
 from idp.errors import UserInactive
+from idp.principal.sources import SEED
 from idp.sessions import service as sessions
 from idp.settings import SettingsError
 from idp.signing.jwt import TokenService, TokenSession, TokenUser
@@ -27,6 +28,7 @@ from idp.users import credentials
 from idp.users import service as users
 from idp.users.models import RoleRow
 from idp.users.passwords import Passwords
+from idp.users.user_events import publish_changed, publish_created
 
 TOKEN_LIFE = timedelta(hours=12)
 
@@ -87,6 +89,7 @@ async def _prepare(
                 user_id = await _create(session, wanted, password_hash)
             else:
                 await users.set_password(session, user_id, password_hash)
+                await publish_changed(session, SYSTEM, user_id, "password")
     try:
         async with database.transaction() as session:
             user = await load_user(session, user_id)
@@ -129,19 +132,20 @@ async def _create(session: AsyncSession, wanted: SeedPersona, password_hash: str
     extra = [{"name": role, "description": ""} for role in wanted.roles]
     await session.execute(insert(RoleRow).values(extra).on_conflict_do_nothing())
     user_id = await users.create(
-        session, email=wanted.email, name=wanted.name, password_hash=password_hash, roles=wanted.roles
+        session, email=wanted.email, name=wanted.name, password_hash=password_hash, roles=wanted.roles, source=SEED
     )
     await credentials.mark_verified(session, user_id)  # so that /api/auth/login accepts the user
+    await publish_created(session, SYSTEM, user_id, login_type="email")
     team_ids = {team.name: team.id for team in (await TEAMS.list_active(session, limit=None, offset=0))[0]}
     for entry in wanted.teams:
         name, _, role = entry.partition(":")
         membership: MemberRole | None = "admin" if role == "admin" else None
         team_id = _known(team_ids, name, f"the team {name!r}", wanted)
-        await TEAM_MEMBERS.put(session, SYSTEM, team_id, user_id, membership)
+        await TEAM_MEMBERS.put(session, SYSTEM, team_id, user_id, membership, source=SEED)
     domain_ids = {domain.key: domain.id for domain in (await DOMAINS.list_active(session, limit=None, offset=0))[0]}
     for key in wanted.domains:
         domain_id = _known(domain_ids, key, f"the domain {key!r}", wanted)
-        await DOMAIN_USERS.put(session, SYSTEM, domain_id, user_id)
+        await DOMAIN_USERS.put(session, SYSTEM, domain_id, user_id, source=SEED)
     return user_id
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.audit.record import Origin, record
 from idp.db.repository import Repository, unique
+from idp.directory.group_events import publish_group
 from idp.directory.models import DomainRow, TeamRow
 from idp.errors import IdpError
 
@@ -78,6 +79,7 @@ class Groups(ABC, Generic[Row, Out]):
             await self.repository(session).add(row)
         details = {self.name_column: getattr(row, self.name_column)}
         record(session, origin, action=f"{self.noun}.created", target=f"{self.noun}:{row.id}", details=details)
+        publish_group(session, row)
         return self._out(row)
 
     async def change(self, session: AsyncSession, origin: Origin, group_id: UUID, change: Struct) -> Out:
@@ -100,6 +102,8 @@ class Groups(ABC, Generic[Row, Out]):
         if changed := _changes(before, after):
             action = f"{self.noun}.{self._verb(changed)}"
             record(session, origin, action=action, target=f"{self.noun}:{row.id}", details=changed)
+            row.version += 1
+            publish_group(session, row, *changed)
         return after
 
     @abstractmethod

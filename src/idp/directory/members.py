@@ -1,5 +1,6 @@
 """The base class of team members and domain users. All methods use the caller's transaction."""
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
@@ -22,7 +23,7 @@ Shown = TypeVar("Shown", bound=Struct)
 BY_ADDRESS = (OrderBy(PERSON.c.email_key), OrderBy(PERSON.c.id))
 
 
-class Members(Generic[Row, Shown]):
+class Members(ABC, Generic[Row, Shown]):
     """The members of teams, or the users of domains.
 
     Attributes:
@@ -87,7 +88,12 @@ class Members(Generic[Row, Shown]):
         removed = await session.scalar(rows.returning(literal(True)))
         if removed:
             self._record(session, origin, "removed", group_id, user_id)
+            self._publish_removal(session, group_id, user_id)
         return bool(removed)
+
+    @abstractmethod
+    def _publish_removal(self, session: AsyncSession, group_id: UUID, user_id: str) -> None:
+        """Publish that a user was removed."""
 
     def _record(
         self, session: AsyncSession, origin: Origin, verb: str, group_id: UUID, user_id: str, **details: Any

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from idp.db.base import Base, Timestamps, UUIDKey
@@ -17,6 +17,7 @@ class TeamRow(UUIDKey, Timestamps, Base):
     name: Mapped[str]
     external_ref: Mapped[str | None]
     is_active: Mapped[bool] = mapped_column(default=True)
+    version: Mapped[int] = mapped_column(default=1, server_default=text("1"))  # increases with each change
 
 
 class TeamMembershipRow(UUIDKey, Timestamps, Base):
@@ -32,6 +33,7 @@ class TeamMembershipRow(UUIDKey, Timestamps, Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("idp.users.id", ondelete="CASCADE"))
     team_id: Mapped[UUID] = mapped_column(ForeignKey(TeamRow.id, ondelete="CASCADE"), index=True)
     role: Mapped[str | None]
+    source: Mapped[str | None]  # principal/sources.py
 
 
 class DomainRow(UUIDKey, Timestamps, Base):
@@ -44,6 +46,7 @@ class DomainRow(UUIDKey, Timestamps, Base):
     name: Mapped[str]
     parent_domain_id: Mapped[UUID | None] = mapped_column(ForeignKey("idp.domains.id"), index=True)
     is_active: Mapped[bool] = mapped_column(default=True)
+    version: Mapped[int] = mapped_column(default=1, server_default=text("1"))  # increases with each change
 
 
 class UserDomainRow(UUIDKey, Timestamps, Base):
@@ -54,3 +57,4 @@ class UserDomainRow(UUIDKey, Timestamps, Base):
 
     user_id: Mapped[str] = mapped_column(ForeignKey("idp.users.id", ondelete="CASCADE"))
     domain_id: Mapped[UUID] = mapped_column(ForeignKey(DomainRow.id, ondelete="CASCADE"), index=True)
+    source: Mapped[str | None]

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -12,9 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from idp import clock
+from idp.directory.group_events import publish_group
 from idp.directory.models import DomainRow, TeamRow
 from idp.directory.shapes import Key, Name, Reference
 from idp.settings import SettingsError
+
+Row = TypeVar("Row", TeamRow, DomainRow)
 
 
 class SeedTeam(Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,9 +81,15 @@ async def apply(session: AsyncSession, seed: SeedFile) -> int:
     domains: list[dict[str, Any]] = [
         {"id": uuid7(), "key": domain.key, "name": domain.name, **defaults} for domain in seed.domains
     ]
-    created = 0
-    for table, rows in ((TeamRow, teams), (DomainRow, domains)):
-        if rows:
-            statement = insert(table).values(rows).on_conflict_do_nothing().returning(table.id)
-            created += len((await session.scalars(statement)).all())
-    return created
+    return await _create(session, TeamRow, teams) + await _create(session, DomainRow, domains)
+
+
+async def _create(session: AsyncSession, table: type[Row], rows: list[dict[str, Any]]) -> int:
+    """Insert missing rows, publish them, and return their number."""
+    if not rows:
+        return 0
+    statement = insert(table).values(rows).on_conflict_do_nothing().returning(table)
+    created = (await session.scalars(statement)).all()
+    for row in created:
+        publish_group(session, row)
+    return len(created)

@@ -10,11 +10,14 @@ from uuid_utils.compat import uuid7
 from idp import clock
 from idp.audit.record import Origin
 from idp.db.repository import Repository
+from idp.directory.group_events import publish_member
 from idp.directory.members import BY_ADDRESS, Members
 from idp.directory.models import TeamMembershipRow
 from idp.directory.people import require
 from idp.directory.shapes import Member, MemberRole
 from idp.directory.teams import TEAMS
+from idp.events.catalogue import EventType
+from idp.principal import sources
 
 
 class TeamMembershipRepository(Repository[TeamMembershipRow]):
@@ -44,9 +47,24 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
         await session.execute(select(TeamMembershipRow.id).where(self._of(group_id, user_id)).with_for_update())
 
     async def put(
-        self, session: AsyncSession, origin: Origin, team_id: UUID, user_id: str, role: MemberRole | None
+        self,
+        session: AsyncSession,
+        origin: Origin,
+        team_id: UUID,
+        user_id: str,
+        role: MemberRole | None,
+        *,
+        source: str = sources.ADMIN,
     ) -> Member:
         """Add a user to a team, or change their role in it.
+
+        Args:
+            session: the caller's transaction.
+            origin: the request's origin.
+            team_id: the team.
+            user_id: the user.
+            role: in the team; None means member.
+            source: where the membership comes from (`principal/sources.py`).
 
         Raises:
             TeamNotFound: there is no such team.
@@ -59,13 +77,28 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
         now = clock.now()
         await session.execute(
             insert(TeamMembershipRow)
-            .values(id=uuid7(), user_id=user_id, team_id=team_id, role=role, created_at=now, updated_at=now)
-            .on_conflict_do_update(index_elements=["user_id", "team_id"], set_={"role": role, "updated_at": now})
+            .values(
+                id=uuid7(),
+                user_id=user_id,
+                team_id=team_id,
+                role=role,
+                source=source,
+                created_at=now,
+                updated_at=now,
+            )
+            .on_conflict_do_update(
+                index_elements=["user_id", "team_id"], set_={"role": role, "source": source, "updated_at": now}
+            )
         )
         after = role or "member"
         if before != after:
             self._record(session, origin, "changed" if before else "added", team_id, user_id, role=[before, after])
+            type_ = EventType.TEAM_MEMBER_CHANGED if before else EventType.TEAM_MEMBER_ADDED
+            publish_member(session, type_, team_id, user_id, after)
         return await self.get(session, team_id, user_id)
+
+    def _publish_removal(self, session: AsyncSession, group_id: UUID, user_id: str) -> None:
+        publish_member(session, EventType.TEAM_MEMBER_REMOVED, group_id, user_id, None)
 
 
 TEAM_MEMBERS = TeamMembers()

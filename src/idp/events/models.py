@@ -12,17 +12,31 @@ from idp.db.base import Base, UUIDKey
 
 
 class EventRow(UUIDKey, Base):
-    """An event. It contains no secrets, hashes, tokens or addresses."""
+    """An event. It contains no secrets, hashes, tokens or IP addresses.
+
+    `published_at`, `attempts`, `parked_at` and `error` belong to the relay to Kafka.
+    """
 
     __tablename__ = "outbox"
     __table_args__ = (
         UniqueConstraint("seq"),
-        Index("ix_outbox_unpublished", "seq", postgresql_where=text("published_at IS NULL")),
+        Index("ix_outbox_unpublished", "seq", postgresql_where=text("published_at IS NULL AND parked_at IS NULL")),
+        Index("ix_outbox_parked", "subject", "seq", postgresql_where=text("parked_at IS NOT NULL")),
+        Index("ix_outbox_transaction_seq", "transaction", "seq"),
+        Index("ix_outbox_created_at", "created_at"),
     )
+    __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012  an INSERT returns nothing
 
+    # Rises in the order of the insertions; those of one subject wait for each other, so it is their order.
     seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    # With `seq` the position for readers: no event appears later before the oldest running transaction.
+    transaction: Mapped[int] = mapped_column(BigInteger, server_default=text("(pg_current_xact_id()::text)::bigint"))
     type: Mapped[str]
-    subject: Mapped[str]  # the user's id
+    subject: Mapped[str]  # the user's id, or `team:<id>`, `domain:<id>`, `service_token:<id>`; Kafka's key
+    sequence: Mapped[int | None] = mapped_column(BigInteger)  # the version of the user, team, domain or key
     data: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
     published_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    parked_at: Mapped[datetime | None]
+    error: Mapped[str | None]

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from idp.apikeys.service import revoke_all_keys
 from idp.audit.record import Origin, record
 from idp.events.catalogue import EventType
-from idp.events.outbox import publish
 from idp.sessions.service import end_all
 from idp.users import credentials, identities
 from idp.users.one_time_tokens import revoke_all
+from idp.users.user_events import publish_changed
 
 _REASON = "address claimed"
 
@@ -42,4 +42,5 @@ async def claim(session: AsyncSession, origin: Origin, user_id: str, *, keep_pas
         "password_kept": keep_password,
     }
     record(session, origin, action="user.email_verified", user_id=user_id, details=details)
-    publish(session, EventType.USER_EMAIL_VERIFIED, user_id=user_id)
+    changed = ("email_verified",) if keep_password else ("email_verified", "password")
+    await publish_changed(session, origin, user_id, *changed, also=EventType.USER_EMAIL_VERIFIED)

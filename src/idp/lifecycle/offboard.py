@@ -8,6 +8,7 @@ from idp.audit.record import Origin, record
 from idp.sessions.service import end_all
 from idp.users import administration
 from idp.users.one_time_tokens import revoke_all
+from idp.users.user_events import publish_changed, publish_deleted
 
 
 class RevokedCounts(Struct, frozen=True):
@@ -45,6 +46,7 @@ async def disable(session: AsyncSession, origin: Origin, user_id: str, *, keep_a
     ended = await _revoke_all(session, origin, user_id, "user disabled")
     if changed:
         record(session, origin, action="user.disabled", user_id=user_id, details=ended.details)
+        await publish_changed(session, origin, user_id, "is_active")
     return ended
 
 
@@ -59,6 +61,7 @@ async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an
     await administration.soft_delete(session, user_id)
     ended = await _revoke_all(session, origin, user_id, "user deleted")
     record(session, origin, action="user.deleted", user_id=user_id, details=ended.details)
+    await publish_deleted(session, origin, user_id)
     return ended
 
 

@@ -3,7 +3,8 @@
 Several processes may run it. Taking a mail moves its `due_at`, which is a lease: no other process takes it meanwhile,
 and after a crash another one does. The lease is renewed while the server works. A delivered mail is not sent again by
 this process, even if the database was unavailable. So a mail is sent at least once, and twice only if a process dies
-between the final dot and the commit; the Message-ID is then the same.
+between the final dot and the commit; the Message-ID is then the same. One process cleans up, the one with the lease of
+`db/lease.py`.
 """
 
 import asyncio
@@ -16,10 +17,12 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
 from idp.background import BackgroundService
 from idp.db.engine import Database
+from idp.db.lease import Lease
 from idp.errors import DatabaseUnavailable
 from idp.mail.outbox import open_mail
 from idp.mail.rendering import RenderedMail
@@ -115,6 +118,7 @@ class MailSender(BackgroundService):
         self._posted = posted
         self._transport = transport
         self._keeps_text = keeps_text
+        self._cleaning = Lease("mail clean-up", seconds=4 * _CLEAN_UP_SECONDS)
         self._sending: set[asyncio.Task[None]] = set()
         self._delivered: set[UUID] = set()  # delivered, but not recorded in the outbox yet
 
@@ -132,6 +136,7 @@ class MailSender(BackgroundService):
             for task in unfinished:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
+        await self._cleaning.release(self._database)
 
     # --- due mails ---------------------------------------------------------------------------------------------------
 
@@ -257,16 +262,19 @@ class MailSender(BackgroundService):
             await asyncio.sleep(_CLEAN_UP_SECONDS)
 
     async def clean_up(self) -> None:
-        """Fail mails that waited too long, delete old ones, and count waiting ones."""
-        now = clock.now()
+        """Fail mails that waited too long, and delete old ones, if no other process does; count waiting ones."""
         async with self._database.transaction() as session:
-            if self._transport is None and not self._keeps_text:
-                rows = await session.execute(_NEVER_TRIED, {"now": now, "before": now - GIVE_UP_AFTER})
-                for (template,) in rows:
-                    log.error("mail failed", template=template, reason="SMTP_HOST is not set")
-                    metrics.count_mail(outcome="failed")
-            await session.execute(_DELETE_OLD, {"before": now - KEPT})
+            if await self._cleaning.take(session) is not None:
+                await self._delete_old(session)
             metrics.set_mail_pending((await session.execute(_PENDING)).scalar_one())
+
+    async def _delete_old(self, session: AsyncSession) -> None:
+        now = clock.now()
+        if self._transport is None and not self._keeps_text:
+            for (template,) in await session.execute(_NEVER_TRIED, {"now": now, "before": now - GIVE_UP_AFTER}):
+                log.error("mail failed", template=template, reason="SMTP_HOST is not set")
+                metrics.count_mail(outcome="failed")
+        await session.execute(_DELETE_OLD, {"before": now - KEPT})
 
 
 def delay(attempts: int) -> timedelta:

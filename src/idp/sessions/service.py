@@ -16,6 +16,7 @@ from idp import clock
 from idp.audit.record import Origin, record
 from idp.events.catalogue import EventType
 from idp.events.outbox import publish
+from idp.events.shapes import SessionsRevoked
 from idp.principal.model import Credential
 from idp.sessions.models import SessionRow
 
@@ -260,6 +261,13 @@ async def end_all(session: AsyncSession, origin: Origin, user_id: str, *, reason
     return sum(await _end(session, origin, user_id, reason, *others))
 
 
+async def end_everyones(session: AsyncSession, origin: Origin, *, reason: str) -> None:
+    """End all sessions of all users."""
+    query = select(SessionRow.user_id).where(SessionRow.ended_at.is_(None)).distinct()
+    for user_id in (await session.scalars(query)).all():
+        await end_all(session, origin, user_id, reason=reason)
+
+
 async def end_surplus(session: AsyncSession, origin: Origin, user_id: str, *, limit: int) -> int:
     """End the least recently used sessions above the limit; return how many ended."""
     now = clock.now()
@@ -294,5 +302,6 @@ async def _end(session: AsyncSession, origin: Origin, user_id: str, reason: str,
     await session.execute(update(SessionRow).where(SessionRow.id.in_(locked)).values(ended_at=now, ended_reason=reason))
     details = {"sessions": [str(each) for each in locked], "reason": reason}
     record(session, origin, action="session.ended", user_id=user_id, details=details)
-    publish(session, EventType.SESSION_REVOKED, user_id=user_id, data=details)
+    revoked = SessionsRevoked(user_id=user_id, sessions=tuple(str(each) for each in locked), reason=reason)
+    publish(session, EventType.SESSION_REVOKED, revoked, subject=user_id)
     return [end > now for end in locked.values()]

@@ -110,7 +110,10 @@ class Fetcher:
 
     async def _address_of(self, host: str, port: int, url: str) -> str:
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise FetchFailed(f"{url} cannot be reached: {host} has no address in DNS ({error.strerror})") from None
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
         for address in addresses:
             if not self._is_allowed(address.partition("%")[0]):

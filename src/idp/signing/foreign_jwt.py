@@ -30,10 +30,15 @@ _BOUND = "a logout token, or bound to a key that the request does not prove"
 
 
 class ForeignClaims(Struct, frozen=True):
-    """The claims of a verified token, and its expiry."""
+    """The claims of a verified token, and its times.
+
+    Attributes:
+        issued_at: None if the token does not say it.
+    """
 
     claims: Mapping[str, Any]
     expires_at: datetime
+    issued_at: datetime | None = None
 
 
 class ForeignIssuer:
@@ -84,9 +89,9 @@ class ForeignIssuer:
         if claims.get("iss") not in self.names:  # `owns` reports it
             raise ValueError("another issuer")
         self._check_audience(claims)
-        subject = claims.get(self.settings.subject_claim)
-        checks.proves(f"identity:{self.settings.issuer} {subject}")
-        return ForeignClaims(claims, self._check_times(claims))
+        expires_at = self._check_times(claims)
+        issued_at = datetime.fromtimestamp(_seconds(claims, "iat"), UTC) if "iat" in claims else None
+        return ForeignClaims(claims, expires_at, issued_at)
 
     def _check_audience(self, claims: Mapping[str, Any]) -> None:
         """Check the audience: `aud`, or the client if access tokens have no `aud` (Cognito)."""

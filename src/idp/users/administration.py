@@ -3,6 +3,8 @@
 `idp.lifecycle.offboard` revokes a disabled user's credentials in the same transaction.
 """
 
+from collections.abc import Mapping, Set
+
 from msgspec import UNSET
 from sqlalchemy import and_, delete, not_, or_, select
 from sqlalchemy.dialects.postgresql import insert
@@ -12,17 +14,21 @@ from sqlalchemy.sql import ColumnElement
 from idp import clock
 from idp.audit.record import Origin, record
 from idp.errors import LastAdmin
+from idp.events.catalogue import EventType
 from idp.principal.permissions import ADMIN
+from idp.principal.sources import ADMIN as BY_ADMIN
 from idp.users.email import email_key
 from idp.users.models import RoleRow, UserRoleRow, UserRow
 from idp.users.repository import UserRepository, change_fields
 from idp.users.shapes import ManagedUser, UserChange, UserFilter
+from idp.users.user_events import publish_changed
 
 _IS_LIVE = UserRow.deleted_at.is_(None)
 # Pending invitation: no password and no verified address.
 _HAS_PENDING_INVITATION = and_(
     UserRow.login_type == "email", UserRow.password_hash.is_(None), UserRow.email_verified.is_(False)
 )
+_SOURCES = select(UserRoleRow.role, UserRoleRow.source)
 
 
 async def list_users(
@@ -90,13 +96,15 @@ async def change(
     if keep_an_admin and requested.roles is not UNSET and ADMIN not in requested.roles:
         await check_admin_remains(session, without=user_id)
     row = await UserRepository(session).get_live(user_id, lock=True)
+    changed = list(change_fields(session, origin, row, name=requested.name, plan=requested.plan))
     if requested.is_active is True and not row.is_active:
         row.is_active = True
         record(session, origin, action="user.enabled", user_id=user_id)
-    change_fields(session, origin, row, name=requested.name, plan=requested.plan)
-    if requested.roles is not UNSET:
-        await _set_roles(session, origin, row, set(requested.roles))
-    await session.flush()
+        changed.append("is_active")
+    if requested.roles is not UNSET and await _set_roles(session, origin, row, set(requested.roles)):
+        changed.append("roles")
+    if changed:
+        await publish_changed(session, origin, user_id, *changed)
     return await get_user(session, user_id)
 
 
@@ -108,7 +116,45 @@ async def grant(session: AsyncSession, origin: Origin, user_id: str, role: str) 
     """
     row = await UserRepository(session).get_live(user_id, lock=True)
     held = (await _roles_of(session, [user_id]))[user_id]
-    await _set_roles(session, origin, row, {*held, role})
+    if await _set_roles(session, origin, row, {*held, role}):
+        await publish_changed(session, origin, user_id, "roles")
+
+
+async def apply_rule_roles(
+    session: AsyncSession,
+    origin: Origin,
+    user_id: str,
+    granted: Mapping[str, str],
+    *,
+    undecided: Set[str],
+    given_by: str,
+) -> bool:
+    """Give a user the roles that claim rules grant, and take away what the same rules gave before.
+
+    Roles with another source stay as they are.
+
+    Args:
+        session: the caller's transaction.
+        origin: the request's origin.
+        user_id: the user.
+        granted: the roles that the rules give, and their sources.
+        undecided: roles that stay if the user has them.
+        given_by: how the sources of roles begin that these rules gave.
+
+    Returns:
+        Whether a role was taken away.
+
+    Raises:
+        UserNotFound: there is no such user, or it was deleted.
+    """
+    row = await UserRepository(session).get_live(user_id, lock=True)
+    found = await session.execute(_SOURCES.where(UserRoleRow.user_id == user_id))
+    held = {row.role: row.source for row in found}
+    ours = {role for role, source in held.items() if source is not None and source.startswith(given_by)}
+    gone = ours - granted.keys() - undecided
+    if await _set_roles(session, origin, row, (held.keys() | granted.keys()) - gone, sources=granted):
+        await publish_changed(session, origin, user_id, "roles")
+    return bool(gone)
 
 
 async def mark_email_verified(session: AsyncSession, origin: Origin, user_id: str) -> None:
@@ -121,23 +167,27 @@ async def mark_email_verified(session: AsyncSession, origin: Origin, user_id: st
     if not row.email_verified:
         row.email_verified = True
         record(session, origin, action="user.email_verified", user_id=user_id, details={"by": "operator"})
+        await publish_changed(session, origin, user_id, "email_verified", also=EventType.USER_EMAIL_VERIFIED)
 
 
-async def _set_roles(session: AsyncSession, origin: Origin, row: UserRow, requested: set[str]) -> None:
+async def _set_roles(
+    session: AsyncSession, origin: Origin, row: UserRow, requested: set[str], *, sources: Mapping[str, str] = {}
+) -> bool:
     held = set((await _roles_of(session, [row.id]))[row.id])
     if requested == held:
-        return
+        return False
     if added := sorted(requested - held):
         # A role is created when it is first granted.
         await session.execute(
             insert(RoleRow).values([{"name": role, "description": ""} for role in added]).on_conflict_do_nothing()
         )
-        session.add_all([UserRoleRow(user_id=row.id, role=role) for role in added])
+        session.add_all([UserRoleRow(user_id=row.id, role=role, source=sources.get(role, BY_ADMIN)) for role in added])
     if gone := held - requested:
         await session.execute(delete(UserRoleRow).where(UserRoleRow.user_id == row.id, UserRoleRow.role.in_(gone)))
     row.updated_at = clock.now()
     details = {"roles": [sorted(held), sorted(requested)]}
     record(session, origin, action="user.roles_changed", user_id=row.id, details=details)
+    return True
 
 
 # --- for offboarding -------------------------------------------------------------------------------------------------

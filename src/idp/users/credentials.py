@@ -107,7 +107,7 @@ async def wipe_password(session: AsyncSession, user_id: str) -> None:
 
 async def invalidate_pending_sign_ins(session: AsyncSession, user_id: str) -> None:
     """Make sign-ins fail whose password was checked before this, because the account was claimed."""
-    await _change(session, user_id, password_version=UserRow.password_version + 1)
+    await _count_password(session, user_id, by=1)
 
 
 async def mark_contested(session: AsyncSession, user_id: str, *, contested: bool) -> None:
@@ -115,7 +115,7 @@ async def mark_contested(session: AsyncSession, user_id: str, *, contested: bool
 
     The statement also runs for `contested=False`, so that timing reveals nothing (SEC-9).
     """
-    await _change(session, user_id, password_version=UserRow.password_version + int(contested))
+    await _count_password(session, user_id, by=int(contested))
 
 
 async def set_email(session: AsyncSession, user_id: str, email: str) -> None:
@@ -136,6 +136,14 @@ async def set_email(session: AsyncSession, user_id: str, email: str) -> None:
         if sqlstate(error) not in _TAKEN:
             raise
         raise EmailTaken from None
+
+
+async def _count_password(session: AsyncSession, user_id: str, *, by: int) -> None:
+    """Raise the password version only: for others the user is unchanged, so no event is published."""
+    version, unchanged = UserRow.password_version + by, UserRow.updated_at
+    await session.execute(
+        update(UserRow).where(UserRow.id == user_id).values(password_version=version, updated_at=unchanged)
+    )
 
 
 async def _change(session: AsyncSession, user_id: str, **values: object) -> None:

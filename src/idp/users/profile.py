@@ -7,6 +7,7 @@ from idp.audit.record import Origin
 from idp.users.models import IdentityRow
 from idp.users.repository import UserRepository, change_fields
 from idp.users.shapes import Identity, ProfileChange
+from idp.users.user_events import publish_changed
 
 
 async def edit_profile(session: AsyncSession, origin: Origin, user_id: str, requested: ProfileChange) -> None:
@@ -16,8 +17,8 @@ async def edit_profile(session: AsyncSession, origin: Origin, user_id: str, requ
         UserNotFound: the user was deleted.
     """
     row = await UserRepository(session).get_live(user_id, lock=True)
-    change_fields(session, origin, row, name=requested.name, avatar_url=requested.avatar_url)
-    await session.flush()
+    if changed := change_fields(session, origin, row, name=requested.name, avatar_url=requested.avatar_url):
+        await publish_changed(session, origin, user_id, *changed)
 
 
 async def list_identities(session: AsyncSession, user_id: str) -> list[Identity]:

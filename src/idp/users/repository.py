@@ -36,8 +36,8 @@ class UserRepository(Repository[UserRow]):
         return row
 
 
-def change_fields(session: AsyncSession, origin: Origin, row: UserRow, **given: Any) -> None:
-    """Set what differs from what a user has, and record it; UNSET changes nothing."""
+def change_fields(session: AsyncSession, origin: Origin, row: UserRow, **given: Any) -> tuple[str, ...]:
+    """Set what differs from what a user has, and record it; UNSET changes nothing. Return the names of the changes."""
     changed = {
         name: [getattr(row, name), value]
         for name, value in given.items()
@@ -47,3 +47,4 @@ def change_fields(session: AsyncSession, origin: Origin, row: UserRow, **given: 
         setattr(row, name, value)
     if changed:
         record(session, origin, action="user.changed", user_id=row.id, details=changed)
+    return tuple(changed)

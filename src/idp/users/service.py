@@ -7,6 +7,7 @@ from uuid_utils.compat import uuid7
 
 from idp import clock
 from idp.errors import EmailTaken
+from idp.principal import sources
 from idp.principal.permissions import ROLES, USER
 from idp.users.email import email_key
 from idp.users.models import RoleRow, UserRoleRow, UserRow
@@ -20,6 +21,7 @@ async def create(
     password_hash: str | None,
     login_type: str = "email",
     roles: tuple[str, ...] = (USER,),
+    source: str = sources.DEFAULT,
 ) -> str:
     """Create a user and return the id. Of concurrent calls with one address exactly one succeeds.
 
@@ -30,6 +32,7 @@ async def create(
         password_hash: from `Passwords.hash`; None for users without a password.
         login_type: how the user was created: `email`, `dev_header`, `oidc`.
         roles: names of roles.
+        source: where the roles come from (`principal/sources.py`).
 
     Raises:
         EmailTaken: a live user has this address.
@@ -56,7 +59,7 @@ async def create(
     )
     if made.scalar_one_or_none() is None:
         raise EmailTaken
-    session.add_all([UserRoleRow(user_id=user_id, role=role) for role in roles])
+    session.add_all([UserRoleRow(user_id=user_id, role=role, source=source) for role in roles])
     await session.flush()
     return user_id
 
@@ -77,7 +80,9 @@ async def exists(session: AsyncSession, user_id: str) -> bool:
 async def replace_hash(session: AsyncSession, user_id: str, *, old: str, new: str) -> None:
     """Store a stronger hash of the same password, unless the password changed meanwhile."""
     await session.execute(
-        update(UserRow).where(UserRow.id == user_id, UserRow.password_hash == old).values(password_hash=new)
+        update(UserRow)
+        .where(UserRow.id == user_id, UserRow.password_hash == old)
+        .values(password_hash=new, updated_at=UserRow.updated_at)
     )
 
 
