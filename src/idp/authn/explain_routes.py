@@ -15,7 +15,7 @@ from idp.checks import shown
 from idp.db.engine import Database
 from idp.ops.openapi import responses
 from idp.ops.problems import invalid
-from idp.principal.guards import MACHINES, accepts, accepts_shared_secret, check_manages, requires_principal
+from idp.principal.guards import accepts, accepts_shared_secret, check_manages, requires_principal
 from idp.principal.model import AuthMethod, Principal
 from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import UserRequest
@@ -27,13 +27,13 @@ _NOT_YOURS_REMEDY = "Send a credential of your own account, unchanged, or ask an
 @post(
     "/auth/explain",
     guards=[requires_principal],
-    opt=accepts(AuthMethod.ADMIN_TOKEN, *MACHINES) | accepts_shared_secret(),
+    opt=accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN) | accepts_shared_secret(),
     tags=["Authentication"],
     summary="Explain a decision about a credential",
     status_code=200,
     responses=responses(errors.AdminRequired, errors.SharedSecretToken, errors.ValidationFailed, errors.RateLimited),
 )
-async def explain(
+async def explain_credential(
     request: UserRequest,
     explainer: NamedDependency[Explainer],
     database: NamedDependency[Database],
@@ -100,4 +100,4 @@ async def _audit(request: UserRequest, database: Database, explained: Explained,
         )
 
 
-ROUTES = (explain,)
+ROUTES = (explain_credential,)

@@ -23,7 +23,7 @@ class ApiKey:
     async def authenticate(self, presented: Presented) -> Outcome:
         token = presented.token
         prefix = next((each for each in self._starts if token and token.startswith(each)), None)
-        seen = prefix or ("no token" if token is None else "none of ours")
+        seen = prefix or ("no token" if token is None else "another prefix")
         if not holds(prefix is not None, "prefix", seen, self._starts) or token is None:
             return NOT_MINE
         if not holds(
