@@ -16,6 +16,7 @@ from idp.apikeys.plugin import ApiKeysPlugin
 from idp.audit.plugin import AuditPlugin
 from idp.authn.authenticators.admin_token import AdminToken
 from idp.authn.authenticators.api_key import ApiKey
+from idp.authn.authenticators.clerk_jwt import ClerkJwt
 from idp.authn.authenticators.local_jwt import LocalJwt
 from idp.authn.authenticators.session_cookie import SessionCookie
 from idp.authn.authenticators.upstream_oidc import UpstreamOidc
@@ -24,6 +25,7 @@ from idp.authn.fast_path import FastPath, public_routes
 from idp.authn.introspection import Introspector
 from idp.authn.plugin import AuthnPlugin
 from idp.authn.plugins import load_plugins
+from idp.clerk.plugin import ClerkPlugin
 from idp.core import Core, build_core
 from idp.db.plugin import DatabasePlugin
 from idp.deployment import public_url
@@ -70,6 +72,7 @@ def _authenticators(core: Core, development: Development) -> tuple[Authenticator
         LocalJwt(core.tokens),
         UpstreamOidc(core.foreign_issuers, core.foreign_users.ensure),
         SessionCookie(core.cookies),
+        ClerkJwt(core.clerk_tokens, core.clerk_users.provision if settings.clerk.provision_on_first_sight else None),
         *load_plugins(settings.authn, issuer=core.tokens.issuer),
         *(build(core) for build in development.authenticators),
     )
@@ -96,6 +99,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
             settings, introspector, core.resolver, core.bad_credentials, cookies=core.cookies, rights=core.rights
         ),
         AccountsPlugin(core.account_services(), core.session_starter, signing_out),
+        ClerkPlugin(settings.clerk, database, core.clerk_users),
         PagesPlugin(public_url(settings), dev_headers=bool(development.authenticators)),
         *(build(core) for build in development.features),
     ]

@@ -21,10 +21,12 @@ from idp.authn.resolve import Resolver
 from idp.authn.rights import Rights
 from idp.authn.verdicts import Verdicts
 from idp.cache import SharedCache, SharedStore
+from idp.clerk.sync import ClerkUsers
 from idp.db.engine import Database
 from idp.db.notify import ChangeListener
 from idp.deployment import (
     allowed_origins,
+    clerk_issuer,
     configured_issuers,
     front_end,
     own_secrets,
@@ -45,8 +47,10 @@ from idp.sessions.activity import Activity
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.known_devices import KnownDevices
 from idp.sessions.refresh_tokens import RefreshTokens
-from idp.settings import LoadedSettings, Profile, Settings
+from idp.settings import LoadedSettings, Profile, Settings, SettingsError
 from idp.settings_schema import OidcIssuer
+from idp.signing.clerk_token import ALGORITHM as CLERK_ALGORITHM
+from idp.signing.clerk_token import ClerkTokens, PemKey
 from idp.signing.fetch import Fetcher
 from idp.signing.foreign_jwt import ForeignIssuer
 from idp.signing.jwt import TokenService
@@ -76,6 +80,8 @@ class Core(Struct, frozen=True):
     passwords: Passwords
     foreign_issuers: tuple[ForeignIssuer, ...]
     foreign_users: ForeignUsers
+    clerk_tokens: ClerkTokens | None
+    clerk_users: ClerkUsers
     scope_policy: ScopePolicy
     key_factory: KeyFactory
     usage: Usage
@@ -172,6 +178,8 @@ def build_core(loaded: LoadedSettings) -> Core:
         passwords=passwords,
         foreign_issuers=foreign_issuers(loaded, listener),
         foreign_users=ForeignUsers(database, settings.accounts),
+        clerk_tokens=clerk_tokens(loaded, listener),
+        clerk_users=ClerkUsers(database, settings.accounts, settings.clerk.metadata_roles),
         scope_policy=scope_policy,
         key_factory=KeyFactory(settings.api_keys, peppers),
         usage=usage,
@@ -212,6 +220,30 @@ def foreign_issuers(loaded: LoadedSettings, listener: ChangeListener) -> tuple[F
         return ForeignIssuer(each, keys)
 
     return tuple(build(each) for each in configured_issuers(loaded.settings))
+
+
+def clerk_tokens(loaded: LoadedSettings, listener: ChangeListener) -> ClerkTokens | None:
+    """Return what verifies Clerk's session tokens, None without a Clerk instance.
+
+    Raises:
+        SettingsError: the settings of Clerk cannot be used.
+    """
+    settings, issuer = loaded.settings.clerk, clerk_issuer(loaded.settings)
+    if issuer is None:
+        return None
+    if settings.jwt_key is not None:
+        try:
+            return ClerkTokens(issuer, settings, PemKey(settings.jwt_key))
+        except ValueError as error:
+            raise SettingsError([f"CLERK_JWT_KEY is not the public key of an instance in PEM: {error}."]) from None
+    keys = RemoteJwks(
+        issuer,
+        Fetcher(allow_loopback=loaded.profile == "development"),
+        jwks_url=f"{issuer}/.well-known/jwks.json",
+        algorithms=(CLERK_ALGORITHM,),
+        removed=listener.changes.forget_signatures,
+    )
+    return ClerkTokens(issuer, settings, keys)
 
 
 def _verdicts(loaded: LoadedSettings, listener: ChangeListener, shared: SharedCache, proofs: ProofKeys) -> Verdicts:

@@ -1,5 +1,7 @@
 """What the settings say about a deployment as a whole: its address, its front end, its root secrets."""
 
+import base64
+import re
 from urllib.parse import urlsplit
 
 from idp.directory.claim_rules import rule_problems
@@ -76,6 +78,41 @@ def rules_for_admin(settings: Settings) -> list[str]:
         for rule in issuer.rules
         if ADMIN in rule.roles
     ]
+
+
+def clerk_issuer(settings: Settings) -> str | None:
+    """Return the issuer of Clerk's session tokens: CLERK_ISSUER, or the host in CLERK_PUBLISHABLE_KEY.
+
+    Raises:
+        SettingsError: the key cannot be read, there is a public key without an issuer, or another issuer has its name.
+    """
+    clerk = settings.clerk
+    issuer = clerk.issuer.rstrip("/") if clerk.issuer else None
+    if issuer is None and clerk.publishable_key is not None:
+        host = _host_in(clerk.publishable_key)
+        if host is None:
+            raise SettingsError(
+                ["CLERK_PUBLISHABLE_KEY is not a publishable key: copy it from Clerk's dashboard (pk_…)."]
+            )
+        issuer = f"https://{host}"
+    if issuer is None and clerk.jwt_key is not None:
+        raise SettingsError(["CLERK_JWT_KEY is set without an issuer: set CLERK_PUBLISHABLE_KEY, or CLERK_ISSUER."])
+    others = [name for each in configured_issuers(settings) for name in (each.issuer, *each.aliases)]
+    if issuer is not None and issuer in (*others, public_url(settings)):
+        raise SettingsError([f"The issuer {issuer} is configured for Clerk and elsewhere: remove one."])
+    return issuer
+
+
+def _host_in(publishable_key: str) -> str | None:
+    """Return the host of the frontend API: `pk_test_` or `pk_live_`, and base64 of the host and `$`."""
+    match = re.fullmatch(r"pk_(?:test|live)_([A-Za-z0-9+/=_-]{4,400})", publishable_key.strip())
+    if match is None:
+        return None
+    try:
+        decoded = base64.b64decode(match[1].rstrip("=") + "==", altchars=b"-_").decode("ascii")
+    except ValueError:
+        return None
+    return decoded[:-1] if re.fullmatch(r"[A-Za-z0-9.-]{1,253}\$", decoded) else None
 
 
 def _repeated(names: list[str]) -> set[str]:

@@ -120,6 +120,20 @@ class DevelopmentToken(IdpError):
     default_headers = _INVALID_TOKEN
 
 
+class ClerkTokenNotAccepted(IdpError):
+    code, status, title = "clerk_token_not_accepted", 401, "Not a Clerk session token"
+    text = "This credential of Clerk is not a session token."
+    remedy = "Send the session token that Clerk's getToken() returns without a template."
+    default_headers = _INVALID_TOKEN
+
+
+class ClerkSessionPending(IdpError):
+    code, status, title = "clerk_session_pending", 401, "Clerk session pending"
+    text = "The Clerk session is pending: a task of the sign-in is not complete, such as choosing an organization."
+    remedy = "Complete the task in Clerk's sign-in component (session.currentTask names it), and send a new token."
+    default_headers = _INVALID_TOKEN
+
+
 class UserInactive(IdpError):
     code, status, title = "user_inactive", 401, "User inactive"
     text = "User account is inactive"
@@ -301,6 +315,15 @@ class UserNotFound(IdpError):
     remedy = "Check the id; deleted users are not found."
 
 
+class UserNotSynced(IdpError):
+    code, status, title = "user_not_synced", 404, "User not synchronized"
+    text = "User not found in local database (sync pending?)"
+    remedy = (
+        "Repeat the request in a few seconds: the user's webhook has not arrived yet. Operators: `idp clerk repair`, "
+        "or clerk.provision_on_first_sight."
+    )
+
+
 class TeamNotFound(IdpError):
     code, status, title = "team_not_found", 404, "Team not found"
     text = "Team not found"
@@ -466,6 +489,13 @@ class SigningKeysSealed(IdpError):
         "`idp signing-keys rotate --now` creates a new key; all users sign in again."
     )
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "60"}
+
+
+class WebhookNotConfigured(IdpError):
+    code, status, title = "webhook_not_configured", 503, "Webhook not configured"
+    text = "This deployment has no secret to verify webhooks with."
+    remedy = "Operators: set CLERK_WEBHOOK_SECRET to the signing secret of the endpoint in Clerk's dashboard."
+    default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "300"}
 
 
 class DependencyUnavailable(IdpError):

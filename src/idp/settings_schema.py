@@ -181,6 +181,7 @@ class ClaimRule(Section, frozen=True):
     roles: tuple[str, ...] = ()
     teams_by_external_ref: bool = False
     domains_by_key: bool = False
+    absent_is_empty: bool = False
     allow_admin_role: bool = False
 
 
@@ -218,6 +219,11 @@ class Clerk(Section, frozen=True):
     jwt_key: str | None = None
     issuer: str | None = None
     authorized_parties: tuple[str, ...] = ()
+    allow_missing_azp: bool = False
+    leeway_seconds: Annotated[int, Meta(ge=0, le=60)] = 5
+    provision_on_first_sight: bool = False
+    metadata_roles: tuple[str, ...] = ()
+    api_url: str = "https://api.clerk.com"
 
 
 class Mail(Section, frozen=True):
@@ -238,6 +244,7 @@ class Kafka(Section, frozen=True):
 
 class Dev(Section, frozen=True):
     in_container: bool = False
+    clerk_file: str | None = None
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -312,6 +319,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "clerk.jwt_key": ("CLERK_JWT_KEY",),
     "clerk.issuer": ("CLERK_ISSUER",),
     "clerk.authorized_parties": ("CLERK_AUTHORIZED_PARTIES",),
+    "clerk.api_url": ("CLERK_API_URL",),
     "mail.smtp_host": ("SMTP_HOST",),
     "mail.smtp_port": ("SMTP_PORT",),
     "mail.smtp_username": ("SMTP_USERNAME",),
@@ -326,9 +334,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 
 # Accepted for compatibility with old environments, but without effect in this version: `idp config show` marks them,
 # `idp serve` logs them at start. See docs/roadmap.md.
-NOT_YET_USED: frozenset[str] = frozenset(
-    f"{section}.{name}" for section, struct in (("clerk", Clerk), ("kafka", Kafka)) for name in struct.__struct_fields__
-)
+NOT_YET_USED: frozenset[str] = frozenset(f"kafka.{name}" for name in Kafka.__struct_fields__)
 
 # Variables of the old services, or common ones, that idp does not read, with the alternative: `idp config check` lists
 # them, `idp serve` logs them at start.

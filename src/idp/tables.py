@@ -2,6 +2,7 @@
 
 from idp.apikeys import models as apikeys
 from idp.audit import models as audit
+from idp.clerk import models as clerk
 from idp.db import models as db
 from idp.db.base import Base
 from idp.directory import models as directory
@@ -12,4 +13,4 @@ from idp.signing import models as signing
 from idp.users import models as users
 
 METADATA = Base.metadata
-MODULES = (apikeys, audit, db, directory, events, mail, sessions, signing, users)
+MODULES = (apikeys, audit, clerk, db, directory, events, mail, sessions, signing, users)

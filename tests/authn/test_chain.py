@@ -289,7 +289,7 @@ def test_production_refuses_to_start_with_dev_headers_on(postgres: EmbeddedPostg
     app = create_app(loaded)
     (middleware,) = app.middleware
     names = [each.name for each in middleware.introspector.chain.authenticators]  # type: ignore[union-attr]
-    assert names == ["admin_token", "api_key", "local_jwt", "upstream_oidc", "session_cookie"]
+    assert names == ["admin_token", "api_key", "local_jwt", "upstream_oidc", "session_cookie", "clerk_jwt"]
 
 
 def test_idp_serve_exits_when_dev_headers_are_on(postgres: EmbeddedPostgres) -> None:

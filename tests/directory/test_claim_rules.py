@@ -79,6 +79,16 @@ def test_the_digest_changes_with_rules_and_claims_and_nothing_else() -> None:
     assert evaluate(rules, {}, issued_at=None).is_undecided
 
 
+def test_an_absent_claim_is_empty_only_where_the_rule_says_so() -> None:
+    """Cognito and Keycloak leave the claim out for a user without groups; Entra leaves it out for one with many."""
+    rule = ClaimRule(claim="groups", values=("eng",), teams=("Engineering",), absent_is_empty=True)
+    assert evaluate((rule,), {}, issued_at=None) == evaluate((rule,), {"groups": None}, issued_at=None)
+    assert not evaluate((rule,), {}, issued_at=None).is_undecided
+    assert evaluate((rule,), {}, issued_at=None).undecided == frozenset()
+    for unknown in ({"groups": 7}, {"hasgroups": True}, {"_claim_names": {"groups": "src1"}}):
+        assert evaluate((rule,), unknown, issued_at=None).is_undecided
+
+
 def test_ten_thousand_groups_are_read() -> None:
     rules = (ClaimRule(claim="groups", values=("g9999",), roles=("last",)),)
     groups = [f"g{number}" for number in range(10_000)]

@@ -34,12 +34,14 @@ def check_csrf(cookies: SessionCookies, principal: Principal, presented: Present
     """Check a change with a session cookie, which browsers send automatically, even for pages of other sites.
 
     Raises:
-        CsrfRejected: another site may have sent it.
+        CsrfRejected, OriginNotAllowed: another site may have sent it.
     """
     credential = principal.credential
     if credential.method == AuthMethod.SESSION_COOKIE and method not in _SAFE:
         assert credential.session_id is not None
         cookies.check_csrf(presented.headers, credential.session_id)
+    elif presented.token is None and credential.method == AuthMethod.CLERK_JWT and method not in _SAFE:
+        cookies.origins.check_sender(presented.headers)  # Clerk's cookie has no CSRF token
 
 
 class AuthenticationMiddleware(ASGIMiddleware):

@@ -21,9 +21,18 @@ from idp.checks import holds
 from idp.db.batch import BatchedRead
 from idp.db.reads import Reads
 from idp.db.snapshot import STAMP, Stamp
-from idp.errors import IdpError, TokenExpired, TokenInvalid, TokenNotFound, TokenRevoked, UserInactive
+from idp.errors import (
+    IdpError,
+    TokenExpired,
+    TokenInvalid,
+    TokenNotFound,
+    TokenRevoked,
+    UserInactive,
+    UserNotSynced,
+)
 from idp.principal.model import AuthMethod, Credential, Domain, Principal, Team, User
 from idp.users.email import email_key
+from idp.users.identities import CLERK
 
 _USER = """
        u.id, u.email, u.email_verified, u.name, u.avatar_url, u.login_type, u.plan, u.is_active,
@@ -188,7 +197,7 @@ class Resolver:
         row = await self._find(subject)
         _has_found(row, "user")
         if row is None:
-            return Resolved(error=TokenNotFound())
+            return Resolved(error=UserNotSynced() if _is_of_clerk(subject) else TokenNotFound())
         stamp, depends_on = Stamp.parse(row["instance"], row["snapshot"]), (f"user:{row['id']}",)
         try:
             return Resolved(Principal(user=_user(row), credential=_ANY_TOKEN), None, stamp, depends_on)
@@ -317,6 +326,11 @@ def _session(row: Row, method: AuthMethod) -> Resolved:
         return Resolved(Principal(user=user, credential=credential), None, stamp, depends_on)
     except IdpError as error:
         return Resolved(None, error, stamp, depends_on)
+
+
+def _is_of_clerk(subject: Person) -> bool:
+    """Whether a webhook creates the user, and may not have arrived yet (S1-17)."""
+    return isinstance(subject, ByIdentity) and subject.provider == CLERK
 
 
 def _user(row: Row) -> User:

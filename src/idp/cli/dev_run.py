@@ -71,7 +71,10 @@ class DevRun:
         self._started = started
         self._quiet = quiet
         self._shared_secret = False
-        self._admin_token = load_development({}).settings.management.admin_token or folder.admin_token()
+        settings = load_development({}).settings
+        self._admin_token = settings.management.admin_token or folder.admin_token()
+        clerk = settings.clerk
+        self._uses_clerk = bool(clerk.webhook_secrets or clerk.issuer or clerk.publishable_key or clerk.jwt_key)
 
     def serve(self) -> None:
         """Serve until a signal.
@@ -95,7 +98,7 @@ class DevRun:
             for process in processes:
                 _wait(process)
 
-    def _overrides(self) -> dict[str, str | None]:
+    def _overrides(self) -> dict[str, Any]:
         """Return the settings that override the environment in every process of this run."""
         return {
             "server.public_url": self._urls[0],
@@ -105,6 +108,25 @@ class DevRun:
             "valkey.url": self._valkey_url,
             "secrets.secret_key": self._folder.secret_key().reveal(),
             "management.admin_token": self._admin_token.reveal(),
+            **self._clerk_stand_in(),
+        }
+
+    def _clerk_stand_in(self) -> dict[str, Any]:
+        """Return the settings that trust the stand-in for Clerk; none if the environment names a Clerk instance."""
+        from idp.dev import clerk_routes, clerk_store
+
+        if self._uses_clerk:
+            return {}
+        file = self._folder.path / clerk_store.NAME
+        with clerk_store.changing(file) as state:
+            secrets = [state.webhook_secret], state.secret_key
+        base = f"http://127.0.0.1:{self._listeners[0].getsockname()[1]}{clerk_routes.PATH}"
+        return {
+            "dev.clerk_file": str(file),
+            "clerk.issuer": base,
+            "clerk.api_url": base,
+            "clerk.webhook_secrets": secrets[0],
+            "clerk.secret_key": secrets[1],
         }
 
     def _start_process(self, listener: socket) -> "subprocess.Popen[bytes]":

@@ -1,8 +1,9 @@
 """Applies what claim rules give: memberships in teams and domains. The caller's transaction has locked the user."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from uuid import UUID
 
+import structlog
 from msgspec import Struct
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,6 +15,8 @@ from idp.directory.models import DomainRow, TeamMembershipRow, TeamRow, UserDoma
 from idp.directory.shapes import MemberRole
 from idp.directory.team_members import TEAM_MEMBERS
 from idp.principal.sources import of_rules
+
+log = structlog.get_logger("idp.directory")
 
 
 class _Held(Struct, frozen=True):
@@ -92,7 +95,9 @@ async def _teams(session: AsyncSession, grants: frozenset[Grant]) -> list[tuple[
         return []
     is_meant = or_(TeamRow.name.in_(named), TeamRow.external_ref.in_(referenced))
     rows = select(TeamRow.id, TeamRow.name, TeamRow.external_ref).where(is_meant, TeamRow.is_active)
-    found = await session.execute(rows.order_by(TeamRow.id).with_for_update(read=True, key_share=True))
+    query = rows.order_by(TeamRow.id).with_for_update(read=True, key_share=True)
+    found = (await session.execute(query)).all()
+    _warn_unknown("team", named.keys() - {name for _, name, _ in found})
     return [
         (team_id, grant)
         for team_id, name, reference in found
@@ -116,6 +121,11 @@ def _by_name(grants: Iterable[Grant], kind: Kind) -> dict[str, list[Grant]]:
         if grant.kind == kind:
             named.setdefault(grant.name, []).append(grant)
     return named
+
+
+def _warn_unknown(kind: Kind, names: Set[str]) -> None:
+    for name in sorted(names):
+        log.warning("a claim rule gives what does not exist or is inactive", kind=kind, name=name)
 
 
 def _by_id(found: Iterable[tuple[UUID, Grant]], held: Mapping[UUID, _Held], provider: str) -> dict[UUID, _Wanted]:

@@ -73,8 +73,11 @@ def evaluate(rules: Sequence[ClaimRule], claims: Mapping[str, Any], *, issued_at
     undecided: set[Grant] = set()
     undecided_claims: set[str] = set()
     read: dict[str, list[str] | None] = {}
+    decided = False
     for rule in rules:
         values = read.setdefault(rule.claim, _sorted(claim_values(claims, rule.claim)))
+        if values is None and rule.absent_is_empty and _is_absent(claims, rule.claim):
+            values, decided = [], True
         if values is None:
             undecided.update(_fixed_grants(rule))
             if _by_value(rule):
@@ -84,7 +87,7 @@ def evaluate(rules: Sequence[ClaimRule], claims: Mapping[str, Any], *, issued_at
             granted.update(_fixed_grants(rule))
         granted.update(Grant(kind, value, rule.claim) for kind in _by_value(rule) for value in values)
     digest = hashlib.sha256(msgspec.json.encode([rules, read], order="deterministic")).hexdigest()
-    decided = any(values is not None for values in read.values())
+    decided = decided or any(values is not None for values in read.values())
     return Evaluation(frozenset(granted), frozenset(undecided), frozenset(undecided_claims), decided, digest, issued_at)
 
 
@@ -121,6 +124,10 @@ def find_claim(claims: Mapping[str, Any], path: str) -> Any:
         if isinstance(inner, Mapping) and (found := find_claim(inner, path.removeprefix(f"{name}."))) is not None:
             return found
     return None
+
+
+def _is_absent(claims: Mapping[str, Any], path: str) -> bool:
+    return find_claim(claims, path) is None and not _is_left_out(claims, path)
 
 
 def _is_left_out(claims: Mapping[str, Any], path: str) -> bool:

@@ -73,6 +73,12 @@ _dropped = Counter(
 _outbox_pending = Gauge(
     "idp_outbox_pending", "Events in idp.outbox that are not published; nothing publishes them yet.", registry=REGISTRY
 )
+_webhooks = Counter(
+    "idp_webhook_events_total", "Received webhooks, by type and outcome.", ["type", "outcome"], registry=REGISTRY
+)
+_drift = Gauge(
+    "idp_sync_drift", "Users that differ from Clerk's list, by the last comparison.", ["kind"], registry=REGISTRY
+)
 _limited = Counter("idp_rate_limited_total", "Requests refused by a rate limit.", ["rule"], registry=REGISTRY)
 
 
@@ -120,6 +126,16 @@ def count_limited(rule: str) -> None:
 def count_mail(*, outcome: str) -> None:
     """Count an attempt to send a mail: `sent`, `put_off` or `failed`. Its template would reveal who has an account."""
     _mails.labels(outcome).inc()
+
+
+def count_webhook(*, type: str, outcome: str) -> None:  # noqa: A002
+    """Count a webhook. Both labels come from fixed lists, never from the message."""
+    _webhooks.labels(type, outcome).inc()
+
+
+def set_sync_drift(kind: str, number: int) -> None:
+    """Set how many users differ: `missing`, `changed`, `deleted` or `conflicting`."""
+    _drift.labels(kind).set(number)
 
 
 def set_outbox_pending(number: int) -> None:

@@ -16,6 +16,7 @@ from idp.events.shapes import IdentityChanged
 from idp.users.models import IdentityRow
 
 _FIND = "SELECT user_id, claims_issued_at, claims_digest FROM idp.identities WHERE provider = $1 AND subject = $2"
+CLERK = "clerk"  # provider of Clerk's ids, which are unique across its instances (C-13)
 
 
 class ForeignIdentity(Struct, frozen=True):
@@ -89,6 +90,13 @@ async def forget_claims(session: AsyncSession, user_id: str, *, except_at: str) 
 
 def _is(identity: ForeignIdentity) -> ColumnElement[bool]:
     return and_(IdentityRow.provider == identity.provider, IdentityRow.subject == identity.subject)
+
+
+async def find_user(session: AsyncSession, provider: str, subject: str) -> str | None:
+    """Return the id of the user with this identity, who may be deleted."""
+    return await session.scalar(
+        select(IdentityRow.user_id).where(IdentityRow.provider == provider, IdentityRow.subject == subject)
+    )
 
 
 async def link(session: AsyncSession, user_id: str, identity: ForeignIdentity) -> bool:

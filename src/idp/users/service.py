@@ -22,6 +22,7 @@ async def create(
     login_type: str = "email",
     roles: tuple[str, ...] = (USER,),
     source: str = sources.DEFAULT,
+    user_id: str | None = None,
 ) -> str:
     """Create a user and return the id. Of concurrent calls with one address exactly one succeeds.
 
@@ -30,14 +31,15 @@ async def create(
         email: as `parse_email` returned it; None for a user without an address.
         name: display name.
         password_hash: from `Passwords.hash`; None for users without a password.
-        login_type: how the user was created: `email`, `dev_header`, `oidc`.
+        login_type: how the user was created: `email`, `dev_header`, `oidc`, `clerk`.
         roles: names of roles.
         source: where the roles come from (`principal/sources.py`).
+        user_id: the id, if another service has given one (C-13); no user has it.
 
     Raises:
         EmailTaken: a live user has this address.
     """
-    user_id, now = str(uuid7()), clock.now()
+    user_id, now = user_id or str(uuid7()), clock.now()
     made = await session.execute(
         insert(UserRow)
         .values(
