@@ -30,6 +30,7 @@ from idp.core import Core, build_core
 from idp.db.plugin import DatabasePlugin
 from idp.deployment import public_url
 from idp.directory.plugin import DirectoryPlugin
+from idp.feed.plugin import FeedPlugin
 from idp.mail.plugin import MailPlugin
 from idp.ops.envelope import Envelope, Observer
 from idp.ops.plugin import CachePlugin, HealthPlugin, HttpPlugin, RateLimitPlugin
@@ -100,6 +101,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         ),
         AccountsPlugin(core.account_services(), core.session_starter, signing_out),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
+        FeedPlugin(database, settings.feed),
         PagesPlugin(public_url(settings), dev_headers=bool(development.authenticators)),
         *(build(core) for build in development.features),
     ]

@@ -119,6 +119,7 @@ async def test_each_authenticator_says_why_it_did_not_own_the_credential(world: 
         "api_key": "not_mine",
         "local_jwt": "authenticated",
         "upstream_oidc": "not_asked",
+        "clerk_jwt": "not_asked",
         "session_cookie": "not_asked",
         "dev_headers": "not_asked",
     }

@@ -16,6 +16,7 @@ from idp.checks import holds
 from idp.errors import (
     AdminRequired,
     CredentialNotAccepted,
+    EventsScopeRequired,
     FreshLoginRequired,
     IntrospectScopeRequired,
     NotAUser,
@@ -23,7 +24,7 @@ from idp.errors import (
     TeamAdminRequired,
 )
 from idp.principal.model import AuthMethod, Principal
-from idp.principal.permissions import ADMIN, IDP_INTROSPECT, IDP_MANAGE
+from idp.principal.permissions import ADMIN, IDP_EVENTS, IDP_INTROSPECT, IDP_MANAGE
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 # Asynchronous, because the framework runs synchronous guards in a thread.
@@ -218,6 +219,26 @@ async def requires_introspect_scope(connection: Connection, handler: BaseRouteHa
     may_introspect = principal.user is None and IDP_INTROSPECT in principal.credential.scopes
     if not holds(may_introspect, "scope of a service token", principal.credential.scopes, IDP_INTROSPECT):
         raise IntrospectScopeRequired
+
+
+@_policy("admin or scope idp:events", manages=True)
+async def requires_events_scope(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Allow the callers of `requires_admin`, and service tokens with the scope `idp:events`."""
+    check_accepted(connection.user, handler)
+    check_reads_events(connection.user)
+
+
+def check_reads_events(principal: Principal) -> None:
+    """Refuse a caller who may not read the events of everyone.
+
+    Raises:
+        EventsScopeRequired: neither an administrator nor a service token with `idp:events`.
+        SharedSecretToken: an administrator's token is signed with a shared secret.
+    """
+    reads = principal.user is None and IDP_EVENTS in principal.credential.scopes
+    if holds(reads, "scope of a service token", principal.credential.scopes, IDP_EVENTS) or _manages(principal):
+        return
+    raise EventsScopeRequired
 
 
 def _is_recent_admin_read(connection: Connection) -> bool:
