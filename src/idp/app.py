@@ -31,6 +31,7 @@ from idp.db.plugin import DatabasePlugin
 from idp.deployment import public_url
 from idp.directory.plugin import DirectoryPlugin
 from idp.events.plugin import EventsPlugin
+from idp.feed.plugin import FeedPlugin
 from idp.mail.plugin import MailPlugin
 from idp.ops.envelope import Envelope, Observer
 from idp.ops.plugin import CachePlugin, HealthPlugin, HttpPlugin, RateLimitPlugin
@@ -97,9 +98,12 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         EventsPlugin(database, settings.kafka, settings.events),
         HealthPlugin(core.health, core.metrics_access, database),
         DirectoryPlugin(),
-        AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, cookies=core.cookies),
+        AuthnPlugin(
+            settings, introspector, core.resolver, core.bad_credentials, cookies=core.cookies, rights=core.rights
+        ),
         AccountsPlugin(core.account_services(), core.session_starter, signing_out),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
+        FeedPlugin(database, settings.feed),
         PagesPlugin(public_url(settings), dev_headers=bool(development.authenticators)),
         *(build(core) for build in development.features),
     ]

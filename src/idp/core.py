@@ -18,6 +18,7 @@ from idp.authn.chain import AuthenticatorChain
 from idp.authn.imported_keys import ImportedKeys
 from idp.authn.introspection import Introspector
 from idp.authn.resolve import Resolver
+from idp.authn.rights import Rights
 from idp.authn.verdicts import Verdicts
 from idp.cache import SharedCache, SharedStore
 from idp.clerk.sync import ClerkUsers
@@ -96,6 +97,7 @@ class Core(Struct, frozen=True):
     bad_credentials: BadCredentialLimit
     verdicts: Verdicts
     resolver: Resolver
+    rights: Rights
     health: HealthChecks
     metrics_access: MetricsAccess
 
@@ -193,6 +195,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         bad_credentials=BadCredentialLimit(settings.rate_limits.bad_credentials_per_address_per_minute),
         verdicts=verdicts,
         resolver=Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts),
+        rights=Rights(database.reads, settings.accounts, scope_policy),
         health=HealthChecks(signing=keyring.probe),
         metrics_access=MetricsAccess(
             is_open=profile == "development",

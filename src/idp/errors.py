@@ -253,6 +253,12 @@ class IntrospectScopeRequired(IdpError):
     remedy = "Create one: auth-cli create my-service --scopes idp:introspect"
 
 
+class EventsScopeRequired(IdpError):
+    code, status, title = "events_scope_required", 403, "Scope idp:events required"
+    text = "Only administrators and service tokens with the scope idp:events may read events."
+    remedy = "Create a token: idp tokens create my-consumer idp:events"
+
+
 class InternalTokenRequired(IdpError):
     code, status, title = "internal_token_required", 401, "Internal token required"
     text = "This route requires the internal token."
@@ -503,6 +509,19 @@ class DependencyUnavailable(IdpError):
     text = "A service required to check this credential is unavailable. Try again shortly."
     remedy = "The credential was not checked. Operators: the log names the dependency."
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class CursorExpired(IdpError):
+    code, status, title = "cursor_expired", 410, "Cursor expired"
+    text = "The event of this cursor is deleted, and later ones may be, too."
+    remedy = "Read the users and teams again, then go on with after=newest, or without `after` for all that are kept."
+
+
+class TooManyReaders(IdpError):
+    code, status, title = "too_many_readers", 503, "Too many readers"
+    text = "Too many requests wait for events."
+    remedy = "Try again after the number of seconds in Retry-After. Operators: feed.max_readers."
+    default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "5"}
 
 
 class Busy(IdpError):

@@ -259,6 +259,17 @@ class Dev(Section, frozen=True):
     upstream_key_file: str | None = None
 
 
+class Feed(Section, frozen=True):
+    max_readers: Annotated[int, Meta(ge=1, le=10_000)] = 100
+
+
+class Webhooks(Section, frozen=True):
+    deliver_in_serve: bool = True
+    timeout_seconds: Annotated[float, Meta(ge=1, le=60)] = 15.0
+    disable_after_days: Annotated[float, Meta(gt=0, le=30)] = 5.0
+    max_endpoints: Annotated[int, Meta(ge=1, le=1000)] = 50
+
+
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings, built once and passed down."""
 
@@ -281,6 +292,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mail: Mail = Mail()
     kafka: Kafka = Kafka()
     events: Events = Events()
+    feed: Feed = Feed()
+    webhooks: Webhooks = Webhooks()
     dev: Dev = Dev()
 
 

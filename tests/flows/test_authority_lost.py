@@ -91,6 +91,10 @@ async def invitation(world: World) -> Any:
     return {"email": world.service.new_email()}
 
 
+async def token_of_another(world: World) -> Any:
+    return {"token": world.other.token}
+
+
 async def own_address(world: World) -> Any:
     return {"confirm": world.caller.email}
 
@@ -129,6 +133,7 @@ BY_ADMINS = (
     Change("PATCH", "/api/auth/admin/users/{user_id:str}", fixed(plan="PRO")),
     Change("DELETE", "/api/auth/admin/users/{user_id:str}"),
     Change("DELETE", "/api/auth/admin/users/{user_id:str}/sessions"),
+    Change("POST", "/auth/explain", token_of_another),
     Change("POST", "/auth/tokens", named),
     Change("POST", "/auth/tokens/{token_id:str}/extend", fixed(extend_days=3), service_token),
     Change("POST", "/auth/tokens/{token_id:str}/revoke", None, service_token),

@@ -59,9 +59,9 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
 
 
 VERBS = {
-    "add", "change", "confirm", "create", "deactivate", "delete", "edit", "end", "export", "extend", "follow", "get",
-    "introspect", "invite", "list", "login", "logout", "refresh", "register", "remove", "rename", "replace", "request",
-    "resend", "revoke", "rotate", "set", "try", "validate", "verify",
+    "add", "change", "confirm", "create", "deactivate", "delete", "edit", "end", "explain", "export", "extend",
+    "follow", "get", "introspect", "invite", "list", "login", "logout", "refresh", "register", "remove", "rename",
+    "replace", "request", "resend", "revoke", "rotate", "set", "try", "validate", "verify",
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ _COMMANDS = {
     "tokens": ("idp.cli.tokens", "tokens"),
     "keys": ("idp.cli.keys", "keys"),
     "users": ("idp.cli.users", "users"),
+    "explain": ("idp.cli.explain", "explain"),
     "audit": ("idp.cli.audit", "audit"),
     "events": ("idp.cli.events", "events"),
     "signing-keys": ("idp.cli.signing_keys", "signing_keys"),

@@ -72,6 +72,9 @@ def openapi_config(*, public_url: str, dev_headers: bool) -> OpenAPIConfig:
             Tag(name="Teams", description="Teams and their members."),
             Tag(name="Domains", description="Business domains and their users."),
             Tag(name="Administration", description="For administrators."),
+            Tag(
+                name="Events", description="Changes of users, teams, domains, keys and sessions: a feed, and webhooks."
+            ),
             Tag(name="Operations", description="For probes and monitoring."),
         ],
     )

@@ -5,9 +5,9 @@ from typing import Final
 DEFAULT: Final = "default"  # of every new user
 SEED: Final = "seed"  # a persona of `idp dev`
 ADMIN: Final = "admin"  # an administrator, or a command
-_RULE = "rule:"
+RULE: Final = "rule:"  # followed by the issuer, `#` and the claim
 
 
 def of_rules(provider: str, claim: str = "") -> str:
     """Return the source of what the claim rules of an issuer give for a claim; without a claim, the common start."""
-    return f"{_RULE}{provider}#{claim}"
+    return f"{RULE}{provider}#{claim}"

@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from msgspec import Struct
 
+from idp import checks
+from idp.checks import holds, require
 from idp.errors import ClerkSessionPending, ClerkTokenNotAccepted, TokenInvalid
 from idp.settings_schema import Clerk
 from idp.signing.compact import UnverifiedJwt
@@ -87,7 +89,8 @@ class ClerkTokens:
 
     def owns(self, unverified: UnverifiedJwt) -> bool:
         """Whether a token names this instance, exactly (SEC-24)."""
-        return bool(unverified.claims.get("iss") == self.issuer)
+        issuer = unverified.claims.get("iss")
+        return holds(bool(issuer == self.issuer), "iss", issuer, self.issuer)
 
     async def verify(self, unverified: UnverifiedJwt) -> ClerkSession:
         """Verify a session token.
@@ -102,12 +105,15 @@ class ClerkTokens:
         check_kind(unverified)
         try:
             await check_signature(unverified, self.keys)
+            checks.proves(f"identity:clerk {unverified.claims.get('sub')}")
             expires_at = check_times(unverified.claims, leeway=self._settings.leeway_seconds).expires_at
             self._check_party(unverified.claims)
             session = _session(unverified.claims, expires_at)
         except ValueError as error:
+            checks.failed(error)
             raise TokenInvalid from error
-        if unverified.claims.get("sts") == "pending":
+        status = unverified.claims.get("sts")
+        if not holds(status != "pending", "sts", status, "not pending"):
             raise ClerkSessionPending
         return session
 
@@ -115,8 +121,7 @@ class ClerkTokens:
         parties, party = self._settings.authorized_parties, claims.get("azp")
         if not parties or (party is None and self._settings.allow_missing_azp):
             return
-        if party not in parties:
-            raise ValueError("made for another origin, or for none (azp)")
+        require(party in parties, "azp", party, parties, "made for another origin, or for none (azp)")
 
 
 def check_opaque(token: str) -> None:
@@ -152,9 +157,11 @@ def check_kind(unverified: UnverifiedJwt) -> None:
         raise _not_a_session("a token that names no user")
     if not str(claims.get("sid", "")).startswith("sess_"):
         raise _not_a_session("a token of a JWT template")
+    holds(True, "kind", "session token", "session token")
 
 
 def _not_a_session(kind: str) -> ClerkTokenNotAccepted:
+    holds(False, "kind", kind, "session token")
     return ClerkTokenNotAccepted(f"This is {kind} of Clerk, not a session token.")
 
 

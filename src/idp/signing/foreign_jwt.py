@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from idp import clock
+from idp import checks, clock
+from idp.checks import holds, require
 from idp.errors import TokenExpired, TokenInvalid
 from idp.settings_schema import OidcIssuer
 from idp.signing import raw_signature
@@ -22,6 +23,9 @@ _USES = frozenset({"access", "id"})
 # `events`: logout tokens and security events, also those of type JWT (RFC 8417). `cnf`: tokens bound to a key, so no
 # bearer tokens (RFC 7800; SEC-63).
 _REFUSED_CLAIMS = frozenset({"events", "cnf"})
+_UNPUBLISHED = "signed with a key that the issuer does not publish"
+_UNACCEPTED = "signed with an algorithm that is not accepted for this key"
+_BOUND = "a logout token, or bound to a key that the request does not prove"
 
 
 class Times(Struct, frozen=True):
@@ -75,7 +79,7 @@ class ForeignIssuer:
     def owns(self, unverified: UnverifiedJwt) -> bool:
         """Whether a token names this issuer, exactly (SEC-24)."""
         issuer = unverified.claims.get("iss")
-        return isinstance(issuer, str) and issuer in self.names
+        return holds(isinstance(issuer, str) and issuer in self.names, "iss", issuer, self.names)
 
     async def verify(self, unverified: UnverifiedJwt) -> ForeignClaims:
         """Verify a token.
@@ -88,15 +92,16 @@ class ForeignIssuer:
         try:
             return await self._verify(unverified)
         except ValueError as error:
+            checks.failed(error)
             raise TokenInvalid from error
 
     async def _verify(self, unverified: UnverifiedJwt) -> ForeignClaims:
         header, claims = unverified.header, unverified.claims
         _check_kind(header, claims)
-        if not _REFUSED_CLAIMS.isdisjoint(claims):
-            raise ValueError("a logout token, or bound to a key that the request does not prove")
+        is_bearer = _REFUSED_CLAIMS.isdisjoint(claims)
+        require(is_bearer, "events and cnf", "absent" if is_bearer else "present", "absent", _BOUND)
         await check_signature(unverified, self.keys)
-        if not self.owns(unverified):
+        if claims.get("iss") not in self.names:  # `owns` reports it
             raise ValueError("another issuer")
         self._check_audience(claims)
         times = check_times(claims, leeway=self.settings.leeway_seconds)
@@ -114,8 +119,8 @@ class ForeignIssuer:
             presented.add(client)
         if self.settings.audience_from_client:
             presented |= {value for name in ("azp", "appid", "cid") if isinstance(value := claims.get(name), str)}
-        if presented.isdisjoint(self.settings.audience):
-            raise ValueError("meant for another audience")
+        accepted = self.settings.audience
+        require(not presented.isdisjoint(accepted), "audience", presented, accepted, "meant for another audience")
 
 
 async def check_signature(unverified: UnverifiedJwt, keys: Keys) -> None:
@@ -128,9 +133,10 @@ async def check_signature(unverified: UnverifiedJwt, keys: Keys) -> None:
     kid, algorithm = unverified.header.get("kid"), unverified.header.get("alg")
     if not isinstance(kid, str) or not isinstance(algorithm, str):
         raise ValueError("no kid, or no alg")  # noqa: TRY004  a claim, not a type
+    holds(True, "kid", kid)
     key = await keys.find(kid)
-    if key is None:
-        raise ValueError("signed with a key that the issuer does not publish")
+    require(key is not None, "signing key", "published" if key else "not published", "published", _UNPUBLISHED)
+    assert key is not None
     try:
         _check_signature(unverified, key, algorithm)
     except ValueError:
@@ -141,9 +147,9 @@ async def check_signature(unverified: UnverifiedJwt, keys: Keys) -> None:
 
 
 def _check_signature(unverified: UnverifiedJwt, key: RemoteKey, algorithm: str) -> None:
-    if algorithm not in key.algorithms:
-        raise ValueError("signed with an algorithm that is not accepted for this key")
+    require(algorithm in key.algorithms, "alg", algorithm, key.algorithms, _UNACCEPTED)
     raw_signature.check(unverified.signed, unverified.signature, public_key=key.public_key, algorithm=algorithm)
+    holds(True, "signature", "valid", "valid")
 
 
 def check_times(claims: Mapping[str, Any], *, leeway: int) -> Times:
@@ -156,19 +162,23 @@ def check_times(claims: Mapping[str, Any], *, leeway: int) -> Times:
     now = clock.timestamp()
     expires = _seconds(claims, "exp")
     issued = _seconds(claims, "iat") if "iat" in claims else None
-    if issued is not None and issued > now + leeway:
+    latest = now + leeway
+    if issued is not None and not checks.is_earlier(issued <= latest, "iat", issued, latest):
         raise ValueError("iat is in the future")
-    if "nbf" in claims and _seconds(claims, "nbf") > now + leeway:
-        raise ValueError("nbf is in the future")
-    if expires + leeway <= now:
+    if "nbf" in claims:
+        begins = _seconds(claims, "nbf")
+        if not checks.is_earlier(begins <= latest, "nbf", begins, latest):
+            raise ValueError("nbf is in the future")
+    if not checks.is_later(expires + leeway > now, "exp", expires, now - leeway):
         raise TokenExpired
     issued_at = None if issued is None else datetime.fromtimestamp(issued, UTC)
     return Times(datetime.fromtimestamp(expires, UTC), issued_at)
 
 
 def _check_kind(header: Mapping[str, Any], claims: Mapping[str, Any]) -> None:
-    if str(header.get("typ", "JWT")).lower().removeprefix("application/") not in _TYPES:
-        raise ValueError("neither an access token nor an ID token, by typ")
+    typ = header.get("typ", "JWT")
+    is_token = str(typ).lower().removeprefix("application/") in _TYPES
+    require(is_token, "typ", typ, _TYPES, "neither an access token nor an ID token, by typ")
     is_other_kind = "typ" in claims and str(claims["typ"]).lower() not in _KINDS
     if is_other_kind or ("token_use" in claims and str(claims["token_use"]) not in _USES):
         raise ValueError("neither an access token nor an ID token, by its claims")

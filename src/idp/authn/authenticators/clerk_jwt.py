@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, ByIdentity, Outcome, Rejected, Unavailable
+from idp.checks import holds
 from idp.errors import DependencyUnavailable, IdpError
 from idp.principal.model import AuthMethod, Credential
 from idp.signing.clerk_token import ClerkTokens, check_opaque
@@ -33,6 +34,7 @@ class ClerkJwt:
 
     async def authenticate(self, presented: Presented) -> Outcome:
         if self._tokens is None:
+            holds(False, "Clerk instance", "not configured", "configured")
             return NOT_MINE
         try:
             jwt = self._find(self._tokens, presented)
@@ -51,9 +53,12 @@ class ClerkJwt:
             ClerkTokenNotAccepted: it is an opaque token of Clerk.
         """
         if presented.token is None:
-            return next((jwt for jwt in _in_cookies(presented) if tokens.owns(jwt)), None)
+            found = next((jwt for jwt in _in_cookies(presented) if tokens.owns(jwt)), None)
+            holds(found is not None, "cookie", presented.form, f"{_COOKIE}, of this Clerk instance")
+            return found
         if presented.jwt is None:
             check_opaque(presented.token)
+            holds(False, "format", presented.form, "JWT")
             return None
         return presented.jwt if tokens.owns(presented.jwt) else None
 

@@ -2,6 +2,7 @@
 
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, ByEmail, BySession, ByUserId, Outcome, Rejected
+from idp.checks import holds
 from idp.errors import DevelopmentToken, TokenExpired, TokenInvalid
 from idp.principal.model import AuthMethod, Credential
 from idp.signing.jwt import TokenService
@@ -16,7 +17,10 @@ class LocalJwt:
         self._tokens = tokens
 
     async def authenticate(self, presented: Presented) -> Outcome:
-        if presented.jwt is None or not self._tokens.owns(presented.jwt):
+        if presented.jwt is None:
+            holds(False, "format", presented.form, "JWT")
+            return NOT_MINE
+        if not self._tokens.owns(presented.jwt):
             return NOT_MINE
         try:
             claims = await self._tokens.verify(presented.jwt)

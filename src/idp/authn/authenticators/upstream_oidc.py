@@ -1,8 +1,10 @@
 """Tokens of other issuers, configured by name (S3-07, S3-37)."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
+from idp import checks
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, ByIdentity, Outcome, Rejected, Unavailable
 from idp.directory.claim_rules import Evaluation, evaluate, find_claim
@@ -10,6 +12,7 @@ from idp.errors import DependencyUnavailable, TokenExpired, TokenInvalid
 from idp.plain_text import without_unseen
 from idp.principal.model import AuthMethod, Credential
 from idp.settings_schema import OidcIssuer
+from idp.signing.compact import UnverifiedJwt
 from idp.signing.foreign_jwt import ForeignIssuer
 from idp.users.email import parse_email
 from idp.users.identities import ForeignIdentity
@@ -42,15 +45,20 @@ class UpstreamOidc:
 
     async def authenticate(self, presented: Presented) -> Outcome:
         if presented.jwt is None:
+            checks.holds(False, "format", presented.form, "JWT")
             return NOT_MINE
         jwt = presented.jwt
         issuer = next((each for each in self._issuers if each.owns(jwt)), None)
         if issuer is None:
+            checks.holds(bool(self._issuers), "issuers configured", len(self._issuers), "at least 1")
             return NOT_MINE
         try:
             verified = await issuer.verify(jwt)
             identity = identity_of(issuer.settings, verified.claims)
-        except (TokenInvalid, TokenExpired) as error:
+        except TokenExpired as error:  # after the signature, so the token proves its subject to an explanation
+            _prove_subject(issuer, jwt)
+            return Rejected(error)
+        except TokenInvalid as error:
             return Rejected(error)
         except DependencyUnavailable as error:
             return Unavailable(error)
@@ -66,6 +74,12 @@ class UpstreamOidc:
         # Not by the user's id: one statement reads identity and user, so the verdict's stamp covers both.
         subject = ByIdentity(identity.provider, identity.subject)
         return Authenticated(subject, credential, cacheable=True)
+
+
+def _prove_subject(issuer: ForeignIssuer, jwt: UnverifiedJwt) -> None:
+    with suppress(TokenInvalid):
+        identity = identity_of(issuer.settings, jwt.claims)
+        checks.proves(f"identity:{identity.provider} {identity.subject}")
 
 
 def identity_of(settings: OidcIssuer, claims: Mapping[str, Any]) -> ForeignIdentity:
