@@ -98,9 +98,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         EventsPlugin(database, settings.kafka, settings.events),
         HealthPlugin(core.health, core.metrics_access, database),
         DirectoryPlugin(),
-        AuthnPlugin(
-            settings, introspector, core.resolver, core.bad_credentials, cookies=core.cookies, rights=core.rights
-        ),
+        AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, core.cookies, core.rights),
         AccountsPlugin(core.account_services(), core.session_starter, signing_out),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
         FeedPlugin(database, settings.feed),
