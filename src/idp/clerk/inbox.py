@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from msgspec import Struct
-from sqlalchemy import delete, update
+from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -108,16 +108,11 @@ class Inbox:
 
     async def _receive(self, session: AsyncSession, message: Message, origin: Origin) -> str:
         await lock(session)
-        new = insert(ClerkDeliveryRow).values(
-            id=message.delivery.id, type=message.type, outcome="", received_at=clock.now()
-        )
+        new = insert(ClerkDeliveryRow).values(id=message.delivery.id, type=message.type, received_at=clock.now())
         made = await session.execute(new.on_conflict_do_nothing().returning(ClerkDeliveryRow.id))
         if made.scalar_one_or_none() is None:
             return DUPLICATE
-        outcome = await self._apply(session, message, origin)
-        this = ClerkDeliveryRow.id == message.delivery.id
-        await session.execute(update(ClerkDeliveryRow).where(this).values(outcome=outcome))
-        return outcome
+        return await self._apply(session, message, origin)
 
     async def _apply(self, session: AsyncSession, message: Message, origin: Origin) -> str:
         if message.type == DELETION:

@@ -20,6 +20,7 @@ _COMMANDS = {
     "keys": ("idp.cli.keys", "keys"),
     "users": ("idp.cli.users", "users"),
     "audit": ("idp.cli.audit", "audit"),
+    "clerk": ("idp.cli.clerk", "clerk"),
     "signing-keys": ("idp.cli.signing_keys", "signing_keys"),
 }
 

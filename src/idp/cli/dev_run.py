@@ -225,6 +225,7 @@ class DevRun:
             folder=self._folder.path,
             seconds=time.monotonic() - self._started,
             manage=self._example_command(),
+            clerk=self._clerk_command(),
             notes=self._notes(personas),
         )
 
@@ -241,15 +242,20 @@ class DevRun:
 
     def _example_command(self) -> str:
         """Return an example management command for this run; with the default folder it needs no options."""
-        own = Path(sys.executable).with_name("idp")
-        found = shutil.which("idp")
-        is_other = found is None or not own.exists() or not Path(found).samefile(own)
-        command = f"{shlex.quote(str(own)) if is_other and own.exists() else 'idp'} users list"
+        command = f"{_own_command()} users list"
         if self._folder.path == default_folder().absolute():
             return command
         kept = self._folder.kept_admin_token(self._admin_token)
         token = f"ADMIN_TOKEN=$(cat {shlex.quote(str(kept))}) " if kept else ""
         return f"{token}{command} --url {self._urls[0]}"
+
+    def _clerk_command(self) -> str | None:
+        """Return a command that signs up at the stand-in for Clerk; None if a Clerk instance is configured."""
+        if self._uses_clerk:
+            return None
+        is_default = self._folder.path == default_folder().absolute()
+        folder = "" if is_default else f" --data-dir {shlex.quote(str(self._folder.path))}"
+        return f"{_own_command()} dev{folder} clerk create --email pat@example.com"
 
     def _facts(self, personas: "list[Persona]") -> dict[str, Any]:
         return {
@@ -260,9 +266,17 @@ class DevRun:
             "mailbox_url": f"{self._urls[0]}/dev/mailbox",
             "database_url": self._database_url,
             "valkey_url": self._valkey_url,
+            "clerk_stand_in": not self._uses_clerk,
             "admin_token": next((person.access_token for person in personas if "admin" in person.roles), None),
             "management_token": self._admin_token.reveal(),
         }
+
+
+def _own_command() -> str:
+    """Return `idp`, or its path if another program of this name is first on PATH."""
+    own, found = Path(sys.executable).with_name("idp"), shutil.which("idp")
+    is_other = found is None or not own.exists() or not Path(found).samefile(own)
+    return shlex.quote(str(own)) if is_other and own.exists() else "idp"
 
 
 def _wait_for(url: str, processes: "list[subprocess.Popen[bytes]]") -> None:
