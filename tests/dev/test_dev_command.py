@@ -141,7 +141,7 @@ def test_tokens_of_another_company_are_accepted_with_its_groups(dev: Dev) -> Non
     """S3-07: Example Corp's people, without an account anywhere."""
 
     def me(*arguments: str) -> Any:
-        token = idp("dev", "upstream", "token", *arguments, "--data-dir", str(dev.data_dir)).stdout.strip()
+        token = idp("dev", "--data-dir", str(dev.data_dir), "upstream", "token", *arguments).stdout.strip()
         return get(f"{dev.base_url}/auth/me", token=token)
 
     grace = me()

@@ -21,6 +21,7 @@ _COMMANDS = {
     "explain": ("idp.cli.explain", "explain"),
     "audit": ("idp.cli.audit", "audit"),
     "events": ("idp.cli.events", "events"),
+    "clerk": ("idp.cli.clerk", "clerk"),
     "signing-keys": ("idp.cli.signing_keys", "signing_keys"),
 }
 

@@ -20,14 +20,14 @@ _EXAMPLE = "script/dev --port {port}"
 
 
 # In the order of `--help`: module and name.
-_COMMANDS = {"upstream": ("idp.cli.dev_upstream", "upstream")}
+_COMMANDS = {"clerk": ("idp.cli.dev_clerk", "clerk"), "upstream": ("idp.cli.dev_upstream", "upstream")}
 
 
 class _Commands(LazyGroup):
     commands_by_name = _COMMANDS
 
 
-@click.group(cls=_Commands, invoke_without_command=True)
+@click.group(cls=_Commands, invoke_without_command=True, subcommand_metavar="[COMMAND]")
 @click.option("--port", type=click.IntRange(0, 65535), help="The port to listen on; default: PORT, or 8000.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Data folder; default: var/dev.")
 @click.option(
@@ -48,6 +48,7 @@ def dev(ctx: click.Context, port: int | None, data_dir: Path | None, processes: 
     The commands below are for another terminal, while it runs.
     """
     if ctx.invoked_subcommand is not None:
+        ctx.obj = data_dir
         return
     from idp.cli.dev_discovery import default_folder
     from idp.cli.server import until_stopped

@@ -237,8 +237,8 @@ class DevRun:
             tokens=self._folder.token_files(personas),
             folder=self._folder.path,
             seconds=time.monotonic() - self._started,
-            manage=self._example_command("users list", managing=True),
-            foreign=self._foreign_commands(),
+            manage=self._example_command(),
+            others=self._commands_of_others(),
             notes=self._notes(personas),
         )
 
@@ -253,20 +253,25 @@ class DevRun:
             *([_SIGNS_HS256] if self._shared_secret else []),
         ]
 
-    def _foreign_commands(self) -> list[str]:
-        """Return commands that print tokens of others, which this run trusts."""
-        return [self._example_command("dev upstream token")]
+    def _commands_of_others(self) -> dict[str, str]:
+        """Return commands that play other services for this run, by what they do."""
+        commands = {"Tokens of another company's provider": self._dev_command("upstream token grace")}
+        if not self._uses_clerk:
+            commands["Play Clerk, webhooks and session tokens"] = self._dev_command(
+                "clerk create --email pat@example.com"
+            )
+        return commands
 
-    def _example_command(self, arguments: str, *, managing: bool = False) -> str:
-        """Return a command for this run; with the default folder it needs no options."""
-        own = Path(sys.executable).with_name("idp")
-        found = shutil.which("idp")
-        is_other = found is None or not own.exists() or not Path(found).samefile(own)
-        command = f"{shlex.quote(str(own)) if is_other and own.exists() else 'idp'} {arguments}"
+    def _dev_command(self, arguments: str) -> str:
+        is_default = self._folder.path == default_folder().absolute()
+        folder = "" if is_default else f" --data-dir {shlex.quote(str(self._folder.path))}"
+        return f"{_own_command()} dev{folder} {arguments}"
+
+    def _example_command(self) -> str:
+        """Return an example management command for this run; with the default folder it needs no options."""
+        command = f"{_own_command()} users list"
         if self._folder.path == default_folder().absolute():
             return command
-        if not managing:
-            return f"{command} --data-dir {shlex.quote(str(self._folder.path))}"
         kept = self._folder.kept_admin_token(self._admin_token)
         token = f"ADMIN_TOKEN=$(cat {shlex.quote(str(kept))}) " if kept else ""
         return f"{token}{command} --url {self._urls[0]}"
@@ -283,9 +288,17 @@ class DevRun:
             "upstream_issuer": upstream_issuer.issuer_on(self._port),
             "database_url": self._database_url,
             "valkey_url": self._valkey_url,
+            "clerk_stand_in": not self._uses_clerk,
             "admin_token": next((person.access_token for person in personas if "admin" in person.roles), None),
             "management_token": self._admin_token.reveal(),
         }
+
+
+def _own_command() -> str:
+    """Return `idp`, or its path if another program of this name is first on PATH."""
+    own, found = Path(sys.executable).with_name("idp"), shutil.which("idp")
+    is_other = found is None or not own.exists() or not Path(found).samefile(own)
+    return shlex.quote(str(own)) if is_other and own.exists() else "idp"
 
 
 def _wait_for(url: str, processes: "list[subprocess.Popen[bytes]]") -> None:

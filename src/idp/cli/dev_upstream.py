@@ -18,12 +18,12 @@ def upstream() -> None:
 
 @upstream.command()
 @click.argument("person", required=False)
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Data folder of the running `idp dev`.")
 @click.option("--group", "groups", multiple=True, metavar="GROUP", help="A group, any number of times.")
 @click.option("--claim", "claims", multiple=True, metavar="NAME=VALUE", help="Another claim; VALUE is JSON or text.")
 @click.option("--expired", is_flag=True, help="Make a token that expired an hour ago.")
+@click.pass_obj
 def token(
-    person: str | None, data_dir: Path | None, groups: tuple[str, ...], claims: tuple[str, ...], expired: bool
+    data_dir: Path | None, person: str | None, groups: tuple[str, ...], claims: tuple[str, ...], expired: bool
 ) -> None:
     """Print an ID token of PERSON: the start of a name or address, or any other subject; default: grace.
 

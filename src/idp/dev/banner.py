@@ -24,7 +24,7 @@ def show(
     folder: Path,
     seconds: float,
     manage: str,
-    foreign: Sequence[str],
+    others: Mapping[str, str],
     notes: Sequence[str] = (),
 ) -> None:
     """Print the banner.
@@ -36,7 +36,7 @@ def show(
         folder: the data folder.
         seconds: duration of the start.
         manage: an example management command.
-        foreign: commands that print tokens of other issuers.
+        others: commands that play other services, by what they do.
         notes: a sentence for each unusual condition.
     """
     width = max(shutil.get_terminal_size((_PIPED, 24)).columns, _NARROWEST)
@@ -68,7 +68,8 @@ def show(
     for note in notes:
         line((note, "yellow"))
     line(("Manage from another terminal: ", "dim"), manage)
-    line(("Tokens of other issuers: ", "dim"), " · ".join(foreign))
+    for does, command in others.items():
+        line((f"{does}: ", "dim"), command)
     line(("All of this as JSON: ", "dim"), str(folder / "dev.json"))
     line(("Ctrl-C stops everything; the data is kept.", "dim"))
     line()
