@@ -41,9 +41,11 @@ from idp.plugin import Plugin
 from idp.principal.guards import check_policies
 from idp.sessions.plugin import SessionsPlugin
 from idp.settings import LoadedSettings
+from idp.signing.fetch import Fetcher
 from idp.signing.plugin import SigningPlugin
 from idp.signing.routes import PublishedKeys
 from idp.users.plugin import UsersPlugin
+from idp.webhooks.plugin import WebhooksPlugin
 
 
 class Development(Struct, frozen=True):
@@ -102,6 +104,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         AccountsPlugin(core.account_services(), core.session_starter, signing_out),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
         FeedPlugin(database, settings.feed),
+        WebhooksPlugin(settings.webhooks, database, core.sealer, Fetcher(allow_loopback=core.profile == "development")),
         PagesPlugin(public_url(settings), dev_headers=bool(development.authenticators)),
         *(build(core) for build in development.features),
     ]

@@ -511,6 +511,18 @@ class DependencyUnavailable(IdpError):
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
+class WebhookNotFound(IdpError):
+    code, status, title = "webhook_not_found", 404, "Webhook not found"
+    text = "There is no webhook with this id."
+    remedy = "GET /v1/webhooks lists all webhooks."
+
+
+class TooManyWebhooks(IdpError):
+    code, status, title = "too_many_webhooks", 409, "Too many webhooks"
+    text = "The maximum number of webhooks exists."
+    remedy = "Delete one that is not used, or raise webhooks.max_endpoints."
+
+
 class CursorExpired(IdpError):
     code, status, title = "cursor_expired", 410, "Cursor expired"
     text = "The event of this cursor is deleted, and later ones may be, too."

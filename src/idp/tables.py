@@ -11,6 +11,7 @@ from idp.mail import models as mail
 from idp.sessions import models as sessions
 from idp.signing import models as signing
 from idp.users import models as users
+from idp.webhooks import models as webhooks
 
 METADATA = Base.metadata
-MODULES = (apikeys, audit, clerk, db, directory, events, mail, sessions, signing, users)
+MODULES = (apikeys, audit, clerk, db, directory, events, mail, sessions, signing, users, webhooks)

@@ -36,6 +36,7 @@ OPTED_OUT = {
     ("POST", "/verify-email"): NO_CALLER,
     ("POST", "/reset-password"): NO_CALLER,
     ("POST", "/change-email"): NO_CALLER,
+    ("POST", "/v1/webhooks/{webhook_id:uuid}/test"): "it posts once, and changes nothing",
     ("POST", "/auth/validate"): "it returns a verdict, and changes nothing",
     ("POST", "/internal/validate-key"): "it returns a verdict, and changes nothing",
     ("POST", "/oauth2/introspect"): "it returns a verdict, and changes nothing",
@@ -111,6 +112,16 @@ async def change_link(world: World) -> Any:
     return {"token": token_in((await mails_about(world.service, email, CONFIRM_NEW))[0])}
 
 
+async def new_webhook(_: World) -> Any:
+    return {"url": "https://consumer.example.com/hook"}
+
+
+async def own_webhook(world: World) -> dict[str, str]:
+    admin = await world.service.register_admin()
+    made = await world.service.client.post("/v1/webhooks", json=await new_webhook(world), headers=admin.bearer)
+    return {"{webhook_id:uuid}": made.json()["id"]}
+
+
 async def own_key(world: World) -> dict[str, str]:
     body = {"name": "mine", "scopes": ["read"]}
     made = await world.service.client.post("/v1/api-keys", json=body, headers=world.caller.bearer)
@@ -143,6 +154,11 @@ BY_ADMINS = (
     Change("PUT", "/domains/{domain_id:uuid}/users/{user_id:str}"),
     Change("DELETE", "/domains/{domain_id:uuid}/users/{user_id:str}"),
     Change("POST", "/teams", new_team),
+    Change("POST", "/v1/webhooks", new_webhook),
+    Change("PATCH", "/v1/webhooks/{webhook_id:uuid}", fixed(description="other"), own_webhook),
+    Change("DELETE", "/v1/webhooks/{webhook_id:uuid}", None, own_webhook),
+    Change("POST", "/v1/webhooks/{webhook_id:uuid}/rotate-secret", fixed(overlap_seconds=0), own_webhook),
+    Change("POST", "/v1/webhooks/{webhook_id:uuid}/replay", fixed(after="0-0"), own_webhook),
 )
 BY_TEAM_ADMINS = (
     Change("PATCH", "/teams/{team_id:uuid}", fixed(external_ref="other")),

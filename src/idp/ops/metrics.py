@@ -76,6 +76,9 @@ _outbox_pending = Gauge(
 _webhooks = Counter(
     "idp_webhook_events_total", "Received webhooks, by type and outcome.", ["type", "outcome"], registry=REGISTRY
 )
+_deliveries = Counter(
+    "idp_webhook_deliveries_total", "Attempts to deliver events to webhooks.", ["result"], registry=REGISTRY
+)
 _drift = Gauge(
     "idp_sync_drift", "Users that differ from Clerk's list, by the last comparison.", ["kind"], registry=REGISTRY
 )
@@ -135,6 +138,11 @@ def count_mail(*, outcome: str) -> None:
 def count_webhook(*, type: str, outcome: str) -> None:  # noqa: A002
     """Count a webhook. Both labels come from fixed lists, never from the message."""
     _webhooks.labels(type, outcome).inc()
+
+
+def count_delivery(*, result: str) -> None:
+    """Count an attempt to deliver an event: `delivered`, `rejected`, `failed` or `gone`."""
+    _deliveries.labels(result).inc()
 
 
 def set_sync_drift(kind: str, number: int) -> None:

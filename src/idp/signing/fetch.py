@@ -1,4 +1,4 @@
-"""Fetches a JSON document from another server, with the limits of SEC-66.
+"""Fetches JSON documents from other servers and posts to them, with the limits of SEC-66.
 
 Only https to public addresses: the name is resolved once, every address is checked, and the connection goes to a
 checked address, so that a second answer of the name server cannot lead elsewhere (DNS rebinding). No redirects, no
@@ -31,6 +31,21 @@ class Fetched(NamedTuple):
 
     document: dict[str, Any]
     headers: Mapping[str, str]
+
+
+class Answered(NamedTuple):
+    """The answer to a post: its status, and `Retry-After` as sent."""
+
+    status: int
+    retry_after: str | None
+
+
+class _Checked(NamedTuple):
+    """A request target whose address is allowed, the value of Host, and extensions of the HTTP client."""
+
+    target: str
+    host: str
+    extensions: dict[str, str]
 
 
 class Fetcher:
@@ -74,22 +89,16 @@ class Fetcher:
             raise FetchFailed(f"{url} cannot be reached ({type(error).__name__})") from error
 
     async def _get(self, url: str) -> Fetched:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-        address = await self._address_of(host, port, url)
-        literal = f"[{address}]" if ":" in address else address
-        target = parts._replace(netloc=f"{literal}:{port}", fragment="").geturl()
+        checked = await self._checked(url)
         headers = {
-            "Host": parts.netloc,
+            "Host": checked.host,
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": "idp",
         }
-        # The certificate is checked against the name, not the address (RFC 9110 section 4.3.4).
-        extensions = {"sni_hostname": host}
         async with (
             httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=_SECONDS) as client,
-            client.stream("GET", target, headers=headers, extensions=extensions) as answer,
+            client.stream("GET", checked.target, headers=headers, extensions=checked.extensions) as answer,
         ):
             if answer.status_code != 200:
                 raise FetchFailed(f"{url} answered {answer.status_code} instead of 200")
@@ -107,6 +116,47 @@ class Fetcher:
             return Fetched(read_object(bytes(body)), answer_headers)
         except ValueError as error:
             raise FetchFailed(f"{url} did not answer a JSON object: {error}") from None
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, seconds: float) -> Answered:
+        """Post a body, under the same limits, and return the status; redirects are not followed.
+
+        Args:
+            url: the address.
+            body: the body.
+            headers: its headers, without Host.
+            seconds: how long the answer may take.
+
+        Raises:
+            FetchFailed: the URL is not allowed, or the server cannot be reached or does not answer in time.
+        """
+        if problem := self.problem_of(url):
+            raise FetchFailed(f"the address is not allowed: {problem}")
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._post(url, body, headers, seconds)
+        except TimeoutError:
+            raise FetchFailed(f"no answer within {seconds:.0f} s") from None
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+            raise FetchFailed(f"cannot be reached ({type(error).__name__})") from error
+
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answered:
+        checked = await self._checked(url)
+        sent = {**headers, "Host": checked.host, "User-Agent": "idp", "Accept-Encoding": "identity"}
+        async with (
+            httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds) as client,
+            client.stream("POST", checked.target, content=body, headers=sent, extensions=checked.extensions) as answer,
+        ):
+            return Answered(answer.status_code, answer.headers.get("retry-after"))  # the body is not read
+
+    async def _checked(self, url: str) -> _Checked:
+        """Return the request target of an allowed URL, with a checked address instead of the name."""
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        address = await self._address_of(host, port, url)
+        literal = f"[{address}]" if ":" in address else address
+        target = parts._replace(netloc=f"{literal}:{port}", fragment="").geturl()
+        # The certificate is checked against the name, not the address (RFC 9110 section 4.3.4).
+        return _Checked(target, parts.netloc, {"sni_hostname": host})
 
     async def _address_of(self, host: str, port: int, url: str) -> str:
         loop = asyncio.get_running_loop()
