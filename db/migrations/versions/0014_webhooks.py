@@ -53,7 +53,10 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), nullable=False),
         sa.Column("rejected_at", _TIME, nullable=False),
         sa.ForeignKeyConstraint(
-            ["webhook_id"], ["idp.webhooks.id"], name=op.f("fk_webhook_rejections_webhook_id_webhooks"), ondelete="CASCADE"
+            ["webhook_id"],
+            ["idp.webhooks.id"],
+            name=op.f("fk_webhook_rejections_webhook_id_webhooks"),
+            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_rejections")),
         sa.UniqueConstraint("webhook_id", "event_id", name=op.f("uq_webhook_rejections_webhook_id_event_id")),

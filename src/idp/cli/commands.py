@@ -20,6 +20,7 @@ _COMMANDS = {
     "keys": ("idp.cli.keys", "keys"),
     "users": ("idp.cli.users", "users"),
     "explain": ("idp.cli.explain", "explain"),
+    "webhooks": ("idp.cli.webhooks", "webhooks"),
     "audit": ("idp.cli.audit", "audit"),
     "signing-keys": ("idp.cli.signing_keys", "signing_keys"),
 }
