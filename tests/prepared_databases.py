@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import msgspec
 
+from event_triggers import install
 from idp.db.engine import Database
 from idp.db.migrate import upgrade
 from idp.directory import seed
@@ -51,13 +52,15 @@ async def prepare(loaded: LoadedSettings) -> None:
 
 
 async def migrate(loaded: LoadedSettings) -> None:
-    """Migrate and seed a database step by step, as `idp migrate` does."""
+    """Migrate and seed a database step by step, as `idp migrate` does, and let it check that changes publish."""
     database = Database(loaded.settings.database)
     await upgrade(database)
     async with database.transaction() as session:
         await users.ensure_roles(session)
         await seed.apply(session, seed.read(seed_file(loaded.settings)))
     await database.close()
+    async with _connected(_url(loaded)) as connection:
+        await install(connection)
 
 
 async def _make_template(connection: asyncpg.Connection, loaded: LoadedSettings) -> str:

@@ -11,7 +11,6 @@ from litestar.types import Receive, Scope, Send
 from msgspec import Struct
 
 from idp.accounts.plugin import AccountsPlugin
-from idp.accounts.sign_out_routes import SigningOut
 from idp.apikeys.plugin import ApiKeysPlugin
 from idp.audit.plugin import AuditPlugin
 from idp.authn.authenticators.admin_token import AdminToken
@@ -30,6 +29,7 @@ from idp.core import Core, build_core
 from idp.db.plugin import DatabasePlugin
 from idp.deployment import public_url
 from idp.directory.plugin import DirectoryPlugin
+from idp.events.plugin import EventsPlugin
 from idp.feed.plugin import FeedPlugin
 from idp.mail.plugin import MailPlugin
 from idp.ops.envelope import Envelope, Observer
@@ -40,7 +40,6 @@ from idp.plugin import Plugin
 from idp.principal.guards import check_policies
 from idp.sessions.plugin import SessionsPlugin
 from idp.settings import LoadedSettings
-from idp.signing.fetch import Fetcher
 from idp.signing.plugin import SigningPlugin
 from idp.signing.routes import PublishedKeys
 from idp.users.plugin import UsersPlugin
@@ -84,7 +83,6 @@ def _authenticators(core: Core, development: Development) -> tuple[Authenticator
 def _features(core: Core, introspector: Introspector, development: Development) -> list[Plugin]:
     """Every feature, in the order in which they start."""
     settings, database = core.settings, core.database
-    signing_out = SigningOut(introspector, core.cookies, core.refresh_tokens, core.bad_credentials)
     return [
         HttpPlugin(settings, core.origins),
         DatabasePlugin(database, core.change_listener, refuse_development=core.profile == "production"),
@@ -96,15 +94,14 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         ApiKeysPlugin(database, core.key_factory, core.scope_policy, usage=core.usage, sealer=core.sealer),
         MailPlugin(settings.mail, database, core.sealer, core.mailer, keeps_text=development.keeps_mail),
         AuditPlugin(database),
+        EventsPlugin(database, settings.kafka, settings.events),
         HealthPlugin(core.health, core.metrics_access, database),
         DirectoryPlugin(),
-        AuthnPlugin(
-            settings, introspector, core.resolver, core.bad_credentials, cookies=core.cookies, rights=core.rights
-        ),
-        AccountsPlugin(core.account_services(), core.session_starter, signing_out),
+        AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, core.cookies, core.rights),
+        AccountsPlugin(core.account_services(), core.session_starter, core.signing_out(introspector)),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
         FeedPlugin(database, settings.feed),
-        WebhooksPlugin(settings.webhooks, database, core.sealer, Fetcher(allow_loopback=core.profile == "development")),
+        WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
         PagesPlugin(public_url(settings), dev_headers=bool(development.authenticators)),
         *(build(core) for build in development.features),
     ]

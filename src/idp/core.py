@@ -9,6 +9,7 @@ from msgspec import Struct
 from idp import __version__, cache
 from idp.accounts.account_services import AccountServices
 from idp.accounts.foreign_users import ForeignUsers
+from idp.accounts.sign_out_routes import SigningOut
 from idp.accounts.start_session import SessionStarter
 from idp.apikeys.scopes import ScopePolicy
 from idp.apikeys.secret import Peppers, is_intact
@@ -78,6 +79,7 @@ class Core(Struct, frozen=True):
     proofs: ProofKeys
     peppers: Peppers
     passwords: Passwords
+    fetcher: Fetcher
     foreign_issuers: tuple[ForeignIssuer, ...]
     foreign_users: ForeignUsers
     clerk_tokens: ClerkTokens | None
@@ -116,6 +118,10 @@ class Core(Struct, frozen=True):
             is_intact=lambda token: any(is_intact(token, prefix) for prefix in prefixes),
         )
 
+    def signing_out(self, introspector: Introspector) -> SigningOut:
+        """Return what ends sessions."""
+        return SigningOut(introspector, self.cookies, self.refresh_tokens, self.bad_credentials)
+
     def account_services(self) -> AccountServices:
         """Return the services that the account flows share."""
         return AccountServices(
@@ -139,6 +145,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         DatabaseUrlError: the database's address cannot be used.
     """
     settings, profile = loaded.settings, loaded.profile
+    fetcher = Fetcher(allow_loopback=profile == "development")
     roots, origins = root_secrets(settings), allowed_origins(settings)
     database, sealer, peppers = Database(settings.database), Sealer(roots), Peppers(roots)
     listener = ChangeListener(database, floor_seconds=settings.authn.cache_ttl_seconds)
@@ -176,9 +183,10 @@ def build_core(loaded: LoadedSettings) -> Core:
         proofs=proofs,
         peppers=peppers,
         passwords=passwords,
-        foreign_issuers=foreign_issuers(loaded, listener),
+        fetcher=fetcher,
+        foreign_issuers=foreign_issuers(settings, fetcher, listener),
         foreign_users=ForeignUsers(database, settings.accounts),
-        clerk_tokens=clerk_tokens(loaded, listener),
+        clerk_tokens=clerk_tokens(settings, fetcher, listener),
         clerk_users=ClerkUsers(database, settings.accounts, settings.clerk.metadata_roles),
         scope_policy=scope_policy,
         key_factory=KeyFactory(settings.api_keys, peppers),
@@ -205,9 +213,8 @@ def build_core(loaded: LoadedSettings) -> Core:
     )
 
 
-def foreign_issuers(loaded: LoadedSettings, listener: ChangeListener) -> tuple[ForeignIssuer, ...]:
+def foreign_issuers(settings: Settings, fetcher: Fetcher, listener: ChangeListener) -> tuple[ForeignIssuer, ...]:
     """Return the issuers whose tokens are accepted; a key that they withdraw ends the verdicts that it verified."""
-    fetcher = Fetcher(allow_loopback=loaded.profile == "development")
 
     def build(each: OidcIssuer) -> ForeignIssuer:
         keys = RemoteJwks(
@@ -219,31 +226,31 @@ def foreign_issuers(loaded: LoadedSettings, listener: ChangeListener) -> tuple[F
         )
         return ForeignIssuer(each, keys)
 
-    return tuple(build(each) for each in configured_issuers(loaded.settings))
+    return tuple(build(each) for each in configured_issuers(settings))
 
 
-def clerk_tokens(loaded: LoadedSettings, listener: ChangeListener) -> ClerkTokens | None:
+def clerk_tokens(settings: Settings, fetcher: Fetcher, listener: ChangeListener) -> ClerkTokens | None:
     """Return what verifies Clerk's session tokens, None without a Clerk instance.
 
     Raises:
         SettingsError: the settings of Clerk cannot be used.
     """
-    settings, issuer = loaded.settings.clerk, clerk_issuer(loaded.settings)
+    clerk, issuer = settings.clerk, clerk_issuer(settings)
     if issuer is None:
         return None
-    if settings.jwt_key is not None:
+    if clerk.jwt_key is not None:
         try:
-            return ClerkTokens(issuer, settings, PemKey(settings.jwt_key))
+            return ClerkTokens(issuer, clerk, PemKey(clerk.jwt_key))
         except ValueError as error:
             raise SettingsError([f"CLERK_JWT_KEY is not the public key of an instance in PEM: {error}."]) from None
     keys = RemoteJwks(
         issuer,
-        Fetcher(allow_loopback=loaded.profile == "development"),
+        fetcher,
         jwks_url=f"{issuer}/.well-known/jwks.json",
         algorithms=(CLERK_ALGORITHM,),
         removed=listener.changes.forget_signatures,
     )
-    return ClerkTokens(issuer, settings, keys)
+    return ClerkTokens(issuer, clerk, keys)
 
 
 def _verdicts(loaded: LoadedSettings, listener: ChangeListener, shared: SharedCache, proofs: ProofKeys) -> Verdicts:

@@ -240,11 +240,23 @@ class Kafka(Section, frozen=True):
     bootstrap_servers: str | None = None
     client_id: str = "auth-service"
     users_topic: str = "users"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = None
+    sasl_password: Secret | None = None
+    relay_in_serve: bool = True
+    takeover_seconds: Annotated[float, Meta(ge=0.5, le=60)] = 6.0
+    options: dict[str, str | int | float | bool] = field(default_factory=dict)
+
+
+class Events(Section, frozen=True):
+    retention_days: Annotated[int, Meta(ge=1, le=3650)] = 7
 
 
 class Dev(Section, frozen=True):
     in_container: bool = False
     clerk_file: str | None = None
+    upstream_key_file: str | None = None
 
 
 class Feed(Section, frozen=True):
@@ -279,6 +291,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     clerk: Clerk = Clerk()
     mail: Mail = Mail()
     kafka: Kafka = Kafka()
+    events: Events = Events()
     feed: Feed = Feed()
     webhooks: Webhooks = Webhooks()
     dev: Dev = Dev()
@@ -343,11 +356,11 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "kafka.bootstrap_servers": ("KAFKA_BOOTSTRAP_SERVERS",),
     "kafka.client_id": ("KAFKA_CLIENT_ID",),
     "kafka.users_topic": ("KAFKA_USERS_TOPIC",),
+    "kafka.security_protocol": ("KAFKA_SECURITY_PROTOCOL",),
+    "kafka.sasl_mechanism": ("KAFKA_SASL_MECHANISM",),
+    "kafka.sasl_username": ("KAFKA_SASL_USERNAME",),
+    "kafka.sasl_password": ("KAFKA_SASL_PASSWORD",),
 }
-
-# Accepted for compatibility with old environments, but without effect in this version: `idp config show` marks them,
-# `idp serve` logs them at start. See docs/roadmap.md.
-NOT_YET_USED: frozenset[str] = frozenset(f"kafka.{name}" for name in Kafka.__struct_fields__)
 
 # Variables of the old services, or common ones, that idp does not read, with the alternative: `idp config check` lists
 # them, `idp serve` logs them at start.

@@ -103,8 +103,8 @@ async def test_late_and_repeated_deliveries_change_nothing(clerk: World) -> None
     for message in (*messages, *reversed(messages), messages[0]):
         assert (await clerk.deliver(message)).json() == RECEIVED
     assert (await clerk.row(user_id))["name"] == "Three"
-    assert await clerk.count(kind="user.updated", outcome="duplicate") == duplicates + 3
-    assert await clerk.count(kind="user.updated", outcome="stale") == stale + 1
+    assert await clerk.count(kind="user.updated", outcome="duplicate") == duplicates + 2
+    assert await clerk.count(kind="user.updated", outcome="stale") == stale + 2
     again = Outgoing(f"{messages[1].id}x", messages[1].body)  # replayed by hand: another id, an old state
     assert (await clerk.deliver(again)).json() == RECEIVED
     assert (await clerk.row(user_id))["name"] == "Three"

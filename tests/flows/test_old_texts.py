@@ -6,7 +6,7 @@ import pytest
 
 from factories import PASSWORD, Service, root_secret, running
 from idp.dev.embedded import EmbeddedPostgres
-from idp.ops.outbox_gauge import OutboxGauge
+from idp.events.outbox_gauge import OutboxGauge
 from idp.users.complexity import complexity_violation, is_disposable
 
 ADMIN_TOKEN = root_secret()

@@ -37,7 +37,6 @@ def upgrade() -> None:
         "clerk_deliveries",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("type", sa.Text(), nullable=False),
-        sa.Column("outcome", sa.Text(), nullable=False),
         sa.Column("received_at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_clerk_deliveries")),
         schema="idp",

@@ -34,7 +34,6 @@ def upgrade() -> None:
         ("ix_outbox_unpublished", ["seq"], "published_at IS NULL AND parked_at IS NULL"),
         ("ix_outbox_parked", ["subject", "seq"], "parked_at IS NOT NULL"),
         ("ix_outbox_transaction_seq", ["transaction", "seq"], None),
-        ("ix_outbox_created_at", ["created_at"], None),
     ):
         op.create_index(name, "outbox", columns, schema="idp", postgresql_where=sa.text(where) if where else None)
     _complete_earlier_events()
@@ -49,7 +48,7 @@ def _complete_earlier_events() -> None:
 
 
 def downgrade() -> None:
-    for name in ("ix_outbox_created_at", "ix_outbox_transaction_seq", "ix_outbox_parked", "ix_outbox_unpublished"):
+    for name in ("ix_outbox_transaction_seq", "ix_outbox_parked", "ix_outbox_unpublished"):
         op.drop_index(name, "outbox", schema="idp")
     op.create_index(
         "ix_outbox_unpublished", "outbox", ["seq"], schema="idp", postgresql_where=sa.text("published_at IS NULL")

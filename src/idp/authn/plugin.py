@@ -34,7 +34,6 @@ class AuthnPlugin(Plugin):
         introspector: Introspector,
         resolver: Resolver,
         bad_credentials: BadCredentialLimit,
-        *,
         cookies: SessionCookies,
         rights: Rights,
     ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from msgspec import Struct
-from sqlalchemy import delete, update
+from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,7 +17,7 @@ from idp.clerk.json_text import read_json, text_of
 from idp.clerk.models import ClerkDeliveryRow
 from idp.clerk.payloads import id_of, milliseconds, profile_of
 from idp.clerk.signature import Delivery
-from idp.clerk.sync import SYNC, ClerkUsers
+from idp.clerk.sync import SYNC, ClerkUsers, Outcome
 
 log = structlog.get_logger("idp.clerk")
 
@@ -29,6 +29,10 @@ _FAMILIES = frozenset({
 })  # fmt: skip
 _KEPT = timedelta(days=30)  # Clerk gives up after a day; people repeat deliveries by hand later
 _MAX_TYPE = 64
+_KNOWN = (
+    "SELECT EXISTS (SELECT FROM idp.clerk_deliveries WHERE id = $1) AS is_repeated, updated_at_ms, deleted_at_ms "
+    "FROM (VALUES (1)) AS one LEFT JOIN idp.clerk_users ON clerk_id = $2"
+)
 IGNORED, MALFORMED, DUPLICATE = "ignored", "malformed", "duplicate"
 
 
@@ -103,21 +107,33 @@ class Inbox:
         if id_of(message.data) is None:
             log.warning("an event of Clerk names no user", type=message.type, delivery=message.delivery.id)
             return MALFORMED
+        if (settled := await self._settled(message)) is not None:
+            return settled
         source = Origin(SYNC.actor, origin.ip_address, origin.user_agent, origin.request_id)
         return await self._users.database.transact(lambda session: self._receive(session, message, source))
 
+    async def _settled(self, message: Message) -> str | None:
+        """Return what became of a message that changes nothing any more, without the cluster-wide lock.
+
+        Times and tombstones only grow, so what is late now stays late.
+        """
+        row = await self._users.database.reads.fetchrow(_KNOWN, message.delivery.id, id_of(message.data))
+        if row["is_repeated"]:
+            return DUPLICATE
+        if row["deleted_at_ms"] is not None:
+            return Outcome.STALE if message.type == DELETION else Outcome.DELETED
+        if message.type == DELETION or row["updated_at_ms"] is None:
+            return None
+        updated_at = milliseconds(message.data.get("updated_at")) or message.sent_at
+        return Outcome.STALE if updated_at <= row["updated_at_ms"] else None
+
     async def _receive(self, session: AsyncSession, message: Message, origin: Origin) -> str:
         await lock(session)
-        new = insert(ClerkDeliveryRow).values(
-            id=message.delivery.id, type=message.type, outcome="", received_at=clock.now()
-        )
+        new = insert(ClerkDeliveryRow).values(id=message.delivery.id, type=message.type, received_at=clock.now())
         made = await session.execute(new.on_conflict_do_nothing().returning(ClerkDeliveryRow.id))
         if made.scalar_one_or_none() is None:
             return DUPLICATE
-        outcome = await self._apply(session, message, origin)
-        this = ClerkDeliveryRow.id == message.delivery.id
-        await session.execute(update(ClerkDeliveryRow).where(this).values(outcome=outcome))
-        return outcome
+        return await self._apply(session, message, origin)
 
     async def _apply(self, session: AsyncSession, message: Message, origin: Origin) -> str:
         if message.type == DELETION:

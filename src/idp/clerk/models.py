@@ -37,7 +37,6 @@ class ClerkDeliveryRow(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     type: Mapped[str]
-    outcome: Mapped[str]
     received_at: Mapped[datetime] = mapped_column(default=clock.now, index=True)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import structlog
 from litestar import MediaType, Request, Response, post
 from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 from standardwebhooks import Webhook
 
@@ -16,7 +17,7 @@ from idp.errors import IdpError, InternalError, WebhookNotConfigured
 from idp.ops import metrics, problems
 from idp.ops.logging import describe
 from idp.ops.openapi import documents, responses
-from idp.principal.guards import decided_by_handler
+from idp.principal.guards import public
 from idp.principal.requests import AnyRequest
 
 log = structlog.get_logger("idp.clerk")
@@ -57,13 +58,14 @@ def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
 
 @post(
     "/webhooks/clerk",
-    opt=decided_by_handler("Svix signature"),
+    opt=public(),  # the message is authenticated, not its sender
     tags=["Webhooks"],
     summary="Receive an event of Clerk",
     status_code=200,
     request_max_body_size=_MAX_BODY_BYTES,
     exception_handlers={**problems.HANDLERS, Exception: _failed},
     responses=documents(Received)
+    | {400: ResponseSpec(str, description="No or no valid signature, or no event.", media_type=MediaType.TEXT)}
     | responses(errors.BodyTooLarge, errors.WebhookNotConfigured, errors.DatabaseUnavailable),
 )
 async def receive_clerk_webhook(

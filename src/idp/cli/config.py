@@ -25,7 +25,6 @@ def config() -> None:
 def show(profile: "Profile", output: str) -> None:
     """Print every setting with its value and source. Secrets are hidden."""
     from idp.settings import fields, load, value_of
-    from idp.settings_schema import NOT_YET_USED
 
     loaded = load(profile)
     values = {path: _hidden(value_of(loaded.settings, path)) for path, _kind in fields()}
@@ -38,12 +37,11 @@ def show(profile: "Profile", output: str) -> None:
         return
     from idp.cli.tables import Cell, Column, print_table
 
-    notes = {path: " (no effect yet)" if path in NOT_YET_USED else "" for path in values}
     rows = [
         [
             Cell(path, "bold"),
             Cell(_in_words(value)),
-            Cell(sources[path] + notes[path], "dim" if sources[path] == "default" else ""),
+            Cell(sources[path], "dim" if sources[path] == "default" else ""),
         ]
         for path, value in values.items()
     ]

@@ -34,11 +34,12 @@ def build(loaded: "LoadedSettings", *, quiet: bool = True) -> "Application":
     """
     from idp.app import Development, create_app
     from idp.core import Core
+    from idp.dev import upstream_issuer
     from idp.dev.clerk_instance import ClerkInstance
     from idp.dev.clerk_store import read_state
     from idp.dev.dev_headers import DevHeaders
     from idp.dev.mailbox import Mailbox
-    from idp.dev.plugin import ClerkStandInPlugin, MailboxPlugin
+    from idp.dev.plugin import ClerkStandInPlugin, MailboxPlugin, UpstreamPlugin
     from idp.dev.request_lines import print_request
     from idp.ops import logging
     from idp.plugin import Plugin
@@ -56,6 +57,9 @@ def build(loaded: "LoadedSettings", *, quiet: bool = True) -> "Application":
     if settings.dev.clerk_file is not None:
         file, issuer = Path(settings.dev.clerk_file), settings.clerk.issuer or ""
         features += (lambda _core: ClerkStandInPlugin(lambda: ClerkInstance(issuer, read_state(file))),)
+    upstream = upstream_issuer.find(settings)
+    if upstream is not None:
+        features += (lambda _core: UpstreamPlugin(upstream),)
     authenticators = (dev_headers,) if settings.authn.allow_dev_headers else ()
     return create_app(
         loaded,

@@ -83,7 +83,7 @@ class ClerkInstance:
             members: of the user, such as `first_name`, `public_metadata` or `banned`.
         """
         user = _new_user(user_id or f"user_{secrets.token_hex(13)}", self._now())
-        user |= _with_email(email) | members
+        user |= _with_email(email, user["created_at"]) | members
         self.state.users[user["id"]] = user
         return self._event("user.created", user)
 
@@ -94,7 +94,8 @@ class ClerkInstance:
             KeyError: there is no such user.
         """
         user = self.state.users[user_id]
-        user |= (_with_email(email) if email is not None else {}) | members | {"updated_at": self._now()}
+        now = self._now()
+        user |= (_with_email(email, now) if email is not None else {}) | members | {"updated_at": now}
         return self._event("user.updated", user)
 
     def delete(self, user_id: str) -> Json:
@@ -187,7 +188,20 @@ def _encoded_number(number: int) -> str:
 
 
 def _new_user(user_id: str, now: int) -> Json:
+    absent: tuple[str, ...] = (
+        "primary_phone_number_id",
+        "primary_web3_wallet_id",
+        "mfa_enabled_at",
+        "mfa_disabled_at",
+        "locale",
+    )
+    absent += ("lockout_expires_in_seconds", "verification_attempts_remaining", "legal_accepted_at", "last_active_at")
+    empty = ("web3_wallets", "passkeys", "saml_accounts", "enterprise_accounts", "organization_memberships")
+    off = ("totp_enabled", "backup_code_enabled", "delete_self_enabled", "create_organization_enabled")
     return {
+        **dict.fromkeys(absent),
+        **{name: [] for name in empty},
+        **dict.fromkeys(off, False),
         "id": user_id,
         "object": "user",
         "username": None,
@@ -213,7 +227,7 @@ def _new_user(user_id: str, now: int) -> Json:
     }
 
 
-def _with_email(email: str | None) -> Json:
+def _with_email(email: str | None, now: int) -> Json:
     if email is None:
         return {"email_addresses": [], "primary_email_address_id": None}
     address_id = f"idn_{secrets.token_hex(13)}"
@@ -222,6 +236,15 @@ def _with_email(email: str | None) -> Json:
         "object": "email_address",
         "email_address": email,
         "linked_to": [],
-        "verification": {"status": "verified", "strategy": "email_code"},
+        "reserved": False,
+        "created_at": now,
+        "updated_at": now,
+        "verification": {
+            "object": "verification_otp",
+            "status": "verified",
+            "strategy": "email_code",
+            "attempts": 1,
+            "expire_at": None,
+        },
     }
     return {"email_addresses": [address], "primary_email_address_id": address_id}

@@ -22,7 +22,7 @@ _KEY = decided_by_handler("secret key of the stand-in")
 
 
 class StandIn(Struct, frozen=True):
-    """The stand-in, read anew for each request."""
+    """The stand-in, read again for each request."""
 
     current: Callable[[], ClerkInstance]
 

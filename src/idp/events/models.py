@@ -23,7 +23,6 @@ class EventRow(UUIDKey, Base):
         Index("ix_outbox_unpublished", "seq", postgresql_where=text("published_at IS NULL AND parked_at IS NULL")),
         Index("ix_outbox_parked", "subject", "seq", postgresql_where=text("parked_at IS NOT NULL")),
         Index("ix_outbox_transaction_seq", "transaction", "seq"),
-        Index("ix_outbox_created_at", "created_at"),
     )
     __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012  an INSERT returns nothing
 

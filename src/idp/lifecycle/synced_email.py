@@ -40,12 +40,14 @@ async def set_synced_email(
     Returns:
         False if another account keeps the address; the user then has none.
     """
+    if (user.email, user.email_verified) == (email, verified and email is not None):
+        return True
     holder = None if email is None else await credentials.hold_by_email(session, email)
     is_free = holder is None or holder.user_id == user.user_id
     if holder is not None and not is_free and verified and (yields := await decide(holder)) != "keeps":
         await _release(session, origin, holder, everything=yields == "loses everything")
         is_free = True
-    if is_free and email is not None and (user.email, user.email_verified) != (email, verified):
+    if is_free and email is not None:
         try:
             await credentials.set_email(session, user.user_id, email, verified=verified)
         except EmailTaken:  # by a concurrent registration
@@ -53,7 +55,8 @@ async def set_synced_email(
     after = email if is_free else None
     if after is None and user.email is not None:
         await credentials.clear_email(session, user.user_id)
-    await _end_former(session, origin, user, after, verified=verified)
+    if (user.email, user.email_verified) != (after, verified and after is not None):
+        await _end_former(session, origin, user, after, verified=verified)
     return is_free
 
 
@@ -61,8 +64,6 @@ async def _end_former(
     session: AsyncSession, origin: Origin, user: Holder, after: str | None, *, verified: bool
 ) -> None:
     """Record a change; if it is another mailbox, end what depends on the former one."""
-    if (user.email, user.email_verified) == (after, verified and after is not None):
-        return
     details: dict[str, object] = {"email": [user.email, after], "verified": verified}
     if user.email is not None and (after is None or email_key(after) != email_key(user.email)):
         await credentials.invalidate_pending_sign_ins(session, user.user_id)

@@ -71,7 +71,7 @@ _dropped = Counter(
     registry=REGISTRY,
 )
 _outbox_pending = Gauge(
-    "idp_outbox_pending", "Events in idp.outbox that are not published; nothing publishes them yet.", registry=REGISTRY
+    "idp_outbox_pending", "Events in idp.outbox that wait for Kafka; 0 without Kafka.", registry=REGISTRY
 )
 _webhooks = Counter(
     "idp_webhook_events_total", "Received webhooks, by type and outcome.", ["type", "outcome"], registry=REGISTRY
@@ -82,6 +82,10 @@ _deliveries = Counter(
 _drift = Gauge(
     "idp_sync_drift", "Users that differ from Clerk's list, by the last comparison.", ["kind"], registry=REGISTRY
 )
+_outbox_parked = Gauge(
+    "idp_outbox_parked", "Events that Kafka refused for good (`idp events parked`).", registry=REGISTRY
+)
+_published = Counter("idp_events_published_total", "Events that Kafka has acknowledged.", registry=REGISTRY)
 _limited = Counter("idp_rate_limited_total", "Requests refused by a rate limit.", ["rule"], registry=REGISTRY)
 
 
@@ -146,9 +150,15 @@ def set_sync_drift(kind: str, number: int) -> None:
     _drift.labels(kind).set(number)
 
 
-def set_outbox_pending(number: int) -> None:
-    """Set the number of unpublished events."""
-    _outbox_pending.set(number)
+def set_outbox_sizes(*, pending: int, parked: int) -> None:
+    """Set the numbers of events that wait for Kafka, and that it refused for good."""
+    _outbox_pending.set(pending)
+    _outbox_parked.set(parked)
+
+
+def count_published(number: int) -> None:
+    """Count events that Kafka has acknowledged."""
+    _published.inc(number)
 
 
 def set_mail_pending(number: int) -> None:

@@ -15,7 +15,6 @@ from idp.ops.health import HealthChecks
 from idp.ops.json_body import StrictRequest
 from idp.ops.metrics_access import MetricsAccess
 from idp.ops.origins import AllowedOrigins, cors_config
-from idp.ops.outbox_gauge import OutboxGauge
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_headers import add_limit_headers
 from idp.ops.rate_limit_rules import RateLimitRules
@@ -98,12 +97,11 @@ class HealthPlugin(Plugin):
     Args:
         checks: the probes of all plugins.
         metrics_access: who may read metrics.
-        database: the size of the outbox is read from it.
+        database: its statements are measured.
     """
 
     routes = health.ROUTES
 
     def __init__(self, checks: HealthChecks, metrics_access: MetricsAccess, database: Database) -> None:
         self.provides = {"health_checks": checks, "metrics_access": metrics_access}
-        self.services = [OutboxGauge(database)]
         query_metrics.watch(database.engine)

@@ -1,20 +1,18 @@
-"""The number of unpublished events in `idp.outbox`, for `/metrics`."""
+"""The numbers of events that wait for Kafka and that it refused, for `/metrics`."""
 
 import contextlib
 
-from sqlalchemy import text
-
 from idp.db.engine import Database
 from idp.errors import DatabaseUnavailable
+from idp.events.pending import count_outbox
 from idp.ops import metrics
 from idp.ops.periodic import Periodic
 
 _EVERY_SECONDS = 15.0
-_PENDING = text("SELECT count(*) FROM idp.outbox WHERE published_at IS NULL")  # uses a partial index
 
 
 class OutboxGauge(Periodic):
-    """Counts unpublished events every 15 s.
+    """Counts pending and parked events every 15 s.
 
     Args:
         database: has the outbox.
@@ -33,7 +31,8 @@ class OutboxGauge(Periodic):
         """Count them now.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL is away.
+            DatabaseUnavailable: PostgreSQL is unavailable.
         """
         async with self._database.transaction() as session:
-            metrics.set_outbox_pending((await session.execute(_PENDING)).scalar_one())
+            pending, parked = await count_outbox(session)
+        metrics.set_outbox_sizes(pending=pending, parked=parked)

@@ -1,0 +1,22 @@
+"""A Kafka broker for the tests of a process."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from events.kafka_support import Broker, broker
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Broker]:
+    """A broker, as `kafka_support` finds one."""
+    with broker() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def apache_kafka(kafka: Broker) -> Broker:
+    """Apache Kafka itself; a test that needs it is skipped elsewhere."""
+    if kafka.kind != "kafka":
+        pytest.skip("needs Apache Kafka: install java and maven")
+    return kafka
