@@ -30,7 +30,7 @@ def test_a_client_is_created_listed_changed_rotated_and_deleted(served: Served) 
     assert json.loads(printed(served, "rotate-secret", client_id, "-o", "json"))["client_secret"] != secret
     assert "is deleted" in printed(served, "delete", client_id)
     gone = run(served, "show", client_id)
-    assert (gone.returncode, gone.stderr.strip()) == (1, "idp: There is no client with this id.")
+    assert (gone.returncode, gone.stderr.strip()) == (3, "idp: There is no client with this id.")
 
 
 def test_a_reserved_scope_is_explained(served: Served) -> None:

@@ -20,6 +20,7 @@ _COMMANDS = {
     "clients": ("idp.cli.clients", "clients"),
     "users": ("idp.cli.users", "users"),
     "explain": ("idp.cli.explain", "explain"),
+    "webhooks": ("idp.cli.webhooks", "webhooks"),
     "audit": ("idp.cli.audit", "audit"),
     "events": ("idp.cli.events", "events"),
     "clerk": ("idp.cli.clerk", "clerk"),
