@@ -80,7 +80,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, core.cookies, core.rights),
         AccountsPlugin(core.account_services(), core.session_starter, core.signing_out(introspector)),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
-        ProviderPlugin(core.clients),
+        ProviderPlugin(core.clients, core.token_endpoint),
         FeedPlugin(database, settings.feed),
         WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
         PagesPlugin(public_url(settings), dev_headers=bool(development.authenticators)),
@@ -103,7 +103,7 @@ class Application(Litestar):
         self._envelope = Envelope(
             super().__call__,
             settings.server,
-            fast_routes=fast_path.routes | public_routes(published, core.health),
+            fast_routes=fast_path.routes | core.token_endpoint.routes | public_routes(published, core.health),
             origins=core.origins,
             metrics_access=core.metrics_access,
             prefix=PublicPrefix.of(public_url(settings), self.routes),
