@@ -44,6 +44,7 @@ from idp.ops.metrics_access import MetricsAccess
 from idp.ops.origins import AllowedOrigins
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
+from idp.provider.clients import Clients
 from idp.sessions.activity import Activity
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.known_devices import KnownDevices
@@ -79,6 +80,7 @@ class Core(Struct, frozen=True):
     proofs: ProofKeys
     peppers: Peppers
     passwords: Passwords
+    clients: Clients
     fetcher: Fetcher
     foreign_issuers: tuple[ForeignIssuer, ...]
     foreign_users: ForeignUsers
@@ -183,6 +185,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         proofs=proofs,
         peppers=peppers,
         passwords=passwords,
+        clients=Clients(database.reads, roots),
         fetcher=fetcher,
         foreign_issuers=foreign_issuers(settings, fetcher, listener),
         foreign_users=ForeignUsers(database, settings.accounts),

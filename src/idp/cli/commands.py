@@ -17,6 +17,7 @@ _COMMANDS = {
     "routes": ("idp.cli.routes", "routes"),
     "tokens": ("idp.cli.tokens", "tokens"),
     "keys": ("idp.cli.keys", "keys"),
+    "clients": ("idp.cli.clients", "clients"),
     "users": ("idp.cli.users", "users"),
     "explain": ("idp.cli.explain", "explain"),
     "webhooks": ("idp.cli.webhooks", "webhooks"),
