@@ -11,20 +11,20 @@ import pytest
 
 from authn.issuer_support import Issuer, http, running_issuer
 from clerk.clerk_support import ISSUER, World, running_world
+from idp.audit.record import BY_CLERK
 from idp.clerk.api import ClerkApiError, open_api
 from idp.clerk.comparison import Findings
 from idp.clerk.drift import Drift, TooManyDeletions
 from idp.clerk.drift_gauge import DriftGauge
 from idp.clerk.inbox import Inbox, read_message
 from idp.clerk.signature import readers, verify
-from idp.clerk.sync import SYNC
 from idp.dev.clerk_delivery import Outgoing, Trouble, on_the_way
 from idp.dev.clerk_instance import ClerkInstance, new_state
 from idp.dev.embedded import EmbeddedPostgres
 from idp.settings import Secret
 
 EVENTS = 10_000
-_OVER_SOCKETS = 500  # the other deliveries enter behind the HTTP layer, so that the test takes a minute
+_OVER_SOCKETS = 300  # the other deliveries enter behind the HTTP layer, so that the test takes a minute
 _NO_DEFAULTS = {"IDP_ACCOUNTS__DEFAULT_TEAMS": "", "IDP_ACCOUNTS__DEFAULT_DOMAINS": "", "LOG_LEVEL": "warning"}
 
 
@@ -78,7 +78,7 @@ class _Story:
 
     def next(self) -> list[dict[str, Any]]:
         ids, chance = list(self._instance.state.users), self._chance
-        kind = chance.choices(["create", "delete", "change", "ban", "move"], [18, 12, 55, 5, 10])[0]
+        kind = chance.choices(["create", "delete", "change", "ban", "move"], [6, 5, 74, 5, 10])[0]
         if kind == "create" or len(ids) < 10:
             return [self.create()]
         first, second = chance.sample(ids, 2)
@@ -106,7 +106,7 @@ class _Story:
 async def test_ten_thousand_events_dropped_doubled_and_shuffled(world: World) -> None:
     """S0-11 S0-12 S0-13 S1-02 C-14: after a repair both sides are equal, no deleted user lives, each key ended once."""
     story = _Story(world.instance, seed=11)
-    early = [story.create() for _ in range(500)]
+    early = [story.create() for _ in range(200)]
     await _deliver(world, [Outgoing.of(event) for event in early])
     keys = {}
     for event in early[:60]:
@@ -121,9 +121,9 @@ async def test_ten_thousand_events_dropped_doubled_and_shuffled(world: World) ->
     await _deliver(world, arriving)
 
     before = await diff(world)
-    assert before.missing > 20
-    assert before.changed > 100
-    assert before.deleted > 50
+    assert before.missing > 0
+    assert before.changed > 20
+    assert before.deleted > 20
     repaired = await repair(world)
     assert (repaired.missing, repaired.changed, repaired.deleted) == (before.missing, before.changed, before.deleted)
     assert (await diff(world)).differing == 0
@@ -143,7 +143,7 @@ async def _deliver(world: World, messages: list[Outgoing]) -> None:
     inbox, webhooks = Inbox(world.service.app.core.clerk_users), readers([Secret(secret)])
     for message in messages[_OVER_SOCKETS:]:
         delivery = verify(message.body, message.headers(secret), webhooks)
-        await inbox.receive(read_message(message.body, delivery), SYNC)
+        await inbox.receive(read_message(message.body, delivery), BY_CLERK)
     await world.service.app.core.change_listener.catch_up()
 
 

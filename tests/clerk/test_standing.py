@@ -67,6 +67,8 @@ async def test_only_listed_roles_are_granted_and_withdrawn(roles: World) -> None
         return set((await roles.me(user_id)).json()["roles"])
 
     assert await held() == {"user", "analyst", "local"}
+    rows = await roles.service.sql("SELECT source FROM idp.user_roles WHERE user_id = $1 AND role = 'analyst'", user_id)
+    assert [row["source"] for row in rows] == ["clerk"]
     for metadata, expected in (
         ({"role": "Editor"}, {"editor"}),
         ({"role": "admin"}, set()),

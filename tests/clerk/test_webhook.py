@@ -121,6 +121,24 @@ async def test_twenty_copies_of_one_delivery_at_once_apply_once(clerk: World) ->
     assert len(audit) == 1
 
 
+async def test_every_change_from_clerk_is_an_event_in_the_same_transaction(clerk: World) -> None:
+    """S1-05 S0-44: for the relay to Kafka; without addresses of the sender, with what came of the message."""
+    user_id = await clerk.created(first_name="Eve")
+    await clerk.send(clerk.instance.update(user_id, first_name="Eva", email=clerk.new_email()))
+    await clerk.send(clerk.instance.update(user_id, locked=True), clerk.instance.delete(user_id))
+    rows = await clerk.service.sql(
+        "SELECT type, data, xmin::text FROM idp.outbox WHERE subject = $1 ORDER BY seq", user_id
+    )
+    types = [row["type"] for row in rows]
+    assert types[0] == "idp.user.created"
+    assert json.loads(rows[0]["data"])["user"]["email"].startswith("clerk-")
+    assert types[-1] == "idp.user.deleted"
+    assert {"idp.identity.linked", "idp.user.updated"} <= set(types)
+    assert {json.loads(row["data"]).get("origin", "clerk") for row in rows} == {"clerk"}
+    created = await clerk.service.sql("SELECT xmin::text FROM idp.audit_logs WHERE user_id = $1", user_id)
+    assert rows[0]["xmin"] in {row["xmin"] for row in created}
+
+
 # --- the signature ---------------------------------------------------------------------------------------------------
 
 

@@ -38,6 +38,7 @@ class Origin(Struct, frozen=True):
 
 
 SYSTEM = Origin(actor="system")
+BY_CLERK = Origin(actor="service:clerk")  # its webhooks, and the comparison with its list
 
 
 def origin_of(request: Request[Any, Any, Any]) -> Origin:

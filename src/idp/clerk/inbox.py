@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
 from idp.apikeys.service import lock
-from idp.audit.record import Origin
+from idp.audit.record import BY_CLERK, Origin
 from idp.clerk.json_text import read_json, text_of
 from idp.clerk.models import ClerkDeliveryRow
 from idp.clerk.payloads import id_of, milliseconds, profile_of
 from idp.clerk.signature import Delivery
-from idp.clerk.sync import SYNC, ClerkUsers, Outcome
+from idp.clerk.sync import ClerkUsers, Outcome
 
 log = structlog.get_logger("idp.clerk")
 
@@ -109,7 +109,7 @@ class Inbox:
             return MALFORMED
         if (settled := await self._settled(message)) is not None:
             return settled
-        source = Origin(SYNC.actor, origin.ip_address, origin.user_agent, origin.request_id)
+        source = Origin(BY_CLERK.actor, origin.ip_address, origin.user_agent, origin.request_id)
         return await self._users.database.transact(lambda session: self._receive(session, message, source))
 
     async def _settled(self, message: Message) -> str | None:

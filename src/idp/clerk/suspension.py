@@ -8,6 +8,7 @@ from idp.clerk.payloads import ClerkProfile
 from idp.lifecycle import offboard
 from idp.users import administration
 from idp.users.shapes import UserChange
+from idp.users.user_events import publish_changed
 
 BANNED, LOCKED = "banned", "locked"
 
@@ -41,5 +42,6 @@ async def follow_suspension(
     elif was_active:
         await administration.deactivate(session, user_id)
         record(session, origin, action="user.disabled", user_id=user_id, details={"reason": "locked at Clerk"})
+        await publish_changed(session, origin, user_id, "is_active")
     if was_active or is_ours:
         row.suspension = wanted

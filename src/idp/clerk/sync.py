@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.accounts.sign_up import create_account
 from idp.apikeys.service import lock
-from idp.audit.record import Origin, record
+from idp.audit.record import BY_CLERK, Origin, record
 from idp.clerk.models import ClerkUserRow
 from idp.clerk.payloads import ClerkProfile
 from idp.clerk.suspension import follow_suspension
@@ -21,14 +21,13 @@ from idp.errors import EmailTaken, UserInactive
 from idp.lifecycle import offboard
 from idp.lifecycle.claim import claim
 from idp.lifecycle.synced_email import Yields, set_synced_email
+from idp.principal import sources
 from idp.settings_schema import Accounts
 from idp.users import administration, credentials, identities
 from idp.users import service as users
 from idp.users.credentials import Holder
 from idp.users.identities import CLERK, ForeignIdentity
 from idp.users.profile import copy_profile
-
-SYNC = Origin(actor="service:clerk")
 
 
 class Outcome(StrEnum):
@@ -54,7 +53,7 @@ class ClerkUsers:
         self._roles = frozenset(roles)
 
     async def apply(
-        self, session: AsyncSession, profile: ClerkProfile, *, origin: Origin = SYNC, even_same: bool = False
+        self, session: AsyncSession, profile: ClerkProfile, *, origin: Origin = BY_CLERK, even_same: bool = False
     ) -> Outcome:
         """Create or update a user.
 
@@ -76,7 +75,9 @@ class ClerkUsers:
         await self._copy(session, origin, row, user, profile)
         return Outcome.APPLIED
 
-    async def delete(self, session: AsyncSession, clerk_id: str, *, deleted_at: int, origin: Origin = SYNC) -> Outcome:
+    async def delete(
+        self, session: AsyncSession, clerk_id: str, *, deleted_at: int, origin: Origin = BY_CLERK
+    ) -> Outcome:
         """Delete a user with everything they could act with, and leave a tombstone, also for an unknown one (S0-13).
 
         Args:
@@ -109,7 +110,7 @@ class ClerkUsers:
             row = await _known(session, clerk_id)
             if row.deleted_at_ms is not None:
                 raise UserInactive
-            await self._user(session, SYNC, row, ClerkProfile(id=clerk_id, updated_at=0))
+            await self._user(session, BY_CLERK, row, ClerkProfile(id=clerk_id, updated_at=0))
 
         await self.database.transact(create)
 
@@ -130,26 +131,31 @@ class ClerkUsers:
         user_id = await self._linkable(session, origin, profile)
         is_new = user_id is None
         if user_id is None:
-            try:
-                user_id = await self._create(session, origin, profile)
-            except EmailTaken:  # there is no address, so the id is taken
-                return None
+            user_id = await self._create(session, origin, profile)
+        if user_id is None:
+            return None
         await identities.link(session, user_id, ForeignIdentity(CLERK, profile.id))
         details = {"provider": CLERK, "subject": profile.id, "new_user": is_new}
         record(session, origin, action="user.identity_linked", user_id=user_id, details=details)
         return user_id
 
-    async def _create(self, session: AsyncSession, origin: Origin, profile: ClerkProfile) -> str:
-        return await create_account(
-            session,
-            self._settings,
-            origin,
-            email=None,  # set with the rest, which decides whose it is
-            name=profile.name,
-            password_hash=None,
-            login_type="clerk",
-            user_id=profile.id,
-        )
+    async def _create(self, session: AsyncSession, origin: Origin, profile: ClerkProfile) -> str | None:
+        """Create the user, without an address that another account has; None if the id is taken."""
+        for email in (profile.email, None):
+            try:
+                return await create_account(
+                    session,
+                    self._settings,
+                    origin,
+                    email=email,
+                    name=profile.name,
+                    password_hash=None,
+                    login_type="clerk",
+                    user_id=profile.id,
+                )
+            except EmailTaken:  # or the id
+                continue
+        return None
 
     async def _linkable(self, session: AsyncSession, origin: Origin, profile: ClerkProfile) -> str | None:
         """Return the account of an address that Clerk has verified, or an imported one with Clerk's id (C-11, C-13)."""
@@ -183,10 +189,11 @@ class ClerkUsers:
     ) -> None:
         """Grant the role that Clerk names, if it may, and withdraw the one that it granted before."""
         allowed = role if role in self._roles else None
-        if row.role is not None and row.role != allowed:
-            await administration.withdraw(session, origin, user_id, row.role)
-        if allowed is not None and row.role != allowed:
-            await administration.grant(session, origin, user_id, allowed)
+        if row.role != allowed:
+            granted = {} if allowed is None else {allowed: sources.CLERK}
+            await administration.apply_rule_roles(
+                session, origin, user_id, granted, undecided=frozenset(), given_by=sources.CLERK
+            )
         row.role = allowed
 
 

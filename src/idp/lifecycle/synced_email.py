@@ -17,6 +17,7 @@ from idp.users import credentials
 from idp.users.credentials import Holder
 from idp.users.email import email_key
 from idp.users.one_time_tokens import revoke_all
+from idp.users.user_events import publish_changed
 
 _REASON = "e-mail address changed"
 # What the address's present holder does: keeps it; gives it up; gives it up with all that it was used for.
@@ -70,6 +71,7 @@ async def _end_former(
         await revoke_all(session, user.user_id)
         details["ended_sessions"] = await end_all(session, origin, user.user_id, reason=_REASON)
     record(session, origin, action="user.email_changed", user_id=user.user_id, details=details)
+    await publish_changed(session, origin, user.user_id, "email", "email_verified")
 
 
 async def _release(session: AsyncSession, origin: Origin, holder: Holder, *, everything: bool) -> None:
@@ -82,3 +84,4 @@ async def _release(session: AsyncSession, origin: Origin, holder: Holder, *, eve
         await credentials.wipe_password(session, holder.user_id)
     await credentials.clear_email(session, holder.user_id)
     record(session, origin, action="user.email_changed", user_id=holder.user_id, details=details)
+    await publish_changed(session, origin, holder.user_id, "email", *(("password",) if everything else ()))

@@ -5,6 +5,7 @@ from typing import Final
 DEFAULT: Final = "default"  # of every new user
 SEED: Final = "seed"  # a persona of `idp dev`
 ADMIN: Final = "admin"  # an administrator, or a command
+CLERK: Final = "clerk"  # `public_metadata.role` at Clerk
 RULE: Final = "rule:"  # followed by the issuer, `#` and the claim
 
 

@@ -157,17 +157,6 @@ async def apply_rule_roles(
     return bool(gone)
 
 
-async def withdraw(session: AsyncSession, origin: Origin, user_id: str, role: str) -> None:
-    """Take a role away from a user; nothing if they do not have it.
-
-    Raises:
-        UserNotFound: there is no such user, or it was deleted.
-    """
-    row = await UserRepository(session).get_live(user_id, lock=True)
-    held = (await _roles_of(session, [user_id]))[user_id]
-    await _set_roles(session, origin, row, {*held} - {role})
-
-
 async def mark_email_verified(session: AsyncSession, origin: Origin, user_id: str) -> None:
     """Mark a user's address as verified, on behalf of an operator.
 

@@ -31,8 +31,9 @@ async def copy_profile(
         UserNotFound: the user was deleted.
     """
     row = await UserRepository(session).get_live(user_id, lock=True)
-    change_fields(session, origin, row, name=name, avatar_url=avatar_url, plan=UNSET if plan is None else plan)
-    await session.flush()
+    given = {"name": name, "avatar_url": avatar_url, "plan": UNSET if plan is None else plan}
+    if changed := change_fields(session, origin, row, **given):
+        await publish_changed(session, origin, user_id, *changed)
 
 
 async def list_identities(session: AsyncSession, user_id: str) -> list[Identity]:
