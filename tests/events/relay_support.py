@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from events.kafka_support import Broker
+from bench.kafka_broker import Broker
 from factories import Service
 from idp.db.engine import Database
 from idp.events.kafka import KafkaPublisher

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
-from events.kafka_support import Broker, value_of
+from bench.kafka_broker import Broker
+from events.kafka_support import allow_writing, read_only, value_of
+from events.kafka_support import read as read_topic
 from events.relay_support import (
     closed_port,
     differences,
@@ -49,7 +51,7 @@ def about(messages: list[Message], person: Person) -> list[Message]:
 
 
 async def read(broker: Broker, topic: str, number: int) -> list[Message]:
-    return await asyncio.to_thread(broker.read, topic, until=lambda found: len(found) >= number)
+    return await asyncio.to_thread(read_topic, broker, topic, until=lambda found: len(found) >= number)
 
 
 async def test_a_new_user_arrives_as_a_cloud_event(events_service: Service, kafka: Broker) -> None:
@@ -167,12 +169,12 @@ async def test_a_read_only_topic_loses_and_parks_nothing(events_service: Service
     """With SASL, whose settings are passed through; the events wait until the relay may write."""
     topic = apache_kafka.create_topic()
     person = await events_service.register()
-    with apache_kafka.read_only(topic):
+    with read_only(apache_kafka, topic):
         async with relaying(events_service, sasl(apache_kafka, topic)):
             await asyncio.sleep(2)
             rows = await events_service.sql("SELECT published_at, parked_at, attempts FROM idp.outbox")
             assert {tuple(row) for row in rows} == {(None, None, 0)}
-            apache_kafka.allow_writing(topic)
+            allow_writing(apache_kafka, topic)
             await published(events_service)
     assert about(await read(apache_kafka, topic, 1), person)
 

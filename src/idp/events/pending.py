@@ -9,7 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 _PENDING = text("""
-SELECT seq, id, type, subject, sequence, data::text AS data, created_at, attempts FROM idp.outbox
+SELECT seq, id::text, type, subject, sequence, convert_to(data::text, 'UTF8') AS data, created_at, attempts
+  FROM idp.outbox
  WHERE published_at IS NULL AND parked_at IS NULL AND seq > :after ORDER BY seq LIMIT :limit
 """)
 _MARK = text("UPDATE idp.outbox SET published_at = now(), error = NULL WHERE seq = ANY(:seqs) AND published_at IS NULL")
@@ -50,7 +51,7 @@ class PendingEvent(Struct, frozen=True):
     """An event to publish; `data` is JSON. `envelope` takes it."""
 
     seq: int
-    id: UUID
+    id: str
     type: str
     subject: str
     sequence: int | None
@@ -85,7 +86,7 @@ async def find_pending(session: AsyncSession, *, after: int, limit: int) -> list
     """Return unpublished events with a greater `seq`, in its order."""
     rows = await session.execute(_PENDING, {"after": after, "limit": limit})
     return [
-        PendingEvent(seq, id_, type_, subject, sequence, Raw(data.encode()), created_at, attempts)
+        PendingEvent(seq, id_, type_, subject, sequence, Raw(data), created_at, attempts)
         for seq, id_, type_, subject, sequence, data, created_at, attempts in rows
     ]
 
