@@ -108,7 +108,7 @@ async def _drain(world: World, broker: Broker) -> Verdict:
         await _add_sample(connection)
         for _ in range(_ROUNDS):
             await connection.execute(_FILL, BACKLOG, _USERS)
-            await connection.execute("ANALYZE idp.outbox")
+            await connection.execute("ANALYZE idp.outbox, idp.outbox_unpublished")
             messages = await _messages(database)
             first, second = (
                 Kafka(bootstrap_servers=broker.servers, users_topic=broker.create_topic()) for _ in range(2)
@@ -132,8 +132,8 @@ async def _add_sample(connection: asyncpg.Connection) -> None:
             "created_at": "2026-01-01T00:00:00.000000Z", "updated_at": "2026-01-01T00:00:00.000000Z"}  # fmt: skip
     data = {"user": user, "origin": "self", "changed": ["name"], "deleted_at": None}
     await connection.execute(
-        "INSERT INTO idp.outbox (id, type, subject, sequence, data, created_at, published_at) "
-        "VALUES (gen_random_uuid(), 'idp.user.created', 'sample', 1, $1::jsonb, now(), now())",
+        "INSERT INTO idp.outbox (id, type, subject, sequence, data, created_at) "
+        "VALUES (gen_random_uuid(), 'idp.user.created', 'sample', 1, $1::jsonb, now())",
         json.dumps(data),
     )
 

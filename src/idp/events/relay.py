@@ -29,6 +29,7 @@ log = structlog.get_logger("idp.events")
 
 BATCH = 4000
 MAX_ATTEMPTS = 3  # of an event that Kafka refuses, alone
+_PROBE = 100  # events per transaction while Kafka does not take any
 _ALONE_PER_ROUND = 20
 _POLL_SECONDS = 0.3  # between two reads of an empty outbox
 _STANDBY_SECONDS = 1.0  # between two attempts to take the lease
@@ -125,7 +126,8 @@ class Relay(BackgroundService):
             token = await self._lease.take(session)
             if token is None:
                 return None
-            return _Batch(await pending.find_pending(session, after=after, limit=self._batch), token, until)
+            limit = min(self._batch, _PROBE) if self._is_waiting else self._batch
+            return _Batch(await pending.find_pending(session, after=after, limit=limit), token, until)
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
