@@ -32,9 +32,9 @@ class Deployment(msgspec.Struct, frozen=True):
     database_url: str
 
 
-def deploy(stores: Stores) -> Deployment:
-    """Create and migrate a database. Raises DidNotStart."""
-    url = stores.database("idp-bench")
+def deploy(stores: Stores, *, name: str = "idp-bench") -> Deployment:
+    """Create and migrate a database of this name. Raises DidNotStart."""
+    url = stores.database(name)
     env = {
         "DATABASE_URL": url,
         "VALKEY_URL": stores.valkey_url(),

@@ -15,9 +15,10 @@ from uuid import UUID
 import asyncpg
 import httpx2
 
-from idp.app import Application, Development, create_app
+from idp.app import Application, create_app
 from idp.cli.dev_process import build
 from idp.cli.server import bind, uvicorn_server
+from idp.development import Development
 from idp.principal.model import AuthMethod, Credential, Principal, User
 from idp.settings import LoadedSettings, Profile, load
 from idp.signing.jwt import TokenSession

@@ -4,11 +4,8 @@ A new authenticator is one file under `authn/authenticators/` and one line in `_
 package with a `plugin.py` and one line in `_features`.
 """
 
-from collections.abc import Callable
-
 from litestar import Litestar
 from litestar.types import Receive, Scope, Send
-from msgspec import Struct
 
 from idp.accounts.plugin import AccountsPlugin
 from idp.apikeys.plugin import ApiKeysPlugin
@@ -28,41 +25,24 @@ from idp.clerk.plugin import ClerkPlugin
 from idp.core import Core, build_core
 from idp.db.plugin import DatabasePlugin
 from idp.deployment import public_url
+from idp.development import PRODUCTION, Development
 from idp.directory.plugin import DirectoryPlugin
 from idp.events.plugin import EventsPlugin
 from idp.feed.plugin import FeedPlugin
 from idp.mail.plugin import MailPlugin
-from idp.ops.envelope import Envelope, Observer
+from idp.ops.envelope import Envelope
 from idp.ops.plugin import CachePlugin, HealthPlugin, HttpPlugin, RateLimitPlugin
 from idp.ops.public_prefix import PublicPrefix
 from idp.pages.plugin import PagesPlugin
 from idp.plugin import Plugin
 from idp.principal.guards import check_policies
+from idp.provider.plugin import ProviderPlugin
 from idp.sessions.plugin import SessionsPlugin
 from idp.settings import LoadedSettings
 from idp.signing.plugin import SigningPlugin
 from idp.signing.routes import PublishedKeys
 from idp.users.plugin import UsersPlugin
 from idp.webhooks.plugin import WebhooksPlugin
-
-
-class Development(Struct, frozen=True):
-    """What exists under `idp dev` only (rule 7).
-
-    Attributes:
-        authenticators: asked last, in this order.
-        features: further plugins.
-        keeps_mail: whether mails stay readable, for a page that shows them.
-        observe: called after each request.
-    """
-
-    authenticators: tuple[Callable[[Core], Authenticator], ...] = ()
-    features: tuple[Callable[[Core], Plugin], ...] = ()
-    keeps_mail: bool = False
-    observe: Observer | None = None
-
-
-PRODUCTION = Development()
 
 
 def _authenticators(core: Core, development: Development) -> tuple[Authenticator, ...]:
@@ -100,6 +80,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, core.cookies, core.rights),
         AccountsPlugin(core.account_services(), core.session_starter, core.signing_out(introspector)),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
+        ProviderPlugin(core.clients, core.token_endpoint),
         FeedPlugin(database, settings.feed),
         WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
         PagesPlugin(public_url(settings), dev_headers=bool(development.authenticators)),
@@ -122,7 +103,7 @@ class Application(Litestar):
         self._envelope = Envelope(
             super().__call__,
             settings.server,
-            fast_routes=fast_path.routes | public_routes(published, core.health),
+            fast_routes=fast_path.routes | core.token_endpoint.routes | public_routes(published, core.health),
             origins=core.origins,
             metrics_access=core.metrics_access,
             prefix=PublicPrefix.of(public_url(settings), self.routes),

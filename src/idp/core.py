@@ -44,6 +44,8 @@ from idp.ops.metrics_access import MetricsAccess
 from idp.ops.origins import AllowedOrigins
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
+from idp.provider.clients import Clients
+from idp.provider.token_endpoint import TokenEndpoint
 from idp.sessions.activity import Activity
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.known_devices import KnownDevices
@@ -79,6 +81,8 @@ class Core(Struct, frozen=True):
     proofs: ProofKeys
     peppers: Peppers
     passwords: Passwords
+    clients: Clients
+    token_endpoint: TokenEndpoint
     fetcher: Fetcher
     foreign_issuers: tuple[ForeignIssuer, ...]
     foreign_users: ForeignUsers
@@ -168,6 +172,8 @@ def build_core(loaded: LoadedSettings) -> Core:
         grace_seconds=settings.tokens.refresh_grace_seconds,
         allow_late_retry=settings.tokens.refresh_repeat_while_unused,
     )
+    bad_credentials = BadCredentialLimit(settings.rate_limits.bad_credentials_per_address_per_minute)
+    clients = Clients(database.reads, roots)
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
         settings=settings,
@@ -183,6 +189,8 @@ def build_core(loaded: LoadedSettings) -> Core:
         proofs=proofs,
         peppers=peppers,
         passwords=passwords,
+        clients=clients,
+        token_endpoint=TokenEndpoint(clients, tokens, bad_credentials),
         fetcher=fetcher,
         foreign_issuers=foreign_issuers(settings, fetcher, listener),
         foreign_users=ForeignUsers(database, settings.accounts),
@@ -200,7 +208,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         mailer=Mailer(sealer, base_url=front_end(settings), service=name, home=home),
         limiter=Limiter(store, key=counters_key, back_off=settings.rate_limits.back_off_seconds),
         rules=RateLimitRules(settings.rate_limits),
-        bad_credentials=BadCredentialLimit(settings.rate_limits.bad_credentials_per_address_per_minute),
+        bad_credentials=bad_credentials,
         verdicts=verdicts,
         resolver=Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts),
         rights=Rights(database.reads, settings.accounts, scope_policy),

@@ -26,6 +26,7 @@ class IdpError(Exception):
     text: ClassVar[str] = "An unexpected error occurred. The log has the details under the request id."
     remedy: str = "Try again; if the error persists, send the request id to the operator."
     default_headers: ClassVar[Mapping[str, str]] = {}
+    oauth: ClassVar[str | None] = None  # its code in OAuth responses, where the status does not tell (RFC 6749)
 
     def __init__(
         self,
@@ -83,6 +84,13 @@ class CredentialUnrecognised(IdpError):
         "comes from this service's issuer."
     )
     default_headers = _INVALID_TOKEN
+
+
+class InvalidClient(IdpError):
+    code, status, title = "invalid_client", 401, "Invalid client"
+    text = "Unknown client, or wrong secret."
+    remedy = "Check the client's id and secret; `idp clients rotate-secret` makes a new one."
+    oauth = "invalid_client"
 
 
 class TokenInvalid(IdpError):
@@ -309,6 +317,20 @@ class OAuthInvalidRequest(IdpError):
     remedy = "Send a form (application/x-www-form-urlencoded) with each parameter once."
 
 
+class UnsupportedGrantType(IdpError):
+    code, status, title = "unsupported_grant_type", 400, "Unsupported grant type"
+    text = "The token endpoint issues tokens for grant_type=client_credentials only."
+    remedy = "Send grant_type=client_credentials; users sign in at POST /auth/login."
+    oauth = "unsupported_grant_type"
+
+
+class InvalidScope(IdpError):
+    code, status, title = "invalid_scope", 400, "Invalid scope"
+    text = "The client does not have this scope."
+    remedy = "Ask for scopes of the client only; `idp clients show` lists them."
+    oauth = "invalid_scope"
+
+
 class NotFound(IdpError):
     code, status, title = "not_found", 404, "Not found"
     text = "Not found."
@@ -319,6 +341,12 @@ class UserNotFound(IdpError):
     code, status, title = "user_not_found", 404, "User not found"
     text = "User not found"
     remedy = "Check the id; deleted users are not found."
+
+
+class ClientNotFound(IdpError):
+    code, status, title = "client_not_found", 404, "Client not found"
+    text = "There is no client with this id."
+    remedy = "Check the id; GET /api/auth/admin/clients lists the clients."
 
 
 class UserNotSynced(IdpError):

@@ -8,10 +8,11 @@ from idp.db.base import Base
 from idp.directory import models as directory
 from idp.events import models as events
 from idp.mail import models as mail
+from idp.provider import models as provider
 from idp.sessions import models as sessions
 from idp.signing import models as signing
 from idp.users import models as users
 from idp.webhooks import models as webhooks
 
 METADATA = Base.metadata
-MODULES = (apikeys, audit, clerk, db, directory, events, mail, sessions, signing, users, webhooks)
+MODULES = (apikeys, audit, clerk, db, directory, events, mail, provider, sessions, signing, users, webhooks)

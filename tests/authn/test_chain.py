@@ -13,12 +13,13 @@ import structlog
 import idp
 from authn.authenticator_suite import chain_of
 from factories import Service, running
-from idp.app import Development, create_app
+from idp.app import create_app
 from idp.authn import outcome as outcomes
 from idp.authn.chain import AuthenticatorChain
 from idp.authn.credential import Presented, from_token
 from idp.authn.outcome import NOT_MINE, Authenticated, NotMine, Outcome, Rejected, Unavailable
 from idp.dev.embedded import EmbeddedPostgres
+from idp.development import Development
 from idp.errors import CredentialUnrecognised, DatabaseUnavailable, DependencyUnavailable, TokenExpired
 from idp.principal.model import AuthMethod, Credential
 from idp.settings import SettingsError, load

@@ -10,6 +10,7 @@ import valkey as valkey_client
 
 from factories import Person, Service, running
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
+from idp.principal.sources import of_rules
 from signing.forgery import Forge
 
 ADMIN_TOKEN = secrets.token_urlsafe(40)
@@ -157,6 +158,18 @@ async def test_rights_name_their_origin(world: Service) -> None:
     assert rights["scope", "read"]["by"] == f"user:{person.id}"
     assert rights["scope", "idp:manage"]["held"] is False
     assert (await world.validate(key))["scopes"] == ["read"]
+
+
+async def test_rights_of_claim_rules_name_the_issuer_and_the_claim(world: Service) -> None:
+    """The source of a row, as the claim rules write it; a row without one is unknown."""
+    person = await world.register()
+    source = of_rules("https://issuer.example.com", "groups")
+    await world.sql("UPDATE idp.team_memberships SET source = $2 WHERE user_id = $1", person.id, source)
+    await world.sql("INSERT INTO idp.user_roles (user_id, role) VALUES ($1, 'admin')", person.id)
+    rights = {(each["kind"], each["name"]): each for each in (await explained(world, token=person.token))["rights"]}
+    team = rights["team", "General"]
+    assert (team["source"], team["by"], team["detail"]) == ("rule", "https://issuer.example.com#groups", "member")
+    assert rights["role", "admin"]["source"] == "unknown"
 
 
 async def test_the_origin_of_the_verdict_is_told(world: Service) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import httpx2
 
 from factories import Service, running
-from idp.app import Development
 from idp.dev.clerk_delivery import PATH, Outgoing
 from idp.dev.clerk_instance import ClerkInstance, new_state
 from idp.dev.plugin import ClerkStandInPlugin
+from idp.development import Development
 
 ISSUER = "https://clerk.example.com"
 RECEIVED = {"success": True, "message": "Webhook received"}

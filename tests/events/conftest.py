@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from events.kafka_support import Broker, broker
+from bench.kafka_broker import Broker, broker
 
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Broker]:
-    """A broker, as `kafka_support` finds one."""
+    """A broker, as `bench.kafka_broker` finds one."""
     with broker() as running:
         yield running
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import asyncpg
 
-from events.kafka_support import Broker
+from bench.kafka_broker import Broker
 from factories import Service
 from idp.db.engine import Database
 from idp.events.kafka import KafkaPublisher
@@ -17,6 +17,8 @@ from idp.events.relay import Relay
 from idp.settings_schema import Kafka
 
 Event = dict[str, Any]
+PUBLISHED = "SELECT count(*) FROM idp.outbox WHERE seq NOT IN (SELECT seq FROM idp.outbox_unpublished)"
+PARKED = "SELECT * FROM idp.outbox JOIN idp.outbox_unpublished USING (seq) WHERE parked_at IS NOT NULL"
 _COMPARED = ("email", "email_verified", "name", "avatar_url", "plan", "is_active", "version")
 
 
@@ -41,7 +43,7 @@ async def published(service: Service, *, seconds: float = 40) -> None:
     """Wait until nothing is pending."""
     await until_sql(
         service,
-        "SELECT count(*) FROM idp.outbox WHERE published_at IS NULL AND parked_at IS NULL",
+        "SELECT count(*) FROM idp.outbox_unpublished WHERE parked_at IS NULL",
         lambda number: bool(number == 0),
         seconds=seconds,
     )

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
-from events.kafka_support import Broker, value_of
+from bench.kafka_broker import Broker
+from events.kafka_support import allow_writing, read_only, value_of
+from events.kafka_support import read as read_topic
 from events.relay_support import (
+    PARKED,
+    PUBLISHED,
     closed_port,
     differences,
     kafka_settings,
@@ -18,13 +22,15 @@ from events.relay_support import (
     published,
     rebuild,
     relaying,
-    until_sql,
 )
 from factories import Person, Service, running
 from idp.dev.embedded import EmbeddedPostgres
 from idp.settings import SettingsError
 from idp.settings_schema import Kafka, Secret
 
+_STATES = """
+SELECT q.seq IS NOT NULL AS waits, parked_at, attempts FROM idp.outbox LEFT JOIN idp.outbox_unpublished q USING (seq)
+"""
 AVATAR = "https://images.example.com/" + secrets.token_hex(990)  # random: the producer compresses
 
 
@@ -36,7 +42,7 @@ async def events_service(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
 
 @pytest.fixture(autouse=True)
 async def only_new_events(events_service: Service) -> None:
-    await events_service.sql("DELETE FROM idp.outbox")
+    await events_service.sql("TRUNCATE idp.outbox, idp.outbox_unpublished")
 
 
 async def rename(service: Service, person: Person, **change: Any) -> None:
@@ -49,7 +55,7 @@ def about(messages: list[Message], person: Person) -> list[Message]:
 
 
 async def read(broker: Broker, topic: str, number: int) -> list[Message]:
-    return await asyncio.to_thread(broker.read, topic, until=lambda found: len(found) >= number)
+    return await asyncio.to_thread(read_topic, broker, topic, until=lambda found: len(found) >= number)
 
 
 async def test_a_new_user_arrives_as_a_cloud_event(events_service: Service, kafka: Broker) -> None:
@@ -126,10 +132,10 @@ async def test_a_refused_event_is_parked_and_blocks_no_other_user(
     await rename(events_service, poisoned, avatar_url=None)
     async with relaying(events_service, kafka_settings(apache_kafka, topic)):
         await published(events_service)
-    rows = await events_service.sql("SELECT * FROM idp.outbox WHERE parked_at IS NOT NULL")
+    rows = await events_service.sql(PARKED)
     assert [(row["subject"], row["sequence"], row["attempts"]) for row in rows] == [(poisoned.id, 2, 3)]
     assert rows[0]["error"].startswith("MSG_SIZE_TOO_LARGE")
-    total = (await events_service.sql("SELECT count(*) FROM idp.outbox WHERE parked_at IS NULL"))[0][0]
+    total = (await events_service.sql(PUBLISHED))[0][0]
     events = [value_of(each) for each in await read(apache_kafka, topic, total)]
     assert out_of_order(events, gaps={poisoned.id}) == []
     assert {each.id for each in others} <= {event["subject"] for event in events}
@@ -144,7 +150,7 @@ async def test_an_event_larger_than_the_producer_sends_is_parked(events_service:
     async with relaying(events_service, kafka_settings(kafka, topic, options={"message.max.bytes": 2000})):
         await published(events_service)
         assert about(await read(kafka, topic, 2), other)
-    rows = await events_service.sql("SELECT subject FROM idp.outbox WHERE parked_at IS NOT NULL")
+    rows = await events_service.sql(PARKED)
     assert [row["subject"] for row in rows] == [poisoned.id]
 
 
@@ -156,8 +162,8 @@ async def test_a_missing_topic_loses_and_parks_nothing(events_service: Service, 
         events_service, kafka_settings(apache_kafka, topic, options={"topic.metadata.propagation.max.ms": 500})
     ):
         await asyncio.sleep(2.5)
-        rows = await events_service.sql("SELECT published_at, parked_at, attempts FROM idp.outbox")
-        assert {tuple(row) for row in rows} == {(None, None, 0)}
+        rows = await events_service.sql(_STATES)
+        assert {tuple(row) for row in rows} == {(True, None, 0)}
         apache_kafka.create_topic(name=topic)
         await published(events_service)
     assert about(await read(apache_kafka, topic, 1), person)
@@ -167,12 +173,12 @@ async def test_a_read_only_topic_loses_and_parks_nothing(events_service: Service
     """With SASL, whose settings are passed through; the events wait until the relay may write."""
     topic = apache_kafka.create_topic()
     person = await events_service.register()
-    with apache_kafka.read_only(topic):
+    with read_only(apache_kafka, topic):
         async with relaying(events_service, sasl(apache_kafka, topic)):
             await asyncio.sleep(2)
-            rows = await events_service.sql("SELECT published_at, parked_at, attempts FROM idp.outbox")
-            assert {tuple(row) for row in rows} == {(None, None, 0)}
-            apache_kafka.allow_writing(topic)
+            rows = await events_service.sql(_STATES)
+            assert {tuple(row) for row in rows} == {(True, None, 0)}
+            allow_writing(apache_kafka, topic)
             await published(events_service)
     assert about(await read(apache_kafka, topic, 1), person)
 
@@ -194,8 +200,8 @@ async def test_a_wrong_password_loses_nothing(events_service: Service, apache_ka
     await events_service.register()
     async with relaying(events_service, sasl(apache_kafka, topic, password="wrong")):
         await asyncio.sleep(1)
-        waiting = "SELECT bool_and(published_at IS NULL AND parked_at IS NULL AND attempts = 0) FROM idp.outbox"
-        await until_sql(events_service, waiting, bool)
+        rows = await events_service.sql(_STATES)
+        assert {tuple(row) for row in rows} == {(True, None, 0)}
     async with relaying(events_service, sasl(apache_kafka, topic)):
         await published(events_service)
 

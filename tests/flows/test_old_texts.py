@@ -75,7 +75,7 @@ async def test_the_metric_counts_events_that_are_not_published(service: Service)
     person = await service.register()
     assert (await service.client.post("/auth/logout", headers=person.bearer)).status_code == 200
     await OutboxGauge(service.app.core.database).count()
-    (row,) = await service.sql("SELECT count(*) AS number FROM idp.outbox WHERE published_at IS NULL")
+    (row,) = await service.sql("SELECT count(*) AS number FROM idp.outbox_unpublished WHERE parked_at IS NULL")
     assert f"idp_outbox_pending {float(row['number'])}" in (await service.client.get("/metrics")).text
     assert row["number"] > 0
 

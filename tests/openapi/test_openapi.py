@@ -62,7 +62,7 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
 VERBS = {
     "add", "change", "confirm", "create", "deactivate", "delete", "edit", "end", "explain", "export", "extend",
     "follow", "get", "introspect", "invite", "list", "login", "logout", "receive", "refresh", "register", "remove",
-    "rename", "replace", "request", "resend", "revoke", "rotate", "set", "try", "validate", "verify",
+    "rename", "replace", "replay", "request", "resend", "revoke", "rotate", "set", "try", "validate", "verify",
 }  # fmt: skip
 
 

@@ -297,6 +297,25 @@ async def test_one_process_delivers_and_another_takes_over(postgres: EmbeddedPos
         await receiver.wait_for(13, seconds=20)
 
 
+async def test_a_result_is_not_noted_after_a_takeover(world: Service, receiver: Receiver) -> None:
+    """A process that lost the lease during an attempt writes nothing; the event is posted again, with the same id."""
+    answers = iter([HANG])
+    receiver.answer = lambda _: next(answers, 200)
+    webhook = await create(world, receiver.url, "idp.user.created")
+    await world.register()
+    await receiver.wait_for(1)
+    await world.sql(
+        "UPDATE idp.leases SET holder = 'another', token = token + 1, expires_at = now() + interval '4 seconds'"
+        " WHERE name = 'webhook deliveries'"
+    )
+    await asyncio.sleep(3)
+    found = await state(world, webhook)
+    assert (found["attempts"], found["position"], len(receiver.posts)) == (0, webhook["position"], 1)
+    await receiver.wait_for(2)
+    assert receiver.ids[0] == receiver.ids[1]
+    await until_state(world, webhook, attempts=0, failing_since=None)
+
+
 # --- addresses (SEC-66) ----------------------------------------------------------------------------------------------
 
 

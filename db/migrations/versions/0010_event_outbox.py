@@ -1,4 +1,4 @@
-"""Versions of teams, domains and keys; positions and parked events in the outbox
+"""Versions of teams, domains and keys; positions in the outbox, and the queue of the relay
 
 Revision ID: 0010
 Revises: 0008
@@ -21,22 +21,36 @@ def upgrade() -> None:
             table, sa.Column("version", sa.Integer(), server_default=sa.text("1"), nullable=False), schema="idp"
         )
     transaction = sa.text("(pg_current_xact_id()::text)::bigint")
-    for column in (
-        sa.Column("transaction", sa.BigInteger(), server_default=transaction, nullable=False),
-        sa.Column("sequence", sa.BigInteger(), nullable=True),
+    op.add_column(
+        "outbox", sa.Column("transaction", sa.BigInteger(), server_default=transaction, nullable=False), schema="idp"
+    )
+    op.add_column("outbox", sa.Column("sequence", sa.BigInteger(), nullable=True), schema="idp")
+    op.create_index("ix_outbox_transaction_seq", "outbox", ["transaction", "seq"], schema="idp")
+    _complete_earlier_events()
+    op.drop_index("ix_outbox_unpublished", "outbox", schema="idp")
+    op.drop_column("outbox", "published_at", schema="idp")
+    _add_queue()
+
+
+def _add_queue() -> None:
+    op.create_table(
+        "outbox_unpublished",
+        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("parked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
-    ):
-        op.add_column("outbox", column, schema="idp")
-    op.drop_index("ix_outbox_unpublished", "outbox", schema="idp")
-    for name, columns, where in (
-        ("ix_outbox_unpublished", ["seq"], "published_at IS NULL AND parked_at IS NULL"),
-        ("ix_outbox_parked", ["subject", "seq"], "parked_at IS NOT NULL"),
-        ("ix_outbox_transaction_seq", ["transaction", "seq"], None),
-    ):
-        op.create_index(name, "outbox", columns, schema="idp", postgresql_where=sa.text(where) if where else None)
-    _complete_earlier_events()
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_outbox_unpublished")),
+        schema="idp",
+    )
+    op.execute("INSERT INTO idp.outbox_unpublished (seq) SELECT seq FROM idp.outbox")
+    op.execute("""
+        CREATE FUNCTION idp.queue_event() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            INSERT INTO idp.outbox_unpublished (seq) VALUES (NEW.seq);
+            RETURN NULL;
+        END $$
+    """)
+    op.execute("CREATE TRIGGER queue AFTER INSERT ON idp.outbox FOR EACH ROW EXECUTE FUNCTION idp.queue_event()")
 
 
 def _complete_earlier_events() -> None:
@@ -48,12 +62,15 @@ def _complete_earlier_events() -> None:
 
 
 def downgrade() -> None:
-    for name in ("ix_outbox_transaction_seq", "ix_outbox_parked", "ix_outbox_unpublished"):
-        op.drop_index(name, "outbox", schema="idp")
+    op.execute("DROP TRIGGER queue ON idp.outbox")
+    op.execute("DROP FUNCTION idp.queue_event()")
+    op.drop_table("outbox_unpublished", schema="idp")
+    op.drop_index("ix_outbox_transaction_seq", "outbox", schema="idp")
+    op.drop_column("outbox", "sequence", schema="idp")
+    op.drop_column("outbox", "transaction", schema="idp")
+    op.add_column("outbox", sa.Column("published_at", sa.DateTime(timezone=True), nullable=True), schema="idp")
     op.create_index(
         "ix_outbox_unpublished", "outbox", ["seq"], schema="idp", postgresql_where=sa.text("published_at IS NULL")
     )
-    for column in ("error", "parked_at", "attempts", "sequence", "transaction"):
-        op.drop_column("outbox", column, schema="idp")
     for table in reversed(_VERSIONED):
         op.drop_column(table, "version", schema="idp")

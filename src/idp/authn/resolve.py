@@ -15,7 +15,18 @@ from idp.apikeys.service import SERVICE_TOKEN
 from idp.apikeys.shapes import key_id
 from idp.apikeys.usage import Usage
 from idp.authn.imported_keys import ImportedKeys
-from idp.authn.outcome import Authenticated, ByCookie, ByEmail, ByIdentity, ByKey, BySession, ByUserId, Person, Service
+from idp.authn.outcome import (
+    Authenticated,
+    ByClient,
+    ByCookie,
+    ByEmail,
+    ByIdentity,
+    ByKey,
+    BySession,
+    ByUserId,
+    Person,
+    Service,
+)
 from idp.authn.verdicts import Verdict, Verdicts
 from idp.checks import holds
 from idp.db.batch import BatchedRead
@@ -65,6 +76,7 @@ SELECT {STAMP}, k.id AS key_id, k.kind, k.name AS key_name, k.scopes, k.expires_
   FROM idp.api_keys k LEFT JOIN idp.users u ON u.id = k.user_id
  WHERE k.digest = ANY($1) OR k.former_digest = ANY($1)
 """  # noqa: S608  constants
+_BY_CLIENT = f"SELECT {STAMP}, c.name, c.scopes FROM idp.oauth_clients c WHERE c.client_id = $1"  # noqa: S608  constants
 _LOAD = text(_SELECT_USER + "WHERE u.id = :user_id")
 _ANY_TOKEN = Credential(method=AuthMethod.LOCAL_JWT)
 Row = Any  # a record of asyncpg, or a row mapping of SQLAlchemy
@@ -125,6 +137,8 @@ class Resolver:
         if isinstance(subject, ByCookie):
             return await self._resolve_cookie(subject)
         assert credential is not None
+        if isinstance(subject, ByClient):
+            return await self._resolve_client(subject, credential)
         if isinstance(subject, Service):
             return Resolved(principal=Principal(user=None, credential=credential))
         if isinstance(subject, BySession):
@@ -230,6 +244,18 @@ class Resolver:
         if is_current and row["digest"] != subject.digests[0]:
             self._usage.redigest(row["key_id"], before=row["digest"], after=subject.digests[0])
         return Resolved(principal, None, stamp, depends_on, row["key_id"])
+
+    async def _resolve_client(self, subject: ByClient, credential: Credential) -> Resolved:
+        """Resolve the token of a client, with the scopes that the client still has."""
+        row = await self._reads.fetchrow(_BY_CLIENT, subject.client_id)
+        checks.has_read("client", "database")
+        holds(row is not None, "client", "found" if row is not None else "not found", "found")
+        if row is None:
+            return Resolved(error=TokenRevoked())
+        scopes = tuple(scope for scope in credential.scopes if scope in row["scopes"])
+        of_client = msgspec.structs.replace(credential, name=row["name"], scopes=scopes)
+        stamp = Stamp.parse(row["instance"], row["snapshot"])
+        return Resolved(Principal(user=None, credential=of_client), None, stamp, (f"client:{subject.client_id}",))
 
     def _principal_of_key(self, row: Row, *, is_current: bool) -> Principal:
         now = clock.now()

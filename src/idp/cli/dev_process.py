@@ -32,7 +32,7 @@ def build(loaded: "LoadedSettings", *, quiet: bool = True) -> "Application":
         loaded: the settings of `load_development`.
         quiet: do not print a line for each request.
     """
-    from idp.app import Development, create_app
+    from idp.app import create_app
     from idp.core import Core
     from idp.dev import upstream_issuer
     from idp.dev.clerk_instance import ClerkInstance
@@ -41,6 +41,7 @@ def build(loaded: "LoadedSettings", *, quiet: bool = True) -> "Application":
     from idp.dev.mailbox import Mailbox
     from idp.dev.plugin import ClerkStandInPlugin, MailboxPlugin, UpstreamPlugin
     from idp.dev.request_lines import print_request
+    from idp.development import Development
     from idp.ops import logging
     from idp.plugin import Plugin
 

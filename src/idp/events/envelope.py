@@ -6,17 +6,18 @@ from uuid import UUID
 
 import msgspec
 
-from idp.events.catalogue import DATA, EventType
+from idp.events.catalogue import DATA
 
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
 SOURCE = "/idp"
+_DATASCHEMAS = {str(type_): shape.dataschema for type_, shape in DATA.items()}
 
 
 class Event(Protocol):
     """What the envelope needs: an `EventRow`, or a row with these columns."""
 
     @property
-    def id(self) -> UUID: ...
+    def id(self) -> UUID | str: ...
     @property
     def type(self) -> str: ...
     @property
@@ -42,7 +43,7 @@ def cloud_event(event: Event) -> dict[str, Any]:
         "subject": event.subject,
         "time": rfc_3339(event.created_at),
         "datacontenttype": "application/json",
-        "dataschema": DATA[EventType(event.type)].dataschema,
+        "dataschema": _DATASCHEMAS[event.type],
         "partitionkey": event.subject,
     }
     if event.sequence is not None:
@@ -57,4 +58,4 @@ def encode(event: Event) -> bytes:
 
 def rfc_3339(time: datetime) -> str:
     """Return a time in UTC."""
-    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return f"{time.astimezone(UTC).isoformat()[:-6]}Z"

@@ -20,6 +20,7 @@ log = structlog.get_logger("idp.events")
 
 DELIVERY_SECONDS = 8.0  # then a message counts as not delivered, and the relay sends it again
 _POLL_SECONDS = 0.1
+_POLL_EVERY = 100  # messages
 _LOG_EVERY_SECONDS = 30.0
 # The relay depends on them; everything else of librdkafka can be set in [kafka.options].
 _OURS = frozenset({"bootstrap.servers", "client.id", "security.protocol", "enable.idempotence", "acks",
@@ -70,6 +71,7 @@ def producer_config(settings: Kafka) -> dict[str, Any]:
     if taken := sorted(_OURS & settings.options.keys()):
         raise SettingsError([f"kafka.options cannot set {', '.join(taken)}: the relay to Kafka depends on its value."])
     config: dict[str, Any] = {
+        "log_level": 2,  # `error_cb` reports what matters; librdkafka's own lines would be no JSON
         "linger.ms": 5,
         "compression.type": "lz4",
         "reconnect.backoff.max.ms": 1000,
@@ -123,23 +125,23 @@ class KafkaPublisher:
         if self._producer is None:
             self._producer = self._new()
         producer, outcome = self._producer, list[Refusal | None]([NOT_SENT] * len(messages))
-        waiting = 0
-
-        def delivered(place: int, error: KafkaError | None) -> None:
-            nonlocal waiting
-            waiting -= 1
-            outcome[place] = None if error is None else _refusal(error)
-
+        reported = 0
         for place, message in enumerate(messages):
-            if self._interrupted.is_set():
-                break
-            refusal = self._produce(producer, message, lambda error, _, place=place: delivered(place, error))
-            outcome[place] = refusal or NOT_SENT
-            waiting += refusal is None
+
+            def report(error: KafkaError | None, _: object, place: int = place) -> None:
+                nonlocal reported
+                reported += 1
+                outcome[place] = None if error is None else _refusal(error)
+
+            if (refusal := self._produce(producer, message, report)) is not None:
+                report(None, None)
+                outcome[place] = refusal
+            if place % _POLL_EVERY == 0:
+                producer.poll(0)
         deadline = time.monotonic() + DELIVERY_SECONDS + 2
-        while waiting and time.monotonic() < deadline and not self._interrupted.is_set():
+        while reported < len(messages) and time.monotonic() < deadline and not self._interrupted.is_set():
             producer.poll(_POLL_SECONDS)
-        if waiting or any(each is not None and not each.is_final for each in outcome):
+        if any(each is not None and not each.is_final for each in outcome):
             self._discard()
         return outcome
 
@@ -155,7 +157,6 @@ class KafkaPublisher:
             except KafkaException as error:
                 return _refusal(error.args[0])
             else:
-                producer.poll(0)
                 return None
         return NOT_SENT
 

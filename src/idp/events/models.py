@@ -1,4 +1,4 @@
-"""The outbox table."""
+"""The tables of the outbox."""
 
 from datetime import datetime
 from typing import Any
@@ -12,16 +12,11 @@ from idp.db.base import Base, UUIDKey
 
 
 class EventRow(UUIDKey, Base):
-    """An event. It contains no secrets, hashes, tokens or IP addresses.
-
-    `published_at`, `attempts`, `parked_at` and `error` belong to the relay to Kafka.
-    """
+    """An event, which never changes. It contains no secrets, hashes, tokens or IP addresses."""
 
     __tablename__ = "outbox"
     __table_args__ = (
         UniqueConstraint("seq"),
-        Index("ix_outbox_unpublished", "seq", postgresql_where=text("published_at IS NULL AND parked_at IS NULL")),
-        Index("ix_outbox_parked", "subject", "seq", postgresql_where=text("parked_at IS NOT NULL")),
         Index("ix_outbox_transaction_seq", "transaction", "seq"),
     )
     __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012  an INSERT returns nothing
@@ -35,7 +30,17 @@ class EventRow(UUIDKey, Base):
     sequence: Mapped[int | None] = mapped_column(BigInteger)  # the version of the user, team, domain or key
     data: Mapped[dict[str, Any]] = mapped_column(JSONB, default=dict)
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
-    published_at: Mapped[datetime | None]
+
+
+class UnpublishedEventRow(Base):
+    """An event that Kafka does not have; a trigger adds it with the event, the relay deletes it.
+
+    A table of its own, because marking an event in its own row would write the whole row and its index entries again.
+    """
+
+    __tablename__ = "outbox_unpublished"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     parked_at: Mapped[datetime | None]
     error: Mapped[str | None]

@@ -9,48 +9,56 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 _PENDING = text("""
-SELECT seq, id, type, subject, sequence, data::text AS data, created_at, attempts FROM idp.outbox
- WHERE published_at IS NULL AND parked_at IS NULL AND seq > :after ORDER BY seq LIMIT :limit
+SELECT o.seq, o.id::text, o.type, o.subject, o.sequence, convert_to(o.data::text, 'UTF8') AS data, o.created_at,
+       q.attempts
+  FROM idp.outbox_unpublished q JOIN idp.outbox o ON o.seq = q.seq
+ WHERE q.parked_at IS NULL AND q.seq > :after ORDER BY q.seq LIMIT :limit
 """)
-_MARK = text("UPDATE idp.outbox SET published_at = now(), error = NULL WHERE seq = ANY(:seqs) AND published_at IS NULL")
+_MARK = text("DELETE FROM idp.outbox_unpublished WHERE seq = ANY(:seqs)")
 _COUNT_ATTEMPT = text("""
-UPDATE idp.outbox o SET attempts = o.attempts + 1, error = f.reason,
-       parked_at = CASE WHEN o.attempts + 1 >= :limit THEN now() END
-  FROM unnest(CAST(:seqs AS bigint[]), CAST(:reasons AS text[])) AS f(seq, reason)
- WHERE o.seq = f.seq AND o.published_at IS NULL RETURNING o.id, o.type, o.subject, o.parked_at IS NOT NULL AS is_parked
+UPDATE idp.outbox_unpublished q SET attempts = q.attempts + 1, error = f.reason,
+       parked_at = CASE WHEN q.attempts + 1 >= :limit THEN now() END
+  FROM unnest(CAST(:seqs AS bigint[]), CAST(:reasons AS text[])) AS f(seq, reason) JOIN idp.outbox o ON o.seq = f.seq
+ WHERE q.seq = f.seq RETURNING o.id, o.type, o.subject, q.parked_at IS NOT NULL AS is_parked
 """)
 _SIZES = text("""
-SELECT count(*) FILTER (WHERE parked_at IS NULL) AS pending, count(*) FILTER (WHERE parked_at IS NOT NULL) AS parked
-  FROM idp.outbox WHERE published_at IS NULL
+SELECT count(*) FILTER (WHERE parked_at IS NULL) AS pending, count(parked_at) AS parked FROM idp.outbox_unpublished
 """)
 _PARKED = text("""
-SELECT seq, id, type, subject, attempts, error, created_at, parked_at FROM idp.outbox
- WHERE parked_at IS NOT NULL ORDER BY seq LIMIT :limit
+SELECT o.seq, o.id, o.type, o.subject, q.attempts, q.error, o.created_at, q.parked_at
+  FROM idp.outbox_unpublished q JOIN idp.outbox o ON o.seq = q.seq
+ WHERE q.parked_at IS NOT NULL ORDER BY o.seq LIMIT :limit
 """)
 # Without Kafka nothing is published, and age alone decides. A slice a time, from the oldest on.
 _DELETE_OLD = text("""
 WITH oldest AS (
-    SELECT seq, created_at, published_at, parked_at FROM idp.outbox WHERE seq > :after ORDER BY seq LIMIT :limit
+    SELECT seq, created_at < now() - make_interval(days => :days) AS is_old
+      FROM idp.outbox WHERE seq > :after ORDER BY seq LIMIT :limit
+), due AS (
+    SELECT seq FROM oldest WHERE is_old AND NOT (:relayed AND EXISTS (
+        SELECT FROM idp.outbox_unpublished q WHERE q.seq = oldest.seq AND q.parked_at IS NULL))
+), unqueued AS (
+    DELETE FROM idp.outbox_unpublished WHERE seq IN (SELECT seq FROM due)
 ), gone AS (
-    DELETE FROM idp.outbox WHERE seq IN (
-        SELECT seq FROM oldest
-         WHERE created_at < now() - make_interval(days => :days)
-           AND (NOT :relayed OR published_at IS NOT NULL OR parked_at IS NOT NULL))
-    RETURNING seq
+    DELETE FROM idp.outbox WHERE seq IN (SELECT seq FROM due) RETURNING seq
 )
 SELECT (SELECT max(seq) FROM oldest) AS last, (SELECT count(*) FROM gone) AS deleted,
-       (SELECT bool_or(created_at < now() - make_interval(days => :days)) FROM oldest) AS any_old
+       (SELECT bool_or(is_old) FROM oldest) AS any_old
 """)
-_REPLAY = "UPDATE idp.outbox SET published_at = NULL, parked_at = NULL, attempts = 0, error = NULL WHERE "
-_REPLAY_SINCE = text(f"{_REPLAY} created_at >= :since AND (published_at IS NOT NULL OR parked_at IS NOT NULL)")
-_REPLAY_PARKED = text(f"{_REPLAY} parked_at IS NOT NULL")
+_REPLAY_SINCE = text("""
+INSERT INTO idp.outbox_unpublished AS q (seq) SELECT seq FROM idp.outbox WHERE created_at >= :since
+    ON CONFLICT (seq) DO UPDATE SET parked_at = NULL, attempts = 0, error = NULL
+""")
+_REPLAY_PARKED = text("""
+UPDATE idp.outbox_unpublished SET parked_at = NULL, attempts = 0, error = NULL WHERE parked_at IS NOT NULL
+""")
 
 
 class PendingEvent(Struct, frozen=True):
     """An event to publish; `data` is JSON. `envelope` takes it."""
 
     seq: int
-    id: UUID
+    id: str
     type: str
     subject: str
     sequence: int | None
@@ -85,7 +93,7 @@ async def find_pending(session: AsyncSession, *, after: int, limit: int) -> list
     """Return unpublished events with a greater `seq`, in its order."""
     rows = await session.execute(_PENDING, {"after": after, "limit": limit})
     return [
-        PendingEvent(seq, id_, type_, subject, sequence, Raw(data.encode()), created_at, attempts)
+        PendingEvent(seq, id_, type_, subject, sequence, Raw(data), created_at, attempts)
         for seq, id_, type_, subject, sequence, data, created_at, attempts in rows
     ]
 

@@ -27,8 +27,9 @@ from idp.ops.logging import describe
 
 log = structlog.get_logger("idp.events")
 
-BATCH = 1000
+BATCH = 4000
 MAX_ATTEMPTS = 3  # of an event that Kafka refuses, alone
+_PROBE = 100  # events per transaction while Kafka does not take any
 _ALONE_PER_ROUND = 20
 _POLL_SECONDS = 0.3  # between two reads of an empty outbox
 _STANDBY_SECONDS = 1.0  # between two attempts to take the lease
@@ -125,7 +126,8 @@ class Relay(BackgroundService):
             token = await self._lease.take(session)
             if token is None:
                 return None
-            return _Batch(await pending.find_pending(session, after=after, limit=self._batch), token, until)
+            limit = min(self._batch, _PROBE) if self._is_waiting else self._batch
+            return _Batch(await pending.find_pending(session, after=after, limit=limit), token, until)
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
@@ -168,7 +170,7 @@ class Relay(BackgroundService):
         return outcome
 
     def _publish(self, events: Sequence[PendingEvent]) -> list[Refusal | None]:
-        return self._publisher.publish([_message(event) for event in events]) if events else []
+        return self._publisher.publish([message_of(event) for event in events]) if events else []
 
     # --- recording ---------------------------------------------------------------------------------------------------
 
@@ -212,7 +214,7 @@ def _now() -> float:
     return time.clock_gettime(_CLOCK)
 
 
-def _message(event: PendingEvent) -> Outgoing:
+def message_of(event: PendingEvent) -> Outgoing:
     """Return an event as a message: structured JSON, with the attributes as headers for cheap filters."""
     attributes = envelope.cloud_event(event)
     headers = {"content-type": envelope.CONTENT_TYPE} | {f"ce_{name}": attributes[name] for name in _COPIED}

@@ -12,7 +12,7 @@ _POLL_SECONDS = 0.25
 
 
 class Arrivals(BackgroundService):
-    """Knows the position of the newest event while somebody waits for one.
+    """Knows the position of the newest event while a request waits for one.
 
     Args:
         database: stores the outbox.
@@ -23,7 +23,7 @@ class Arrivals(BackgroundService):
         self._database = database
         self._newest = START
         self._waiting = 0
-        self._anyone = asyncio.Event()
+        self._is_awaited = asyncio.Event()
         self._arrived = asyncio.Condition()
 
     async def wait_beyond(self, position: Position, *, seconds: float) -> bool:
@@ -37,7 +37,7 @@ class Arrivals(BackgroundService):
             Whether there is one; False after the time, and when the service stops.
         """
         self._waiting += 1
-        self._anyone.set()
+        self._is_awaited.set()
         try:
             async with asyncio.timeout(seconds), self._arrived:
                 await self._arrived.wait_for(lambda: self._newest > position)
@@ -46,12 +46,12 @@ class Arrivals(BackgroundService):
         finally:
             self._waiting -= 1
             if not self._waiting:
-                self._anyone.clear()
+                self._is_awaited.clear()
         return True
 
     async def _run(self) -> None:
         while True:
-            await self._anyone.wait()
+            await self._is_awaited.wait()
             with contextlib.suppress(DatabaseUnavailable):
                 async with self._database.transaction() as session:
                     self._newest = await last_position(session)

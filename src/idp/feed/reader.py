@@ -11,6 +11,8 @@ from idp.errors import CursorExpired
 from idp.events.reading import START, Position, StoredEvent, last_position, read_after
 from idp.feed.arrivals import Arrivals
 
+_SLICE = 500  # events per statement, when types are selected
+_MAX_SLICES = 20  # statements per page
 _IS_KEPT = text("SELECT EXISTS (SELECT FROM idp.outbox WHERE transaction = :transaction AND seq = :seq)")
 
 
@@ -61,12 +63,22 @@ class Reader:
         Args:
             position: of the last event that the consumer has.
             types: only events of these types; all if it is empty.
-            limit: of events read, before types are selected.
+            limit: the largest number of events to return.
         """
-        async with self._database.transaction() as session:
-            found = await read_after(session, position, limit=limit)
-        selected = [event for event in found if not types or event.type in types]
-        return Page(selected, found[-1].position if found else position, len(found) == limit)
+        selected: list[StoredEvent] = []
+        size = _SLICE if types else limit
+        for _ in range(_MAX_SLICES):
+            async with self._database.transaction() as session:
+                found = await read_after(session, position, limit=size)
+            for event in found:
+                position = event.position
+                if not types or event.type in types:
+                    selected.append(event)
+                if len(selected) == limit:
+                    return Page(selected, position, True)
+            if len(found) < size:
+                return Page(selected, position, False)
+        return Page(selected, position, True)
 
     async def read_or_wait(self, position: Position, *, types: frozenset[str], limit: int, seconds: float) -> Page:
         """Return the next events; if there are none, wait for one for so many seconds."""

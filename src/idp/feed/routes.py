@@ -34,7 +34,7 @@ After = Annotated[
         description="`next` of the page before, or `newest`: only later events. Absent: all that are kept.",
     ),
 ]
-Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="How many to read, 1 to 1000.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="How many to return, 1 to 1000.")]
 Wait = Annotated[
     int,
     QueryParameter(

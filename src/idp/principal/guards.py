@@ -42,7 +42,7 @@ INTERACTIVE = frozenset(
     }
 )
 _CONFIRMED = "is_confirmed"  # key in a handler's `opt`, computed once
-MACHINES = frozenset({AuthMethod.API_KEY, AuthMethod.SERVICE_TOKEN})
+MACHINES = frozenset({AuthMethod.API_KEY, AuthMethod.SERVICE_TOKEN, AuthMethod.CLIENT})
 
 
 def public() -> dict[str, Any]:

@@ -21,6 +21,7 @@ class AuthMethod(StrEnum):
     SERVICE_TOKEN = "service_token"  # noqa: S105
     UPSTREAM_OIDC = "upstream_oidc"
     CLERK_JWT = "clerk_jwt"
+    CLIENT = "client"
     ADMIN_TOKEN = "admin_token"  # noqa: S105
     DEV_HEADERS = "dev_headers"
     PLUGIN = "plugin"

@@ -7,6 +7,7 @@ proxies from the environment, no compression, and bounds on size and time.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, NamedTuple
@@ -57,6 +58,7 @@ class Fetcher:
 
     def __init__(self, *, allow_loopback: bool = False) -> None:
         self._allow_loopback = allow_loopback
+        self._tls: ssl.SSLContext | None = None
 
     def problem_of(self, url: str) -> str | None:
         """Return the reason why a URL must not be fetched, None if it may be."""
@@ -97,7 +99,7 @@ class Fetcher:
             "User-Agent": "idp",
         }
         async with (
-            httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=_SECONDS) as client,
+            await self._client(_SECONDS) as client,
             client.stream("GET", checked.target, headers=headers, extensions=checked.extensions) as answer,
         ):
             if answer.status_code != 200:
@@ -143,10 +145,16 @@ class Fetcher:
         checked = await self._checked(url)
         sent = {**headers, "Host": checked.host, "User-Agent": "idp", "Accept-Encoding": "identity"}
         async with (
-            httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds) as client,
+            await self._client(seconds) as client,
             client.stream("POST", checked.target, content=body, headers=sent, extensions=checked.extensions) as answer,
         ):
             return Answered(answer.status_code, answer.headers.get("retry-after"))  # the body is not read
+
+    async def _client(self, seconds: float) -> httpx2.AsyncClient:
+        """Return a client for one request: a connection to an address is not reused for another name."""
+        if self._tls is None:  # reads all CA certificates, which takes 50 ms
+            self._tls = await asyncio.to_thread(httpx2.create_ssl_context, trust_env=False)
+        return httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds, verify=self._tls)
 
     async def _checked(self, url: str) -> _Checked:
         """Return the request target of an allowed URL, with a checked address instead of the name."""

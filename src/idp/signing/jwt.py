@@ -78,7 +78,8 @@ class IssuedToken(Struct, frozen=True):
 class VerifiedClaims(Struct, frozen=True):
     """Claims of a token with verified signature, issuer, audience and times.
 
-    `uid` is the user id, `session_id` the session, which must be active; legacy tokens have neither.
+    `uid` is the user id, `session_id` the session, which must be active; legacy tokens have neither. `client_id` is the
+    client that a token without a user belongs to.
     """
 
     jti: str | None
@@ -88,6 +89,7 @@ class VerifiedClaims(Struct, frozen=True):
     uid: str | None
     legacy_email: str | None = None
     session_id: UUID | None = None
+    client_id: str | None = None
 
 
 class TokenService:
@@ -151,6 +153,23 @@ class TokenService:
         }
         if len(user.roles) <= self._settings.max_roles:  # keep headers below proxy limits
             claims["roles"] = list(user.roles)
+        return self._to_issued_token(_sign_claims(key, claims), claims)
+
+    async def issue_for_client(self, client_id: str, scopes: Sequence[str]) -> IssuedToken:
+        """Sign an `at+jwt` of a client itself (RFC 6749 section 4.4, RFC 9068 section 2.2).
+
+        Raises:
+            DatabaseUnavailable: the signing key could not be read or created.
+        """
+        key = await self._keyring.signing_key()
+        claims = {
+            **self._times(None, None),
+            "iss": self.issuer,
+            "aud": self._audience,
+            "sub": client_id,
+            "client_id": client_id,
+            "scope": " ".join(scopes),
+        }
         return self._to_issued_token(_sign_claims(key, claims), claims)
 
     def _sign_shared(self, user: TokenUser, family: Family, key: OctKey, times: dict[str, Any]) -> IssuedToken:
@@ -224,14 +243,27 @@ class TokenService:
             raise ValueError("wrong issuer")
         audiences = audience if isinstance(audience, list) else [audience]
         require(self._audience in audiences, "aud", audience, self._audience, "wrong audience")
+        scopes = tuple(str(claims.get("scope", "")).split())
+        if "uid" not in claims:
+            return self._of_client(claims, scopes)
         checks.proves(f"user:{claims.get('uid')}")
         expires_at = self._check_times(claims)
         uid, jti, subject = _text(claims, "uid"), _text(claims, "jti"), _text(claims, "sub")
         require(subject == uid, "sub", subject, uid, "sub and uid differ")
         self._check_environment(claims)
-        scopes = tuple(str(claims.get("scope", "")).split())
         return VerifiedClaims(
             jti=jti, scopes=scopes, expires_at=expires_at, shared_secret=False, uid=uid, session_id=_session(claims)
+        )
+
+    def _of_client(self, claims: dict[str, Any], scopes: tuple[str, ...]) -> VerifiedClaims:
+        """Return the claims of a token without a user: its subject is the client (RFC 9068 section 2.2)."""
+        client_id, jti, subject = _text(claims, "client_id"), _text(claims, "jti"), _text(claims, "sub")
+        checks.proves(f"service:{client_id}")
+        expires_at = self._check_times(claims)
+        require(subject == client_id, "sub", subject, client_id, "sub and client_id differ, and there is no uid")
+        self._check_environment(claims)
+        return VerifiedClaims(
+            jti=jti, scopes=scopes, expires_at=expires_at, shared_secret=False, uid=None, client_id=client_id
         )
 
     def _verify_shared(self, unverified: UnverifiedJwt) -> VerifiedClaims:
