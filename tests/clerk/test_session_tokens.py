@@ -271,10 +271,23 @@ async def test_keys_come_from_the_instance_and_parties_are_required(
         assert (await world.me(user_id, azp=APP)).status_code == 200
         for party in ("https://evil.example", None, "", 7, f"{APP}/"):
             assert (await world.me(user_id, azp=party)).json()["code"] == "token_invalid", party
+        token = instance.session_token(user_id)
+        assert (await ask(world, token)).status_code == 200
+        issuer.answer = _another_key  # under the same kid, as Clerk names keys after the instance
+        core: Core = world.service.app.core
+        assert core.clerk_tokens is not None
+        await core.clerk_tokens.keys.fetch()  # type: ignore[attr-defined]
+        assert (await ask(world, token)).json()["code"] == "token_invalid", "its verdict was remembered"
+        issuer.answer = well
+        await core.clerk_tokens.keys.fetch()  # type: ignore[attr-defined]
     environ["IDP_CLERK__ALLOW_MISSING_AZP"] = "true"
     async with running_world(world.service.database_url, instance=instance, migrate=False, **environ) as world:
         assert (await world.me(user_id, azp=None)).status_code == 200
         assert (await world.me(user_id, azp="https://evil.example")).status_code == 401
+
+
+async def _another_key(issuer: Issuer, _path: str) -> bytes:
+    return http(json.dumps(ClerkInstance(issuer.url, new_state()).jwks()).encode())
 
 
 async def _hangs_up(_issuer: Issuer, _path: str) -> bytes:
