@@ -343,7 +343,8 @@ async def test_the_publishable_key_names_the_issuer(clerk: World) -> None:
 # --- hostile kinds ---------------------------------------------------------------------------------------------------
 
 _VALUES: tuple[Any, ...] = (
-    None, "", "x", "\x00", 0, -1, 1e308, True, [], {}, [1], {"a": {"b": []}}, "9" * 4000, ["user_1"], "user_" + "x" * 300,
+    None, "", "x", "\x00", 0, -1, 1e308, True, [], {}, [1], {"a": {"b": []}}, "9" * 4000, ["user_1"],
+    "user_" + "x" * 300,
 )  # fmt: skip
 _NEVER_ACCEPTED = ("exp", "sub", "sid", "iss")
 _MAY_BE_ANYTHING = ("fva", "azp", "sts", "jti", "v", "o", "pla", "fea")
