@@ -24,7 +24,7 @@ from idp.dev.embedded import EmbeddedPostgres
 from idp.settings import Secret
 
 EVENTS = 10_000
-_OVER_SOCKETS = 300  # the other deliveries enter behind the HTTP layer, so that the test takes a minute
+_OVER_SOCKETS = 200  # the other deliveries enter behind the HTTP layer, so that the test takes a minute
 _NO_DEFAULTS = {"IDP_ACCOUNTS__DEFAULT_TEAMS": "", "IDP_ACCOUNTS__DEFAULT_DOMAINS": "", "LOG_LEVEL": "warning"}
 
 
@@ -78,7 +78,7 @@ class _Story:
 
     def next(self) -> list[dict[str, Any]]:
         ids, chance = list(self._instance.state.users), self._chance
-        kind = chance.choices(["create", "delete", "change", "ban", "move"], [6, 5, 74, 5, 10])[0]
+        kind = chance.choices(["create", "delete", "change", "ban", "move"], [4, 4, 78, 4, 10])[0]
         if kind == "create" or len(ids) < 10:
             return [self.create()]
         first, second = chance.sample(ids, 2)
@@ -106,7 +106,7 @@ class _Story:
 async def test_ten_thousand_events_dropped_doubled_and_shuffled(world: World) -> None:
     """S0-11 S0-12 S0-13 S1-02 C-14: after a repair both sides are equal, no deleted user lives, each key ended once."""
     story = _Story(world.instance, seed=11)
-    early = [story.create() for _ in range(200)]
+    early = [story.create() for _ in range(150)]
     await _deliver(world, [Outgoing.of(event) for event in early])
     keys = {}
     for event in early[:60]:
@@ -122,8 +122,8 @@ async def test_ten_thousand_events_dropped_doubled_and_shuffled(world: World) ->
 
     before = await diff(world)
     assert before.missing > 0
-    assert before.changed > 20
-    assert before.deleted > 20
+    assert before.changed > 10
+    assert before.deleted > 10
     repaired = await repair(world)
     assert (repaired.missing, repaired.changed, repaired.deleted) == (before.missing, before.changed, before.deleted)
     assert (await diff(world)).differing == 0

@@ -271,10 +271,23 @@ async def test_keys_come_from_the_instance_and_parties_are_required(
         assert (await world.me(user_id, azp=APP)).status_code == 200
         for party in ("https://evil.example", None, "", 7, f"{APP}/"):
             assert (await world.me(user_id, azp=party)).json()["code"] == "token_invalid", party
+        token = instance.session_token(user_id)
+        assert (await ask(world, token)).status_code == 200
+        issuer.answer = _another_key  # under the same kid, as Clerk names keys after the instance
+        core: Core = world.service.app.core
+        assert core.clerk_tokens is not None
+        await core.clerk_tokens.keys.fetch()  # type: ignore[attr-defined]
+        assert (await ask(world, token)).json()["code"] == "token_invalid", "its verdict was remembered"
+        issuer.answer = well
+        await core.clerk_tokens.keys.fetch()  # type: ignore[attr-defined]
     environ["IDP_CLERK__ALLOW_MISSING_AZP"] = "true"
     async with running_world(world.service.database_url, instance=instance, migrate=False, **environ) as world:
         assert (await world.me(user_id, azp=None)).status_code == 200
         assert (await world.me(user_id, azp="https://evil.example")).status_code == 401
+
+
+async def _another_key(issuer: Issuer, _path: str) -> bytes:
+    return http(json.dumps(ClerkInstance(issuer.url, new_state()).jwks()).encode())
 
 
 async def _hangs_up(_issuer: Issuer, _path: str) -> bytes:
@@ -325,3 +338,39 @@ async def test_the_publishable_key_names_the_issuer(clerk: World) -> None:
         token = clerk.instance.session_token("user_unsynced")
         answer = await service.client.get(ME, headers={"Authorization": f"Bearer {token}"})
         assert answer.json()["code"] == "user_not_synced"
+
+
+# --- hostile kinds ---------------------------------------------------------------------------------------------------
+
+_VALUES: tuple[Any, ...] = (
+    None, "", "x", "\x00", 0, -1, 1e308, True, [], {}, [1], {"a": {"b": []}}, "9" * 4000, ["user_1"],
+    "user_" + "x" * 300,
+)  # fmt: skip
+_NEVER_ACCEPTED = ("exp", "sub", "sid", "iss")
+_MAY_BE_ANYTHING = ("fva", "azp", "sts", "jti", "v", "o", "pla", "fea")
+
+
+async def test_members_of_every_type_are_refused_or_ignored(clerk: World) -> None:
+    """SEC-23 SEC-28: 300 kinds of tokens signed by the instance itself; what decides is refused, nothing is a 5xx."""
+    user_id = await clerk.created()
+    token = clerk.instance.session_token
+    with table() as row:
+        for value in _VALUES:
+            for name in (*_NEVER_ACCEPTED, *_MAY_BE_ANYTHING, "iat", "nbf", "act", "aud", "cnf"):
+                with row(f"claim {name} = {str(value)[:30]!r}"):
+                    answer = await ask(clerk, token(user_id, **{name: value}))
+                    refused = answer.status_code == 401
+                    assert refused or (answer.status_code, answer.json()["id"]) == (200, user_id)
+                    assert refused or name not in _NEVER_ACCEPTED
+                    assert refused or name not in {"act", "cnf"} or value is None
+                    assert not refused or name not in _MAY_BE_ANYTHING
+            for name in ("alg", "typ", "kid", "cat", "crit"):
+                with row(f"header {name} = {str(value)[:30]!r}"):
+                    answer = await ask(clerk, token(user_id, header={name: value}))
+                    is_ignored = (name, value) in {("cat", None), ("crit", None)} if _hashable(value) else False
+                    expected = {200} if is_ignored else {200, 401} if name == "kid" else {401}
+                    assert answer.status_code in expected
+
+
+def _hashable(value: object) -> bool:
+    return not isinstance(value, list | dict)

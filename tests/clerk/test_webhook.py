@@ -266,7 +266,7 @@ async def test_signed_nonsense_is_never_a_server_error(clerk: World) -> None:
 
 
 async def test_every_member_of_a_user_may_have_any_type(clerk: World) -> None:
-    values: list[Any] = [None, 0, -1, 1e308, "", "x", "\u0000", [], {}, [None], [{}], {"a": []}, True, "\ud800"]
+    values: list[Any] = [None, 0, 1e308, "", "\u0000", [None], [{}], {"a": []}, True, "\ud800"]
     members = ("email_addresses", "primary_email_address_id", "first_name", "last_name", "username", "image_url",
                "public_metadata", "banned", "locked", "updated_at", "created_at")  # fmt: skip
     entries: list[Any] = [7, {}, {"id": [], "verification": 1}]

@@ -151,6 +151,8 @@ def check_kind(unverified: UnverifiedJwt) -> None:
         raise _not_a_session("an OAuth access token")
     if type_ != "jwt":
         raise _not_a_session("a token of another type")
+    if "cnf" in claims:  # RFC 7800: no bearer token (SEC-63)
+        raise _not_a_session("a token bound to a key")
     if subject.startswith("mch_"):
         raise _not_a_session("a machine token")
     if not subject.startswith("user_"):
