@@ -18,6 +18,7 @@ _TITLES = {scenario.name: scenario.title for scenario in SCENARIOS} | {
     "limits": "signatures, a Valkey GET, a point read, a login",
     "flood": "validate during a flood of logins",
     "revocation": "how long three processes still accept a revoked key",
+    "events": "changes while Kafka is away, and the drain of a backlog of 100,000 events",
 }
 
 
@@ -62,6 +63,7 @@ def _choice(options: argparse.Namespace) -> Choice:
         limits="limits" in names,
         flood="flood" in names,
         revocation="revocation" in names,
+        events="events" in names,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from bench import cpu, flood, limits, machine, revocation
+from bench import cpu, events, flood, limits, machine, revocation
 from bench.measure import Contestant, Plan, measure
 from bench.report import Results
 from bench.scenarios import Scenario
@@ -25,6 +25,7 @@ class Choice(Struct, frozen=True):
     limits: bool
     flood: bool
     revocation: bool
+    events: bool
 
 
 def measure_all(choice: Choice, plan: Plan, *, say: Callable[[str], None]) -> Results:
@@ -35,12 +36,13 @@ def measure_all(choice: Choice, plan: Plan, *, say: Callable[[str], None]) -> Re
         for scenario in choice.scenarios:
             say(scenario.title)
             measured.append((scenario, measure(scenario, world, plan)))
-        say("limits, login flood and revocations")
+        say("limits, login flood, revocations and events")
         return Results(
             measured=measured,
             limits=limits.measure(world) if choice.limits else [],
             floods=flood.measure(world, plan) if choice.flood else [],
             revocation=revocation.measure(world, say=say) if choice.revocation else None,
+            events=events.measure(world, plan) if choice.events else [],
             memory=_memory([contestant for _, contestants in measured for contestant in contestants]),
             machine=machine.description(world.server_core, world.load_core),
             notes=[

@@ -45,6 +45,7 @@ class Results(Struct, frozen=True):
     machine: Sequence[str]
     notes: Sequence[str]
     revocation: Revocation | None = None
+    events: Sequence[Verdict] = ()
 
 
 def document(results: Results) -> str:
@@ -53,6 +54,7 @@ def document(results: Results) -> str:
         *verdicts.of_scenarios(results.measured),
         *results.limits,
         *verdicts.of_floods(results.floods),
+        *results.events,
         *verdicts.of_memory(results.memory),
     ]
     if results.revocation is not None:

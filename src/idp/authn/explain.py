@@ -5,6 +5,7 @@ checks (`idp/checks.py`); here they are only put into words.
 """
 
 from collections.abc import Sequence
+from typing import cast
 from uuid import UUID
 
 from litestar import Litestar
@@ -13,12 +14,13 @@ from msgspec import Struct
 from idp.authn.credential import Headers, Presented, from_headers
 from idp.authn.explain_shapes import (
     Asked,
-    CredentialOut,
+    AskedAuthenticator,
+    ExplainedCredential,
+    ExplainedRoute,
+    ExplainedUser,
+    ExplainedVerdict,
     Explanation,
-    Origin,
-    Person,
-    RouteOut,
-    Verdict,
+    VerdictOrigin,
 )
 from idp.authn.introspection import Introspector
 from idp.authn.rights import Right, Rights
@@ -29,6 +31,8 @@ from idp.errors import AmbiguousCredentials, IdpError
 from idp.principal.guards import changes_or_manages, is_public
 from idp.principal.model import Principal
 from idp.sessions.cookie import SessionCookies
+
+_NOT_ASKED = Step("", "not_asked", checks=[])
 
 
 class Explained(Struct, frozen=True):
@@ -119,14 +123,16 @@ class Explainer:
     async def _rights_of(self, principal: Principal | None, key: UUID | None) -> list[Right]:
         return await self._rights.of(principal, key) if principal else []
 
-    async def _explain_route(self, route: Route, app: Litestar, presented: Presented, verdict: Decided) -> RouteOut:
+    async def _explain_route(
+        self, route: Route, app: Litestar, presented: Presented, verdict: Decided
+    ) -> ExplainedRoute:
         trace, error = Trace(), verdict.error
         if is_public(route.handler) or verdict.principal is not None:
             error = await refusal(route, app, self._cookies, presented, verdict.principal, trace)
         by_handler = error is None and "decided_by_handler" in route.handler.opt
         line = route.policy
         told = _told(error)
-        return RouteOut(
+        return ExplainedRoute(
             method=route.method,
             path=route.path,
             template=route.template,
@@ -148,28 +154,27 @@ def _names_of(principal: Principal) -> frozenset[str]:
     return frozenset(names)
 
 
-def _told(error: IdpError | None) -> Verdict:
+def _told(error: IdpError | None) -> ExplainedVerdict:
     if error is None:
-        return Verdict(accepted=True)
-    return Verdict(accepted=False, status=error.status, code=error.code, detail=error.detail, remedy=error.remedy)
+        return ExplainedVerdict(accepted=True)
+    return ExplainedVerdict(
+        accepted=False, status=error.status, code=error.code, detail=error.detail, remedy=error.remedy
+    )
 
 
-def _asked(steps: Sequence[Step], names: Sequence[str]) -> list[Asked]:
+def _asked(steps: Sequence[Step], names: Sequence[str]) -> list[AskedAuthenticator]:
     by_name = {step.name: step for step in steps if step.outcome}
-    asked = []
-    for name in names:
-        step = by_name.get(name)
-        asked.append(Asked(name, step.outcome, step.code, step.checks) if step else Asked(name, "not_asked"))  # type: ignore[arg-type]
-    return asked
+    asked = ((name, by_name.get(name, _NOT_ASKED)) for name in names)
+    return [AskedAuthenticator(name, cast("Asked", step.outcome), step.code, step.checks) for name, step in asked]
 
 
 def _checks_of(steps: Sequence[Step], name: str) -> list[Check]:
     return [check for step in steps if step.name == name and not step.outcome for check in step.checks]
 
 
-def _origin(trace: Trace, verdict: Decided) -> Origin:
+def _origin(trace: Trace, verdict: Decided) -> VerdictOrigin:
     about_verdict = next((each for each in trace.readings if each.what == "verdict"), None)
-    return Origin(
+    return VerdictOrigin(
         source=about_verdict.source if about_verdict else "database",  # type: ignore[arg-type]
         age_seconds=about_verdict.age_seconds if about_verdict else 0.0,
         readings=[each for each in trace.readings if each.what != "verdict"],
@@ -178,11 +183,11 @@ def _origin(trace: Trace, verdict: Decided) -> Origin:
     )
 
 
-def _credential(principal: Principal | None) -> CredentialOut | None:
+def _credential(principal: Principal | None) -> ExplainedCredential | None:
     if principal is None:
         return None
     credential = principal.credential
-    return CredentialOut(
+    return ExplainedCredential(
         method=credential.method,
         id=credential.id,
         name=credential.name,
@@ -192,6 +197,6 @@ def _credential(principal: Principal | None) -> CredentialOut | None:
     )
 
 
-def _person(principal: Principal | None) -> Person | None:
+def _person(principal: Principal | None) -> ExplainedUser | None:
     user = principal.user if principal else None
-    return Person(user.id, user.email, user.name) if user else None
+    return ExplainedUser(user.id, user.email, user.name) if user else None

@@ -10,6 +10,7 @@ from idp.checks import Check, Reading
 from idp.principal.model import AuthMethod
 
 _Name = Annotated[str, Meta(min_length=1, max_length=100)]
+Asked = Literal["not_mine", "authenticated", "rejected", "unavailable", "not_asked"]
 _Value = Annotated[str, Meta(max_length=100_000)]
 
 
@@ -47,7 +48,7 @@ class ExplainIn(Struct, frozen=True, forbid_unknown_fields=True):
         return "ExplainIn(credential hidden)"
 
 
-class Verdict(Struct, frozen=True):
+class ExplainedVerdict(Struct, frozen=True):
     """Whether it was accepted; if not, the status, code and texts of the answer."""
 
     accepted: bool
@@ -57,7 +58,7 @@ class Verdict(Struct, frozen=True):
     remedy: str | None = None
 
 
-class Origin(Struct, frozen=True):
+class VerdictOrigin(Struct, frozen=True):
     """Where the verdict came from, and how old it is.
 
     Attributes:
@@ -76,16 +77,16 @@ class Origin(Struct, frozen=True):
     agrees: bool
 
 
-class Asked(Struct, frozen=True):
+class AskedAuthenticator(Struct, frozen=True):
     """An authenticator, its outcome, and the checks that led to it."""
 
     name: str
-    outcome: Literal["not_mine", "authenticated", "rejected", "unavailable", "not_asked"]
+    outcome: Asked
     code: str | None = None
     checks: list[Check] = field(default_factory=list)
 
 
-class CredentialOut(Struct, frozen=True):
+class ExplainedCredential(Struct, frozen=True):
     """The accepted credential, without its secret."""
 
     method: AuthMethod
@@ -96,7 +97,7 @@ class CredentialOut(Struct, frozen=True):
     amr: tuple[str, ...]
 
 
-class Person(Struct, frozen=True):
+class ExplainedUser(Struct, frozen=True):
     """The user of the credential."""
 
     id: str
@@ -104,7 +105,7 @@ class Person(Struct, frozen=True):
     name: str | None
 
 
-class RouteOut(Struct, frozen=True):
+class ExplainedRoute(Struct, frozen=True):
     """Whether a route would admit the caller, by its policy.
 
     Attributes:
@@ -131,12 +132,12 @@ class RouteOut(Struct, frozen=True):
 class Explanation(Struct, frozen=True):
     """How the decision about a credential came about."""
 
-    verdict: Verdict
+    verdict: ExplainedVerdict
     owner: str | None
-    authenticators: list[Asked]
+    authenticators: list[AskedAuthenticator]
     subject: list[Check]
-    origin: Origin
-    credential: CredentialOut | None
-    user: Person | None
+    origin: VerdictOrigin
+    credential: ExplainedCredential | None
+    user: ExplainedUser | None
     rights: list[Right]
-    route: RouteOut | None
+    route: ExplainedRoute | None

@@ -51,7 +51,7 @@ LastEventId = Annotated[
 ]
 
 
-class Events(Struct, frozen=True):
+class EventPage(Struct, frozen=True):
     """Events in their order, each a CloudEvent, and the cursor of the next page.
 
     Attributes:
@@ -99,7 +99,7 @@ class Readers:
     opt=accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN),
     tags=["Events"],
     summary="List events",
-    responses=documents(Events)
+    responses=documents(EventPage)
     | responses(
         errors.EventsScopeRequired,
         errors.CursorExpired,
@@ -131,7 +131,7 @@ async def list_events(
         feed_readers.check()
     with feed_readers.one() if wait else nullcontext():
         page = await event_reader.read_or_wait(position, types=wanted, limit=limit, seconds=wait)
-    found = Events([cloud_event(event) for event in page.events], str(page.position), page.is_full)
+    found = EventPage([cloud_event(event) for event in page.events], str(page.position), page.is_full)
     return Response(msgspec.json.encode(found), media_type=MediaType.JSON, headers={"Cache-Control": "no-store"})
 
 

@@ -28,15 +28,15 @@ from idp.signing.fetch import Fetcher
 from idp.signing.sealing import Sealer
 from idp.webhooks import posting, service, signing
 from idp.webhooks.shapes import (
-    Deleted,
     NewWebhook,
-    Rejection,
-    Replay,
-    SecretRotation,
-    TestResult,
     WebhookChange,
+    WebhookDeleted,
     WebhookOut,
+    WebhookRejection,
+    WebhookReplay,
     WebhookSecret,
+    WebhookSecretRotation,
+    WebhookTest,
 )
 
 _ACCEPTS = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
@@ -114,13 +114,13 @@ async def change_webhook(
 @delete("/v1/webhooks/{webhook_id:uuid}", **_BY_ADMIN, summary="Delete a webhook", status_code=200, responses=_ONE)
 async def delete_webhook(
     request: AnyRequest, database: NamedDependency[Database], webhook_id: FromPath[UUID]
-) -> Deleted:
+) -> WebhookDeleted:
     """Delete an endpoint; an attempt that runs now may still arrive."""
     async with database.transaction() as session:
         await service.get_row(session, webhook_id, lock=True)
         await reauthorize(session, request.user, manages=True)
         await service.remove(session, origin_of(request), webhook_id)
-    return Deleted()
+    return WebhookDeleted()
 
 
 @post(
@@ -136,14 +136,14 @@ async def rotate_webhook_secret(
     database: NamedDependency[Database],
     webhook_outgoing: NamedDependency[Outgoing],
     webhook_id: FromPath[UUID],
-    data: JSONBody[SecretRotation | None] = None,
+    data: JSONBody[WebhookSecretRotation | None] = None,
 ) -> WebhookSecret:
     """Replace the secret. During the overlap, deliveries have a signature of both."""
     async with database.transaction() as session:
         await service.get_row(session, webhook_id, lock=True)
         await reauthorize(session, request.user, manages=True)
         return await service.rotate_secret(
-            session, origin_of(request), webhook_outgoing.sealer, webhook_id, data or SecretRotation()
+            session, origin_of(request), webhook_outgoing.sealer, webhook_id, data or WebhookSecretRotation()
         )
 
 
@@ -155,7 +155,7 @@ async def rotate_webhook_secret(
     responses=_ONE | responses(errors.ValidationFailed),
 )
 async def replay_webhook(
-    request: AnyRequest, database: NamedDependency[Database], webhook_id: FromPath[UUID], data: JSONBody[Replay]
+    request: AnyRequest, database: NamedDependency[Database], webhook_id: FromPath[UUID], data: JSONBody[WebhookReplay]
 ) -> WebhookOut:
     """Deliver again what follows a cursor or a time, as far as events are kept; also what the endpoint rejected."""
     _check_replay(data)
@@ -179,7 +179,7 @@ async def try_webhook(
     settings: NamedDependency[Settings],
     webhook_outgoing: NamedDependency[Outgoing],
     webhook_id: FromPath[UUID],
-) -> TestResult:
+) -> WebhookTest:
     """Post a signed event of type `idp.webhook.test` now, once, and return the result."""
     async with database.transaction() as session:
         row = await service.get_row(session, webhook_id)
@@ -194,13 +194,13 @@ async def try_webhook(
         seconds=settings.webhooks.timeout_seconds,
     )
     delivered = attempt.result is posting.Result.DELIVERED
-    return TestResult(delivered, attempt.error, round(time.monotonic() - began, 3))
+    return WebhookTest(delivered, attempt.error, round(time.monotonic() - began, 3))
 
 
 @get("/v1/webhooks/{webhook_id:uuid}/rejections", **_BY_ADMIN, summary="List rejected events", responses=_ONE)
 async def list_webhook_rejections(
     database: NamedDependency[Database], webhook_id: FromPath[UUID], limit: Limit = 100
-) -> list[Rejection]:
+) -> list[WebhookRejection]:
     """Return the newest events that the endpoint rejected and that were skipped. Replay from before one to retry it."""
     async with database.transaction() as session:
         return await service.rejections(session, webhook_id, limit=limit)
@@ -211,7 +211,7 @@ def _check_url(outgoing: Outgoing, url: str) -> None:
         raise invalid(["body", "url"], f"This address is not allowed: {problem}.")
 
 
-def _check_replay(data: Replay) -> None:
+def _check_replay(data: WebhookReplay) -> None:
     if (data.after is None) == (data.since is None):
         raise invalid(["body"], "Send either `after` or `since`.")
     if data.since is not None and data.since.tzinfo is None:

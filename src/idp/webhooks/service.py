@@ -18,7 +18,15 @@ from idp.events.reading import START, Position, last_position
 from idp.signing.sealing import Sealer
 from idp.webhooks import signing
 from idp.webhooks.models import WebhookRejectionRow, WebhookRow
-from idp.webhooks.shapes import NewWebhook, Rejection, Replay, SecretRotation, WebhookChange, WebhookOut, WebhookSecret
+from idp.webhooks.shapes import (
+    NewWebhook,
+    WebhookChange,
+    WebhookOut,
+    WebhookRejection,
+    WebhookReplay,
+    WebhookSecret,
+    WebhookSecretRotation,
+)
 
 # Before the first event of this time that is visible to readers.
 _BEFORE = text("""
@@ -117,7 +125,7 @@ async def remove(session: AsyncSession, origin: Origin, webhook_id: UUID) -> Non
 
 
 async def rotate_secret(
-    session: AsyncSession, origin: Origin, sealer: Sealer, webhook_id: UUID, wanted: SecretRotation
+    session: AsyncSession, origin: Origin, sealer: Sealer, webhook_id: UUID, wanted: WebhookSecretRotation
 ) -> WebhookSecret:
     """Replace the secret; deliveries are signed with both during the overlap.
 
@@ -134,7 +142,7 @@ async def rotate_secret(
     return WebhookSecret(**_members(row), secret=secret)
 
 
-async def replay(session: AsyncSession, origin: Origin, webhook_id: UUID, wanted: Replay) -> WebhookOut:
+async def replay(session: AsyncSession, origin: Origin, webhook_id: UUID, wanted: WebhookReplay) -> WebhookOut:
     """Deliver again what follows a position. Receivers recognize repeated events by `webhook-id`.
 
     Args:
@@ -166,7 +174,7 @@ async def _before(session: AsyncSession, since: datetime | None) -> Position:
     return Position(*found) if found else START
 
 
-async def rejections(session: AsyncSession, webhook_id: UUID, *, limit: int) -> list[Rejection]:
+async def rejections(session: AsyncSession, webhook_id: UUID, *, limit: int) -> list[WebhookRejection]:
     """Return the newest events that an endpoint rejected.
 
     Raises:
@@ -178,7 +186,7 @@ async def rejections(session: AsyncSession, webhook_id: UUID, *, limit: int) -> 
         await session.scalars(rows.order_by(WebhookRejectionRow.rejected_at.desc()).limit(limit))
     ).all()
     return [
-        Rejection(each.event_id, each.event_type, f"{each.transaction}-{each.seq}", each.error, each.rejected_at)
+        WebhookRejection(each.event_id, each.event_type, f"{each.transaction}-{each.seq}", each.error, each.rejected_at)
         for each in found
     ]
 

@@ -44,13 +44,13 @@ class WebhookChange(Struct, frozen=True, forbid_unknown_fields=True):
     is_active: bool | UnsetType = UNSET
 
 
-class SecretRotation(Struct, frozen=True, forbid_unknown_fields=True):
+class WebhookSecretRotation(Struct, frozen=True, forbid_unknown_fields=True):
     """For how long deliveries are signed with the former secret, too."""
 
     overlap_seconds: Annotated[int, Meta(ge=0, le=604_800)] = 86_400
 
 
-class Replay(Struct, frozen=True, forbid_unknown_fields=True):
+class WebhookReplay(Struct, frozen=True, forbid_unknown_fields=True):
     """Where to deliver again from: a cursor, or a time; exactly one."""
 
     after: Cursor | None = None
@@ -92,7 +92,7 @@ class WebhookSecret(WebhookOut, frozen=True, kw_only=True):
         return f"WebhookSecret({self.id})"
 
 
-class Rejection(Struct, frozen=True):
+class WebhookRejection(Struct, frozen=True):
     """An event that the endpoint rejected; `position` is its cursor."""
 
     event_id: UUID
@@ -102,7 +102,7 @@ class Rejection(Struct, frozen=True):
     rejected_at: datetime
 
 
-class TestResult(Struct, frozen=True):
+class WebhookTest(Struct, frozen=True):
     """The result of a test delivery."""
 
     delivered: bool
@@ -110,7 +110,7 @@ class TestResult(Struct, frozen=True):
     seconds: float
 
 
-class Deleted(Struct, frozen=True):
+class WebhookDeleted(Struct, frozen=True):
     """The endpoint is deleted."""
 
     deleted: bool = True
