@@ -68,6 +68,11 @@ def service_token(base_url: str, *scopes: str) -> dict[str, Any]:
     return dict(_post(base_url, "/auth/tokens", body, _ADMIN))
 
 
+def oauth_client(base_url: str) -> dict[str, Any]:
+    """Create an OAuth client, and return `client_id` and `client_secret`. Raises NotBuilt."""
+    return dict(_post(base_url, "/api/auth/admin/clients", {"client_name": "bench", "scope": "read write"}, _ADMIN))
+
+
 def api_key(base_url: str, person: Person) -> str:
     """Create an API key of a user. Raises NotBuilt."""
     body = {"name": "bench", "scopes": ["read"]}

@@ -1,5 +1,6 @@
 """The requests to the service in each scenario, and the process they are sent to."""
 
+import base64
 import json
 from collections.abc import Callable
 from urllib.parse import urlencode
@@ -88,8 +89,16 @@ def _me_with(world: World, headers: dict[str, str]) -> Traffic:
     return Traffic([Request("GET", "/auth/me", headers, "", {"email": world.person.email})], source=_MEMORY)
 
 
+def _client_credentials(world: World) -> Scenario:
+    client = population.oauth_client(world.idp.base_url)
+    pair = base64.b64encode(f"{client['client_id']}:{client['client_secret']}".encode()).decode()
+    headers = {**_FORM, "authorization": f"Basic {pair}"}
+    request = Request("POST", "/oauth2/token", headers, "grant_type=client_credentials", {"token_type": "Bearer"})
+    return world.idp, Traffic([request])
+
+
 def _not_built(_: World) -> Scenario:
-    raise NotBuilt("/oauth2/token")
+    raise NotBuilt("opaque access tokens of clients")
 
 
 def _jwks(world: World) -> Scenario:
@@ -111,7 +120,7 @@ REQUESTS_OF: dict[str, Callable[[World], Scenario]] = {
     "introspect-new": _introspect_new,
     "me": _me,
     "me-key": _me_by_key,
-    "client-credentials": _not_built,
+    "client-credentials": _client_credentials,
     "client-credentials-opaque": _not_built,
     "jwks": _jwks,
     "health": _health,

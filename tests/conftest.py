@@ -12,7 +12,8 @@ from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey, remove_data
 # Files that take longest, longest first: with several processes, none of them is to begin when the others are done.
 LONG = (
     "dev/test_dev_command.py", "flows/test_authority_lost.py", "openapi/test_openapi.py", "db/test_verdict_model.py",
-    "authn/test_every_authenticator.py", "cli/test_where_it_writes.py", "signing/test_proofs_under_a_shared_secret.py",
+    "authn/test_every_authenticator.py", "authn/test_explain_agrees.py",
+    "cli/test_where_it_writes.py", "signing/test_proofs_under_a_shared_secret.py",
     "flows/test_login_limits.py", "browser/test_eight_tabs.py", "cli/test_idp_serve.py", "client/test_frameworks.py",
 )  # fmt: skip
 

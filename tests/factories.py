@@ -15,9 +15,10 @@ from uuid import UUID
 import asyncpg
 import httpx2
 
-from idp.app import Application, Development, create_app
+from idp.app import Application, create_app
 from idp.cli.dev_process import build
 from idp.cli.server import bind, uvicorn_server
+from idp.development import Development
 from idp.principal.model import AuthMethod, Credential, Principal, User
 from idp.settings import LoadedSettings, Profile, load
 from idp.signing.jwt import TokenSession
@@ -26,7 +27,11 @@ from prepared_databases import prepare
 PASSWORD = "correct horse battery"
 # How long the service waits for PostgreSQL in tests, on machines that may stand still for a second. Tests of a
 # PostgreSQL that is away take the service's own limits.
-PATIENT = {"IDP_DATABASE__POOL_TIMEOUT_SECONDS": "20", "IDP_DATABASE__CONNECT_TIMEOUT_SECONDS": "20"}
+PATIENT = {
+    "IDP_DATABASE__POOL_TIMEOUT_SECONDS": "20",
+    "IDP_DATABASE__CONNECT_TIMEOUT_SECONDS": "20",
+    "IDP_DATABASE__STATEMENT_TIMEOUT_SECONDS": "20",
+}
 OWN_LIMITS = {"IDP_DATABASE__POOL_TIMEOUT_SECONDS": "1", "IDP_DATABASE__CONNECT_TIMEOUT_SECONDS": "1"}
 
 

@@ -15,9 +15,9 @@ from structlog.testing import capture_logs
 
 import idp
 from factories import root_secret, running
-from idp.app import Development
 from idp.background import BackgroundService
 from idp.dev.embedded import EmbeddedPostgres
+from idp.development import Development
 from idp.ops.health import HealthChecks
 from idp.plugin import Plugin, Probe
 from idp.principal.guards import public

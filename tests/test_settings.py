@@ -16,7 +16,6 @@ from idp.settings import (
     Secret,
     Settings,
     SettingsError,
-    changed_but_unused,
     environment_names,
     fields,
     known_names,
@@ -26,7 +25,7 @@ from idp.settings import (
     value_of,
 )
 from idp.settings_safety import refuse_unsafe
-from idp.settings_schema import ALIASES, NOT_YET_USED, Passwords
+from idp.settings_schema import ALIASES, Passwords
 from idp.settings_values import is_secret
 from idp.users.passwords import Passwords as UserPasswords
 
@@ -119,11 +118,6 @@ def test_the_files_alone_give_what_the_code_has() -> None:
 def test_every_other_name_of_a_setting_stands_in_brackets_beside_it(path: str, name: str) -> None:
     comments = "\n".join(line for line in documented(path).splitlines() if line.startswith("#"))
     assert re.search(rf"\[[^\]]*\b{name}\b[^\]]*\]", comments), f"{name} is not in brackets in [{path.split('.')[0]}]"
-
-
-@pytest.mark.parametrize("path", sorted(NOT_YET_USED))
-def test_a_setting_without_effect_so_far_is_marked_later(path: str) -> None:
-    assert "Later" in documented(path)
 
 
 def test_every_name_of_the_contract_is_understood() -> None:
@@ -375,13 +369,6 @@ def test_other_programs_variables_are_left_alone() -> None:
 
 def test_every_name_that_is_understood_is_spelt_right() -> None:
     assert unknown_variables(dict.fromkeys(known_names(), "x")) == []
-
-
-def test_only_changed_settings_are_reported_as_unused() -> None:
-    assert changed_but_unused(load("production", environ={"TOKEN_CACHE_TTL": "1800", "PORT": "8001"})) == []
-    changed = {"CLERK_JWT_KEY": "x"}
-    expected = {"clerk.jwt_key"} & NOT_YET_USED
-    assert set(changed_but_unused(load("production", environ=changed))) == expected
 
 
 # --- production ------------------------------------------------------------------------------------------------------

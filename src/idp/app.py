@@ -4,18 +4,15 @@ A new authenticator is one file under `authn/authenticators/` and one line in `_
 package with a `plugin.py` and one line in `_features`.
 """
 
-from collections.abc import Callable
-
 from litestar import Litestar
 from litestar.types import Receive, Scope, Send
-from msgspec import Struct
 
 from idp.accounts.plugin import AccountsPlugin
-from idp.accounts.sign_out_routes import SigningOut
 from idp.apikeys.plugin import ApiKeysPlugin
 from idp.audit.plugin import AuditPlugin
 from idp.authn.authenticators.admin_token import AdminToken
 from idp.authn.authenticators.api_key import ApiKey
+from idp.authn.authenticators.clerk_jwt import ClerkJwt
 from idp.authn.authenticators.local_jwt import LocalJwt
 from idp.authn.authenticators.session_cookie import SessionCookie
 from idp.authn.authenticators.upstream_oidc import UpstreamOidc
@@ -24,42 +21,28 @@ from idp.authn.fast_path import FastPath, public_routes
 from idp.authn.introspection import Introspector
 from idp.authn.plugin import AuthnPlugin
 from idp.authn.plugins import load_plugins
+from idp.clerk.plugin import ClerkPlugin
 from idp.core import Core, build_core
 from idp.db.plugin import DatabasePlugin
 from idp.deployment import public_url
+from idp.development import PRODUCTION, Development
 from idp.directory.plugin import DirectoryPlugin
 from idp.events.plugin import EventsPlugin
+from idp.feed.plugin import FeedPlugin
 from idp.mail.plugin import MailPlugin
-from idp.ops.envelope import Envelope, Observer
+from idp.ops.envelope import Envelope
 from idp.ops.plugin import CachePlugin, HealthPlugin, HttpPlugin, RateLimitPlugin
 from idp.ops.public_prefix import PublicPrefix
 from idp.pages.plugin import PagesPlugin
 from idp.plugin import Plugin
 from idp.principal.guards import check_policies
+from idp.provider.plugin import ProviderPlugin
 from idp.sessions.plugin import SessionsPlugin
 from idp.settings import LoadedSettings
 from idp.signing.plugin import SigningPlugin
 from idp.signing.routes import PublishedKeys
 from idp.users.plugin import UsersPlugin
-
-
-class Development(Struct, frozen=True):
-    """What exists under `idp dev` only (rule 7).
-
-    Attributes:
-        authenticators: asked last, in this order.
-        features: further plugins.
-        keeps_mail: whether mails stay readable, for a page that shows them.
-        observe: called after each request.
-    """
-
-    authenticators: tuple[Callable[[Core], Authenticator], ...] = ()
-    features: tuple[Callable[[Core], Plugin], ...] = ()
-    keeps_mail: bool = False
-    observe: Observer | None = None
-
-
-PRODUCTION = Development()
+from idp.webhooks.plugin import WebhooksPlugin
 
 
 def _authenticators(core: Core, development: Development) -> tuple[Authenticator, ...]:
@@ -71,6 +54,7 @@ def _authenticators(core: Core, development: Development) -> tuple[Authenticator
         LocalJwt(core.tokens),
         UpstreamOidc(core.foreign_issuers, core.foreign_users.ensure),
         SessionCookie(core.cookies),
+        ClerkJwt(core.clerk_tokens, core.clerk_users.provision if settings.clerk.provision_on_first_sight else None),
         *load_plugins(settings.authn, issuer=core.tokens.issuer),
         *(build(core) for build in development.authenticators),
     )
@@ -79,7 +63,6 @@ def _authenticators(core: Core, development: Development) -> tuple[Authenticator
 def _features(core: Core, introspector: Introspector, development: Development) -> list[Plugin]:
     """Every feature, in the order in which they start."""
     settings, database = core.settings, core.database
-    signing_out = SigningOut(introspector, core.cookies, core.refresh_tokens, core.bad_credentials)
     return [
         HttpPlugin(settings, core.origins),
         DatabasePlugin(database, core.change_listener, refuse_development=core.profile == "production"),
@@ -94,8 +77,12 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         EventsPlugin(database, settings.kafka, settings.events),
         HealthPlugin(core.health, core.metrics_access, database),
         DirectoryPlugin(),
-        AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, cookies=core.cookies),
-        AccountsPlugin(core.account_services(), core.session_starter, signing_out),
+        AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, core.cookies, core.rights),
+        AccountsPlugin(core.account_services(), core.session_starter, core.signing_out(introspector)),
+        ClerkPlugin(settings.clerk, database, core.clerk_users),
+        ProviderPlugin(core.clients, core.token_endpoint),
+        FeedPlugin(database, settings.feed),
+        WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
         PagesPlugin(public_url(settings), dev_headers=bool(development.authenticators)),
         *(build(core) for build in development.features),
     ]
@@ -116,7 +103,7 @@ class Application(Litestar):
         self._envelope = Envelope(
             super().__call__,
             settings.server,
-            fast_routes=fast_path.routes | public_routes(published, core.health),
+            fast_routes=fast_path.routes | core.token_endpoint.routes | public_routes(published, core.health),
             origins=core.origins,
             metrics_access=core.metrics_access,
             prefix=PublicPrefix.of(public_url(settings), self.routes),

@@ -9,6 +9,7 @@ from msgspec import Struct
 from idp import __version__, cache
 from idp.accounts.account_services import AccountServices
 from idp.accounts.foreign_users import ForeignUsers
+from idp.accounts.sign_out_routes import SigningOut
 from idp.accounts.start_session import SessionStarter
 from idp.apikeys.scopes import ScopePolicy
 from idp.apikeys.secret import Peppers, is_intact
@@ -18,12 +19,15 @@ from idp.authn.chain import AuthenticatorChain
 from idp.authn.imported_keys import ImportedKeys
 from idp.authn.introspection import Introspector
 from idp.authn.resolve import Resolver
+from idp.authn.rights import Rights
 from idp.authn.verdicts import Verdicts
 from idp.cache import SharedCache, SharedStore
+from idp.clerk.sync import ClerkUsers
 from idp.db.engine import Database
 from idp.db.notify import ChangeListener
 from idp.deployment import (
     allowed_origins,
+    clerk_issuer,
     configured_issuers,
     front_end,
     own_secrets,
@@ -40,12 +44,16 @@ from idp.ops.metrics_access import MetricsAccess
 from idp.ops.origins import AllowedOrigins
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
+from idp.provider.clients import Clients
+from idp.provider.token_endpoint import TokenEndpoint
 from idp.sessions.activity import Activity
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.known_devices import KnownDevices
 from idp.sessions.refresh_tokens import RefreshTokens
-from idp.settings import LoadedSettings, Profile, Settings
+from idp.settings import LoadedSettings, Profile, Settings, SettingsError
 from idp.settings_schema import OidcIssuer
+from idp.signing.clerk_token import ALGORITHM as CLERK_ALGORITHM
+from idp.signing.clerk_token import ClerkTokens, PemKey
 from idp.signing.fetch import Fetcher
 from idp.signing.foreign_jwt import ForeignIssuer
 from idp.signing.jwt import TokenService
@@ -73,8 +81,13 @@ class Core(Struct, frozen=True):
     proofs: ProofKeys
     peppers: Peppers
     passwords: Passwords
+    clients: Clients
+    token_endpoint: TokenEndpoint
+    fetcher: Fetcher
     foreign_issuers: tuple[ForeignIssuer, ...]
     foreign_users: ForeignUsers
+    clerk_tokens: ClerkTokens | None
+    clerk_users: ClerkUsers
     scope_policy: ScopePolicy
     key_factory: KeyFactory
     usage: Usage
@@ -90,6 +103,7 @@ class Core(Struct, frozen=True):
     bad_credentials: BadCredentialLimit
     verdicts: Verdicts
     resolver: Resolver
+    rights: Rights
     health: HealthChecks
     metrics_access: MetricsAccess
 
@@ -107,6 +121,10 @@ class Core(Struct, frozen=True):
             is_key=lambda token: token.startswith(tuple(f"{prefix}_" for prefix in prefixes)),
             is_intact=lambda token: any(is_intact(token, prefix) for prefix in prefixes),
         )
+
+    def signing_out(self, introspector: Introspector) -> SigningOut:
+        """Return what ends sessions."""
+        return SigningOut(introspector, self.cookies, self.refresh_tokens, self.bad_credentials)
 
     def account_services(self) -> AccountServices:
         """Return the services that the account flows share."""
@@ -131,6 +149,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         DatabaseUrlError: the database's address cannot be used.
     """
     settings, profile = loaded.settings, loaded.profile
+    fetcher = Fetcher(allow_loopback=profile == "development")
     roots, origins = root_secrets(settings), allowed_origins(settings)
     database, sealer, peppers = Database(settings.database), Sealer(roots), Peppers(roots)
     listener = ChangeListener(database, floor_seconds=settings.authn.cache_ttl_seconds)
@@ -153,6 +172,8 @@ def build_core(loaded: LoadedSettings) -> Core:
         grace_seconds=settings.tokens.refresh_grace_seconds,
         allow_late_retry=settings.tokens.refresh_repeat_while_unused,
     )
+    bad_credentials = BadCredentialLimit(settings.rate_limits.bad_credentials_per_address_per_minute)
+    clients = Clients(database.reads, roots)
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
         settings=settings,
@@ -168,8 +189,13 @@ def build_core(loaded: LoadedSettings) -> Core:
         proofs=proofs,
         peppers=peppers,
         passwords=passwords,
-        foreign_issuers=foreign_issuers(loaded, listener),
+        clients=clients,
+        token_endpoint=TokenEndpoint(clients, tokens, bad_credentials),
+        fetcher=fetcher,
+        foreign_issuers=foreign_issuers(settings, fetcher, listener),
         foreign_users=ForeignUsers(database, settings.accounts),
+        clerk_tokens=clerk_tokens(settings, fetcher, listener),
+        clerk_users=ClerkUsers(database, settings.accounts, settings.clerk.metadata_roles),
         scope_policy=scope_policy,
         key_factory=KeyFactory(settings.api_keys, peppers),
         usage=usage,
@@ -182,9 +208,10 @@ def build_core(loaded: LoadedSettings) -> Core:
         mailer=Mailer(sealer, base_url=front_end(settings), service=name, home=home),
         limiter=Limiter(store, key=counters_key, back_off=settings.rate_limits.back_off_seconds),
         rules=RateLimitRules(settings.rate_limits),
-        bad_credentials=BadCredentialLimit(settings.rate_limits.bad_credentials_per_address_per_minute),
+        bad_credentials=bad_credentials,
         verdicts=verdicts,
         resolver=Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts),
+        rights=Rights(database.reads, settings.accounts, scope_policy),
         health=HealthChecks(signing=keyring.probe),
         metrics_access=MetricsAccess(
             is_open=profile == "development",
@@ -194,9 +221,8 @@ def build_core(loaded: LoadedSettings) -> Core:
     )
 
 
-def foreign_issuers(loaded: LoadedSettings, listener: ChangeListener) -> tuple[ForeignIssuer, ...]:
+def foreign_issuers(settings: Settings, fetcher: Fetcher, listener: ChangeListener) -> tuple[ForeignIssuer, ...]:
     """Return the issuers whose tokens are accepted; a key that they withdraw ends the verdicts that it verified."""
-    fetcher = Fetcher(allow_loopback=loaded.profile == "development")
 
     def build(each: OidcIssuer) -> ForeignIssuer:
         keys = RemoteJwks(
@@ -208,7 +234,31 @@ def foreign_issuers(loaded: LoadedSettings, listener: ChangeListener) -> tuple[F
         )
         return ForeignIssuer(each, keys)
 
-    return tuple(build(each) for each in configured_issuers(loaded.settings))
+    return tuple(build(each) for each in configured_issuers(settings))
+
+
+def clerk_tokens(settings: Settings, fetcher: Fetcher, listener: ChangeListener) -> ClerkTokens | None:
+    """Return what verifies Clerk's session tokens, None without a Clerk instance.
+
+    Raises:
+        SettingsError: the settings of Clerk cannot be used.
+    """
+    clerk, issuer = settings.clerk, clerk_issuer(settings)
+    if issuer is None:
+        return None
+    if clerk.jwt_key is not None:
+        try:
+            return ClerkTokens(issuer, clerk, PemKey(clerk.jwt_key))
+        except ValueError as error:
+            raise SettingsError([f"CLERK_JWT_KEY is not the public key of an instance in PEM: {error}."]) from None
+    keys = RemoteJwks(
+        issuer,
+        fetcher,
+        jwks_url=f"{issuer}/.well-known/jwks.json",
+        algorithms=(CLERK_ALGORITHM,),
+        removed=listener.changes.forget_signatures,
+    )
+    return ClerkTokens(issuer, clerk, keys)
 
 
 def _verdicts(loaded: LoadedSettings, listener: ChangeListener, shared: SharedCache, proofs: ProofKeys) -> Verdicts:

@@ -1,9 +1,13 @@
 """What the settings say about a deployment as a whole: its address, its front end, its root secrets."""
 
+import base64
+import re
 from urllib.parse import urlsplit
 
+from idp.directory.claim_rules import rule_problems
 from idp.mail.addresses import service_name
 from idp.ops.origins import AllowedOrigins
+from idp.principal.permissions import ADMIN
 from idp.settings import Secret, Settings, SettingsError, root_secret
 from idp.settings_schema import OidcIssuer
 
@@ -54,9 +58,61 @@ def configured_issuers(settings: Settings) -> list[OidcIssuer]:
     problems += [
         f"The issuer {name} is this service: remove it from [oidc]." for name in names if name == public_url(settings)
     ]
+    problems += [
+        f"{place.removesuffix('.audience')}.rules: {problem}"
+        for place, each in places.items()
+        for rule in each.rules
+        for problem in rule_problems(rule)
+    ]
     if problems:
         raise SettingsError(problems)
     return found
+
+
+def rules_for_admin(settings: Settings) -> list[str]:
+    """Return a sentence for each claim rule that makes administrators, for `idp config check`."""
+    return [
+        f"The issuer {name} decides who administers this service: a rule gives the role admin to everyone whose claim "
+        f"{rule.claim} has the value {' or '.join(rule.values)}. Remove allow_admin_role if that is not meant."
+        for name, issuer in settings.oidc.providers.items()
+        for rule in issuer.rules
+        if ADMIN in rule.roles
+    ]
+
+
+def clerk_issuer(settings: Settings) -> str | None:
+    """Return the issuer of Clerk's session tokens: CLERK_ISSUER, or the host in CLERK_PUBLISHABLE_KEY.
+
+    Raises:
+        SettingsError: the key cannot be read, there is a public key without an issuer, or another issuer has its name.
+    """
+    clerk = settings.clerk
+    issuer = clerk.issuer.rstrip("/") if clerk.issuer else None
+    if issuer is None and clerk.publishable_key is not None:
+        host = _host_in(clerk.publishable_key)
+        if host is None:
+            raise SettingsError(
+                ["CLERK_PUBLISHABLE_KEY is not a publishable key: copy it from Clerk's dashboard (pk_…)."]
+            )
+        issuer = f"https://{host}"
+    if issuer is None and clerk.jwt_key is not None:
+        raise SettingsError(["CLERK_JWT_KEY is set without an issuer: set CLERK_PUBLISHABLE_KEY, or CLERK_ISSUER."])
+    others = [name for each in configured_issuers(settings) for name in (each.issuer, *each.aliases)]
+    if issuer is not None and issuer in (*others, public_url(settings)):
+        raise SettingsError([f"The issuer {issuer} is configured for Clerk and elsewhere: remove one."])
+    return issuer
+
+
+def _host_in(publishable_key: str) -> str | None:
+    """Return the host of the frontend API: `pk_test_` or `pk_live_`, and base64 of the host and `$`."""
+    match = re.fullmatch(r"pk_(?:test|live)_([A-Za-z0-9+/=_-]{4,400})", publishable_key.strip())
+    if match is None:
+        return None
+    try:
+        decoded = base64.b64decode(match[1].rstrip("=") + "==", altchars=b"-_").decode("ascii")
+    except ValueError:
+        return None
+    return decoded[:-1] if re.fullmatch(r"[A-Za-z0-9.-]{1,253}\$", decoded) else None
 
 
 def _repeated(names: list[str]) -> set[str]:

@@ -26,6 +26,7 @@ class IdpError(Exception):
     text: ClassVar[str] = "An unexpected error occurred. The log has the details under the request id."
     remedy: str = "Try again; if the error persists, send the request id to the operator."
     default_headers: ClassVar[Mapping[str, str]] = {}
+    oauth: ClassVar[str | None] = None  # its code in OAuth responses, where the status does not tell (RFC 6749)
 
     def __init__(
         self,
@@ -85,6 +86,13 @@ class CredentialUnrecognised(IdpError):
     default_headers = _INVALID_TOKEN
 
 
+class InvalidClient(IdpError):
+    code, status, title = "invalid_client", 401, "Invalid client"
+    text = "Unknown client, or wrong secret."
+    remedy = "Check the client's id and secret; `idp clients rotate-secret` makes a new one."
+    oauth = "invalid_client"
+
+
 class TokenInvalid(IdpError):
     code, status, title = "token_invalid", 401, "Invalid token"
     text = "Invalid token"
@@ -117,6 +125,20 @@ class DevelopmentToken(IdpError):
     code, status, title = "development_token", 401, "Development token"
     text = "This token was made by `idp dev`; production refuses it."
     remedy = "Sign in at the production service. Tokens with idp_env=development are valid only under `idp dev`."
+    default_headers = _INVALID_TOKEN
+
+
+class ClerkTokenNotAccepted(IdpError):
+    code, status, title = "clerk_token_not_accepted", 401, "Not a Clerk session token"
+    text = "This credential of Clerk is not a session token."
+    remedy = "Send the session token that Clerk's getToken() returns without a template."
+    default_headers = _INVALID_TOKEN
+
+
+class ClerkSessionPending(IdpError):
+    code, status, title = "clerk_session_pending", 401, "Clerk session pending"
+    text = "The Clerk session is pending: a task of the sign-in is not complete, such as choosing an organization."
+    remedy = "Complete the task in Clerk's sign-in component (session.currentTask names it), and send a new token."
     default_headers = _INVALID_TOKEN
 
 
@@ -239,6 +261,12 @@ class IntrospectScopeRequired(IdpError):
     remedy = "Create one: auth-cli create my-service --scopes idp:introspect"
 
 
+class EventsScopeRequired(IdpError):
+    code, status, title = "events_scope_required", 403, "Scope idp:events required"
+    text = "Only administrators and service tokens with the scope idp:events may read events."
+    remedy = "Create a token: idp tokens create my-consumer idp:events"
+
+
 class InternalTokenRequired(IdpError):
     code, status, title = "internal_token_required", 401, "Internal token required"
     text = "This route requires the internal token."
@@ -289,6 +317,20 @@ class OAuthInvalidRequest(IdpError):
     remedy = "Send a form (application/x-www-form-urlencoded) with each parameter once."
 
 
+class UnsupportedGrantType(IdpError):
+    code, status, title = "unsupported_grant_type", 400, "Unsupported grant type"
+    text = "The token endpoint issues tokens for grant_type=client_credentials only."
+    remedy = "Send grant_type=client_credentials; users sign in at POST /auth/login."
+    oauth = "unsupported_grant_type"
+
+
+class InvalidScope(IdpError):
+    code, status, title = "invalid_scope", 400, "Invalid scope"
+    text = "The client does not have this scope."
+    remedy = "Ask for scopes of the client only; `idp clients show` lists them."
+    oauth = "invalid_scope"
+
+
 class NotFound(IdpError):
     code, status, title = "not_found", 404, "Not found"
     text = "Not found."
@@ -299,6 +341,21 @@ class UserNotFound(IdpError):
     code, status, title = "user_not_found", 404, "User not found"
     text = "User not found"
     remedy = "Check the id; deleted users are not found."
+
+
+class ClientNotFound(IdpError):
+    code, status, title = "client_not_found", 404, "Client not found"
+    text = "There is no client with this id."
+    remedy = "Check the id; GET /api/auth/admin/clients lists the clients."
+
+
+class UserNotSynced(IdpError):
+    code, status, title = "user_not_synced", 404, "User not synchronized"
+    text = "User not found in local database (sync pending?)"
+    remedy = (
+        "Repeat the request in a few seconds: the user's webhook has not arrived yet. Operators: `idp clerk repair`, "
+        "or clerk.provision_on_first_sight."
+    )
 
 
 class TeamNotFound(IdpError):
@@ -468,11 +525,43 @@ class SigningKeysSealed(IdpError):
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "60"}
 
 
+class WebhookNotConfigured(IdpError):
+    code, status, title = "webhook_not_configured", 503, "Webhook not configured"
+    text = "This deployment has no secret to verify webhooks with."
+    remedy = "Operators: set CLERK_WEBHOOK_SECRET to the signing secret of the endpoint in Clerk's dashboard."
+    default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "300"}
+
+
 class DependencyUnavailable(IdpError):
     code, status, title = "dependency_unavailable", 503, "Dependency unavailable"
     text = "A service required to check this credential is unavailable. Try again shortly."
     remedy = "The credential was not checked. Operators: the log names the dependency."
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
+class WebhookNotFound(IdpError):
+    code, status, title = "webhook_not_found", 404, "Webhook not found"
+    text = "There is no webhook with this id."
+    remedy = "GET /v1/webhooks lists all webhooks."
+
+
+class TooManyWebhooks(IdpError):
+    code, status, title = "too_many_webhooks", 409, "Too many webhooks"
+    text = "The maximum number of webhooks exists."
+    remedy = "Delete one that is not used, or raise webhooks.max_endpoints."
+
+
+class CursorExpired(IdpError):
+    code, status, title = "cursor_expired", 410, "Cursor expired"
+    text = "The event of this cursor is deleted, and later ones may be, too."
+    remedy = "Read the users and teams again, then go on with after=newest, or without `after` for all that are kept."
+
+
+class TooManyReaders(IdpError):
+    code, status, title = "too_many_readers", 503, "Too many readers"
+    text = "Too many requests wait for events."
+    remedy = "Try again after the number of seconds in Retry-After. Operators: feed.max_readers."
+    default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "5"}
 
 
 class Busy(IdpError):

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from idp.settings_schema import ALIASES, NOT_READ, NOT_YET_USED, Secret, Section, Settings
+from idp.settings_schema import ALIASES, NOT_READ, Secret, Section, Settings
 from idp.settings_servers import is_host
 from idp.settings_values import checked, expected, from_text, is_secret, seen, tables_of, trimmed
 
@@ -339,11 +339,6 @@ def _is_similar(name: str, names: Iterable[str]) -> bool:
     """Whether a name is similar to a setting, such as SMTP_USER or DATABSE_URL."""
     is_prefix = "_" in name and len(name) > _MIN_STEM_LENGTH and any(known.startswith(name) for known in names)
     return is_prefix or bool(difflib.get_close_matches(name, names, n=1, cutoff=0.85))
-
-
-def changed_but_unused(loaded: LoadedSettings) -> list[str]:
-    """Return the changed settings that have no effect in this version."""
-    return sorted(path for path in NOT_YET_USED if value_of(loaded.settings, path) != value_of(Settings(), path))
 
 
 def ineffective_settings(settings: Settings) -> list[str]:

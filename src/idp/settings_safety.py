@@ -268,6 +268,7 @@ def _issuers(settings: Settings) -> Iterator[str]:
     """Check where the keys of other issuers come from (SEC-66)."""
     oidc = settings.oidc
     urls = {"AUTH_OIDC_ISSUER": oidc.issuer, "AUTH_OIDC_JWKS_URL": oidc.jwks_url}
+    urls |= {"CLERK_ISSUER": settings.clerk.issuer, "CLERK_API_URL": settings.clerk.api_url}
     for name, each in oidc.providers.items():
         urls |= {f"oidc.providers.{name}.issuer": each.issuer, f"oidc.providers.{name}.jwks_url": each.jwks_url}
     for name, url in urls.items():

@@ -171,6 +171,20 @@ class ApiKeys(Section, frozen=True):
 Algorithm = Literal["RS256", "PS256", "ES256", "EdDSA"]
 
 
+class ClaimRule(Section, frozen=True):
+    """What values of a claim give: `[[oidc.providers.<name>.rules]]` (decision 0044)."""
+
+    claim: str
+    values: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    teams_by_external_ref: bool = False
+    domains_by_key: bool = False
+    absent_is_empty: bool = False
+    allow_admin_role: bool = False
+
+
 class OidcIssuer(Section, frozen=True):
     """Another issuer whose tokens are accepted: `[oidc.providers.<name>]`."""
 
@@ -182,7 +196,12 @@ class OidcIssuer(Section, frozen=True):
     audience_from_client: bool = False
     leeway_seconds: Annotated[int, Meta(ge=0, le=60)] = 30  # SEC-23
     subject_claim: str = "sub"
+    email_claim: str = "email"
+    email_verified_claim: str = "email_verified"
+    name_claim: str = "name"
     trusted_email_domains: tuple[str, ...] = ()
+    create_users: bool = True
+    rules: tuple[ClaimRule, ...] = ()
 
 
 class Oidc(Section, frozen=True):
@@ -200,6 +219,11 @@ class Clerk(Section, frozen=True):
     jwt_key: str | None = None
     issuer: str | None = None
     authorized_parties: tuple[str, ...] = ()
+    allow_missing_azp: bool = False
+    leeway_seconds: Annotated[int, Meta(ge=0, le=60)] = 5
+    provision_on_first_sight: bool = False
+    metadata_roles: tuple[str, ...] = ()
+    api_url: str = "https://api.clerk.com"
 
 
 class Mail(Section, frozen=True):
@@ -231,6 +255,19 @@ class Events(Section, frozen=True):
 
 class Dev(Section, frozen=True):
     in_container: bool = False
+    clerk_file: str | None = None
+    upstream_key_file: str | None = None
+
+
+class Feed(Section, frozen=True):
+    max_readers: Annotated[int, Meta(ge=1, le=10_000)] = 100
+
+
+class Webhooks(Section, frozen=True):
+    deliver_in_serve: bool = True
+    timeout_seconds: Annotated[float, Meta(ge=1, le=60)] = 15.0
+    disable_after_days: Annotated[float, Meta(gt=0, le=30)] = 5.0
+    max_endpoints: Annotated[int, Meta(ge=1, le=1000)] = 50
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -255,6 +292,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mail: Mail = Mail()
     kafka: Kafka = Kafka()
     events: Events = Events()
+    feed: Feed = Feed()
+    webhooks: Webhooks = Webhooks()
     dev: Dev = Dev()
 
 
@@ -306,6 +345,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "clerk.jwt_key": ("CLERK_JWT_KEY",),
     "clerk.issuer": ("CLERK_ISSUER",),
     "clerk.authorized_parties": ("CLERK_AUTHORIZED_PARTIES",),
+    "clerk.api_url": ("CLERK_API_URL",),
     "mail.smtp_host": ("SMTP_HOST",),
     "mail.smtp_port": ("SMTP_PORT",),
     "mail.smtp_username": ("SMTP_USERNAME",),
@@ -321,10 +361,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "kafka.sasl_username": ("KAFKA_SASL_USERNAME",),
     "kafka.sasl_password": ("KAFKA_SASL_PASSWORD",),
 }
-
-# Accepted for compatibility with old environments, but without effect in this version: `idp config show` marks them,
-# `idp serve` logs them at start. See docs/roadmap.md.
-NOT_YET_USED: frozenset[str] = frozenset(f"clerk.{name}" for name in Clerk.__struct_fields__)
 
 # Variables of the old services, or common ones, that idp does not read, with the alternative: `idp config check` lists
 # them, `idp serve` logs them at start.

@@ -23,6 +23,7 @@ from factories import Person, Service, root_secret, running
 from idp.apikeys.secret import generate
 from idp.authn.chain import Authenticator, AuthenticatorChain
 from idp.authn.credential import Presented, from_headers
+from idp.dev.clerk_instance import ClerkInstance, new_state
 from idp.signing.jwt import Family, IssuedToken, TokenUser
 from signing.forgery import Forge, compact, hs
 
@@ -31,12 +32,16 @@ Headers = Mapping[str, str]
 ADMIN_TOKEN = secrets.token_urlsafe(40)
 SHARED_SECRET = secrets.token_urlsafe(40)
 ISSUER = "http://localhost:8000"
+CLERK = ClerkInstance("https://clerk.example.com", new_state())
 ENVIRON = {
     "IDP_SECRET_KEY": root_secret(),
     "IDP_PUBLIC_URL": ISSUER,
     "ADMIN_TOKEN": ADMIN_TOKEN,
     "AUTH_JWT_SECRET_KEY": SHARED_SECRET,
     "IDP_AUTHN__PLUGINS": "gateway",
+    "CLERK_ISSUER": CLERK.issuer,
+    "CLERK_JWT_KEY": CLERK.public_key,
+    "CLERK_AUTHORIZED_PARTIES": "http://localhost:5173",
 }
 DISABLE = "UPDATE idp.users SET is_active = false WHERE id = $1"
 END = "UPDATE idp.user_sessions SET ended_at = now(), ended_reason = 'test' WHERE user_id = $1"
@@ -303,6 +308,65 @@ class UpstreamToken(AuthenticatorCase):
             Revocation("the user is deleted", "user_inactive", sql=DELETE),
             Revocation("the audience changes", "token_invalid", environ={"AUTH_OIDC_AUDIENCE": "another"}),
             Revocation("the issuer is removed", "credential_unrecognised", environ={"AUTH_OIDC_ISSUER": ""}),
+        ]
+
+    def without_database(self) -> None:
+        return None
+
+
+class ClerkToken(AuthenticatorCase):
+    """A session token of Clerk."""
+
+    label = authenticator = "clerk_jwt"
+    asks_database = False  # the resolver does, for the identity and its user at once
+
+    def _token(self, user_id: str = "user_suite", **changes: Any) -> str:
+        return CLERK.session_token(user_id, **changes)
+
+    async def good(self) -> Good:
+        user_id = f"user_{secrets.token_hex(8)}"
+        token = self._token(user_id)
+        user = await self.service.register()
+        link = "INSERT INTO idp.identities (id, user_id, provider, subject, created_at) VALUES (gen_random_uuid(), "
+        await self.service.sql(f"{link} $1, 'clerk', $2, now())", user.id, user_id)
+        return Good(bearer(token), user)
+
+    async def malformed(self) -> list[Bad]:
+        header, payload, signature = self._token().split(".")
+        pending = self._token(sts="pending")
+        return [
+            Bad("a changed signature", bearer(f"{header}.{payload}.{flipped(signature)}"), "token_invalid"),
+            Bad("no signature", bearer(f"{header}.{payload}."), "token_invalid"),
+            Bad("a missing part", bearer(f"{header}.{payload}"), "credential_unrecognised"),
+            Bad("a cookie with a changed signature", {"Cookie": f"__session={header}.{payload}.{flipped(signature)}"},
+                "token_invalid"),
+            Bad("a session that is pending", bearer(pending), "clerk_session_pending"),
+            Bad("an OAuth token", bearer(self._token(header={"typ": "at+jwt"})), "clerk_token_not_accepted"),
+            Bad("an opaque API key", bearer("ak_" + "x" * 40), "clerk_token_not_accepted"),
+        ]  # fmt: skip
+
+    async def expired(self) -> list[Bad]:
+        return [Bad("beyond the leeway", bearer(self._token(exp=int(time.time()) - 6)), "token_expired")]
+
+    async def meant_for_others(self) -> list[Bad]:
+        return [
+            Bad("origin", bearer(self._token(azp="https://other.example.com")), "token_invalid"),
+            Bad("no origin", bearer(self._token(azp=None)), "token_invalid"),
+            Bad("issuer", bearer(self._token(iss="https://other.example.com")), "credential_unrecognised"),
+        ]
+
+    async def revocations(self) -> list[Revocation]:
+        other = ClerkInstance(CLERK.issuer, new_state()).public_key
+        return [
+            Revocation("the user is disabled", "user_inactive", sql=DISABLE),
+            Revocation("the user is deleted", "user_inactive", sql=DELETE),
+            Revocation(
+                "the origin is removed", "token_invalid", environ={"CLERK_AUTHORIZED_PARTIES": "https://b.example"}
+            ),
+            Revocation("the instance's key changes", "token_invalid", environ={"CLERK_JWT_KEY": other}),
+            Revocation(
+                "the instance is removed", "credential_unrecognised", environ={"CLERK_ISSUER": "", "CLERK_JWT_KEY": ""}
+            ),
         ]
 
     def without_database(self) -> None:
@@ -601,6 +665,7 @@ CASES: tuple[type[AuthenticatorCase], ...] = (
     AccessToken,
     SharedSecretToken,
     UpstreamToken,
+    ClerkToken,
     SessionCookie,
     AdminToken,
     UserKey,

@@ -13,12 +13,13 @@ import structlog
 import idp
 from authn.authenticator_suite import chain_of
 from factories import Service, running
-from idp.app import Development, create_app
+from idp.app import create_app
 from idp.authn import outcome as outcomes
 from idp.authn.chain import AuthenticatorChain
 from idp.authn.credential import Presented, from_token
 from idp.authn.outcome import NOT_MINE, Authenticated, NotMine, Outcome, Rejected, Unavailable
 from idp.dev.embedded import EmbeddedPostgres
+from idp.development import Development
 from idp.errors import CredentialUnrecognised, DatabaseUnavailable, DependencyUnavailable, TokenExpired
 from idp.principal.model import AuthMethod, Credential
 from idp.settings import SettingsError, load
@@ -289,7 +290,7 @@ def test_production_refuses_to_start_with_dev_headers_on(postgres: EmbeddedPostg
     app = create_app(loaded)
     (middleware,) = app.middleware
     names = [each.name for each in middleware.introspector.chain.authenticators]  # type: ignore[union-attr]
-    assert names == ["admin_token", "api_key", "local_jwt", "upstream_oidc", "session_cookie"]
+    assert names == ["admin_token", "api_key", "local_jwt", "upstream_oidc", "session_cookie", "clerk_jwt"]
 
 
 def test_idp_serve_exits_when_dev_headers_are_on(postgres: EmbeddedPostgres) -> None:

@@ -73,6 +73,7 @@ async def test_every_authenticator_of_the_chain_has_a_case(world: World, service
         "local_jwt",
         "upstream_oidc",
         "session_cookie",
+        "clerk_jwt",
         "gateway",
         "dev_headers",
     ]

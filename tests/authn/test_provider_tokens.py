@@ -10,6 +10,7 @@ from authn.issuer_support import Issuer, running_issuer
 from idp.authn.authenticators.upstream_oidc import UpstreamOidc
 from idp.authn.credential import from_token
 from idp.authn.outcome import Authenticated, ByIdentity, Rejected
+from idp.directory.claim_rules import Evaluation
 from idp.settings_schema import OidcIssuer
 from idp.signing.fetch import Fetcher
 from idp.signing.foreign_jwt import ForeignIssuer
@@ -62,6 +63,13 @@ ROWS: dict[str, Row] = {
     "Auth0 access, RFC 9068 profile": Row(
         {"aud": CLIENT, "client_id": "spa", "jti": "j", "sub": "google-oauth2|6"}, "google-oauth2|6", header=_AT
     ),
+    "Auth0 access with an address in claims of its own": Row(
+        {"aud": CLIENT, "sub": "auth0|8", "https://corp.example/email": "a@corp.example",
+         "https://corp.example/email_verified": True},
+        "auth0|8", "a@corp.example", True,
+        settings={"email_claim": "https://corp.example/email",
+                  "email_verified_claim": "https://corp.example/email_verified"},
+    ),
     "Auth0 ID": Row(
         {"aud": CLIENT, "sub": "auth0|7", "email": "a@corp.example", "email_verified": True, "nonce": "n"},
         "auth0|7", "a@corp.example", True,
@@ -90,6 +98,11 @@ ROWS: dict[str, Row] = {
          "unique_name": "ada@corp.example", "scp": "user_impersonation", "hasgroups": "true"},
         "oid-2",
         settings={"subject_claim": "oid", "audience": (CLIENT, f"api://{CLIENT}")},
+    ),
+    "Entra v2 with a verified address": Row(
+        {"aud": CLIENT, "tid": "t", "oid": "oid-3", "sub": "p", "email": "a@corp.example", "xms_edov": True},
+        "oid-3", "a@corp.example", True,
+        settings={"subject_claim": "oid", "email_verified_claim": "xms_edov"},
     ),
     "Entra without oid": Row({"aud": CLIENT, "sub": "pairwise"}, None, settings={"subject_claim": "oid"}),
     "Okta access": Row(
@@ -133,7 +146,8 @@ async def test_the_tokens_of_real_providers_are_read(issuer: Issuer, row: Row) -
     settings = OidcIssuer(**usual | dict(row.settings))
     seen: list[ForeignIdentity] = []
 
-    async def ensure_user(identity: ForeignIdentity) -> None:
+    async def ensure_user(identity: ForeignIdentity, evaluation: Evaluation, *, create: bool) -> None:
+        assert evaluation.granted == frozenset()
         seen.append(identity)
 
     keys = RemoteJwks(settings.issuer, Fetcher(allow_loopback=True))
@@ -160,7 +174,7 @@ async def test_every_algorithm_that_can_be_configured_verifies(issuer: Issuer, k
         settings = OidcIssuer(issuer=issuer.url, audience=(CLIENT,), algorithms=(configured,))
         keys = RemoteJwks(issuer.url, Fetcher(allow_loopback=True), algorithms=settings.algorithms)
 
-        async def ensure_user(_: ForeignIdentity) -> None:
+        async def ensure_user(_: ForeignIdentity, __: Evaluation, *, create: bool) -> None:
             pass
 
         authenticator = UpstreamOidc([ForeignIssuer(settings, keys)], ensure_user)

@@ -289,7 +289,10 @@ async def share(service: Service, store: Any, *tokens: str) -> dict[bytes, bytes
 async def test_a_verdict_of_one_process_is_shared_with_the_next(
     postgres: EmbeddedPostgres, cache: EmbeddedValkey, store: Any
 ) -> None:
-    """S2-02 S2-27 S2-37: memory, then Valkey, then PostgreSQL; good ones and revoked ones; never a secret in there."""
+    """S2-02 S2-27 S2-37: memory, then Valkey, then PostgreSQL; good ones and revoked ones; never a secret in there.
+
+    S2-45: a new process is warm at once, with what the others have read.
+    """
     deployment = Deployment(postgres, cache, "two_processes")
     async with deployment.start(migrate=True) as first, deployment.start() as second:
         token, gone = await make_token(first, ttl_days=1), await make_token(first)

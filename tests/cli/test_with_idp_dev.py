@@ -239,3 +239,72 @@ def test_another_program_is_not_an_idp(here: dict[str, str]) -> None:
         server.shutdown()
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"idp: {url} is not an idp service: unexpected response (404)")
+
+
+# --- Clerk -----------------------------------------------------------------------------------------------------------
+
+
+def clerk(*arguments: str, **environ: str) -> str:
+    """Run `idp dev clerk …`, and return what it printed."""
+    done = idp("dev", "clerk", *arguments, **environ)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout.strip()
+
+
+def test_clerk_is_played_without_a_tunnel(dev: Dev, here: dict[str, str]) -> None:
+    """S1-13 S1-14: sign-up, webhook, session token, change, ban and deletion from another terminal."""
+    user_id = clerk("create", "--email", "cleo@example.org", "--first-name", "Cleo", "--plan", "PRO", **here)
+
+    def me() -> Any:
+        return get(f"{dev.base_url}/v1/me", Authorization=f"Bearer {clerk('session', user_id, **here)}")
+
+    assert (me().json["email"], me().json["name"], me().json["plan"]) == ("cleo@example.org", "Cleo", "PRO")
+    assert clerk("update", user_id, "--last-name", "Clark", **here) == f"{user_id} is changed."
+    assert me().json["name"] == "Cleo Clark"
+    pending = clerk("session", user_id, "--pending", **here)
+    assert get(f"{dev.base_url}/v1/me", Authorization=f"Bearer {pending}").json["code"] == "clerk_session_pending"
+    clerk("update", user_id, "--banned", **here)
+    assert me().json["code"] == "user_inactive"
+    clerk("update", user_id, "--not-banned", **here)
+    token = clerk("session", user_id, **here)
+    assert clerk("delete", user_id, **here) == f"{user_id} is deleted."
+    assert get(f"{dev.base_url}/v1/me", Authorization=f"Bearer {token}").json["code"] == "user_inactive"
+    unknown = idp("dev", "clerk", "session", user_id, **here)
+    assert (unknown.returncode, unknown.stdout) == (3, "")
+    assert "idp dev clerk create" in unknown.stderr
+
+
+def test_lost_deliveries_are_found_and_repaired(dev: Dev, here: dict[str, str]) -> None:
+    """docs/clerk.md: `idp clerk diff` and `repair` against the stand-in's list."""
+    trouble = ("--drop", "0.5", "--double", "0.3", "--shuffle", "--seed", "7")
+    created = clerk("create", "--count", "12", "--email", "many@example.org", *trouble, **here).splitlines()
+    assert len(set(created)) == 12
+    found = idp("clerk", "diff", **here)
+    assert found.returncode == 1
+    assert found.stdout.splitlines()[0].split() == ["Clerk", "id", "Difference", "Members"]
+    assert found.stderr.startswith("idp: ")
+    assert "`idp clerk repair` repairs them." in found.stderr
+    lost = answer_of_diff(here)
+    assert 0 < lost["missing"] < 12
+    repaired = json.loads(idp("clerk", "repair", "-o", "json", **here).stdout)
+    assert repaired["missing"] == lost["missing"]
+    done = idp("clerk", "diff", **here)
+    assert (done.returncode, done.stdout.startswith("Nothing differs: ")) == (0, True)
+
+
+def answer_of_diff(here: dict[str, str]) -> Any:
+    return json.loads(idp("clerk", "diff", "-o", "json", **here).stdout)
+
+
+def test_a_real_clerk_instance_replaces_the_stand_in(checkout: Path, dev: Dev, here: dict[str, str]) -> None:
+    """Its secret is never taken for the stand-in's, and without one the command says which variable is missing."""
+    elsewhere = {"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/nothing"}
+    missing = idp("clerk", "diff", **elsewhere)
+    assert (missing.returncode, "CLERK_SECRET_KEY is not set" in missing.stderr) == (2, True)
+    given = {"CLERK_SECRET_KEY": "sk_test_other", "CLERK_API_URL": f"{dev.base_url}/dev/clerk"}
+    refused = idp("clerk", "diff", **given, **here)
+    assert (refused.returncode, "check CLERK_SECRET_KEY" in refused.stderr) == (5, True)
+
+
+def test_the_banner_names_the_stand_in(dev: Dev) -> None:
+    assert "dev clerk create" in dev.said()

@@ -42,7 +42,7 @@ from idp.dev.embedded import remove_data
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 FACTS = {
     "base_url", "issuer", "docs_url", "mailbox_url", "database_url", "valkey_url", "base_urls", "admin_token",
-    "management_token", "personas",
+    "management_token", "personas", "upstream_issuer", "clerk_stand_in",
 }  # fmt: skip
 PERSONA = {"email", "name", "password", "roles", "teams", "domains", "access_token"}
 
@@ -135,6 +135,30 @@ def test_every_token_works_for_twelve_hours(dev: Dev) -> None:
         issued = claims(person["access_token"])
         assert issued["exp"] - issued["iat"] == 12 * 3600
         assert issued["idp_env"] == "development"
+
+
+def test_tokens_of_another_company_are_accepted_with_its_groups(dev: Dev) -> None:
+    """S3-07: Example Corp's people, without an account anywhere."""
+
+    def me(*arguments: str) -> Any:
+        token = idp("dev", "--data-dir", str(dev.data_dir), "upstream", "token", *arguments).stdout.strip()
+        return get(f"{dev.base_url}/auth/me", token=token)
+
+    grace = me()
+    assert (grace.status, grace.json["email"], grace.json["email_verified"]) == (200, "grace@corp.example", True)
+    assert {team["name"] for team in grace.json["teams"]} == {"General", "Engineering"}
+    hugo = me("hugo")
+    assert {team["name"] for team in hugo.json["teams"]} == {"General", "Product", "Design"}
+    assert {domain["key"] for domain in hugo.json["domains"]} == {"engineering", "marketing", "product", "design"}
+    assert {team["name"] for team in me("iris", "--group", "product").json["teams"]} == {"General", "Product"}
+    stranger = me("someone@elsewhere.example", "--claim", "name=Some One")
+    assert (stranger.json["email_verified"], stranger.json["name"]) == (False, "Some One")
+    assert me("--expired").json["code"] == "token_expired"
+    assert me("--claim", 'aud="another"').json["code"] == "token_invalid"
+
+
+def test_the_key_of_the_other_company_is_for_its_owner(dev: Dev) -> None:
+    assert stat.S_IMODE((dev.data_dir / "upstream_key.pem").stat().st_mode) == 0o600
 
 
 def test_the_admin_token_administers(dev: Dev) -> None:

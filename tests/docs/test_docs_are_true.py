@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from idp.errors import catalogue
-from idp.settings_schema import NOT_YET_USED
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
@@ -32,14 +31,6 @@ def test_the_migration_guide_names_what_replaces_the_old_commands() -> None:
     for words in ("`idp migrate`", "`script/dev`", "PORT=8001", '`"secret"`', "IDP_SEED_FILE", "`idp check-db`"):
         assert words in guide, words
     assert (ROOT / "requirements.txt").read_bytes() == (ROOT / "requirements.lock").read_bytes()
-
-
-def test_the_roadmap_owns_every_setting_that_has_no_effect_yet() -> None:
-    roadmap = (ROOT / "docs/roadmap.md").read_text("utf-8").lower()
-    for area in {path.split(".")[0] for path in NOT_YET_USED}:
-        words = {"oidc": "openid", "database": "cached verdicts", "tokens": "refresh", "authn": "token_cache_ttl"}
-        words |= {"management": "internal", "accounts": "sessions", "api_keys": "api keys"}
-        assert words.get(area, area) in roadmap, area
 
 
 def test_the_request_flow_names_files_that_exist() -> None:

@@ -176,7 +176,7 @@ async def test_a_transaction_id_reused_after_a_crash_is_not_confused(
 # --- the holder of the lock is paused --------------------------------------------------------------------------------
 
 
-async def test_a_holder_that_idles_loses_its_transaction_after_1_s_and_a_revocation_goes_through(
+async def test_a_holder_that_idles_loses_its_transaction_after_3_s_and_a_revocation_goes_through(
     plain: Service,
 ) -> None:
     """Any transaction that took the lock as the rule says, and then does nothing, is ended by the server."""
@@ -187,13 +187,13 @@ async def test_a_holder_that_idles_loses_its_transaction_after_1_s_and_a_revocat
         async with database.transaction() as session:
             await keys.lock(session)
             locked.set()
-            await asyncio.sleep(4)
+            await asyncio.sleep(6)
 
     idling = asyncio.create_task(idle())
     await locked.wait()
     began = time.monotonic()
     assert (await revoke(plain, made)).status_code == 200
-    assert 0.5 < time.monotonic() - began < 3
+    assert 2 < time.monotonic() - began < 4
     with pytest.raises(DatabaseUnavailable):
         await idling
     assert not (await plain.validate(made.json()["token"]))["valid"]
@@ -216,7 +216,7 @@ async def test_a_process_stopped_in_the_middle_of_a_group_blocks_no_other(postgr
             took = time.monotonic() - began
             os.kill(process.pid, signal.SIGCONT)
             assert [answer.status_code for answer in answers] == [200, 201]
-            assert took < 3
+            assert took < 5
             assert not (await service.validate(made.json()["token"]))["valid"]
             await asyncio.to_thread(process.wait_for, "HOLDING")  # it begins again, since nothing of its group happened
             created, _ = await asyncio.to_thread(process.answers)

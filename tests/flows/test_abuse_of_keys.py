@@ -6,11 +6,12 @@ import secrets
 import pytest
 
 from factories import running
-from idp.app import Development, create_app
+from idp.app import create_app
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, Outcome, Rejected
 from idp.authn.outcome import Service as Somebody
 from idp.dev.embedded import EmbeddedPostgres
+from idp.development import Development
 from idp.errors import TokenInvalid
 from idp.principal.model import AuthMethod, Credential
 from idp.settings import load

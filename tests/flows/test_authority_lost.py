@@ -36,6 +36,7 @@ OPTED_OUT = {
     ("POST", "/verify-email"): NO_CALLER,
     ("POST", "/reset-password"): NO_CALLER,
     ("POST", "/change-email"): NO_CALLER,
+    ("POST", "/v1/webhooks/{webhook_id:uuid}/test"): "it posts once, and changes nothing",
     ("POST", "/auth/validate"): "it returns a verdict, and changes nothing",
     ("POST", "/internal/validate-key"): "it returns a verdict, and changes nothing",
     ("POST", "/oauth2/introspect"): "it returns a verdict, and changes nothing",
@@ -91,6 +92,10 @@ async def invitation(world: World) -> Any:
     return {"email": world.service.new_email()}
 
 
+async def token_of_another(world: World) -> Any:
+    return {"token": world.other.token}
+
+
 async def own_address(world: World) -> Any:
     return {"confirm": world.caller.email}
 
@@ -105,6 +110,16 @@ async def change_link(world: World) -> Any:
     asked = await world.service.client.post("/api/auth/email/change", json=body, headers=world.caller.bearer)
     assert asked.status_code == 200, asked.text
     return {"token": token_in((await mails_about(world.service, email, CONFIRM_NEW))[0])}
+
+
+async def new_webhook(_: World) -> Any:
+    return {"url": "https://consumer.example.com/hook"}
+
+
+async def own_webhook(world: World) -> dict[str, str]:
+    admin = await world.service.register_admin()
+    made = await world.service.client.post("/v1/webhooks", json=await new_webhook(world), headers=admin.bearer)
+    return {"{webhook_id:uuid}": made.json()["id"]}
 
 
 async def own_key(world: World) -> dict[str, str]:
@@ -129,6 +144,7 @@ BY_ADMINS = (
     Change("PATCH", "/api/auth/admin/users/{user_id:str}", fixed(plan="PRO")),
     Change("DELETE", "/api/auth/admin/users/{user_id:str}"),
     Change("DELETE", "/api/auth/admin/users/{user_id:str}/sessions"),
+    Change("POST", "/auth/explain", token_of_another),
     Change("POST", "/auth/tokens", named),
     Change("POST", "/auth/tokens/{token_id:str}/extend", fixed(extend_days=3), service_token),
     Change("POST", "/auth/tokens/{token_id:str}/revoke", None, service_token),
@@ -138,6 +154,11 @@ BY_ADMINS = (
     Change("PUT", "/domains/{domain_id:uuid}/users/{user_id:str}"),
     Change("DELETE", "/domains/{domain_id:uuid}/users/{user_id:str}"),
     Change("POST", "/teams", new_team),
+    Change("POST", "/v1/webhooks", new_webhook),
+    Change("PATCH", "/v1/webhooks/{webhook_id:uuid}", fixed(description="other"), own_webhook),
+    Change("DELETE", "/v1/webhooks/{webhook_id:uuid}", None, own_webhook),
+    Change("POST", "/v1/webhooks/{webhook_id:uuid}/rotate-secret", fixed(overlap_seconds=0), own_webhook),
+    Change("POST", "/v1/webhooks/{webhook_id:uuid}/replay", fixed(after="0-0"), own_webhook),
 )
 BY_TEAM_ADMINS = (
     Change("PATCH", "/teams/{team_id:uuid}", fixed(external_ref="other")),

@@ -41,7 +41,7 @@ async def reason_of(service: Service, person: Person) -> str | None:
 
 @pytest.mark.parametrize("path", ["/auth/refresh", "/api/auth/refresh"])
 async def test_a_refresh_token_is_exchanged_for_new_tokens_of_the_same_session(service: Service, path: str) -> None:
-    """S4-03 S4-19 S4-34 C-08: opaque, rotated at each use, the same session; the whole session object is answered."""
+    """S3-57 S4-03 S4-19 S4-34 C-08: opaque, rotated at each use, the same session; answers the whole session object."""
     person = await service.register()
     assert 32 <= len(person.refresh_token) <= 512
     assert "." not in person.refresh_token

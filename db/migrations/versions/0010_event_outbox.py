@@ -1,14 +1,14 @@
 """Versions of teams, domains and keys; positions in the outbox, and the queue of the relay
 
 Revision ID: 0010
-Revises: 0007
+Revises: 0008
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0010"
-down_revision = "0007"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 

@@ -1,4 +1,9 @@
-"""The user of a foreign identity: found, linked to an existing account (C-11), or created on first use (S3-37)."""
+"""The user of a foreign identity: found, linked to an existing account (C-11), or created on first use (S3-37).
+
+Claim rules are applied at the first token of an identity, and when the claims of a newer one differ (decision 0044).
+"""
+
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -6,12 +11,15 @@ from idp.accounts.sign_up import create_account
 from idp.apikeys.service import lock
 from idp.audit.record import Origin, record
 from idp.db.engine import Database
-from idp.errors import EmailTaken
+from idp.directory import claim_grants
+from idp.directory.claim_rules import Evaluation
+from idp.errors import EmailTaken, UserNotFound
 from idp.events.catalogue import EventType
 from idp.lifecycle.claim import claim
+from idp.principal.sources import of_rules
 from idp.settings_schema import Accounts
-from idp.users import credentials, identities
-from idp.users.identities import ForeignIdentity
+from idp.users import administration, credentials, identities
+from idp.users.identities import ForeignIdentity, LinkedIdentity
 from idp.users.user_events import publish_changed
 
 _ATTEMPTS = 3
@@ -33,32 +41,57 @@ class ForeignUsers:
         self._database = database
         self._settings = settings
 
-    async def ensure(self, identity: ForeignIdentity) -> None:
-        """Make sure that the identity has a user, who may be disabled.
+    async def ensure(self, identity: ForeignIdentity, evaluation: Evaluation, *, create: bool = True) -> None:
+        """Make sure that the identity has a user, who may be disabled, and apply the claim rules of its issuer.
+
+        Args:
+            identity: from a verified token.
+            evaluation: the result of the issuer's claim rules.
+            create: whether to create a user if there is no account to link.
 
         Raises:
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
         for _ in range(_ATTEMPTS):
-            if await identities.is_linked(self._database.reads, identity):
-                return
+            linked = await identities.find(self._database.reads, identity)
             try:
-                await self._database.transact(lambda session: self._link_or_create(session, identity))
+                if linked is None:
+                    await self._database.transact(partial(self._link_or_create, identity, evaluation, create))
+                elif _is_news(linked, evaluation):
+                    await self._database.transact(partial(self._apply_again, linked.user_id, identity, evaluation))
             except _TakenMeanwhile:
                 continue
             return
         raise RuntimeError("an identity appears and disappears concurrently")
 
-    async def _link_or_create(self, session: AsyncSession, identity: ForeignIdentity) -> None:
+    async def _link_or_create(
+        self, identity: ForeignIdentity, evaluation: Evaluation, create: bool, session: AsyncSession
+    ) -> None:
         origin = Origin(actor="anonymous")
         user_id = await self._linkable(session, origin, identity)
         is_new = user_id is None
         if user_id is None:
+            if not create:
+                return
             user_id = await self._create(session, origin, identity)
         if not await identities.link(session, user_id, identity):
             raise _TakenMeanwhile
         details = {"provider": identity.provider, "subject": identity.subject, "new_user": is_new}
         record(session, origin, action="user.identity_linked", user_id=user_id, details=details)
+        if evaluation.digest is not None:
+            await _apply(session, origin, user_id, identity, evaluation)
+
+    async def _apply_again(
+        self, user_id: str, identity: ForeignIdentity, evaluation: Evaluation, session: AsyncSession
+    ) -> None:
+        """Apply the rules, unless a concurrent request has done it with a newer token."""
+        try:
+            await administration.hold(session, user_id)  # before the identity, as `claim` does
+        except UserNotFound:  # deleted
+            return
+        linked = await identities.hold(session, identity)
+        if linked is not None and linked.user_id == user_id and _is_news(linked, evaluation):
+            await _apply(session, Origin(actor="anonymous"), user_id, identity, evaluation)
 
     async def _linkable(self, session: AsyncSession, origin: Origin, identity: ForeignIdentity) -> str | None:
         """Return the account with this address; only if its issuer is trusted to have verified it (SEC-16, C-11).
@@ -100,3 +133,34 @@ class ForeignUsers:
             verified = EventType.USER_EMAIL_VERIFIED
             await publish_changed(session, origin, user_id, "email_verified", also=verified)
         return user_id
+
+
+def _is_news(linked: LinkedIdentity, evaluation: Evaluation) -> bool:
+    """Whether the rules must be applied: other claims or rules than before, and no older token.
+
+    Without this comparison a token from before a change would bring back what the change took away.
+    """
+    if evaluation.digest == linked.claims_digest or evaluation.is_undecided:
+        return False
+    if linked.claims_issued_at is None:
+        return True
+    return evaluation.issued_at is not None and evaluation.issued_at >= linked.claims_issued_at
+
+
+async def _apply(
+    session: AsyncSession, origin: Origin, user_id: str, identity: ForeignIdentity, evaluation: Evaluation
+) -> None:
+    provider = identity.provider
+    lost_role = await administration.apply_rule_roles(
+        session,
+        origin,
+        user_id,
+        {each.name: of_rules(provider, each.claim) for each in sorted(evaluation.granted) if each.kind == "role"},
+        undecided={each.name for each in evaluation.undecided if each.kind == "role"},
+        given_by=of_rules(provider),
+    )
+    lost_membership = await claim_grants.apply(session, origin, user_id, evaluation, provider)
+    if lost_role or lost_membership:
+        await identities.forget_claims(session, user_id, except_at=provider)
+    issued_at = evaluation.issued_at
+    await identities.keep_claims(session, identity, issued_at=issued_at, digest=evaluation.digest)

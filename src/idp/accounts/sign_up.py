@@ -18,6 +18,7 @@ async def create_account(
     name: str | None,
     password_hash: str | None,
     login_type: str = "email",
+    user_id: str | None = None,
 ) -> str:
     """Create a user in the default teams and domains, and return the id.
 
@@ -29,11 +30,14 @@ async def create_account(
         name: display name.
         password_hash: None for users without a password.
         login_type: how the user was created.
+        user_id: the id, if another service has given one (C-13).
 
     Raises:
         EmailTaken: a live user has this address.
     """
-    user_id = await users.create(session, email=email, name=name, password_hash=password_hash, login_type=login_type)
+    user_id = await users.create(
+        session, email=email, name=name, password_hash=password_hash, login_type=login_type, user_id=user_id
+    )
     await publish_created(session, origin, user_id, login_type=login_type)
     await join_defaults(session, user_id, teams=settings.default_teams, domains=settings.default_domains)
     record(session, origin, action="user.created", user_id=user_id, details={"login_type": login_type})

@@ -37,10 +37,17 @@ class ScopePolicy:
 
     def held(self, scopes: Iterable[str], roles: Iterable[str]) -> tuple[str, ...]:
         """Return those of the scopes that a user with these roles may grant to a key (S0-43)."""
-        allowed = self._everyone.union(*(self._by_role.get(role, ()) for role in roles))
-        return tuple(
-            scope for scope in scopes if not scope.startswith(RESERVED_PREFIX) and (_ANY in allowed or scope in allowed)
-        )
+        roles = tuple(roles)
+        return tuple(scope for scope in scopes if self.allowed_by(scope, roles) is not None)
+
+    def allowed_by(self, scope: str, roles: Iterable[str]) -> str | None:
+        """Return what allows a scope: `everyone` or a role's name; None if nothing does."""
+        if scope.startswith(RESERVED_PREFIX):
+            return None
+        if scope in self._everyone or _ANY in self._everyone:
+            return "everyone"
+        sets = ((role, self._by_role.get(role, frozenset())) for role in roles)
+        return next((role for role, allowed in sets if scope in allowed or _ANY in allowed), None)
 
     def check(self, scopes: Sequence[str], roles: Iterable[str]) -> None:
         """Refuse scopes that a user with these roles may not grant to a key.

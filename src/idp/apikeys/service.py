@@ -32,7 +32,7 @@ _LOCK = 0x1D9_4E76
 # If the lock's holder hangs, PostgreSQL ends its transaction before the others' lock timeout.
 _LIMITS = text(
     "SELECT set_config('lock_timeout', '4s', true), set_config('statement_timeout', '5s', true),"
-    " set_config('idle_in_transaction_session_timeout', '1s', true)"
+    " set_config('idle_in_transaction_session_timeout', '3s', true)"
 )
 _TAKE_LOCK = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(lock=_LOCK)
 _OWNER = text("SELECT is_active AND deleted_at IS NULL FROM idp.users WHERE id = :id FOR SHARE")

@@ -27,15 +27,18 @@ class Origin(Struct, frozen=True):
 
     Attributes:
         actor: `user:<id>`, `service:<id>`, `anonymous`, or `system` for the service itself.
+        impersonator: who acts as this user, by the id at another issuer; records name it in `details`.
     """
 
     actor: str
     ip_address: str | None = None
     user_agent: str | None = None
     request_id: str | None = None
+    impersonator: str | None = None
 
 
 SYSTEM = Origin(actor="system")
+BY_CLERK = Origin(actor="service:clerk")  # its webhooks, and the comparison with its list
 
 
 def origin_of(request: Request[Any, Any, Any]) -> Origin:
@@ -46,6 +49,7 @@ def origin_of(request: Request[Any, Any, Any]) -> Origin:
         ip_address=request.client.host if request.client else None,
         user_agent=_storable(request.headers.get("user-agent")),
         request_id=request.scope.get("request_id"),  # type: ignore[arg-type]
+        impersonator=principal.credential.impersonator if isinstance(principal, Principal) else None,
     )
 
 
@@ -79,7 +83,7 @@ def record(
             actor=origin.actor,
             user_id=user_id,
             target=target,
-            details=details or {},
+            details=(details or {}) | ({"impersonated_by": origin.impersonator} if origin.impersonator else {}),
             ip_address=origin.ip_address,
             user_agent=origin.user_agent,
             request_id=origin.request_id,

@@ -5,12 +5,20 @@ from typing import Protocol
 
 import structlog
 
+from idp import checks
 from idp.authn.credential import Presented, unrecognised
-from idp.authn.outcome import NOT_MINE, NotMine, Outcome, Rejected, Unavailable
+from idp.authn.outcome import NOT_MINE, Authenticated, NotMine, Outcome, Rejected, Unavailable
+from idp.checks import Trace
 from idp.errors import DatabaseUnavailable, DependencyUnavailable
 from idp.ops.logging import describe
 
 log = structlog.get_logger("idp.authn")
+_OUTCOMES: dict[type[Outcome], str] = {
+    NotMine: "not_mine",
+    Authenticated: "authenticated",
+    Rejected: "rejected",
+    Unavailable: "unavailable",
+}
 
 
 class Authenticator(Protocol):
@@ -43,11 +51,25 @@ class AuthenticatorChain:
 
         A credential without an owner is rejected, because invalid is not the same as absent (SEC-14).
         """
+        trace = checks.current()
+        if trace is not None:
+            trace.restart()
         for authenticator in self.authenticators:
-            outcome = await self._call(authenticator, presented)
+            if trace is None:
+                outcome = await self._call(authenticator, presented)
+            else:
+                outcome = await self._traced(authenticator, presented, trace)
             if not isinstance(outcome, NotMine):
                 return outcome
         return NOT_MINE if presented.token is None else Rejected(unrecognised(presented))
+
+    async def _traced(self, authenticator: Authenticator, presented: Presented, trace: Trace) -> Outcome:
+        step = trace.begin(authenticator.name)
+        outcome = await self._call(authenticator, presented)
+        step.outcome = _OUTCOMES[type(outcome)]
+        if isinstance(outcome, Rejected | Unavailable):
+            step.code = outcome.error.code
+        return outcome
 
     @staticmethod
     async def _call(authenticator: Authenticator, presented: Presented) -> Outcome:

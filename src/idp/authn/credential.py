@@ -39,6 +39,15 @@ class Presented(Struct, frozen=True):
     cookies: Mapping[str, str] = {}
     headers: Mapping[str, str] = {}
 
+    @property
+    def form(self) -> str:
+        """What was presented, without its content, for explanations."""
+        if self.token is None:
+            return f"{len(self.cookies)} cookies, no token" if self.cookies else "no token"
+        if self.jwt is not None:
+            return "JWT"
+        return "another scheme" if self.token.startswith(_FOREIGN_SCHEME) else "opaque text"
+
     def __repr__(self) -> str:
         return f"Presented(explicit={self.token is not None}, jwt={self.jwt is not None})"
 

@@ -91,7 +91,7 @@ class FastPath:
         if principal.credential.method != AuthMethod.SERVICE_TOKEN or IDP_INTROSPECT not in principal.credential.scopes:
             raise UseFramework
         scope["user"] = principal
-        message = await _whole_body(receive)
+        message = await whole_body(receive)
         token = _token_of(message)
         return verdict_responses.introspect(await self._decide(token, scope), self._issuer)
 
@@ -187,10 +187,10 @@ async def _json_body(scope: HTTPScope, receive: Receive) -> Any:
             raise UseFramework
     if not declared:
         raise UseFramework
-    return await _whole_body(receive)
+    return await whole_body(receive)
 
 
-async def _whole_body(receive: Receive) -> Any:
+async def whole_body(receive: Receive) -> Any:
     """Return the message with the complete body.
 
     Raises:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from idp import checks, clock
 from idp.apikeys.usage import Usage
 from idp.authn.chain import AuthenticatorChain
 from idp.authn.credential import Headers, Presented, from_headers, from_token, unauthenticated
@@ -12,6 +13,7 @@ from idp.authn.imported_keys import asking_client
 from idp.authn.outcome import Authenticated, NotMine, Rejected
 from idp.authn.resolve import Resolved, Resolver
 from idp.authn.verdicts import Verdict, Verdicts
+from idp.checks import Trace
 from idp.db.snapshot import Stamp
 from idp.errors import IdpError, Unauthenticated
 from idp.ops import metrics
@@ -114,8 +116,51 @@ class Introspector:
         `introspect`."""
         return await self._introspect(token, lambda: from_headers(headers), client)
 
+    async def explain(
+        self, presented: Presented, trace: Trace, *, client: str | None, confirm: bool = False
+    ) -> Verdict:
+        """Return the same verdict as `introspect`, and record how it came about.
+
+        A verdict from a cache says nothing about its checks, so it is decided once more from the database. Nothing is
+        counted as used.
+
+        Args:
+            presented: the credential.
+            trace: records the decision.
+            client: the client's address; None for internal calls.
+            confirm: ignore verdicts from Valkey.
+
+        Raises:
+            RateLimited: as `introspect`.
+        """
+        with checks.recording(trace):
+            if presented.token is None:
+                verdict = (await self._decide(presented, confirm=confirm))[0]
+            else:
+                verdict = await self._introspect(
+                    presented.token, lambda: presented, client, confirm=confirm, trace=trace
+                )
+            if not trace.steps or any(each.source != "database" for each in trace.readings):
+                readings, trace.fresh = trace.readings, True
+                trace.again = (await self._decide(presented, confirm=True))[0].outcome
+                trace.readings = readings
+            return verdict
+
+    def _tell(self, trace: Trace, name: bytes, source: str) -> None:
+        """Record where a verdict came from."""
+        entry = self._verdicts.entry(name) if source != "database" else None
+        age = clock.seconds() - entry.read_at if entry is not None else 0.0
+        place = "valkey" if source == "shared" else source
+        trace.readings.insert(0, checks.Reading("verdict", place, round(age, 3)))
+
     async def _introspect(
-        self, token: str, present: Callable[[], Presented], client: str | None, *, confirm: bool = False
+        self,
+        token: str,
+        present: Callable[[], Presented],
+        client: str | None,
+        *,
+        confirm: bool = False,
+        trace: Trace | None = None,
     ) -> Verdict:
         started = time.perf_counter()
         name = self._verdicts.name(token)
@@ -131,7 +176,10 @@ class Introspector:
                 verdict, source = await self._look_up(name, presented, confirm), "database"
         if verdict.error is not None and not verdict.unknown:
             self._bad_credentials.count(client)
-        self._count(verdict, source, started)
+        if trace is None:
+            self._count(verdict, source, started)
+        else:
+            self._tell(trace, name, source)
         return verdict
 
     def _count(self, verdict: Verdict, source: str, started: float) -> None:

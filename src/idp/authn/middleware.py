@@ -1,9 +1,11 @@
 """Authentication middleware: runs the chain on every route that is not public (default deny, rule 6)."""
 
 import time
+from collections.abc import Mapping
 
 from litestar.datastructures import Headers
 from litestar.enums import ScopeType
+from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -16,6 +18,30 @@ from idp.sessions.cookie import SessionCookies
 
 _SLOW_BODY_SECONDS = 0.05  # after a slower body the caller is authenticated again
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
+
+
+def check_sender(cookies: SessionCookies, handler: BaseRouteHandler, method: str, headers: Mapping[str, str]) -> None:
+    """Refuse a change of a public route that a page of another origin sent.
+
+    Raises:
+        OriginNotAllowed: the origin is not allowed.
+    """
+    if method not in _SAFE and not handler.opt.get("form"):
+        cookies.origins.check_sender(headers)
+
+
+def check_csrf(cookies: SessionCookies, principal: Principal, presented: Presented, method: str) -> None:
+    """Check a change with a session cookie, which browsers send automatically, even for pages of other sites.
+
+    Raises:
+        CsrfRejected, OriginNotAllowed: another site may have sent it.
+    """
+    credential = principal.credential
+    if credential.method == AuthMethod.SESSION_COOKIE and method not in _SAFE:
+        assert credential.session_id is not None
+        cookies.check_csrf(presented.headers, credential.session_id)
+    elif presented.token is None and credential.method == AuthMethod.CLERK_JWT and method not in _SAFE:
+        cookies.origins.check_sender(presented.headers)  # Clerk's cookie has no CSRF token
 
 
 class AuthenticationMiddleware(ASGIMiddleware):
@@ -40,9 +66,8 @@ class AuthenticationMiddleware(ASGIMiddleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
         assert scope["type"] == ScopeType.HTTP
         if is_public(scope["route_handler"]):
-            if scope["method"] not in _SAFE and not scope["route_handler"].opt.get("form"):
-                # Before rate limits count it: a foreign page must not use up the limits of its visitors.
-                self._cookies.origins.check_sender(Headers.from_scope(scope))
+            # Before rate limits count it: a foreign page must not use up the limits of its visitors.
+            check_sender(self._cookies, scope["route_handler"], scope["method"], Headers.from_scope(scope))
         elif scope["method"] != "OPTIONS":
             client = scope["client"][0] if scope["client"] else None
             presented = from_headers(scope["headers"])
@@ -53,11 +78,7 @@ class AuthenticationMiddleware(ASGIMiddleware):
                 receive = await buffer_body(receive, max_bytes=self._max_body_bytes)
                 if time.monotonic() - began > _SLOW_BODY_SECONDS:
                     principal = await self._decide(presented, client, confirm)
-            credential = principal.credential
-            if credential.method == AuthMethod.SESSION_COOKIE and scope["method"] not in _SAFE:
-                assert credential.session_id is not None
-                # Browsers send cookies automatically, even for pages of other sites.
-                self._cookies.check_csrf(presented.headers, credential.session_id)
+            check_csrf(self._cookies, principal, presented, scope["method"])
             scope["user"] = principal
         await next_app(scope, receive, send)
 

@@ -57,12 +57,18 @@ class ByKey(Struct, frozen=True):
         return "ByKey(hidden)"
 
 
+class ByClient(Struct, frozen=True):
+    """The OAuth client with this id."""
+
+    client_id: str
+
+
 class Service(Struct, frozen=True):
     """A service, not a user."""
 
 
 Person = ByUserId | ByIdentity | ByEmail
-Subject = Person | BySession | ByCookie | ByKey | Service
+Subject = Person | BySession | ByCookie | ByKey | ByClient | Service
 
 
 class NotMine(Struct, frozen=True):

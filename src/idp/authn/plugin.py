@@ -2,10 +2,12 @@
 
 from litestar.config.app import AppConfig
 
-from idp.authn import routes
+from idp.authn import explain_routes, routes
+from idp.authn.explain import Explainer
 from idp.authn.introspection import Introspector
 from idp.authn.middleware import AuthenticationMiddleware
 from idp.authn.resolve import Resolver
+from idp.authn.rights import Rights
 from idp.ops.bad_credential_limit import BadCredentialLimit
 from idp.plugin import Plugin
 from idp.sessions.cookie import SessionCookies
@@ -21,9 +23,10 @@ class AuthnPlugin(Plugin):
         resolver: reads who a user is.
         bad_credentials: counts bad credentials by address.
         cookies: checks requests with a session cookie for CSRF.
+        rights: finds the origin of rights.
     """
 
-    routes = routes.ROUTES
+    routes = (*routes.ROUTES, *explain_routes.ROUTES)
 
     def __init__(
         self,
@@ -31,14 +34,19 @@ class AuthnPlugin(Plugin):
         introspector: Introspector,
         resolver: Resolver,
         bad_credentials: BadCredentialLimit,
-        *,
         cookies: SessionCookies,
+        rights: Rights,
     ) -> None:
         self._settings = settings
         self._middleware = AuthenticationMiddleware(
             introspector, cookies, max_body_bytes=settings.server.max_body_bytes
         )
-        self.provides = {"introspector": introspector, "resolver": resolver, "bad_credentials": bad_credentials}
+        self.provides = {
+            "introspector": introspector,
+            "resolver": resolver,
+            "bad_credentials": bad_credentials,
+            "explainer": Explainer(introspector, cookies, rights),
+        }
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         app_config.middleware.append(self._middleware)

@@ -9,20 +9,41 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from idp import clock
+from idp import checks, clock
 from idp.apikeys.scopes import ScopePolicy
 from idp.apikeys.service import SERVICE_TOKEN
 from idp.apikeys.shapes import key_id
 from idp.apikeys.usage import Usage
 from idp.authn.imported_keys import ImportedKeys
-from idp.authn.outcome import Authenticated, ByCookie, ByEmail, ByIdentity, ByKey, BySession, ByUserId, Person, Service
+from idp.authn.outcome import (
+    Authenticated,
+    ByClient,
+    ByCookie,
+    ByEmail,
+    ByIdentity,
+    ByKey,
+    BySession,
+    ByUserId,
+    Person,
+    Service,
+)
 from idp.authn.verdicts import Verdict, Verdicts
+from idp.checks import holds
 from idp.db.batch import BatchedRead
 from idp.db.reads import Reads
 from idp.db.snapshot import STAMP, Stamp
-from idp.errors import IdpError, TokenExpired, TokenInvalid, TokenNotFound, TokenRevoked, UserInactive
+from idp.errors import (
+    IdpError,
+    TokenExpired,
+    TokenInvalid,
+    TokenNotFound,
+    TokenRevoked,
+    UserInactive,
+    UserNotSynced,
+)
 from idp.principal.model import AuthMethod, Credential, Domain, Principal, Team, User
 from idp.users.email import email_key
+from idp.users.identities import CLERK
 
 _USER = """
        u.id, u.email, u.email_verified, u.name, u.avatar_url, u.login_type, u.plan, u.is_active,
@@ -55,6 +76,7 @@ SELECT {STAMP}, k.id AS key_id, k.kind, k.name AS key_name, k.scopes, k.expires_
   FROM idp.api_keys k LEFT JOIN idp.users u ON u.id = k.user_id
  WHERE k.digest = ANY($1) OR k.former_digest = ANY($1)
 """  # noqa: S608  constants
+_BY_CLIENT = f"SELECT {STAMP}, c.name, c.scopes FROM idp.oauth_clients c WHERE c.client_id = $1"  # noqa: S608  constants
 _LOAD = text(_SELECT_USER + "WHERE u.id = :user_id")
 _ANY_TOKEN = Credential(method=AuthMethod.LOCAL_JWT)
 Row = Any  # a record of asyncpg, or a row mapping of SQLAlchemy
@@ -106,12 +128,17 @@ class Resolver:
         Raises:
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
+        trace = checks.current()
+        if trace is not None:
+            trace.begin("subject")
         subject, credential = authenticated.subject, authenticated.credential
         if isinstance(subject, ByKey):
             return await self._resolve_key(subject)
         if isinstance(subject, ByCookie):
             return await self._resolve_cookie(subject)
         assert credential is not None
+        if isinstance(subject, ByClient):
+            return await self._resolve_client(subject, credential)
         if isinstance(subject, Service):
             return Resolved(principal=Principal(user=None, credential=credential))
         if isinstance(subject, BySession):
@@ -138,19 +165,21 @@ class Resolver:
     async def _cached_user(self, subject: ByUserId, confirm: bool) -> Resolved:
         """Resolve a user by id; users are cached separately from credentials."""
         name = self._verdicts.name_of_user(subject.user_id)
-        return await self._cached(name, lambda: self._read_user(subject), confirm)
+        return await self._cached(name, "user", lambda: self._read_user(subject), confirm)
 
     async def _cached_session(self, session_id: UUID, confirm: bool) -> Resolved:
         """Resolve a session by id; sessions are cached separately from credentials."""
         name = self._verdicts.name_of_session(str(session_id))
-        return await self._cached(name, lambda: self._read_session(str(session_id)), confirm)
+        return await self._cached(name, "session", lambda: self._read_session(str(session_id)), confirm)
 
-    async def _cached(self, name: bytes, read: Callable[[], Awaitable[Resolved]], confirm: bool) -> Resolved:
-        entry = self._verdicts.entry(name)
+    async def _cached(self, name: bytes, what: str, read: Callable[[], Awaitable[Resolved]], confirm: bool) -> Resolved:
+        entry = None if checks.bypasses_caches() else self._verdicts.entry(name)
+        source = "memory"
         if entry is None and not confirm:
-            entry = await self._verdicts.shared_entry(name)
+            entry, source = await self._verdicts.shared_entry(name), "valkey"
         if entry is not None and not (confirm and entry.verdict.hint):
             verdict = entry.verdict
+            checks.has_read(what, source, clock.seconds() - entry.read_at)
             return Resolved(
                 verdict.principal,
                 verdict.error,
@@ -170,16 +199,19 @@ class Resolver:
 
     async def _read_session(self, session_id: str) -> Resolved:
         row = await self._sessions.find(session_id)
+        _has_found(row, "session")
         return Resolved(error=TokenRevoked()) if row is None else _session(row, AuthMethod.LOCAL_JWT)
 
     async def _resolve_cookie(self, subject: ByCookie) -> Resolved:
         row = await self._reads.fetchrow(_BY_COOKIE, list(subject.digests))
+        _has_found(row, "session")
         return Resolved(error=TokenNotFound()) if row is None else _session(row, AuthMethod.SESSION_COOKIE)
 
     async def _read_user(self, subject: Person) -> Resolved:
         row = await self._find(subject)
+        _has_found(row, "user")
         if row is None:
-            return Resolved(error=TokenNotFound())
+            return Resolved(error=UserNotSynced() if _is_of_clerk(subject) else TokenNotFound())
         stamp, depends_on = Stamp.parse(row["instance"], row["snapshot"]), (f"user:{row['id']}",)
         try:
             return Resolved(Principal(user=_user(row), credential=_ANY_TOKEN), None, stamp, depends_on)
@@ -199,6 +231,7 @@ class Resolver:
         row, digests = await self._keys.find(*subject.digests), subject.digests
         if row is None and (imported := await self._imported.find_digest(subject.secret)):
             row, digests = await self._keys.find(imported), (subject.digests[0], imported)
+        _has_found(row, "key")
         if row is None:
             return Resolved(error=TokenNotFound())
         stamp = Stamp.parse(row["instance"], row["snapshot"])
@@ -212,13 +245,30 @@ class Resolver:
             self._usage.redigest(row["key_id"], before=row["digest"], after=subject.digests[0])
         return Resolved(principal, None, stamp, depends_on, row["key_id"])
 
+    async def _resolve_client(self, subject: ByClient, credential: Credential) -> Resolved:
+        """Resolve the token of a client, with the scopes that the client still has."""
+        row = await self._reads.fetchrow(_BY_CLIENT, subject.client_id)
+        checks.has_read("client", "database")
+        holds(row is not None, "client", "found" if row is not None else "not found", "found")
+        if row is None:
+            return Resolved(error=TokenRevoked())
+        scopes = tuple(scope for scope in credential.scopes if scope in row["scopes"])
+        of_client = msgspec.structs.replace(credential, name=row["name"], scopes=scopes)
+        stamp = Stamp.parse(row["instance"], row["snapshot"])
+        return Resolved(Principal(user=None, credential=of_client), None, stamp, (f"client:{subject.client_id}",))
+
     def _principal_of_key(self, row: Row, *, is_current: bool) -> Principal:
         now = clock.now()
         ends = [row["expires_at"]] if is_current else [row["expires_at"], row["former_until"]]
         expires_at = min((end for end in ends if end is not None), default=None)
-        if row["revoked_at"] is not None or (not is_current and row["former_until"] <= now):
+        if not holds(row["revoked_at"] is None, "key revoked at", row["revoked_at"] or "never", "never"):
             raise TokenRevoked
-        if expires_at is not None and expires_at <= now:
+        former_until = row["former_until"]
+        if not is_current and not checks.is_later(former_until > now, "former secret valid until", former_until, now):
+            raise TokenRevoked
+        is_live = expires_at is None or expires_at > now
+        if not checks.is_later(is_live, "key expires at", expires_at, now):
+            assert expires_at is not None
             raise TokenExpired(f"Token expired at {expires_at.isoformat()}")
         if row["kind"] == SERVICE_TOKEN:
             user, method, identifier = None, AuthMethod.SERVICE_TOKEN, str(row["key_id"])
@@ -245,6 +295,14 @@ async def load_user(session: AsyncSession, user_id: str) -> User:
     return _user(row)
 
 
+def _has_found(row: Row | None, what: str) -> None:
+    """Record a read of the database for an explanation."""
+    checks.has_read(what, "database")
+    holds(row is not None, what, "found" if row is not None else "not found", "found")
+    if row is not None and row["id"] is not None:
+        checks.proves(f"user:{row['id']}")
+
+
 def _with_credential(known: Resolved, credential: Credential) -> Resolved:
     """Return a cached user with the current credential."""
     if known.principal is None:
@@ -256,7 +314,7 @@ def _bind_to_session(known: Resolved, user_id: str, credential: Credential) -> R
     """Return the session's user with a token that must name the same session and user."""
     if known.principal is None or known.principal.user is None:
         return known
-    if known.principal.user.id != user_id:
+    if not holds(known.principal.user.id == user_id, "uid", user_id, "the user of the session"):
         return Resolved(error=TokenInvalid())
     login = known.principal.credential
     ends = [end for end in (credential.expires_at, login.expires_at) if end is not None]
@@ -277,9 +335,10 @@ def _session(row: Row, method: AuthMethod) -> Resolved:
     expires_at = min(row["expires_at"], row["idle_expires_at"])
     try:
         user = _user(row)  # first: `user_inactive` takes precedence over the ended session
-        if row["ended_at"] is not None:
+        if not holds(row["ended_at"] is None, "session ended at", row["ended_at"] or "never", "never"):
             raise TokenRevoked
-        if expires_at <= clock.now():
+        now = clock.now()
+        if not checks.is_later(expires_at > now, "session expires at", expires_at, now):
             raise TokenExpired
         credential = Credential(
             method=method,
@@ -295,8 +354,14 @@ def _session(row: Row, method: AuthMethod) -> Resolved:
         return Resolved(None, error, stamp, depends_on)
 
 
+def _is_of_clerk(subject: Person) -> bool:
+    """Whether a webhook creates the user, and may not have arrived yet (S1-17)."""
+    return isinstance(subject, ByIdentity) and subject.provider == CLERK
+
+
 def _user(row: Row) -> User:
-    if not row["is_active"] or row["deleted_at"] is not None:
+    is_active = row["is_active"] and row["deleted_at"] is None
+    if not holds(is_active, "user", "active" if is_active else "disabled or deleted", "active"):
         raise UserInactive
     return User(
         id=row["id"],

@@ -29,6 +29,7 @@ _encode = msgspec.json.Encoder().encode
 # /auth/validate has six codes (C-01); any other error of a credential is "token_invalid" there.
 _CODES: dict[str, VerdictCode] = {
     "token_not_found": "token_not_found",
+    "user_not_synced": "token_not_found",
     "token_revoked": "token_revoked",
     "token_expired": "token_expired",
     "user_inactive": "user_inactive",

@@ -84,9 +84,10 @@ class Entry:
         version: `Changes.version` at the last check.
         signing: `Changes.signing` when its signature was verified; None without a signature.
         read_version: `Changes.version` when the statement was sent; -1 if another process sent it.
+        read_at: when it was decided (seconds since 1970).
     """
 
-    __slots__ = ("depends_on", "good_until", "read_version", "signing", "stamp", "verdict", "version")
+    __slots__ = ("depends_on", "good_until", "read_at", "read_version", "signing", "stamp", "verdict", "version")
 
     def __init__(
         self,
@@ -97,8 +98,10 @@ class Entry:
         signing: int | None = None,
         *,
         read_version: int = -1,
+        read_at: float = 0.0,
     ) -> None:
         self.signing = signing
+        self.read_at = read_at
         self.read_version = read_version
         self.verdict = verdict
         self.stamp = stamp
@@ -146,6 +149,7 @@ class _Shared(Struct, frozen=True, array_like=True):
     key: UUID | None
     principal: Principal | None
     error: tuple[str, str] | None  # code and detail
+    read_at: float
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -273,10 +277,11 @@ class Verdicts:
         if not self._ttl:
             return
         life = self._ttl if verdict.principal is not None else NEGATIVE_SECONDS
-        good_until = clock.seconds() + life
+        read_at = clock.seconds()
+        good_until = read_at + life
         if verdict.principal is not None and verdict.principal.credential.expires_at is not None:
             good_until = min(good_until, verdict.principal.credential.expires_at.timestamp())
-        entry = Entry(verdict, stamp, depends_on, good_until, signing, read_version=read_version)
+        entry = Entry(verdict, stamp, depends_on, good_until, signing, read_version=read_version, read_at=read_at)
         self._store_in_memory(name, entry)
         if stamp is not None and signing is None and self._shares:
             milliseconds = max(1, int((good_until - clock.seconds()) * 1000))
@@ -317,6 +322,7 @@ class Verdicts:
                 verdict.key,
                 verdict.principal,
                 (verdict.error.code, verdict.error.detail) if verdict.error else None,
+                entry.read_at,
             )
         )
         return self._sign(name, payload) + payload
@@ -334,9 +340,8 @@ class Verdicts:
         error = _error(*shared.error) if shared.error else None
         if (shared.principal is None) == (error is None):
             return None
-        return Entry(
-            Verdict(shared.principal, error, shared.key, hint=True), stamp, shared.depends_on, shared.good_until
-        )
+        verdict = Verdict(shared.principal, error, shared.key, hint=True)
+        return Entry(verdict, stamp, shared.depends_on, shared.good_until, read_at=shared.read_at)
 
     def _sign(self, name: bytes, payload: bytes) -> bytes:
         return hashlib.blake2b(name + payload, digest_size=_MAC, key=self._key, person=b"signature").digest()

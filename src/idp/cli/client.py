@@ -36,6 +36,10 @@ class Client:
         """Return the decoded response. Raises as `_call`."""
         return self._call("PATCH", path, body)
 
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the decoded response. Raises as `_call`."""
+        return self._call("PUT", path, body)
+
     def delete(self, path: str) -> Any:
         """Return the decoded response. Raises as `_call`."""
         return self._call("DELETE", path)

@@ -1,11 +1,9 @@
 """The root command group. Commands are imported on use, so that `--help` is fast."""
 
-from importlib import import_module
-
 import rich_click as click
 
 from idp import __version__
-from idp.cli.groups import SuggestingGroup
+from idp.cli.groups import LazyGroup
 
 # In the order of `--help`: module and name.
 _COMMANDS = {
@@ -19,24 +17,19 @@ _COMMANDS = {
     "routes": ("idp.cli.routes", "routes"),
     "tokens": ("idp.cli.tokens", "tokens"),
     "keys": ("idp.cli.keys", "keys"),
+    "clients": ("idp.cli.clients", "clients"),
     "users": ("idp.cli.users", "users"),
+    "explain": ("idp.cli.explain", "explain"),
+    "webhooks": ("idp.cli.webhooks", "webhooks"),
     "audit": ("idp.cli.audit", "audit"),
     "events": ("idp.cli.events", "events"),
+    "clerk": ("idp.cli.clerk", "clerk"),
     "signing-keys": ("idp.cli.signing_keys", "signing_keys"),
 }
 
 
-class _Commands(SuggestingGroup):
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
-            return None
-        module, name = _COMMANDS[cmd_name]
-        found = getattr(import_module(module), name)
-        assert isinstance(found, click.Command)
-        return found
+class _Commands(LazyGroup):
+    commands_by_name = _COMMANDS
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

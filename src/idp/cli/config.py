@@ -25,7 +25,6 @@ def config() -> None:
 def show(profile: "Profile", output: str) -> None:
     """Print every setting with its value and source. Secrets are hidden."""
     from idp.settings import fields, load, value_of
-    from idp.settings_schema import NOT_YET_USED
 
     loaded = load(profile)
     values = {path: _hidden(value_of(loaded.settings, path)) for path, _kind in fields()}
@@ -38,12 +37,11 @@ def show(profile: "Profile", output: str) -> None:
         return
     from idp.cli.tables import Cell, Column, print_table
 
-    notes = {path: " (no effect yet)" if path in NOT_YET_USED else "" for path in values}
     rows = [
         [
             Cell(path, "bold"),
             Cell(_in_words(value)),
-            Cell(sources[path] + notes[path], "dim" if sources[path] == "default" else ""),
+            Cell(sources[path], "dim" if sources[path] == "default" else ""),
         ]
         for path, value in values.items()
     ]
@@ -73,10 +71,13 @@ def _in_words(value: Any) -> str:
 
 @config.command()
 @click.option("--profile", type=_PROFILES, default="production", show_default=True)
+@click.option("--online", is_flag=True, help="Also fetch the keys of every configured issuer.")
 @with_output
-def check(profile: "Profile", output: str) -> None:
+def check(profile: "Profile", online: bool, output: str) -> None:
     """Check the settings: unknown and misspelt names, invalid values, and values that are unsafe in production."""
+    from idp.cli.issuers import unreachable_issuers
     from idp.cli.production import unsafe
+    from idp.deployment import rules_for_admin
     from idp.settings import SettingsError, ineffective_settings, load, unknown_variables, unused_variables
 
     problems, notes = unknown_variables(), unused_variables()
@@ -86,7 +87,9 @@ def check(profile: "Profile", output: str) -> None:
         problems += error.problems
     else:
         problems += unsafe(settings) if profile == "production" else []
-        notes += ineffective_settings(settings)
+        notes += ineffective_settings(settings) + rules_for_admin(settings)
+        if online and not problems:
+            problems += unreachable_issuers(settings, profile)
     if output == "json":
         from idp.cli.tables import print_json
 

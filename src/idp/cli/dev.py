@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from idp.cli.groups import LazyGroup
+
 if TYPE_CHECKING:
     import socket
 
@@ -17,7 +19,15 @@ _LOAD_SECONDS = 10.0  # timeout
 _EXAMPLE = "script/dev --port {port}"
 
 
-@click.command()
+# In the order of `--help`: module and name.
+_COMMANDS = {"clerk": ("idp.cli.dev_clerk", "clerk"), "upstream": ("idp.cli.dev_upstream", "upstream")}
+
+
+class _Commands(LazyGroup):
+    commands_by_name = _COMMANDS
+
+
+@click.group(cls=_Commands, invoke_without_command=True, subcommand_metavar="[COMMAND]")
 @click.option("--port", type=click.IntRange(0, 65535), help="The port to listen on; default: PORT, or 8000.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Data folder; default: var/dev.")
 @click.option(
@@ -29,11 +39,17 @@ _EXAMPLE = "script/dev --port {port}"
 )
 @click.option("--fresh", is_flag=True, help="Delete the data of earlier starts.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not print a line for each request.")
-def dev(port: int | None, data_dir: Path | None, processes: int, fresh: bool, quiet: bool) -> None:
+@click.pass_context
+def dev(ctx: click.Context, port: int | None, data_dir: Path | None, processes: int, fresh: bool, quiet: bool) -> None:
     """Start the service with its own PostgreSQL, its own Valkey and demo users.
 
     It listens on 127.0.0.1, accepts X-User-Email, signs tokens that production refuses, and prints each request.
+
+    The commands below are for another terminal, while it runs.
     """
+    if ctx.invoked_subcommand is not None:
+        ctx.obj = data_dir
+        return
     from idp.cli.dev_discovery import default_folder
     from idp.cli.server import until_stopped
 

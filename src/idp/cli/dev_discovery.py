@@ -20,6 +20,8 @@ class RunningDev(Struct, frozen=True):
     base_urls: tuple[str, ...]
     management_token: str
     database_url: str = ""
+    upstream_issuer: str = ""
+    clerk_stand_in: bool = False
 
     def __repr__(self) -> str:
         return f"Announcement({self.base_urls})"

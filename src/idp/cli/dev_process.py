@@ -5,8 +5,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 SHUTDOWN_TIMEOUT = 2  # seconds for running requests at Ctrl-C
 
 
-def load_development(overrides: Mapping[str, str | None]) -> "LoadedSettings":
+def load_development(overrides: Mapping[str, Any]) -> "LoadedSettings":
     """Build the settings of `idp dev`."""
     from idp.settings import load
 
@@ -31,13 +32,18 @@ def build(loaded: "LoadedSettings", *, quiet: bool = True) -> "Application":
         loaded: the settings of `load_development`.
         quiet: do not print a line for each request.
     """
-    from idp.app import Development, create_app
+    from idp.app import create_app
     from idp.core import Core
+    from idp.dev import upstream_issuer
+    from idp.dev.clerk_instance import ClerkInstance
+    from idp.dev.clerk_store import read_state
     from idp.dev.dev_headers import DevHeaders
     from idp.dev.mailbox import Mailbox
-    from idp.dev.plugin import MailboxPlugin
+    from idp.dev.plugin import ClerkStandInPlugin, MailboxPlugin, UpstreamPlugin
     from idp.dev.request_lines import print_request
+    from idp.development import Development
     from idp.ops import logging
+    from idp.plugin import Plugin
 
     logging.configure(loaded.settings.logging)
     settings = loaded.settings
@@ -48,10 +54,17 @@ def build(loaded: "LoadedSettings", *, quiet: bool = True) -> "Application":
     def mailbox(core: Core) -> MailboxPlugin:
         return MailboxPlugin(Mailbox(core.database, core.sealer))
 
+    features: tuple[Callable[[Core], Plugin], ...] = (mailbox,)
+    if settings.dev.clerk_file is not None:
+        file, issuer = Path(settings.dev.clerk_file), settings.clerk.issuer or ""
+        features += (lambda _core: ClerkStandInPlugin(lambda: ClerkInstance(issuer, read_state(file))),)
+    upstream = upstream_issuer.find(settings)
+    if upstream is not None:
+        features += (lambda _core: UpstreamPlugin(upstream),)
     authenticators = (dev_headers,) if settings.authn.allow_dev_headers else ()
     return create_app(
         loaded,
-        Development(authenticators, features=(mailbox,), keeps_mail=True, observe=None if quiet else print_request),
+        Development(authenticators, features, keeps_mail=True, observe=None if quiet else print_request),
     )
 
 
@@ -68,7 +81,7 @@ def main() -> None:
         if os.getppid() != parent:
             return
     with until_stopped():
-        loaded = load_development(msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, str | None]))
+        loaded = load_development(msgspec.json.decode(sys.stdin.buffer.read(), type=dict[str, Any]))
         listener = socket.socket(fileno=int(sys.argv[1]))
         run(
             build(loaded, quiet="--quiet" in sys.argv),

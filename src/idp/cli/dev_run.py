@@ -65,13 +65,18 @@ class DevRun:
         self._folder = folder
         self._listeners = listeners
         self._urls = [f"http://localhost:{listener.getsockname()[1]}" for listener in listeners]
+        self._port: int = listeners[0].getsockname()[1]
         self._servers = servers
         self._database_url = servers.postgres.url
         self._valkey_url = servers.valkey.url
         self._started = started
         self._quiet = quiet
         self._shared_secret = False
-        self._admin_token = load_development({}).settings.management.admin_token or folder.admin_token()
+        settings = load_development({}).settings
+        self._admin_token = settings.management.admin_token or folder.admin_token()
+        self._providers: dict[str, Any] = msgspec.to_builtins(settings.oidc.providers)
+        clerk = settings.clerk
+        self._uses_clerk = bool(clerk.webhook_secrets or clerk.issuer or clerk.publishable_key or clerk.jwt_key)
 
     def serve(self) -> None:
         """Serve until a signal.
@@ -95,7 +100,7 @@ class DevRun:
             for process in processes:
                 _wait(process)
 
-    def _overrides(self) -> dict[str, str | None]:
+    def _overrides(self) -> dict[str, Any]:
         """Return the settings that override the environment in every process of this run."""
         return {
             "server.public_url": self._urls[0],
@@ -105,6 +110,36 @@ class DevRun:
             "valkey.url": self._valkey_url,
             "secrets.secret_key": self._folder.secret_key().reveal(),
             "management.admin_token": self._admin_token.reveal(),
+            **self._clerk_stand_in(),
+            **self._upstream(),
+        }
+
+    def _upstream(self) -> dict[str, Any]:
+        """Return the settings that trust Example Corp, beside the configured providers."""
+        from idp.dev import upstream_issuer
+
+        file = self._folder.path / upstream_issuer.NAME
+        upstream_issuer.ensure_key(file)
+        issuer = upstream_issuer.issuer_on(self._port)
+        providers = self._providers | {upstream_issuer.PROVIDER: upstream_issuer.provider_settings(issuer)}
+        return {"dev.upstream_key_file": str(file), "oidc.providers": providers}
+
+    def _clerk_stand_in(self) -> dict[str, Any]:
+        """Return the settings that trust the stand-in for Clerk; none if the environment names a Clerk instance."""
+        from idp.dev import clerk_routes, clerk_store
+
+        if self._uses_clerk:
+            return {}
+        file = self._folder.path / clerk_store.NAME
+        with clerk_store.changing(file) as state:
+            secrets = [state.webhook_secret], state.secret_key
+        base = f"http://127.0.0.1:{self._port}{clerk_routes.PATH}"
+        return {
+            "dev.clerk_file": str(file),
+            "clerk.issuer": base,
+            "clerk.api_url": base,
+            "clerk.webhook_secrets": secrets[0],
+            "clerk.secret_key": secrets[1],
         }
 
     def _start_process(self, listener: socket) -> "subprocess.Popen[bytes]":
@@ -203,6 +238,7 @@ class DevRun:
             folder=self._folder.path,
             seconds=time.monotonic() - self._started,
             manage=self._example_command(),
+            others=self._commands_of_others(),
             notes=self._notes(personas),
         )
 
@@ -217,12 +253,23 @@ class DevRun:
             *([_SIGNS_HS256] if self._shared_secret else []),
         ]
 
+    def _commands_of_others(self) -> dict[str, str]:
+        """Return commands that play other services for this run, by what they do."""
+        commands = {"Tokens of another company's provider": self._dev_command("upstream token grace")}
+        if not self._uses_clerk:
+            commands["Play Clerk, webhooks and session tokens"] = self._dev_command(
+                "clerk create --email pat@example.com"
+            )
+        return commands
+
+    def _dev_command(self, arguments: str) -> str:
+        is_default = self._folder.path == default_folder().absolute()
+        folder = "" if is_default else f" --data-dir {shlex.quote(str(self._folder.path))}"
+        return f"{_own_command()} dev{folder} {arguments}"
+
     def _example_command(self) -> str:
         """Return an example management command for this run; with the default folder it needs no options."""
-        own = Path(sys.executable).with_name("idp")
-        found = shutil.which("idp")
-        is_other = found is None or not own.exists() or not Path(found).samefile(own)
-        command = f"{shlex.quote(str(own)) if is_other and own.exists() else 'idp'} users list"
+        command = f"{_own_command()} users list"
         if self._folder.path == default_folder().absolute():
             return command
         kept = self._folder.kept_admin_token(self._admin_token)
@@ -230,17 +277,28 @@ class DevRun:
         return f"{token}{command} --url {self._urls[0]}"
 
     def _facts(self, personas: "list[Persona]") -> dict[str, Any]:
+        from idp.dev import upstream_issuer
+
         return {
             "base_url": self._urls[0],
             "base_urls": self._urls,
             "issuer": self._urls[0],
             "docs_url": f"{self._urls[0]}/docs",
             "mailbox_url": f"{self._urls[0]}/dev/mailbox",
+            "upstream_issuer": upstream_issuer.issuer_on(self._port),
             "database_url": self._database_url,
             "valkey_url": self._valkey_url,
+            "clerk_stand_in": not self._uses_clerk,
             "admin_token": next((person.access_token for person in personas if "admin" in person.roles), None),
             "management_token": self._admin_token.reveal(),
         }
+
+
+def _own_command() -> str:
+    """Return `idp`, or its path if another program of this name is first on PATH."""
+    own, found = Path(sys.executable).with_name("idp"), shutil.which("idp")
+    is_other = found is None or not own.exists() or not Path(found).samefile(own)
+    return shlex.quote(str(own)) if is_other and own.exists() else "idp"
 
 
 def _wait_for(url: str, processes: "list[subprocess.Popen[bytes]]") -> None:

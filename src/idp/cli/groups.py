@@ -1,6 +1,9 @@
-"""A command group that suggests a similar name for an unknown command."""
+"""Command groups: one suggests a similar name for an unknown command, the other imports its commands on use."""
 
 import difflib
+from collections.abc import Mapping
+from importlib import import_module
+from typing import ClassVar
 
 import rich_click as click
 
@@ -42,3 +45,26 @@ class SuggestingGroup(click.RichGroup):
         if not alike:
             return f" It has {', '.join(known)}."
         return f" Did you mean {' or '.join(f'`{ctx.command_path} {each}`' for each in alike)}?"
+
+
+class LazyGroup(SuggestingGroup):
+    """Imports its commands on use, so that `--help` is fast.
+
+    Attributes:
+        commands_by_name: module and name of each command, in the order of `--help`.
+    """
+
+    commands_by_name: ClassVar[Mapping[str, tuple[str, str]]]
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        """Return the names, as click does."""
+        return list(self.commands_by_name)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a command, None for an unknown name, as click does."""
+        if cmd_name not in self.commands_by_name:
+            return None
+        module, name = self.commands_by_name[cmd_name]
+        found = getattr(import_module(module), name)
+        assert isinstance(found, click.Command)
+        return found

@@ -50,11 +50,9 @@ def _serve(options: dict[str, Any]) -> None:
 
 def _log_warnings(log: Any, loaded: "LoadedSettings") -> None:
     from idp.deployment import public_url
-    from idp.settings import changed_but_unused, ineffective_settings, unknown_variables, unused_variables
+    from idp.settings import ineffective_settings, unknown_variables, unused_variables
 
     if loaded.settings.server.public_url is None:
         log.warning("IDP_PUBLIC_URL is not set; tokens use this issuer", issuer=public_url(loaded.settings))
     for sentence in [*unknown_variables(), *unused_variables(), *ineffective_settings(loaded.settings)]:
         log.warning(sentence)
-    for path in changed_but_unused(loaded):
-        log.warning("this setting has no effect in this version", setting=path)

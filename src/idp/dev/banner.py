@@ -24,6 +24,7 @@ def show(
     folder: Path,
     seconds: float,
     manage: str,
+    others: Mapping[str, str],
     notes: Sequence[str] = (),
 ) -> None:
     """Print the banner.
@@ -35,6 +36,7 @@ def show(
         folder: the data folder.
         seconds: duration of the start.
         manage: an example management command.
+        others: commands that play other services, by what they do.
         notes: a sentence for each unusual condition.
     """
     width = max(shutil.get_terminal_size((_PIPED, 24)).columns, _NARROWEST)
@@ -66,6 +68,8 @@ def show(
     for note in notes:
         line((note, "yellow"))
     line(("Manage from another terminal: ", "dim"), manage)
+    for does, command in others.items():
+        line((f"{does}: ", "dim"), command)
     line(("All of this as JSON: ", "dim"), str(folder / "dev.json"))
     line(("Ctrl-C stops everything; the data is kept.", "dim"))
     line()

@@ -33,7 +33,7 @@ class DevFolder:
         """Delete everything (`--fresh`)."""
         remove_data(self.path)
         self.clear_discovery()
-        for name in ("secret_key", "admin_token", "passwords.json"):
+        for name in ("secret_key", "admin_token", "passwords.json", "clerk.json", "upstream_key.pem"):
             (self.path / name).unlink(missing_ok=True)
 
     def remove_stale_discovery(self) -> None:

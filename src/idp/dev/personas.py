@@ -20,6 +20,7 @@ from idp.directory.shapes import MemberRole
 from idp.directory.team_members import TEAM_MEMBERS
 from idp.directory.teams import TEAMS
 from idp.errors import UserInactive
+from idp.principal.sources import SEED
 from idp.sessions import service as sessions
 from idp.settings import SettingsError
 from idp.signing.jwt import TokenService, TokenSession, TokenUser
@@ -131,7 +132,7 @@ async def _create(session: AsyncSession, wanted: SeedPersona, password_hash: str
     extra = [{"name": role, "description": ""} for role in wanted.roles]
     await session.execute(insert(RoleRow).values(extra).on_conflict_do_nothing())
     user_id = await users.create(
-        session, email=wanted.email, name=wanted.name, password_hash=password_hash, roles=wanted.roles
+        session, email=wanted.email, name=wanted.name, password_hash=password_hash, roles=wanted.roles, source=SEED
     )
     await credentials.mark_verified(session, user_id)  # so that /api/auth/login accepts the user
     await publish_created(session, SYSTEM, user_id, login_type="email")
@@ -140,11 +141,11 @@ async def _create(session: AsyncSession, wanted: SeedPersona, password_hash: str
         name, _, role = entry.partition(":")
         membership: MemberRole | None = "admin" if role == "admin" else None
         team_id = _known(team_ids, name, f"the team {name!r}", wanted)
-        await TEAM_MEMBERS.put(session, SYSTEM, team_id, user_id, membership)
+        await TEAM_MEMBERS.put(session, SYSTEM, team_id, user_id, membership, source=SEED)
     domain_ids = {domain.key: domain.id for domain in (await DOMAINS.list_active(session, limit=None, offset=0))[0]}
     for key in wanted.domains:
         domain_id = _known(domain_ids, key, f"the domain {key!r}", wanted)
-        await DOMAIN_USERS.put(session, SYSTEM, domain_id, user_id)
+        await DOMAIN_USERS.put(session, SYSTEM, domain_id, user_id, source=SEED)
     return user_id
 
 

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import literal
+from sqlalchemy import literal_column
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -17,6 +17,7 @@ from idp.directory.models import UserDomainRow
 from idp.directory.people import require
 from idp.directory.shapes import DomainUser
 from idp.events.catalogue import EventType
+from idp.principal import sources
 
 
 class UserDomainRepository(Repository[UserDomainRow]):
@@ -36,8 +37,17 @@ class DomainUsers(Members[UserDomainRow, DomainUser]):
     columns = (UserDomainRow.created_at,)
     noun = "user"
 
-    async def put(self, session: AsyncSession, origin: Origin, domain_id: UUID, user_id: str) -> DomainUser:
-        """Assign a user to a domain; assigning them again changes nothing.
+    async def put(
+        self, session: AsyncSession, origin: Origin, domain_id: UUID, user_id: str, *, source: str = sources.ADMIN
+    ) -> DomainUser:
+        """Assign a user to a domain; assigning them again changes only where the assignment comes from.
+
+        Args:
+            session: the caller's transaction.
+            origin: the request's origin.
+            domain_id: the domain.
+            user_id: the user.
+            source: where the assignment comes from (`principal/sources.py`).
 
         Raises:
             DomainNotFound: there is no such domain.
@@ -48,9 +58,13 @@ class DomainUsers(Members[UserDomainRow, DomainUser]):
         now = clock.now()
         added = await session.scalar(
             insert(UserDomainRow)
-            .values(id=uuid7(), user_id=user_id, domain_id=domain_id, created_at=now, updated_at=now)
-            .on_conflict_do_nothing()
-            .returning(literal(True))
+            .values(id=uuid7(), user_id=user_id, domain_id=domain_id, source=source, created_at=now, updated_at=now)
+            .on_conflict_do_update(
+                index_elements=["user_id", "domain_id"],
+                set_={"source": source},
+                where=UserDomainRow.source.is_distinct_from(source),
+            )
+            .returning(literal_column("xmax = 0"))  # whether it is new
         )
         if added:
             self._record(session, origin, "added", domain_id, user_id)

@@ -33,6 +33,7 @@ class TeamMembershipRow(UUIDKey, Timestamps, Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("idp.users.id", ondelete="CASCADE"))
     team_id: Mapped[UUID] = mapped_column(ForeignKey(TeamRow.id, ondelete="CASCADE"), index=True)
     role: Mapped[str | None]
+    source: Mapped[str | None]  # principal/sources.py
 
 
 class DomainRow(UUIDKey, Timestamps, Base):
@@ -56,3 +57,4 @@ class UserDomainRow(UUIDKey, Timestamps, Base):
 
     user_id: Mapped[str] = mapped_column(ForeignKey("idp.users.id", ondelete="CASCADE"))
     domain_id: Mapped[UUID] = mapped_column(ForeignKey(DomainRow.id, ondelete="CASCADE"), index=True)
+    source: Mapped[str | None]

@@ -17,6 +17,7 @@ from idp.directory.people import require
 from idp.directory.shapes import Member, MemberRole
 from idp.directory.teams import TEAMS
 from idp.events.catalogue import EventType
+from idp.principal import sources
 
 
 class TeamMembershipRepository(Repository[TeamMembershipRow]):
@@ -46,9 +47,24 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
         await session.execute(select(TeamMembershipRow.id).where(self._of(group_id, user_id)).with_for_update())
 
     async def put(
-        self, session: AsyncSession, origin: Origin, team_id: UUID, user_id: str, role: MemberRole | None
+        self,
+        session: AsyncSession,
+        origin: Origin,
+        team_id: UUID,
+        user_id: str,
+        role: MemberRole | None,
+        *,
+        source: str = sources.ADMIN,
     ) -> Member:
         """Add a user to a team, or change their role in it.
+
+        Args:
+            session: the caller's transaction.
+            origin: the request's origin.
+            team_id: the team.
+            user_id: the user.
+            role: in the team; None means member.
+            source: where the membership comes from (`principal/sources.py`).
 
         Raises:
             TeamNotFound: there is no such team.
@@ -61,8 +77,18 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
         now = clock.now()
         await session.execute(
             insert(TeamMembershipRow)
-            .values(id=uuid7(), user_id=user_id, team_id=team_id, role=role, created_at=now, updated_at=now)
-            .on_conflict_do_update(index_elements=["user_id", "team_id"], set_={"role": role, "updated_at": now})
+            .values(
+                id=uuid7(),
+                user_id=user_id,
+                team_id=team_id,
+                role=role,
+                source=source,
+                created_at=now,
+                updated_at=now,
+            )
+            .on_conflict_do_update(
+                index_elements=["user_id", "team_id"], set_={"role": role, "source": source, "updated_at": now}
+            )
         )
         after = role or "member"
         if before != after:

@@ -73,6 +73,15 @@ _dropped = Counter(
 _outbox_pending = Gauge(
     "idp_outbox_pending", "Events in idp.outbox that wait for Kafka; 0 without Kafka.", registry=REGISTRY
 )
+_webhooks = Counter(
+    "idp_webhook_events_total", "Received webhooks, by type and outcome.", ["type", "outcome"], registry=REGISTRY
+)
+_deliveries = Counter(
+    "idp_webhook_deliveries_total", "Attempts to deliver events to webhooks.", ["result"], registry=REGISTRY
+)
+_drift = Gauge(
+    "idp_sync_drift", "Users that differ from Clerk's list, by the last comparison.", ["kind"], registry=REGISTRY
+)
 _outbox_parked = Gauge(
     "idp_outbox_parked", "Events that Kafka refused for good (`idp events parked`).", registry=REGISTRY
 )
@@ -124,6 +133,21 @@ def count_limited(rule: str) -> None:
 def count_mail(*, outcome: str) -> None:
     """Count an attempt to send a mail: `sent`, `put_off` or `failed`. Its template would reveal who has an account."""
     _mails.labels(outcome).inc()
+
+
+def count_webhook(*, type: str, outcome: str) -> None:  # noqa: A002
+    """Count a webhook. Both labels come from fixed lists, never from the message."""
+    _webhooks.labels(type, outcome).inc()
+
+
+def count_delivery(*, result: str) -> None:
+    """Count an attempt to deliver an event: `delivered`, `rejected`, `failed` or `gone`."""
+    _deliveries.labels(result).inc()
+
+
+def set_sync_drift(kind: str, number: int) -> None:
+    """Set how many users differ: `missing`, `changed`, `deleted` or `conflicting`."""
+    _drift.labels(kind).set(number)
 
 
 def set_outbox_sizes(*, pending: int, parked: int) -> None:

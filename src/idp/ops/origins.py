@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import idna
 from litestar.config.cors import CORSConfig
 
+from idp.checks import holds
 from idp.errors import OriginNotAllowed
 from idp.ops.public_prefix import prefix_of
 
@@ -91,7 +92,7 @@ class AllowedOrigins:
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if site in _OWN_SITES or (origin is None and site is None):
             return
-        if origin is None or not self.allows(origin):
+        if not holds(origin is not None and self.allows(origin), "origin", origin, "an allowed origin"):
             raise refusal(origin)
 
 

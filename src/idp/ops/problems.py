@@ -97,7 +97,7 @@ def document(error: IdpError, *, path: str, request_id: str) -> bytes:
     """Return the body that describes an error."""
     if speaks_oauth(path):
         return msgspec.json.encode(
-            OAuthError(oauth_code(error.status), error.detail, error.code, error.remedy, request_id)
+            OAuthError(error.oauth or oauth_code(error.status), error.detail, error.code, error.remedy, request_id)
         )
     problem = Problem(
         type=prefixed(f"/errors/{error.code}"),

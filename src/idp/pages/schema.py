@@ -71,7 +71,11 @@ def openapi_config(*, public_url: str, dev_headers: bool) -> OpenAPIConfig:
             Tag(name="Service tokens", description="Credentials of services; they need management."),
             Tag(name="Teams", description="Teams and their members."),
             Tag(name="Domains", description="Business domains and their users."),
+            Tag(name="Webhooks", description="Called by other services, which sign their messages."),
             Tag(name="Administration", description="For administrators."),
+            Tag(
+                name="Events", description="Changes of users, teams, domains, keys and sessions: a feed, and webhooks."
+            ),
             Tag(name="Operations", description="For probes and monitoring."),
         ],
     )
@@ -167,7 +171,7 @@ def _add_errors(operation: dict[str, Any], *, is_open: bool) -> None:
         for content in answer.get("content", {}).values():
             for shown in content.get("examples", {}).values():
                 shown.pop("id", None)  # the framework's own, unknown to OpenAPI
-    if MEDIA_TYPE not in answers.get("400", {}).get("content", {}):
+    if "application/json" in answers.get("400", {}).get("content", {}):
         answers.pop("400", None)  # the framework's own shape, which the service never returns
     kinds = [*_ALWAYS, *(() if is_open else _WITH_CREDENTIAL)]
     kinds += _WITH_PARAMETERS if operation.get("parameters") else ()

@@ -12,9 +12,11 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 from idp import clock
+from idp.checks import holds
 from idp.errors import (
     AdminRequired,
     CredentialNotAccepted,
+    EventsScopeRequired,
     FreshLoginRequired,
     IntrospectScopeRequired,
     NotAUser,
@@ -22,7 +24,7 @@ from idp.errors import (
     TeamAdminRequired,
 )
 from idp.principal.model import AuthMethod, Principal
-from idp.principal.permissions import ADMIN, IDP_INTROSPECT, IDP_MANAGE
+from idp.principal.permissions import ADMIN, IDP_EVENTS, IDP_INTROSPECT, IDP_MANAGE
 
 Connection = ASGIConnection[Any, Any, Any, Any]
 # Asynchronous, because the framework runs synchronous guards in a thread.
@@ -40,7 +42,7 @@ INTERACTIVE = frozenset(
     }
 )
 _CONFIRMED = "is_confirmed"  # key in a handler's `opt`, computed once
-MACHINES = frozenset({AuthMethod.API_KEY, AuthMethod.SERVICE_TOKEN})
+MACHINES = frozenset({AuthMethod.API_KEY, AuthMethod.SERVICE_TOKEN, AuthMethod.CLIENT})
 
 
 def public() -> dict[str, Any]:
@@ -112,7 +114,8 @@ def check_accepted(principal: Principal, handler: BaseRouteHandler) -> None:
         CredentialNotAccepted: names the kind.
     """
     method = principal.credential.method
-    if method not in accepted_by(handler):
+    accepted = accepted_by(handler)
+    if not holds(method in accepted, "credential", method, accepted):
         raise CredentialNotAccepted(f"This route does not accept credentials of type {method}.")
 
 
@@ -125,7 +128,10 @@ def check_change(principal: Principal, handler: BaseRouteHandler) -> None:
     credential = principal.credential
     if not credential.shared_secret or not _may_change(handler):
         return
-    if credential.session_id is None or not handler.opt.get("accepts_shared_secret"):
+    is_accepted = credential.session_id is not None and bool(handler.opt.get("accepts_shared_secret"))
+    if not holds(
+        is_accepted, "change with a shared-secret token", "accepted" if is_accepted else "refused", "accepted"
+    ):
         raise SharedSecretToken
 
 
@@ -153,7 +159,8 @@ async def requires_principal(connection: Connection, handler: BaseRouteHandler) 
 @_policy("user")
 async def requires_user(connection: Connection, handler: BaseRouteHandler) -> None:
     """Allow any user."""
-    if connection.user.user is None:
+    is_user = connection.user.user is not None
+    if not holds(is_user, "caller", "user" if is_user else "service", "user"):
         raise NotAUser
     check_accepted(connection.user, handler)
     check_change(connection.user, handler)
@@ -175,7 +182,8 @@ async def requires_fresh_login_for_keys(connection: Connection, _handler: BaseRo
 def _check_fresh(connection: Connection) -> None:
     limit = connection.app.state.fresh_login_seconds
     auth_time = connection.user.credential.auth_time
-    if auth_time is None or (clock.now() - auth_time).total_seconds() > limit:
+    is_fresh = auth_time is not None and (clock.now() - auth_time).total_seconds() <= limit
+    if not holds(is_fresh, "signed in at", auth_time or "unknown", f"at most {limit} s ago"):
         challenge = f'Bearer error="insufficient_user_authentication", max_age={limit}'
         raise FreshLoginRequired(headers={"WWW-Authenticate": challenge})
 
@@ -186,8 +194,7 @@ async def requires_admin(connection: Connection, handler: BaseRouteHandler) -> N
     check_accepted(connection.user, handler)
     if handler.opt.get("read_by_shared_secret_admins") and _is_recent_admin_read(connection):
         return
-    if not _manages(connection.user):
-        raise AdminRequired
+    check_manages(connection.user)
 
 
 @_policy("team admin", manages=True)
@@ -199,7 +206,8 @@ async def requires_team_admin(connection: Connection, handler: BaseRouteHandler)
         return
     team = connection.path_params.get("team_id")
     user = principal.user
-    if user is None or not isinstance(team, UUID) or not user.administers(team):
+    is_admin = user is not None and isinstance(team, UUID) and user.administers(team)
+    if not holds(is_admin, "role in this team", "admin" if is_admin else "not admin", ADMIN):
         raise TeamAdminRequired
 
 
@@ -208,8 +216,29 @@ async def requires_introspect_scope(connection: Connection, handler: BaseRouteHa
     """Allow service tokens with the scope `idp:introspect` (SEC-57)."""
     check_accepted(connection.user, handler)
     principal: Principal = connection.user
-    if principal.user is not None or IDP_INTROSPECT not in principal.credential.scopes:
+    may_introspect = principal.user is None and IDP_INTROSPECT in principal.credential.scopes
+    if not holds(may_introspect, "scope of a service token", principal.credential.scopes, IDP_INTROSPECT):
         raise IntrospectScopeRequired
+
+
+@_policy("admin or scope idp:events", manages=True)
+async def requires_events_scope(connection: Connection, handler: BaseRouteHandler) -> None:
+    """Allow the callers of `requires_admin`, and service tokens with the scope `idp:events`."""
+    check_accepted(connection.user, handler)
+    check_reads_events(connection.user)
+
+
+def check_reads_events(principal: Principal) -> None:
+    """Refuse a caller who may not read the events of everyone.
+
+    Raises:
+        EventsScopeRequired: neither an administrator nor a service token with `idp:events`.
+        SharedSecretToken: an administrator's token is signed with a shared secret.
+    """
+    reads = principal.user is None and IDP_EVENTS in principal.credential.scopes
+    if holds(reads, "scope of a service token", principal.credential.scopes, IDP_EVENTS) or _manages(principal):
+        return
+    raise EventsScopeRequired
 
 
 def _is_recent_admin_read(connection: Connection) -> bool:
@@ -228,13 +257,26 @@ def _is_recent_admin_read(connection: Connection) -> bool:
     return True
 
 
+def check_manages(principal: Principal) -> None:
+    """Refuse a caller without management rights (C-09).
+
+    Raises:
+        AdminRequired: neither the role `admin` nor the scope `idp:manage`.
+        SharedSecretToken: an administrator's token is signed with a shared secret.
+    """
+    if not _manages(principal):
+        raise AdminRequired
+
+
 def _manages(principal: Principal) -> bool:
     user = principal.user
     if user is None:
-        return IDP_MANAGE in principal.credential.scopes
+        scopes = principal.credential.scopes
+        return holds(IDP_MANAGE in scopes, "scope of a service", scopes, IDP_MANAGE)
     if principal.credential.shared_secret and (ADMIN in user.roles or any(t.role == ADMIN for t in user.teams)):
+        holds(False, "signature", "with a shared secret", "with the key ring")
         raise SharedSecretToken  # explains the refusal to administrators only
-    return ADMIN in user.roles
+    return holds(ADMIN in user.roles, "role", user.roles, ADMIN)
 
 
 class RoutePolicy(NamedTuple):
@@ -255,6 +297,11 @@ def policies(app: Litestar) -> list[RoutePolicy]:
             methods = sorted(handler.http_methods) if isinstance(handler, HTTPRouteHandler) else ["*"]
             lines += [_line(method, route.path, handler) for method in methods if method != "OPTIONS"]
     return sorted(lines, key=lambda line: (line.path, line.method))
+
+
+def policy_of(method: str, path: str, handler: BaseRouteHandler) -> RoutePolicy:
+    """Return the policy of a route: its method, path template and handler."""
+    return _line(method, path, handler)
 
 
 def _line(method: str, path: str, handler: BaseRouteHandler) -> RoutePolicy:

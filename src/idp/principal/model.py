@@ -21,6 +21,7 @@ class AuthMethod(StrEnum):
     SERVICE_TOKEN = "service_token"  # noqa: S105
     UPSTREAM_OIDC = "upstream_oidc"
     CLERK_JWT = "clerk_jwt"
+    CLIENT = "client"
     ADMIN_TOKEN = "admin_token"  # noqa: S105
     DEV_HEADERS = "dev_headers"
     PLUGIN = "plugin"
@@ -88,6 +89,7 @@ class Credential(Struct, frozen=True):
         amr: authentication methods of the sign-in (RFC 8176).
         acr: authentication context class of the sign-in.
         identity: issuer and subject of another issuer's token, with whose link to the user it ends; None for others.
+        impersonator: who acts as the user, by the issuer's id of them; None for the user. Audit records name it.
     """
 
     method: AuthMethod
@@ -101,6 +103,7 @@ class Credential(Struct, frozen=True):
     amr: tuple[str, ...] = ()
     acr: str | None = None
     identity: tuple[str, str] | None = None
+    impersonator: str | None = None
 
 
 class Principal(Struct, frozen=True):

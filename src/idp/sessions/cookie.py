@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from litestar.datastructures import Cookie
 
+from idp.checks import holds
 from idp.errors import CsrfRejected
 from idp.ops.origins import AllowedOrigins
 from idp.settings import Secret
@@ -77,7 +78,9 @@ class SessionCookies:
         self.check_origin(headers)
         presented = headers.get(CSRF_HEADER, "")
         expected = [_csrf(key, session_id).encode() for key in self._csrf_key.all]
-        if not any(hmac.compare_digest(presented.encode(), each) for each in expected):
+        is_right = any(hmac.compare_digest(presented.encode(), each) for each in expected)
+        seen = "right" if is_right else "another" if presented else "absent"
+        if not holds(is_right, CSRF_HEADER, seen, "the session's"):
             raise CsrfRejected("The CSRF token is missing or does not belong to this session.")
 
     def check_origin(self, headers: Mapping[str, str]) -> None:
@@ -86,10 +89,10 @@ class SessionCookies:
         Raises:
             CsrfRejected: the origin is not allowed.
         """
-        origin = headers.get("origin")
-        if origin is not None and not self.origins.allows(origin):
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
+        if origin is not None and not holds(self.origins.allows(origin), "origin", origin, "an allowed origin"):
             raise CsrfRejected("The request comes from a page of another origin.")
-        if origin is None and headers.get("sec-fetch-site", "none") not in {"same-origin", "none"}:
+        if origin is None and not holds(site in {"same-origin", "none"}, "sec-fetch-site", site, "same-origin or none"):
             raise CsrfRejected("The request comes from a page of another site.")
 
     def _cookie(self, name: str, value: str, seconds: int | None, *, httponly: bool) -> Cookie:

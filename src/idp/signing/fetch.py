@@ -1,4 +1,4 @@
-"""Fetches a JSON document from another server, with the limits of SEC-66.
+"""Fetches JSON documents from other servers and posts to them, with the limits of SEC-66.
 
 Only https to public addresses: the name is resolved once, every address is checked, and the connection goes to a
 checked address, so that a second answer of the name server cannot lead elsewhere (DNS rebinding). No redirects, no
@@ -7,6 +7,7 @@ proxies from the environment, no compression, and bounds on size and time.
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any, NamedTuple
@@ -33,6 +34,21 @@ class Fetched(NamedTuple):
     headers: Mapping[str, str]
 
 
+class Answered(NamedTuple):
+    """The answer to a post: its status, and `Retry-After` as sent."""
+
+    status: int
+    retry_after: str | None
+
+
+class _Checked(NamedTuple):
+    """A request target whose address is allowed, the value of Host, and extensions of the HTTP client."""
+
+    target: str
+    host: str
+    extensions: dict[str, str]
+
+
 class Fetcher:
     """Fetches documents.
 
@@ -42,6 +58,7 @@ class Fetcher:
 
     def __init__(self, *, allow_loopback: bool = False) -> None:
         self._allow_loopback = allow_loopback
+        self._tls: ssl.SSLContext | None = None
 
     def problem_of(self, url: str) -> str | None:
         """Return the reason why a URL must not be fetched, None if it may be."""
@@ -74,22 +91,16 @@ class Fetcher:
             raise FetchFailed(f"{url} cannot be reached ({type(error).__name__})") from error
 
     async def _get(self, url: str) -> Fetched:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-        address = await self._address_of(host, port, url)
-        literal = f"[{address}]" if ":" in address else address
-        target = parts._replace(netloc=f"{literal}:{port}", fragment="").geturl()
+        checked = await self._checked(url)
         headers = {
-            "Host": parts.netloc,
+            "Host": checked.host,
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": "idp",
         }
-        # The certificate is checked against the name, not the address (RFC 9110 section 4.3.4).
-        extensions = {"sni_hostname": host}
         async with (
-            httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=_SECONDS) as client,
-            client.stream("GET", target, headers=headers, extensions=extensions) as answer,
+            await self._client(_SECONDS) as client,
+            client.stream("GET", checked.target, headers=headers, extensions=checked.extensions) as answer,
         ):
             if answer.status_code != 200:
                 raise FetchFailed(f"{url} answered {answer.status_code} instead of 200")
@@ -108,9 +119,59 @@ class Fetcher:
         except ValueError as error:
             raise FetchFailed(f"{url} did not answer a JSON object: {error}") from None
 
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str], *, seconds: float) -> Answered:
+        """Post a body, under the same limits, and return the status; redirects are not followed.
+
+        Args:
+            url: the address.
+            body: the body.
+            headers: its headers, without Host.
+            seconds: how long the answer may take.
+
+        Raises:
+            FetchFailed: the URL is not allowed, or the server cannot be reached or does not answer in time.
+        """
+        if problem := self.problem_of(url):
+            raise FetchFailed(f"the address is not allowed: {problem}")
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._post(url, body, headers, seconds)
+        except TimeoutError:
+            raise FetchFailed(f"no answer within {seconds:.0f} s") from None
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+            raise FetchFailed(f"cannot be reached ({type(error).__name__})") from error
+
+    async def _post(self, url: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Answered:
+        checked = await self._checked(url)
+        sent = {**headers, "Host": checked.host, "User-Agent": "idp", "Accept-Encoding": "identity"}
+        async with (
+            await self._client(seconds) as client,
+            client.stream("POST", checked.target, content=body, headers=sent, extensions=checked.extensions) as answer,
+        ):
+            return Answered(answer.status_code, answer.headers.get("retry-after"))  # the body is not read
+
+    async def _client(self, seconds: float) -> httpx2.AsyncClient:
+        """Return a client for one request: a connection to an address is not reused for another name."""
+        if self._tls is None:  # reads all CA certificates, which takes 50 ms
+            self._tls = await asyncio.to_thread(httpx2.create_ssl_context, trust_env=False)
+        return httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds, verify=self._tls)
+
+    async def _checked(self, url: str) -> _Checked:
+        """Return the request target of an allowed URL, with a checked address instead of the name."""
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        address = await self._address_of(host, port, url)
+        literal = f"[{address}]" if ":" in address else address
+        target = parts._replace(netloc=f"{literal}:{port}", fragment="").geturl()
+        # The certificate is checked against the name, not the address (RFC 9110 section 4.3.4).
+        return _Checked(target, parts.netloc, {"sni_hostname": host})
+
     async def _address_of(self, host: str, port: int, url: str) -> str:
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise FetchFailed(f"{url} cannot be reached: {host} has no address in DNS ({error.strerror})") from None
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
         for address in addresses:
             if not self._is_allowed(address.partition("%")[0]):

@@ -20,7 +20,8 @@ from joserfc.jws import JWSRegistry
 from msgspec import Struct
 from uuid_utils import uuid7
 
-from idp import clock
+from idp import checks, clock
+from idp.checks import holds, require
 from idp.errors import DevelopmentToken, TokenExpired, TokenInvalid
 from idp.settings import Profile, Secret
 from idp.settings_schema import Tokens
@@ -77,7 +78,8 @@ class IssuedToken(Struct, frozen=True):
 class VerifiedClaims(Struct, frozen=True):
     """Claims of a token with verified signature, issuer, audience and times.
 
-    `uid` is the user id, `session_id` the session, which must be active; legacy tokens have neither.
+    `uid` is the user id, `session_id` the session, which must be active; legacy tokens have neither. `client_id` is the
+    client that a token without a user belongs to.
     """
 
     jti: str | None
@@ -87,6 +89,7 @@ class VerifiedClaims(Struct, frozen=True):
     uid: str | None
     legacy_email: str | None = None
     session_id: UUID | None = None
+    client_id: str | None = None
 
 
 class TokenService:
@@ -152,6 +155,23 @@ class TokenService:
             claims["roles"] = list(user.roles)
         return self._to_issued_token(_sign_claims(key, claims), claims)
 
+    async def issue_for_client(self, client_id: str, scopes: Sequence[str]) -> IssuedToken:
+        """Sign an `at+jwt` of a client itself (RFC 6749 section 4.4, RFC 9068 section 2.2).
+
+        Raises:
+            DatabaseUnavailable: the signing key could not be read or created.
+        """
+        key = await self._keyring.signing_key()
+        claims = {
+            **self._times(None, None),
+            "iss": self.issuer,
+            "aud": self._audience,
+            "sub": client_id,
+            "client_id": client_id,
+            "scope": " ".join(scopes),
+        }
+        return self._to_issued_token(_sign_claims(key, claims), claims)
+
     def _sign_shared(self, user: TokenUser, family: Family, key: OctKey, times: dict[str, Any]) -> IssuedToken:
         claims = times | {"uid": user.id}
         if family is Family.AUTH:
@@ -183,8 +203,10 @@ class TokenService:
         """Whether a token claims our issuer, or is a shared-secret token without an issuer."""
         issuer = unverified.claims.get("iss")
         if issuer is None:
-            return bool(self._accepted) and unverified.header.get("alg") == "HS256"
-        return bool(issuer == self.issuer)
+            algorithm = unverified.header.get("alg")
+            owns = bool(self._accepted) and algorithm == "HS256"
+            return holds(owns, "without iss: alg", algorithm, "HS256 and a configured shared secret")
+        return holds(bool(issuer == self.issuer), "iss", issuer, self.issuer)
 
     async def verify(self, unverified: UnverifiedJwt) -> VerifiedClaims:
         """Verify a token that `owns` accepted.
@@ -200,55 +222,74 @@ class TokenService:
                 return self._verify_shared(unverified)
             return await self._verify_asymmetric(unverified)
         except (JoseError, ValueError) as error:
+            checks.failed(error)
             raise TokenInvalid from error
 
     async def _verify_asymmetric(self, unverified: UnverifiedJwt) -> VerifiedClaims:
-        kid = unverified.header.get("kid")
-        if not isinstance(kid, str) or _media_type(unverified.header.get("typ")) != "at+jwt":
-            raise ValueError("not an access token: typ must be at+jwt and kid is required")
-        key = await self._keyring.verification_key(kid)
-        if key is None:
-            raise ValueError("unknown signing key")
-        if unverified.header.get("alg") != key.algorithm:
-            raise ValueError("the algorithm differs from the key's")  # SEC-20
+        header, claims = unverified.header, unverified.claims
+        kid, typ, algorithm = header.get("kid"), header.get("typ"), header.get("alg")
+        require(_media_type(typ) == "at+jwt", "typ", typ, "at+jwt", "not an access token: typ must be at+jwt")
+        require(isinstance(kid, str), "kid", kid, "the id of a signing key", "not an access token: kid is required")
+        key = await self._keyring.verification_key(str(kid))
+        require(key is not None, "signing key", "known" if key else "unknown", "known", "unknown signing key")
+        assert key is not None
+        require(
+            algorithm == key.algorithm, "alg", algorithm, key.algorithm, "the algorithm differs from the key's"
+        )  # SEC-20
         raw_signature.check(unverified.signed, unverified.signature, public_key=key.public_key, algorithm=key.algorithm)
-        claims = unverified.claims
-        if claims.get("iss") != self.issuer:
+        holds(True, "signature", "valid", "valid")
+        issuer, audience = claims.get("iss"), claims.get("aud")
+        if issuer != self.issuer:  # `owns` reports it
             raise ValueError("wrong issuer")
-        audience = claims.get("aud")
-        if self._audience not in (audience if isinstance(audience, list) else [audience]):
-            raise ValueError("wrong audience")
-        expires_at = self._check_times(claims)
-        uid, jti = _text(claims, "uid"), _text(claims, "jti")
-        if _text(claims, "sub") != uid:
-            raise ValueError("sub and uid differ")
-        self._check_environment(claims)
+        audiences = audience if isinstance(audience, list) else [audience]
+        require(self._audience in audiences, "aud", audience, self._audience, "wrong audience")
         scopes = tuple(str(claims.get("scope", "")).split())
+        if "uid" not in claims:
+            return self._of_client(claims, scopes)
+        checks.proves(f"user:{claims.get('uid')}")
+        expires_at = self._check_times(claims)
+        uid, jti, subject = _text(claims, "uid"), _text(claims, "jti"), _text(claims, "sub")
+        require(subject == uid, "sub", subject, uid, "sub and uid differ")
+        self._check_environment(claims)
         return VerifiedClaims(
             jti=jti, scopes=scopes, expires_at=expires_at, shared_secret=False, uid=uid, session_id=_session(claims)
         )
 
+    def _of_client(self, claims: dict[str, Any], scopes: tuple[str, ...]) -> VerifiedClaims:
+        """Return the claims of a token without a user: its subject is the client (RFC 9068 section 2.2)."""
+        client_id, jti, subject = _text(claims, "client_id"), _text(claims, "jti"), _text(claims, "sub")
+        checks.proves(f"service:{client_id}")
+        expires_at = self._check_times(claims)
+        require(subject == client_id, "sub", subject, client_id, "sub and client_id differ, and there is no uid")
+        self._check_environment(claims)
+        return VerifiedClaims(
+            jti=jti, scopes=scopes, expires_at=expires_at, shared_secret=False, uid=None, client_id=client_id
+        )
+
     def _verify_shared(self, unverified: UnverifiedJwt) -> VerifiedClaims:
-        if "iss" in unverified.claims or _media_type(unverified.header.get("typ", "JWT")) != "jwt":
-            raise ValueError("not a shared-secret token")
+        typ = unverified.header.get("typ", "JWT")
+        is_shared = "iss" not in unverified.claims and _media_type(typ) == "jwt"
+        require(is_shared, "typ, without iss", typ, "JWT", "not a shared-secret token")
         claims = _first_match(unverified, self._accepted)
+        holds(True, "signature", "valid", "valid under a shared secret")
         expires_at = self._check_times(claims)
         self._check_environment(claims)
-        if expires_at.timestamp() > clock.timestamp() + _MAX_SHARED_SECONDS:
+        latest = clock.timestamp() + _MAX_SHARED_SECONDS
+        if not checks.is_earlier(expires_at.timestamp() <= latest, "exp", int(expires_at.timestamp()), latest):
             raise ValueError(
                 "expires later than the maximum lifetime of a shared-secret token"
             )  # forged by a holder of the secret
-        if "aud" in claims or claims.get("type", "access") != "access":
-            raise ValueError("not an access token")
+        kind = claims.get("type", "access")
+        require("aud" not in claims and kind == "access", "type, without aud", kind, "access", "not an access token")
         if "uid" in claims:
             uid, session_id = _text(claims, "uid"), _session(claims)
-            if session_id is None:  # a holder of the secret can forge tokens, but not sessions (SEC-24)
-                raise ValueError("no session")
+            # A holder of the secret can forge tokens, but not sessions (SEC-24).
+            require(session_id is not None, "sid", session_id, "a session", "no session")
             return VerifiedClaims(
                 _text(claims, "jti"), (), expires_at, shared_secret=True, uid=uid, session_id=session_id
             )
-        if not self._settings.accept_legacy:
-            raise ValueError("no uid, and tokens.accept_legacy is off")
+        accepts = self._settings.accept_legacy
+        require(accepts, "without uid: tokens.accept_legacy", accepts, True, "no uid, and tokens.accept_legacy is off")
         subject = _text(claims, "sub")
         legacy_email = None if claims.get("type") == "access" else subject
         legacy_id = subject if legacy_email is None else None
@@ -258,14 +299,17 @@ class TokenService:
         now = clock.timestamp()
         expires = _number(claims, "exp")
         for name in ("iat", "nbf"):
-            if name in claims and _number(claims, name) > now + _LEEWAY_SECONDS:
-                raise ValueError(f"{name} is in the future")
-        if expires <= now:
+            if name in claims:
+                begins, latest = _number(claims, name), now + _LEEWAY_SECONDS
+                if not checks.is_earlier(begins <= latest, name, begins, latest):
+                    raise ValueError(f"{name} is in the future")
+        if not checks.is_later(expires > now, "exp", expires, now):
             raise TokenExpired
         return datetime.fromtimestamp(expires, UTC)
 
     def _check_environment(self, claims: dict[str, Any]) -> None:
-        if "idp_env" in claims and self._profile == "production":
+        is_refused = "idp_env" in claims and self._profile == "production"
+        if not holds(not is_refused, "idp_env", claims.get("idp_env"), f"accepted in {self._profile}"):
             raise DevelopmentToken
 
 

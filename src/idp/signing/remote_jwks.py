@@ -87,6 +87,17 @@ class RemoteJwks:
             self._refreshing = asyncio.create_task(self._refresh(None))  # no request waits for a slow issuer
         return key
 
+    async def find_newer(self, kid: str, known: RemoteKey) -> RemoteKey | None:
+        """Return the key that has replaced another under the same id, None if there is none.
+
+        For a signature that a known key does not verify: some issuers give a new key the id of the old one. Fetches at
+        most once per cool-down, and never raises for an unreachable issuer.
+        """
+        if (key := self._keys.get(kid)) == known:
+            await self._refresh(None)
+            key = self._keys.get(kid)
+        return key if key != known else None
+
     async def _refresh(self, kid: str | None) -> None:
         async with self._lock:
             now = time.monotonic()

@@ -3,6 +3,8 @@
 `idp.lifecycle.offboard` revokes a disabled user's credentials in the same transaction.
 """
 
+from collections.abc import Mapping, Set
+
 from msgspec import UNSET
 from sqlalchemy import and_, delete, not_, or_, select
 from sqlalchemy.dialects.postgresql import insert
@@ -14,6 +16,7 @@ from idp.audit.record import Origin, record
 from idp.errors import LastAdmin
 from idp.events.catalogue import EventType
 from idp.principal.permissions import ADMIN
+from idp.principal.sources import ADMIN as BY_ADMIN
 from idp.users.email import email_key
 from idp.users.models import RoleRow, UserRoleRow, UserRow
 from idp.users.repository import UserRepository, change_fields
@@ -25,6 +28,7 @@ _IS_LIVE = UserRow.deleted_at.is_(None)
 _HAS_PENDING_INVITATION = and_(
     UserRow.login_type == "email", UserRow.password_hash.is_(None), UserRow.email_verified.is_(False)
 )
+_SOURCES = select(UserRoleRow.role, UserRoleRow.source)
 
 
 async def list_users(
@@ -116,6 +120,43 @@ async def grant(session: AsyncSession, origin: Origin, user_id: str, role: str) 
         await publish_changed(session, origin, user_id, "roles")
 
 
+async def apply_rule_roles(
+    session: AsyncSession,
+    origin: Origin,
+    user_id: str,
+    granted: Mapping[str, str],
+    *,
+    undecided: Set[str],
+    given_by: str,
+) -> bool:
+    """Give a user the roles that claim rules grant, and take away what the same rules gave before.
+
+    Roles with another source stay as they are.
+
+    Args:
+        session: the caller's transaction.
+        origin: the request's origin.
+        user_id: the user.
+        granted: the roles that the rules give, and their sources.
+        undecided: roles that stay if the user has them.
+        given_by: how the sources of roles begin that these rules gave.
+
+    Returns:
+        Whether a role was taken away.
+
+    Raises:
+        UserNotFound: there is no such user, or it was deleted.
+    """
+    row = await UserRepository(session).get_live(user_id, lock=True)
+    found = await session.execute(_SOURCES.where(UserRoleRow.user_id == user_id))
+    held = {row.role: row.source for row in found}
+    ours = {role for role, source in held.items() if source is not None and source.startswith(given_by)}
+    gone = ours - granted.keys() - undecided
+    if await _set_roles(session, origin, row, (held.keys() | granted.keys()) - gone, sources=granted):
+        await publish_changed(session, origin, user_id, "roles")
+    return bool(gone)
+
+
 async def mark_email_verified(session: AsyncSession, origin: Origin, user_id: str) -> None:
     """Mark a user's address as verified, on behalf of an operator.
 
@@ -129,7 +170,9 @@ async def mark_email_verified(session: AsyncSession, origin: Origin, user_id: st
         await publish_changed(session, origin, user_id, "email_verified", also=EventType.USER_EMAIL_VERIFIED)
 
 
-async def _set_roles(session: AsyncSession, origin: Origin, row: UserRow, requested: set[str]) -> bool:
+async def _set_roles(
+    session: AsyncSession, origin: Origin, row: UserRow, requested: set[str], *, sources: Mapping[str, str] = {}
+) -> bool:
     held = set((await _roles_of(session, [row.id]))[row.id])
     if requested == held:
         return False
@@ -138,7 +181,7 @@ async def _set_roles(session: AsyncSession, origin: Origin, row: UserRow, reques
         await session.execute(
             insert(RoleRow).values([{"name": role, "description": ""} for role in added]).on_conflict_do_nothing()
         )
-        session.add_all([UserRoleRow(user_id=row.id, role=role) for role in added])
+        session.add_all([UserRoleRow(user_id=row.id, role=role, source=sources.get(role, BY_ADMIN)) for role in added])
     if gone := held - requested:
         await session.execute(delete(UserRoleRow).where(UserRoleRow.user_id == row.id, UserRoleRow.role.in_(gone)))
     row.updated_at = clock.now()

@@ -118,20 +118,21 @@ async def mark_contested(session: AsyncSession, user_id: str, *, contested: bool
     await _count_password(session, user_id, by=int(contested))
 
 
-async def set_email(session: AsyncSession, user_id: str, email: str) -> None:
-    """Set a user's new, verified address.
+async def set_email(session: AsyncSession, user_id: str, email: str, *, verified: bool = True) -> None:
+    """Set a user's new address.
 
     Args:
         session: the caller's transaction, usable after an error.
         user_id: the user.
         email: as `parse_email` returned it.
+        verified: whether the user has proved to own it.
 
     Raises:
         EmailTaken: a live user has this address.
     """
     try:
         async with session.begin_nested():
-            await _change(session, user_id, email=email, email_key=email_key(email), email_verified=True)
+            await _change(session, user_id, email=email, email_key=email_key(email), email_verified=verified)
     except DBAPIError as error:
         if sqlstate(error) not in _TAKEN:
             raise
@@ -144,6 +145,11 @@ async def _count_password(session: AsyncSession, user_id: str, *, by: int) -> No
     await session.execute(
         update(UserRow).where(UserRow.id == user_id).values(password_version=version, updated_at=unchanged)
     )
+
+
+async def clear_email(session: AsyncSession, user_id: str) -> None:
+    """Remove a user's address."""
+    await _change(session, user_id, email=None, email_key=None, email_verified=False)
 
 
 async def _change(session: AsyncSession, user_id: str, **values: object) -> None:

@@ -1,7 +1,9 @@
 """Identities of users at other issuers: (provider, subject) belongs to one user (SEC-15, SEC-69)."""
 
+from datetime import datetime
+
 from msgspec import Struct
-from sqlalchemy import delete, exists, select
+from sqlalchemy import ColumnElement, and_, delete, exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -13,7 +15,8 @@ from idp.events.outbox import publish
 from idp.events.shapes import IdentityChanged
 from idp.users.models import IdentityRow
 
-_FIND = "SELECT FROM idp.identities WHERE provider = $1 AND subject = $2"
+_FIND = "SELECT user_id, claims_issued_at, claims_digest FROM idp.identities WHERE provider = $1 AND subject = $2"
+CLERK = "clerk"  # provider of Clerk's ids, which are unique across its instances (C-13)
 
 
 class ForeignIdentity(Struct, frozen=True):
@@ -34,13 +37,66 @@ class ForeignIdentity(Struct, frozen=True):
     name: str | None = None
 
 
-async def is_linked(reads: Reads, identity: ForeignIdentity) -> bool:
-    """Whether a user has this identity.
+class LinkedIdentity(Struct, frozen=True):
+    """A user's identity.
+
+    Attributes:
+        user_id: the user.
+        claims_issued_at: when the newest token was issued whose claims the rules have seen.
+        claims_digest: of those claims and of the rules; None if there were no rules.
+    """
+
+    user_id: str
+    claims_issued_at: datetime | None
+    claims_digest: str | None
+
+
+async def find(reads: Reads, identity: ForeignIdentity) -> LinkedIdentity | None:
+    """Return the identity if a user has it.
 
     Raises:
         DatabaseUnavailable: PostgreSQL is unavailable.
     """
-    return await reads.fetchrow(_FIND, identity.provider, identity.subject) is not None
+    row = await reads.fetchrow(_FIND, identity.provider, identity.subject)
+    return None if row is None else LinkedIdentity(row["user_id"], row["claims_issued_at"], row["claims_digest"])
+
+
+async def hold(session: AsyncSession, identity: ForeignIdentity) -> LinkedIdentity | None:
+    """Return the identity if a user has it, and lock it until the commit."""
+    columns = select(IdentityRow.user_id, IdentityRow.claims_issued_at, IdentityRow.claims_digest)
+    row = (await session.execute(columns.where(_is(identity)).with_for_update())).one_or_none()
+    return None if row is None else LinkedIdentity(*row)
+
+
+async def keep_claims(
+    session: AsyncSession, identity: ForeignIdentity, *, issued_at: datetime | None, digest: str | None
+) -> None:
+    """Store what the rules have seen."""
+    values = {"claims_issued_at": issued_at, "claims_digest": digest}
+    await session.execute(update(IdentityRow).where(_is(identity)).values(**values))
+
+
+async def forget_claims(session: AsyncSession, user_id: str, *, except_at: str) -> None:
+    """Let the next token of each of a user's other issuers have its rules evaluated again.
+
+    Args:
+        session: the caller's transaction.
+        user_id: the user.
+        except_at: the issuer whose rules have just been evaluated.
+    """
+    others = update(IdentityRow).where(IdentityRow.user_id == user_id, IdentityRow.provider != except_at)
+    await session.execute(others.where(IdentityRow.claims_digest.is_not(None)).values(claims_digest=""))
+
+
+def _is(identity: ForeignIdentity) -> ColumnElement[bool]:
+    return and_(IdentityRow.provider == identity.provider, IdentityRow.subject == identity.subject)
+
+
+async def find_user(session: AsyncSession, provider: str, subject: str) -> str | None:
+    """Return the id of the user with this identity, who may be deleted."""
+    return await session.scalar(
+        select(IdentityRow.user_id).where(IdentityRow.provider == provider, IdentityRow.subject == subject)
+    )
 
 
 async def link(session: AsyncSession, user_id: str, identity: ForeignIdentity) -> bool:

@@ -62,6 +62,9 @@ class IdentityRow(UUIDKey, Base):
     provider: Mapped[str]
     subject: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
+    # The newest token whose claims the rules have seen, and the digest of those claims.
+    claims_issued_at: Mapped[datetime | None]
+    claims_digest: Mapped[str | None]
 
 
 class RoleRow(Base):
@@ -80,6 +83,7 @@ class UserRoleRow(Base):
 
     user_id: Mapped[str] = mapped_column(ForeignKey(UserRow.id, ondelete="CASCADE"), primary_key=True)
     role: Mapped[str] = mapped_column(ForeignKey(RoleRow.name), primary_key=True)
+    source: Mapped[str | None]  # principal/sources.py
 
 
 class _OneTimeToken(UUIDKey):

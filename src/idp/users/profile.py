@@ -1,5 +1,6 @@
 """Users' own profiles. Every function works inside the caller's transaction."""
 
+from msgspec import UNSET
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,6 +19,20 @@ async def edit_profile(session: AsyncSession, origin: Origin, user_id: str, requ
     """
     row = await UserRepository(session).get_live(user_id, lock=True)
     if changed := change_fields(session, origin, row, name=requested.name, avatar_url=requested.avatar_url):
+        await publish_changed(session, origin, user_id, *changed)
+
+
+async def copy_profile(
+    session: AsyncSession, origin: Origin, user_id: str, *, name: str | None, avatar_url: str | None, plan: str | None
+) -> None:
+    """Set what another service says about a user; None for a plan leaves it as it is.
+
+    Raises:
+        UserNotFound: the user was deleted.
+    """
+    row = await UserRepository(session).get_live(user_id, lock=True)
+    given = {"name": name, "avatar_url": avatar_url, "plan": UNSET if plan is None else plan}
+    if changed := change_fields(session, origin, row, **given):
         await publish_changed(session, origin, user_id, *changed)
 
 

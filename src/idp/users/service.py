@@ -7,6 +7,7 @@ from uuid_utils.compat import uuid7
 
 from idp import clock
 from idp.errors import EmailTaken
+from idp.principal import sources
 from idp.principal.permissions import ROLES, USER
 from idp.users.email import email_key
 from idp.users.models import RoleRow, UserRoleRow, UserRow
@@ -20,6 +21,8 @@ async def create(
     password_hash: str | None,
     login_type: str = "email",
     roles: tuple[str, ...] = (USER,),
+    source: str = sources.DEFAULT,
+    user_id: str | None = None,
 ) -> str:
     """Create a user and return the id. Of concurrent calls with one address exactly one succeeds.
 
@@ -28,13 +31,15 @@ async def create(
         email: as `parse_email` returned it; None for a user without an address.
         name: display name.
         password_hash: from `Passwords.hash`; None for users without a password.
-        login_type: how the user was created: `email`, `dev_header`, `oidc`.
+        login_type: how the user was created: `email`, `dev_header`, `oidc`, `clerk`.
         roles: names of roles.
+        source: where the roles come from (`principal/sources.py`).
+        user_id: the id, if another service has given one (C-13); no user has it.
 
     Raises:
         EmailTaken: a live user has this address.
     """
-    user_id, now = str(uuid7()), clock.now()
+    user_id, now = user_id or str(uuid7()), clock.now()
     made = await session.execute(
         insert(UserRow)
         .values(
@@ -56,7 +61,7 @@ async def create(
     )
     if made.scalar_one_or_none() is None:
         raise EmailTaken
-    session.add_all([UserRoleRow(user_id=user_id, role=role) for role in roles])
+    session.add_all([UserRoleRow(user_id=user_id, role=role, source=source) for role in roles])
     await session.flush()
     return user_id
 

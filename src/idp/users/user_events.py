@@ -4,7 +4,7 @@ from sqlalchemy import RowMapping, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
-from idp.audit.record import Origin
+from idp.audit.record import BY_CLERK, Origin
 from idp.events.catalogue import EventType
 from idp.events.outbox import publish
 from idp.events.shapes import UserChanged, UserDeleted, UserOrigin, UserReference, UserState
@@ -76,6 +76,8 @@ def origin_of_change(origin: Origin, user_id: str) -> UserOrigin:
     """Return who changed a user. A link in a mail counts as the user."""
     if origin.actor == "system":
         return "system"
+    if origin.actor == BY_CLERK.actor:
+        return "clerk"
     return "admin" if origin.actor.startswith(_BY_ADMIN) and origin.actor != f"user:{user_id}" else "self"
 
 

@@ -5,6 +5,7 @@ import hmac
 
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, Outcome, Service
+from idp.checks import holds
 from idp.principal.model import AuthMethod, Credential
 from idp.principal.permissions import IDP_MANAGE
 from idp.settings import Secret
@@ -20,8 +21,10 @@ class AdminToken:
 
     async def authenticate(self, presented: Presented) -> Outcome:
         if not presented.token or self._digest is None:
+            holds(False, "ADMIN_TOKEN", *(("configured", "a token") if self._digest else ("not configured", None)))
             return NOT_MINE
-        if not hmac.compare_digest(_digest(presented.token), self._digest):
+        is_same = hmac.compare_digest(_digest(presented.token), self._digest)
+        if not holds(is_same, "ADMIN_TOKEN", "the same" if is_same else "another token", "the same"):
             return NOT_MINE
         return Authenticated(
             Service(),

@@ -3,6 +3,7 @@
 from idp.apikeys.secret import MAX_LENGTH, Peppers, is_intact
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, ByKey, Outcome, Rejected
+from idp.checks import holds
 from idp.errors import TokenInvalid, TokenNotFound
 from idp.settings import Secret
 from idp.settings_schema import ApiKeys
@@ -21,10 +22,16 @@ class ApiKey:
 
     async def authenticate(self, presented: Presented) -> Outcome:
         token = presented.token
-        if token is None or not token.startswith(self._starts):
+        prefix = next((each for each in self._starts if token and token.startswith(each)), None)
+        seen = prefix or ("no token" if token is None else "another prefix")
+        if not holds(prefix is not None, "prefix", seen, self._starts) or token is None:
             return NOT_MINE
-        if len(token) > MAX_LENGTH or not token.isascii():
+        if not holds(
+            len(token) <= MAX_LENGTH and token.isascii(), "length", len(token), f"at most {MAX_LENGTH}, ASCII"
+        ):
             return Rejected(TokenNotFound())
-        if self._require_checksum and not any(is_intact(token, prefix) for prefix in self._prefixes):
-            return Rejected(TokenInvalid("The key is damaged: truncated or mistyped."))
+        if self._require_checksum:
+            intact = any(is_intact(token, prefix) for prefix in self._prefixes)
+            if not holds(intact, "checksum", "right" if intact else "wrong", "right"):
+                return Rejected(TokenInvalid("The key is damaged: truncated or mistyped."))
         return Authenticated(ByKey(tuple(self._peppers.possible(token)), Secret(token)), cacheable=True)

@@ -1,7 +1,8 @@
 """Access tokens issued by this service (RFC 9068, and the shared-secret formats of C-06b)."""
 
 from idp.authn.credential import Presented
-from idp.authn.outcome import NOT_MINE, Authenticated, ByEmail, BySession, ByUserId, Outcome, Rejected
+from idp.authn.outcome import NOT_MINE, Authenticated, ByClient, ByEmail, BySession, ByUserId, Outcome, Rejected
+from idp.checks import holds
 from idp.errors import DevelopmentToken, TokenExpired, TokenInvalid
 from idp.principal.model import AuthMethod, Credential
 from idp.signing.jwt import TokenService
@@ -16,12 +17,20 @@ class LocalJwt:
         self._tokens = tokens
 
     async def authenticate(self, presented: Presented) -> Outcome:
-        if presented.jwt is None or not self._tokens.owns(presented.jwt):
+        if presented.jwt is None:
+            holds(False, "format", presented.form, "JWT")
+            return NOT_MINE
+        if not self._tokens.owns(presented.jwt):
             return NOT_MINE
         try:
             claims = await self._tokens.verify(presented.jwt)
         except (TokenInvalid, TokenExpired, DevelopmentToken) as error:
             return Rejected(error, cacheable=True)
+        if claims.client_id is not None:
+            of_client = Credential(
+                method=AuthMethod.CLIENT, id=claims.client_id, scopes=claims.scopes, expires_at=claims.expires_at
+            )
+            return Authenticated(ByClient(claims.client_id), of_client, cacheable=True)
         credential = Credential(
             method=AuthMethod.LOCAL_JWT,
             id=claims.jti,

@@ -1,31 +1,40 @@
 """Tokens of other issuers, configured by name (S3-07, S3-37)."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
 
+from idp import checks
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, ByIdentity, Outcome, Rejected, Unavailable
+from idp.directory.claim_rules import Evaluation, evaluate, find_claim
 from idp.errors import DependencyUnavailable, TokenExpired, TokenInvalid
 from idp.plain_text import without_unseen
 from idp.principal.model import AuthMethod, Credential
 from idp.settings_schema import OidcIssuer
+from idp.signing.compact import UnverifiedJwt
 from idp.signing.foreign_jwt import ForeignIssuer
 from idp.users.email import parse_email
 from idp.users.identities import ForeignIdentity
 
 _MAX_SUBJECT, _MAX_NAME = 255, 200
-EnsureUser = Callable[[ForeignIdentity], Awaitable[None]]
+
+
+class EnsureUser(Protocol):
+    """Makes sure that an identity has a user, and applies the result of the claim rules."""
+
+    async def __call__(self, identity: ForeignIdentity, evaluation: Evaluation, *, create: bool) -> None: ...
 
 
 class UpstreamOidc:
     """Owns every JWT that names a configured issuer.
 
-    Foreign roles, groups and scopes grant nothing: services require scopes in `/auth/validate`, and only this service
-    grants those.
+    Foreign roles and groups grant nothing but what the issuer's claim rules say, and foreign scopes nothing at all:
+    services require scopes in `/auth/validate`, and only this service grants those.
 
     Args:
         issuers: the configured issuers.
-        ensure_user: creates the user of an identity, if there is none.
+        ensure_user: creates the user of an identity if there is none, and applies the claim rules.
     """
 
     name = "upstream_oidc"
@@ -36,15 +45,20 @@ class UpstreamOidc:
 
     async def authenticate(self, presented: Presented) -> Outcome:
         if presented.jwt is None:
+            checks.holds(False, "format", presented.form, "JWT")
             return NOT_MINE
         jwt = presented.jwt
         issuer = next((each for each in self._issuers if each.owns(jwt)), None)
         if issuer is None:
+            checks.holds(bool(self._issuers), "issuers configured", len(self._issuers), "at least 1")
             return NOT_MINE
         try:
             verified = await issuer.verify(jwt)
             identity = identity_of(issuer.settings, verified.claims)
-        except (TokenInvalid, TokenExpired) as error:
+        except TokenExpired as error:  # after the signature, so the token proves its subject to an explanation
+            _prove_subject(issuer, jwt)
+            return Rejected(error)
+        except TokenInvalid as error:
             return Rejected(error)
         except DependencyUnavailable as error:
             return Unavailable(error)
@@ -55,10 +69,17 @@ class UpstreamOidc:
             expires_at=verified.expires_at,
             identity=(identity.provider, identity.subject),
         )
-        await self._ensure_user(identity)
+        evaluation = evaluate(issuer.settings.rules, verified.claims, issued_at=verified.issued_at)
+        await self._ensure_user(identity, evaluation, create=issuer.settings.create_users)
         # Not by the user's id: one statement reads identity and user, so the verdict's stamp covers both.
         subject = ByIdentity(identity.provider, identity.subject)
         return Authenticated(subject, credential, cacheable=True)
+
+
+def _prove_subject(issuer: ForeignIssuer, jwt: UnverifiedJwt) -> None:
+    with suppress(TokenInvalid):
+        identity = identity_of(issuer.settings, jwt.claims)
+        checks.proves(f"identity:{identity.provider} {identity.subject}")
 
 
 def identity_of(settings: OidcIssuer, claims: Mapping[str, Any]) -> ForeignIdentity:
@@ -67,17 +88,17 @@ def identity_of(settings: OidcIssuer, claims: Mapping[str, Any]) -> ForeignIdent
     Raises:
         TokenInvalid: there is no usable subject.
     """
-    subject = claims.get(settings.subject_claim)
+    subject = find_claim(claims, settings.subject_claim)
     if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT or "\x00" in subject:
         raise TokenInvalid
-    email = _email(claims.get("email"))
+    email = _email(find_claim(claims, settings.email_claim))
     is_trusted = email is not None and _is_trusted(email, settings.trusted_email_domains)
-    name = claims.get("name")
+    name = find_claim(claims, settings.name_claim)
     return ForeignIdentity(
         provider=settings.issuer,
         subject=subject,
         email=email,
-        email_verified=is_trusted and _is_true(claims.get("email_verified")),
+        email_verified=is_trusted and _is_true(find_claim(claims, settings.email_verified_claim)),
         name=(without_unseen(name).strip()[:_MAX_NAME] or None) if isinstance(name, str) else None,
     )
 

@@ -1,0 +1,74 @@
+"""`idp dev upstream token`: tokens of Example Corp, an OpenID provider of another company."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from idp.cli.groups import SuggestingGroup
+
+if TYPE_CHECKING:
+    from idp.dev.upstream_issuer import UpstreamPersona
+
+
+@click.group(cls=SuggestingGroup)
+def upstream() -> None:
+    """Make tokens of another company's OpenID provider, which `idp dev` trusts."""
+
+
+@upstream.command()
+@click.argument("person", required=False)
+@click.option("--group", "groups", multiple=True, metavar="GROUP", help="A group, any number of times.")
+@click.option("--claim", "claims", multiple=True, metavar="NAME=VALUE", help="Another claim; VALUE is JSON or text.")
+@click.option("--expired", is_flag=True, help="Make a token that expired an hour ago.")
+@click.pass_obj
+def token(
+    data_dir: Path | None, person: str | None, groups: tuple[str, ...], claims: tuple[str, ...], expired: bool
+) -> None:
+    """Print an ID token of PERSON: the start of a name or address, or any other subject; default: grace.
+
+    Without --group the persona's own groups are in it. The token is valid for five minutes.
+    """
+    from idp.cli.dev_discovery import default_folder, find_running_dev
+    from idp.cli.failure import Failure
+    from idp.dev import upstream_issuer
+
+    folder = (data_dir or default_folder()).absolute()
+    running = find_running_dev(folder)
+    if running is None:
+        raise Failure(f"No `idp dev` runs with the data in {folder}: start script/dev, or name its --data-dir.")
+    issuer = upstream_issuer.load(running.upstream_issuer, folder / upstream_issuer.NAME)
+    changes = _claims(claims, groups) | (_expired() if expired else {})
+    print(issuer.token(_persona(person or "grace"), changes))
+
+
+def _persona(person: str) -> "UpstreamPersona":
+    from idp.dev.upstream_issuer import DOMAIN, PERSONAS, UpstreamPersona
+
+    wanted = person.lower()
+    for each in PERSONAS:
+        if wanted == each.subject or each.email.startswith(wanted) or each.name.lower().startswith(wanted):
+            return each
+    email = person if "@" in person else f"{person}@{DOMAIN}"
+    return UpstreamPersona(subject=person, email=email, name=person.partition("@")[0])
+
+
+def _claims(given: tuple[str, ...], groups: tuple[str, ...]) -> dict[str, Any]:
+    import msgspec
+
+    claims: dict[str, Any] = {"groups": list(groups)} if groups else {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{each!r} is not NAME=VALUE.", param_hint="--claim")
+        try:
+            claims[name] = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            claims[name] = value
+    return claims
+
+
+def _expired() -> dict[str, Any]:
+    import time
+
+    return {"iat": int(time.time()) - 7200, "exp": int(time.time()) - 3600}

@@ -1,0 +1,29 @@
+"""Fetches the keys of the configured issuers, for `idp config check --online`."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from idp.settings import Profile, Settings
+
+
+def unreachable_issuers(settings: "Settings", profile: "Profile") -> list[str]:
+    """Return a sentence for each issuer whose discovery document or keys cannot be used."""
+    from idp.deployment import configured_issuers
+    from idp.settings_schema import OidcIssuer
+    from idp.signing.fetch import Fetcher, FetchFailed
+    from idp.signing.remote_jwks import RemoteJwks
+
+    fetcher = Fetcher(allow_loopback=profile == "development")
+
+    async def problem_of(each: OidcIssuer) -> str | None:
+        try:
+            await RemoteJwks(each.issuer, fetcher, jwks_url=each.jwks_url, algorithms=each.algorithms).fetch()
+        except FetchFailed as error:
+            return f"The issuer {each.issuer} cannot be used: {error}."
+        return None
+
+    async def check_all() -> list[str | None]:
+        return await asyncio.gather(*map(problem_of, configured_issuers(settings)))
+
+    return [problem for problem in asyncio.run(check_all()) if problem is not None]

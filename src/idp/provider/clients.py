@@ -1,0 +1,162 @@
+"""OAuth clients: registration, secrets and authentication (SEC-48). Functions work inside the caller's transaction."""
+
+import hmac
+from collections.abc import Sequence
+from datetime import timedelta
+
+from advanced_alchemy.filters import OrderBy
+from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
+
+from idp import clock
+from idp.apikeys.secret import generate
+from idp.audit.record import Origin, record
+from idp.db.reads import Reads
+from idp.db.repository import Repository
+from idp.errors import ClientNotFound, InvalidClient
+from idp.ops.problems import invalid
+from idp.principal.permissions import RESERVED_PREFIX
+from idp.provider.models import ClientRow
+from idp.provider.shapes import ClientMetadata, ClientOut
+from idp.settings import Secret
+from idp.signing.peppers import Peppers
+
+SECRET_PREFIX = "idp_cs"  # noqa: S105  of client secrets, for secret scanners
+MAX_SCOPES = 100
+_FIND = """
+SELECT scopes, secret_digest, former_secret_digest, former_secret_until FROM idp.oauth_clients WHERE client_id = $1
+"""
+
+
+class ClientRepository(Repository[ClientRow]):
+    """Clients, newest first."""
+
+    model_type = ClientRow
+    ordering = (OrderBy("created_at", "desc"), OrderBy("client_id", "desc"))
+
+    async def get_client(self, client_id: str, *, lock: bool = False) -> ClientRow:
+        """Return a client.
+
+        Raises:
+            ClientNotFound: there is no such client.
+        """
+        row = await self.find(client_id, lock=lock)
+        if row is None:
+            raise ClientNotFound
+        return row
+
+
+class Clients:
+    """Registers and authenticates clients.
+
+    Args:
+        reads: finds clients.
+        roots: root secrets, the current one first, for digests of client secrets.
+    """
+
+    def __init__(self, reads: Reads, roots: Sequence[Secret]) -> None:
+        self._reads = reads
+        self._peppers = Peppers(roots, "oauth-client-secret")
+
+    async def create(self, session: AsyncSession, origin: Origin, new: ClientMetadata) -> ClientOut:
+        """Register a client, and return it with its secret.
+
+        Raises:
+            ValidationFailed: it asks for scopes that clients cannot have.
+        """
+        secret, now = generate(SECRET_PREFIX), clock.now()
+        row = ClientRow(
+            client_id=f"client_{uuid7().hex}",
+            name=new.client_name,
+            scopes=_scopes(new.scope),
+            secret_digest=self._peppers.digest(secret).hex,
+            secret_created_at=now,
+            created_by=origin.actor,
+        )
+        session.add(row)
+        await session.flush()
+        record(session, origin, action="client.created", target=_target(row), details={"scopes": row.scopes})
+        return ClientOut.of(row, secret)
+
+    async def update(self, session: AsyncSession, origin: Origin, client_id: str, new: ClientMetadata) -> ClientOut:
+        """Replace a client's name and scopes; its tokens lose the scopes that it loses.
+
+        Raises:
+            ClientNotFound: there is no such client.
+            ValidationFailed: as for `create`.
+        """
+        row = await ClientRepository(session).get_client(client_id, lock=True)
+        before = {"name": row.name, "scopes": list(row.scopes)}
+        row.name, row.scopes = new.client_name, _scopes(new.scope)
+        after = {"name": row.name, "scopes": list(row.scopes)}
+        if before != after:
+            details = {name: [before[name], after[name]] for name in after if before[name] != after[name]}
+            record(session, origin, action="client.changed", target=_target(row), details=details)
+        await session.flush()
+        return ClientOut.of(row)
+
+    async def rotate(self, session: AsyncSession, origin: Origin, client_id: str, *, overlap_seconds: int) -> ClientOut:
+        """Give a client another secret, and return it.
+
+        Args:
+            session: the caller's transaction.
+            origin: the request's origin.
+            client_id: the client.
+            overlap_seconds: how long the present secret stays valid.
+
+        Raises:
+            ClientNotFound: there is no such client.
+        """
+        row = await ClientRepository(session).get_client(client_id, lock=True)
+        secret, now = generate(SECRET_PREFIX), clock.now()
+        row.former_secret_digest = row.secret_digest if overlap_seconds else None
+        row.former_secret_until = now + timedelta(seconds=overlap_seconds) if overlap_seconds else None
+        row.secret_digest, row.secret_created_at = self._peppers.digest(secret).hex, now
+        details = {"overlap_seconds": overlap_seconds}
+        record(session, origin, action="client.secret_rotated", target=_target(row), details=details)
+        await session.flush()
+        return ClientOut.of(row, secret)
+
+    async def delete(self, session: AsyncSession, origin: Origin, client_id: str) -> None:
+        """Delete a client; its tokens end at once.
+
+        Raises:
+            ClientNotFound: there is no such client.
+        """
+        row = await ClientRepository(session).get_client(client_id, lock=True)
+        record(session, origin, action="client.deleted", target=_target(row), details={"name": row.name})
+        await session.delete(row)
+
+    async def authenticate(self, client_id: str, secret: str) -> tuple[str, ...]:
+        """Return the scopes of the client with this id and secret.
+
+        Raises:
+            InvalidClient: there is no such client, or the secret is wrong; both look the same (SEC-48).
+            DatabaseUnavailable: PostgreSQL is unavailable.
+        """
+        row = await self._reads.fetchrow(_FIND, client_id) if _is_storable(client_id) else None
+        possible = self._peppers.possible(secret) if _is_storable(secret) else []
+        stored = [] if row is None else [row["secret_digest"]]
+        if row is not None and row["former_secret_until"] is not None and row["former_secret_until"] > clock.now():
+            stored.append(row["former_secret_digest"])
+        matches = [hmac.compare_digest(each, known) for each in possible for known in stored]
+        if row is None or not any(matches):
+            raise InvalidClient
+        return tuple(row["scopes"])
+
+
+def _scopes(text: str) -> list[str]:
+    scopes = list(dict.fromkeys(text.split()))
+    if len(scopes) > MAX_SCOPES:
+        raise invalid(["body", "scope"], f"A client has at most {MAX_SCOPES} scopes.")
+    if reserved := [scope for scope in scopes if scope.startswith(RESERVED_PREFIX)]:
+        raise invalid(["body", "scope"], f"Only service tokens can have {', '.join(reserved)}.")
+    return scopes
+
+
+def _is_storable(text: str) -> bool:
+    return "\x00" not in text and len(text) <= 512
+
+
+def _target(row: ClientRow) -> str:
+    return f"client:{row.client_id}"
