@@ -250,7 +250,7 @@ def clerk_tokens(settings: Settings, fetcher: Fetcher, listener: ChangeListener)
         try:
             return ClerkTokens(issuer, clerk, PemKey(clerk.jwt_key))
         except ValueError as error:
-            raise SettingsError([f"CLERK_JWT_KEY is not the public key of an instance in PEM: {error}."]) from None
+            raise SettingsError([f"{error}."]) from None
     keys = RemoteJwks(
         issuer,
         fetcher,

@@ -268,7 +268,9 @@ def _issuers(settings: Settings) -> Iterator[str]:
     """Check where the keys of other issuers come from (SEC-66)."""
     oidc = settings.oidc
     urls = {"AUTH_OIDC_ISSUER": oidc.issuer, "AUTH_OIDC_JWKS_URL": oidc.jwks_url}
-    urls |= {"CLERK_ISSUER": settings.clerk.issuer, "CLERK_API_URL": settings.clerk.api_url}
+    urls |= {"CLERK_ISSUER": settings.clerk.issuer}
+    why = "the secret key of the Clerk instance would travel unencrypted"
+    yield from _check_url("CLERK_API_URL", settings.clerk.api_url, example="https://api.clerk.com", why=why)
     for name, each in oidc.providers.items():
         urls |= {f"oidc.providers.{name}.issuer": each.issuer, f"oidc.providers.{name}.jwks_url": each.jwks_url}
     for name, url in urls.items():

@@ -317,7 +317,7 @@ async def test_unusable_settings_are_refused_with_a_sentence(clerk: World) -> No
         "CLERK_PUBLISHABLE_KEY is not": {"CLERK_PUBLISHABLE_KEY": "sk_test_abc"},
         "CLERK_PUBLISHABLE_KEY is not ": {"CLERK_PUBLISHABLE_KEY": "pk_test_" + b64url(b"host.example.com")},
         "CLERK_JWT_KEY is set without": {"CLERK_JWT_KEY": clerk.instance.public_key},
-        "CLERK_JWT_KEY is not the public key": {"CLERK_ISSUER": ISSUER, "CLERK_JWT_KEY": ec},
+        "CLERK_JWT_KEY is not a": {"CLERK_ISSUER": ISSUER, "CLERK_JWT_KEY": ec},
         "CLERK_WEBHOOK_SECRET is not": {"CLERK_WEBHOOK_SECRET": "whsec_short"},
         "configured for Clerk and elsewhere": {
             "CLERK_ISSUER": ISSUER, "AUTH_OIDC_ISSUER": ISSUER, "AUTH_OIDC_AUDIENCE": "a"

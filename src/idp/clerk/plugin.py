@@ -32,7 +32,7 @@ class ClerkPlugin(Plugin):
         try:
             webhooks = tuple(readers(settings.webhook_secrets))
         except ValueError as error:
-            raise SettingsError([f"CLERK_WEBHOOK_SECRET is {error}."]) from None
+            raise SettingsError([f"{error}."]) from None
         inbox = Inbox(users)
         self.provides = {"clerk_inbox": inbox, "clerk_webhooks": WebhookReaders(webhooks)}
         self.services = [Periodic("clerk deliveries", _HOUR, inbox.forget_old), DriftGauge(database)]

@@ -51,7 +51,7 @@ def _reader(secret: str) -> Webhook:
     except ValueError:
         decoded = b""
     if len(decoded) < 16:
-        raise ValueError("not a signing secret: copy it from the endpoint in Clerk's dashboard (whsec_…)")
+        raise ValueError("CLERK_WEBHOOK_SECRET is not a signing secret: copy it from Clerk's dashboard (whsec_…)")
     return Webhook(decoded)
 
 

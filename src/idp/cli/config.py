@@ -75,6 +75,7 @@ def _in_words(value: Any) -> str:
 @with_output
 def check(profile: "Profile", online: bool, output: str) -> None:
     """Check the settings: unknown and misspelt names, invalid values, and values that are unsafe in production."""
+    from idp.clerk.settings_check import notes_on_clerk
     from idp.cli.issuers import unreachable_issuers
     from idp.cli.production import unsafe
     from idp.deployment import rules_for_admin
@@ -87,7 +88,7 @@ def check(profile: "Profile", online: bool, output: str) -> None:
         problems += error.problems
     else:
         problems += unsafe(settings) if profile == "production" else []
-        notes += ineffective_settings(settings) + rules_for_admin(settings)
+        notes += ineffective_settings(settings) + rules_for_admin(settings) + list(notes_on_clerk(settings))
         if online and not problems:
             problems += unreachable_issuers(settings, profile)
     if output == "json":

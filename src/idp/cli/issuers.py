@@ -9,11 +9,15 @@ if TYPE_CHECKING:
 
 def unreachable_issuers(settings: "Settings", profile: "Profile") -> list[str]:
     """Return a sentence for each issuer whose discovery document or keys cannot be used."""
-    from idp.deployment import configured_issuers
+    from idp.deployment import clerk_issuer, configured_issuers
     from idp.settings_schema import OidcIssuer
     from idp.signing.fetch import Fetcher, FetchFailed
     from idp.signing.remote_jwks import RemoteJwks
 
+    issuers = configured_issuers(settings)
+    clerk = clerk_issuer(settings)
+    if clerk is not None and settings.clerk.jwt_key is None:
+        issuers.append(OidcIssuer(issuer=clerk, audience=(), jwks_url=f"{clerk}/.well-known/jwks.json"))
     fetcher = Fetcher(allow_loopback=profile == "development")
 
     async def problem_of(each: OidcIssuer) -> str | None:
@@ -24,6 +28,6 @@ def unreachable_issuers(settings: "Settings", profile: "Profile") -> list[str]:
         return None
 
     async def check_all() -> list[str | None]:
-        return await asyncio.gather(*map(problem_of, configured_issuers(settings)))
+        return await asyncio.gather(*map(problem_of, issuers))
 
     return [problem for problem in asyncio.run(check_all()) if problem is not None]

@@ -61,12 +61,13 @@ def load_for_database() -> "LoadedSettings":
 
 def unsafe(settings: "Settings") -> list[str]:
     """Return a sentence for each unsafe setting, including invalid database URLs and issuers without an audience."""
-    from idp.deployment import clerk_issuer, configured_issuers
+    from idp.clerk.settings_check import check_clerk
+    from idp.deployment import configured_issuers
     from idp.settings import SettingsError
     from idp.settings_safety import refuse_unsafe
 
     problems = []
-    for check in (refuse_unsafe, configured_issuers, clerk_issuer):
+    for check in (refuse_unsafe, configured_issuers, check_clerk):
         try:
             check(settings)
         except SettingsError as error:

@@ -60,9 +60,12 @@ class PemKey:
     """
 
     def __init__(self, pem: str) -> None:
-        public_key = load_pem_public_key(pem.replace("\\n", "\n").encode())
+        try:
+            public_key = load_pem_public_key(pem.replace("\\n", "\n").encode())
+        except ValueError:
+            raise ValueError("CLERK_JWT_KEY is not a public key in PEM: copy it from Clerk's dashboard") from None
         if not isinstance(public_key, RSAPublicKey) or public_key.key_size < _MIN_RSA_BITS:
-            raise ValueError(f"not an RSA key of {_MIN_RSA_BITS} bits or more")
+            raise ValueError(f"CLERK_JWT_KEY is not an RSA key of {_MIN_RSA_BITS} bits or more")
         self._key = RemoteKey(public_key, frozenset({ALGORITHM}))
 
     async def find(self, _kid: str) -> RemoteKey:
