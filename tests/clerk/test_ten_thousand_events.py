@@ -41,7 +41,7 @@ class _Story:
 
     def next(self) -> list[dict[str, Any]]:
         ids, chance = list(self._instance.state.users), self._chance
-        kind = chance.choices(["create", "delete", "change", "ban", "move"], [4, 4, 78, 4, 10])[0]
+        kind = chance.choices(["create", "delete", "change", "ban", "move"], [2, 2, 81, 4, 11])[0]
         if kind == "create" or len(ids) < 10:
             return [self.create()]
         first, second = chance.sample(ids, 2)
@@ -75,8 +75,9 @@ async def test_ten_thousand_events_dropped_doubled_and_shuffled(world: World) ->
     for event in early[:60]:
         keys[event["data"]["id"]] = (await world.make_key(event["data"]["id"]))["secret"]
     later: list[dict[str, Any]] = []
-    while len(early) + len(later) < EVENTS:
+    while len(early) + len(later) < EVENTS - 30:
         later += story.next()
+    later += [story.create() for _ in range(30)]
     arriving = on_the_way(
         [Outgoing.of(event) for event in later], Trouble(drop=0.15, double=0.15, shuffle=True, seed=11)
     )
