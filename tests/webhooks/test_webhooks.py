@@ -316,6 +316,32 @@ async def test_a_result_is_not_noted_after_a_takeover(world: Service, receiver: 
     await until_state(world, webhook, attempts=0, failing_since=None)
 
 
+async def test_events_restored_into_another_cluster_are_read_and_delivered(
+    postgres: EmbeddedPostgres, receiver: Receiver
+) -> None:
+    """A restored database has transaction ids that its cluster has not reached: new events come all the same."""
+    url = postgres.create_database("webhooks_restored")
+    environ = ENVIRON | {"IDP_SECRET_KEY": root_secret(), "IDP_PUBLIC_URL": "http://localhost:8000"}
+    async with running(url, environ=environ) as first:
+        webhook = await create(first, receiver.url, "idp.user.created")
+        before = await first.register()
+        await receiver.wait_for(1)
+        cursor = (await until_state(first, webhook, attempts=0))["position"]
+        await call(first, "PATCH", webhook["id"], is_active=False)
+        waiting = await first.register()
+        for table in ("outbox", "webhooks"):
+            await first.sql(f"UPDATE idp.{table} SET transaction = transaction + 1000000000000")
+    async with running(url, environ=environ, migrate=False) as second:
+        later = await second.register()
+        await call(second, "PATCH", webhook["id"], is_active=True)
+        await receiver.wait_for(3)
+        assert created(receiver) == [before.id, waiting.id, later.id]
+        page = await second.client.get("/v1/events", params={"types": "idp.user.created"}, headers=ADMIN)
+        assert [each["subject"] for each in page.json()["events"]] == [before.id, waiting.id, later.id]
+        stale = await second.client.get("/v1/events", params={"after": cursor}, headers=ADMIN)
+        assert stale.json()["code"] == "cursor_expired"
+
+
 # --- addresses (SEC-66) ----------------------------------------------------------------------------------------------
 
 

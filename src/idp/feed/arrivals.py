@@ -3,12 +3,18 @@
 import asyncio
 import contextlib
 
+import structlog
+
 from idp.background import BackgroundService
 from idp.db.engine import Database
 from idp.errors import DatabaseUnavailable
 from idp.events.reading import START, Position, last_position
+from idp.feed.restored import adapt_positions
+
+log = structlog.get_logger("idp.feed")
 
 _POLL_SECONDS = 0.25
+_UNAVAILABLE_SECONDS = 2.0
 
 
 class Arrivals(BackgroundService):
@@ -50,6 +56,7 @@ class Arrivals(BackgroundService):
         return True
 
     async def _run(self) -> None:
+        await self._adapt_positions()
         while True:
             await self._is_awaited.wait()
             with contextlib.suppress(DatabaseUnavailable):
@@ -58,3 +65,14 @@ class Arrivals(BackgroundService):
                 async with self._arrived:
                     self._arrived.notify_all()
             await asyncio.sleep(_POLL_SECONDS)
+
+    async def _adapt_positions(self) -> None:
+        while True:
+            try:
+                async with self._database.transaction() as session:
+                    if await adapt_positions(session):
+                        log.warning("the events come from another database cluster; cursors of the feed begin anew")
+            except DatabaseUnavailable:
+                await asyncio.sleep(_UNAVAILABLE_SECONDS)
+            else:
+                return

@@ -80,11 +80,15 @@ class Reader:
                 return Page(selected, position, False)
         return Page(selected, position, True)
 
+    async def wait_beyond(self, position: Position, *, seconds: float) -> bool:
+        """Wait until there is an event beyond a position; False if there is none within so many seconds."""
+        return await self._arrivals.wait_beyond(position, seconds=seconds)
+
     async def read_or_wait(self, position: Position, *, types: frozenset[str], limit: int, seconds: float) -> Page:
         """Return the next events; if there are none, wait for one for so many seconds."""
         until = time.monotonic() + seconds
         page = await self.read(position, types=types, limit=limit)
         while not page.events and not page.is_full and (left := until - time.monotonic()) > 0:
-            if await self._arrivals.wait_beyond(page.position, seconds=left):
+            if await self.wait_beyond(page.position, seconds=left):
                 page = await self.read(page.position, types=types, limit=limit)
         return page

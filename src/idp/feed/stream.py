@@ -26,23 +26,25 @@ async def server_sent_events(
         check_caller: raises `IdpError` if the caller may not read on.
     """
     yield _RETRY
-    silent = 0
+    silent, has_news = 0, True
     while True:
         try:
-            page = await reader.read_or_wait(position, types=types, limit=_BATCH, seconds=_CHECK_SECONDS)
+            page = await reader.read(position, types=types, limit=_BATCH) if has_news else None
+            if page is None:
+                has_news = await reader.wait_beyond(position, seconds=_CHECK_SECONDS)
             await check_caller()
         except IdpError:
             return
-        for event in page.events:
-            yield _message(event)
-        if not page.events:
-            silent += 1
-            if page.position != position:
+        if page is not None:
+            for event in page.events:
+                yield _message(event)
+            if page.position != position and not page.events:
                 yield b"id: %b\n\n" % str(page.position).encode()  # without data: only the position moves
-            elif silent >= _ALIVE_CHECKS:
-                yield b": alive\n\n"
-                silent = 0
-        position = page.position
+            has_news, position = page.position != position, page.position
+        silent = 0 if page is not None and page.events else silent + 1
+        if silent >= _ALIVE_CHECKS:
+            yield b": alive\n\n"
+            silent = 0
 
 
 def _message(event: StoredEvent) -> bytes:
