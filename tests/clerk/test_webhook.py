@@ -5,7 +5,11 @@ import gzip
 import json
 from typing import Any
 
+import asyncpg
+
 from clerk.clerk_support import RECEIVED, World, running_world
+from factories import Service
+from idp.apikeys import service
 from idp.dev.clerk_delivery import Outgoing
 from idp.dev.embedded import EmbeddedPostgres
 from table_tests import table
@@ -219,9 +223,9 @@ async def test_two_secrets_are_accepted_while_one_is_replaced(postgres: Embedded
             assert (await world.post(message.body, message.headers(secret))).json() == RECEIVED
 
 
-async def test_without_a_secret_the_webhook_is_503(service: Any) -> None:
+async def test_without_a_secret_the_webhook_is_503(production: Service) -> None:
     """S0-09: an unsigned message is never read."""
-    answer = await service.client.post("/webhooks/clerk", json={"type": "user.created"})
+    answer = await production.client.post("/webhooks/clerk", json={"type": "user.created"})
     assert (answer.status_code, answer.json()["code"]) == (503, "webhook_not_configured")
     assert int(answer.headers["retry-after"]) > 0
 
@@ -249,6 +253,26 @@ async def test_a_failure_that_nobody_foresaw_is_repeated_by_clerk(postgres: Embe
         await world.service.sql("ALTER TABLE idp.hidden RENAME TO clerk_users")
         assert (await world.deliver(message)).json() == RECEIVED
         assert await world.row(json.loads(message.body)["data"]["id"])
+
+
+async def test_a_webhook_that_waits_too_long_is_503_and_nothing_is_half_written(clerk: World) -> None:
+    """C-27: the lock of the keys is first; its other users wait 4 s at most, and Clerk repeats the delivery."""
+    message = Outgoing.of(clerk.instance.create(email=clerk.new_email()))
+    failed = await clerk.count(kind="user.created", outcome="failed")
+    holder = await asyncpg.connect(clerk.service.database_url)
+    try:
+        async with holder.transaction():
+            await holder.execute("SELECT pg_advisory_xact_lock($1)", service._LOCK)
+            answer = await clerk.deliver(message)
+    finally:
+        await holder.close()
+    assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    assert await clerk.count(kind="user.created", outcome="failed") == failed + 1
+    for table_name, column in (("clerk_deliveries", "id"), ("clerk_users", "clerk_id")):
+        wanted = message.id if column == "id" else json.loads(message.body)["data"]["id"]
+        assert await clerk.service.sql(f"SELECT FROM idp.{table_name} WHERE {column} = $1", wanted) == []
+    assert (await clerk.deliver(message)).json() == RECEIVED
 
 
 async def test_types_and_outcomes_are_bounded_labels(clerk: World) -> None:
