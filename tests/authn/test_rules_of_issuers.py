@@ -103,6 +103,25 @@ async def test_an_older_token_brings_nothing_back(world: World) -> None:
     assert await world.rights(same_time) == (set(), set(), set())
 
 
+async def test_an_older_token_that_was_kept_back_gives_nothing(world: World) -> None:
+    """SEC-15: first presented after a newer one that said the same as the one before."""
+    subject, now = new_subject(), int(time.time())
+    before, kept, after = (
+        world.issuer.token(sub=subject, groups=groups, iat=now - age)
+        for groups, age in ((["others"], 60), (["root"], 40), (["others"], 20))
+    )
+    for token in (before, after, kept):
+        assert await world.rights(token) == (set(), set(), set())
+
+
+async def test_a_claim_with_nul_names_nothing(world: World) -> None:
+    """SEC-76: PostgreSQL cannot store it."""
+    for departments in ("a\x00b", ["product", "a\x00b"], {"a\x00b": 1, "product": 1}):
+        token = world.issuer.token(sub=new_subject(), departments=departments)
+        teams, _, _ = await world.rights(token)
+        assert teams == ({"Product"} if "product" in departments else set())
+
+
 async def test_an_absent_claim_takes_nothing_away(world: World) -> None:
     """An access token without groups, and Entra's overage: unknown, not none."""
     subject = new_subject()
