@@ -27,6 +27,7 @@ from idp.users import administration, credentials, identities
 from idp.users import service as users
 from idp.users.credentials import Holder
 from idp.users.identities import CLERK, ForeignIdentity
+from idp.users.models import IdentityRow
 from idp.users.profile import copy_profile
 
 
@@ -90,7 +91,7 @@ class ClerkUsers:
         if row.deleted_at_ms is not None:
             return Outcome.STALE
         row.deleted_at_ms = deleted_at
-        user_id = row.user_id or await identities.find_user(session, CLERK, clerk_id)
+        user_id = await identities.find_user(session, CLERK, clerk_id)
         if user_id is not None and await users.exists(session, user_id):
             await offboard.delete(session, origin, user_id, keep_an_admin=False)
         return Outcome.APPLIED
@@ -119,16 +120,27 @@ class ClerkUsers:
     async def _user(
         self, session: AsyncSession, origin: Origin, row: ClerkUserRow, profile: ClerkProfile
     ) -> Holder | None:
-        """Return the locked user, who is linked or created if need be; None if they were deleted here."""
-        if row.user_id is None:
-            row.user_id = await identities.find_user(session, CLERK, profile.id)
-        if row.user_id is None:
-            row.user_id = await self._link_or_create(session, origin, profile)
-        return None if row.user_id is None else await credentials.hold(session, row.user_id)
+        """Return the locked user, who is linked or created if need be; None if they were deleted here.
 
-    async def _link_or_create(self, session: AsyncSession, origin: Origin, profile: ClerkProfile) -> str | None:
-        """Return the user with this identity from now on; None if a deleted one has Clerk's id."""
-        user_id = await self._linkable(session, origin, profile)
+        The identity decides. If it is gone, the owner of the account's address has claimed the account (C-11): nothing
+        that Clerk says about the stranger reaches it any more.
+        """
+        user_id = await identities.find_user(session, CLERK, profile.id)
+        if user_id is None:
+            user_id = await self._link_or_create(session, origin, profile, was_claimed=row.user_id is not None)
+            if user_id is None:
+                return None
+            row.suspension = row.plan = row.role = None
+        row.user_id = user_id
+        return await credentials.hold(session, user_id)
+
+    async def _link_or_create(
+        self, session: AsyncSession, origin: Origin, profile: ClerkProfile, *, was_claimed: bool
+    ) -> str | None:
+        """Return the user with this identity from now on; None if another one has Clerk's id."""
+        user_id = None if was_claimed else await _imported(session, profile)
+        if user_id is None:
+            user_id = await self._linkable(session, origin, profile)
         is_new = user_id is None
         if user_id is None:
             user_id = await self._create(session, origin, profile)
@@ -158,10 +170,7 @@ class ClerkUsers:
         return None
 
     async def _linkable(self, session: AsyncSession, origin: Origin, profile: ClerkProfile) -> str | None:
-        """Return the account of an address that Clerk has verified, or an imported one with Clerk's id (C-11, C-13)."""
-        imported = await credentials.hold(session, profile.id)
-        if imported is not None:
-            return imported.user_id
+        """Return the account of an address that Clerk has verified (C-11)."""
         if profile.email is None or not profile.email_verified:
             return None
         holder = await credentials.hold_by_email(session, profile.email)
@@ -197,6 +206,12 @@ class ClerkUsers:
         row.role = allowed
 
 
+async def _imported(session: AsyncSession, profile: ClerkProfile) -> str | None:
+    """Return an account that was imported with Clerk's id (C-13)."""
+    imported = await credentials.hold(session, profile.id)
+    return None if imported is None else imported.user_id
+
+
 async def _known(session: AsyncSession, clerk_id: str) -> ClerkUserRow:
     """Return what is known about a user at Clerk; a new row if nothing is."""
     row = await session.get(ClerkUserRow, clerk_id, with_for_update=True)
@@ -211,8 +226,9 @@ async def _yields(session: AsyncSession, holder: Holder, updated_at: int) -> Yie
 
     At Clerk an address belongs to one user at a time, so the newer state is right.
     """
-    known = select(ClerkUserRow.updated_at_ms).where(ClerkUserRow.user_id == holder.user_id)
-    holder_updated_at = await session.scalar(known)
+    known = select(ClerkUserRow.updated_at_ms).join(IdentityRow, IdentityRow.subject == ClerkUserRow.clerk_id)
+    of_holder = (IdentityRow.provider == CLERK, IdentityRow.user_id == holder.user_id)
+    holder_updated_at = await session.scalar(known.where(*of_holder))
     if holder_updated_at is None:
         return "keeps" if holder.email_verified else "loses everything"
     return "releases" if holder_updated_at < updated_at else "keeps"
