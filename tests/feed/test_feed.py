@@ -205,6 +205,16 @@ async def test_a_long_poll_returns_nothing_to_a_token_that_was_revoked_meanwhile
     assert await waiting == (401, "token_revoked")
 
 
+async def test_head_of_a_stream_ends_and_holds_no_place(world: Service) -> None:
+    """RFC 9110 section 9.3.2: more of them than readers may wait, over connections that serve the next request."""
+    headers = ADMIN | {"Accept": "text/event-stream"}
+    for _ in range(5):
+        answer = await world.client.head("/v1/events", params={"after": "newest"}, headers=headers, timeout=5)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["content-type"].startswith("text/event-stream")
+    assert (await read(world, after="newest", wait=1))["events"] == []
+
+
 async def test_only_so_many_requests_wait(world: Service) -> None:
     """The limit of a process is 503 with Retry-After; requests that do not wait are served."""
     cursor = await newest(world)

@@ -188,7 +188,7 @@ class _Exchange:
         self._body_complete = False
         self.replayed: Any = None
         self.status = 0
-        self.is_head = False
+        self.is_head = self._head_ended = False
         self.request_id, self.header_bytes, cookie_lines = _read_head(scope["headers"])
         if cookie_lines > 1:
             scope["headers"] = _join_cookies(scope["headers"])
@@ -231,6 +231,10 @@ class _Exchange:
             present = {name.lower() for name, _ in message["headers"]}
             ours = [*self._headers, NO_STORE, (b"x-request-id", self.request_id.encode())]
             message["headers"] = [*message["headers"], *(pair for pair in ours if pair[0] not in present)]
+        elif self.is_head:  # ends here, also for a stream without end
+            if self._head_ended:
+                return
+            self._head_ended, message = True, {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
 
     async def answer(self, body: bytes, head: _Head) -> None:
