@@ -14,13 +14,14 @@ WITH late AS (
     SELECT seq FROM idp.outbox_unpublished WHERE seq <= :last AND parked_at IS NULL
     EXCEPT SELECT unnest(CAST(:besides AS bigint[]))
 ), following AS (
-    SELECT seq FROM idp.outbox_unpublished WHERE seq > :last AND parked_at IS NULL ORDER BY seq LIMIT :limit
+    SELECT seq, attempts FROM idp.outbox_unpublished WHERE seq > :last AND parked_at IS NULL ORDER BY seq LIMIT :limit
 ), due AS (
-    SELECT seq FROM late UNION ALL SELECT seq FROM following ORDER BY seq LIMIT :limit
+    SELECT seq, attempts FROM late JOIN idp.outbox_unpublished USING (seq)
+    UNION ALL SELECT seq, attempts FROM following ORDER BY seq LIMIT :limit
 )
 SELECT o.seq, o.id::text, o.type, o.subject, o.sequence, convert_to(o.data::text, 'UTF8') AS data, o.created_at,
-       q.attempts
-  FROM due JOIN idp.outbox_unpublished q ON q.seq = due.seq JOIN idp.outbox o ON o.seq = due.seq ORDER BY due.seq
+       due.attempts
+  FROM due JOIN idp.outbox o ON o.seq = due.seq ORDER BY due.seq
 """)
 _MARK = text("DELETE FROM idp.outbox_unpublished WHERE seq = ANY(:seqs)")
 _COUNT_ATTEMPT = text("""
