@@ -5,6 +5,7 @@ import itertools
 
 from clerk.clerk_support import World
 from idp.dev.clerk_delivery import Outgoing
+from idp.dev.mailbox import Mailbox
 
 
 async def verified(clerk: World, user_id: str) -> None:
@@ -114,6 +115,31 @@ async def test_a_changed_address_ends_links_and_sessions_of_the_former(clerk: Wo
     assert (await clerk.service.me(person.bearer)).json()["code"] == "token_revoked"
     body = {"email": new, "password": person.password}
     assert (await clerk.service.client.post("/auth/login", json=body)).status_code == 200
+
+
+async def test_a_claimed_account_no_longer_follows_clerk(clerk: World) -> None:
+    """C-11: who proves the address by mail gets the account; Clerk's user, who never did, gets another one."""
+    event = clerk.instance.create(**unverified(email := clerk.new_email()))
+    user_id = event["data"]["id"]
+    await clerk.send(event)
+    asked = await clerk.service.client.post("/api/auth/password/reset/request", json={"email": email})
+    assert asked.status_code == 200
+    mailbox = Mailbox(clerk.service.app.core.database, clerk.service.app.core.sealer)
+    (letter,) = [each for each in await mailbox.letters() if each.mail.to == email]
+    token = letter.mail.links[0].partition("token=")[2]
+    body = {"token": token, "new_password": "a password of the owner"}
+    assert (await clerk.service.client.post("/api/auth/password/reset/confirm", json=body)).status_code == 200
+    assert (await clerk.row(user_id))["email_verified"] is True
+    assert (await clerk.me(user_id)).json()["code"] == "user_not_synced"
+    await clerk.send(clerk.instance.update(user_id, first_name="Mallory", banned=True))
+    claimed = await clerk.row(user_id)
+    assert (claimed["name"] != "Mallory", claimed["is_active"], claimed["email"]) == (True, True, email)
+    await clerk.send(clerk.instance.update(user_id, banned=False))
+    other = (await clerk.me(user_id)).json()
+    assert (other["id"] != user_id, other["email"], other["name"]) == (True, None, "Mallory")
+    await clerk.send(clerk.instance.delete(user_id))
+    assert (await clerk.row(user_id))["deleted_at"] is None
+    assert (await clerk.row(other["id"]))["deleted_at"] is not None
 
 
 async def test_an_imported_user_with_clerks_id_is_the_same_user(clerk: World) -> None:

@@ -26,8 +26,8 @@ SELECT wanted.id AS clerk_id, c.clerk_id IS NOT NULL AS is_known, c.deleted_at_m
 _KEPT = text("""
 SELECT email_key FROM idp.users u
  WHERE email_key = ANY(CAST(:keys AS text[])) AND deleted_at IS NULL AND email_verified
-   AND NOT EXISTS (SELECT FROM idp.clerk_users c WHERE c.user_id = u.id)
-""")
+   AND NOT EXISTS (SELECT FROM idp.identities i WHERE i.user_id = u.id AND i.provider = :clerk)
+""").bindparams(clerk=CLERK)
 _LIVE = text("""
 SELECT i.subject FROM idp.identities i JOIN idp.users u ON u.id = i.user_id
   LEFT JOIN idp.clerk_users c ON c.clerk_id = i.subject
