@@ -4,8 +4,8 @@ import asyncio
 import itertools
 
 from clerk.clerk_support import World
+from flows.mail_support import ask_for_reset
 from idp.dev.clerk_delivery import Outgoing
-from idp.dev.mailbox import Mailbox
 
 
 async def verified(clerk: World, user_id: str) -> None:
@@ -69,6 +69,18 @@ async def test_a_second_user_of_clerk_does_not_get_the_account_of_the_first(cler
     assert (verdict["valid"], verdict["user"]["id"]) == (True, first), "keys stay with the person"
 
 
+async def test_a_verified_address_goes_before_an_unverified_one_in_every_order(clerk: World) -> None:
+    """At Clerk both users may have it, until one has proved it."""
+    for is_later in (False, True):
+        email = clerk.new_email()
+        events = [clerk.instance.create(email=email), clerk.instance.create(**unverified(email))]
+        owner, other = (event["data"]["id"] for event in events)
+        await clerk.send(*(reversed(events) if is_later else events))
+        assert (await clerk.row(owner))["email"] == email
+        assert (await clerk.row(other))["email"] is None
+        assert (await clerk.me(other)).status_code == 200
+
+
 async def test_an_address_that_moves_within_a_second_ends_at_its_owner(clerk: World) -> None:
     """In every order of the four deliveries, also all at once."""
 
@@ -122,11 +134,7 @@ async def test_a_claimed_account_no_longer_follows_clerk(clerk: World) -> None:
     event = clerk.instance.create(**unverified(email := clerk.new_email()))
     user_id = event["data"]["id"]
     await clerk.send(event)
-    asked = await clerk.service.client.post("/api/auth/password/reset/request", json={"email": email})
-    assert asked.status_code == 200
-    mailbox = Mailbox(clerk.service.app.core.database, clerk.service.app.core.sealer)
-    (letter,) = [each for each in await mailbox.letters() if each.mail.to == email]
-    token = letter.mail.links[0].partition("token=")[2]
+    token = await ask_for_reset(clerk.service, email)
     body = {"token": token, "new_password": "a password of the owner"}
     assert (await clerk.service.client.post("/api/auth/password/reset/confirm", json=body)).status_code == 200
     assert (await clerk.row(user_id))["email_verified"] is True

@@ -229,11 +229,11 @@ async def _known(session: AsyncSession, clerk_id: str) -> ClerkUserRow:
 async def _yields(session: AsyncSession, holder: Holder, updated_at: int) -> Yields:
     """Return what the holder of an address does that Clerk says another user has.
 
-    At Clerk an address belongs to one user at a time, so the newer state is right.
+    At Clerk a verified address belongs to one user at a time, so the newer state is right.
     """
     subject = await identities.find_subject(session, holder.user_id, CLERK)
     known = select(ClerkUserRow.updated_at_ms).where(ClerkUserRow.clerk_id == subject)
     holder_updated_at = None if subject is None else await session.scalar(known)
     if holder_updated_at is None:
         return "keeps" if holder.email_verified else "loses everything"
-    return "releases" if holder_updated_at < updated_at else "keeps"
+    return "releases" if holder_updated_at < updated_at or not holder.email_verified else "keeps"
