@@ -13,7 +13,7 @@ from bench.kafka_broker import Broker
 from cli.support import IDP, Running, idp, refusal, wait_until
 from events.kafka_support import read, value_of
 from events.relay_support import published, relaying
-from factories import Service, running
+from factories import Service, root_secret, running
 from idp.db.engine import Database
 from idp.dev.embedded import EmbeddedPostgres
 from idp.events.retention import Retention
@@ -117,6 +117,16 @@ def test_bad_input_is_refused(own: Service) -> None:
     done = idp("relay", KAFKA_SECURITY_PROTOCOL="SASL_SSL", **environ)
     assert done.returncode != 0
     assert "[kafka]" in done.stderr + done.stdout
+
+
+def test_config_check_names_options_that_librdkafka_refuses() -> None:
+    environ = {"DATABASE_URL": "postgresql://idp:x@db/idp", "IDP_SECRET_KEY": root_secret()}
+    kafka = {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9092", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}
+    done = idp("config", "check", **environ, **kafka, KAFKA_SASL_MECHANISM="NONE-SUCH")
+    assert done.returncode == 1
+    assert "The settings of [kafka] cannot be used" in done.stderr
+    done = idp("config", "check", **environ, KAFKA_BOOTSTRAP_SERVERS="kafka:9092")
+    assert (done.returncode, done.stdout) == (0, "The settings are valid.\n")
 
 
 async def test_the_relay_runs_as_a_process_of_its_own(own: Service, kafka: Broker, tmp_path: Path) -> None:

@@ -231,6 +231,7 @@ def test_options_that_the_relay_depends_on_are_refused() -> None:
     for options, said in (
         ({"acks": 1}, "acks"),
         ({"enable.idempotence": False, "transactional.id": "x"}, "enable.idempotence, transactional.id"),
+        ({"sasl.password": "x", "request.required.acks": 1}, "request.required.acks, sasl.password"),
         ({"no.such.option": 1}, "no.such.option"),
         ({"compression.type": "soon"}, "compression"),
     ):

@@ -63,11 +63,12 @@ def unsafe(settings: "Settings") -> list[str]:
     """Return a sentence for each unsafe setting, including invalid database URLs and issuers without an audience."""
     from idp.clerk.settings_check import check_clerk
     from idp.deployment import configured_issuers
+    from idp.events.kafka import check_kafka
     from idp.settings import SettingsError
     from idp.settings_safety import refuse_unsafe
 
     problems = []
-    for check in (refuse_unsafe, configured_issuers, check_clerk):
+    for check in (refuse_unsafe, configured_issuers, check_clerk, check_kafka):
         try:
             check(settings)
         except SettingsError as error:

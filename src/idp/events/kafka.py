@@ -13,7 +13,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 from msgspec import Struct
 
-from idp.settings import SettingsError
+from idp.settings import Settings, SettingsError
 from idp.settings_schema import Kafka
 
 log = structlog.get_logger("idp.events")
@@ -23,9 +23,10 @@ _POLL_SECONDS = 0.1
 _POLL_EVERY = 100  # messages
 _LOG_EVERY_SECONDS = 30.0
 # The relay depends on them; everything else of librdkafka can be set in [kafka.options].
-_OURS = frozenset({"bootstrap.servers", "client.id", "security.protocol", "enable.idempotence", "acks",
-                   "message.timeout.ms", "delivery.timeout.ms", "enable.gapless.guarantee", "transactional.id",
-                   "error_cb", "logger", "on_delivery", "delivery.report.only.error"})  # fmt: skip
+_OURS = frozenset({"bootstrap.servers", "metadata.broker.list", "client.id", "security.protocol", "sasl.mechanism",
+                   "sasl.mechanisms", "sasl.username", "sasl.password", "enable.idempotence", "acks",
+                   "request.required.acks", "message.timeout.ms", "delivery.timeout.ms", "enable.gapless.guarantee",
+                   "transactional.id", "error_cb", "logger", "on_delivery", "delivery.report.only.error"})  # fmt: skip
 # Errors of one message. Any other one concerns the topic or the cluster: the message is kept and sent again.
 _OF_THE_MESSAGE = frozenset(
     {
@@ -69,7 +70,9 @@ def producer_config(settings: Kafka) -> dict[str, Any]:
         SettingsError: an option of `[kafka.options]` belongs to the relay or has its own setting.
     """
     if taken := sorted(_OURS & settings.options.keys()):
-        raise SettingsError([f"kafka.options cannot set {', '.join(taken)}: the relay to Kafka depends on its value."])
+        raise SettingsError(
+            [f"kafka.options cannot set {', '.join(taken)}: it has a setting of its own, or the relay depends on it."]
+        )
     config: dict[str, Any] = {
         "log_level": 2,  # `error_cb` reports what matters; librdkafka's own lines would be no JSON
         "linger.ms": 5,
@@ -92,6 +95,30 @@ def producer_config(settings: Kafka) -> dict[str, Any]:
     return config
 
 
+def check_kafka(settings: Settings) -> None:
+    """Check the settings of Kafka without connecting to it.
+
+    Raises:
+        SettingsError: librdkafka refuses an option.
+    """
+    kafka = settings.kafka
+    if kafka.bootstrap_servers:
+        new_producer({name: value for name, value in producer_config(kafka).items() if name != "bootstrap.servers"})
+
+
+def new_producer(config: dict[str, Any]) -> Producer:
+    """Return a producer.
+
+    Raises:
+        SettingsError: librdkafka refuses an option.
+    """
+    try:
+        return Producer(config)
+    except (KafkaException, TypeError, ValueError) as error:
+        said = error.args[0].str() if isinstance(error, KafkaException) else str(error)
+        raise SettingsError([f"The settings of [kafka] cannot be used: {said}."]) from None
+
+
 class KafkaPublisher:
     """Publishes to one topic. One thread at a time calls `publish`; any may call `interrupt`.
 
@@ -110,11 +137,7 @@ class KafkaPublisher:
         self._producer: Producer | None = self._new()  # now, for errors of the settings
 
     def _new(self) -> Producer:
-        try:
-            return Producer(self._config | {"error_cb": self._report, "logger": _Silent()})
-        except (KafkaException, TypeError, ValueError) as error:
-            said = error.args[0].str() if isinstance(error, KafkaException) else str(error)
-            raise SettingsError([f"The settings of [kafka] cannot be used: {said}."]) from None
+        return new_producer(self._config | {"error_cb": self._report, "logger": _Silent()})
 
     def publish(self, messages: Sequence[Outgoing]) -> list[Refusal | None]:
         """Send messages in this order, and wait until Kafka has confirmed or refused each.
