@@ -132,7 +132,7 @@ async def _with_conflicts(
     if not keys:
         return found
     rows = await session.execute(_HELD, {"keys": list(keys.values())})
-    held: dict[str, bool] = dict(rows.tuples().all())
+    held: dict[str, bool] = {row.email_key: row.yields for row in rows}
 
     def is_kept(each: Difference) -> bool:
         key = keys.get(each.clerk_id)
