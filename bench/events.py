@@ -145,7 +145,7 @@ async def _add_sample(connection: asyncpg.Connection) -> None:
 
 async def _messages(database: Database) -> list[Outgoing]:
     async with database.transaction() as session:
-        return [message_of(event) for event in await find_pending(session, after=0, limit=BACKLOG)]
+        return [message_of(event) for event in await find_pending(session, besides=(), limit=BACKLOG)]
 
 
 def _send_bare(kafka: Kafka, messages: Sequence[Outgoing]) -> float:

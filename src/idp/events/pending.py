@@ -12,7 +12,7 @@ _PENDING = text("""
 SELECT o.seq, o.id::text, o.type, o.subject, o.sequence, convert_to(o.data::text, 'UTF8') AS data, o.created_at,
        q.attempts
   FROM idp.outbox_unpublished q JOIN idp.outbox o ON o.seq = q.seq
- WHERE q.parked_at IS NULL AND q.seq > :after ORDER BY q.seq LIMIT :limit
+ WHERE q.parked_at IS NULL AND q.seq <> ALL(:besides) ORDER BY q.seq LIMIT :limit
 """)
 _MARK = text("DELETE FROM idp.outbox_unpublished WHERE seq = ANY(:seqs)")
 _COUNT_ATTEMPT = text("""
@@ -89,9 +89,16 @@ class Attempted(Struct, frozen=True):
     is_parked: bool
 
 
-async def find_pending(session: AsyncSession, *, after: int, limit: int) -> list[PendingEvent]:
-    """Return unpublished events with a greater `seq`, in its order."""
-    rows = await session.execute(_PENDING, {"after": after, "limit": limit})
+async def find_pending(session: AsyncSession, *, besides: Sequence[int], limit: int) -> list[PendingEvent]:
+    """Return unpublished events in the order of `seq`.
+
+    Args:
+        session: the transaction.
+        besides: the `seq` of events that are being published. A lower bound would not do: an event with a smaller `seq`
+            may have been committed since they were read, and later ones of its subject must not overtake it.
+        limit: the largest number of events.
+    """
+    rows = await session.execute(_PENDING, {"besides": list(besides), "limit": limit})
     return [
         PendingEvent(seq, id_, type_, subject, sequence, Raw(data), created_at, attempts)
         for seq, id_, type_, subject, sequence, data, created_at, attempts in rows
