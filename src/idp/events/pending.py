@@ -8,11 +8,19 @@ from msgspec import Raw, Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+# `late`: committed since the events in `besides` were read, although with a smaller `seq` than the last of them.
 _PENDING = text("""
+WITH late AS (
+    SELECT seq FROM idp.outbox_unpublished WHERE seq <= :last AND parked_at IS NULL
+    EXCEPT SELECT unnest(CAST(:besides AS bigint[]))
+), following AS (
+    SELECT seq FROM idp.outbox_unpublished WHERE seq > :last AND parked_at IS NULL ORDER BY seq LIMIT :limit
+), due AS (
+    SELECT seq FROM late UNION ALL SELECT seq FROM following ORDER BY seq LIMIT :limit
+)
 SELECT o.seq, o.id::text, o.type, o.subject, o.sequence, convert_to(o.data::text, 'UTF8') AS data, o.created_at,
        q.attempts
-  FROM idp.outbox_unpublished q JOIN idp.outbox o ON o.seq = q.seq
- WHERE q.parked_at IS NULL AND q.seq <> ALL(:besides) ORDER BY q.seq LIMIT :limit
+  FROM due JOIN idp.outbox_unpublished q ON q.seq = due.seq JOIN idp.outbox o ON o.seq = due.seq ORDER BY due.seq
 """)
 _MARK = text("DELETE FROM idp.outbox_unpublished WHERE seq = ANY(:seqs)")
 _COUNT_ATTEMPT = text("""
@@ -98,7 +106,8 @@ async def find_pending(session: AsyncSession, *, besides: Sequence[int], limit: 
             may have been committed since they were read, and later ones of its subject must not overtake it.
         limit: the largest number of events.
     """
-    rows = await session.execute(_PENDING, {"besides": list(besides), "limit": limit})
+    values = {"besides": list(besides), "last": max(besides, default=0), "limit": limit}
+    rows = await session.execute(_PENDING, values)
     return [
         PendingEvent(seq, id_, type_, subject, sequence, Raw(data), created_at, attempts)
         for seq, id_, type_, subject, sequence, data, created_at, attempts in rows
