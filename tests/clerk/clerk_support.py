@@ -11,7 +11,8 @@ import httpx2
 from factories import Service, running
 from idp.dev.clerk_delivery import PATH, Outgoing
 from idp.dev.clerk_instance import ClerkInstance, new_state
-from idp.dev.plugin import ClerkStandInPlugin
+from idp.dev.mailbox import Mailbox
+from idp.dev.plugin import ClerkStandInPlugin, MailboxPlugin
 from idp.development import Development
 
 ISSUER = "https://clerk.example.com"
@@ -85,6 +86,10 @@ async def running_world(
         "CLERK_WEBHOOK_SECRET": instance.state.webhook_secret,
         "CLERK_SECRET_KEY": instance.state.secret_key,
     }
-    development = Development(features=(lambda _core: ClerkStandInPlugin(lambda: instance),), keeps_mail=True)
+    features = (
+        lambda _core: ClerkStandInPlugin(lambda: instance),
+        lambda core: MailboxPlugin(Mailbox(core.database, core.sealer)),
+    )
+    development = Development(features=features, keeps_mail=True)
     async with running(database_url, environ=given | environ, development=development, migrate=migrate) as service:
         yield World(service, instance)

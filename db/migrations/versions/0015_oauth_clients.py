@@ -45,8 +45,9 @@ def upgrade() -> None:
         """
     )
     op.execute(
-        "CREATE TRIGGER announce AFTER DELETE OR UPDATE OF client_id, name, scopes ON idp.oauth_clients "
-        "FOR EACH ROW EXECUTE FUNCTION idp.announce_oauth_clients()"
+        "CREATE TRIGGER announce AFTER DELETE OR "
+        "UPDATE OF client_id, name, scopes, secret_digest, former_secret_digest, "
+        "former_secret_until ON idp.oauth_clients FOR EACH ROW EXECUTE FUNCTION idp.announce_oauth_clients()"
     )
 
 

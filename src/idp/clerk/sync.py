@@ -90,7 +90,9 @@ class ClerkUsers:
         if row.deleted_at_ms is not None:
             return Outcome.STALE
         row.deleted_at_ms = deleted_at
-        user_id = row.user_id or await identities.find_user(session, CLERK, clerk_id)
+        user_id = await identities.find_user(session, CLERK, clerk_id)
+        if user_id is None and row.user_id is None:
+            user_id = clerk_id  # imported without an identity
         if user_id is not None and await users.exists(session, user_id):
             await offboard.delete(session, origin, user_id, keep_an_admin=False)
         return Outcome.APPLIED
@@ -119,19 +121,33 @@ class ClerkUsers:
     async def _user(
         self, session: AsyncSession, origin: Origin, row: ClerkUserRow, profile: ClerkProfile
     ) -> Holder | None:
-        """Return the locked user, who is linked or created if need be; None if they were deleted here."""
-        if row.user_id is None:
-            row.user_id = await identities.find_user(session, CLERK, profile.id)
-        if row.user_id is None:
-            row.user_id = await self._link_or_create(session, origin, profile)
-        return None if row.user_id is None else await credentials.hold(session, row.user_id)
+        """Return the locked user, who is linked or created if need be; None if they were deleted here.
 
-    async def _link_or_create(self, session: AsyncSession, origin: Origin, profile: ClerkProfile) -> str | None:
-        """Return the user with this identity from now on; None if a deleted one has Clerk's id."""
-        user_id = await self._linkable(session, origin, profile)
+        The identity decides: someone else may have claimed the former account, which keeps Clerk's id (C-11).
+        """
+        user_id = await identities.find_user(session, CLERK, profile.id)
+        if user_id is None:
+            own_id = profile.id if row.user_id is None else None
+            row.suspension = row.plan = row.role = None
+            user_id = await self._link_or_create(session, origin, profile, own_id)
+        row.user_id = user_id
+        return None if user_id is None else await credentials.hold(session, user_id)
+
+    async def _link_or_create(
+        self, session: AsyncSession, origin: Origin, profile: ClerkProfile, own_id: str | None
+    ) -> str | None:
+        """Return the user with this identity from now on; None if a deleted one has Clerk's id.
+
+        Args:
+            session: as for `apply`.
+            origin: of the message.
+            profile: what Clerk says.
+            own_id: Clerk's id; None if another account has it now.
+        """
+        user_id = await self._linkable(session, origin, profile, own_id)
         is_new = user_id is None
         if user_id is None:
-            user_id = await self._create(session, origin, profile)
+            user_id = await self._create(session, origin, profile, own_id)
         if user_id is None:
             return None
         await identities.link(session, user_id, ForeignIdentity(CLERK, profile.id))
@@ -139,7 +155,9 @@ class ClerkUsers:
         record(session, origin, action="user.identity_linked", user_id=user_id, details=details)
         return user_id
 
-    async def _create(self, session: AsyncSession, origin: Origin, profile: ClerkProfile) -> str | None:
+    async def _create(
+        self, session: AsyncSession, origin: Origin, profile: ClerkProfile, own_id: str | None
+    ) -> str | None:
         """Create the user, without an address that another account has; None if the id is taken."""
         for email in (profile.email, None):
             try:
@@ -151,15 +169,17 @@ class ClerkUsers:
                     name=profile.name,
                     password_hash=None,
                     login_type="clerk",
-                    user_id=profile.id,
+                    user_id=own_id,
                 )
             except EmailTaken:  # or the id
                 continue
         return None
 
-    async def _linkable(self, session: AsyncSession, origin: Origin, profile: ClerkProfile) -> str | None:
+    async def _linkable(
+        self, session: AsyncSession, origin: Origin, profile: ClerkProfile, own_id: str | None
+    ) -> str | None:
         """Return the account of an address that Clerk has verified, or an imported one with Clerk's id (C-11, C-13)."""
-        imported = await credentials.hold(session, profile.id)
+        imported = None if own_id is None else await credentials.hold(session, own_id)
         if imported is not None:
             return imported.user_id
         if profile.email is None or not profile.email_verified:
@@ -209,10 +229,11 @@ async def _known(session: AsyncSession, clerk_id: str) -> ClerkUserRow:
 async def _yields(session: AsyncSession, holder: Holder, updated_at: int) -> Yields:
     """Return what the holder of an address does that Clerk says another user has.
 
-    At Clerk an address belongs to one user at a time, so the newer state is right.
+    At Clerk a verified address belongs to one user at a time, so the newer state is right.
     """
-    known = select(ClerkUserRow.updated_at_ms).where(ClerkUserRow.user_id == holder.user_id)
-    holder_updated_at = await session.scalar(known)
+    subject = await identities.find_subject(session, holder.user_id, CLERK)
+    known = select(ClerkUserRow.updated_at_ms).where(ClerkUserRow.clerk_id == subject)
+    holder_updated_at = None if subject is None else await session.scalar(known)
     if holder_updated_at is None:
         return "keeps" if holder.email_verified else "loses everything"
-    return "releases" if holder_updated_at < updated_at else "keeps"
+    return "releases" if holder_updated_at < updated_at or not holder.email_verified else "keeps"

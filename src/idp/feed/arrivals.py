@@ -71,7 +71,7 @@ class Arrivals(BackgroundService):
             try:
                 async with self._database.transaction() as session:
                     if await adapt_positions(session):
-                        log.warning("the events come from another database cluster; cursors of the feed begin anew")
+                        log.warning("the events come from another database cluster; cursors of the feed are invalid")
             except DatabaseUnavailable:
                 await asyncio.sleep(_UNAVAILABLE_SECONDS)
             else:

@@ -1,4 +1,4 @@
-"""Positions after a database was restored into another cluster, whose transaction ids begin anew (`pg_restore`).
+"""Positions after a database was restored into another cluster, whose transaction ids start again (`pg_restore`).
 
 The restored events have ids that this cluster has not reached: readers would wait for them for years, and new events
 would come before them.
