@@ -12,6 +12,7 @@ import pytest
 
 from authn.issuer_support import AUDIENCE, Issuer, running_issuer
 from factories import Service, running
+from flows.mail_support import ask_for_reset, reset
 from idp.dev.embedded import EmbeddedPostgres
 
 _numbers = itertools.count(1)
@@ -101,6 +102,36 @@ async def test_an_older_token_brings_nothing_back(world: World) -> None:
     assert await world.rights(old) == (set(), set(), set())
     same_time = world.issuer.token(sub=subject, groups=["eng"], iat=now - 60, jti="another")
     assert await world.rights(same_time) == (set(), set(), set())
+
+
+async def test_an_older_token_that_was_kept_back_gives_nothing(world: World) -> None:
+    """SEC-15: first presented after a newer one that said the same as the one before."""
+    subject, now = new_subject(), int(time.time())
+    before, kept, after = (
+        world.issuer.token(sub=subject, groups=groups, iat=now - age)
+        for groups, age in ((["others"], 60), (["root"], 40), (["others"], 20))
+    )
+    for token in (before, after, kept):
+        assert await world.rights(token) == (set(), set(), set())
+
+
+async def test_a_claim_with_nul_names_nothing(world: World) -> None:
+    """SEC-76: PostgreSQL cannot store it."""
+    for departments in ("a\x00b", ["product", "a\x00b"], {"a\x00b": 1, "product": 1}):
+        token = world.issuer.token(sub=new_subject(), departments=departments)
+        teams, _, _ = await world.rights(token)
+        assert teams == ({"Product"} if "product" in departments else set())
+
+
+async def test_a_claimed_account_keeps_nothing_that_rules_gave(world: World) -> None:
+    """C-11, SEC-15: without the identity no later token could take it away any more."""
+    email = world.service.new_email("insider")
+    token = world.issuer.token(sub=new_subject(), groups=["root", "eng"], realm_access={"roles": []}, email=email)
+    assert await world.rights(token) == ({"Engineering"}, {"design"}, {"admin", "engineer"})
+    await reset(world.service, await ask_for_reset(world.service, email), "a brand new password")
+    body = {"email": email, "password": "a brand new password"}
+    signed_in = (await world.service.client.post("/auth/login", json=body)).json()
+    assert await world.rights(signed_in["access_token"]) == (set(), set(), set())
 
 
 async def test_an_absent_claim_takes_nothing_away(world: World) -> None:

@@ -4,8 +4,11 @@ import asyncio
 import itertools
 
 from clerk.clerk_support import World
-from flows.mail_support import ask_for_reset
+from factories import Service
+from flows.mail_support import ask_for_reset, log_in, reset
 from idp.dev.clerk_delivery import Outgoing
+
+NEW = "a brand new password"
 
 
 async def verified(clerk: World, user_id: str) -> None:
@@ -54,6 +57,47 @@ async def test_an_unverified_address_never_takes_an_account_over(clerk: World) -
         assert (row["id"] != person.id, row["email"]) == (True, None)
         assert (await clerk.row(person.id))["email"] == person.email
         assert (await clerk.service.me(person.bearer)).status_code == 200
+
+
+async def taken_back(service: Service, email: str) -> None:
+    """The owner of an address proves it with a link: what a stranger did with the account before ends."""
+    assert (await reset(service, await ask_for_reset(service, email), NEW)).status_code == 200
+
+
+async def test_a_stranger_at_clerk_loses_the_account_whose_address_its_owner_proves(clerk: World) -> None:
+    """SEC-15, SEC-16: no later change, ban or deletion at Clerk reaches the account of the owner."""
+    event = clerk.instance.create(**unverified(email := clerk.new_email()))
+    await clerk.send(event)
+    stranger = event["data"]["id"]
+    assert (await clerk.row(stranger))["email"] == email
+    await taken_back(clerk.service, email)
+    other = clerk.new_email()
+    address = {"id": "idn_2", "email_address": other, "verification": {"status": "verified"}}
+    for changes in (
+        {"email_addresses": [address], "primary_email_address_id": "idn_2", "first_name": "Mallory"},
+        {"public_metadata": {"plan": "PRO"}},
+        {"banned": True},
+    ):
+        await clerk.send(clerk.instance.update(stranger, **changes))
+        row = await clerk.row(stranger)
+        assert (row["email"], row["plan"], row["is_active"]) == (email, "FREE", True), changes
+        assert row["name"] != "Mallory"
+        assert (await clerk.me(stranger)).status_code == 404
+    await clerk.send(clerk.instance.delete(stranger))
+    assert await log_in(clerk.service, email, NEW) == 200
+
+
+async def test_who_proves_the_address_at_both_keeps_one_account(clerk: World) -> None:
+    """C-11: first here, then at Clerk; the account is linked again."""
+    event = clerk.instance.create(**unverified(email := clerk.new_email()))
+    await clerk.send(event)
+    await taken_back(clerk.service, email)
+    user_id = event["data"]["id"]
+    address = {"id": "idn_1", "email_address": email, "verification": {"status": "verified"}}
+    await clerk.send(clerk.instance.update(user_id, email_addresses=[address]))
+    assert (await clerk.me(user_id)).json()["email"] == email
+    await clerk.send(clerk.instance.update(user_id, first_name="Grace", last_name=""))
+    assert (await clerk.row(user_id))["name"] == "Grace"
 
 
 async def test_a_second_user_of_clerk_does_not_get_the_account_of_the_first(clerk: World) -> None:

@@ -47,6 +47,23 @@ async def test_clerk_does_not_enable_whom_an_administrator_disabled(clerk: World
         assert (await clerk.row(user_id))["is_active"] is False, changes
 
 
+@pytest.mark.parametrize("suspension", ["locked", "banned"])
+async def test_clerk_does_not_enable_whom_an_administrator_disabled_during_a_suspension(
+    clerk: World, suspension: str
+) -> None:
+    """SEC-19: anyone can have an account locked at Clerk, and wait until the lock ends."""
+    user_id, admin = await clerk.created(), await clerk.service.register_admin()
+    await clerk.send(clerk.instance.update(user_id, **{suspension: True}))
+    url = f"/api/auth/admin/users/{user_id}"
+    answer = await clerk.service.client.patch(url, headers=admin.bearer, json={"is_active": False})
+    assert answer.status_code == 200, answer.text
+    for changes in ({"first_name": "New"}, {suspension: False}):
+        await clerk.send(clerk.instance.update(user_id, **changes))
+        assert (await clerk.row(user_id))["is_active"] is False, changes
+    records = "SELECT actor FROM idp.audit_logs WHERE action = 'user.disabled' AND user_id = $1"
+    assert f"user:{admin.id}" in {row["actor"] for row in await clerk.service.sql(records, user_id)}
+
+
 async def test_the_plan_comes_from_public_metadata(clerk: World) -> None:
     """C-26 S0-30: unknown ones are not believed; without one the plan is the administrator's."""
     user_id = await clerk.created(unsafe_metadata={"plan": "PRO", "role": "admin"})

@@ -192,6 +192,19 @@ async def test_a_stream_ends_when_its_token_is_revoked(world: Service) -> None:
     assert await refusal(world, headers) == (401, "token_revoked")
 
 
+async def test_a_long_poll_returns_nothing_to_a_token_that_was_revoked_meanwhile(world: Service) -> None:
+    """SEC-19, SEC-59: the event came after the revocation."""
+    headers = await token(world, "idp:events")
+    token_id, cursor = headers.pop("id"), await newest(world)
+    waiting = asyncio.create_task(refusal(world, headers, after=cursor, wait=20, types="idp.user.created"))
+    await asyncio.sleep(0.5)
+    await world.client.post(f"/auth/tokens/{token_id}/revoke", headers=ADMIN)
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    await world.register()
+    assert await waiting == (401, "token_revoked")
+
+
 async def test_only_so_many_requests_wait(world: Service) -> None:
     """The limit of a process is 503 with Retry-After; requests that do not wait are served."""
     cursor = await newest(world)

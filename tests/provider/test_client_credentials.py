@@ -196,6 +196,15 @@ async def test_bad_requests_get_the_errors_of_rfc_6749(
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.parametrize("sent", [b"Basic \xe9", b"Basic YTpi\xa0\xff", b"\xe9", b"Basic /w=="])
+@pytest.mark.parametrize("content_type", [b"application/x-www-form-urlencoded", b"application/x-www-form-urlencoded;x"])
+async def test_an_unreadable_header_is_no_client(service: Service, sent: bytes, content_type: bytes) -> None:
+    """SEC-48, SEC-76: by both paths, with and without the framework."""
+    headers = [(b"Authorization", sent), (b"Content-Type", content_type)]
+    answer = await service.client.post(TOKEN, headers=headers, content=b"grant_type=client_credentials")
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+
 async def test_repeated_parameters_other_types_and_get_are_refused(service: Service) -> None:
     """SEC-55."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -59,6 +59,8 @@ class ForeignUsers:
                     await self._database.transact(partial(self._link_or_create, identity, evaluation, create))
                 elif _is_news(linked, evaluation):
                     await self._database.transact(partial(self._apply_again, linked.user_id, identity, evaluation))
+                elif _repeats(linked, evaluation):
+                    await self._database.transact(partial(_note_repetition, identity, evaluation))
             except _TakenMeanwhile:
                 continue
             return
@@ -145,6 +147,20 @@ def _is_news(linked: LinkedIdentity, evaluation: Evaluation) -> bool:
     if linked.claims_issued_at is None:
         return True
     return evaluation.issued_at is not None and evaluation.issued_at >= linked.claims_issued_at
+
+
+def _repeats(linked: LinkedIdentity, evaluation: Evaluation) -> bool:
+    """Whether a newer token says the same: older ones that nobody has presented yet must bring nothing back either."""
+    if evaluation.digest is None or evaluation.digest != linked.claims_digest or evaluation.issued_at is None:
+        return False
+    return linked.claims_issued_at is None or evaluation.issued_at > linked.claims_issued_at
+
+
+async def _note_repetition(identity: ForeignIdentity, evaluation: Evaluation, session: AsyncSession) -> None:
+    """Keep the time of a newer token with the same claims, unless a concurrent request has changed them."""
+    linked = await identities.hold(session, identity)
+    if linked is not None and _repeats(linked, evaluation):
+        await identities.keep_claims(session, identity, issued_at=evaluation.issued_at, digest=evaluation.digest)
 
 
 async def _apply(

@@ -85,7 +85,8 @@ def evaluate(rules: Sequence[ClaimRule], claims: Mapping[str, Any], *, issued_at
             continue
         if not set(rule.values).isdisjoint(values):
             granted.update(_fixed_grants(rule))
-        granted.update(Grant(kind, value, rule.claim) for kind in _by_value(rule) for value in values)
+        storable = [value for value in values if "\x00" not in value]  # no team or domain in PostgreSQL has NUL
+        granted.update(Grant(kind, value, rule.claim) for kind in _by_value(rule) for value in storable)
     digest = hashlib.sha256(msgspec.json.encode([rules, read], order="deterministic")).hexdigest()
     decided = decided or any(values is not None for values in read.values())
     return Evaluation(frozenset(granted), frozenset(undecided), frozenset(undecided_claims), decided, digest, issued_at)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -131,6 +132,8 @@ async def list_events(
         feed_readers.check()
     with feed_readers.one() if wait else nullcontext():
         page = await event_reader.read_or_wait(position, types=wanted, limit=limit, seconds=wait)
+    if wait:
+        await _check_caller(request, introspector)  # who may have lost the authority meanwhile
     found = EventPage([cloud_event(event) for event in page.events], str(page.position), page.is_full)
     return Response(msgspec.json.encode(found), media_type=MediaType.JSON, headers={"Cache-Control": "no-store"})
 
@@ -143,13 +146,7 @@ def _stream(
     position: Position,
     types: frozenset[str],
 ) -> Stream:
-    presented = from_headers(request.scope["headers"])
-
-    async def check_caller() -> None:
-        verdict = await introspector.introspect(presented, confirm=True)
-        if verdict.principal is None:
-            raise errors.Unauthenticated
-        check_reads_events(verdict.principal)
+    check_caller = partial(_check_caller, request, introspector)
 
     async def counted() -> Any:
         with readers.one():
@@ -159,6 +156,18 @@ def _stream(
     readers.check()
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx passes each message on at once
     return Stream(counted(), media_type=CONTENT_TYPE, headers=headers)
+
+
+async def _check_caller(request: AnyRequest, introspector: Introspector) -> None:
+    """Refuse a caller who may not read events any more.
+
+    Raises:
+        IdpError: says why.
+    """
+    verdict = await introspector.introspect(from_headers(request.scope["headers"]), confirm=True)
+    if verdict.principal is None:
+        raise verdict.error or errors.Unauthenticated
+    check_reads_events(verdict.principal)
 
 
 def _types(given: str | None) -> frozenset[str]:

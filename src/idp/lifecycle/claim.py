@@ -2,16 +2,20 @@
 
 An attacker may have registered the address before its owner (pre-hijacking). Once the owner verifies it, no earlier
 session, key, link or identity at another issuer is valid, and neither is the password, unless the owner has just chosen
-it.
+it. What the issuers of those identities gave goes with them: no later token or webhook could take it away.
 """
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.apikeys.service import revoke_all_keys
 from idp.audit.record import Origin, record
+from idp.directory import claim_grants
+from idp.directory.claim_rules import Evaluation
 from idp.events.catalogue import EventType
+from idp.principal import sources
 from idp.sessions.service import end_all
-from idp.users import credentials, identities
+from idp.users import administration, credentials, identities
+from idp.users.identities import CLERK
 from idp.users.one_time_tokens import revoke_all
 from idp.users.user_events import publish_changed
 
@@ -31,6 +35,8 @@ async def claim(session: AsyncSession, origin: Origin, user_id: str, *, keep_pas
     sessions = await end_all(session, origin, user_id, reason=_REASON)
     await revoke_all(session, user_id)
     unlinked = await identities.unlink_all(session, user_id)
+    for provider in sorted(set(unlinked)):
+        await _take_away_grants(session, origin, user_id, provider)
     if not keep_password:
         await credentials.wipe_password(session, user_id)
     await credentials.mark_verified(session, user_id)
@@ -38,9 +44,16 @@ async def claim(session: AsyncSession, origin: Origin, user_id: str, *, keep_pas
         "by": "link",
         "revoked_keys": keys,
         "ended_sessions": sessions,
-        "unlinked_identities": unlinked,
+        "unlinked_identities": len(unlinked),
         "password_kept": keep_password,
     }
     record(session, origin, action="user.email_verified", user_id=user_id, details=details)
     changed = ("email_verified",) if keep_password else ("email_verified", "password")
     await publish_changed(session, origin, user_id, *changed, also=EventType.USER_EMAIL_VERIFIED)
+
+
+async def _take_away_grants(session: AsyncSession, origin: Origin, user_id: str, provider: str) -> None:
+    """Take away the roles, teams and domains that an issuer gave."""
+    given_by = sources.CLERK if provider == CLERK else sources.of_rules(provider)
+    await administration.apply_rule_roles(session, origin, user_id, {}, undecided=frozenset(), given_by=given_by)
+    await claim_grants.apply(session, origin, user_id, Evaluation(), provider)

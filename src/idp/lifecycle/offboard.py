@@ -1,6 +1,7 @@
 """Disables or deletes a user and revokes their keys, sessions and links in one transaction (S0-13, C-14, C-27)."""
 
 from msgspec import Struct
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.apikeys.service import lock, revoke_all_keys
@@ -9,6 +10,11 @@ from idp.sessions.service import end_all
 from idp.users import administration
 from idp.users.one_time_tokens import revoke_all
 from idp.users.user_events import publish_changed, publish_deleted
+
+# Clerk enables whom only Clerk had disabled; from now on someone here has, too (docs/decisions/0037).
+_STAYS_DISABLED = text("""
+UPDATE idp.clerk_users SET suspension = NULL WHERE user_id = :user_id AND suspension IS NOT NULL RETURNING clerk_id
+""")
 
 
 class RevokedCounts(Struct, frozen=True):
@@ -43,9 +49,11 @@ async def disable(session: AsyncSession, origin: Origin, user_id: str, *, keep_a
     if keep_an_admin:
         await administration.check_admin_remains(session, without=user_id)
     changed = await administration.deactivate(session, user_id)
+    was_suspended = await session.scalar(_STAYS_DISABLED, {"user_id": user_id}) is not None
     ended = await _revoke_all(session, origin, user_id, "user disabled")
-    if changed:
+    if changed or was_suspended:
         record(session, origin, action="user.disabled", user_id=user_id, details=ended.details)
+    if changed:
         await publish_changed(session, origin, user_id, "is_active")
     return ended
 

@@ -1,7 +1,6 @@
 """Reads a client's id and secret from a token request: `Authorization: Basic`, or the form (RFC 6749 section 2.3)."""
 
 import base64
-import binascii
 from urllib.parse import unquote_plus
 
 from idp.errors import InvalidClient, OAuthInvalidRequest
@@ -34,7 +33,7 @@ def _basic(authorization: str) -> tuple[str, str]:
     scheme, _, encoded = authorization.partition(" ")
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # neither base64 nor ASCII, or not UTF-8
         raise InvalidClient("The Authorization header cannot be read.") from None
     client_id, colon, secret = decoded.partition(":")
     if scheme.lower() != "basic" or not colon:

@@ -131,13 +131,13 @@ async def has_one_at(session: AsyncSession, user_id: str, provider: str) -> bool
     return bool((await session.execute(select(found))).scalar())
 
 
-async def unlink_all(session: AsyncSession, user_id: str) -> int:
-    """Take all identities away from a user, and return their number."""
+async def unlink_all(session: AsyncSession, user_id: str) -> list[str]:
+    """Take all identities away from a user, and return the issuer of each."""
     removed = delete(IdentityRow).where(IdentityRow.user_id == user_id)
     rows = (await session.execute(removed.returning(IdentityRow.provider, IdentityRow.subject))).all()
     for provider, subject in rows:
         _publish(session, EventType.IDENTITY_UNLINKED, user_id, provider, subject)
-    return len(rows)
+    return [provider for provider, _ in rows]
 
 
 def _publish(session: AsyncSession, type_: EventType, user_id: str, provider: str, subject: str) -> None:
