@@ -259,7 +259,8 @@ async def test_only_https_without_credentials_is_fetched(url: str) -> None:
     "address",
     ["127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.1.1", "100.64.0.1", "::1", "fd00::1", "fe80::1",
      "::ffff:10.0.0.1", "0.0.0.0", "224.0.0.1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a00:1", "2002:a00:1::", "::a00:1",
-     "::ffff:0:a00:1", "fec0::1", "2001:0:a00:1::", "240.0.0.1", "ff0e::1"],
+     "::ffff:0:a00:1", "fec0::1", "2001:0:a00:1::", "240.0.0.1", "ff0e::1", "192.0.0.192", "192.88.99.1",
+     "::ffff:192.0.0.192", "168.63.129.16", "64:ff9b::a83f:8110", "3fff::1"],
 )  # fmt: skip
 async def test_no_name_leads_to_an_address_that_is_not_public(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """SEC-66: whatever the name server answers, also as the second of several addresses."""

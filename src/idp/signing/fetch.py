@@ -9,7 +9,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -21,6 +21,10 @@ MAX_BYTES = 524_288
 _SECONDS = 5.0
 _PORTS = {"http": 80, "https": 443}
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+
+# Not public, although Python says so: protocol assignments with Oracle Cloud's metadata (RFC 6890), relays of 6to4
+# (RFC 7526), documentation (RFC 9637), and Azure's platform, which answers every machine there.
+_NOT_PUBLIC = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "168.63.129.16/32")))
 
 
 class FetchFailed(Exception):
@@ -185,6 +189,8 @@ class Fetcher:
         if address.is_loopback:
             return self._allow_loopback
         if address.version == 6 and (address.is_site_local or address.sixtofour or address.teredo):
+            return False
+        if any(address in network for network in _NOT_PUBLIC):
             return False
         return address.is_global and not address.is_multicast and not address.is_reserved
 
