@@ -7,6 +7,7 @@ process, beside a bare producer that sends the same messages from memory, with t
 
 import asyncio
 import json
+import os
 import socket
 import sys
 import time
@@ -50,7 +51,12 @@ SELECT gen_random_uuid(), 'idp.user.updated', 'bench-' || (n % $2), n, data, now
 def measure(world: World, plan: Plan) -> list[Verdict]:
     """Return both verdicts."""
     with kafka_broker.broker() as broker:
-        return [_requests(world, plan, broker), asyncio.run(_drain(world, broker))]
+        requests = _requests(world, plan, broker)
+        os.sched_setaffinity(0, {world.server_core})  # the relay has a core, as a server has; the stores the other
+        try:
+            return [requests, asyncio.run(_drain(world, broker))]
+        finally:
+            os.sched_setaffinity(0, {world.load_core})
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
@@ -145,7 +151,7 @@ async def _add_sample(connection: asyncpg.Connection) -> None:
 
 async def _messages(database: Database) -> list[Outgoing]:
     async with database.transaction() as session:
-        return [message_of(event) for event in await find_pending(session, after=0, limit=BACKLOG)]
+        return [message_of(event) for event in await find_pending(session, besides=(), limit=BACKLOG)]
 
 
 def _send_bare(kafka: Kafka, messages: Sequence[Outgoing]) -> float:

@@ -173,7 +173,8 @@ def build_core(loaded: LoadedSettings) -> Core:
         allow_late_retry=settings.tokens.refresh_repeat_while_unused,
     )
     bad_credentials = BadCredentialLimit(settings.rate_limits.bad_credentials_per_address_per_minute)
-    clients = Clients(database.reads, roots)
+    resolver = Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts)
+    clients = Clients(resolver, roots)
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
         settings=settings,
@@ -210,7 +211,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         rules=RateLimitRules(settings.rate_limits),
         bad_credentials=bad_credentials,
         verdicts=verdicts,
-        resolver=Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts),
+        resolver=resolver,
         rights=Rights(database.reads, settings.accounts, scope_policy),
         health=HealthChecks(signing=keyring.probe),
         metrics_access=MetricsAccess(

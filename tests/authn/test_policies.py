@@ -42,6 +42,8 @@ PUBLIC = {
     "GET /readyz",
     "GET /metrics",
     "GET /.well-known/jwks.json",
+    "GET /.well-known/oauth-authorization-server",
+    "POST /oauth2/token",
     "POST /auth/validate",
     "POST /internal/validate-key",
     "POST /auth/register",

@@ -113,6 +113,18 @@ async def test_a_second_user_of_clerk_does_not_get_the_account_of_the_first(cler
     assert (verdict["valid"], verdict["user"]["id"]) == (True, first), "keys stay with the person"
 
 
+async def test_a_verified_address_goes_before_an_unverified_one_in_every_order(clerk: World) -> None:
+    """At Clerk both users may have it, until one has proved it."""
+    for is_later in (False, True):
+        email = clerk.new_email()
+        events = [clerk.instance.create(email=email), clerk.instance.create(**unverified(email))]
+        owner, other = (event["data"]["id"] for event in events)
+        await clerk.send(*(reversed(events) if is_later else events))
+        assert (await clerk.row(owner))["email"] == email
+        assert (await clerk.row(other))["email"] is None
+        assert (await clerk.me(other)).status_code == 200
+
+
 async def test_an_address_that_moves_within_a_second_ends_at_its_owner(clerk: World) -> None:
     """In every order of the four deliveries, also all at once."""
 
@@ -159,6 +171,27 @@ async def test_a_changed_address_ends_links_and_sessions_of_the_former(clerk: Wo
     assert (await clerk.service.me(person.bearer)).json()["code"] == "token_revoked"
     body = {"email": new, "password": person.password}
     assert (await clerk.service.client.post("/auth/login", json=body)).status_code == 200
+
+
+async def test_a_claimed_account_no_longer_follows_clerk(clerk: World) -> None:
+    """C-11: who proves the address by mail gets the account; Clerk's user, who never did, gets another one."""
+    event = clerk.instance.create(**unverified(email := clerk.new_email()))
+    user_id = event["data"]["id"]
+    await clerk.send(event)
+    token = await ask_for_reset(clerk.service, email)
+    body = {"token": token, "new_password": "a password of the owner"}
+    assert (await clerk.service.client.post("/api/auth/password/reset/confirm", json=body)).status_code == 200
+    assert (await clerk.row(user_id))["email_verified"] is True
+    assert (await clerk.me(user_id)).json()["code"] == "user_not_synced"
+    await clerk.send(clerk.instance.update(user_id, first_name="Mallory", banned=True))
+    claimed = await clerk.row(user_id)
+    assert (claimed["name"] != "Mallory", claimed["is_active"], claimed["email"]) == (True, True, email)
+    await clerk.send(clerk.instance.update(user_id, banned=False))
+    other = (await clerk.me(user_id)).json()
+    assert (other["id"] != user_id, other["email"], other["name"]) == (True, None, "Mallory")
+    await clerk.send(clerk.instance.delete(user_id))
+    assert (await clerk.row(user_id))["deleted_at"] is None
+    assert (await clerk.row(other["id"]))["deleted_at"] is not None
 
 
 async def test_an_imported_user_with_clerks_id_is_the_same_user(clerk: World) -> None:

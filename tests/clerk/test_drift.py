@@ -115,6 +115,16 @@ async def test_an_address_that_another_account_keeps_is_a_conflict(world: World)
     assert (await world.row(person.id))["email"] == person.email
 
 
+async def test_an_unverified_address_that_another_user_has_proved_is_a_conflict(world: World) -> None:
+    owner = await world.created()
+    email = (await world.row(owner))["email"]
+    address = {"id": "idn_1", "email_address": email, "verification": {"status": "unverified"}}
+    other = await world.created(email_addresses=[address], primary_email_address_id="idn_1")
+    for found in (await diff(world), await repair(world), await repair(world)):
+        assert (found.changed, found.conflicting) == (0, 1)
+    assert ((await world.row(owner))["email"], (await world.row(other))["email"]) == (email, None)
+
+
 # --- Clerk's API -----------------------------------------------------------------------------------------------------
 
 

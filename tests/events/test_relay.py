@@ -6,7 +6,9 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest
+import structlog
 from confluent_kafka import Message
 
 from bench.kafka_broker import Broker
@@ -25,11 +27,16 @@ from events.relay_support import (
 )
 from factories import Person, Service, running
 from idp.dev.embedded import EmbeddedPostgres
+from idp.events.pending import find_pending
 from idp.settings import SettingsError
 from idp.settings_schema import Kafka, Secret
 
 _STATES = """
 SELECT q.seq IS NOT NULL AS waits, parked_at, attempts FROM idp.outbox LEFT JOIN idp.outbox_unpublished q USING (seq)
+"""
+_INSERT = """
+INSERT INTO idp.outbox (id, type, subject, data, created_at)
+VALUES (gen_random_uuid(), 'idp.session.revoked', $1, '{}', now()) RETURNING seq
 """
 AVATAR = "https://images.example.com/" + secrets.token_hex(990)  # random: the producer compresses
 
@@ -104,6 +111,24 @@ async def change_often(service: Service, person: Person) -> None:
         await rename(service, person, name=f"Name {place}")
 
 
+async def test_an_event_that_was_committed_late_is_not_overtaken(events_service: Service) -> None:
+    """Events of others with a greater `seq` are being sent when it becomes visible, with the next one of its user."""
+    late = await asyncpg.connect(events_service.database_url)
+    transaction = late.transaction()
+    await transaction.start()
+    first = await late.fetchval(_INSERT, "ada")
+    other = (await events_service.sql(_INSERT, "bob"))[0][0]
+    async with events_service.app.core.database.transaction() as session:
+        sent = [event.seq for event in await find_pending(session, besides=(), limit=10)]
+        assert sent == [other]
+    await transaction.commit()
+    await late.close()
+    second = (await events_service.sql(_INSERT, "ada"))[0][0]
+    async with events_service.app.core.database.transaction() as session:
+        following = await find_pending(session, besides=sent, limit=10)
+    assert [event.seq for event in following] == [first, second]
+
+
 async def test_only_one_of_two_relays_publishes_and_the_other_takes_over(
     events_service: Service, kafka: Broker
 ) -> None:
@@ -155,17 +180,18 @@ async def test_an_event_larger_than_the_producer_sends_is_parked(events_service:
 
 
 async def test_a_missing_topic_loses_and_parks_nothing(events_service: Service, apache_kafka: Broker) -> None:
-    """The events wait until an operator creates it."""
+    """The events wait until an operator creates it, and the log names the reason."""
     topic = "missing-" + events_service.new_email().partition("@")[0]
     person = await events_service.register()
-    async with relaying(
-        events_service, kafka_settings(apache_kafka, topic, options={"topic.metadata.propagation.max.ms": 500})
-    ):
-        await asyncio.sleep(2.5)
-        rows = await events_service.sql(_STATES)
-        assert {tuple(row) for row in rows} == {(True, None, 0)}
-        apache_kafka.create_topic(name=topic)
-        await published(events_service)
+    with structlog.testing.capture_logs() as logs:
+        async with relaying(events_service, kafka_settings(apache_kafka, topic)):
+            await asyncio.sleep(4)
+            rows = await events_service.sql(_STATES)
+            assert {tuple(row) for row in rows} == {(True, None, 0)}
+            apache_kafka.create_topic(name=topic)
+            await published(events_service)
+    said = [each for each in logs if each["event"] == "Kafka does not take events; they wait in the outbox"]
+    assert ["UNKNOWN_TOPIC" in each["reason"] for each in said] == [True]
     assert about(await read(apache_kafka, topic, 1), person)
 
 

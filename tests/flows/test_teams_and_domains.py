@@ -305,3 +305,21 @@ async def test_unknown_members_are_refused_on_new_routes(service: Service) -> No
         f"/teams/{team['id']}/members/{admin.id}", json={"role": "null"}, headers=admin.bearer
     )
     assert answer.status_code == 422
+
+
+async def test_no_role_is_the_role_member_and_changing_between_them_changes_nothing(service: Service) -> None:
+    """C-15: found by fuzzing; no event, no audit record, no error."""
+    admin, person = await service.register_admin(), await service.register()
+    team = (await service.client.post("/teams", headers=admin.bearer, json={"name": "Any role"})).json()["id"]
+    url = f"/teams/{team}/members/{person.id}"
+    for body in ({"role": "member"}, {}, {"role": "member"}, {"role": "admin"}, {}):
+        answer = await service.client.put(url, headers=admin.bearer, json=body)
+        assert answer.status_code == 200, answer.text
+    events = await service.sql(
+        "SELECT type FROM idp.outbox WHERE type LIKE 'idp.team.member%' AND data::text LIKE $1", f"%{team}%"
+    )
+    assert sorted(row["type"] for row in events) == [
+        "idp.team.member_added",
+        "idp.team.member_changed",
+        "idp.team.member_changed",
+    ]

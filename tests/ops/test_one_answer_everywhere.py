@@ -15,6 +15,7 @@ MAY_BE_KEPT = (
     "/api/auth/openapi.json",
     "/errors",
     "/.well-known/jwks.json",
+    "/.well-known/oauth-authorization-server",
 )
 
 

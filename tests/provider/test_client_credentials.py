@@ -262,3 +262,14 @@ async def test_a_hundred_requests_at_once(service: Service, admin: Person) -> No
     client = await create(service, admin)
     tokens = await asyncio.gather(*(token_of(service, client) for _ in range(100)))
     assert len({parse(token).claims["jti"] for token in tokens}) == 100
+
+
+async def test_a_secret_that_was_right_is_refused_once_it_is_replaced(service: Service, admin: Person) -> None:
+    """SEC-59: the check of a secret is cached like a verdict, and ends with the secret."""
+    client = await create(service, admin)
+    for _ in range(3):
+        assert (await ask(service, client)).status_code == 200
+    await service.client.post(f"{CLIENTS}/{client['client_id']}/secret", headers=admin.bearer, json={})
+    assert (await ask(service, client)).status_code == 401
+    pair = f"{client['client_id']}\x00{client['client_secret']}"
+    assert not (await service.validate(pair))["valid"], "the name of a cached client is not that of a token"

@@ -1,6 +1,7 @@
 """Resolve a subject to a Principal: user or key with roles, teams and domains, in one query."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from hmac import compare_digest
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +35,7 @@ from idp.db.reads import Reads
 from idp.db.snapshot import STAMP, Stamp
 from idp.errors import (
     IdpError,
+    InvalidClient,
     TokenExpired,
     TokenInvalid,
     TokenNotFound,
@@ -76,7 +78,10 @@ SELECT {STAMP}, k.id AS key_id, k.kind, k.name AS key_name, k.scopes, k.expires_
   FROM idp.api_keys k LEFT JOIN idp.users u ON u.id = k.user_id
  WHERE k.digest = ANY($1) OR k.former_digest = ANY($1)
 """  # noqa: S608  constants
-_BY_CLIENT = f"SELECT {STAMP}, c.name, c.scopes FROM idp.oauth_clients c WHERE c.client_id = $1"  # noqa: S608  constants
+_BY_CLIENT = f"""
+SELECT {STAMP}, c.name, c.scopes, c.secret_digest, c.former_secret_digest, c.former_secret_until
+  FROM idp.oauth_clients c WHERE c.client_id = $1
+"""  # noqa: S608  constants
 _LOAD = text(_SELECT_USER + "WHERE u.id = :user_id")
 _ANY_TOKEN = Credential(method=AuthMethod.LOCAL_JWT)
 Row = Any  # a record of asyncpg, or a row mapping of SQLAlchemy
@@ -161,6 +166,37 @@ class Resolver:
         if known.principal is None or known.principal.user is None:
             raise known.error or TokenNotFound
         return known.principal.user
+
+    async def client(self, client_id: str, secret: str, digests: Sequence[str]) -> Resolved:
+        """Return an OAuth client as principal, or `InvalidClient` for an unknown id and for a wrong secret (SEC-48).
+
+        Args:
+            client_id: as presented.
+            secret: as presented.
+            digests: possible digests of the secret.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is unavailable.
+        """
+        name = self._verdicts.name_of_client(client_id, secret)
+        return await self._cached(name, "client", lambda: self._read_client(client_id, digests), confirm=False)
+
+    async def _read_client(self, client_id: str, digests: Sequence[str]) -> Resolved:
+        row = await self._reads.fetchrow(_BY_CLIENT, client_id)
+        stored = ("", "") if row is None else (row["secret_digest"], row["former_secret_digest"] or "")
+        is_current, is_former = (any(compare_digest(each, digest) for digest in digests) for each in stored)
+        until = None if row is None else row["former_secret_until"]
+        if row is None or not (is_current or (is_former and until is not None and until > clock.now())):
+            return Resolved(error=InvalidClient())
+        credential = Credential(
+            method=AuthMethod.CLIENT,
+            id=client_id,
+            name=row["name"],
+            scopes=tuple(row["scopes"]),
+            expires_at=None if is_current else until,
+        )
+        stamp = Stamp.parse(row["instance"], row["snapshot"])
+        return Resolved(Principal(user=None, credential=credential), None, stamp, (f"client:{client_id}",))
 
     async def _cached_user(self, subject: ByUserId, confirm: bool) -> Resolved:
         """Resolve a user by id; users are cached separately from credentials."""

@@ -197,6 +197,11 @@ class Verdicts:
         """Return a session's name in both caches, distinct from the name of any credential."""
         return hashlib.blake2b(session_id.encode(), digest_size=24, key=self._key, person=b"session").digest()
 
+    def name_of_client(self, client_id: str, secret: str) -> bytes:
+        """Return the name of an OAuth client with this secret in both caches, distinct from all others."""
+        pair = f"{client_id}\x00{secret}".encode()  # an id contains no null character
+        return hashlib.blake2b(pair, digest_size=24, key=self._key, person=b"client").digest()
+
     def get_cached(self, name: bytes) -> Verdict | None:
         """Return a valid verdict from memory."""
         entry = self.entry(name)

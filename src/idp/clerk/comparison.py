@@ -22,12 +22,13 @@ SELECT wanted.id AS clerk_id, c.clerk_id IS NOT NULL AS is_known, c.deleted_at_m
   LEFT JOIN idp.identities i ON i.provider = :clerk AND i.subject = wanted.id
   LEFT JOIN idp.users u ON u.id = i.user_id
 """).bindparams(clerk=CLERK)
-# Verified addresses of accounts that Clerk does not manage: no webhook takes them away.
-_KEPT = text("""
-SELECT email_key FROM idp.users u
- WHERE email_key = ANY(CAST(:keys AS text[])) AND deleted_at IS NULL AND email_verified
-   AND NOT EXISTS (SELECT FROM idp.clerk_users c WHERE c.user_id = u.id)
-""")
+# Addresses that others have, and whether a webhook takes them away if Clerk has verified them for someone else.
+_HELD = text("""
+SELECT email_key, NOT email_verified
+       OR EXISTS (SELECT FROM idp.identities i WHERE i.user_id = u.id AND i.provider = :clerk) AS yields
+  FROM idp.users u
+ WHERE email_key = ANY(CAST(:keys AS text[])) AND deleted_at IS NULL
+""").bindparams(clerk=CLERK)
 _LIVE = text("""
 SELECT i.subject FROM idp.identities i JOIN idp.users u ON u.id = i.user_id
   LEFT JOIN idp.clerk_users c ON c.clerk_id = i.subject
@@ -130,10 +131,13 @@ async def _with_conflicts(
     }
     if not keys:
         return found
-    kept = set(await session.scalars(_KEPT, {"keys": list(keys.values())}))
-    return [
-        Difference("conflicting", each.clerk_id, each.members)
-        if keys.get(each.clerk_id) in kept and set(each.members) <= {"email", "email_verified"}
-        else each
-        for each in found
-    ]
+    rows = await session.execute(_HELD, {"keys": list(keys.values())})
+    held: dict[str, bool] = {row.email_key: row.yields for row in rows}
+
+    def is_kept(each: Difference) -> bool:
+        key = keys.get(each.clerk_id)
+        if key not in held or not set(each.members) <= {"email", "email_verified"}:
+            return False
+        return not (held[key] and profiles[each.clerk_id].email_verified)
+
+    return [Difference("conflicting", each.clerk_id, each.members) if is_kept(each) else each for each in found]

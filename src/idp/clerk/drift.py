@@ -119,8 +119,8 @@ class Drift:
     async def _repair(self, profiles: list[ClerkProfile], scan: ClerkScanRow) -> list[Difference]:
         async with self._database.transaction() as session:
             found = await compare(session, profiles, self._roles)
-        kinds = {each.clerk_id: each.kind for each in found}
-        wrong = [each for each in profiles if kinds.get(each.id) in {"missing", "changed"}]
+        differing = {each.clerk_id for each in found}  # conflicts, too: this page may have freed an address
+        wrong = [each for each in profiles if each.id in differing]
         for start in range(0, len(wrong), _AT_ONCE):
             await self._apply(wrong[start : start + _AT_ONCE])
         async with self._database.transaction() as session:

@@ -73,10 +73,10 @@ def read_message(body: bytes, delivery: Delivery) -> Message:
     try:
         event = read_json(body)
     except ValueError:
-        raise Unreadable from None
+        raise Unreadable("not JSON") from None
     kind = text_of(event.get("type"), max_length=_MAX_TYPE) if isinstance(event, dict) else None
     if kind is None or not kind.isprintable():
-        raise Unreadable
+        raise Unreadable("no event")
     data = event.get("data")
     sent_at = milliseconds(event.get("timestamp")) or delivery.sent_at * 1000
     return Message(delivery, kind, data if isinstance(data, dict) else {}, sent_at)

@@ -81,6 +81,7 @@ async def receive_clerk_webhook(
         delivery = verify(await request.body(), request.headers, clerk_webhooks.webhooks)
         message = read_message(await request.body(), delivery)
     except (BadSignature, Unreadable) as error:
+        log.info("a webhook is refused", reason=str(error))
         metrics.count_webhook(type="unknown", outcome="refused")
         return _text(_NO_HEADERS if isinstance(error, NoSignature) else _REFUSED)
     try:

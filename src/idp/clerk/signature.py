@@ -76,15 +76,17 @@ def verify(body: bytes, headers: Mapping[str, str], webhooks: Sequence[Webhook])
         "webhook-timestamp": timestamp,
         "webhook-signature": " ".join(signatures),
     }
+    reason = "no secret is set"
     for webhook in webhooks:
         try:
             webhook.verify(body, given, json_parse=False)
-        except WebhookVerificationError:
+        except WebhookVerificationError as error:
+            reason = str(error)  # one of the library's own sentences, such as "Message timestamp too old"
             continue
         except UnicodeDecodeError:
             raise BadSignature("the body is not UTF-8") from None
         return Delivery(message_id, int(timestamp))
-    raise BadSignature("no secret made this signature, or it is not of these minutes")
+    raise BadSignature(reason)
 
 
 def _signed(headers: Mapping[str, str]) -> tuple[str, str, str]:

@@ -27,7 +27,6 @@ from idp.users import administration, credentials, identities
 from idp.users import service as users
 from idp.users.credentials import Holder
 from idp.users.identities import CLERK, ForeignIdentity
-from idp.users.models import IdentityRow
 from idp.users.profile import copy_profile
 
 
@@ -92,6 +91,8 @@ class ClerkUsers:
             return Outcome.STALE
         row.deleted_at_ms = deleted_at
         user_id = await identities.find_user(session, CLERK, clerk_id)
+        if user_id is None and row.user_id is None:
+            user_id = clerk_id  # imported without an identity
         if user_id is not None and await users.exists(session, user_id):
             await offboard.delete(session, origin, user_id, keep_an_admin=False)
         return Outcome.APPLIED
@@ -122,28 +123,31 @@ class ClerkUsers:
     ) -> Holder | None:
         """Return the locked user, who is linked or created if need be; None if they were deleted here.
 
-        The identity decides. If it is gone, the owner of the account's address has claimed the account (C-11): nothing
-        that Clerk says about the stranger reaches it any more.
+        The identity decides: someone else may have claimed the former account, which keeps Clerk's id (C-11).
         """
         user_id = await identities.find_user(session, CLERK, profile.id)
         if user_id is None:
-            user_id = await self._link_or_create(session, origin, profile, was_claimed=row.user_id is not None)
-            if user_id is None:
-                return None
+            own_id = profile.id if row.user_id is None else None
             row.suspension = row.plan = row.role = None
+            user_id = await self._link_or_create(session, origin, profile, own_id)
         row.user_id = user_id
-        return await credentials.hold(session, user_id)
+        return None if user_id is None else await credentials.hold(session, user_id)
 
     async def _link_or_create(
-        self, session: AsyncSession, origin: Origin, profile: ClerkProfile, *, was_claimed: bool
+        self, session: AsyncSession, origin: Origin, profile: ClerkProfile, own_id: str | None
     ) -> str | None:
-        """Return the user with this identity from now on; None if another one has Clerk's id."""
-        user_id = None if was_claimed else await _imported(session, profile)
-        if user_id is None:
-            user_id = await self._linkable(session, origin, profile)
+        """Return the user with this identity from now on; None if a deleted one has Clerk's id.
+
+        Args:
+            session: as for `apply`.
+            origin: of the message.
+            profile: what Clerk says.
+            own_id: Clerk's id; None if another account has it now.
+        """
+        user_id = await self._linkable(session, origin, profile, own_id)
         is_new = user_id is None
         if user_id is None:
-            user_id = await self._create(session, origin, profile)
+            user_id = await self._create(session, origin, profile, own_id)
         if user_id is None:
             return None
         await identities.link(session, user_id, ForeignIdentity(CLERK, profile.id))
@@ -151,7 +155,9 @@ class ClerkUsers:
         record(session, origin, action="user.identity_linked", user_id=user_id, details=details)
         return user_id
 
-    async def _create(self, session: AsyncSession, origin: Origin, profile: ClerkProfile) -> str | None:
+    async def _create(
+        self, session: AsyncSession, origin: Origin, profile: ClerkProfile, own_id: str | None
+    ) -> str | None:
         """Create the user, without an address that another account has; None if the id is taken."""
         for email in (profile.email, None):
             try:
@@ -163,14 +169,19 @@ class ClerkUsers:
                     name=profile.name,
                     password_hash=None,
                     login_type="clerk",
-                    user_id=profile.id,
+                    user_id=own_id,
                 )
             except EmailTaken:  # or the id
                 continue
         return None
 
-    async def _linkable(self, session: AsyncSession, origin: Origin, profile: ClerkProfile) -> str | None:
-        """Return the account of an address that Clerk has verified (C-11)."""
+    async def _linkable(
+        self, session: AsyncSession, origin: Origin, profile: ClerkProfile, own_id: str | None
+    ) -> str | None:
+        """Return the account of an address that Clerk has verified, or an imported one with Clerk's id (C-11, C-13)."""
+        imported = None if own_id is None else await credentials.hold(session, own_id)
+        if imported is not None:
+            return imported.user_id
         if profile.email is None or not profile.email_verified:
             return None
         holder = await credentials.hold_by_email(session, profile.email)
@@ -206,12 +217,6 @@ class ClerkUsers:
         row.role = allowed
 
 
-async def _imported(session: AsyncSession, profile: ClerkProfile) -> str | None:
-    """Return an account that was imported with Clerk's id (C-13)."""
-    imported = await credentials.hold(session, profile.id)
-    return None if imported is None else imported.user_id
-
-
 async def _known(session: AsyncSession, clerk_id: str) -> ClerkUserRow:
     """Return what is known about a user at Clerk; a new row if nothing is."""
     row = await session.get(ClerkUserRow, clerk_id, with_for_update=True)
@@ -224,11 +229,11 @@ async def _known(session: AsyncSession, clerk_id: str) -> ClerkUserRow:
 async def _yields(session: AsyncSession, holder: Holder, updated_at: int) -> Yields:
     """Return what the holder of an address does that Clerk says another user has.
 
-    At Clerk an address belongs to one user at a time, so the newer state is right.
+    At Clerk a verified address belongs to one user at a time, so the newer state is right.
     """
-    known = select(ClerkUserRow.updated_at_ms).join(IdentityRow, IdentityRow.subject == ClerkUserRow.clerk_id)
-    of_holder = (IdentityRow.provider == CLERK, IdentityRow.user_id == holder.user_id)
-    holder_updated_at = await session.scalar(known.where(*of_holder))
+    subject = await identities.find_subject(session, holder.user_id, CLERK)
+    known = select(ClerkUserRow.updated_at_ms).where(ClerkUserRow.clerk_id == subject)
+    holder_updated_at = None if subject is None else await session.scalar(known)
     if holder_updated_at is None:
         return "keeps" if holder.email_verified else "loses everything"
-    return "releases" if holder_updated_at < updated_at else "keeps"
+    return "releases" if holder_updated_at < updated_at or not holder.email_verified else "keeps"

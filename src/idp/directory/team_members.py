@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -74,7 +74,8 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
         await require(session, user_id)
         role_before = select(func.coalesce(TeamMembershipRow.role, "member")).where(self._of(team_id, user_id))
         before = await session.scalar(role_before.with_for_update())
-        now = clock.now()
+        now, after = clock.now(), role or "member"
+        kept = case((func.coalesce(TeamMembershipRow.role, "member") == after, TeamMembershipRow.role), else_=role)
         await session.execute(
             insert(TeamMembershipRow)
             .values(
@@ -87,10 +88,9 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
                 updated_at=now,
             )
             .on_conflict_do_update(
-                index_elements=["user_id", "team_id"], set_={"role": role, "source": source, "updated_at": now}
+                index_elements=["user_id", "team_id"], set_={"role": kept, "source": source, "updated_at": now}
             )
         )
-        after = role or "member"
         if before != after:
             self._record(session, origin, "changed" if before else "added", team_id, user_id, role=[before, after])
             type_ = EventType.TEAM_MEMBER_CHANGED if before else EventType.TEAM_MEMBER_ADDED

@@ -79,6 +79,7 @@ def producer_config(settings: Kafka) -> dict[str, Any]:
         "compression.type": "lz4",
         "reconnect.backoff.max.ms": 1000,
         "topic.metadata.refresh.interval.ms": 30_000,
+        "topic.metadata.propagation.max.ms": 2000,  # then a missing topic is reported as such, not as a timeout
         **settings.options,
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": settings.client_id,

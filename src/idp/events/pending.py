@@ -8,11 +8,20 @@ from msgspec import Raw, Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+# `late`: committed since the events in `besides` were read, although with a smaller `seq` than the last of them.
 _PENDING = text("""
+WITH late AS (
+    SELECT seq FROM idp.outbox_unpublished WHERE seq <= :last AND parked_at IS NULL
+    EXCEPT SELECT unnest(CAST(:besides AS bigint[]))
+), following AS (
+    SELECT seq, attempts FROM idp.outbox_unpublished WHERE seq > :last AND parked_at IS NULL ORDER BY seq LIMIT :limit
+), due AS (
+    SELECT seq, attempts FROM late JOIN idp.outbox_unpublished USING (seq)
+    UNION ALL SELECT seq, attempts FROM following ORDER BY seq LIMIT :limit
+)
 SELECT o.seq, o.id::text, o.type, o.subject, o.sequence, convert_to(o.data::text, 'UTF8') AS data, o.created_at,
-       q.attempts
-  FROM idp.outbox_unpublished q JOIN idp.outbox o ON o.seq = q.seq
- WHERE q.parked_at IS NULL AND q.seq > :after ORDER BY q.seq LIMIT :limit
+       due.attempts
+  FROM due JOIN idp.outbox o ON o.seq = due.seq ORDER BY due.seq
 """)
 _MARK = text("DELETE FROM idp.outbox_unpublished WHERE seq = ANY(:seqs)")
 _COUNT_ATTEMPT = text("""
@@ -89,9 +98,17 @@ class Attempted(Struct, frozen=True):
     is_parked: bool
 
 
-async def find_pending(session: AsyncSession, *, after: int, limit: int) -> list[PendingEvent]:
-    """Return unpublished events with a greater `seq`, in its order."""
-    rows = await session.execute(_PENDING, {"after": after, "limit": limit})
+async def find_pending(session: AsyncSession, *, besides: Sequence[int], limit: int) -> list[PendingEvent]:
+    """Return unpublished events in the order of `seq`.
+
+    Args:
+        session: the transaction.
+        besides: the `seq` of events that are being published. A lower bound would not do: an event with a smaller `seq`
+            may have been committed since they were read, and later ones of its subject must not overtake it.
+        limit: the largest number of events.
+    """
+    values = {"besides": list(besides), "last": max(besides, default=0), "limit": limit}
+    rows = await session.execute(_PENDING, values)
     return [
         PendingEvent(seq, id_, type_, subject, sequence, Raw(data), created_at, attempts)
         for seq, id_, type_, subject, sequence, data, created_at, attempts in rows

@@ -45,6 +45,10 @@ class _Batch(NamedTuple):
     token: int
     until: float
 
+    @property
+    def seqs(self) -> list[int]:
+        return [event.seq for event in self.events]
+
 
 class Relay(BackgroundService):
     """Publishes events.
@@ -100,12 +104,14 @@ class Relay(BackgroundService):
             LeaseLost: another process took over; it sends again what this one could not mark.
         """
         marking: asyncio.Task[bool] | None = None
-        batch = await self._read(after=0)
+        marked: Sequence[int] = ()
+        batch = await self._read(besides=())
         try:
             while batch is not None and batch.events:
+                seqs = batch.seqs
                 sending = asyncio.create_task(self._send(batch))
                 try:
-                    following = await self._read(after=batch.events[-1].seq)
+                    following = await self._read(besides=[*marked, *seqs])
                 finally:
                     outcome = await sending
                 if marking is not None and not await marking:
@@ -113,21 +119,21 @@ class Relay(BackgroundService):
                 marking = asyncio.create_task(self._record(batch, outcome))
                 if any(outcome):  # read again from the start: the rest must not overtake what is left
                     return _POLL_SECONDS if await marking else _UNAVAILABLE_SECONDS
-                batch = following
+                batch, marked = following, seqs
         finally:
             if marking is not None:
                 await marking
         return min(_STANDBY_SECONDS, self._lease_seconds / 4) if batch is None else _POLL_SECONDS
 
-    async def _read(self, *, after: int) -> _Batch | None:
-        """Return the next events; None if another process has the lease."""
+    async def _read(self, *, besides: Sequence[int]) -> _Batch | None:
+        """Return the next events, besides those being sent or marked; None if another process has the lease."""
         until = _now() + self._lease_seconds
         async with self._database.transaction() as session:
             token = await self._lease.take(session)
             if token is None:
                 return None
             limit = min(self._batch, _PROBE) if self._is_waiting else self._batch
-            return _Batch(await pending.find_pending(session, after=after, limit=limit), token, until)
+            return _Batch(await pending.find_pending(session, besides=besides, limit=limit), token, until)
 
     # --- sending -----------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,5 @@
 """OAuth clients: registration, secrets and authentication (SEC-48). Functions work inside the caller's transaction."""
 
-import hmac
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -11,7 +10,7 @@ from uuid_utils.compat import uuid7
 from idp import clock
 from idp.apikeys.secret import generate
 from idp.audit.record import Origin, record
-from idp.db.reads import Reads
+from idp.authn.resolve import Resolver
 from idp.db.repository import Repository
 from idp.errors import ClientNotFound, InvalidClient
 from idp.ops.problems import invalid
@@ -23,9 +22,6 @@ from idp.signing.peppers import Peppers
 
 SECRET_PREFIX = "idp_cs"  # noqa: S105  of client secrets, for secret scanners
 MAX_SCOPES = 100
-_FIND = """
-SELECT scopes, secret_digest, former_secret_digest, former_secret_until FROM idp.oauth_clients WHERE client_id = $1
-"""
 
 
 class ClientRepository(Repository[ClientRow]):
@@ -50,12 +46,12 @@ class Clients:
     """Registers and authenticates clients.
 
     Args:
-        reads: finds clients.
+        resolver: finds clients.
         roots: root secrets, the current one first, for digests of client secrets.
     """
 
-    def __init__(self, reads: Reads, roots: Sequence[Secret]) -> None:
-        self._reads = reads
+    def __init__(self, resolver: Resolver, roots: Sequence[Secret]) -> None:
+        self._resolver = resolver
         self._peppers = Peppers(roots, "oauth-client-secret")
 
     async def create(self, session: AsyncSession, origin: Origin, new: ClientMetadata) -> ClientOut:
@@ -128,21 +124,18 @@ class Clients:
         await session.delete(row)
 
     async def authenticate(self, client_id: str, secret: str) -> tuple[str, ...]:
-        """Return the scopes of the client with this id and secret.
+        """Return the scopes of the client with this id and secret; from the cache of verdicts, if it is there.
 
         Raises:
             InvalidClient: there is no such client, or the secret is wrong; both look the same (SEC-48).
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
-        row = await self._reads.fetchrow(_FIND, client_id) if _is_storable(client_id) else None
-        possible = self._peppers.possible(secret) if _is_storable(secret) else []
-        stored = [] if row is None else [row["secret_digest"]]
-        if row is not None and row["former_secret_until"] is not None and row["former_secret_until"] > clock.now():
-            stored.append(row["former_secret_digest"])
-        matches = [hmac.compare_digest(each, known) for each in possible for known in stored]
-        if row is None or not any(matches):
+        if not _is_storable(client_id) or not _is_storable(secret):
             raise InvalidClient
-        return tuple(row["scopes"])
+        resolved = await self._resolver.client(client_id, secret, self._peppers.possible(secret))
+        if resolved.principal is None:
+            raise resolved.error or InvalidClient
+        return resolved.principal.credential.scopes
 
 
 def _scopes(text: str) -> list[str]:

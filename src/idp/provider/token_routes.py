@@ -10,7 +10,7 @@ from litestar.response import Response
 from idp import errors
 from idp.ops.json_body import check_form
 from idp.ops.openapi import documents, responses
-from idp.principal.guards import decided_by_handler, decides_only, public
+from idp.principal.guards import decides_only, public
 from idp.principal.requests import AnyRequest
 from idp.provider.shapes import ServerMetadata, TokenRequest, TokenResponse
 from idp.provider.token_endpoint import GRANT, PATH, TokenEndpoint
@@ -25,7 +25,7 @@ _PUBLIC = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin"
 @post(
     PATH,
     before_request=check_form,
-    opt=decided_by_handler("client") | decides_only(),
+    opt=public() | decides_only(),  # the client authenticates in the request
     tags=_TAGS,
     summary="Get an access token for a client (RFC 6749)",
     status_code=200,

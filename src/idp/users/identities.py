@@ -99,6 +99,12 @@ async def find_user(session: AsyncSession, provider: str, subject: str) -> str |
     )
 
 
+async def find_subject(session: AsyncSession, user_id: str, provider: str) -> str | None:
+    """Return a user's id at an issuer, where they have at most one."""
+    of_user = select(IdentityRow.subject).where(IdentityRow.user_id == user_id, IdentityRow.provider == provider)
+    return await session.scalar(of_user.limit(1))
+
+
 async def link(session: AsyncSession, user_id: str, identity: ForeignIdentity) -> bool:
     """Assign an identity to a user; False if another user has it, also by a concurrent transaction."""
     made = await session.execute(

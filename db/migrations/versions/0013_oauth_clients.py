@@ -1,15 +1,15 @@
 """OAuth clients
 
-Revision ID: 0015
-Revises: 0014
+Revision ID: 0013
+Revises: 0012
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0015"
-down_revision = "0014"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
@@ -45,8 +45,9 @@ def upgrade() -> None:
         """
     )
     op.execute(
-        "CREATE TRIGGER announce AFTER DELETE OR UPDATE OF client_id, name, scopes ON idp.oauth_clients "
-        "FOR EACH ROW EXECUTE FUNCTION idp.announce_oauth_clients()"
+        "CREATE TRIGGER announce AFTER DELETE OR "
+        "UPDATE OF client_id, name, scopes, secret_digest, former_secret_digest, "
+        "former_secret_until ON idp.oauth_clients FOR EACH ROW EXECUTE FUNCTION idp.announce_oauth_clients()"
     )
 
 

@@ -1,13 +1,13 @@
 """Versions of teams, domains and keys; positions in the outbox, and the queue of the relay
 
-Revision ID: 0010
+Revision ID: 0009
 Revises: 0008
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
+revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
