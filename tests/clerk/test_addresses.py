@@ -87,6 +87,18 @@ async def test_a_stranger_at_clerk_loses_the_account_whose_address_its_owner_pro
     assert await log_in(clerk.service, email, NEW) == 200
 
 
+async def test_a_stranger_loses_an_imported_account_that_no_webhook_has_named(clerk: World) -> None:
+    """SEC-15, C-13: with Clerk's id and an identity, as an import leaves it."""
+    event = clerk.instance.create(**unverified(email := clerk.new_email()))
+    await clerk.send(event)
+    stranger = event["data"]["id"]
+    await clerk.service.sql("DELETE FROM idp.clerk_users WHERE clerk_id = $1", stranger)
+    await taken_back(clerk.service, email)
+    await clerk.send(clerk.instance.update(stranger, first_name="Mallory"))
+    assert (await clerk.me(stranger)).json().get("id") != stranger
+    assert (await clerk.row(stranger))["name"] != "Mallory"
+
+
 async def test_who_proves_the_address_at_both_keeps_one_account(clerk: World) -> None:
     """C-11: first here, then at Clerk; the account is linked again."""
     event = clerk.instance.create(**unverified(email := clerk.new_email()))

@@ -5,6 +5,7 @@ session, key, link or identity at another issuer is valid, and neither is the pa
 it. What the issuers of those identities gave goes with them: no later token or webhook could take it away.
 """
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.apikeys.service import revoke_all_keys
@@ -21,6 +22,12 @@ from idp.users.user_events import publish_changed
 
 _REASON = "address claimed"
 
+# Clerk's user had this account once: also one that was imported, and that no webhook has named yet (C-13).
+_REMEMBER_CLERK = text("""
+INSERT INTO idp.clerk_users (clerk_id, user_id, updated_at_ms)
+SELECT subject, user_id, 0 FROM idp.identities WHERE user_id = :user_id AND provider = 'clerk' ON CONFLICT DO NOTHING
+""")
+
 
 async def claim(session: AsyncSession, origin: Origin, user_id: str, *, keep_password: bool) -> None:
     """Mark an address as verified, and revoke every credential that was created before.
@@ -34,6 +41,7 @@ async def claim(session: AsyncSession, origin: Origin, user_id: str, *, keep_pas
     keys = await revoke_all_keys(session, origin, user_id, _REASON)
     sessions = await end_all(session, origin, user_id, reason=_REASON)
     await revoke_all(session, user_id)
+    await session.execute(_REMEMBER_CLERK, {"user_id": user_id})
     unlinked = await identities.unlink_all(session, user_id)
     for provider in sorted(set(unlinked)):
         await _take_away_grants(session, origin, user_id, provider)
