@@ -133,6 +133,10 @@ def rotate_secret(webhook: str, overlap: int, output: str, url: str | None) -> N
 @managing
 def replay(webhook: str, after: str | None, since: str | None, output: str, url: str | None) -> None:
     """Deliver events again, as far as they are kept; also rejected ones."""
+    from idp.cli.failure import BadInput
+
+    if (after is None) == (since is None):
+        raise BadInput("Give either --after CURSOR or --since TIME.")
     begin = time_option(since, "--since")
     client = management(url)
     body = {"after": after, "since": begin.isoformat() if begin else None}
