@@ -551,7 +551,7 @@ def test_the_local_part_is_the_default_name(password: str) -> None:
         ('audience = ["a"]', "missing required field `issuer`"),
         (
             'issuer = "https://a.example"\naudience = "a"',
-            "Expected `array`, got `str` - at `oidc.providers.<name>.audience`",
+            "Expected `array`, got `str` - at `oidc.providers.corp.audience`",
         ),
         ('issuer = "https://a.example"\naudience = ["a"]\nalgorithms = ["HS256"]', "Invalid enum value 'HS256'"),
         ('issuer = "https://a.example"\naudience = ["a"]\nalgorithm = ["RS256"]', "unknown field `algorithm`"),

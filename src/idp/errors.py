@@ -89,7 +89,7 @@ class CredentialUnrecognised(IdpError):
 class InvalidClient(IdpError):
     code, status, title = "invalid_client", 401, "Invalid client"
     text = "Unknown client, or wrong secret."
-    remedy = "Check the client's id and secret; `idp clients rotate-secret` makes a new one."
+    remedy = "Check the client's id and secret; `idp clients rotate-secret` creates a new secret."
     oauth = "invalid_client"
 
 

@@ -284,15 +284,23 @@ def _convert(values: Mapping[str, Any], sources: Mapping[str, str], problems: li
         except ValueError as error:
             where = sources[path]
             if tables_of(kind) is not None:
-                problems.append(
-                    f"{path} (from {where}) is invalid: {str(error).replace('`$[...]', f'`{path}.<name>')}."
-                )
+                problems.append(f"{path} (from {where}) is invalid: {_in_table(path, values[path], kind, error)}.")
             else:
                 problems.append(f"{path} is {seen(values[path], kind)} (from {where}): use {expected(kind)}.")
     if problems:
         raise SettingsError(problems)
     types: dict[str, type[Section]] = {section.name: section.type for section in msgspec.structs.fields(Settings)}
     return Settings(**{name: types[name](**given) for name, given in sections.items()})  # type: ignore[arg-type]
+
+
+def _in_table(path: str, tables: Any, kind: Any, error: ValueError) -> str:
+    """Return the text of an error with the name of the table that has it, such as `oidc.providers.corp`."""
+    for name in tables if isinstance(tables, dict) else ():
+        try:
+            checked({name: tables[name]}, kind)
+        except ValueError as found:
+            return str(found).replace("`$[...]", f"`{path}.{name}")
+    return str(error)
 
 
 def _unknown(where: str, name: str, known: Iterable[str]) -> str:

@@ -86,7 +86,7 @@ def test_a_credential_explains_itself_without_an_administrator(served: Served) -
         ("one\ntwo", (), "Not one credential"),
         ("x" * 200_001, (), "too long"),
         ("token", ("--route", "/teams"), "Send a method and a path"),
-        ("token", ("--route", "GET /nowhere"), "Nothing is served at /nowhere"),
+        ("token", ("--route", "GET /nowhere"), "No route serves /nowhere"),
         ("token", ("argument",), "unexpected extra argument"),
         ("token", ("--file", "/no/such/file"), "No such file"),
     ],

@@ -67,7 +67,9 @@ def test_a_test_that_is_not_delivered_fails_and_says_why(served: Served) -> None
     ("arguments", "expected"),
     [
         (("create", "http://example.com/"), "This address is not allowed: it is not https."),
-        (("create", "https://example.com/", "idp.nothing"), "idp.nothing"),
+        (("create", "https://example.com/", "idp.nothing"), "There is no event type idp.nothing"),
+        (("create", "https://example.com/", "idp.user.create"), "did you mean idp.user.created?"),
+        (("replay", "https://example.com/", "--since", "yesterday"), "--since takes a time such as"),
         (("create",), "Missing argument"),
     ],
 )

@@ -181,6 +181,19 @@ async def test_an_endpoint_that_fails_for_days_is_disabled_and_can_continue(worl
     assert created(receiver)[number:] == [person.id, missed.id]
 
 
+async def test_enabling_a_failing_endpoint_tries_again_at_once(world: Service, receiver: Receiver) -> None:
+    """An operator who has repaired the endpoint does not wait for the next attempt, which may be hours away."""
+    receiver.answer = lambda _: 500
+    webhook = await create(world, receiver.url, "idp.user.created")
+    person = await world.register()
+    await until_state(world, webhook, attempts=1)
+    receiver.answer = lambda _: 200
+    number = len(receiver.posts)
+    await call(world, "PATCH", webhook["id"], is_active=True)
+    await asyncio.wait_for(receiver.wait_for(number + 1), 3)  # the schedule says 5 s
+    assert created(receiver)[number:] == [person.id]
+
+
 async def test_410_disables_at_once(world: Service, receiver: Receiver) -> None:
     """The receiver says that it is gone (Standard Webhooks)."""
     receiver.answer = lambda _: 410

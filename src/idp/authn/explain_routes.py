@@ -1,4 +1,4 @@
-"""POST /auth/explain: how the decision about a credential came about."""
+"""POST /auth/explain: why a credential was accepted or refused."""
 
 from litestar import post
 from litestar.di import NamedDependency

@@ -130,7 +130,7 @@ class ExplainedRoute(Struct, frozen=True):
 
 
 class Explanation(Struct, frozen=True):
-    """How the decision about a credential came about."""
+    """Why a credential was accepted or refused."""
 
     verdict: ExplainedVerdict
     owner: str | None

@@ -148,7 +148,7 @@ def _right(kind: str, name: str, source: str, granted: Row | None, *, detail: st
 
 
 def _inferred(granted: Row | None, *, is_default: bool) -> str:
-    """Return the source of a row that carries none."""
+    """Return the source of a row for which none was recorded."""
     if granted is not None:
         return ADMIN
     return DEFAULT if is_default else "unknown"

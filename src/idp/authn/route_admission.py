@@ -60,7 +60,7 @@ def find_route(app: Litestar, text: str) -> Route:
         raise _bad(f"{path} does not answer to {method}; it answers to {methods}.") from None
     except NotFoundException:
         pass
-    raise _bad(f"Nothing is served at {path}; `idp routes` lists every route.")
+    raise _bad(f"No route serves {path}; `idp routes` lists all.")
 
 
 async def admit(

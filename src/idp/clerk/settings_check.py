@@ -1,6 +1,6 @@
 """Checks the settings of Clerk, for the start and for `idp config check`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from idp.clerk.signature import readers
 from idp.deployment import clerk_issuer
@@ -15,16 +15,19 @@ def check_clerk(settings: Settings) -> None:
     Raises:
         SettingsError: one sentence per problem.
     """
-    problems = []
-    try:
-        clerk_issuer(settings)
-        readers(settings.clerk.webhook_secrets)
-        if settings.clerk.jwt_key is not None:
-            PemKey(settings.clerk.jwt_key)
-    except SettingsError as error:
-        problems += error.problems
-    except ValueError as error:
-        problems.append(f"{error}.")
+    clerk, problems = settings.clerk, []
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: clerk_issuer(settings),
+        lambda: readers(clerk.webhook_secrets),
+        lambda: clerk.jwt_key and PemKey(clerk.jwt_key),
+    )
+    for check in checks:
+        try:
+            check()
+        except SettingsError as error:
+            problems += error.problems
+        except ValueError as error:
+            problems.append(f"{error}.")
     if problems:
         raise SettingsError(problems)
 
@@ -44,5 +47,11 @@ def notes_on_clerk(settings: Settings) -> Iterator[str]:
             "CLERK_AUTHORIZED_PARTIES is not set: session tokens for every origin of the Clerk instance are accepted; "
             "list the origins of your applications."
         )
+    for party in clerk.authorized_parties:
+        if "://" not in party:
+            yield (
+                f"CLERK_AUTHORIZED_PARTIES contains {party}, which is not an origin and matches no session token: "
+                f"use https://{party}."
+            )
     if not clerk.webhook_secrets:
         yield "CLERK_WEBHOOK_SECRET is not set: users of Clerk are copied only by `idp clerk repair`."

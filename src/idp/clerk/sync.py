@@ -218,7 +218,7 @@ class ClerkUsers:
 
 
 async def _known(session: AsyncSession, clerk_id: str) -> ClerkUserRow:
-    """Return what is known about a user at Clerk; a new row if nothing is."""
+    """Return the row about a user of Clerk; a new one if there is none."""
     row = await session.get(ClerkUserRow, clerk_id, with_for_update=True)
     if row is None:
         row = ClerkUserRow(clerk_id=clerk_id, updated_at_ms=0)
@@ -227,7 +227,7 @@ async def _known(session: AsyncSession, clerk_id: str) -> ClerkUserRow:
 
 
 async def _yields(session: AsyncSession, holder: Holder, updated_at: int) -> Yields:
-    """Return what the holder of an address does that Clerk says another user has.
+    """Return what happens to the holder of an address that Clerk gives to another user.
 
     At Clerk a verified address belongs to one user at a time, so the newer state is right.
     """

@@ -4,8 +4,9 @@ from typing import Any
 
 import rich_click as click
 
+from idp.cli.find_by_name import check_separated
 from idp.cli.groups import SuggestingGroup
-from idp.cli.service_options import management, managing
+from idp.cli.service_options import management, managing, with_literal
 
 _PATH = "/api/auth/admin/clients"
 _WHICH = click.argument("client_id")
@@ -22,9 +23,11 @@ def clients() -> None:
 @clients.command()
 @click.argument("name")
 @click.argument("scopes", nargs=-1)
+@with_literal
 @managing
-def create(name: str, scopes: tuple[str, ...], output: str, url: str | None) -> None:
+def create(name: str, scopes: tuple[str, ...], literal: bool, output: str, url: str | None) -> None:
     """Create a client NAME that gets tokens with SCOPES. Its secret is printed once."""
+    check_separated(scopes, literal=literal)
     _print_secret(management(url).post(_PATH, {"client_name": name, "scope": " ".join(scopes)}), output)
 
 

@@ -1,4 +1,4 @@
-"""`idp dev clerk`: what users do at Clerk, played by the stand-in of the running `idp dev`."""
+"""`idp dev clerk`: changes users in the stand-in for Clerk of the running `idp dev`, and delivers its webhooks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ _PROFILE = options(
 
 @click.group(cls=SuggestingGroup)
 def clerk() -> None:
-    """Play Clerk for a running `idp dev`: its users send signed webhooks and get session tokens."""
+    """Act as Clerk for a running `idp dev`: create and change users, send signed webhooks, print session tokens."""
 
 
 @clerk.command()
@@ -42,6 +42,8 @@ def clerk() -> None:
 @_DELIVERY
 def create(count: int, email: str | None, **given: Any) -> None:
     """Sign up at Clerk, and print the user's id."""
+    if email is not None and "@" not in email:
+        raise click.BadParameter(f"{email!r} is not an e-mail address.", param_hint="--email")
     members, trouble = _members(given), _trouble(given)
 
     def sign_up(instance: "ClerkInstance") -> list[dict[str, Any]]:
@@ -92,7 +94,7 @@ def session(user_id: str, pending: bool, minutes: int) -> None:
 
 
 def _play(act: Any, trouble: "Trouble") -> list[dict[str, Any]]:
-    """Let something happen at Clerk, deliver its events, and return them.
+    """Change the stand-in, deliver its events to the running `idp dev`, and return them.
 
     Raises:
         Failure: the service refused a delivery.
@@ -168,7 +170,7 @@ def _known(instance: "ClerkInstance", user_id: str) -> str:
     from idp.cli.failure import NotFound
 
     if user_id not in instance.state.users:
-        raise NotFound(f"The stand-in has no user {user_id}: `idp dev clerk create` makes one.")
+        raise NotFound(f"The stand-in has no user {user_id}: create one with `idp dev clerk create`.")
     return user_id
 
 

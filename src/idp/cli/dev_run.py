@@ -254,10 +254,10 @@ class DevRun:
         ]
 
     def _commands_of_others(self) -> dict[str, str]:
-        """Return commands that play other services for this run, by what they do."""
-        commands = {"Tokens of another company's provider": self._dev_command("upstream token grace")}
+        """Return commands that act as other services for this run, by what they do."""
+        commands = {"A token of another OpenID provider": self._dev_command("upstream token grace")}
         if not self._uses_clerk:
-            commands["Play Clerk, webhooks and session tokens"] = self._dev_command(
+            commands["A user of Clerk, with signed webhooks"] = self._dev_command(
                 "clerk create --email pat@example.com"
             )
         return commands

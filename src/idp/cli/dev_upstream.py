@@ -13,21 +13,22 @@ if TYPE_CHECKING:
 
 @click.group(cls=SuggestingGroup)
 def upstream() -> None:
-    """Make tokens of another company's OpenID provider, which `idp dev` trusts."""
+    """Print tokens of Example Corp, an OpenID provider that `idp dev` trusts."""
 
 
 @upstream.command()
 @click.argument("person", required=False)
 @click.option("--group", "groups", multiple=True, metavar="GROUP", help="A group, any number of times.")
 @click.option("--claim", "claims", multiple=True, metavar="NAME=VALUE", help="Another claim; VALUE is JSON or text.")
-@click.option("--expired", is_flag=True, help="Make a token that expired an hour ago.")
+@click.option("--expired", is_flag=True, help="Print a token that expired an hour ago.")
 @click.pass_obj
 def token(
     data_dir: Path | None, person: str | None, groups: tuple[str, ...], claims: tuple[str, ...], expired: bool
 ) -> None:
-    """Print an ID token of PERSON: the start of a name or address, or any other subject; default: grace.
+    """Print an ID token of PERSON, by default grace. It is valid for five minutes.
 
-    Without --group the persona's own groups are in it. The token is valid for five minutes.
+    PERSON is a demo user (grace, hugo or iris), or any other name, which becomes the subject of a new user. Without
+    --group, a demo user's token has the groups of that user.
     """
     from idp.cli.dev_discovery import default_folder, find_running_dev
     from idp.cli.failure import Failure

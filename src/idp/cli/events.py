@@ -1,11 +1,12 @@
 """`idp events`: list, follow and publish again what is in the outbox, and generate its JSON Schemas."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from idp.cli.find_by_name import time_option
 from idp.cli.groups import SuggestingGroup
 from idp.cli.service_options import with_output
 
@@ -35,7 +36,7 @@ def list_events(since: str | None, limit: int, output: str) -> None:
     from idp.cli.relative_time import ago
     from idp.cli.tables import Cell, Column, print_json, print_table
 
-    found = _read(limit, _time(since, "--since"))
+    found = _read(limit, time_option(since, "--since"))
     if output == "json":
         print_json([_cloud_event(each) for each in found])
         return
@@ -60,7 +61,7 @@ def tail(since: str | None) -> None:
     from idp.cli.production import load_for_database
     from idp.cli.server import until_stopped
 
-    start = _time(since, "--from")
+    start = time_option(since, "--from")
     with until_stopped():
         with_database(load_for_database().settings, lambda database: _follow(database, start))
 
@@ -104,7 +105,9 @@ def replay(since: str | None, only_parked: bool, output: str) -> None:
 
     if (since is None) != only_parked:
         raise BadInput("Give either --from TIME or --parked.")
-    number = with_database(load_for_database().settings, lambda database: _replay(database, _time(since, "--from")))
+    number = with_database(
+        load_for_database().settings, lambda database: _replay(database, time_option(since, "--from"))
+    )
     print_done({"replayed": number}, output, f"{counted(number, 'event')} to be published again.")
 
 
@@ -116,19 +119,6 @@ def schemas(folder: Path) -> None:
     from idp.events.schemas import write
 
     print(f"Wrote {counted(len(write(folder)), 'schema')} to {folder}.")
-
-
-def _time(text: str | None, option: str) -> datetime | None:
-    """Read a time (RFC 3339, UTC by default); raises BadInput."""
-    from idp.cli.failure import BadInput
-
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadInput(f"{option} takes a time such as 2026-01-31T00:00:00Z, not {text!r}.") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _read(limit: int, since: datetime | None) -> "Sequence[StoredEvent]":

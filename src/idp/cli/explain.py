@@ -1,4 +1,4 @@
-"""`idp explain`: how the decision about a credential came about."""
+"""`idp explain`: why a credential was accepted or refused."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Prints an explanation as a tree that reads at a glance: what was decided, by whom, and what failed in red."""
+"""Prints an explanation as a tree: the decision, the authenticators, and each check; failed ones are red."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -177,7 +177,11 @@ def _mark(passed: bool, marks: str) -> tuple[str, str]:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _MAX_EXPECTED else f"{text[: _MAX_EXPECTED - 1]}…"
+    """Shorten a value, between words if it has any."""
+    if len(text) <= _MAX_EXPECTED:
+        return text
+    cut = text[: _MAX_EXPECTED - 1]
+    return f"{cut[: cut.rfind(' ') + 1] or cut}…"
 
 
 def _line(*parts: tuple[str, str], gap: str = "  ") -> "Text":

@@ -1,6 +1,7 @@
 """Find credentials by name if it is unique, else by id."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +47,23 @@ def check_separated(scopes: Sequence[str], *, literal: bool) -> None:
 
     if not literal and (joined := [scope for scope in scopes if "," in scope]):
         raise BadInput(f"Separate scopes with spaces: {joined[0]} is one scope; use --literal to accept it.")
+
+
+def time_option(text: str | None, option: str) -> datetime | None:
+    """Read a time (RFC 3339, UTC by default).
+
+    Raises:
+        BadInput: it is not a time; the text names the option.
+    """
+    from idp.cli.failure import BadInput
+
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInput(f"{option} takes a time such as 2026-01-31T00:00:00Z, not {text!r}.") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,9 +1,11 @@
 """`idp webhooks`: endpoints that get events."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from idp.cli.find_by_name import time_option
 from idp.cli.groups import SuggestingGroup
 from idp.cli.service_options import management, managing
 
@@ -30,6 +32,7 @@ def webhooks() -> None:
 @managing
 def create(endpoint: str, types: tuple[str, ...], description: str, output: str, url: str | None) -> None:
     """Register an endpoint for events of these TYPES, or all. Its secret is printed once."""
+    _check_types(types)
     body = {"url": endpoint, "types": types, "description": description}
     _print_secret(management(url).post(_PATH, body), output)
 
@@ -102,7 +105,7 @@ def disable(webhook: str, output: str, url: str | None) -> None:
 @_WHICH
 @managing
 def enable(webhook: str, output: str, url: str | None) -> None:
-    """Continue deliveries where they stopped."""
+    """Continue deliveries where they stopped; a failing webhook is tried again at once."""
     _change(webhook, output, url, is_active=True)
 
 
@@ -130,8 +133,14 @@ def rotate_secret(webhook: str, overlap: int, output: str, url: str | None) -> N
 @managing
 def replay(webhook: str, after: str | None, since: str | None, output: str, url: str | None) -> None:
     """Deliver events again, as far as they are kept; also rejected ones."""
+    from idp.cli.failure import BadInput
+
+    if (after is None) == (since is None):
+        raise BadInput("Give either --after CURSOR or --since TIME.")
+    begin = time_option(since, "--since")
     client = management(url)
-    done = client.post(f"{_path(client, webhook)}/replay", {"after": after, "since": since})
+    body = {"after": after, "since": begin.isoformat() if begin else None}
+    done = client.post(f"{_path(client, webhook)}/replay", body)
     from idp.cli.tables import print_done
 
     print_done(done, output, f"Events after {done['position']} are delivered again to {done['url']}.")
@@ -169,6 +178,20 @@ def delete(webhook: str, output: str, url: str | None) -> None:
     from idp.cli.tables import print_done
 
     print_done(done, output, f"The webhook {webhook} is deleted.")
+
+
+def _check_types(types: Sequence[str]) -> None:
+    """Raise BadInput for a type that does not exist, with a similar one."""
+    import difflib
+
+    from idp.cli.failure import BadInput
+    from idp.events.catalogue import EventType
+
+    for name in types:
+        if name not in set(EventType):
+            close = difflib.get_close_matches(name, list(EventType), n=1)
+            similar = f"did you mean {close[0]}?" if close else "docs/events.md lists the types."
+            raise BadInput(f"There is no event type {name}: {similar}")
 
 
 def _path(client: "Client", webhook: str) -> str:

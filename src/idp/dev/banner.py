@@ -36,7 +36,7 @@ def show(
         folder: the data folder.
         seconds: duration of the start.
         manage: an example management command.
-        others: commands that play other services, by what they do.
+        others: commands that act as other services, by what they do.
         notes: a sentence for each unusual condition.
     """
     width = max(shutil.get_terminal_size((_PIPED, 24)).columns, _NARROWEST)

@@ -8,6 +8,7 @@ from idp.accounts.sign_up import create_account
 from idp.audit.record import Origin
 from idp.authn.credential import Presented
 from idp.authn.outcome import NOT_MINE, Authenticated, ByUserId, Outcome, Rejected
+from idp.checks import holds
 from idp.db.engine import Database
 from idp.dev.local_host import is_local_request
 from idp.errors import DevEmailRequired, DevHeadersMalformed, EmailTaken
@@ -36,7 +37,11 @@ class DevHeaders:
 
     async def authenticate(self, presented: Presented) -> Outcome:
         email, name = presented.headers.get("x-user-email"), presented.headers.get("x-user-name")
-        if presented.token is not None or (email is None and name is None):
+        if presented.token is not None:
+            holds(False, "headers", "another credential", "X-User-Email without one")
+            return NOT_MINE
+        if email is None and name is None:
+            holds(False, "headers", None, "X-User-Email")
             return NOT_MINE
         if not is_local_request(presented.headers, in_container=self._in_container):
             return Rejected(DevHeadersMalformed("Dev headers are accepted only at localhost."))

@@ -200,7 +200,7 @@ class KafkaPublisher:
             producer.flush(0)
 
     def _report(self, error: KafkaError) -> None:
-        """Log errors of the connection, every now and then."""
+        """Log an error of the connection, unless one was logged a short time ago."""
         if time.monotonic() - self._logged_at >= _LOG_EVERY_SECONDS:
             self._logged_at = time.monotonic()
             log.warning("Kafka is not available; events wait in the outbox", reason=error.str())

@@ -71,11 +71,12 @@ def openapi_config(*, public_url: str, dev_headers: bool) -> OpenAPIConfig:
             Tag(name="Service tokens", description="Credentials of services; they need management."),
             Tag(name="Teams", description="Teams and their members."),
             Tag(name="Domains", description="Business domains and their users."),
-            Tag(name="Webhooks", description="Called by other services, which sign their messages."),
+            Tag(name="Webhooks", description="Incoming: called by other services, which sign their messages."),
             Tag(name="Administration", description="For administrators."),
             Tag(
                 name="Events", description="Changes of users, teams, domains, keys and sessions: a feed, and webhooks."
             ),
+            Tag(name="OAuth", description="Access tokens for clients, and their administration."),
             Tag(name="Operations", description="For probes and monitoring."),
         ],
     )

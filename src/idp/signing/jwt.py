@@ -309,7 +309,8 @@ class TokenService:
 
     def _check_environment(self, claims: dict[str, Any]) -> None:
         is_refused = "idp_env" in claims and self._profile == "production"
-        if not holds(not is_refused, "idp_env", claims.get("idp_env"), f"accepted in {self._profile}"):
+        expected = "absent" if self._profile == "production" else "absent or development"
+        if not holds(not is_refused, "idp_env", claims.get("idp_env"), expected):
             raise DevelopmentToken
 
 

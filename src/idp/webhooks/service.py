@@ -103,7 +103,7 @@ async def change(session: AsyncSession, origin: Origin, webhook_id: UUID, wanted
         row.is_active, row.disabled_reason = False, "admin"
     if wanted.is_active is True and not row.is_active:
         row.is_active, row.disabled_reason = True, None
-    if row.url != before["url"] or row.is_active != before["is_active"]:
+    if row.url != before["url"] or row.is_active != before["is_active"] or wanted.is_active is True:
         _start_over(row)
     await session.flush()
     after = _members(row)

@@ -21,7 +21,7 @@ class AdminToken:
 
     async def authenticate(self, presented: Presented) -> Outcome:
         if not presented.token or self._digest is None:
-            holds(False, "ADMIN_TOKEN", *(("configured", "a token") if self._digest else ("not configured", None)))
+            holds(False, "ADMIN_TOKEN", *(("no token", "the same") if self._digest else ("not configured", None)))
             return NOT_MINE
         is_same = hmac.compare_digest(_digest(presented.token), self._digest)
         if not holds(is_same, "ADMIN_TOKEN", "the same" if is_same else "another token", "the same"):

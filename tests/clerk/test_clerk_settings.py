@@ -29,6 +29,12 @@ def test_config_check_refuses_what_cannot_be_used() -> None:
                 assert sentence in done.stderr
 
 
+def test_config_check_names_every_setting_that_cannot_be_used() -> None:
+    done = idp("config", "check", **GOOD, CLERK_PUBLISHABLE_KEY="pk_test_…", CLERK_WEBHOOK_SECRET="whsec_short")
+    for name in ("CLERK_PUBLISHABLE_KEY", "CLERK_WEBHOOK_SECRET"):
+        assert f"{name} is not" in done.stderr, done.stderr
+
+
 def test_config_check_remarks_what_may_not_be_meant() -> None:
     """Roles of administrators by Clerk, tokens of every origin, and no webhook."""
     environ = {"CLERK_ISSUER": ISSUER, "IDP_CLERK__METADATA_ROLES": "admin,analyst"}
@@ -36,6 +42,8 @@ def test_config_check_remarks_what_may_not_be_meant() -> None:
     assert done.returncode == 0, done.stderr
     for words in ("clerk.metadata_roles contains admin", "CLERK_AUTHORIZED_PARTIES is not set", "CLERK_WEBHOOK_SECRET"):
         assert words in done.stderr, words
+    no_origin = {"CLERK_ISSUER": ISSUER, "CLERK_AUTHORIZED_PARTIES": "app.example.com"}
+    assert "app.example.com, which is not an origin" in idp("config", "check", **GOOD, **no_origin).stderr
     quiet = {"CLERK_AUTHORIZED_PARTIES": "https://app.example.com", "CLERK_WEBHOOK_SECRET": new_state().webhook_secret}
     done = idp("config", "check", **GOOD, **quiet, CLERK_ISSUER=ISSUER)
     assert (done.returncode, "CLERK" in done.stderr) == (0, False)
