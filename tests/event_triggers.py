@@ -84,3 +84,12 @@ async def install(connection: asyncpg.Connection) -> None:
             f"CREATE CONSTRAINT TRIGGER checked AFTER {events} ON idp.{table} DEFERRABLE INITIALLY DEFERRED "
             f"FOR EACH ROW EXECUTE FUNCTION checked.{table}()"
         )
+
+
+async def remove(url: str) -> None:
+    """Remove the triggers, for tests that write without the service, on connections that look like its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute("DROP SCHEMA IF EXISTS checked CASCADE")
+    finally:
+        await connection.close()

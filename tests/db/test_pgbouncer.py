@@ -6,6 +6,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+import event_triggers
 from db.pgbouncer_support import needs_pgbouncer, pgbouncer
 from factories import Service, prepare, root_secret, running
 from idp.dev.embedded import EmbeddedPostgres
@@ -36,6 +37,7 @@ async def test_everything_works_with_its_default_settings(
     """no startup parameter that it refuses, no statement that it loses; LISTEN goes past it."""
     direct = postgres.create_database(f"bouncer_{len(settings)}")
     await prepare(load("production", environ={"DATABASE_URL": direct}))
+    await event_triggers.remove(direct)  # connections of the tests, too, are the service's behind the pooler
     with pgbouncer(direct, tmp_path / "bouncer", **settings) as url:
         environ = {"DATABASE_DIRECT_URL": direct}
         async with running(url, environ=environ, profile="production", migrate=False) as service:
@@ -52,6 +54,7 @@ async def test_two_processes_share_its_connections_without_meeting_each_others_s
     """PgBouncer hands one server connection to both in turn."""
     direct = postgres.create_database("bouncer_two")
     await prepare(load("production", environ={"DATABASE_URL": direct}))
+    await event_triggers.remove(direct)  # connections of the tests, too, are the service's behind the pooler
     with pgbouncer(direct, tmp_path / "bouncer", default_pool_size="10") as url:
         environ = {"DATABASE_DIRECT_URL": direct, "IDP_SECRET_KEY": root_secret()}
         async with (
@@ -88,6 +91,7 @@ async def test_the_role_and_the_database_may_have_any_defaults_behind_it(
     """each transaction begins with what it needs."""
     direct = postgres.create_database("bouncer_defaults")
     await prepare(load("production", environ={"DATABASE_URL": direct}))
+    await event_triggers.remove(direct)  # connections of the tests, too, are the service's behind the pooler
     await spoil(direct, only=tuple(name for name in BAD_DEFAULTS if name not in {"statement_timeout", "lock_timeout"}))
     with pgbouncer(direct, tmp_path / "bouncer") as url:
         environ = {"DATABASE_DIRECT_URL": direct}

@@ -6,17 +6,24 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import event, update
 
-from factories import Service
+import event_triggers
+from factories import prepare
 from idp.db.engine import Database
 from idp.db.repository import unique
+from idp.dev.embedded import EmbeddedPostgres
 from idp.directory.models import TeamRow
 from idp.directory.teams import TeamRepository
 from idp.errors import TeamNameTaken
+from idp.settings import load
 
 
-@pytest.fixture
-async def database(service: Service) -> AsyncIterator[Database]:
-    database = Database(service.loaded.settings.database)
+@pytest.fixture(scope="module")
+async def database(postgres: EmbeddedPostgres) -> AsyncIterator[Database]:
+    url = postgres.create_database("repository")
+    loaded = load("production", environ={"DATABASE_URL": url})
+    await prepare(loaded)
+    await event_triggers.remove(url)
+    database = Database(loaded.settings.database)
     yield database
     await database.close()
 

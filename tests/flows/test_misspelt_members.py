@@ -39,8 +39,12 @@ def misspelt(draw: st.DrawFn, name: str) -> str:
     kind = draw(st.sampled_from(["upper", "camel", "kebab", "plural", "singular", "letters"]))
     if kind == "letters":
         letters = len(name.replace("_", ""))
+        former = -9
         for _ in range(draw(st.integers(1, 2 if letters >= 6 else 1))):
             place, letter = draw(st.integers(0, len(name) - 1)), draw(st.sampled_from(string.ascii_lowercase))
+            if abs(place - former) <= 2:
+                break  # two changes of the same letters may be more than two mistakes
+            former = place
             change = draw(st.sampled_from(["exchange", "add", "leave out", "swap"]))
             name = {
                 "exchange": name[:place] + letter + name[place + 1 :],

@@ -164,7 +164,7 @@ def test_production_does_not_even_load_it() -> None:
     """Rule 7: its image has no `idp.dev`."""
     code = (
         "import sys, idp.app, idp.mail.sender\n"
-        "assert not [name for name in sys.modules if name.startswith('idp.dev')], 'idp.dev was imported'\n"
+        "assert not [name for name in sys.modules if f'{name}.'.startswith('idp.dev.')], 'idp.dev was imported'\n"
         "assert 'ua_parser' not in sys.modules, 'large, and rarely needed'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
