@@ -1,5 +1,6 @@
 """Fixtures of all tests: PostgreSQL, Valkey, and the service behind a socket."""
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 from factories import Service, postgres_bin, running
 from idp.dev import postgres as postgres_module
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey, remove_data
+
+# `nohup` lets a run ignore SIGHUP; the commands that tests start and stop with it must not inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Files that take longest, longest first: with several processes, none of them is to begin when the others are done.
 LONG = (
