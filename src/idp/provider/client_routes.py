@@ -92,7 +92,7 @@ async def replace_client(
     async with database.transaction() as session:
         row = await ClientRepository(session).get_client(client_id, lock=True)
         await reauthorize(session, request.user, manages=True)
-        return await clients.update(session, origin_of(request), row.client_id, data)
+        return await clients.update(session, origin_of(request), row, data)
 
 
 @post(
@@ -116,7 +116,7 @@ async def rotate_client_secret(
     async with database.transaction() as session:
         row = await ClientRepository(session).get_client(client_id, lock=True)
         await reauthorize(session, request.user, manages=True)
-        return await clients.rotate(session, origin_of(request), row.client_id, overlap_seconds=data.overlap_seconds)
+        return await clients.rotate(session, origin_of(request), row, overlap_seconds=data.overlap_seconds)
 
 
 @delete(
@@ -138,7 +138,7 @@ async def delete_client(
     async with database.transaction() as session:
         row = await ClientRepository(session).get_client(client_id, lock=True)
         await reauthorize(session, request.user, manages=True)
-        await clients.delete(session, origin_of(request), row.client_id)
+        await clients.delete(session, origin_of(request), row)
     return DeletedClient(success=True, client_id=client_id)
 
 

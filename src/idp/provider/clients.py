@@ -74,14 +74,12 @@ class Clients:
         record(session, origin, action="client.created", target=_target(row), details={"scopes": row.scopes})
         return ClientOut.of(row, secret)
 
-    async def update(self, session: AsyncSession, origin: Origin, client_id: str, new: ClientMetadata) -> ClientOut:
+    async def update(self, session: AsyncSession, origin: Origin, row: ClientRow, new: ClientMetadata) -> ClientOut:
         """Replace a client's name and scopes; its tokens lose the scopes that it loses.
 
         Raises:
-            ClientNotFound: there is no such client.
             ValidationFailed: as for `create`.
         """
-        row = await ClientRepository(session).get_client(client_id, lock=True)
         before = {"name": row.name, "scopes": list(row.scopes)}
         row.name, row.scopes = new.client_name, _scopes(new.scope)
         after = {"name": row.name, "scopes": list(row.scopes)}
@@ -91,19 +89,15 @@ class Clients:
         await session.flush()
         return ClientOut.of(row)
 
-    async def rotate(self, session: AsyncSession, origin: Origin, client_id: str, *, overlap_seconds: int) -> ClientOut:
+    async def rotate(self, session: AsyncSession, origin: Origin, row: ClientRow, *, overlap_seconds: int) -> ClientOut:
         """Give a client another secret, and return it.
 
         Args:
             session: the caller's transaction.
             origin: the request's origin.
-            client_id: the client.
+            row: the locked client.
             overlap_seconds: how long the present secret stays valid.
-
-        Raises:
-            ClientNotFound: there is no such client.
         """
-        row = await ClientRepository(session).get_client(client_id, lock=True)
         secret, now = generate(SECRET_PREFIX), clock.now()
         row.former_secret_digest = row.secret_digest if overlap_seconds else None
         row.former_secret_until = now + timedelta(seconds=overlap_seconds) if overlap_seconds else None
@@ -113,13 +107,8 @@ class Clients:
         await session.flush()
         return ClientOut.of(row, secret)
 
-    async def delete(self, session: AsyncSession, origin: Origin, client_id: str) -> None:
-        """Delete a client; its tokens end at once.
-
-        Raises:
-            ClientNotFound: there is no such client.
-        """
-        row = await ClientRepository(session).get_client(client_id, lock=True)
+    async def delete(self, session: AsyncSession, origin: Origin, row: ClientRow) -> None:
+        """Delete a client; its tokens end at once."""
         record(session, origin, action="client.deleted", target=_target(row), details={"name": row.name})
         await session.delete(row)
 
