@@ -19,6 +19,7 @@ class AuthMethod(StrEnum):
     SESSION_COOKIE = "session_cookie"
     API_KEY = "api_key"
     SERVICE_TOKEN = "service_token"  # noqa: S105
+    OAUTH_TOKEN = "oauth_token"  # noqa: S105  an access token that a user granted to an app
     UPSTREAM_OIDC = "upstream_oidc"
     CLERK_JWT = "clerk_jwt"
     CLIENT = "client"

@@ -14,7 +14,11 @@ from idp.db.base import Base, UUIDKey
 
 
 class SessionRow(UUIDKey, Base):
-    """A session. It expires after its idle timeout, at the latest at `expires_at`."""
+    """A session. It expires after its idle timeout, at the latest at `expires_at`.
+
+    An app that a user signs in to with OpenID Connect gets a session of its own, whose `parent_id` is the browser's; it
+    ends with that one.
+    """
 
     __tablename__ = "user_sessions"
     __table_args__ = (
@@ -22,6 +26,8 @@ class SessionRow(UUIDKey, Base):
         Index("ix_user_sessions_user_id_created_at", "user_id", "created_at"),
         Index("ix_user_sessions_user_id_live", "user_id", postgresql_where=text("ended_at IS NULL")),
         Index("ix_user_sessions_expires_at", "expires_at"),
+        Index("ix_user_sessions_parent_id", "parent_id", postgresql_where=text("parent_id IS NOT NULL")),
+        Index("ix_user_sessions_client_id", "client_id", postgresql_where=text("client_id IS NOT NULL")),
         CheckConstraint("(ended_at IS NULL) = (ended_reason IS NULL)", name="ended"),
     )
 
@@ -41,6 +47,13 @@ class SessionRow(UUIDKey, Base):
     amr: Mapped[list[str]] = mapped_column(ARRAY(Text()))
     acr: Mapped[str]
     auth_time: Mapped[datetime]
+    # Of an app's session: the browser's session, the client, the `sid` of its ID tokens, and what the user granted.
+    parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("idp.user_sessions.id", ondelete="CASCADE"))
+    client_id: Mapped[str | None]
+    client_sid: Mapped[UUID | None]
+    scopes: Mapped[list[str] | None] = mapped_column(ARRAY(Text()))
+    resources: Mapped[list[str] | None] = mapped_column(ARRAY(Text()))
+    claims: Mapped[list[str] | None] = mapped_column(ARRAY(Text()))
 
 
 class RefreshTokenRow(UUIDKey, Base):
