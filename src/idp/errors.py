@@ -331,6 +331,44 @@ class InvalidScope(IdpError):
     oauth = "invalid_scope"
 
 
+class InvalidGrant(IdpError):
+    code, status, title = "invalid_grant", 400, "Invalid grant"
+    text = "The authorization code or refresh token is unknown, expired, used, or belongs to another client."
+    remedy = "Send the user to the authorization endpoint again."
+    oauth = "invalid_grant"
+
+
+class InvalidTarget(IdpError):
+    code, status, title = "invalid_target", 400, "Invalid resource"
+    text = "The client may not get a token for this resource."
+    remedy = "Request resources that the authorization included; `idp clients show` lists those of the client."
+    oauth = "invalid_target"
+
+
+class AuthorizationRequestInvalid(IdpError):
+    code, status, title = "authorization_request_invalid", 400, "Invalid authorization request"
+    text = "The app sent an invalid sign-in request."
+    remedy = "Go back to the app and try again. Its developer: check the parameters of /oauth2/authorize."
+
+
+class UnknownClient(IdpError):
+    code, status, title = "unknown_client", 400, "Unknown client"
+    text = "No app with this client_id can sign people in here."
+    remedy = "Its developer: check client_id; `idp clients list` shows the registered clients."
+
+
+class RedirectUriMismatch(IdpError):
+    code, status, title = "redirect_uri_mismatch", 400, "Redirect URI mismatch"
+    text = "The redirect URI of the request is not registered for this client."
+    remedy = "Its developer: send a registered redirect_uri, or register this one with `idp clients update`."
+
+
+class AuthorizationRequestExpired(IdpError):
+    code, status, title = "authorization_request_expired", 410, "Sign-in request expired"
+    text = "This sign-in request has expired or is already finished."
+    remedy = "Go back to the app and sign in again."
+
+
 class NotFound(IdpError):
     code, status, title = "not_found", 404, "Not found"
     text = "Not found."

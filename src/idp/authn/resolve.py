@@ -29,6 +29,7 @@ from idp.authn.outcome import (
     Service,
 )
 from idp.authn.verdicts import Verdict, Verdicts
+from idp.authn.visible_user import visible_user
 from idp.checks import holds
 from idp.db.batch import BatchedRead
 from idp.db.reads import Reads
@@ -362,7 +363,10 @@ def _bind_to_session(known: Resolved, user_id: str, credential: Credential) -> R
         amr=login.amr,
         acr=login.acr,
     )
-    return msgspec.structs.replace(known, principal=Principal(known.principal.user, merged))
+    user = known.principal.user
+    if credential.method == AuthMethod.OAUTH_TOKEN:
+        user = visible_user(user, credential.scopes)
+    return msgspec.structs.replace(known, principal=Principal(user, merged))
 
 
 def _session(row: Row, method: AuthMethod) -> Resolved:

@@ -91,6 +91,8 @@ class Credential(Struct, frozen=True):
         acr: authentication context class of the sign-in.
         identity: issuer and subject of another issuer's token, with whose link to the user it ends; None for others.
         impersonator: who acts as the user, by the issuer's id of them; None for the user. Audit records name it.
+        client_id: the app that the user granted the token to (RFC 9068); None for our own tokens.
+        audience: the resources that the token is for, if idp is not among them (RFC 8707); empty otherwise.
     """
 
     method: AuthMethod
@@ -105,6 +107,8 @@ class Credential(Struct, frozen=True):
     acr: str | None = None
     identity: tuple[str, str] | None = None
     impersonator: str | None = None
+    client_id: str | None = None
+    audience: tuple[str, ...] = ()
 
 
 class Principal(Struct, frozen=True):
