@@ -522,6 +522,12 @@ class PasswordRejected(IdpError):
     text = "This password cannot be used."
     remedy = "Choose 8 to 128 characters, not the e-mail address. Spaces and all scripts are allowed."
 
+    def __init__(self, detail: str | None = None, *, reason: str = "", length: int = 0, **more: Any) -> None:
+        """Name the violated rule and the password's length beside the text, for pages in other languages."""
+        super().__init__(detail, **more)
+        self.reason = reason
+        self.length = length
+
 
 class RateLimited(IdpError):
     code, status, title = "rate_limited", 429, "Rate limit exceeded"

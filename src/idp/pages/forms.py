@@ -34,37 +34,28 @@ async def read_form(request: AnyRequest, *, public_url: str) -> dict[str, str]:
         raise BadRequest("The form cannot be read.") from None
 
 
-_TEXTS: dict[type[IdpError], tuple[str, str]] = {
-    RateLimited: ("Too many attempts", "Please wait {wait} and try again."),
-    DatabaseUnavailable: ("Temporarily unavailable", "Nothing was changed. Please try again shortly."),
-    Busy: ("Temporarily busy", "Nothing was changed. Please try again in a moment."),
-    CsrfRejected: (
-        "The form was rejected",
-        "Please open the link in the mail again and submit the form there.",
-    ),
-    BadRequest: ("The form is invalid", "Please go back and fill in the form again."),
+# The prefix of the texts of each error; other errors have the same ones.
+_TEXTS: dict[type[IdpError], str] = {
+    RateLimited: "limited",
+    DatabaseUnavailable: "unavailable",
+    Busy: "busy",
+    CsrfRejected: "csrf",
+    BadRequest: "form",
 }
-_OTHER_ERROR = (
-    "Something went wrong",
-    "Please try again. If the error persists, contact the operator of this service.",
-)
 
 
 def _show_error(request: AnyRequest, error: IdpError) -> Response[str]:
     request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
-    title, text = _TEXTS.get(type(error), _OTHER_ERROR)
-    text = text.format(wait=_duration(int(error.headers.get("Retry-After", "60"))))
-    number = str(request.scope.get("request_id", ""))
+    name = _TEXTS.get(type(error), "other")
     return form_page(
-        "notice.html", status=error.status, headers=error.headers, title=title, text=text, request_id=number
+        request,
+        "notice.html",
+        status=error.status,
+        headers=error.headers,
+        name=name,
+        minutes=math.ceil(int(error.headers.get("Retry-After", "60")) / 60),
+        request_id=str(request.scope.get("request_id", "")),
     )
-
-
-def _duration(seconds: int) -> str:
-    if seconds < 60:
-        return "a minute"
-    minutes = math.ceil(seconds / 60)
-    return f"{minutes} minutes"
 
 
 FORM = {"form": True}  # `opt` of form routes, whose origin `read_form` checks

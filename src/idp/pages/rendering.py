@@ -10,6 +10,8 @@ from litestar.background_tasks import BackgroundTask
 from litestar.response import Redirect
 
 from idp.ops.public_prefix import prefixed
+from idp.pages.languages import DEFAULT, LANGUAGES, Texts, choose
+from idp.principal.requests import AnyRequest
 
 FOLDER = Path(__file__).parent
 _TEMPLATES = Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined)
@@ -30,22 +32,61 @@ _FORM_HEADERS = {
 }
 
 
-def render(template: str, values: Mapping[str, Any]) -> str:
-    """Return the HTML of a template."""
-    return _TEMPLATES.get_template(template).render({**values, "prefix": prefixed("")})
+def render(template: str, values: Mapping[str, Any], *, texts: Texts = LANGUAGES[DEFAULT]) -> str:
+    """Return the HTML of a template.
+
+    Args:
+        template: its file name.
+        values: its variables.
+        texts: its language.
+    """
+    shared = {"prefix": prefixed(""), "t": texts, "lang": texts.language}
+    return _TEMPLATES.get_template(template).render({**shared, **values})
 
 
 def page(template: str, *, policy: str = POLICY, **values: object) -> Response[str]:
-    """Return a public, cacheable page."""
+    """Return a public, cacheable page in English, for developers."""
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache"}
-    return _response(template, values, 200, headers)
+    return Response(render(template, values), media_type=MediaType.HTML, headers=headers)
+
+
+def texts_for(request: AnyRequest, ui_locales: str | None = None) -> Texts:
+    """Return the texts in the reader's language.
+
+    Args:
+        request: its `Accept-Language`, and the parameter `ui_locales`, say what the reader wants.
+        ui_locales: of the authorization request that the page belongs to.
+    """
+    return choose(ui_locales or request.query_params.get("ui_locales"), request.headers.get("accept-language"))
 
 
 def form_page(
-    template: str, *, status: int = 200, headers: Mapping[str, str] | None = None, **values: object
+    request: AnyRequest,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    ui_locales: str | None = None,
+    **values: object,
 ) -> Response[str]:
-    """Return a page with personal data or a one-time token; it is not cached."""
-    return _response(template, values, status, {**_FORM_HEADERS, **(headers or {})})
+    """Return a page for people, with personal data, a form or a one-time token; it is not cached.
+
+    Args:
+        request: chooses the language.
+        template: its file name.
+        status: of the response.
+        headers: additional ones.
+        ui_locales: of the authorization request that the page belongs to.
+        values: the template's variables.
+    """
+    texts = texts_for(request, ui_locales)
+    language = {"Content-Language": texts.language, "Vary": "Accept-Language"}
+    return Response(
+        render(template, values, texts=texts),
+        status_code=status,
+        media_type=MediaType.HTML,
+        headers={**_FORM_HEADERS, **language, **(headers or {})},
+    )
 
 
 def redirect(path: str, *, background: BackgroundTask | None = None) -> Redirect:
@@ -56,7 +97,3 @@ def redirect(path: str, *, background: BackgroundTask | None = None) -> Redirect
         background: a task to run after the response was sent.
     """
     return Redirect(prefixed(path), status_code=303, headers=_FORM_HEADERS, background=background)
-
-
-def _response(template: str, values: dict[str, Any], status: int, headers: dict[str, str]) -> Response[str]:
-    return Response(render(template, values), status_code=status, media_type=MediaType.HTML, headers=headers)
