@@ -2,7 +2,7 @@
 
 from litestar.config.app import AppConfig
 
-from idp.pages import account_pages, docs, routes
+from idp.pages import account_pages, authorize_routes, docs, routes
 from idp.pages.schema import OpenApiDocument, openapi_config
 from idp.plugin import Plugin
 
@@ -22,7 +22,7 @@ class PagesPlugin(Plugin):
         self._public_url = public_url
         self._dev_headers = dev_headers
         self.document = OpenApiDocument()
-        self.routes = (*docs.ROUTES, *routes.ROUTES, *account_pages.ROUTES, *docs.asset_routers())
+        self.routes = (*docs.ROUTES, *routes.ROUTES, *account_pages.ROUTES, *authorize_routes.ROUTES, *docs.asset_routers())
         self.provides = {"openapi_document": self.document}
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:

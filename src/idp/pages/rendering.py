@@ -20,12 +20,20 @@ POLICY = (
     "form-action 'none'; frame-ancestors 'none'; style-src 'self'"
 )
 # A page with a form: submits only to this origin, is not cached and not indexed (SEC-43, SEC-47).
-_FORM_POLICY = (
-    "default-src 'none'; script-src 'self'; img-src 'self'; style-src 'self'; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'"
-)
+def form_policy(*form_action: str) -> str:
+    """Return the content security policy of a page with a form.
+
+    Args:
+        form_action: where the form goes, such as `https://app.example.com`; this origin by default.
+    """
+    return (
+        "default-src 'none'; script-src 'self'; img-src 'self'; style-src 'self'; base-uri 'none'; "
+        f"form-action {' '.join(form_action) or chr(39) + 'self' + chr(39)}; frame-ancestors 'none'"
+    )
+
+
 _FORM_HEADERS = {
-    "Content-Security-Policy": _FORM_POLICY,
+    "Content-Security-Policy": form_policy(),
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex, nofollow",
