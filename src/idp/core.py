@@ -44,6 +44,7 @@ from idp.ops.metrics_access import MetricsAccess
 from idp.ops.origins import AllowedOrigins
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
+from idp.provider.client_auth import ClientAuthentication
 from idp.provider.clients import Clients
 from idp.provider.token_endpoint import TokenEndpoint
 from idp.sessions.activity import Activity
@@ -85,6 +86,7 @@ class Core(Struct, frozen=True):
     peppers: Peppers
     passwords: Passwords
     clients: Clients
+    client_authentication: ClientAuthentication
     token_endpoint: TokenEndpoint
     fetcher: Fetcher
     foreign_issuers: tuple[ForeignIssuer, ...]
@@ -177,7 +179,7 @@ def build_core(loaded: LoadedSettings) -> Core:
     )
     bad_credentials = BadCredentialLimit(settings.rate_limits.bad_credentials_per_address_per_minute)
     resolver = Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts)
-    clients = Clients(resolver, roots)
+    client_authentication = ClientAuthentication(resolver.clients, roots, bad_credentials)
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
         settings=settings,
@@ -194,8 +196,9 @@ def build_core(loaded: LoadedSettings) -> Core:
         proofs=proofs,
         peppers=peppers,
         passwords=passwords,
-        clients=clients,
-        token_endpoint=TokenEndpoint(clients, tokens, bad_credentials),
+        clients=Clients(roots),
+        client_authentication=client_authentication,
+        token_endpoint=TokenEndpoint(client_authentication, tokens),
         fetcher=fetcher,
         foreign_issuers=foreign_issuers(settings, fetcher, listener),
         foreign_users=ForeignUsers(database, settings.accounts),

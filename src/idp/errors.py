@@ -324,6 +324,13 @@ class UnsupportedGrantType(IdpError):
     oauth = "unsupported_grant_type"
 
 
+class UnauthorizedClient(IdpError):
+    code, status, title = "unauthorized_client", 400, "Unauthorized client"
+    text = "The client is not registered for this grant type."
+    remedy = "Add the grant type to the client's `grant_types`; `idp clients show` lists them."
+    oauth = "unauthorized_client"
+
+
 class InvalidScope(IdpError):
     code, status, title = "invalid_scope", 400, "Invalid scope"
     text = "The client does not have this scope."

@@ -79,6 +79,8 @@ class TokenRequest(Struct, frozen=True):
     scope: Annotated[str, Meta(max_length=4000)] | None = None
     client_id: Annotated[str, Meta(max_length=200)] | None = None
     client_secret: Annotated[str, Meta(max_length=1000)] | None = None
+    client_assertion: Annotated[str, Meta(max_length=8192)] | None = None
+    client_assertion_type: Annotated[str, Meta(max_length=200)] | None = None
 
     def __repr__(self) -> str:
         return f"TokenRequest(grant_type={self.grant_type!r})"

@@ -4,21 +4,16 @@ import msgspec
 from litestar.types import HTTPScope, Receive
 
 from idp import errors
-from idp.apikeys.secret import is_intact
 from idp.authn.fast_path import whole_body
-from idp.ops import metrics
-from idp.ops.bad_credential_limit import BadCredentialLimit
 from idp.ops.envelope import JSON, NO_STORE, FastRoute, UseFramework
 from idp.ops.json_body import parse_form
-from idp.provider.client_auth import presented
-from idp.provider.clients import SECRET_PREFIX, Clients
+from idp.provider.client_auth import ClientAuthentication
 from idp.provider.shapes import TokenRequest, TokenResponse
 from idp.signing.jwt import TokenService
 
 PATH = "/oauth2/token"
 GRANT = "client_credentials"
 NO_CACHE = (b"pragma", b"no-cache")
-_BASIC = {"WWW-Authenticate": "Basic"}
 _FORM = b"application/x-www-form-urlencoded"
 _FIELDS = frozenset(TokenRequest.__struct_fields__)
 _convert = msgspec.convert
@@ -31,13 +26,11 @@ class TokenEndpoint:
     Args:
         clients: authenticates clients.
         tokens: signs tokens.
-        bad_credentials: counts wrong secrets by address.
     """
 
-    def __init__(self, clients: Clients, tokens: TokenService, bad_credentials: BadCredentialLimit) -> None:
+    def __init__(self, clients: ClientAuthentication, tokens: TokenService) -> None:
         self._clients = clients
         self._tokens = tokens
-        self._bad_credentials = bad_credentials
 
     @property
     def routes(self) -> dict[tuple[str, str], FastRoute]:
@@ -53,7 +46,8 @@ class TokenEndpoint:
             address: the client's address, for the limit of wrong secrets.
 
         Raises:
-            OAuthInvalidRequest, UnsupportedGrantType, InvalidClient, InvalidScope: as RFC 6749 section 5.2 says.
+            OAuthInvalidRequest, UnsupportedGrantType, InvalidClient, UnauthorizedClient, InvalidScope: as RFC 6749
+                section 5.2 says.
             RateLimited: too many wrong secrets from this address.
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
@@ -63,24 +57,12 @@ class TokenEndpoint:
                 if form.grant_type
                 else errors.OAuthInvalidRequest("grant_type is missing.")
             )
-        client_id, allowed = await self._authenticate(authorization, form, address)
-        scopes = _granted(form.scope, allowed)
-        metrics.count_attempt(method="client", outcome="authenticated")
-        issued = await self._tokens.issue_for_client(client_id, scopes)
+        client = await self._clients.authenticate(authorization, form, address=address)
+        if GRANT not in client.grant_types:
+            raise errors.UnauthorizedClient
+        scopes = _granted(form.scope, client.scopes)
+        issued = await self._tokens.issue_for_client(client.client_id, scopes)
         return _encode(TokenResponse(issued.token, "Bearer", issued.expires_in, " ".join(scopes)))
-
-    async def _authenticate(
-        self, authorization: str | None, form: TokenRequest, address: str | None
-    ) -> tuple[str, tuple[str, ...]]:
-        """Return the client's id and scopes."""
-        try:
-            client_id, secret = presented(authorization, form)
-            self._bad_credentials.check(address, plausible=lambda: is_intact(secret, SECRET_PREFIX))
-            return client_id, await self._clients.authenticate(client_id, secret)
-        except errors.InvalidClient as error:
-            self._bad_credentials.count(address)
-            metrics.count_attempt(method="client", outcome=error.code)
-            raise errors.InvalidClient(error.detail, headers=_BASIC) from None
 
     async def _fast(self, scope: HTTPScope, receive: Receive) -> bytes:
         authorization: str | None = None

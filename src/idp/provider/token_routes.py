@@ -32,6 +32,7 @@ _PUBLIC = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin"
     responses=documents(TokenResponse)
     | responses(
         errors.InvalidClient,
+        errors.UnauthorizedClient,
         errors.UnsupportedGrantType,
         errors.InvalidScope,
         errors.OAuthInvalidRequest,
