@@ -22,7 +22,13 @@ class PagesPlugin(Plugin):
         self._public_url = public_url
         self._dev_headers = dev_headers
         self.document = OpenApiDocument()
-        self.routes = (*docs.ROUTES, *routes.ROUTES, *account_pages.ROUTES, *authorize_routes.ROUTES, *docs.asset_routers())
+        self.routes = (
+            *docs.ROUTES,
+            *routes.ROUTES,
+            *account_pages.ROUTES,
+            *authorize_routes.ROUTES,
+            *docs.asset_routers(),
+        )
         self.provides = {"openapi_document": self.document}
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:

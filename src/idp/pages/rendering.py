@@ -19,6 +19,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; style-src 'self'"
 )
+
+
 # A page with a form: submits only to this origin, is not cached and not indexed (SEC-43, SEC-47).
 def form_policy(*form_action: str) -> str:
     """Return the content security policy of a page with a form.

@@ -6,8 +6,8 @@ from typing import Any
 from msgspec import UNSET
 
 from idp import clock
-from idp.errors import InvalidGrant, InvalidScope, InvalidTarget, TokenNotFound, UserInactive
 from idp.authn.resolve import Resolver
+from idp.errors import InvalidGrant, InvalidScope, InvalidTarget, TokenNotFound, UserInactive
 from idp.principal.model import User
 from idp.principal.permissions import OPENID
 from idp.provider.claims import claims_of

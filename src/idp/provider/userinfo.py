@@ -15,7 +15,7 @@ from idp.authn.resolve import Resolver
 from idp.db.engine import Database
 from idp.ops.json_body import parse_form
 from idp.ops.openapi import responses
-from idp.principal.guards import check_audience, decided_by_handler, decides_only
+from idp.principal.guards import check_audience, decided_by_handler, decides_only, from_any_origin
 from idp.principal.model import AuthMethod, Principal
 from idp.principal.permissions import OPENID
 from idp.principal.requests import AnyRequest
@@ -27,7 +27,9 @@ _TAGS = ["OAuth"]
 _ACCEPTED = frozenset({AuthMethod.LOCAL_JWT, AuthMethod.OAUTH_TOKEN})
 _FORM = "application/x-www-form-urlencoded"
 _POLICY: dict[str, Any] = decided_by_handler("access token with the scope openid") | decides_only()
-_RESPONSES = responses(errors.Unauthenticated, errors.TokenInvalid, errors.InsufficientScope, errors.DatabaseUnavailable)
+_RESPONSES = responses(
+    errors.Unauthenticated, errors.TokenInvalid, errors.InsufficientScope, errors.DatabaseUnavailable
+)
 Authorization = Annotated[
     str | None, HeaderParameter(name="Authorization", description="Bearer, with the access token.")
 ]
@@ -47,7 +49,7 @@ async def get_userinfo(
 
 @post(
     PATH,
-    opt=_POLICY | {"form": True},
+    opt=_POLICY | from_any_origin(),
     tags=_TAGS,
     summary="Claims about the user (OpenID Connect)",
     status_code=200,
