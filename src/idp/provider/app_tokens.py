@@ -1,4 +1,4 @@
-"""The tokens of an app that a user signed in to: access token, ID token and refresh token (OpenID Connect Core 3.1.3)."""
+"""The tokens of an app that a user signed in to (OpenID Connect Core section 3.1.3)."""
 
 from collections.abc import Sequence
 from typing import Any

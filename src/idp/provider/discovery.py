@@ -23,6 +23,7 @@ OPENID_CONFIGURATION, SERVER_METADATA = "/.well-known/openid-configuration", "/.
 AUTHORIZE, LOGOUT, INTROSPECT, REVOKE = "/oauth2/authorize", "/oauth2/logout", "/oauth2/introspect", "/oauth2/revoke"
 AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
+_PROTOCOL_CLAIMS = ("sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash")
 _TAGS = ["OAuth"]
 _PUBLIC = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
 
@@ -78,8 +79,7 @@ def metadata(issuer: str, ui_locales: tuple[str, ...]) -> ProviderMetadata:
         revocation_endpoint=f"{issuer}{REVOKE}",
         end_session_endpoint=f"{issuer}{LOGOUT}",
         scopes_supported=USER_SCOPES,
-        claims_supported=("sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash")
-        + claims.SUPPORTED,
+        claims_supported=(*_PROTOCOL_CLAIMS, *claims.SUPPORTED),
         response_types_supported=("code",),
         response_modes_supported=RESPONSE_MODES,
         grant_types_supported=GRANT_TYPES,

@@ -1,11 +1,10 @@
 """GET and POST /oauth2/userinfo (OpenID Connect Core section 5.3; SEC-60)."""
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from litestar import MediaType, get, post
 from litestar.di import NamedDependency
-from litestar.params import HeaderParameter
 from litestar.response import Response
 
 from idp import errors
@@ -30,9 +29,6 @@ _POLICY: dict[str, Any] = decided_by_handler("access token with the scope openid
 _RESPONSES = responses(
     errors.Unauthenticated, errors.TokenInvalid, errors.InsufficientScope, errors.DatabaseUnavailable
 )
-Authorization = Annotated[
-    str | None, HeaderParameter(name="Authorization", description="Bearer, with the access token.")
-]
 
 
 @get(PATH, opt=_POLICY, tags=_TAGS, summary="Claims about the user (OpenID Connect)", responses=_RESPONSES)
@@ -41,7 +37,6 @@ async def get_userinfo(
     introspector: NamedDependency[Introspector],
     resolver: NamedDependency[Resolver],
     database: NamedDependency[Database],
-    authorization: Authorization = None,
 ) -> Response[dict[str, Any]]:
     """Return the claims that the scopes of the access token cover."""
     return await _answer(request, introspector, resolver, database, token=None)
@@ -60,7 +55,6 @@ async def request_userinfo(
     introspector: NamedDependency[Introspector],
     resolver: NamedDependency[Resolver],
     database: NamedDependency[Database],
-    authorization: Authorization = None,
 ) -> Response[dict[str, Any]]:
     """Return the same; the access token may be the form field `access_token` (RFC 6750 section 2.2)."""
     return await _answer(request, introspector, resolver, database, token=await _token_in_form(request))
@@ -101,9 +95,7 @@ async def _claims(principal: Principal, resolver: Resolver, database: Database) 
         raise errors.TokenInvalid("Send an access token that a user granted.")
     check_audience(principal)
     if OPENID not in credential.scopes:
-        raise errors.InsufficientScope(
-            headers={"WWW-Authenticate": 'Bearer error="insufficient_scope", scope="openid"'}
-        )
+        raise errors.InsufficientScope
     extra: tuple[str, ...] = ()
     if credential.method == AuthMethod.OAUTH_TOKEN and credential.session_id is not None:
         async with database.transaction() as session:
