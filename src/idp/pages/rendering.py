@@ -1,12 +1,14 @@
 """Render templates as responses with a content security policy."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import MediaType, Response
 from litestar.background_tasks import BackgroundTask
+from litestar.datastructures import Cookie
 from litestar.response import Redirect
 
 from idp.ops.public_prefix import prefixed
@@ -21,15 +23,17 @@ POLICY = (
 )
 # A page with a form: submits only to this origin, is not cached and not indexed (SEC-43, SEC-47).
 _FORM_POLICY = (
-    "default-src 'none'; script-src 'self'; img-src 'self'; style-src 'self'; base-uri 'none'; form-action 'self'; "
+    "default-src 'none'; script-src 'self'; img-src 'self'; style-src 'self'; base-uri 'none'; form-action {targets}; "
     "frame-ancestors 'none'"
 )
 _FORM_HEADERS = {
-    "Content-Security-Policy": _FORM_POLICY,
+    "Content-Security-Policy": _FORM_POLICY.format(targets="'self'"),
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex, nofollow",
 }
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 
 def render(template: str, values: Mapping[str, Any], *, texts: Texts = LANGUAGES[DEFAULT]) -> str:
@@ -60,13 +64,28 @@ def texts_for(request: AnyRequest, ui_locales: str | None = None) -> Texts:
     return choose(ui_locales or request.query_params.get("ui_locales"), request.headers.get("accept-language"))
 
 
+class FormOf(NamedTuple):
+    """What belongs to a form beside its template.
+
+    Attributes:
+        ui_locales: of the authorization request that the form belongs to.
+        redirect_uri: where the form's redirects may lead. Chromium applies `form-action` to redirects after a form, so
+            the policy of a page before a client's redirect URI must name it.
+        cookies: to set.
+    """
+
+    ui_locales: str | None = None
+    redirect_uri: str | None = None
+    cookies: Sequence[Cookie] = ()
+
+
 def form_page(
     request: AnyRequest,
     template: str,
     *,
     status: int = 200,
     headers: Mapping[str, str] | None = None,
-    ui_locales: str | None = None,
+    form: FormOf | None = None,
     **values: object,
 ) -> Response[str]:
     """Return a page for people, with personal data, a form or a one-time token; it is not cached.
@@ -76,24 +95,48 @@ def form_page(
         template: its file name.
         status: of the response.
         headers: additional ones.
-        ui_locales: of the authorization request that the page belongs to.
+        form: a form that checks the token of its sender. Its page tells our own origin where a request comes from, so
+            that browsers name the origin of the form (with `no-referrer` they send `Origin: null`).
         values: the template's variables.
     """
-    texts = texts_for(request, ui_locales)
+    texts = texts_for(request, form.ui_locales if form else None)
+    values |= {"brand": request.app.state.brand, "referrer": "same-origin" if form else "no-referrer"}
     language = {"Content-Language": texts.language, "Vary": "Accept-Language"}
+    own = {**_FORM_HEADERS, "Referrer-Policy": str(values["referrer"])}
+    if form and (target := form_target(form.redirect_uri)):
+        own["Content-Security-Policy"] = _FORM_POLICY.format(targets=f"'self' {target}")
     return Response(
         render(template, values, texts=texts),
         status_code=status,
         media_type=MediaType.HTML,
-        headers={**_FORM_HEADERS, **language, **(headers or {})},
+        headers={**own, **language, **(headers or {})},
+        cookies=list(form.cookies) if form else None,
     )
 
 
-def redirect(path: str, *, background: BackgroundTask | None = None) -> Redirect:
-    """Redirect a form to another page, so that a reload submits nothing twice (RFC 9110 section 15.4.4).
+def form_target(redirect_uri: str | None) -> str | None:
+    """Return the source expression (CSP level 3) of a registered redirect URI, for `form-action`.
+
+    Args:
+        redirect_uri: proven to belong to the client.
+    """
+    scheme, _, rest = (redirect_uri or "").partition(":")
+    if not _SCHEME.fullmatch(scheme):
+        return None
+    host = rest.removeprefix("//").partition("/")[0].partition("?")[0]
+    if scheme in {"http", "https"} and _HOST.fullmatch(host):
+        return f"{scheme}://{host}"
+    return f"{scheme}:"  # an app's own scheme, or an IPv6 address, which has no source expression
+
+
+def redirect(path: str, *, background: BackgroundTask | None = None, cookies: Sequence[Cookie] = ()) -> Redirect:
+    """Redirect a form to another page, so that a reload submits nothing twice (SEC-41; RFC 9110 section 15.4.4).
 
     Args:
         path: a path of this service.
         background: a task to run after the response was sent.
+        cookies: to set.
     """
-    return Redirect(prefixed(path), status_code=303, headers=_FORM_HEADERS, background=background)
+    return Redirect(
+        prefixed(path), status_code=303, headers=_FORM_HEADERS, background=background, cookies=list(cookies)
+    )
