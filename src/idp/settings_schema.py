@@ -140,6 +140,7 @@ class RateLimits(Section, frozen=True):
     verifications_per_account_per_hour: Count = 5
     verifications_per_address_per_hour: Count = 50
     bad_links_per_address_per_hour: Count = 100
+    authorizations_per_address_per_hour: Count = 3000
     bad_credentials_per_address_per_minute: Count = 600
     back_off_seconds: tuple[Count, ...] = (60, 300, 900, 3600, 86_400)
 

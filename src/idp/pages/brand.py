@@ -77,7 +77,9 @@ def _read_logo(path: Path) -> Logo:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise SettingsError([f"pages.logo: {path} cannot be read ({error.strerror}): name an SVG or PNG file."]) from None
+        raise SettingsError(
+            [f"pages.logo: {path} cannot be read ({error.strerror}): name an SVG or PNG file."]
+        ) from None
     if len(content) > _MAX_BYTES:
         raise SettingsError([f"pages.logo: {path} is larger than {_MAX_BYTES // 1024} KiB: use a smaller image."])
     if content.startswith(_PNG):

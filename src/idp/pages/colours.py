@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 READABLE = 4.5  # WCAG 2.2, 1.4.3 (AA)
 WHITE, BLACK = "#ffffff", "#000000"
-# The surfaces on which each theme is hardest to read: `--ground` of the light one, `--paper` of the dark one (page.css).
+# Where each theme is hardest to read: `--ground` of the light one, `--paper` of the dark one (page.css).
 LIGHT_SURFACE, DARK_SURFACE = "#f5f7fa", "#171d26"
 _STEP = 0.02
 _HOVER = 0.15

@@ -43,9 +43,7 @@ class FormTokens:
         if _FORMAT.match(present):
             return _token(self._key.current, present), []
         fresh = secrets.token_urlsafe(16)
-        cookie = Cookie(
-            key=self.name, value=fresh, path=self._path, secure=self._secure, httponly=True, samesite="lax"
-        )
+        cookie = Cookie(key=self.name, value=fresh, path=self._path, secure=self._secure, httponly=True, samesite="lax")
         return _token(self._key.current, fresh), [cookie]
 
     def check(self, cookies: Mapping[str, str], presented: str) -> None:

@@ -1,6 +1,5 @@
 """Render templates as responses with a content security policy."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from litestar.response import Redirect
 from idp.ops.public_prefix import prefixed
 from idp.pages.languages import DEFAULT, LANGUAGES, Texts, choose
 from idp.principal.requests import AnyRequest
+from idp.provider.redirect_uris import origin_of_uri
 
 FOLDER = Path(__file__).parent
 _TEMPLATES = Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined)
@@ -21,19 +21,28 @@ POLICY = (
     "default-src 'none'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; style-src 'self'"
 )
+
+
+def form_policy(*form_action: str) -> str:
+    """Return the content security policy of a page with a form.
+
+    Args:
+        form_action: where the form goes, such as `https://app.example.com`; this origin by default.
+    """
+    targets = " ".join(form_action or ("'self'",))
+    return (
+        "default-src 'none'; script-src 'self'; img-src 'self'; style-src 'self'; base-uri 'none'; "
+        f"form-action {targets}; frame-ancestors 'none'"
+    )
+
+
 # A page with a form: submits only to this origin, is not cached and not indexed (SEC-43, SEC-47).
-_FORM_POLICY = (
-    "default-src 'none'; script-src 'self'; img-src 'self'; style-src 'self'; base-uri 'none'; form-action {targets}; "
-    "frame-ancestors 'none'"
-)
 _FORM_HEADERS = {
-    "Content-Security-Policy": _FORM_POLICY.format(targets="'self'"),
+    "Content-Security-Policy": form_policy(),
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex, nofollow",
 }
-_HOST = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?")
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 
 def render(template: str, values: Mapping[str, Any], *, texts: Texts = LANGUAGES[DEFAULT]) -> str:
@@ -103,8 +112,8 @@ def form_page(
     values |= {"brand": request.app.state.brand, "referrer": "same-origin" if form else "no-referrer"}
     language = {"Content-Language": texts.language, "Vary": "Accept-Language"}
     own = {**_FORM_HEADERS, "Referrer-Policy": str(values["referrer"])}
-    if form and (target := form_target(form.redirect_uri)):
-        own["Content-Security-Policy"] = _FORM_POLICY.format(targets=f"'self' {target}")
+    if form and form.redirect_uri:
+        own["Content-Security-Policy"] = form_policy("'self'", origin_of_uri(form.redirect_uri))
     return Response(
         render(template, values, texts=texts),
         status_code=status,
@@ -112,21 +121,6 @@ def form_page(
         headers={**own, **language, **(headers or {})},
         cookies=list(form.cookies) if form else None,
     )
-
-
-def form_target(redirect_uri: str | None) -> str | None:
-    """Return the source expression (CSP level 3) of a registered redirect URI, for `form-action`.
-
-    Args:
-        redirect_uri: proven to belong to the client.
-    """
-    scheme, _, rest = (redirect_uri or "").partition(":")
-    if not _SCHEME.fullmatch(scheme):
-        return None
-    host = rest.removeprefix("//").partition("/")[0].partition("?")[0]
-    if scheme in {"http", "https"} and _HOST.fullmatch(host):
-        return f"{scheme}://{host}"
-    return f"{scheme}:"  # an app's own scheme, or an IPv6 address, which has no source expression
 
 
 def redirect(path: str, *, background: BackgroundTask | None = None, cookies: Sequence[Cookie] = ()) -> Redirect:

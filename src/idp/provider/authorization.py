@@ -4,7 +4,7 @@ Steps are pages that never lead to each other, so that a reload, the back button
 again what is still missing. Within `REPEATABLE` a finished request gives another code, for a browser that repeats it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -36,7 +36,7 @@ from idp.provider.redirect_uris import is_registered
 
 LIFE = timedelta(hours=1)  # long enough to register and confirm an address
 REPEATABLE = timedelta(minutes=1)
-Page = Literal["login", "choose", "consent"]
+Page = Literal["continue", "login", "choose", "consent"]
 
 
 class Show(Struct, frozen=True):
@@ -114,6 +114,26 @@ class Authorization:
             AuthorizationRequestInvalid, UnknownClient, RedirectUriMismatch: client and redirect URI are not proven.
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
+
+        async def advance(session: AsyncSession, client: ClientRow, request: AuthorizationRequest) -> Step:
+            return await self._advance(session, client, request, _State(clock.now()), browser, origin)
+
+        return await self._check(pairs, advance)
+
+    async def save(self, pairs: Sequence[tuple[str, str]]) -> Step:
+        """Check a request, and save it without looking at who is signed in; `resume` continues. Raises as `begin`."""
+
+        async def save(session: AsyncSession, _client: ClientRow, request: AuthorizationRequest) -> Step:
+            return Show("continue", _save(session, request, _State(clock.now())).id)
+
+        return await self._check(pairs, save)
+
+    async def _check(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        go_on: Callable[[AsyncSession, ClientRow, AuthorizationRequest], Awaitable[Step]],
+    ) -> Step:
+        """Check a request, and go on in the same transaction; errors of a proven client are sent to it."""
         parameters = Parameters(pairs)
         client_id = parameters.get("client_id") or ""
         async with self._database.transaction() as session:
@@ -122,7 +142,7 @@ class Authorization:
             address = check_address(parameters, client)
             try:
                 request = await check_request(parameters, client, address, read_hint=self._read_hint)
-                return await self._advance(session, client, request, _State(clock.now()), browser, origin)
+                return await go_on(session, client, request)
             except AuthorizationError as error:
                 return error_response(address, error, issuer=self._issuer)
 
@@ -327,12 +347,12 @@ def _still_allows(client: ClientRow, request: AuthorizationRequest) -> bool:
 def _interaction_required(page: Page) -> AuthorizationError:
     """Return the error of a request with `prompt=none` (OpenID Connect Core section 3.1.2.6)."""
     match page:
-        case "login":
-            return AuthorizationError("login_required", "The user must sign in.")
         case "choose":
             return AuthorizationError("account_selection_required", "The user must choose an account.")
         case "consent":
             return AuthorizationError("consent_required", "The user must consent.")
+        case _:
+            return AuthorizationError("login_required", "The user must sign in.")
 
 
 def _is_storable(text: str) -> bool:
