@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 from litestar import Request, delete, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
@@ -17,6 +16,7 @@ from idp.principal.guards import accepts, requires_admin
 from idp.principal.model import AuthMethod, Principal
 from idp.principal.reauthorize import reauthorize
 from idp.sessions import service as sessions
+from idp.sessions.listing import list_live
 from idp.users import administration
 
 _PATH = "/api/auth/admin/users/{user_id:str}/sessions"
@@ -38,14 +38,13 @@ class SignedOutUser(Struct, frozen=True):
 async def user_sessions(
     request: AdminRequest, database: NamedDependency[Database], user_id: FromPath[str]
 ) -> SessionList:
-    """Return the sessions of a user, newest first. `current` marks the session of the request."""
+    """Return the sessions of a user with the apps that each signed in to, newest first. `current` marks the session of
+    the request.
+    """
     async with database.transaction() as session:
         await administration.get_user(session, user_id)
-        live = await sessions.list_live(session, user_id)
-    current = request.user.credential.session_id
-    return SessionList(
-        [SessionInfo(**msgspec.structs.asdict(each), current=str(each.session_id) == current) for each in live]
-    )
+        live = await list_live(session, user_id, current=request.user.credential.session_id)
+    return SessionList([SessionInfo.of(each) for each in live])
 
 
 @delete(

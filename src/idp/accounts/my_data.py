@@ -1,5 +1,6 @@
 """Export all data of a user as one JSON document, without secrets and digests."""
 
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -11,12 +12,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
+from idp.accounts.shapes import AppInfo
 from idp.apikeys import service as api_keys
 from idp.apikeys.shapes import KeyOut
 from idp.audit.record import AuditRecord, Position, RecordFilter, before, recent, redact_for_user
 from idp.authn.resolve import load_user
 from idp.db.engine import Database
 from idp.principal.model import User
+from idp.sessions import apps
 from idp.sessions.models import SessionRow
 from idp.users.profile import list_identities
 from idp.users.shapes import Identity
@@ -36,6 +39,7 @@ class ExportedSession(Struct, frozen=True):
     amr: tuple[str, ...]
     ended_at: datetime | None
     ended_reason: str | None
+    apps: list[AppInfo]
 
 
 class Export(Struct, frozen=True):
@@ -86,10 +90,13 @@ async def stream_export(database: Database, export: Export) -> AsyncIterator[byt
 
 
 async def _sessions(session: AsyncSession, user_id: str) -> list[ExportedSession]:
-    names = ExportedSession.__struct_fields__
+    names = [name for name in ExportedSession.__struct_fields__ if name != "apps"]
     rows = await session.execute(
         select(*(getattr(SessionRow, name) for name in names))
-        .where(SessionRow.user_id == user_id)
+        .where(SessionRow.user_id == user_id, SessionRow.parent_id.is_(None))
         .order_by(SessionRow.created_at.desc(), SessionRow.id.desc())
     )
-    return [ExportedSession(**{**row, "amr": tuple(row["amr"])}) for row in rows.mappings()]
+    of_apps = defaultdict(list)
+    for each in await apps.find_all(session, user_id):
+        of_apps[each.parent_id].append(AppInfo.of(each))
+    return [ExportedSession(**{**row, "amr": tuple(row["amr"]), "apps": of_apps[row["id"]]}) for row in rows.mappings()]

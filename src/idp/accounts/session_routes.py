@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-import msgspec
 from litestar import Request, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, QueryParameter
@@ -23,9 +22,10 @@ from idp.ops.problems import invalid
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import public, requires_user
 from idp.principal.model import AuthMethod
-from idp.principal.requests import UserRequest, session_id_of, user_id_of
+from idp.principal.requests import UserRequest, user_id_of
 from idp.sessions import service as sessions
 from idp.sessions.cookie import SessionCookies
+from idp.sessions.listing import list_live
 from idp.sessions.refresh_tokens import Redeemed, RefreshTokens, is_well_formed
 from idp.signing.jwt import FIRST_PARTY_CLIENT, Family
 
@@ -121,15 +121,15 @@ async def _by_cookie(
 
 @get("/api/auth/sessions", guards=[requires_user], tags=_TAGS, summary="List my sessions")
 async def list_sessions(request: UserRequest, database: NamedDependency[Database]) -> SessionList:
-    """Return the user's sessions, newest first; a shared-secret token sees only its own session."""
-    current = session_id_of(request)
+    """Return the user's sessions with the apps that each signed in to, newest first; a shared-secret token sees only
+    its own session.
+    """
+    credential = request.user.credential
     async with database.transaction() as session:
-        live = await sessions.list_live(session, user_id_of(request))
-    if request.user.credential.shared_secret:  # its holders could forge a token for every session id
-        live = [each for each in live if each.session_id == current]
-    return SessionList(
-        [SessionInfo(**msgspec.structs.asdict(each), current=each.session_id == current) for each in live]
-    )
+        live = await list_live(session, user_id_of(request), current=credential.session_id)
+    if credential.shared_secret:  # its holders could forge a token for every session id
+        live = [each for each in live if each.current]
+    return SessionList([SessionInfo.of(each) for each in live])
 
 
 @get(

@@ -1,13 +1,15 @@
 """Request and response bodies of sign-up and sign-in. Unknown members are ignored on these old paths (C-16)."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from idp.authn.shapes import UserOut
 from idp.plain_text import LINE
+from idp.sessions.apps import AppRecord
+from idp.sessions.listing import SessionRecord
 
 # The pattern is a rough check; `parse_email` validates.
 Email = Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^\s\x00-\x1f\x7f]+@[^\s\x00-\x1f\x7f]+(?!\n)$",
@@ -101,8 +103,26 @@ class CsrfToken(Struct, frozen=True):
     csrf_token: str
 
 
+class AppInfo(Struct, frozen=True):
+    """An app that a session signed in to. `sid` is in its ID tokens, and ends it at `/api/auth/sessions/{sid}`.
+
+    `client_name` is null if the client was deleted.
+    """
+
+    sid: UUID
+    client_id: str
+    client_name: str | None
+    signed_in_at: datetime
+    last_activity: datetime
+
+    @classmethod
+    def of(cls, app: AppRecord) -> Self:
+        """Return what its user sees of it."""
+        return cls(**{name: getattr(app, name) for name in cls.__struct_fields__})
+
+
 class SessionInfo(Struct, frozen=True):
-    """A session (S4-20). `current` marks the session of the request."""
+    """A session (S4-20) and its apps, newest first. `current` marks that of the request."""
 
     session_id: UUID
     created_at: datetime
@@ -113,6 +133,12 @@ class SessionInfo(Struct, frozen=True):
     ip_address: str | None
     amr: tuple[str, ...]
     current: bool
+    apps: list[AppInfo]
+
+    @classmethod
+    def of(cls, record: SessionRecord) -> Self:
+        """Return what its user sees of it."""
+        return cls(**structs.asdict(record) | {"apps": [AppInfo.of(each) for each in record.apps]})
 
 
 class SessionList(Struct, frozen=True):

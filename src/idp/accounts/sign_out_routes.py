@@ -207,7 +207,9 @@ async def end_session(
     session_cookies: NamedDependency[SessionCookies],
     session_id: SessionId,
 ) -> Response[Message]:
-    """End a session of the user with all its tokens. Sessions of other users are not found."""
+    """End a session of the user with its apps and all its tokens; given the `sid` of an app, only that app's. Sessions
+    of other users are not found.
+    """
     try:
         requested = UUID(session_id)
     except ValueError:
@@ -215,7 +217,11 @@ async def end_session(
     user_id = user_id_of(request)
     async with database.transaction() as session:
         await _lock_user(session, user_id, request.user)
-        if not await sessions.end(session, origin_of(request), requested, user_id=user_id, reason=sessions.LOGGED_OUT):
+        origin, reason = origin_of(request), sessions.LOGGED_OUT
+        if not (
+            await sessions.end(session, origin, requested, user_id=user_id, reason=reason)
+            or await sessions.end_app(session, origin, requested, user_id=user_id, reason=reason)
+        ):
             raise errors.SessionNotFound
     return _done(request, "Session revoked successfully", session_cookies, ended=requested, caller=request.user)
 

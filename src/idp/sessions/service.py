@@ -1,4 +1,4 @@
-"""Start, list and end sessions. Every function works inside the caller's transaction."""
+"""Start and end sessions. Every function works inside the caller's transaction."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -6,9 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import bindparam, func, select, text, update
+from sqlalchemy import and_, bindparam, func, or_, select, text, true, update
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 from sqlalchemy.types import Text
 from uuid_utils.compat import uuid7
 
@@ -18,6 +19,7 @@ from idp.events.catalogue import EventType
 from idp.events.outbox import publish
 from idp.events.shapes import SessionsRevoked
 from idp.principal.model import Credential
+from idp.sessions import apps
 from idp.sessions.models import SessionRow
 
 SINGLE_FACTOR = "1"  # `acr`: single factor
@@ -27,6 +29,7 @@ REPLACED = "signed_in_again"
 TOO_MANY_WRONG_PASSWORDS = "too_many_wrong_passwords"
 _MAX_ENDED_AT_ONCE = 100  # sessions ended by one sign-in
 SIGNED_OUT_BY_ADMIN = "signed_out_by_admin"
+_Kept = aliased(SessionRow)
 
 # Locks the user's row until the commit. A concurrent password change or disabling either waits and then ends this
 # session too, or was first, and then no row is found here.
@@ -52,11 +55,12 @@ WITH owner AS (
 )
 SELECT EXISTS (SELECT FROM idp.user_sessions s WHERE s.user_id = begun.user_id) AS any_before,
        EXISTS (SELECT FROM idp.user_sessions s
-                WHERE s.user_id = begun.user_id AND s.user_agent IS NOT DISTINCT FROM :user_agent
+                WHERE s.user_id = begun.user_id AND s.parent_id IS NULL
+                  AND s.user_agent IS NOT DISTINCT FROM :user_agent
                   AND s.ip_address IS NOT DISTINCT FROM :ip_address) AS same_before,
        (SELECT count(*) FROM idp.user_sessions s
-         WHERE s.user_id = begun.user_id AND s.ended_at IS NULL AND s.expires_at > :now AND s.idle_expires_at > :now)
-       AS others
+         WHERE s.user_id = begun.user_id AND s.parent_id IS NULL AND s.ended_at IS NULL
+           AND s.expires_at > :now AND s.idle_expires_at > :now) AS others
   FROM begun
 """).bindparams(bindparam("device_info", type_=JSONB(none_as_null=True)), bindparam("amr", type_=ARRAY(Text())))
 
@@ -131,19 +135,6 @@ class Lifetime(Struct, frozen=True):
 
     idle_seconds: int
     seconds: int
-
-
-class SessionRecord(Struct, frozen=True):
-    """A session, as shown to its owner and administrators."""
-
-    session_id: UUID
-    created_at: datetime
-    last_activity: datetime
-    expires_at: datetime
-    device_info: Any
-    user_agent: str | None
-    ip_address: str | None
-    amr: tuple[str, ...]
 
 
 async def start(
@@ -222,36 +213,8 @@ def idle_end(login: Login, lifetime: Lifetime) -> datetime:
     return min(login.expires_at, login.auth_time + timedelta(seconds=lifetime.idle_seconds))
 
 
-async def list_live(session: AsyncSession, user_id: str) -> list[SessionRecord]:
-    """Return the live sessions of a user, newest first."""
-    now = clock.now()
-    rows = await session.scalars(
-        select(SessionRow)
-        .where(
-            SessionRow.user_id == user_id,
-            SessionRow.ended_at.is_(None),
-            SessionRow.expires_at > now,
-            SessionRow.idle_expires_at > now,
-        )
-        .order_by(SessionRow.created_at.desc(), SessionRow.id.desc())
-    )
-    return [
-        SessionRecord(
-            session_id=row.id,
-            created_at=row.created_at,
-            last_activity=row.last_seen_at,
-            expires_at=min(row.expires_at, row.idle_expires_at),
-            device_info=row.device_info,
-            user_agent=row.user_agent,
-            ip_address=row.ip_address,
-            amr=tuple(row.amr),
-        )
-        for row in rows
-    ]
-
-
 async def end(session: AsyncSession, origin: Origin, session_id: UUID, *, user_id: str, reason: str) -> bool:
-    """End a session of a user with its refresh tokens, cookie and access tokens; False if it had ended."""
+    """End a session of a user with its apps, refresh tokens, cookie and access tokens; False if it had ended."""
     return bool(await _end(session, origin, user_id, reason, SessionRow.id == session_id))
 
 
@@ -262,8 +225,15 @@ async def end_by_id(session: AsyncSession, origin: Origin, session_id: UUID, *, 
         await end(session, origin, session_id, user_id=row.user_id, reason=reason)
 
 
+async def end_app(session: AsyncSession, origin: Origin, sid: UUID, *, user_id: str, reason: str) -> bool:
+    """End the sessions of an app in one browser, which have this `sid`; False if they had ended."""
+    return bool(await _end(session, origin, user_id, reason, SessionRow.client_sid == sid))
+
+
 async def end_by_cookie(session: AsyncSession, origin: Origin, digests: Sequence[str], *, keep: UUID) -> None:
     """End the session of a browser's previous cookie, of any user, because the cookie is replaced.
+
+    If the same user signed in again, the apps of the previous session continue with the new one.
 
     Args:
         session: the caller's transaction.
@@ -271,33 +241,61 @@ async def end_by_cookie(session: AsyncSession, origin: Origin, digests: Sequence
         digests: possible digests of the cookie.
         keep: the new session.
     """
+    owner = await session.scalar(select(SessionRow.user_id).where(SessionRow.id == keep))
     query = select(SessionRow.id, SessionRow.user_id).where(
         SessionRow.cookie_digest.in_(digests), SessionRow.id != keep, SessionRow.ended_at.is_(None)
     )
-    for session_id, user_id in (await session.execute(query)).all():
+    for session_id, user_id in (await session.execute(query.with_for_update())).all():
+        if user_id == owner:
+            await apps.move(session, of=session_id, to=keep)
         await end(session, origin, session_id, user_id=user_id, reason=REPLACED)
 
 
 async def end_all(session: AsyncSession, origin: Origin, user_id: str, *, reason: str, keep: UUID | None = None) -> int:
-    """End all sessions of a user except `keep`; return how many of them were live."""
-    others = [SessionRow.id != keep] if keep is not None else []
-    return sum(await _end(session, origin, user_id, reason, *others))
+    """End all sessions of a user; return how many of them were live, without those of apps.
+
+    Args:
+        session: the caller's transaction.
+        origin: the request's origin.
+        user_id: the user.
+        reason: for events and the audit record.
+        keep: a session that continues with its apps; if it is an app's, with its browser's session.
+    """
+    others = (
+        [] if keep is None else [_root(SessionRow) != select(_root(_Kept)).where(_Kept.id == keep).scalar_subquery()]
+    )
+    return sum(each.was_live and not each.is_app for each in await _end(session, origin, user_id, reason, *others))
 
 
 async def end_everyones(session: AsyncSession, origin: Origin, *, reason: str) -> None:
     """End all sessions of all users."""
     query = select(SessionRow.user_id).where(SessionRow.ended_at.is_(None)).distinct()
-    for user_id in (await session.scalars(query)).all():
+    for user_id in (await session.scalars(query.order_by(SessionRow.user_id))).all():
         await end_all(session, origin, user_id, reason=reason)
 
 
+async def end_of_client(session: AsyncSession, origin: Origin, client_id: str, *, reason: str) -> int:
+    """End all sessions of a client, of all users; return how many were live."""
+    query = select(SessionRow.user_id).where(SessionRow.client_id == client_id, SessionRow.ended_at.is_(None))
+    users = (await session.scalars(query.distinct().order_by(SessionRow.user_id))).all()
+    return sum([await end_of_grant(session, origin, each, client_id, reason=reason) for each in users])
+
+
+async def end_of_grant(session: AsyncSession, origin: Origin, user_id: str, client_id: str, *, reason: str) -> int:
+    """End all sessions of a user at a client; return how many were live."""
+    return sum(
+        each.was_live for each in await _end(session, origin, user_id, reason, SessionRow.client_id == client_id)
+    )
+
+
 async def end_surplus(session: AsyncSession, origin: Origin, user_id: str, *, limit: int) -> int:
-    """End the least recently used sessions above the limit; return how many ended."""
+    """End the least recently used sessions above the limit, with their apps, which do not count; return how many."""
     now = clock.now()
     surplus = (
         select(SessionRow.id)
         .where(
             SessionRow.user_id == user_id,
+            SessionRow.parent_id.is_(None),
             SessionRow.ended_at.is_(None),
             SessionRow.expires_at > now,
             SessionRow.idle_expires_at > now,
@@ -307,24 +305,52 @@ async def end_surplus(session: AsyncSession, origin: Origin, user_id: str, *, li
         .limit(_MAX_ENDED_AT_ONCE)
     )
     ids = (await session.scalars(surplus)).all()
-    return len(await _end(session, origin, user_id, SURPLUS, SessionRow.id.in_(ids))) if ids else 0
+    ended = await _end(session, origin, user_id, SURPLUS, SessionRow.id.in_(ids)) if ids else []
+    return sum(not each.is_app for each in ended)
 
 
-async def _end(session: AsyncSession, origin: Origin, user_id: str, reason: str, *conditions: Any) -> list[bool]:
-    """End sessions, and return for each whether it was live.
+class _Ended(Struct, frozen=True):
+    session_id: UUID
+    is_app: bool
+    was_live: bool
+
+
+async def _end(session: AsyncSession, origin: Origin, user_id: str, reason: str, *conditions: Any) -> list[_Ended]:
+    """End sessions with their apps, tell the apps' clients, and return what ended.
 
     Expired ones are ended too, because activity that is not written yet would extend them.
     """
-    now = clock.now()
-    # In a fixed order, to avoid deadlocks between transactions that end the same sessions.
-    ends = func.least(SessionRow.expires_at, SessionRow.idle_expires_at)
-    query = select(SessionRow.id, ends).where(SessionRow.user_id == user_id, SessionRow.ended_at.is_(None), *conditions)
-    locked = {row[0]: row[1] for row in await session.execute(query.order_by(SessionRow.id).with_for_update())}
-    if not locked:
+    ended = await _lock(session, user_id, conditions)
+    if not ended:
         return []
-    await session.execute(update(SessionRow).where(SessionRow.id.in_(locked)).values(ended_at=now, ended_reason=reason))
-    details = {"sessions": [str(each) for each in locked], "reason": reason}
+    ids = [each.session_id for each in ended]
+    values = {"ended_at": clock.now(), "ended_reason": reason}
+    await session.execute(update(SessionRow).where(SessionRow.id.in_(ids)).values(values))
+    if of_apps := [each.session_id for each in ended if each.is_app]:
+        await apps.notify_clients(session, of_apps)
+    details = {"sessions": [str(each) for each in ids], "reason": reason}
     record(session, origin, action="session.ended", user_id=user_id, details=details)
-    revoked = SessionsRevoked(user_id=user_id, sessions=tuple(str(each) for each in locked), reason=reason)
+    revoked = SessionsRevoked(user_id=user_id, sessions=tuple(str(each) for each in ids), reason=reason)
     publish(session, EventType.SESSION_REVOKED, revoked, subject=user_id)
-    return [end > now for end in locked.values()]
+    return ended
+
+
+async def _lock(session: AsyncSession, user_id: str, conditions: Sequence[Any]) -> list[_Ended]:
+    """Lock sessions and then their apps, each in the order of ids, so that transactions do not deadlock.
+
+    An app's session starts under a lock of its parent. The second statement begins after the parents are locked, so it
+    sees the apps whose start they waited for.
+    """
+    now, is_app = clock.now(), SessionRow.parent_id.is_not(None)
+    ends = func.least(SessionRow.expires_at, SessionRow.idle_expires_at)
+    query = select(SessionRow.id, is_app, ends).where(SessionRow.user_id == user_id, SessionRow.ended_at.is_(None))
+    query = query.order_by(SessionRow.id).with_for_update()
+    parents = (await session.execute(query.where(~is_app, *conditions))).all()
+    its_apps = SessionRow.parent_id.in_([row[0] for row in parents])
+    of_apps = (await session.execute(query.where(is_app, or_(its_apps, and_(true(), *conditions))))).all()
+    return [_Ended(session_id=row[0], is_app=row[1], was_live=row[2] > now) for row in (*parents, *of_apps)]
+
+
+def _root(row: Any) -> Any:
+    """The browser's session of a session."""
+    return func.coalesce(row.parent_id, row.id)
