@@ -27,13 +27,13 @@ CONSENT = "/consent"
 @get(CONSENT, opt=public(), include_in_schema=False, exception_handlers=ERROR_PAGES)
 async def consent_page(
     request: AnyRequest,
-    authorization: NamedDependency[Authorization],
+    authorizations: NamedDependency[Authorization],
     introspector: NamedDependency[Introspector],
     session_cookies: NamedDependency[SessionCookies],
     request_id: RequestId = None,
 ) -> Response[str] | Redirect:
     """Show who asks for what, in words."""
-    journey, pending = await _load(authorization, request_id)
+    journey, pending = await _load(authorizations, request_id)
     browser = await find_browser(request, introspector)
     if browser is None:
         return redirect(journey.onward())
@@ -54,7 +54,7 @@ async def consent_page(
 @post(CONSENT, opt=public() | FORM, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
 async def consent_form(
     request: AnyRequest,
-    authorization: NamedDependency[Authorization],
+    authorizations: NamedDependency[Authorization],
     introspector: NamedDependency[Introspector],
     session_cookies: NamedDependency[SessionCookies],
     tokens: NamedDependency[TokenService],
@@ -62,22 +62,22 @@ async def consent_form(
 ) -> Response[str] | Redirect:
     """Record the decision. The form's token is that of the session, so that the one who decides is the one shown."""
     form = await read_form(request, public_url=tokens.issuer)
-    journey, pending = await _load(authorization, request_id)
+    journey, pending = await _load(authorizations, request_id)
     browser = await find_browser(request, introspector)
     if browser is None:
         return redirect(journey.onward())
     check_session_form(request, session_cookies, browser, form)
     match form.get("decision"):
         case "allow":
-            await authorization.approve(str(pending.id), browser, origin_of(request))
+            await authorizations.approve(str(pending.id), browser, origin_of(request))
             return redirect(journey.onward())
         case "deny":
-            return respond(request, await authorization.deny(str(pending.id), browser, origin_of(request)))
+            return respond(request, await authorizations.deny(str(pending.id), browser, origin_of(request)))
     raise BadRequest("The form has no decision.")
 
 
-async def _load(authorization: Authorization, request_id: str | None) -> tuple[Journey, PendingRequest]:
-    journey = await find_journey(authorization, request_id)
+async def _load(authorizations: Authorization, request_id: str | None) -> tuple[Journey, PendingRequest]:
+    journey = await find_journey(authorizations, request_id)
     if journey.pending is None:
         raise AuthorizationRequestExpired
     return journey, journey.pending

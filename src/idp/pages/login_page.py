@@ -35,7 +35,7 @@ Other = Annotated[str | None, QueryParameter(description="Whether to sign in wit
 @get(LOGIN, opt=public(), include_in_schema=False, exception_handlers=ERROR_PAGES)
 async def login_page(
     request: AnyRequest,
-    authorization: NamedDependency[Authorization],
+    authorizations: NamedDependency[Authorization],
     introspector: NamedDependency[Introspector],
     form_tokens: NamedDependency[FormTokens],
     session_cookies: NamedDependency[SessionCookies],
@@ -46,7 +46,7 @@ async def login_page(
     other: Other = None,
 ) -> Page:
     """Show the form for signing in, or the account of the browser's session to continue with."""
-    journey = await find_journey(authorization, request_id, return_to)
+    journey = await find_journey(authorizations, request_id, return_to)
     browser = await find_browser(request, introspector) if not other else None
     if browser is not None and (choose or journey.pending is None):
         return _choice(request, journey, browser, session_cookies)
@@ -66,7 +66,7 @@ async def login_page(
 )
 async def login_form(
     request: AnyRequest,
-    authorization: NamedDependency[Authorization],
+    authorizations: NamedDependency[Authorization],
     introspector: NamedDependency[Introspector],
     form_tokens: NamedDependency[FormTokens],
     session_cookies: NamedDependency[SessionCookies],
@@ -78,10 +78,10 @@ async def login_form(
 ) -> Page | Redirect:
     """Sign in and go on to the next step; wrong credentials are shown on the same page (SEC-9)."""
     form = await read_form(request, public_url=tokens.issuer)
-    journey = await find_journey(authorization, request_id, return_to)
+    journey = await find_journey(authorizations, request_id, return_to)
     if "continue" in form:
         browser = await find_browser(request, introspector)
-        return await _continue(request, authorization, journey, browser, form, session_cookies)
+        return await _continue(request, authorizations, journey, browser, form, session_cookies)
     form_tokens.check(request.cookies, form.get("csrf_token", ""))
     email, password, remember = form.get("email", "").strip(), form.get("password", ""), "remember" in form
     error = "missing"
@@ -90,7 +90,7 @@ async def login_form(
         data = LoginIn(email=email[: _MAX_EMAIL + 1], password=password[: _MAX_PASSWORD + 1], remember_me=remember)
         try:
             started = await sign_in.log_in(request, data, "cookie", family=Family.API_AUTH, verified_only=verified_only)
-            return await finish(authorization, journey, started)
+            return await finish(authorizations, journey, started)
         except InvalidCredentials as refused:
             request.scope["error"] = refused  # type: ignore[typeddict-unknown-key]
     shown = email if len(email) <= _MAX_EMAIL else ""
@@ -100,7 +100,7 @@ async def login_form(
 
 async def _continue(
     request: AnyRequest,
-    authorization: Authorization,
+    authorizations: Authorization,
     journey: Journey,
     browser: Principal | None,
     form: dict[str, str],
@@ -111,7 +111,7 @@ async def _continue(
         return redirect(f"{LOGIN}{journey.query}")
     check_session_form(request, session_cookies, browser, form)
     if journey.pending is not None:
-        await authorization.choose(str(journey.pending.id), browser)
+        await authorizations.choose(str(journey.pending.id), browser)
     return redirect(journey.onward())
 
 

@@ -4,6 +4,7 @@ import re
 
 from litestar import get, post
 from litestar.di import NamedDependency
+from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from idp.accounts.open_registration import OpenRegistration
@@ -35,15 +36,15 @@ _MAX_NAME, _MAX_EMAIL, _MAX_PASSWORD = 200, 254, 4096  # characters
 @get(REGISTER, opt=public(), include_in_schema=False, exception_handlers=ERROR_PAGES)
 async def register_page(
     request: AnyRequest,
-    authorization: NamedDependency[Authorization],
+    authorizations: NamedDependency[Authorization],
     form_tokens: NamedDependency[FormTokens],
     settings: NamedDependency[Settings],
     request_id: RequestId = None,
     return_to: ReturnTo = None,
-    step: str | None = None,
+    step: FromQuery[str | None] = None,
 ) -> Page:
     """Show the form for an account, or that a mail was sent."""
-    journey = await find_journey(authorization, request_id, return_to)
+    journey = await find_journey(authorizations, request_id, return_to)
     return _page(request, journey, form_tokens, settings, state=SENT if step == SENT else "form")
 
 
@@ -57,7 +58,7 @@ async def register_page(
 )
 async def register_form(
     request: AnyRequest,
-    authorization: NamedDependency[Authorization],
+    authorizations: NamedDependency[Authorization],
     form_tokens: NamedDependency[FormTokens],
     settings: NamedDependency[Settings],
     limiter: NamedDependency[Limiter],
@@ -73,7 +74,7 @@ async def register_form(
     form = await read_form(request, public_url=tokens.issuer)
     form_tokens.check(request.cookies, form.get("csrf_token", ""))
     session_starter.check_origin(request, "cookie")
-    journey = await find_journey(authorization, request_id, return_to)
+    journey = await find_journey(authorizations, request_id, return_to)
     rule = rate_limit_rules.registration(origin_of(request).ip_address or "")
     await limiter.check(rule)
     name, password = form.get("name", "").strip() or None, form.get("password", "")[: _MAX_PASSWORD + 1]
@@ -88,7 +89,7 @@ async def register_form(
             started = await open_registration.register(
                 request, email, password, name, family=Family.API_AUTH, mode="cookie"
             )
-            return await finish(authorization, journey, started)
+            return await finish(authorizations, journey, started)
         except (EmailTaken, PasswordRejected, ValidationFailed) as error:
             return _page(request, journey, form_tokens, settings, name=name, email=email, refusal=error)
     shown = form.get("email", "")[:_MAX_EMAIL]

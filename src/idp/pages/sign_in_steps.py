@@ -57,11 +57,11 @@ class Journey(Struct, frozen=True):
         return f"{CONTINUE}{self.query}" if self.pending is not None else self.return_to or "/"
 
 
-async def find_journey(authorization: Authorization, request_id: str | None, return_to: str | None = None) -> Journey:
+async def find_journey(authorizations: Authorization, request_id: str | None, return_to: str | None = None) -> Journey:
     """Return the journey that a page belongs to.
 
     Args:
-        authorization: has the saved requests.
+        authorizations: has the saved requests.
         request_id: of the parameter `request`.
         return_to: of the parameter `return_to`; anything but a path of this service is ignored (SEC-42).
 
@@ -69,12 +69,12 @@ async def find_journey(authorization: Authorization, request_id: str | None, ret
         AuthorizationRequestExpired: the request is unknown, expired or finished.
     """
     if request_id is not None:
-        return Journey(await authorization.pending(request_id))
+        return Journey(await authorizations.pending(request_id))
     return Journey(return_to=safe_path(return_to))
 
 
-async def finish(authorization: Authorization, journey: Journey, started: StartedSession) -> Redirect:
+async def finish(authorizations: Authorization, journey: Journey, started: StartedSession) -> Redirect:
     """Set the cookies of a new session, and lead to the next step (SEC-70: the session is a new one)."""
     if journey.pending is not None:
-        await authorization.signed_in(str(journey.pending.id), started.session_id)
+        await authorizations.signed_in(str(journey.pending.id), started.session_id)
     return redirect(journey.onward(), cookies=started.cookies)
