@@ -84,7 +84,13 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         ProviderPlugin(core.clients, core.token_endpoint, core.authorization, core.discovery),
         FeedPlugin(database, settings.feed),
         WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
-        PagesPlugin(public_url(settings), dev_headers=bool(development.authenticators)),
+        PagesPlugin(
+            public_url(settings),
+            settings.pages,
+            core.proofs,
+            core.origins,
+            dev_headers=bool(development.authenticators),
+        ),
         *(build(core) for build in development.features),
     ]
 

@@ -11,7 +11,7 @@ from idp.provider.token_endpoint import TokenEndpoint
 class ProviderPlugin(Plugin):
     """Serves the token endpoint, userinfo, the metadata and the administration of clients.
 
-    Provides `clients`, `token_endpoint`, `authorization` and `discovery`.
+    Provides `clients`, `token_endpoint`, `authorizations` and `discovery`.
     """
 
     routes = (*token_routes.ROUTES, *userinfo.ROUTES, *discovery.ROUTES, *client_routes.ROUTES)
@@ -22,6 +22,6 @@ class ProviderPlugin(Plugin):
         self.provides = {
             "clients": clients,
             "token_endpoint": token_endpoint,
-            "authorization": authorization,
+            "authorizations": authorization,
             "discovery": metadata,
         }
