@@ -56,11 +56,13 @@ from idp.signing.clerk_token import ALGORITHM as CLERK_ALGORITHM
 from idp.signing.clerk_token import ClerkTokens, PemKey
 from idp.signing.fetch import Fetcher
 from idp.signing.foreign_jwt import ForeignIssuer
+from idp.signing.id_token import IdTokens
 from idp.signing.jwt import TokenService
-from idp.signing.keyring import Algorithm, Keyring
+from idp.signing.keyring import Keyring
 from idp.signing.proof_keys import ProofKeys
 from idp.signing.remote_jwks import RemoteJwks
 from idp.signing.sealing import Sealer, derive
+from idp.signing.signing_key import Algorithm
 from idp.users.one_time_tokens import OneTimeTokens
 from idp.users.passwords import Passwords
 
@@ -77,6 +79,7 @@ class Core(Struct, frozen=True):
     shared: SharedCache
     keyring: Keyring
     tokens: TokenService
+    id_tokens: IdTokens
     sealer: Sealer
     proofs: ProofKeys
     peppers: Peppers
@@ -186,6 +189,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         shared=shared,
         keyring=keyring,
         tokens=tokens,
+        id_tokens=IdTokens(keyring, issuer=tokens.issuer, profile=profile),
         sealer=sealer,
         proofs=proofs,
         peppers=peppers,

@@ -17,7 +17,7 @@ from joserfc.jwk import ECKey, RSAKey
 from uuid_utils.compat import uuid7
 
 from factories import Person, Service
-from idp.signing.keyring import SigningKey
+from idp.signing.signing_key import SigningKey
 
 
 class _LeftOut:

@@ -19,7 +19,7 @@ from idp.dev.embedded import EmbeddedPostgres
 from idp.errors import IdpError
 from idp.signing.compact import Malformed, parse
 from idp.signing.jwt import TokenService, TokenUser
-from idp.signing.keyring import SigningKey
+from idp.signing.signing_key import SigningKey
 from signing.forgery import Forge, b64url, json_bytes
 from signing.test_attacks import ACCEPTED, SEC_20
 from table_tests import table

@@ -90,7 +90,7 @@ async def test_a_previous_secret_opens_the_signing_keys(deployment: Deployment) 
         token = await asymmetric(service, person)
     async with deployment.start(IDP_SECRET_KEY=new) as service:
         assert await code_of(service, token) == "accepted", "a rotated key is sealed under the new secret alone"
-        assert await kids(service) == {rotated}
+        assert await kids(service) == set(rotated)
 
 
 async def test_a_changed_secret_is_noticed_and_nothing_new_is_made_silently(deployment: Deployment) -> None:
@@ -105,12 +105,12 @@ async def test_a_changed_secret_is_noticed_and_nothing_new_is_made_silently(depl
         assert "IDP_PREVIOUS_SECRET_KEYS" in ready.json()["reason"]
         jwks = await service.client.get("/.well-known/jwks.json")
         assert (jwks.status_code, jwks.json()["code"]) == (503, "signing_keys_sealed")
-        assert len(await service.sql("SELECT kid FROM idp.signing_keys")) == 1
+        assert len(await service.sql("SELECT kid FROM idp.signing_keys")) == 2
         await service.app.core.keyring.rotate(at_once=True)
     async with deployment.start(IDP_SECRET_KEY=changed) as service:
         assert (await service.client.get("/readyz")).json() == {"status": "ok"}
         after = await kids(service)
-        assert len(after) == 1
+        assert len(after) == 2
         assert not after & before
         body = {"email": person.email, "password": person.password}
         login = await service.client.post("/auth/login", json=body)
@@ -158,7 +158,7 @@ async def test_the_shared_secret_does_not_open_keys_sealed_under_the_root_secret
         await kids(service)
         rows = await service.sql("SELECT sealed_private_jwk FROM idp.signing_keys")
     sibling = Sealer([Secret(shared)])
-    assert [sibling.open(row["sealed_private_jwk"], purpose="signing-key") for row in rows] == [None]
+    assert [sibling.open(row["sealed_private_jwk"], purpose="signing-key") for row in rows] == [None, None]
 
 
 # --- sealing ---------------------------------------------------------------------------------------------------------

@@ -56,17 +56,19 @@ def list_keys(output: str) -> None:
 )
 @with_output
 def rotate(at_once: bool, output: str) -> None:
-    """Publish a new signing key.
+    """Publish new signing keys, one of each algorithm.
 
-    It signs after ten minutes, when all services have fetched it; the old key expires later.
+    They sign after ten minutes, when all services have fetched them; the old keys expire later.
     """
-    kid = _with_keyring(lambda keyring: keyring.rotate(at_once=at_once))
+    kids = _with_keyring(lambda keyring: keyring.rotate(at_once=at_once))
+    signs = "now" if at_once else "in ten minutes"
     if output == "json":
         from idp.cli.tables import print_json
 
-        print_json({"kid": kid, "signs": "now" if at_once else "in ten minutes"})
+        print_json([{"kid": kid, "signs": signs} for kid in kids])
         return
-    print(f"The key {kid} is published and signs {'now' if at_once else 'in ten minutes'}.")
+    for kid in kids:
+        print(f"The key {kid} is published and signs {signs}.")
 
 
 def _with_keyring(work: "Callable[[Keyring], Coroutine[Any, Any, T]]") -> T:

@@ -72,7 +72,7 @@ class Clients:
             post_logout_redirect_uris=[],
             resources=[],
             serves=[],
-            id_token_alg="RS256",
+            id_token_alg="RS256",  # noqa: S106  an algorithm
             require_pkce=True,
             skip_consent=False,
             declared=False,

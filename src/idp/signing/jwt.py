@@ -5,7 +5,6 @@ Two profiles (C-05, C-06b). *Asymmetric*, the default: `at+jwt`, ES256 or RS256,
 never authorizes management.
 """
 
-import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -25,9 +24,9 @@ from idp.checks import holds, require
 from idp.errors import DevelopmentToken, TokenExpired, TokenInvalid
 from idp.settings import Profile, Secret
 from idp.settings_schema import Tokens
-from idp.signing import base64url, raw_signature
+from idp.signing import signed_jwt
 from idp.signing.compact import UnverifiedJwt
-from idp.signing.keyring import Algorithm, Keyring, SigningKey
+from idp.signing.keyring import Keyring
 
 FIRST_PARTY_CLIENT = "idp"  # `client_id` of tokens from our own login (RFC 9068 section 2.2 requires one)
 FIRST_PARTY_SCOPES = ("openid", "profile", "email")
@@ -35,7 +34,7 @@ _SCOPE = " ".join(FIRST_PARTY_SCOPES)
 _LEEWAY_SECONDS = 5  # for `iat` and `nbf` only; small, because the clocks are ours (SEC-23)
 _MAX_SHARED_SECONDS = 3600 + _LEEWAY_SECONDS  # seconds; tokens.access_token_minutes is at most 60
 _MAX_TIMESTAMP = 253_402_300_799  # 9999-12-31: maximum of datetime
-_encode = msgspec.json.Encoder().encode
+_TYPE = "at+jwt"  # RFC 9068 section 2.1
 
 
 class Family(StrEnum):
@@ -153,7 +152,7 @@ class TokenService:
         }
         if len(user.roles) <= self._settings.max_roles:  # keep headers below proxy limits
             claims["roles"] = list(user.roles)
-        return self._to_issued_token(_sign_claims(key, claims), claims)
+        return self._to_issued_token(signed_jwt.sign(key, claims, typ=_TYPE), claims)
 
     async def issue_for_client(self, client_id: str, scopes: Sequence[str]) -> IssuedToken:
         """Sign an `at+jwt` of a client itself (RFC 6749 section 4.4, RFC 9068 section 2.2).
@@ -170,7 +169,7 @@ class TokenService:
             "client_id": client_id,
             "scope": " ".join(scopes),
         }
-        return self._to_issued_token(_sign_claims(key, claims), claims)
+        return self._to_issued_token(signed_jwt.sign(key, claims, typ=_TYPE), claims)
 
     def _sign_shared(self, user: TokenUser, family: Family, key: OctKey, times: dict[str, Any]) -> IssuedToken:
         claims = times | {"uid": user.id}
@@ -226,18 +225,8 @@ class TokenService:
             raise TokenInvalid from error
 
     async def _verify_asymmetric(self, unverified: UnverifiedJwt) -> VerifiedClaims:
-        header, claims = unverified.header, unverified.claims
-        kid, typ, algorithm = header.get("kid"), header.get("typ"), header.get("alg")
-        require(_media_type(typ) == "at+jwt", "typ", typ, "at+jwt", "not an access token: typ must be at+jwt")
-        require(isinstance(kid, str), "kid", kid, "the id of a signing key", "not an access token: kid is required")
-        key = await self._keyring.verification_key(str(kid))
-        require(key is not None, "signing key", "known" if key else "unknown", "known", "unknown signing key")
-        assert key is not None
-        require(
-            algorithm == key.algorithm, "alg", algorithm, key.algorithm, "the algorithm differs from the key's"
-        )  # SEC-20
-        raw_signature.check(unverified.signed, unverified.signature, public_key=key.public_key, algorithm=key.algorithm)
-        holds(True, "signature", "valid", "valid")
+        claims = unverified.claims
+        await signed_jwt.check(unverified, self._keyring, typ=_TYPE, what="an access token")
         issuer, audience = claims.get("iss"), claims.get("aud")
         if issuer != self.issuer:  # `owns` reports it
             raise ValueError("wrong issuer")
@@ -268,7 +257,7 @@ class TokenService:
 
     def _verify_shared(self, unverified: UnverifiedJwt) -> VerifiedClaims:
         typ = unverified.header.get("typ", "JWT")
-        is_shared = "iss" not in unverified.claims and _media_type(typ) == "jwt"
+        is_shared = "iss" not in unverified.claims and signed_jwt.media_type(typ) == "jwt"
         require(is_shared, "typ, without iss", typ, "JWT", "not a shared-secret token")
         claims = _first_match(unverified, self._accepted)
         holds(True, "signature", "valid", "valid under a shared secret")
@@ -314,24 +303,11 @@ class TokenService:
             raise DevelopmentToken
 
 
-def _sign_claims(key: SigningKey, claims: dict[str, Any]) -> str:
-    """Sign an access token with these claims."""
-    message = f"{_header(key.kid, key.algorithm)}.{base64url.encode(_encode(claims))}"
-    signature = raw_signature.sign(message.encode(), key.private_key, key.algorithm)
-    return f"{message}.{base64url.encode(signature)}"
-
-
-@functools.lru_cache(maxsize=16)
-def _header(kid: str, algorithm: Algorithm) -> str:
-    """Return the encoded header of this key's tokens."""
-    return base64url.encode(_encode({"alg": algorithm, "kid": kid, "typ": "at+jwt"}))
-
-
 def _oct(secret: Secret) -> OctKey:
     return OctKey.import_key(secret.reveal().encode())
 
 
-def _verified_claims(unverified: UnverifiedJwt, key: Any, algorithm: Algorithm | str) -> dict[str, Any]:
+def _verified_claims(unverified: UnverifiedJwt, key: Any, algorithm: str) -> dict[str, Any]:
     """Verify the signature with exactly this key and algorithm, and return the claims (SEC-20)."""
     registry = JWSRegistry(algorithms=[algorithm], strict_check_header=False)
     return dict(jwt.decode(unverified.token, key, algorithms=[algorithm], registry=registry).claims)
@@ -344,10 +320,6 @@ def _first_match(unverified: UnverifiedJwt, keys: Sequence[OctKey]) -> dict[str,
         except JoseError:
             continue
     raise ValueError("no shared secret verifies it")
-
-
-def _media_type(typ: object) -> str:
-    return str(typ).lower().removeprefix("application/")
 
 
 def _number(claims: dict[str, Any], name: str) -> int:

@@ -1,4 +1,7 @@
-"""The key ring: signing keys in the database, with staged rotation.
+"""The key ring: signing keys of two algorithms in the database, with staged rotation.
+
+ES256 (or the configured algorithm) signs access tokens, RS256 ID tokens unless the client chose another (OpenID Connect
+Core section 15.1 requires it); both are published, so that a verifier which caches the JWKS knows every key.
 
 A new key is published first and signs only from `signs_from`, after every verifier had time to fetch the JWKS; the
 previous key stays published for the maximum lifetime of its tokens (SEC-31). Private keys are encrypted under the root
@@ -7,26 +10,25 @@ a key. If AUTH_JWT_SECRET_KEY was used as the root secret it stays live (C-06c),
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import structlog
 from joserfc.jwk import ECKey, RSAKey
-from msgspec import Struct
 from sqlalchemy import Update, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
 from idp.db.engine import Database
 from idp.errors import DatabaseUnavailable, SigningKeysSealed
 from idp.signing.models import SigningKeyRow
 from idp.signing.sealing import Purpose, Sealer
+from idp.signing.signing_key import ALGORITHMS, Algorithm, KeyStatus, PrivateKey, SigningKey, generate, public_jwk
 
 log = structlog.get_logger("idp.signing")
-
-Algorithm = Literal["ES256", "RS256"]
-PrivateKey = ECKey | RSAKey
 
 PUBLISH_BEFORE_USE = timedelta(minutes=10)  # longer than the `max-age` of the JWKS
 KEEP_AFTER_USE = timedelta(
@@ -39,46 +41,13 @@ _LOCK = 0x1D9_4E75
 _PURPOSE: Purpose = "signing-key"
 
 
-class SigningKey(Struct, frozen=True):
-    """A decrypted key. `key` and `private_key` contain the private part and never leave `idp.signing`."""
-
-    kid: str
-    algorithm: Algorithm
-    key: PrivateKey
-    signs_from: datetime
-    expires_at: datetime | None
-    private_key: Any  # of `cryptography`, for signing
-    public_key: Any  # for verifying
-
-    def __repr__(self) -> str:
-        return f"SigningKey({self.kid})"
-
-
-class KeyStatus(Struct, frozen=True):
-    """A published key, for display.
-
-    Attributes:
-        status: `announced` signs later, `signing` signs now, `retiring` verifies the tokens it has signed.
-        signs_from: start of signing.
-        expires_at: when it leaves the JWKS, None if not planned.
-        jwk: its public part (RFC 7517).
-    """
-
-    kid: str
-    algorithm: Algorithm
-    status: Literal["announced", "signing", "retiring"]
-    signs_from: datetime
-    expires_at: datetime | None
-    jwk: dict[str, Any]
-
-
 class Keyring:
     """All signing keys, cached in memory and reloaded every minute.
 
     Args:
         database: stores them.
         sealer: decrypts private keys.
-        algorithm: of new keys.
+        algorithm: of access tokens.
         epoch: increases when the keys changed; they are then reloaded before the next use.
     """
 
@@ -91,14 +60,18 @@ class Keyring:
         self._sealer = sealer
         self._algorithm: Algorithm = algorithm
         self._keys: dict[str, SigningKey] = {}
-        self._signers: list[SigningKey] = []  # candidates for signing, preferred first
+        # Candidates for signing by algorithm, preferred first.
+        self._signers: dict[Algorithm, list[SigningKey]] = {}
         self._sealed = False  # whether there are keys that no live root secret decrypts
         self._loaded = 0.0
         self._failed = float("-inf")
         self._lock = asyncio.Lock()
 
-    async def signing_key(self) -> SigningKey:
-        """Return the current signing key; create the first one if there is none.
+    async def signing_key(self, algorithm: Algorithm | None = None) -> SigningKey:
+        """Return the current signing key of an algorithm; create the first one if there is none.
+
+        Args:
+            algorithm: that of access tokens by default.
 
         Raises:
             SigningKeysSealed: there are keys, but no live root secret decrypts them; no key is created.
@@ -106,15 +79,20 @@ class Keyring:
         """
         if self._age() >= _RELOAD_SECONDS:
             await self._refresh(_RELOAD_SECONDS)
-        key = self._current()
+        algorithm = algorithm or self._algorithm
+        key = self._current(algorithm)
         if key is None:
             if self._sealed and not self._keys:
                 raise SigningKeysSealed
-            await self._add(signs_from=clock.now(), only_if_none=True)
+            await self._create_first(algorithm)
             await self._refresh(0)
-            key = self._current()
+            key = self._current(algorithm)
             assert key is not None
         return key
+
+    async def signing_keys(self) -> dict[Algorithm, SigningKey]:
+        """Return the current signing key of each algorithm; raises as `signing_key`."""
+        return {each: await self.signing_key(each) for each in ALGORITHMS}
 
     async def probe(self) -> str | None:
         """Return why tokens cannot be signed although the database answers, else None."""
@@ -152,7 +130,7 @@ class Keyring:
             KeyStatus(
                 key.kid,
                 key.algorithm,
-                "signing" if key is signing else "announced" if key.signs_from > now else "retiring",
+                "signing" if key is signing[key.algorithm] else "announced" if key.signs_from > now else "retiring",
                 key.signs_from,
                 key.expires_at,
                 public_jwk(key.key, key.algorithm),
@@ -160,31 +138,39 @@ class Keyring:
             for key in sorted(published, key=lambda key: key.signs_from, reverse=True)
         ]
 
-    async def _published(self) -> tuple[SigningKey, list[SigningKey]]:
-        """Return the current signing key, and all published keys."""
-        signing = await self.signing_key()
+    async def _published(self) -> tuple[dict[Algorithm, SigningKey], list[SigningKey]]:
+        """Return the current signing keys, and all published keys."""
+        signing = await self.signing_keys()
         now = clock.now()
         return signing, [key for key in self._keys.values() if key.expires_at is None or key.expires_at > now]
 
-    async def rotate(self, *, at_once: bool = False) -> str:
-        """Publish a new key, which signs after `PUBLISH_BEFORE_USE`, and schedule the expiry of the current one.
+    async def rotate(self, *algorithms: Algorithm, at_once: bool = False) -> list[str]:
+        """Publish new keys, which sign after `PUBLISH_BEFORE_USE`, and schedule the expiry of the current ones.
 
         Args:
-            at_once: sign with it immediately and revoke every earlier key, after a leak. Access tokens must be
+            algorithms: which keys; those of all algorithms by default.
+            at_once: sign with them immediately and revoke every earlier key, after a leak. Access tokens must be
             refreshed; other processes follow on notification, within a minute at the latest, and verifiers at their
             next fetch of the JWKS.
 
         Returns:
-            The new key's id.
+            The new keys' ids.
         """
-        kid = await self._add(signs_from=clock.now() + (timedelta(0) if at_once else PUBLISH_BEFORE_USE), end=at_once)
+        signs_from = clock.now() + (timedelta(0) if at_once else PUBLISH_BEFORE_USE)
+        made = [await asyncio.to_thread(self._make, each, signs_from) for each in algorithms or ALGORITHMS]
+        async with self._locked() as session:
+            if at_once:
+                await session.execute(_expire_all(signs_from))
+            for row in made:
+                await session.execute(_expire_current(row.algorithm, signs_from))
+            session.add_all(made)
+            kids = [row.kid for row in made]
         await self._refresh(0)
-        assert kid is not None
-        return kid
+        return kids
 
-    def _current(self) -> SigningKey | None:
+    def _current(self, algorithm: Algorithm) -> SigningKey | None:
         now = clock.now()
-        for key in self._signers:
+        for key in self._signers.get(algorithm, ()):
             if key.signs_from <= now and (key.expires_at is None or key.expires_at > now):
                 return key
         return None
@@ -212,7 +198,8 @@ class Keyring:
         async with self._database.transaction() as session:
             rows = list(await session.scalars(select(SigningKeyRow).where(alive)))
         opened = {row.kid: key for row in rows if (key := self._open(row))}
-        self._keys, self._signers = opened, _in_signing_order(self._algorithm, opened.values())
+        self._keys = opened
+        self._signers = {each: _in_signing_order(each, opened.values()) for each in ALGORITHMS}
         self._sealed = len(opened) < len(rows)
         self._loaded, self._loaded_in = _monotonic(), epoch
 
@@ -241,33 +228,36 @@ class Keyring:
             public_key=key.public_key,
         )
 
-    async def _add(self, *, signs_from: datetime, only_if_none: bool = False, end: bool = False) -> str | None:
-        key = await asyncio.to_thread(generate, self._algorithm)
-        kid = key.thumbprint()
+    async def _create_first(self, algorithm: Algorithm) -> None:
+        """Create a key that signs at once, unless another process has."""
+        now = clock.now()
+        row = await asyncio.to_thread(self._make, algorithm, now)
+        async with self._locked() as session:
+            if not await self._exists(session, algorithm):
+                await session.execute(_expire_current(algorithm, now))
+                session.add(row)
+
+    def _make(self, algorithm: Algorithm, signs_from: datetime) -> SigningKeyRow:
+        key = generate(algorithm)
         private = msgspec.json.encode(key.as_dict(private=True))
+        return SigningKeyRow(
+            kid=key.thumbprint(),
+            algorithm=algorithm,
+            public_jwk=public_jwk(key, algorithm),
+            sealed_private_jwk=self._sealer.seal(private, purpose=_PURPOSE),
+            signs_from=signs_from,
+        )
+
+    @asynccontextmanager
+    async def _locked(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction that is the only one to change keys."""
         async with self._database.transaction() as session:
             await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-            if only_if_none and await self._exists(session):
-                return None
-            await session.execute(_expire_all(signs_from) if end else self._expire_current(signs_from))
-            session.add(
-                SigningKeyRow(
-                    kid=kid,
-                    algorithm=self._algorithm,
-                    public_jwk=public_jwk(key, self._algorithm),
-                    sealed_private_jwk=self._sealer.seal(private, purpose=_PURPOSE),
-                    signs_from=signs_from,
-                )
-            )
-        return kid
+            yield session
 
-    def _expire_current(self, successor_signs_from: datetime) -> Update:
-        present = SigningKeyRow.expires_at.is_(None), SigningKeyRow.algorithm == self._algorithm
-        return update(SigningKeyRow).where(*present).values(expires_at=successor_signs_from + KEEP_AFTER_USE)
-
-    async def _exists(self, session: Any) -> bool:
+    async def _exists(self, session: AsyncSession, algorithm: Algorithm) -> bool:
         """Whether another process created a decryptable key since the last reload."""
-        rows = await session.scalars(select(SigningKeyRow).where(SigningKeyRow.algorithm == self._algorithm))
+        rows = await session.scalars(select(SigningKeyRow).where(SigningKeyRow.algorithm == algorithm))
         now = clock.now()
         return any(
             self._sealer.open(row.sealed_private_jwk, purpose=_PURPOSE) is not None
@@ -289,6 +279,11 @@ async def all_sealed(database: Database, sealer: Sealer) -> bool:
     return bool(sealed) and all(sealer.open(each, purpose=_PURPOSE) is None for each in sealed)
 
 
+def _expire_current(algorithm: str, successor_signs_from: datetime) -> Update:
+    present = SigningKeyRow.expires_at.is_(None), SigningKeyRow.algorithm == algorithm
+    return update(SigningKeyRow).where(*present).values(expires_at=successor_signs_from + KEEP_AFTER_USE)
+
+
 def _expire_all(now: datetime) -> Update:
     alive = or_(SigningKeyRow.expires_at.is_(None), SigningKeyRow.expires_at > now)
     return update(SigningKeyRow).where(alive).values(expires_at=now)
@@ -305,15 +300,3 @@ def _in_signing_order(algorithm: Algorithm, keys: Iterable[SigningKey]) -> list[
 
 def _monotonic() -> float:
     return asyncio.get_running_loop().time()
-
-
-def generate(algorithm: Algorithm) -> PrivateKey:
-    """Generate a key: P-256 for ES256, 3072 bits for RS256."""
-    if algorithm == "ES256":
-        return ECKey.generate_key("P-256", private=True)
-    return RSAKey.generate_key(3072, private=True)
-
-
-def public_jwk(key: PrivateKey, algorithm: Algorithm) -> dict[str, Any]:
-    """Return the public JWK."""
-    return {**key.as_dict(private=False), "kid": key.thumbprint(), "use": "sig", "alg": algorithm}

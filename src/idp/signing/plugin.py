@@ -10,6 +10,7 @@ from idp.errors import DatabaseUnavailable
 from idp.plugin import Plugin
 from idp.signing import routes
 from idp.signing.jwt import TokenService
+from idp.signing.key_preparation import KeyPreparation
 from idp.signing.keyring import Keyring
 from idp.signing.proof_keys import ProofKeys
 
@@ -22,7 +23,7 @@ class SigningPlugin(Plugin):
     def __init__(self, keyring: Keyring, tokens: TokenService, proofs: ProofKeys) -> None:
         self._proofs = proofs
         self.provides = {"keyring": keyring, "tokens": tokens}
-        self.services = [proofs]
+        self.services = [proofs, KeyPreparation(keyring)]
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         app_config.lifespan.append(self._prepared)

@@ -8,7 +8,8 @@ from litestar.di import NamedDependency
 
 from idp import clock
 from idp.principal.guards import public
-from idp.signing.keyring import Keyring, SigningKey
+from idp.signing.keyring import Keyring
+from idp.signing.signing_key import SigningKey
 
 JWKS_PATH = "/.well-known/jwks.json"
 JWKS_TYPE = "application/jwk-set+json"
