@@ -201,6 +201,7 @@ async def running(
         "RESETS_PER_ADDRESS_PER_HOUR",
         "VERIFICATIONS_PER_ADDRESS_PER_HOUR",
         "BAD_LINKS_PER_ADDRESS_PER_HOUR",
+        "AUTHORIZATIONS_PER_ADDRESS_PER_HOUR",
     ):
         variables[f"IDP_RATE_LIMITS__{limit}"] = "100000"
     variables["IDP_PASSWORDS__QUEUE_LIMIT_PER_ADDRESS"] = "64"

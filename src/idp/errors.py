@@ -255,6 +255,15 @@ class ScopeNotGrantable(IdpError):
     remedy = "Ask for fewer scopes. Operators: api_keys.grantable_scopes and api_keys.role_scopes."
 
 
+class InsufficientScope(IdpError):
+    code, status, title = "insufficient_scope", 403, "Insufficient scope"
+    text = "The access token does not have the scope openid."
+    remedy = "Request the scope openid at the authorization endpoint."
+    default_headers: ClassVar[Mapping[str, str]] = {
+        "WWW-Authenticate": 'Bearer error="insufficient_scope", scope="openid"'
+    }
+
+
 class IntrospectScopeRequired(IdpError):
     code, status, title = "introspect_scope_required", 403, "Scope idp:introspect required"
     text = "Only a service token with the scope idp:introspect may introspect."
@@ -324,11 +333,56 @@ class UnsupportedGrantType(IdpError):
     oauth = "unsupported_grant_type"
 
 
+class UnauthorizedClient(IdpError):
+    code, status, title = "unauthorized_client", 400, "Unauthorized client"
+    text = "The client is not registered for this grant type."
+    remedy = "Add the grant type to the client's `grant_types`; `idp clients show` lists them."
+    oauth = "unauthorized_client"
+
+
 class InvalidScope(IdpError):
     code, status, title = "invalid_scope", 400, "Invalid scope"
     text = "The client does not have this scope."
     remedy = "Ask for scopes of the client only; `idp clients show` lists them."
     oauth = "invalid_scope"
+
+
+class InvalidGrant(IdpError):
+    code, status, title = "invalid_grant", 400, "Invalid grant"
+    text = "The authorization code or refresh token is unknown, expired, used, or belongs to another client."
+    remedy = "Send the user to the authorization endpoint again."
+    oauth = "invalid_grant"
+
+
+class InvalidTarget(IdpError):
+    code, status, title = "invalid_target", 400, "Invalid resource"
+    text = "The client may not get a token for this resource."
+    remedy = "Request resources that the authorization included; `idp clients show` lists those of the client."
+    oauth = "invalid_target"
+
+
+class AuthorizationRequestInvalid(IdpError):
+    code, status, title = "authorization_request_invalid", 400, "Invalid authorization request"
+    text = "The app sent an invalid sign-in request."
+    remedy = "Go back to the app and try again. Its developer: check the parameters of /oauth2/authorize."
+
+
+class UnknownClient(IdpError):
+    code, status, title = "unknown_client", 400, "Unknown client"
+    text = "No app with this client_id can sign people in here."
+    remedy = "Its developer: check client_id; `idp clients list` shows the registered clients."
+
+
+class RedirectUriMismatch(IdpError):
+    code, status, title = "redirect_uri_mismatch", 400, "Redirect URI mismatch"
+    text = "The redirect URI of the request is not registered for this client."
+    remedy = "Its developer: send a registered redirect_uri, or register this one with `idp clients update`."
+
+
+class AuthorizationRequestExpired(IdpError):
+    code, status, title = "authorization_request_expired", 410, "Sign-in request expired"
+    text = "This sign-in request has expired or is already finished."
+    remedy = "Go back to the app and sign in again."
 
 
 class NotFound(IdpError):
@@ -483,6 +537,12 @@ class PasswordRejected(IdpError):
     code, status, title = "password_rejected", 422, "Password rejected"
     text = "This password cannot be used."
     remedy = "Choose 8 to 128 characters, not the e-mail address. Spaces and all scripts are allowed."
+
+    def __init__(self, detail: str | None = None, *, reason: str = "", length: int = 0, **more: Any) -> None:
+        """Name the violated rule and the password's length beside the text, for pages in other languages."""
+        super().__init__(detail, **more)
+        self.reason = reason
+        self.length = length
 
 
 class RateLimited(IdpError):

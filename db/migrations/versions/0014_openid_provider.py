@@ -80,6 +80,7 @@ def upgrade() -> None:
         sa.Column("expires_at", _TIME, nullable=False),
         sa.Column("consented_user_id", sa.Text(), nullable=True),
         sa.Column("chosen_session_id", sa.Uuid(), nullable=True),
+        sa.Column("begun_session_id", sa.Uuid(), nullable=True),
         sa.Column("completed_at", _TIME, nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_authorization_requests")),
         _of_client("authorization_requests"),

@@ -24,7 +24,7 @@ from idp.ops.envelope import JSON, NO_STORE, FastRoute, UseFramework
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import decode_body, parse_form
 from idp.ops.misspelt_members import strict
-from idp.principal.guards import INTERACTIVE, MACHINES
+from idp.principal.guards import DELEGATED, INTERACTIVE
 from idp.principal.model import AuthMethod, Principal
 from idp.principal.permissions import IDP_INTROSPECT
 from idp.settings_schema import Management
@@ -36,7 +36,7 @@ _StrictForm = strict(IntrospectIn)  # other form fields are handled by the frame
 _FORM = b"application/x-www-form-urlencoded"
 _TOKEN_ALONE = re.compile(rb"token=[A-Za-z0-9._~-]+\Z")
 _MAX_BODY_BYTES = 65_536
-_ME_ACCEPTS = INTERACTIVE | MACHINES
+_ME_ACCEPTS = INTERACTIVE | DELEGATED
 _UNUSUAL = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 Headers = Iterable[tuple[bytes, bytes]]
 S = TypeVar("S")
@@ -101,7 +101,8 @@ class FastPath:
             raise UseFramework
         verdict = await self._decide_caller(caller, scope)
         principal = _accepted(verdict)
-        if principal.user is None or principal.credential.method not in _ME_ACCEPTS:
+        credential = principal.credential
+        if principal.user is None or credential.method not in _ME_ACCEPTS or credential.audience:
             raise UseFramework
         scope["user"] = principal
         return verdict_responses.me(verdict, scope["path"])

@@ -30,7 +30,7 @@ from idp.ops import metrics
 from idp.ops.json_body import check_form
 from idp.ops.openapi import documents, responses
 from idp.principal.guards import (
-    MACHINES,
+    DELEGATED,
     accepts,
     decides_only,
     public,
@@ -162,7 +162,7 @@ async def introspect(
 
 _ME: dict[str, Any] = {
     "guards": [requires_user],
-    "opt": accepts(*MACHINES),
+    "opt": accepts(*DELEGATED),
     "tags": _TAGS,
     "sync_to_thread": False,
 }

@@ -16,25 +16,26 @@ from idp.directory.management import Management
 from idp.directory.shapes import DomainChange, DomainOut, DomainUser, NewDomain, Removed
 from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit
-from idp.principal.guards import MACHINES, accepts, requires_admin, requires_principal
+from idp.principal.guards import DELEGATED, MACHINES, accepts, requires_admin, requires_principal
 from idp.principal.model import AuthMethod, Domain, Principal
 from idp.principal.requests import AnyRequest
 
 _DOMAINS = Management(DOMAINS, DOMAIN_USERS, have_admins=False)
 _TAGS = ["Domains"]
-_READ = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
+_READ_MINE = accepts(*DELEGATED, AuthMethod.ADMIN_TOKEN)
+_READ_ALL = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
 _MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
 _BY_ADMIN: dict[str, Any] = {"guards": [requires_admin], "opt": _MANAGE, "tags": _TAGS}
 _ONE_DOMAIN = responses(errors.DomainNotFound, errors.AdminRequired)
 
 
-@get("/domains", guards=[requires_principal], opt=_READ, tags=_TAGS, sync_to_thread=False)
+@get("/domains", guards=[requires_principal], opt=_READ_MINE, tags=_TAGS, sync_to_thread=False)
 def my_domains(request: Request[Principal, Any, Any]) -> tuple[Domain, ...]:
     """Return the caller's active domains; a service has none."""
     return request.user.user.domains if request.user.user else ()
 
 
-@get("/domains/all", guards=[requires_principal], opt=_READ, tags=_TAGS)
+@get("/domains/all", guards=[requires_principal], opt=_READ_ALL, tags=_TAGS)
 async def all_domains(
     request: AnyRequest, database: NamedDependency[Database], limit: OptionalLimit = None, offset: Offset = 0
 ) -> Response[list[DomainOut]]:

@@ -16,25 +16,26 @@ from idp.directory.team_members import TEAM_MEMBERS
 from idp.directory.teams import TEAMS
 from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit
-from idp.principal.guards import MACHINES, accepts, requires_admin, requires_principal, requires_team_admin
+from idp.principal.guards import DELEGATED, MACHINES, accepts, requires_admin, requires_principal, requires_team_admin
 from idp.principal.model import AuthMethod, Principal, Team
 from idp.principal.requests import AnyRequest
 
 _TEAMS = Management(TEAMS, TEAM_MEMBERS, have_admins=True)
 _TAGS = ["Teams"]
-_READ = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
+_READ_MINE = accepts(*DELEGATED, AuthMethod.ADMIN_TOKEN)
+_READ_ALL = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
 _MANAGE = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
 _BY_TEAM_ADMIN: dict[str, Any] = {"guards": [requires_team_admin], "opt": _MANAGE, "tags": _TAGS}
 _ONE_TEAM = responses(errors.TeamNotFound, errors.TeamAdminRequired)
 
 
-@get("/teams", guards=[requires_principal], opt=_READ, tags=_TAGS, sync_to_thread=False)
+@get("/teams", guards=[requires_principal], opt=_READ_MINE, tags=_TAGS, sync_to_thread=False)
 def my_teams(request: Request[Principal, Any, Any]) -> tuple[Team, ...]:
     """Return the caller's active teams; a service has none."""
     return request.user.user.teams if request.user.user else ()
 
 
-@get("/teams/all", guards=[requires_principal], opt=_READ, tags=_TAGS)
+@get("/teams/all", guards=[requires_principal], opt=_READ_ALL, tags=_TAGS)
 async def all_teams(
     request: AnyRequest, database: NamedDependency[Database], limit: OptionalLimit = None, offset: Offset = 0
 ) -> Response[list[TeamOut]]:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from uuid_utils import uuid7
 
 from idp import errors
-from idp.ops import metrics, problems
+from idp.ops import metrics, open_cors, problems
 from idp.ops.access_log import Line, access_log
 from idp.ops.http_protocol import answer_at_once, has_arrived
 from idp.ops.logging import describe, request_id
@@ -68,6 +68,7 @@ class Envelope:
         origins: which web pages may call; HSTS (RFC 6797) is sent if the public URL is https.
         metrics_access: knows the port that serves metrics only.
         prefix: the path of the public URL, None if it has none.
+        open_paths: what pages of every origin may call, without cookies.
         observe: called after each request, for `idp dev`.
     """
 
@@ -80,12 +81,14 @@ class Envelope:
         origins: AllowedOrigins,
         metrics_access: MetricsAccess,
         prefix: PublicPrefix | None,
+        open_paths: frozenset[str] = frozenset(),
         observe: Observer | None = None,
     ) -> None:
         self._app = app
         self._origins = origins
         self._metrics_access = metrics_access
         self._prefix = prefix
+        self._open_paths = open_paths
         self._observe = observe
         self._headers = (*SECURITY_HEADERS, HSTS) if origins.own.startswith("https://") else SECURITY_HEADERS
         self._fast_routes = {
@@ -122,6 +125,8 @@ class Envelope:
                 await self._try(*fast_routes, scope, exchange)
             elif not is_served(scope["path"], raw_path):
                 await exchange.refuse(errors.NotFound())
+            elif scope["path"] in self._open_paths and exchange.opens_to_every_origin():
+                await exchange.answer_preflight()
             elif scope["method"] == "OPTIONS" and (refused := self._refused_preflight(scope)):
                 await exchange.refuse(refused)
             else:
@@ -198,6 +203,18 @@ class _Exchange:
         self.is_head = True
         self._scope = {**self._scope, "method": "GET"}
         return self._scope
+
+    def opens_to_every_origin(self) -> bool:
+        """Let pages of every origin read the response; return whether the request is a preflight for that."""
+        names = {name for name, _ in self._scope["headers"]}
+        if b"origin" in names:
+            self._headers = (*self._headers, *open_cors.RESPONSE)
+        return self._scope["method"] == "OPTIONS" and b"access-control-request-method" in names
+
+    async def answer_preflight(self) -> None:
+        headers = [*open_cors.PREFLIGHT, (b"content-length", b"0")]
+        await self.send({"type": "http.response.start", "status": 204, "headers": headers})
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def receive(self) -> Any:
         """Return the client's next message.

@@ -55,6 +55,9 @@ class RateLimitRules:
             settings.verifications_per_address_per_hour,
         )
         self._bad_link = Rule("bad_link_address", RateLimitItemPerHour(settings.bad_links_per_address_per_hour))
+        self._authorization = Rule(
+            "authorization_address", RateLimitItemPerHour(settings.authorizations_per_address_per_hour)
+        )
         self._of_address = {
             "login": self._address,
             "registration": self._register,
@@ -100,6 +103,10 @@ class RateLimitRules:
     def verification(self, account: str, address: str, *, known: bool = False) -> tuple[Counted, ...]:
         """Return the counters of a request for a verification link, like `reset`."""
         return tuple(zip(self._verifications, (_account_key(account, known), (network(address),)), strict=True))
+
+    def authorization(self, address: str) -> Counted:
+        """Return the counter of authorization requests from an address that wait for their user."""
+        return self._authorization, (network(address),)
 
     def bad_link(self, address: str) -> Counted:
         """Return the counter of invalid links from an address."""

@@ -68,7 +68,7 @@ class MailLinkPage:
         return self._state(
             422 if error else 200,
             "form",
-            error=error.detail if error else None,
+            error=error,
             token=token,
             email=link.email,
             is_first=just_verified or link.purpose is Purpose.INVITE,
@@ -91,5 +91,5 @@ class MailLinkPage:
 
     def _state(self, status: int, state: str, **values: object) -> Page:
         template = f"{self._path[1:].replace('-', '_')}.html"
-        shared = {"front_end": self._settings.mail.frontend_url, "policy": self._settings.passwords}
-        return form_page(template, status=status, headers=None, state=state, **shared, **values)
+        values |= {"front_end": self._settings.mail.frontend_url, "policy": self._settings.passwords}
+        return form_page(self._request, template, status=status, headers=None, form=None, state=state, **values)

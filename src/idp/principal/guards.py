@@ -22,6 +22,7 @@ from idp.errors import (
     NotAUser,
     SharedSecretToken,
     TeamAdminRequired,
+    TokenInvalid,
 )
 from idp.principal.model import AuthMethod, Principal
 from idp.principal.permissions import ADMIN, IDP_EVENTS, IDP_INTROSPECT, IDP_MANAGE
@@ -43,6 +44,8 @@ INTERACTIVE = frozenset(
 )
 _CONFIRMED = "is_confirmed"  # key in a handler's `opt`, computed once
 MACHINES = frozenset({AuthMethod.API_KEY, AuthMethod.SERVICE_TOKEN, AuthMethod.CLIENT})
+# Credentials with which others act for a user or for themselves; some routes let them read.
+DELEGATED = MACHINES | {AuthMethod.OAUTH_TOKEN}
 
 
 def public() -> dict[str, Any]:
@@ -57,6 +60,11 @@ def decided_by_handler(policy: str) -> dict[str, Any]:
         policy: description for `idp routes`.
     """
     return {"decided_by_handler": policy}
+
+
+def from_any_origin() -> dict[str, Any]:
+    """Handler option: pages of other origins may send it too; the handler needs no cookie, or checks the origin."""
+    return {"form": True}
 
 
 def decides_only() -> dict[str, Any]:
@@ -117,6 +125,18 @@ def check_accepted(principal: Principal, handler: BaseRouteHandler) -> None:
     accepted = accepted_by(handler)
     if not holds(method in accepted, "credential", method, accepted):
         raise CredentialNotAccepted(f"This route does not accept credentials of type {method}.")
+    check_audience(principal)
+
+
+def check_audience(principal: Principal) -> None:
+    """Refuse an access token that is for other resources only (SEC-24, SEC-33).
+
+    Raises:
+        TokenInvalid: names the resources.
+    """
+    audience = principal.credential.audience
+    if not holds(not audience, "aud", audience or "this service", "this service"):
+        raise TokenInvalid(f"This token is for {', '.join(audience)}.")
 
 
 def check_change(principal: Principal, handler: BaseRouteHandler) -> None:

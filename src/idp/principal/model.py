@@ -75,6 +75,24 @@ class User(Struct, frozen=True):
         return any(team.id == team_id and team.role == "admin" for team in self.teams)
 
 
+class Registration(Struct, frozen=True):
+    """What an OAuth client is registered for (RFC 7591).
+
+    Attributes:
+        auth_method: at the token endpoint.
+        grant_types: that it may use.
+        resources: that it may request tokens for (RFC 8707).
+        serves: resources whose tokens it may introspect.
+        id_token_alg: signs its ID tokens.
+    """
+
+    auth_method: str
+    grant_types: tuple[str, ...]
+    resources: tuple[str, ...]
+    serves: tuple[str, ...]
+    id_token_alg: str
+
+
 class Credential(Struct, frozen=True):
     """The verified credential, without its secret.
 
@@ -91,6 +109,9 @@ class Credential(Struct, frozen=True):
         acr: authentication context class of the sign-in.
         identity: issuer and subject of another issuer's token, with whose link to the user it ends; None for others.
         impersonator: who acts as the user, by the issuer's id of them; None for the user. Audit records name it.
+        client_id: the app that the user granted the token to (RFC 9068); None for our own tokens.
+        audience: the resources that the token is for, if idp is not among them (RFC 8707); empty otherwise.
+        registration: of an OAuth client that authenticated itself; None for its tokens and all others.
     """
 
     method: AuthMethod
@@ -105,6 +126,9 @@ class Credential(Struct, frozen=True):
     acr: str | None = None
     identity: tuple[str, str] | None = None
     impersonator: str | None = None
+    client_id: str | None = None
+    audience: tuple[str, ...] = ()
+    registration: Registration | None = None
 
 
 class Principal(Struct, frozen=True):

@@ -14,4 +14,9 @@ RESERVED_SCOPES = {
     IDP_EVENTS: "Reads every event at GET /v1/events.",
 }
 
-ROLES = {USER: "Anyone with an account.", ADMIN: "Manages users, teams and domains."}
+# Scopes of OpenID Connect Core section 5.4 and 11, and our own for what a user is in the organisation.
+OPENID, PROFILE, EMAIL, OFFLINE_ACCESS = "openid", "profile", "email", "offline_access"
+ROLES, TEAMS, DOMAINS = "roles", "teams", "domains"
+USER_SCOPES = (OPENID, PROFILE, EMAIL, OFFLINE_ACCESS, ROLES, TEAMS, DOMAINS)
+
+ROLE_MEANINGS = {USER: "Anyone with an account.", ADMIN: "Manages users, teams and domains."}

@@ -1,4 +1,4 @@
-"""OAuth clients: registration, secrets and authentication (SEC-48). Functions work inside the caller's transaction."""
+"""OAuth clients: registration and secrets. Functions work inside the caller's transaction."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,9 +10,8 @@ from uuid_utils.compat import uuid7
 from idp import clock
 from idp.apikeys.secret import generate
 from idp.audit.record import Origin, record
-from idp.authn.resolve import Resolver
 from idp.db.repository import Repository
-from idp.errors import ClientNotFound, InvalidClient
+from idp.errors import ClientNotFound
 from idp.ops.problems import invalid
 from idp.principal.permissions import RESERVED_PREFIX
 from idp.provider.models import ClientRow
@@ -43,15 +42,13 @@ class ClientRepository(Repository[ClientRow]):
 
 
 class Clients:
-    """Registers and authenticates clients.
+    """Registers clients.
 
     Args:
-        resolver: finds clients.
         roots: root secrets, the current one first, for digests of client secrets.
     """
 
-    def __init__(self, resolver: Resolver, roots: Sequence[Secret]) -> None:
-        self._resolver = resolver
+    def __init__(self, roots: Sequence[Secret]) -> None:
         self._peppers = Peppers(roots, "oauth-client-secret")
 
     async def create(self, session: AsyncSession, origin: Origin, new: ClientMetadata) -> ClientOut:
@@ -123,20 +120,6 @@ class Clients:
         record(session, origin, action="client.deleted", target=_target(row), details={"name": row.name})
         await session.delete(row)
 
-    async def authenticate(self, client_id: str, secret: str) -> tuple[str, ...]:
-        """Return the scopes of the client with this id and secret; from the cache of verdicts, if it is there.
-
-        Raises:
-            InvalidClient: there is no such client, or the secret is wrong; both look the same (SEC-48).
-            DatabaseUnavailable: PostgreSQL is unavailable.
-        """
-        if not _is_storable(client_id) or not _is_storable(secret):
-            raise InvalidClient
-        resolved = await self._resolver.client(client_id, secret, self._peppers.possible(secret))
-        if resolved.principal is None:
-            raise resolved.error or InvalidClient
-        return resolved.principal.credential.scopes
-
 
 def _scopes(text: str) -> list[str]:
     scopes = list(dict.fromkeys(text.split()))
@@ -145,10 +128,6 @@ def _scopes(text: str) -> list[str]:
     if reserved := [scope for scope in scopes if scope.startswith(RESERVED_PREFIX)]:
         raise invalid(["body", "scope"], f"Only service tokens can have {', '.join(reserved)}.")
     return scopes
-
-
-def _is_storable(text: str) -> bool:
-    return "\x00" not in text and len(text) <= 512
 
 
 def _target(row: ClientRow) -> str:

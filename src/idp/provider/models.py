@@ -57,7 +57,8 @@ class AuthorizationRequestRow(UUIDKey, Base):
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
     expires_at: Mapped[datetime]
     consented_user_id: Mapped[str | None]  # who approved this request
-    chosen_session_id: Mapped[UUID | None]  # which the user chose to continue with
+    chosen_session_id: Mapped[UUID | None]  # with which the user continues
+    begun_session_id: Mapped[UUID | None]  # which the user began for this request
     completed_at: Mapped[datetime | None]
 
 

@@ -47,16 +47,17 @@ WITH used AS (
        SET last_seen_at = $3,
            idle_expires_at = least(s.expires_at, $3::timestamptz + make_interval(secs => s.idle_seconds))
       FROM used WHERE s.id = used.session_id AND s.ended_at IS NULL
-    RETURNING s.id, s.user_id, s.idle_expires_at, s.expires_at, s.amr, s.acr, s.auth_time
+    RETURNING s.id, s.user_id, s.idle_expires_at, s.expires_at, s.amr, s.acr, s.auth_time,
+              s.client_sid, s.scopes, s.resources, s.claims
 ), successor AS (
     INSERT INTO idp.refresh_tokens (id, session_id, generation, digest, client_id, created_at, expires_at)
     SELECT $4, live.id, used.generation + 1, $5, $2, $3, live.idle_expires_at FROM used JOIN live ON true
 )
-SELECT id AS session_id, user_id, expires_at, amr, acr, auth_time FROM live
+SELECT id AS session_id, user_id, expires_at, amr, acr, auth_time, client_sid, scopes, resources, claims FROM live
 """
 _FIND = """
 SELECT t.session_id, t.generation, t.rotated_at, t.repeated_at, t.expires_at AS token_expires_at,
-       s.user_id, s.ended_at, s.expires_at, s.amr, s.acr, s.auth_time
+       s.user_id, s.ended_at, s.expires_at, s.amr, s.acr, s.auth_time, s.client_sid, s.scopes, s.resources, s.claims
   FROM idp.refresh_tokens t JOIN idp.user_sessions s ON s.id = t.session_id
  WHERE t.digest = ANY($1) AND t.client_id = $2
 """
@@ -74,11 +75,12 @@ RETURNING t.generation
 
 
 class Redeemed(Struct, frozen=True):
-    """The result of a refresh: the last token of the chain, and the session."""
+    """The result of a refresh: the last token of the chain, and the session; `grant` is None for our own tokens."""
 
     refresh_token: str
     user_id: str
     login: service.Login
+    grant: service.AppGrant | None = None
 
     def __repr__(self) -> str:
         return f"Redeemed(session={self.login.session_id})"
@@ -161,14 +163,14 @@ class RefreshTokens:
         digest = self._peppers.digest(successor).hex
         row = await self._database.reads.fetchrow(ROTATE, digests, client_id, now, uuid7(), digest)
         if row is not None:
-            return Redeemed(successor, row["user_id"], _login(row))
+            return Redeemed(successor, row["user_id"], _login(row), _grant(row))
         row = await self._find(token, client_id)
         if row is None or row["rotated_at"] is None or row["ended_at"] is not None or row["expires_at"] <= now:
             raise RefreshTokenInvalid
         if now - row["rotated_at"] > self._grace and not await self._reissue_successor(row, now):
             await self._revoke(row, origin)
         tip = await self._derive_tip(token, row)
-        return Redeemed(tip, row["user_id"], _login(row))
+        return Redeemed(tip, row["user_id"], _login(row), _grant(row))
 
     async def _find(self, token: str, client_id: str) -> Any:
         return await self._database.reads.fetchrow(_FIND, self._possible(token), client_id)
@@ -213,6 +215,12 @@ class RefreshTokens:
 def is_well_formed(token: str) -> bool:
     """Whether a token has our format."""
     return bool(_FORMAT.match(token))
+
+
+def _grant(row: Any) -> service.AppGrant | None:
+    if row["client_sid"] is None:
+        return None
+    return service.AppGrant(row["client_sid"], tuple(row["scopes"]), tuple(row["resources"]), tuple(row["claims"]))
 
 
 def _login(row: Any) -> service.Login:

@@ -82,6 +82,22 @@ class Login(Struct, frozen=True):
     expires_at: datetime
 
 
+class AppGrant(Struct, frozen=True):
+    """What a user granted to an app, for its session.
+
+    Attributes:
+        sid: the `sid` of its ID tokens, the same for all its sessions in a browser session.
+        scopes: granted scopes.
+        resources: of its access tokens (RFC 8707).
+        claims: claims granted one by one (OpenID Connect Core section 5.5).
+    """
+
+    sid: UUID
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+    claims: tuple[str, ...]
+
+
 class NewSession(Struct, frozen=True):
     """A new session.
 
@@ -200,6 +216,13 @@ def idle_end(login: Login, lifetime: Lifetime) -> datetime:
 async def end(session: AsyncSession, origin: Origin, session_id: UUID, *, user_id: str, reason: str) -> bool:
     """End a session of a user with its apps, refresh tokens, cookie and access tokens; False if it had ended."""
     return bool(await _end(session, origin, user_id, reason, SessionRow.id == session_id))
+
+
+async def end_by_id(session: AsyncSession, origin: Origin, session_id: UUID, *, reason: str) -> None:
+    """End a session of any user."""
+    row = await session.get(SessionRow, session_id)
+    if row is not None:
+        await end(session, origin, session_id, user_id=row.user_id, reason=reason)
 
 
 async def end_app(session: AsyncSession, origin: Origin, sid: UUID, *, user_id: str, reason: str) -> bool:

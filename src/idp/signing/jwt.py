@@ -78,7 +78,8 @@ class VerifiedClaims(Struct, frozen=True):
     """Claims of a token with verified signature, issuer, audience and times.
 
     `uid` is the user id, `session_id` the session, which must be active; legacy tokens have neither. `client_id` is the
-    client that a token without a user belongs to.
+    client that the token was issued to, None for our own tokens; without `uid` the token is the client's own.
+    `resources` are those of `aud` if we are not among them (RFC 8707).
     """
 
     jti: str | None
@@ -89,6 +90,7 @@ class VerifiedClaims(Struct, frozen=True):
     legacy_email: str | None = None
     session_id: UUID | None = None
     client_id: str | None = None
+    resources: tuple[str, ...] = ()
 
 
 class TokenService:
@@ -151,6 +153,42 @@ class TokenService:
             "email_verified": user.email_verified,
         }
         if len(user.roles) <= self._settings.max_roles:  # keep headers below proxy limits
+            claims["roles"] = list(user.roles)
+        return self._to_issued_token(signed_jwt.sign(key, claims, typ=_TYPE), claims)
+
+    async def issue_for_app(
+        self,
+        user: TokenUser,
+        session: TokenSession,
+        *,
+        client_id: str,
+        scopes: Sequence[str],
+        resources: Sequence[str] = (),
+    ) -> IssuedToken:
+        """Sign an `at+jwt` that a user grants to a client (RFC 9068 section 2.2).
+
+        Args:
+            user: the user; their roles are in the token if the scope is.
+            session: the client's session of the user.
+            client_id: the client.
+            scopes: granted scopes.
+            resources: `aud` (RFC 8707); our own audience by default, and with the scope `openid`, for userinfo.
+
+        Raises:
+            DatabaseUnavailable: the signing key could not be read or created.
+        """
+        key = await self._keyring.signing_key()
+        audience = [*resources] if resources and "openid" not in scopes else [*resources, self._audience]
+        claims = {
+            **self._times(None, session),
+            "iss": self.issuer,
+            "aud": audience if len(audience) > 1 else audience[0],
+            "sub": user.id,
+            "uid": user.id,
+            "client_id": client_id,
+            "scope": " ".join(scopes),
+        }
+        if "roles" in scopes and len(user.roles) <= self._settings.max_roles:
             claims["roles"] = list(user.roles)
         return self._to_issued_token(signed_jwt.sign(key, claims, typ=_TYPE), claims)
 
@@ -231,7 +269,10 @@ class TokenService:
         if issuer != self.issuer:  # `owns` reports it
             raise ValueError("wrong issuer")
         audiences = audience if isinstance(audience, list) else [audience]
-        require(self._audience in audiences, "aud", audience, self._audience, "wrong audience")
+        client_id = claims.get("client_id")
+        is_of_app = "uid" in claims and client_id != FIRST_PARTY_CLIENT
+        is_for_us = self._audience in audiences or (is_of_app and bool(audiences))  # a route of ours checks `resources`
+        require(is_for_us, "aud", audience, self._audience, "wrong audience")
         scopes = tuple(str(claims.get("scope", "")).split())
         if "uid" not in claims:
             return self._of_client(claims, scopes)
@@ -241,7 +282,14 @@ class TokenService:
         require(subject == uid, "sub", subject, uid, "sub and uid differ")
         self._check_environment(claims)
         return VerifiedClaims(
-            jti=jti, scopes=scopes, expires_at=expires_at, shared_secret=False, uid=uid, session_id=_session(claims)
+            jti=jti,
+            scopes=scopes,
+            expires_at=expires_at,
+            shared_secret=False,
+            uid=uid,
+            session_id=_session(claims),
+            client_id=_text(claims, "client_id") if is_of_app else None,
+            resources=() if self._audience in audiences else tuple(str(each) for each in audiences),
         )
 
     def _of_client(self, claims: dict[str, Any], scopes: tuple[str, ...]) -> VerifiedClaims:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 _RUN = 4  # length of forbidden repeats, sequences and keyboard rows
 _KEYBOARD = ("qwertyuiop", "asdfghjkl", "zxcvbnm", "1234567890", "qwertzuiop", "yxcvbnm", "azertyuiop", "qsdfghjklm")
@@ -20,14 +21,22 @@ DISPOSABLE_DOMAINS = frozenset({
 })  # fmt: skip
 
 
+class Violation(NamedTuple):
+    """A violated rule of passwords: its name, the sentence about it, and the password's length if that is wrong."""
+
+    rule: str
+    text: str
+    length: int = 0
+
+
 def is_disposable(email: str) -> bool:
     """Whether an address belongs to a disposable mail service or its subdomain."""
     labels = email.rpartition("@")[2].casefold().rstrip(".").split(".")
     return any(".".join(labels[place:]) in DISPOSABLE_DOMAINS for place in range(len(labels)))
 
 
-def complexity_violation(password: str) -> str | None:
-    """Return the violated rule as a sentence, None if the password satisfies all."""
+def complexity_violation(password: str) -> Violation | None:
+    """Return the violated rule, None if the password satisfies all."""
     kinds: tuple[Callable[[str], bool], ...] = (
         str.isupper,
         str.islower,
@@ -35,12 +44,13 @@ def complexity_violation(password: str) -> str | None:
         lambda character: not character.isalnum(),
     )
     if not all(any(kind(character) for character in password) for kind in kinds):
-        return "The password must contain upper and lower case, a digit and a symbol."
+        return Violation("kinds", "The password must contain upper and lower case, a digit and a symbol.")
     for run in _runs(password.casefold()):
         if len(set(run)) == 1:
-            return f"The password repeats a character {_RUN} times in a row."
+            return Violation("repeats", f"The password repeats a character {_RUN} times in a row.")
         if _is_sequence(run):
-            return f"The password contains a sequence of {_RUN} characters, such as abcd, 4321 or qwer."
+            text = f"The password contains a sequence of {_RUN} characters, such as abcd, 4321 or qwer."
+            return Violation("sequence", text)
     return None
 
 

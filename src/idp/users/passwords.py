@@ -21,6 +21,7 @@ from idp.errors import Busy, PasswordRejected
 from idp.ops.problems import FieldError, invalid
 from idp.settings_schema import Passwords as PasswordSettings
 from idp.users import complexity, password_worker
+from idp.users.complexity import Violation
 from idp.users.email import email_key
 from idp.users.normal_form import normal_form
 from idp.users.password_queue import PasswordQueue
@@ -31,6 +32,7 @@ _NO_LETTER = re.compile(r"[\W\d_]+")
 _MIN_WORD_LENGTH = 3  # of a name
 _MAX_NFC_PARTS = 4  # maximum code points that NFC composes into one
 _MIN_DISTINCT_CHARACTERS = 4  # minimum number of different characters, against "aaaaaaaa"
+_MADE_OF_NAMES = "The password consists of your name, your e-mail address or the service's name; choose another one."
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -97,25 +99,26 @@ class Passwords:
         Raises:
             PasswordRejected: with the reason.
         """
-        reason = self._policy_violation(password, email, name)
-        if reason is not None:
-            raise PasswordRejected(reason, errors=[FieldError(["body", member], reason, "value_error")])
+        violation = self._policy_violation(password, email, name)
+        if violation is not None:
+            entry = FieldError(["body", member], violation.text, "value_error")
+            raise PasswordRejected(violation.text, reason=violation.rule, length=violation.length, errors=[entry])
 
-    def _policy_violation(self, password: str, email: str | None, name: str | None) -> str | None:
+    def _policy_violation(self, password: str, email: str | None, name: str | None) -> Violation | None:
         settings = self._settings
         low, high = settings.min_length, settings.max_length
         too_long = len(password) > high * _MAX_NFC_PARTS  # in any normal form
         length = len(password if too_long else normal_form(password))
         if not low <= length <= high:
-            return f"The password has {length} characters; choose {low} to {high}."
+            return Violation("length", f"The password has {length} characters; choose {low} to {high}.", length)
         plain = normal_form(password).casefold().strip()
         if email is not None and plain in {email.casefold(), email_key(email), email.casefold().rpartition("@")[0]}:
-            return "The password is the e-mail address or a part of it; choose another one."
+            return Violation("address", "The password is the e-mail address or a part of it; choose another one.")
         refuse_common = settings.refuse_common or settings.require_complexity
         if refuse_common and (plain in _common_passwords() or len(set(plain)) < _MIN_DISTINCT_CHARACTERS):
-            return "The password is among the most common ones, which attackers try first."
+            return Violation("common", "The password is among the most common ones, which attackers try first.")
         if settings.refuse_common and _is_made_of(plain, (name or "", _local_part(email), *self._service)):
-            return "The password consists of your name, your e-mail address or the service's name; choose another one."
+            return Violation("names", _MADE_OF_NAMES)
         return complexity.complexity_violation(password) if settings.require_complexity else None
 
     def check_address(self, email: str, *, member: str = "email") -> None:

@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 from idp import clock
 from idp.errors import EmailTaken
 from idp.principal import sources
-from idp.principal.permissions import ROLES, USER
+from idp.principal.permissions import ROLE_MEANINGS, USER
 from idp.users.email import email_key
 from idp.users.models import RoleRow, UserRoleRow, UserRow
 
@@ -103,5 +103,5 @@ async def set_password(session: AsyncSession, user_id: str, password_hash: str) 
 
 async def ensure_roles(session: AsyncSession) -> None:
     """Create the built-in roles if missing."""
-    rows = [{"name": name, "description": description} for name, description in ROLES.items()]
+    rows = [{"name": name, "description": description} for name, description in ROLE_MEANINGS.items()]
     await session.execute(insert(RoleRow).values(rows).on_conflict_do_nothing())

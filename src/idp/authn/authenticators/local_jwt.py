@@ -26,17 +26,19 @@ class LocalJwt:
             claims = await self._tokens.verify(presented.jwt)
         except (TokenInvalid, TokenExpired, DevelopmentToken) as error:
             return Rejected(error, cacheable=True)
-        if claims.client_id is not None:
+        if claims.client_id is not None and claims.uid is None:
             of_client = Credential(
                 method=AuthMethod.CLIENT, id=claims.client_id, scopes=claims.scopes, expires_at=claims.expires_at
             )
             return Authenticated(ByClient(claims.client_id), of_client, cacheable=True)
         credential = Credential(
-            method=AuthMethod.LOCAL_JWT,
+            method=AuthMethod.LOCAL_JWT if claims.client_id is None else AuthMethod.OAUTH_TOKEN,
             id=claims.jti,
             scopes=claims.scopes,
             expires_at=claims.expires_at,
             shared_secret=claims.shared_secret,
+            client_id=claims.client_id,
+            audience=claims.resources,
         )
         if claims.uid is not None and claims.session_id is not None:
             return Authenticated(BySession(claims.session_id, claims.uid), credential, cacheable=True)

@@ -2,9 +2,10 @@
 
 for (const button of document.querySelectorAll("[data-shows]")) {
   const field = document.getElementById(button.dataset.shows);
+  const texts = { show: button.textContent, hide: button.dataset.hide };
   const show = (shown) => {
     field.type = shown ? "text" : "password";
-    button.textContent = shown ? "Hide" : "Show";
+    button.textContent = shown ? texts.hide : texts.show;
     button.setAttribute("aria-pressed", String(shown));
   };
   button.hidden = false;

@@ -1,0 +1,56 @@
+"""Claims about a user in ID tokens and userinfo (OpenID Connect Core section 5.1 and 5.4)."""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from idp.principal.model import User
+from idp.principal.permissions import DOMAINS, EMAIL, PROFILE, ROLES, TEAMS
+
+# By scope: the claims that it releases.
+OF_SCOPE: dict[str, tuple[str, ...]] = {
+    PROFILE: ("name", "picture", "updated_at"),
+    EMAIL: ("email", "email_verified"),
+    ROLES: ("roles",),
+    TEAMS: ("teams",),
+    DOMAINS: ("domains",),
+}
+SUPPORTED = tuple(claim for claims in OF_SCOPE.values() for claim in claims)
+_LISTS = (ROLES, TEAMS, DOMAINS)
+
+
+def scopes_of(claims: Iterable[str]) -> set[str]:
+    """Return the scopes that release these claims, for consent to a `claims` parameter."""
+    wanted = set(claims)
+    return {scope for scope, released in OF_SCOPE.items() if wanted & set(released)}
+
+
+def claims_of(
+    user: User, scopes: Collection[str], extra: Collection[str] = (), *, max_items: int | None = None
+) -> dict[str, Any]:
+    """Return what a client may know about a user. A claim without a value is left out (section 5.3.2).
+
+    Args:
+        user: the user.
+        scopes: granted scopes.
+        extra: claims that the `claims` parameter requested and the user granted.
+        max_items: longer lists of roles, teams and domains are left out, and named in `omitted_claims`; None: no limit.
+    """
+    released = {claim for scope in scopes for claim in OF_SCOPE.get(scope, ())} | set(extra)
+    claims = {name: value for name, value in _all(user).items() if name in released and value is not None}
+    if max_items is not None and (omitted := [name for name in _LISTS if len(claims.get(name, ())) > max_items]):
+        claims = {name: value for name, value in claims.items() if name not in omitted}
+        claims["omitted_claims"] = omitted
+    return claims
+
+
+def _all(user: User) -> dict[str, Any]:
+    return {
+        "name": user.name,
+        "picture": user.avatar_url,
+        "updated_at": int(user.updated_at.timestamp()),
+        "email": user.email,
+        "email_verified": user.email_verified if user.email else None,
+        "roles": list(user.roles),
+        "teams": [{"id": str(team.id), "name": team.name, "role": team.role or "member"} for team in user.teams],
+        "domains": [{"id": str(each.id), "key": each.key, "name": each.name} for each in user.domains],
+    }

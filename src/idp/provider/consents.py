@@ -1,0 +1,45 @@
+"""Consent: which scopes a user granted to a client, remembered until it is withdrawn (SEC-45)."""
+
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp import clock
+from idp.provider.models import ClientRow, ConsentRow
+
+
+async def granted_scopes(session: AsyncSession, user_id: str, client_id: str) -> frozenset[str]:
+    """Return the scopes that the user granted to the client."""
+    row = await session.get(ConsentRow, (user_id, client_id))
+    return frozenset() if row is None else frozenset(row.scopes)
+
+
+async def grant(session: AsyncSession, user_id: str, client_id: str, scopes: Collection[str]) -> None:
+    """Add scopes to what the user granted to the client."""
+    now = clock.now()
+    new = insert(ConsentRow).values(
+        user_id=user_id, client_id=client_id, scopes=sorted(scopes), created_at=now, updated_at=now
+    )
+    both = select(func.array_agg(func.distinct(func.unnest(ConsentRow.scopes + new.excluded.scopes)))).scalar_subquery()
+    await session.execute(
+        new.on_conflict_do_update(
+            index_elements=["user_id", "client_id"], set_={"scopes": both, "updated_at": new.excluded.updated_at}
+        )
+    )
+
+
+async def withdraw(session: AsyncSession, user_id: str, client_id: str) -> bool:
+    """Forget what the user granted to the client; False if that is nothing. End the client's sessions, too."""
+    query = delete(ConsentRow).where(ConsentRow.user_id == user_id, ConsentRow.client_id == client_id)
+    return bool((await session.execute(query.returning(ConsentRow.client_id))).all())
+
+
+def is_remembered_for(client: ClientRow) -> bool:
+    """Whether consent to this client may be assumed from an earlier one.
+
+    Not for a public client whose redirect URI other apps of the device can receive (RFC 8252 section 8.6).
+    """
+    return client.auth_method != "none" or all(urlsplit(uri).scheme == "https" for uri in client.redirect_uris)
