@@ -46,6 +46,7 @@ from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
 from idp.provider.client_auth import ClientAuthentication
 from idp.provider.clients import Clients
+from idp.provider.token_endpoint import PATH as TOKEN_PATH
 from idp.provider.token_endpoint import TokenEndpoint
 from idp.sessions.activity import Activity
 from idp.sessions.cookie import SessionCookies
@@ -55,6 +56,7 @@ from idp.settings import LoadedSettings, Profile, Settings, SettingsError
 from idp.settings_schema import OidcIssuer
 from idp.signing.clerk_token import ALGORITHM as CLERK_ALGORITHM
 from idp.signing.clerk_token import ClerkTokens, PemKey
+from idp.signing.client_assertion import ClientAssertions
 from idp.signing.fetch import Fetcher
 from idp.signing.foreign_jwt import ForeignIssuer
 from idp.signing.id_token import IdTokens
@@ -179,7 +181,8 @@ def build_core(loaded: LoadedSettings) -> Core:
     )
     bad_credentials = BadCredentialLimit(settings.rate_limits.bad_credentials_per_address_per_minute)
     resolver = Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts)
-    client_authentication = ClientAuthentication(resolver.clients, roots, bad_credentials)
+    assertions = ClientAssertions(fetcher, (tokens.issuer, f"{tokens.issuer}{TOKEN_PATH}"))
+    client_authentication = ClientAuthentication(resolver.clients, roots, bad_credentials, assertions, database.reads)
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
         settings=settings,
@@ -196,7 +199,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         proofs=proofs,
         peppers=peppers,
         passwords=passwords,
-        clients=Clients(roots),
+        clients=Clients(roots, fetch_problem=fetcher.problem_of),
         client_authentication=client_authentication,
         token_endpoint=TokenEndpoint(client_authentication, tokens),
         fetcher=fetcher,
