@@ -44,8 +44,12 @@ from idp.ops.metrics_access import MetricsAccess
 from idp.ops.origins import AllowedOrigins
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
+from idp.pages.languages import LANGUAGES
+from idp.provider.authorization import Authorization
 from idp.provider.client_auth import ClientAuthentication
 from idp.provider.clients import Clients
+from idp.provider.discovery import Discovery
+from idp.provider.services import build_provider
 from idp.provider.token_endpoint import PATH as TOKEN_PATH
 from idp.provider.token_endpoint import TokenEndpoint
 from idp.sessions.activity import Activity
@@ -90,6 +94,8 @@ class Core(Struct, frozen=True):
     clients: Clients
     client_authentication: ClientAuthentication
     token_endpoint: TokenEndpoint
+    authorization: Authorization
+    discovery: Discovery
     fetcher: Fetcher
     foreign_issuers: tuple[ForeignIssuer, ...]
     foreign_users: ForeignUsers
@@ -183,6 +189,18 @@ def build_core(loaded: LoadedSettings) -> Core:
     resolver = Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts)
     assertions = ClientAssertions(fetcher, (tokens.issuer, f"{tokens.issuer}{TOKEN_PATH}"))
     client_authentication = ClientAuthentication(resolver.clients, roots, bad_credentials, assertions, database.reads)
+    id_tokens = IdTokens(keyring, issuer=tokens.issuer, profile=profile)
+    provider = build_provider(
+        settings,
+        database,
+        roots,
+        clients=client_authentication,
+        resolver=resolver,
+        refresh_tokens=refresh_tokens,
+        tokens=tokens,
+        id_tokens=id_tokens,
+        bad_credentials=bad_credentials,
+    )
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
         settings=settings,
@@ -194,14 +212,16 @@ def build_core(loaded: LoadedSettings) -> Core:
         shared=shared,
         keyring=keyring,
         tokens=tokens,
-        id_tokens=IdTokens(keyring, issuer=tokens.issuer, profile=profile),
+        id_tokens=id_tokens,
         sealer=sealer,
         proofs=proofs,
         peppers=peppers,
         passwords=passwords,
         clients=Clients(roots, fetch_problem=fetcher.problem_of),
         client_authentication=client_authentication,
-        token_endpoint=TokenEndpoint(client_authentication, tokens),
+        token_endpoint=provider.token_endpoint,
+        authorization=provider.authorization,
+        discovery=Discovery(tokens.issuer, tuple(LANGUAGES)),
         fetcher=fetcher,
         foreign_issuers=foreign_issuers(settings, fetcher, listener),
         foreign_users=ForeignUsers(database, settings.accounts),

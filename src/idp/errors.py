@@ -255,6 +255,15 @@ class ScopeNotGrantable(IdpError):
     remedy = "Ask for fewer scopes. Operators: api_keys.grantable_scopes and api_keys.role_scopes."
 
 
+class InsufficientScope(IdpError):
+    code, status, title = "insufficient_scope", 403, "Insufficient scope"
+    text = "The access token does not have the scope openid."
+    remedy = "Request the scope openid at the authorization endpoint."
+    default_headers: ClassVar[Mapping[str, str]] = {
+        "WWW-Authenticate": 'Bearer error="insufficient_scope", scope="openid"'
+    }
+
+
 class IntrospectScopeRequired(IdpError):
     code, status, title = "introspect_scope_required", 403, "Scope idp:introspect required"
     text = "Only a service token with the scope idp:introspect may introspect."

@@ -254,6 +254,12 @@ class Events(Section, frozen=True):
     retention_days: Annotated[int, Meta(ge=1, le=3650)] = 7
 
 
+class Pages(Section, frozen=True):
+    name: Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$")] = "idp"
+    logo: str | None = None
+    accent: Annotated[str, Meta(pattern=r"^#[0-9A-Fa-f]{6}(?!\n)$")] | None = None
+
+
 class Dev(Section, frozen=True):
     in_container: bool = False
     clerk_file: str | None = None
@@ -295,6 +301,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     events: Events = Events()
     feed: Feed = Feed()
     webhooks: Webhooks = Webhooks()
+    pages: Pages = Pages()
     dev: Dev = Dev()
 
 

@@ -371,9 +371,7 @@ async def test_one_of_many_exchanges_wins(service: Service, app: App, browser: B
     assert (refreshed.status_code, refreshed.json()["error"]) == (400, "invalid_grant")
 
 
-async def test_another_clients_try_changes_nothing(
-    service: Service, admin: Person, app: App, browser: Browser
-) -> None:
+async def test_another_clients_try_changes_nothing(service: Service, admin: Person, app: App, browser: Browser) -> None:
     """SEC-36 SEC-56: every refusal of a code looks the same."""
     other = await register_app(service, admin)
     code = await app.code(browser)

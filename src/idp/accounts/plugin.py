@@ -14,6 +14,7 @@ from idp.accounts import (
 )
 from idp.accounts.account_flows import account_flows
 from idp.accounts.account_services import AccountServices
+from idp.accounts.open_registration import OpenRegistration
 from idp.accounts.sign_in import SignIn
 from idp.accounts.sign_out_routes import SigningOut
 from idp.accounts.start_session import SessionStarter
@@ -47,5 +48,6 @@ class AccountsPlugin(Plugin):
             "session_starter": starter,
             "signing_out": signing_out,
             "sign_in": SignIn(services, starter),
+            "open_registration": OpenRegistration(services, starter),
             **account_flows(services),
         }

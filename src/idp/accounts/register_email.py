@@ -26,13 +26,14 @@ class RegisterEmail:
     def __init__(self, services: AccountServices) -> None:
         self._services = services
 
-    async def register(self, email: str, password: str, origin: Origin) -> None:
+    async def register(self, email: str, password: str, origin: Origin, *, name: str | None = None) -> None:
         """Create an account and mail the verification link; for an address with an account, mail its owner.
 
         Args:
             email: as `parse_email` returned it.
             password: the password of the new account.
             origin: the request's origin.
+            name: display name of a new account.
 
         Raises:
             PasswordRejected: with the reason.
@@ -41,7 +42,7 @@ class RegisterEmail:
         """
         services = self._services
         services.passwords.check_address(email)
-        services.passwords.check_policy(password, email=email)
+        services.passwords.check_policy(password, email=email, name=name)
         await services.allow(*services.rules.verification(email_key(email), origin.ip_address or ""))
         existing = await credentials.look_up(services.database.reads, email)
         # For every address, so that timing reveals nothing (SEC-9).
@@ -53,7 +54,7 @@ class RegisterEmail:
             if holder is None:
                 try:
                     async with session.begin_nested():
-                        user_id = await self._create(session, origin, email, password_hash)
+                        user_id = await self._create(session, origin, email, password_hash, name)
                         await credentials.mark_contested(session, user_id, contested=False)
                         await self._send_link(session, Purpose.REGISTER, user_id, None, email)
                 except EmailTaken:  # by a concurrent request
@@ -62,9 +63,11 @@ class RegisterEmail:
                 is_same = check.matches and stored == holder.password_hash
                 await self._notify_owner(session, origin, holder, password_hash, is_same=is_same)
 
-    async def _create(self, session: AsyncSession, origin: Origin, email: str, password_hash: str) -> str:
+    async def _create(
+        self, session: AsyncSession, origin: Origin, email: str, password_hash: str, name: str | None
+    ) -> str:
         return await create_account(
-            session, self._services.settings, origin, email=email, name=None, password_hash=password_hash
+            session, self._services.settings, origin, email=email, name=name, password_hash=password_hash
         )
 
     async def _notify_owner(
@@ -79,7 +82,7 @@ class RegisterEmail:
         is_sent_link = is_notified and not holder.email_verified
         decoy = decoy_address()
         async with session.begin_nested() as savepoint:
-            user_id = await self._create(session, origin, decoy, password_hash)
+            user_id = await self._create(session, origin, decoy, password_hash, None)
             if not is_sent_link:
                 await credentials.mark_contested(session, user_id, contested=False)
                 await self._make_token(session, Purpose.VERIFY, user_id, decoy)

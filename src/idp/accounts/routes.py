@@ -3,15 +3,13 @@
 from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import errors
+from idp.accounts.open_registration import OpenRegistration
 from idp.accounts.shapes import LoginIn, RegisterIn, SessionOut
-from idp.accounts.sign_in import PASSWORD, SignIn
-from idp.accounts.sign_up import create_account
-from idp.accounts.start_session import SessionMode, SessionStarter, StartedSession
+from idp.accounts.sign_in import SignIn
+from idp.accounts.start_session import SessionMode, SessionStarter
 from idp.audit.record import origin_of
-from idp.db.engine import Database
 from idp.ops.address_limits import checks_address
 from idp.ops.openapi import responses
 from idp.ops.problems import invalid
@@ -20,12 +18,9 @@ from idp.ops.rate_limit_rules import RateLimitRules
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import public
 from idp.principal.requests import AnyRequest
-from idp.sessions.known_devices import KnownDevices
 from idp.settings import Settings
 from idp.signing.jwt import Family
-from idp.users.credentials import FIRST_PASSWORD
 from idp.users.email import parse_email
-from idp.users.passwords import Passwords
 
 _TAGS = ["Accounts"]
 _COMMON = (errors.ValidationFailed, errors.MalformedJson, errors.BodyTooLarge, errors.RateLimited,
@@ -51,47 +46,26 @@ def _address(text: str) -> str:
 )
 async def register(
     request: AnyRequest,
-    database: NamedDependency[Database],
-    passwords: NamedDependency[Passwords],
     session_starter: NamedDependency[SessionStarter],
-    settings: NamedDependency[Settings],
+    open_registration: NamedDependency[OpenRegistration],
     limiter: NamedDependency[Limiter],
     rate_limit_rules: NamedDependency[RateLimitRules],
-    known_devices: NamedDependency[KnownDevices],
     data: JSONBody[RegisterIn],
     mode: SessionMode = "token",
 ) -> Response[SessionOut]:
     """Create an account in the default team and domain, and sign in at once, without e-mail verification."""
     session_starter.check_origin(request, mode)
-    origin = origin_of(request)
-    rule = rate_limit_rules.registration(origin.ip_address or "")
-    await limiter.check(rule)
-    email = _address(data.email)
-    passwords.check_address(email)
-    passwords.check_policy(data.password, email=email, name=data.name)
-    await limiter.take(rule)
-    password_hash = await passwords.hash(data.password, asker=origin.ip_address)
-
-    async def start(session: AsyncSession) -> tuple[str, StartedSession]:
-        user_id = await create_account(
-            session, settings.accounts, origin, email=email, name=data.name, password_hash=password_hash
-        )
-        return user_id, await session_starter.start(
-            session,
-            request,
-            user_id,
-            family=Family.AUTH,
-            message="Registration successful",
-            password_version=FIRST_PASSWORD,
-            amr=PASSWORD,
-            device_info=data.device_info,
-            mode=mode,
-        )
-
-    user_id, started = await database.transact(start)
-    # So that a verification in this browser proves that it set the password (C-11).
-    known = known_devices.remember(request.cookies, user_id, password_version=FIRST_PASSWORD)
-    return started.with_cookie(known).response()
+    await limiter.check(rate_limit_rules.registration(origin_of(request).ip_address or ""))
+    started = await open_registration.register(
+        request,
+        _address(data.email),
+        data.password,
+        data.name,
+        family=Family.AUTH,
+        mode=mode,
+        device_info=data.device_info,
+    )
+    return started.response()
 
 
 @post(

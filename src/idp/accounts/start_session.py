@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 from litestar import Request, Response
 from litestar.datastructures import Cookie
@@ -41,6 +42,11 @@ class StartedSession(Struct, frozen=True):
     answer: SessionOut
     cookies: Sequence[Cookie] = ()
     is_new_device: bool = False
+
+    @property
+    def session_id(self) -> UUID:
+        """The session."""
+        return UUID(self.answer.session_id)
 
     def with_cookie(self, cookie: Cookie) -> "StartedSession":
         """Return a copy with an additional cookie."""

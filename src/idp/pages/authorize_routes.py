@@ -38,7 +38,7 @@ _NOT_STORED = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 @get(AUTHORIZE, opt=public(), include_in_schema=False, exception_handlers=ERROR_PAGES)
 async def authorize(
     request: AnyRequest,
-    authorization: NamedDependency[Authorization],
+    authorizations: NamedDependency[Authorization],
     introspector: NamedDependency[Introspector],
     limiter: NamedDependency[Limiter],
     rate_limit_rules: NamedDependency[RateLimitRules],
@@ -48,18 +48,16 @@ async def authorize(
     rule = rate_limit_rules.authorization(request.client.host if request.client else "")
     await limiter.check(rule)
     browser = await find_browser(request, introspector)
-    step = await authorization.begin(pairs, browser, origin_of(request))
+    step = await authorizations.begin(pairs, browser, origin_of(request))
     if isinstance(step, Show):
         await limiter.take(rule)
     return respond(request, step)
 
 
-@post(
-    AUTHORIZE, opt=public() | FORM, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES
-)
+@post(AUTHORIZE, opt=public() | FORM, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
 async def authorize_by_form(
     request: AnyRequest,
-    authorization: NamedDependency[Authorization],
+    authorizations: NamedDependency[Authorization],
     limiter: NamedDependency[Limiter],
     rate_limit_rules: NamedDependency[RateLimitRules],
 ) -> Response[str] | Redirect:
@@ -71,19 +69,19 @@ async def authorize_by_form(
         raise AuthorizationRequestInvalid("Send the parameters as application/x-www-form-urlencoded.")
     rule = rate_limit_rules.authorization(request.client.host if request.client else "")
     await limiter.take(rule)
-    return respond(request, await authorization.save(_parameters(await request.body())))
+    return respond(request, await authorizations.save(_parameters(await request.body())))
 
 
 @get(CONTINUE, opt=public(), include_in_schema=False, exception_handlers=ERROR_PAGES)
 async def continue_authorization(
     request: AnyRequest,
-    authorization: NamedDependency[Authorization],
+    authorizations: NamedDependency[Authorization],
     introspector: NamedDependency[Introspector],
 ) -> Response[str] | Redirect:
     """Take the next step of a saved request, after a page."""
     browser = await find_browser(request, introspector)
     return respond(
-        request, await authorization.resume(request.query_params.get("request", ""), browser, origin_of(request))
+        request, await authorizations.resume(request.query_params.get("request", ""), browser, origin_of(request))
     )
 
 

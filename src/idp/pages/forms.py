@@ -5,11 +5,25 @@ import math
 from litestar import Response
 from litestar.types import ExceptionHandlersMap
 
-from idp.errors import BadRequest, Busy, CsrfRejected, DatabaseUnavailable, IdpError, OriginNotAllowed, RateLimited
+from idp.errors import (
+    AuthorizationRequestExpired,
+    AuthorizationRequestInvalid,
+    BadRequest,
+    Busy,
+    CsrfRejected,
+    DatabaseUnavailable,
+    IdpError,
+    OriginNotAllowed,
+    RateLimited,
+    RedirectUriMismatch,
+    UnknownClient,
+)
 from idp.ops.json_body import check_form, parse_form
 from idp.ops.origins import AllowedOrigins
 from idp.pages.rendering import form_page
+from idp.principal.model import Principal
 from idp.principal.requests import AnyRequest
+from idp.sessions.cookie import CSRF_HEADER, SessionCookies
 
 
 async def read_form(request: AnyRequest, *, public_url: str) -> dict[str, str]:
@@ -34,6 +48,18 @@ async def read_form(request: AnyRequest, *, public_url: str) -> dict[str, str]:
         raise BadRequest("The form cannot be read.") from None
 
 
+def check_session_form(
+    request: AnyRequest, session_cookies: SessionCookies, browser: Principal, form: dict[str, str]
+) -> None:
+    """Refuse a form that does not have the CSRF token of the browser's session (SEC-44).
+
+    Raises:
+        CsrfRejected: the token is missing or of another session, or the form was sent by a page of another origin.
+    """
+    headers = {**request.headers, CSRF_HEADER: form.get("csrf_token", "")}
+    session_cookies.check_csrf(headers, browser.credential.session_id or "")
+
+
 # The prefix of the texts of each error; other errors have the same ones.
 _TEXTS: dict[type[IdpError], str] = {
     RateLimited: "limited",
@@ -44,19 +70,50 @@ _TEXTS: dict[type[IdpError], str] = {
 }
 
 
-def _show_error(request: AnyRequest, error: IdpError) -> Response[str]:
+def show_error(request: AnyRequest, error: IdpError) -> Response[str]:
+    """Return the page of an error, without its details."""
     request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
-    name = _TEXTS.get(type(error), "other")
     return form_page(
         request,
         "notice.html",
         status=error.status,
         headers=error.headers,
-        name=name,
+        name=_TEXTS.get(type(error), "other"),
         minutes=math.ceil(int(error.headers.get("Retry-After", "60")) / 60),
         request_id=str(request.scope.get("request_id", "")),
     )
 
 
+def _show_expired(request: AnyRequest, error: AuthorizationRequestExpired) -> Response[str]:
+    """Return the page of a sign-in that is expired or finished."""
+    request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
+    request_id = str(request.scope.get("request_id", ""))
+    return form_page(request, "expired.html", status=error.status, request_id=request_id)
+
+
+def _show_request_error(request: AnyRequest, error: IdpError) -> Response[str]:
+    """Return the page of an authorization request whose client or redirect URI is not proven (SEC-34).
+
+    Its details say to the client's developers what was received and what is registered.
+    """
+    request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
+    seen = [("received", error.extra.get("received"))]
+    seen += [("registered", each) for each in error.extra.get("registered", ())]
+    return form_page(
+        request,
+        "request_error.html",
+        status=error.status,
+        error=error,
+        seen=[(key, text) for key, text in seen if text],
+        request_id=str(request.scope.get("request_id", "")),
+    )
+
+
 FORM = {"form": True}  # `opt` of form routes, whose origin `read_form` checks
-ERROR_PAGES: ExceptionHandlersMap = {IdpError: _show_error}
+ERROR_PAGES: ExceptionHandlersMap = {
+    IdpError: show_error,
+    AuthorizationRequestExpired: _show_expired,
+    AuthorizationRequestInvalid: _show_request_error,
+    UnknownClient: _show_request_error,
+    RedirectUriMismatch: _show_request_error,
+}

@@ -92,4 +92,4 @@ class MailLinkPage:
     def _state(self, status: int, state: str, **values: object) -> Page:
         template = f"{self._path[1:].replace('-', '_')}.html"
         values |= {"front_end": self._settings.mail.frontend_url, "policy": self._settings.passwords}
-        return form_page(self._request, template, status=status, headers=None, ui_locales=None, state=state, **values)
+        return form_page(self._request, template, status=status, headers=None, form=None, state=state, **values)

@@ -1,10 +1,35 @@
-"""Plugin of the pages: documentation, error codes and the forms of mail links."""
+"""Plugin of the pages: signing in, consent, mail links; documentation and error codes."""
 
 from litestar.config.app import AppConfig
 
-from idp.pages import account_pages, authorize_routes, docs, routes
+from idp.ops.origins import AllowedOrigins
+from idp.pages import (
+    account_pages,
+    authorize_routes,
+    brand,
+    consent_page,
+    docs,
+    login_page,
+    register_page,
+    routes,
+)
+from idp.pages.brand import load_brand
+from idp.pages.form_tokens import FormTokens
 from idp.pages.schema import OpenApiDocument, openapi_config
 from idp.plugin import Plugin
+from idp.settings_schema import Pages
+from idp.signing.proof_keys import ProofKeys
+
+_ROUTES = (
+    *docs.ROUTES,
+    *routes.ROUTES,
+    *brand.ROUTES,
+    *account_pages.ROUTES,
+    *login_page.ROUTES,
+    *register_page.ROUTES,
+    *consent_page.ROUTES,
+    *authorize_routes.ROUTES,
+)
 
 
 class PagesPlugin(Plugin):
@@ -12,20 +37,34 @@ class PagesPlugin(Plugin):
 
     Args:
         public_url: where clients reach the service.
+        settings: the brand.
+        proofs: keys of unstored proofs.
+        origins: our own URL.
         dev_headers: whether X-User-Email authenticates, for the documentation.
 
     Attributes:
         document: the OpenAPI document.
+
+    Raises:
+        SettingsError: the logo cannot be used.
     """
 
-    def __init__(self, public_url: str, *, dev_headers: bool) -> None:
+    def __init__(
+        self, public_url: str, settings: Pages, proofs: ProofKeys, origins: AllowedOrigins, *, dev_headers: bool
+    ) -> None:
         self._public_url = public_url
         self._dev_headers = dev_headers
+        self._brand = load_brand(settings)
         self.document = OpenApiDocument()
-        self.routes = (*docs.ROUTES, *routes.ROUTES, *account_pages.ROUTES, *authorize_routes.ROUTES, *docs.asset_routers())
-        self.provides = {"openapi_document": self.document}
+        self.routes = (*_ROUTES, *docs.asset_routers())
+        self.provides = {
+            "openapi_document": self.document,
+            "form_tokens": FormTokens(proofs, origins),
+            "brand": self._brand,
+        }
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         config = openapi_config(public_url=self._public_url, dev_headers=self._dev_headers)
         app_config.openapi_config = docs.serve(config, self.document)
+        app_config.state["brand"] = self._brand
         return super().on_app_init(app_config)

@@ -1,9 +1,11 @@
 """Compares redirect URIs: exact strings, except for the port of a native app's loopback URI (SEC-34, RFC 8252)."""
 
+import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
 _LOOPBACK = frozenset({"127.0.0.1", "[::1]", "localhost"})
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?")
 
 
 def is_registered(uri: str, registered: Collection[str], *, native: bool) -> bool:
@@ -31,6 +33,10 @@ def _without_port(uri: str) -> str | None:
 
 
 def origin_of_uri(uri: str) -> str:
-    """Return the origin of a redirect URI, such as `https://app.example.com`; its scheme for a private-use one."""
+    """Return the origin of a redirect URI, such as `https://app.example.com`, as a source expression (CSP level 3).
+
+    Private-use schemes have no origin, and IPv6 addresses no source expression: their scheme stands for them.
+    """
     parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in {"http", "https"} else f"{parts.scheme}:"
+    is_host = parts.scheme in {"http", "https"} and _HOST.fullmatch(parts.netloc) is not None
+    return f"{parts.scheme}://{parts.netloc}" if is_host else f"{parts.scheme}:"

@@ -2,14 +2,19 @@
 
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 
 class TokenRequest(Struct, frozen=True):
-    """The form of RFC 6749 section 4.4.2, with the client's secret unless it is in `Authorization: Basic`."""
+    """The form of a token request (RFC 6749 section 4), with the client's credential unless it is in a header."""
 
     grant_type: Annotated[str, Meta(max_length=200, examples=["client_credentials"])] = ""
     scope: Annotated[str, Meta(max_length=4000)] | None = None
+    code: Annotated[str, Meta(max_length=8192)] | None = None
+    redirect_uri: Annotated[str, Meta(max_length=8192)] | None = None
+    code_verifier: Annotated[str, Meta(max_length=8192)] | None = None
+    refresh_token: Annotated[str, Meta(max_length=8192)] | None = None
+    resource: Annotated[str, Meta(max_length=2000)] | None = None
     client_id: Annotated[str, Meta(max_length=200)] | None = None
     client_secret: Annotated[str, Meta(max_length=1000)] | None = None
     client_assertion: Annotated[str, Meta(max_length=8192)] | None = None
@@ -20,26 +25,14 @@ class TokenRequest(Struct, frozen=True):
 
 
 class TokenResponse(Struct, frozen=True):
-    """An access token (RFC 6749 section 5.1)."""
+    """An access token (RFC 6749 section 5.1); of a user also an ID token and a refresh token, by its scopes."""
 
     access_token: str
     token_type: str
     expires_in: int
     scope: str
+    refresh_token: str | UnsetType = UNSET
+    id_token: str | UnsetType = UNSET
 
     def __repr__(self) -> str:
         return "TokenResponse(token hidden)"
-
-
-class ServerMetadata(Struct, frozen=True):
-    """Authorization server metadata (RFC 8414 section 2): what is built, and nothing else."""
-
-    issuer: str
-    token_endpoint: str
-    jwks_uri: str
-    introspection_endpoint: str
-    grant_types_supported: tuple[str, ...]
-    response_types_supported: tuple[str, ...]
-    token_endpoint_auth_methods_supported: tuple[str, ...]
-    introspection_endpoint_auth_methods_supported: tuple[str, ...]
-    service_documentation: str
