@@ -12,7 +12,7 @@ from idp.provider.token_endpoint import TokenEndpoint
 class ProviderPlugin(Plugin):
     """Serves the token endpoint, userinfo, the metadata and the administration of clients.
 
-    Provides `clients`, `token_endpoint`, `authorizations` and `discovery`. In the background it tells clients of logouts.
+    Provides `clients`, `token_endpoint`, `authorizations` and `discovery`; tells clients of logouts in the background.
     """
 
     routes = (*token_routes.ROUTES, *userinfo.ROUTES, *discovery.ROUTES, *client_routes.ROUTES)
