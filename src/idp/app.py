@@ -36,6 +36,7 @@ from idp.ops.public_prefix import PublicPrefix
 from idp.pages.plugin import PagesPlugin
 from idp.plugin import Plugin
 from idp.principal.guards import check_policies
+from idp.provider.backchannel import BackchannelLogout
 from idp.provider.discovery import OPEN_PATHS
 from idp.provider.plugin import ProviderPlugin
 from idp.sessions.plugin import SessionsPlugin
@@ -81,7 +82,13 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, core.cookies, core.rights),
         AccountsPlugin(core.account_services(), core.session_starter, core.signing_out(introspector)),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
-        ProviderPlugin(core.clients, core.token_endpoint, core.authorization, core.discovery),
+        ProviderPlugin(
+            core.clients,
+            core.token_endpoint,
+            core.authorization,
+            core.discovery,
+            BackchannelLogout(database, core.id_tokens, core.fetcher),
+        ),
         FeedPlugin(database, settings.feed),
         WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
         PagesPlugin(

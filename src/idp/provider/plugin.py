@@ -3,6 +3,7 @@
 from idp.plugin import Plugin
 from idp.provider import client_routes, discovery, token_routes, userinfo
 from idp.provider.authorization import Authorization
+from idp.provider.backchannel import BackchannelLogout
 from idp.provider.clients import Clients
 from idp.provider.discovery import Discovery
 from idp.provider.token_endpoint import TokenEndpoint
@@ -11,13 +12,18 @@ from idp.provider.token_endpoint import TokenEndpoint
 class ProviderPlugin(Plugin):
     """Serves the token endpoint, userinfo, the metadata and the administration of clients.
 
-    Provides `clients`, `token_endpoint`, `authorizations` and `discovery`.
+    Provides `clients`, `token_endpoint`, `authorizations` and `discovery`; tells clients of logouts in the background.
     """
 
     routes = (*token_routes.ROUTES, *userinfo.ROUTES, *discovery.ROUTES, *client_routes.ROUTES)
 
     def __init__(
-        self, clients: Clients, token_endpoint: TokenEndpoint, authorization: Authorization, metadata: Discovery
+        self,
+        clients: Clients,
+        token_endpoint: TokenEndpoint,
+        authorization: Authorization,
+        metadata: Discovery,
+        backchannel: BackchannelLogout,
     ) -> None:
         self.provides = {
             "clients": clients,
@@ -25,3 +31,4 @@ class ProviderPlugin(Plugin):
             "authorizations": authorization,
             "discovery": metadata,
         }
+        self.services = [backchannel]
