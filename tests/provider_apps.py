@@ -86,7 +86,7 @@ class App:
         """Return a code for the user of a browser."""
         return returned(await self.authorize(browser, **changes))["code"]
 
-    async def exchange(self, code: str, **changes: str | None) -> httpx2.Response:
+    async def exchange(self, code: str, /, **changes: str | None) -> httpx2.Response:
         """Send a token request with a code; None leaves a field out."""
         usual: dict[str, str | None] = {
             "grant_type": "authorization_code",

@@ -50,6 +50,7 @@ from idp.provider.client_auth import ClientAuthentication
 from idp.provider.clients import Clients
 from idp.provider.discovery import Discovery
 from idp.provider.services import build_provider
+from idp.provider.token_endpoint import PATH as TOKEN_PATH
 from idp.provider.token_endpoint import TokenEndpoint
 from idp.sessions.activity import Activity
 from idp.sessions.cookie import SessionCookies
@@ -59,6 +60,7 @@ from idp.settings import LoadedSettings, Profile, Settings, SettingsError
 from idp.settings_schema import OidcIssuer
 from idp.signing.clerk_token import ALGORITHM as CLERK_ALGORITHM
 from idp.signing.clerk_token import ClerkTokens, PemKey
+from idp.signing.client_assertion import ClientAssertions
 from idp.signing.fetch import Fetcher
 from idp.signing.foreign_jwt import ForeignIssuer
 from idp.signing.id_token import IdTokens
@@ -185,7 +187,8 @@ def build_core(loaded: LoadedSettings) -> Core:
     )
     bad_credentials = BadCredentialLimit(settings.rate_limits.bad_credentials_per_address_per_minute)
     resolver = Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts)
-    client_authentication = ClientAuthentication(resolver.clients, roots, bad_credentials)
+    assertions = ClientAssertions(fetcher, (tokens.issuer, f"{tokens.issuer}{TOKEN_PATH}"))
+    client_authentication = ClientAuthentication(resolver.clients, roots, bad_credentials, assertions, database.reads)
     id_tokens = IdTokens(keyring, issuer=tokens.issuer, profile=profile)
     provider = build_provider(
         settings,
@@ -214,7 +217,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         proofs=proofs,
         peppers=peppers,
         passwords=passwords,
-        clients=Clients(roots),
+        clients=Clients(roots, fetch_problem=fetcher.problem_of),
         client_authentication=client_authentication,
         token_endpoint=provider.token_endpoint,
         authorization=provider.authorization,

@@ -491,6 +491,12 @@ class DomainCycle(IdpError):
     remedy = "Choose a parent that is not below this domain, at most 32 levels deep."
 
 
+class ClientHasNoSecret(IdpError):
+    code, status, title = "client_has_no_secret", 409, "Client has no secret"
+    text = "The client authenticates without a secret."
+    remedy = "Change its token_endpoint_auth_method to client_secret_basic first."
+
+
 class KeyRevoked(IdpError):
     code, status, title = "key_revoked", 409, "Key revoked"
     text = "This credential was revoked; it can no longer be changed."

@@ -268,8 +268,6 @@ async def test_100_kb_of_state_is_a_page(app: App, browser: Browser) -> None:
     """In a form, because no server takes such an address; it cannot be returned in one, either."""
     answer = await browser.client.post("/oauth2/authorize", data=app.parameters(state="s" * 100_000))
     assert answer.status_code == 400
-    answer = await browser.client.get("/oauth2/authorize", params=app.parameters(state="s" * 100_000))
-    assert 400 <= answer.status_code < 500
 
 
 async def test_a_form_is_an_authorization_request_too(app: App, browser: Browser, stranger: Browser) -> None:
@@ -578,4 +576,4 @@ async def test_userinfo_says_what_is_missing(service: Service, app: App, browser
 
 async def test_every_challenge_is_of_its_verifier() -> None:
     """RFC 7636 appendix B."""
-    assert challenge_of("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCMHchaoeK1xZREQHozx6hnE"
+    assert challenge_of("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"

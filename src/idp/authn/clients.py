@@ -18,7 +18,7 @@ from idp.principal.model import AuthMethod, Credential, Principal, Registration
 
 _BY_CLIENT = f"""
 SELECT {STAMP}, c.name, c.scopes, c.secret_digest, c.former_secret_digest, c.former_secret_until, c.auth_method,
-       c.grant_types, c.resources, c.serves, c.id_token_alg
+       c.grant_types, c.resources, c.serves, c.id_token_alg, c.jwks::text AS jwks, c.jwks_uri
   FROM idp.oauth_clients c WHERE c.client_id = $1
 """  # noqa: S608  constants
 Row = Any  # a record of asyncpg
@@ -95,6 +95,8 @@ def _credential(client_id: str, row: Row, *, expires_at: Any = None) -> Credenti
         resources=tuple(row["resources"]),
         serves=tuple(row["serves"]),
         id_token_alg=row["id_token_alg"],
+        jwks=row["jwks"],
+        jwks_uri=row["jwks_uri"],
     )
     return Credential(
         method=AuthMethod.CLIENT,

@@ -84,6 +84,8 @@ class Registration(Struct, frozen=True):
         resources: that it may request tokens for (RFC 8707).
         serves: resources whose tokens it may introspect.
         id_token_alg: signs its ID tokens.
+        jwks: its keys, JSON, with which it signs assertions (RFC 7523); or
+        jwks_uri: where they are.
     """
 
     auth_method: str
@@ -91,6 +93,8 @@ class Registration(Struct, frozen=True):
     resources: tuple[str, ...]
     serves: tuple[str, ...]
     id_token_alg: str
+    jwks: str | None = None
+    jwks_uri: str | None = None
 
 
 class Credential(Struct, frozen=True):

@@ -13,16 +13,24 @@ from msgspec import Struct
 from idp.apikeys.secret import is_intact
 from idp.authn.clients import ClientResolver
 from idp.authn.resolved import Resolved
+from idp.db.reads import Reads
 from idp.errors import InvalidClient, OAuthInvalidRequest
 from idp.ops import metrics
 from idp.ops.bad_credential_limit import BadCredentialLimit
-from idp.provider.clients import SECRET_PREFIX
+from idp.principal.model import Registration
 from idp.settings import Secret
+from idp.signing.client_assertion import ASSERTION_TYPE, ClientAssertions, client_of
 from idp.signing.peppers import Peppers
 
-NONE = "none"
+NONE, ASSERTION = "none", "private_key_jwt"
+SECRET_METHODS = ("client_secret_basic", "client_secret_post")
+AUTH_METHODS = (*SECRET_METHODS, ASSERTION, NONE)
+SECRET_PREFIX = "idp_cs"  # noqa: S105  of client secrets, for secret scanners
 _BASIC = {"WWW-Authenticate": "Basic"}
 _MAX_LENGTH = 512  # characters of an id or a secret
+_USE = """
+INSERT INTO idp.client_assertions (digest, expires_at) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING RETURNING digest
+"""
 _ONE_METHOD = "Authenticate the client by one method: Authorization: Basic, client_secret, or client_assertion."
 
 
@@ -72,10 +80,21 @@ class ClientAuthentication:
         clients: finds them.
         roots: root secrets, the current one first, for digests of client secrets.
         bad_credentials: counts failures by address.
+        assertions: verifies assertions.
+        reads: the database, which records used assertions.
     """
 
-    def __init__(self, clients: ClientResolver, roots: Sequence[Secret], bad_credentials: BadCredentialLimit) -> None:
+    def __init__(
+        self,
+        clients: ClientResolver,
+        roots: Sequence[Secret],
+        bad_credentials: BadCredentialLimit,
+        assertions: ClientAssertions,
+        reads: Reads,
+    ) -> None:
         self._clients = clients
+        self._assertions = assertions
+        self._reads = reads
         self._peppers = Peppers(roots, "oauth-client-secret")
         self._bad_credentials = bad_credentials
 
@@ -109,7 +128,7 @@ class ClientAuthentication:
         self, authorization: str | None, form: ClientFields, address: str | None
     ) -> AuthenticatedClient:
         if form.client_assertion is not None or form.client_assertion_type is not None:
-            raise InvalidClient("Client assertions are not supported.")
+            return await self._by_assertion(authorization, form, address)
         client_id, secret = _presented(authorization, form)
         self._bad_credentials.check(address, plausible=lambda: is_intact(secret, SECRET_PREFIX))
         if not (_is_storable(client_id) and _is_storable(secret)):
@@ -119,6 +138,29 @@ class ClientAuthentication:
         client = _client(await self._clients.by_id(client_id))
         if not client.is_public:
             raise InvalidClient
+        return client
+
+    async def _by_assertion(
+        self, authorization: str | None, form: ClientFields, address: str | None
+    ) -> AuthenticatedClient:
+        """Return the client of an assertion, which it uses up (RFC 7523 section 3; SEC-54)."""
+        if authorization is not None or form.client_secret is not None:
+            raise OAuthInvalidRequest(_ONE_METHOD)
+        if form.client_assertion is None or form.client_assertion_type != ASSERTION_TYPE:
+            raise OAuthInvalidRequest(f"Send client_assertion, and client_assertion_type={ASSERTION_TYPE}.")
+        self._bad_credentials.check(address, plausible=lambda: False)
+        try:
+            unverified, client_id = client_of(form.client_assertion, expected=form.client_id)
+            client, registration = _registered(await self._clients.by_id(client_id))
+            if client.auth_method != ASSERTION:
+                raise InvalidClient
+            verified = await self._assertions.verify(
+                unverified, client_id, jwks=registration.jwks, jwks_uri=registration.jwks_uri
+            )
+        except ValueError as error:
+            raise InvalidClient(f"The client assertion is not valid: {error}.") from None
+        if await self._reads.fetchrow(_USE, verified.digest, verified.expires_at) is None:
+            raise InvalidClient("The client assertion was used already.")
         return client
 
 
@@ -153,13 +195,17 @@ def _basic(authorization: str) -> tuple[str, str]:
 
 
 def _client(resolved: Resolved) -> AuthenticatedClient:
+    return _registered(resolved)[0]
+
+
+def _registered(resolved: Resolved) -> tuple[AuthenticatedClient, Registration]:
     principal = resolved.principal
     if principal is None:
         raise resolved.error or InvalidClient
     credential, registration = principal.credential, principal.credential.registration
     assert registration is not None
     assert credential.id is not None
-    return AuthenticatedClient(
+    client = AuthenticatedClient(
         client_id=credential.id,
         auth_method=registration.auth_method,
         grant_types=registration.grant_types,
@@ -168,6 +214,7 @@ def _client(resolved: Resolved) -> AuthenticatedClient:
         serves=registration.serves,
         id_token_alg=registration.id_token_alg,
     )
+    return client, registration
 
 
 def _is_storable(text: str) -> bool:
