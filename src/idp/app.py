@@ -36,6 +36,8 @@ from idp.ops.public_prefix import PublicPrefix
 from idp.pages.plugin import PagesPlugin
 from idp.plugin import Plugin
 from idp.principal.guards import check_policies
+from idp.provider.backchannel import BackchannelLogout
+from idp.provider.discovery import OPEN_PATHS
 from idp.provider.plugin import ProviderPlugin
 from idp.sessions.plugin import SessionsPlugin
 from idp.settings import LoadedSettings
@@ -80,7 +82,13 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, core.cookies, core.rights),
         AccountsPlugin(core.account_services(), core.session_starter, core.signing_out(introspector)),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
-        ProviderPlugin(core.clients, core.token_endpoint),
+        ProviderPlugin(
+            core.clients,
+            core.token_endpoint,
+            core.authorization,
+            core.discovery,
+            BackchannelLogout(database, core.id_tokens, core.fetcher),
+        ),
         FeedPlugin(database, settings.feed),
         WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
         PagesPlugin(
@@ -109,9 +117,13 @@ class Application(Litestar):
         self._envelope = Envelope(
             super().__call__,
             settings.server,
-            fast_routes=fast_path.routes | core.token_endpoint.routes | public_routes(published, core.health),
+            fast_routes=fast_path.routes
+            | core.token_endpoint.routes
+            | core.discovery.routes
+            | public_routes(published, core.health),
             origins=core.origins,
             metrics_access=core.metrics_access,
+            open_paths=OPEN_PATHS,
             prefix=PublicPrefix.of(public_url(settings), self.routes),
             observe=development.observe,
         )

@@ -44,7 +44,13 @@ from idp.ops.metrics_access import MetricsAccess
 from idp.ops.origins import AllowedOrigins
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
+from idp.pages.languages import LANGUAGES
+from idp.provider.authorization import Authorization
+from idp.provider.client_auth import ClientAuthentication
 from idp.provider.clients import Clients
+from idp.provider.discovery import Discovery
+from idp.provider.services import build_provider
+from idp.provider.token_endpoint import PATH as TOKEN_PATH
 from idp.provider.token_endpoint import TokenEndpoint
 from idp.sessions.activity import Activity
 from idp.sessions.cookie import SessionCookies
@@ -54,6 +60,7 @@ from idp.settings import LoadedSettings, Profile, Settings, SettingsError
 from idp.settings_schema import OidcIssuer
 from idp.signing.clerk_token import ALGORITHM as CLERK_ALGORITHM
 from idp.signing.clerk_token import ClerkTokens, PemKey
+from idp.signing.client_assertion import ClientAssertions
 from idp.signing.fetch import Fetcher
 from idp.signing.foreign_jwt import ForeignIssuer
 from idp.signing.id_token import IdTokens
@@ -85,7 +92,10 @@ class Core(Struct, frozen=True):
     peppers: Peppers
     passwords: Passwords
     clients: Clients
+    client_authentication: ClientAuthentication
     token_endpoint: TokenEndpoint
+    authorization: Authorization
+    discovery: Discovery
     fetcher: Fetcher
     foreign_issuers: tuple[ForeignIssuer, ...]
     foreign_users: ForeignUsers
@@ -177,7 +187,20 @@ def build_core(loaded: LoadedSettings) -> Core:
     )
     bad_credentials = BadCredentialLimit(settings.rate_limits.bad_credentials_per_address_per_minute)
     resolver = Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts)
-    clients = Clients(resolver, roots)
+    assertions = ClientAssertions(fetcher, (tokens.issuer, f"{tokens.issuer}{TOKEN_PATH}"))
+    client_authentication = ClientAuthentication(resolver.clients, roots, bad_credentials, assertions, database.reads)
+    id_tokens = IdTokens(keyring, issuer=tokens.issuer, profile=profile)
+    provider = build_provider(
+        settings,
+        database,
+        roots,
+        clients=client_authentication,
+        resolver=resolver,
+        refresh_tokens=refresh_tokens,
+        tokens=tokens,
+        id_tokens=id_tokens,
+        bad_credentials=bad_credentials,
+    )
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
         settings=settings,
@@ -189,13 +212,16 @@ def build_core(loaded: LoadedSettings) -> Core:
         shared=shared,
         keyring=keyring,
         tokens=tokens,
-        id_tokens=IdTokens(keyring, issuer=tokens.issuer, profile=profile),
+        id_tokens=id_tokens,
         sealer=sealer,
         proofs=proofs,
         peppers=peppers,
         passwords=passwords,
-        clients=clients,
-        token_endpoint=TokenEndpoint(clients, tokens, bad_credentials),
+        clients=Clients(roots, fetch_problem=fetcher.problem_of),
+        client_authentication=client_authentication,
+        token_endpoint=provider.token_endpoint,
+        authorization=provider.authorization,
+        discovery=Discovery(tokens.issuer, tuple(LANGUAGES)),
         fetcher=fetcher,
         foreign_issuers=foreign_issuers(settings, fetcher, listener),
         foreign_users=ForeignUsers(database, settings.accounts),

@@ -255,6 +255,15 @@ class ScopeNotGrantable(IdpError):
     remedy = "Ask for fewer scopes. Operators: api_keys.grantable_scopes and api_keys.role_scopes."
 
 
+class InsufficientScope(IdpError):
+    code, status, title = "insufficient_scope", 403, "Insufficient scope"
+    text = "The access token does not have the scope openid."
+    remedy = "Request the scope openid at the authorization endpoint."
+    default_headers: ClassVar[Mapping[str, str]] = {
+        "WWW-Authenticate": 'Bearer error="insufficient_scope", scope="openid"'
+    }
+
+
 class IntrospectScopeRequired(IdpError):
     code, status, title = "introspect_scope_required", 403, "Scope idp:introspect required"
     text = "Only a service token with the scope idp:introspect may introspect."
@@ -322,6 +331,13 @@ class UnsupportedGrantType(IdpError):
     text = "The token endpoint issues tokens for grant_type=client_credentials only."
     remedy = "Send grant_type=client_credentials; users sign in at POST /auth/login."
     oauth = "unsupported_grant_type"
+
+
+class UnauthorizedClient(IdpError):
+    code, status, title = "unauthorized_client", 400, "Unauthorized client"
+    text = "The client is not registered for this grant type."
+    remedy = "Add the grant type to the client's `grant_types`; `idp clients show` lists them."
+    oauth = "unauthorized_client"
 
 
 class InvalidScope(IdpError):
@@ -461,6 +477,12 @@ class DomainCycle(IdpError):
     code, status, title = "domain_cycle", 409, "Domain cycle"
     text = "This parent is the domain itself or below it, or the tree would be too deep."
     remedy = "Choose a parent that is not below this domain, at most 32 levels deep."
+
+
+class ClientHasNoSecret(IdpError):
+    code, status, title = "client_has_no_secret", 409, "Client has no secret"
+    text = "The client authenticates without a secret."
+    remedy = "Change its token_endpoint_auth_method to client_secret_basic first."
 
 
 class KeyRevoked(IdpError):

@@ -242,3 +242,33 @@ async def test_sessions_that_many_requests_end_at_once_end_once(service: Service
     await asyncio.gather(*(end(count) for count in range(24)))
     told = await notifications(service, client_id)
     assert len(told) == len(set(told)) == 12
+
+
+async def test_old_sessions_are_deleted_with_their_apps(service: Service) -> None:
+    """A browser's session stays as long as one of its apps lasts, and an app that was not ended as long as it."""
+    person = await service.register()
+    client_id = await create_client(service)
+    gone, lasting = await service.sign_in(person), await service.sign_in(person)
+    of_gone, _ = await start_app(service, gone.session_id, client_id)
+    of_lasting, _ = await start_app(service, lasting.session_id, client_id)
+    expired, _ = await start_app(service, person.session_id, client_id)
+    long_ago = "UPDATE idp.user_sessions SET expires_at = now() - interval '31 days' WHERE id = ANY($1::uuid[])"
+    await service.sql(long_ago, [gone.session_id, lasting.session_id, str(of_gone), str(expired)])
+    await service.app.core.activity.forget()
+    rows = await service.sql("SELECT id FROM idp.user_sessions WHERE user_id = $1", person.id)
+    left = {str(row["id"]) for row in rows}
+    assert left == {person.session_id, lasting.session_id, str(of_lasting), str(expired)}
+
+
+async def test_an_app_whose_tokens_expired_is_listed_while_its_browser_session_lives(service: Service) -> None:
+    """The app may still have a session of its own: ending the browser's session tells it."""
+    person = await service.register()
+    client_id = await create_client(service, backchannel="https://app.example/logout")
+    session_id, sid = await start_app(service, person.session_id, client_id)
+    await service.sql(
+        "UPDATE idp.user_sessions SET expires_at = now(), idle_expires_at = now() WHERE id = $1", session_id
+    )
+    (found,) = await listed(service, person.bearer)
+    assert [each["sid"] for each in found["apps"]] == [str(sid)]
+    await service.client.post("/auth/logout", headers=person.bearer)
+    assert await notifications(service, client_id) == [sid]

@@ -173,7 +173,10 @@ def upgrade() -> None:
         schema="idp",
     )
     op.create_index(
-        "ix_logout_notifications_next_attempt_at", "logout_notifications", ["next_attempt_at"], schema="idp"
+        "ix_logout_notifications_client_id_next_attempt_at",
+        "logout_notifications",
+        ["client_id", "next_attempt_at"],
+        schema="idp",
     )
 
 

@@ -97,6 +97,6 @@ async def _sessions(session: AsyncSession, user_id: str) -> list[ExportedSession
         .order_by(SessionRow.created_at.desc(), SessionRow.id.desc())
     )
     of_apps = defaultdict(list)
-    for each in await apps.find_all(session, user_id):
+    for each in await apps.find(session, user_id, also_ended=True):
         of_apps[each.parent_id].append(AppInfo.of(each))
     return [ExportedSession(**{**row, "amr": tuple(row["amr"]), "apps": of_apps[row["id"]]}) for row in rows.mappings()]

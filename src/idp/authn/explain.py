@@ -191,6 +191,7 @@ def _credential(principal: Principal | None) -> ExplainedCredential | None:
         method=credential.method,
         id=credential.id,
         name=credential.name,
+        client_id=credential.client_id,
         expires_at=credential.expires_at,
         signed_in_at=credential.auth_time,
         amr=credential.amr,

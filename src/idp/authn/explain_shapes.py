@@ -92,6 +92,7 @@ class ExplainedCredential(Struct, frozen=True):
     method: AuthMethod
     id: str | None
     name: str | None
+    client_id: Annotated[str | None, Meta(description="The app that the user granted it to.")]
     expires_at: datetime | None
     signed_in_at: datetime | None
     amr: tuple[str, ...]

@@ -11,7 +11,8 @@ from idp.authn.chain import AuthenticatorChain
 from idp.authn.credential import Headers, Presented, from_headers, from_token, unauthenticated
 from idp.authn.imported_keys import asking_client
 from idp.authn.outcome import Authenticated, NotMine, Rejected
-from idp.authn.resolve import Resolved, Resolver
+from idp.authn.resolve import Resolver
+from idp.authn.resolved import Resolved
 from idp.authn.verdicts import Verdict, Verdicts
 from idp.checks import Trace
 from idp.db.snapshot import Stamp

@@ -1,12 +1,9 @@
 """Resolve a subject to a Principal: user or key with roles, teams and domains, in one query."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from hmac import compare_digest
 from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,6 +12,7 @@ from idp.apikeys.scopes import ScopePolicy
 from idp.apikeys.service import SERVICE_TOKEN
 from idp.apikeys.shapes import key_id
 from idp.apikeys.usage import Usage
+from idp.authn.clients import ClientResolver
 from idp.authn.imported_keys import ImportedKeys
 from idp.authn.outcome import (
     Authenticated,
@@ -28,7 +26,8 @@ from idp.authn.outcome import (
     Person,
     Service,
 )
-from idp.authn.verdicts import Verdict, Verdicts
+from idp.authn.resolved import CachedReads, Resolved
+from idp.authn.verdicts import Verdicts
 from idp.authn.visible_user import visible_user
 from idp.checks import holds
 from idp.db.batch import BatchedRead
@@ -36,7 +35,6 @@ from idp.db.reads import Reads
 from idp.db.snapshot import STAMP, Stamp
 from idp.errors import (
     IdpError,
-    InvalidClient,
     TokenExpired,
     TokenInvalid,
     TokenNotFound,
@@ -79,43 +77,24 @@ SELECT {STAMP}, k.id AS key_id, k.kind, k.name AS key_name, k.scopes, k.expires_
   FROM idp.api_keys k LEFT JOIN idp.users u ON u.id = k.user_id
  WHERE k.digest = ANY($1) OR k.former_digest = ANY($1)
 """  # noqa: S608  constants
-_BY_CLIENT = f"""
-SELECT {STAMP}, c.name, c.scopes, c.secret_digest, c.former_secret_digest, c.former_secret_until
-  FROM idp.oauth_clients c WHERE c.client_id = $1
-"""  # noqa: S608  constants
 _LOAD = text(_SELECT_USER + "WHERE u.id = :user_id")
 _ANY_TOKEN = Credential(method=AuthMethod.LOCAL_JWT)
 Row = Any  # a record of asyncpg, or a row mapping of SQLAlchemy
 
 
-class Resolved(Struct, frozen=True):
-    """The result: a principal, or the error.
+class Resolver:
+    """Resolves authenticated subjects.
 
     Attributes:
-        stamp: of the statement that read it, None if nothing was read or found.
-        depends_on: its dependencies, as in `db/changes.py`.
-        key: the row of the API key or service token.
-        read_version: `Verdicts.known_changes` when the statement was sent; None for a read of this call, -1 for one of
-            another process.
-        hint: whether any of it came from Valkey.
+        clients: resolves OAuth clients.
     """
-
-    principal: Principal | None = None
-    error: IdpError | None = None
-    stamp: Stamp | None = None
-    depends_on: tuple[str, ...] = ()
-    key: UUID | None = None
-    read_version: int | None = None
-    hint: bool = False
-
-
-class Resolver:
-    """Resolves authenticated subjects."""
 
     def __init__(
         self, reads: Reads, *, imported: ImportedKeys, policy: ScopePolicy, usage: Usage, verdicts: Verdicts
     ) -> None:
         self._verdicts = verdicts
+        self._cached = CachedReads(verdicts)
+        self.clients = ClientResolver(reads, self._cached, verdicts)
         self._imported = imported
         self._reads = reads
         self._people = BatchedRead(self._reads, _BY_ID, keys_of=lambda row: (row["id"],))
@@ -144,7 +123,7 @@ class Resolver:
             return await self._resolve_cookie(subject)
         assert credential is not None
         if isinstance(subject, ByClient):
-            return await self._resolve_client(subject, credential)
+            return await self.clients.of_token(subject, credential)
         if isinstance(subject, Service):
             return Resolved(principal=Principal(user=None, credential=credential))
         if isinstance(subject, BySession):
@@ -168,71 +147,15 @@ class Resolver:
             raise known.error or TokenNotFound
         return known.principal.user
 
-    async def client(self, client_id: str, secret: str, digests: Sequence[str]) -> Resolved:
-        """Return an OAuth client as principal, or `InvalidClient` for an unknown id and for a wrong secret (SEC-48).
-
-        Args:
-            client_id: as presented.
-            secret: as presented.
-            digests: possible digests of the secret.
-
-        Raises:
-            DatabaseUnavailable: PostgreSQL is unavailable.
-        """
-        name = self._verdicts.name_of_client(client_id, secret)
-        return await self._cached(name, "client", lambda: self._read_client(client_id, digests), confirm=False)
-
-    async def _read_client(self, client_id: str, digests: Sequence[str]) -> Resolved:
-        row = await self._reads.fetchrow(_BY_CLIENT, client_id)
-        stored = ("", "") if row is None else (row["secret_digest"], row["former_secret_digest"] or "")
-        is_current, is_former = (any(compare_digest(each, digest) for digest in digests) for each in stored)
-        until = None if row is None else row["former_secret_until"]
-        if row is None or not (is_current or (is_former and until is not None and until > clock.now())):
-            return Resolved(error=InvalidClient())
-        credential = Credential(
-            method=AuthMethod.CLIENT,
-            id=client_id,
-            name=row["name"],
-            scopes=tuple(row["scopes"]),
-            expires_at=None if is_current else until,
-        )
-        stamp = Stamp.parse(row["instance"], row["snapshot"])
-        return Resolved(Principal(user=None, credential=credential), None, stamp, (f"client:{client_id}",))
-
     async def _cached_user(self, subject: ByUserId, confirm: bool) -> Resolved:
         """Resolve a user by id; users are cached separately from credentials."""
         name = self._verdicts.name_of_user(subject.user_id)
-        return await self._cached(name, "user", lambda: self._read_user(subject), confirm)
+        return await self._cached.get(name, "user", lambda: self._read_user(subject), confirm)
 
     async def _cached_session(self, session_id: UUID, confirm: bool) -> Resolved:
         """Resolve a session by id; sessions are cached separately from credentials."""
         name = self._verdicts.name_of_session(str(session_id))
-        return await self._cached(name, "session", lambda: self._read_session(str(session_id)), confirm)
-
-    async def _cached(self, name: bytes, what: str, read: Callable[[], Awaitable[Resolved]], confirm: bool) -> Resolved:
-        entry = None if checks.bypasses_caches() else self._verdicts.entry(name)
-        source = "memory"
-        if entry is None and not confirm:
-            entry, source = await self._verdicts.shared_entry(name), "valkey"
-        if entry is not None and not (confirm and entry.verdict.hint):
-            verdict = entry.verdict
-            checks.has_read(what, source, clock.seconds() - entry.read_at)
-            return Resolved(
-                verdict.principal,
-                verdict.error,
-                entry.stamp,
-                entry.depends_on,
-                read_version=entry.read_version,
-                hint=verdict.hint,
-            )
-        read_version = self._verdicts.known_changes
-        resolved = msgspec.structs.replace(await read(), read_version=read_version)
-        if resolved.stamp is not None and not self._verdicts.outdated(
-            resolved.stamp, resolved.depends_on, read_version
-        ):
-            verdict = Verdict(resolved.principal, resolved.error)
-            self._verdicts.keep(name, verdict, resolved.stamp, resolved.depends_on, read_version=read_version)
-        return resolved
+        return await self._cached.get(name, "session", lambda: self._read_session(str(session_id)), confirm)
 
     async def _read_session(self, session_id: str) -> Resolved:
         row = await self._sessions.find(session_id)
@@ -281,18 +204,6 @@ class Resolver:
         if is_current and row["digest"] != subject.digests[0]:
             self._usage.redigest(row["key_id"], before=row["digest"], after=subject.digests[0])
         return Resolved(principal, None, stamp, depends_on, row["key_id"])
-
-    async def _resolve_client(self, subject: ByClient, credential: Credential) -> Resolved:
-        """Resolve the token of a client, with the scopes that the client still has."""
-        row = await self._reads.fetchrow(_BY_CLIENT, subject.client_id)
-        checks.has_read("client", "database")
-        holds(row is not None, "client", "found" if row is not None else "not found", "found")
-        if row is None:
-            return Resolved(error=TokenRevoked())
-        scopes = tuple(scope for scope in credential.scopes if scope in row["scopes"])
-        of_client = msgspec.structs.replace(credential, name=row["name"], scopes=scopes)
-        stamp = Stamp.parse(row["instance"], row["snapshot"])
-        return Resolved(Principal(user=None, credential=of_client), None, stamp, (f"client:{subject.client_id}",))
 
     def _principal_of_key(self, row: Row, *, is_current: bool) -> Principal:
         now = clock.now()

@@ -57,6 +57,7 @@ class ValidateOut(Struct, frozen=True):
     scopes: tuple[str, ...]
     token_id: str | None
     name: str | None
+    client_id: str | None
     user: UserOut | None
     expires_at: datetime | None
     error: VerdictCode | None

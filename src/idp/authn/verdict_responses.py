@@ -59,6 +59,9 @@ def validate(verdict: Verdict, token: str, required: Sequence[str]) -> tuple[byt
         error = _decided(verdict)
         code = _code(error, token)
         return _refusal(code, error.detail), "none", code
+    if audience := principal.credential.audience:
+        detail = f"This token is for {', '.join(audience)}; its resource server validates it offline or introspects it."
+        return _refusal("token_invalid", detail), "none", "token_invalid"
     if required and (missing := [scope for scope in required if scope not in principal.credential.scopes]):
         return _refusal("insufficient_scopes", f"Missing scopes: {missing}"), "none", "insufficient_scopes"
     return verdict.encoded("validate", _valid), kind_of(principal), "valid"
@@ -124,6 +127,7 @@ def _refusal(code: VerdictCode, detail: str) -> bytes:
             scopes=(),
             token_id=None,
             name=None,
+            client_id=None,
             user=None,
             expires_at=None,
             error=code,
@@ -147,6 +151,7 @@ def _valid(verdict: Verdict) -> bytes:
             scopes=credential.scopes,
             token_id=credential.id,
             name=credential.name,
+            client_id=credential.client_id,
             user=UserOut.of(principal.user) if principal.user else None,
             expires_at=credential.expires_at,
             error=None,

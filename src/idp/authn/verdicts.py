@@ -197,9 +197,14 @@ class Verdicts:
         """Return a session's name in both caches, distinct from the name of any credential."""
         return hashlib.blake2b(session_id.encode(), digest_size=24, key=self._key, person=b"session").digest()
 
-    def name_of_client(self, client_id: str, secret: str) -> bytes:
-        """Return the name of an OAuth client with this secret in both caches, distinct from all others."""
-        pair = f"{client_id}\x00{secret}".encode()  # an id contains no null character
+    def name_of_client(self, client_id: str, secret: str | None) -> bytes:
+        """Return the name of an OAuth client with this secret in both caches, distinct from all others.
+
+        Args:
+            client_id: contains no null character.
+            secret: None for the client as such, which proves nothing.
+        """
+        pair = (client_id if secret is None else f"{client_id}\x00{secret}").encode()
         return hashlib.blake2b(pair, digest_size=24, key=self._key, person=b"client").digest()
 
     def get_cached(self, name: bytes) -> Verdict | None:

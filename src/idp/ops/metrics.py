@@ -79,6 +79,12 @@ _webhooks = Counter(
 _deliveries = Counter(
     "idp_webhook_deliveries_total", "Attempts to deliver events to webhooks.", ["result"], registry=REGISTRY
 )
+_logout_notifications = Counter(
+    "idp_logout_notifications_total",
+    "Attempts to tell clients of a logout: delivered, refused, failed.",
+    ["result"],
+    registry=REGISTRY,
+)
 _drift = Gauge(
     "idp_sync_drift", "Users that differ from Clerk's list, by the last comparison.", ["kind"], registry=REGISTRY
 )
@@ -143,6 +149,11 @@ def count_webhook(*, type: str, outcome: str) -> None:  # noqa: A002
 def count_delivery(*, result: str) -> None:
     """Count an attempt to deliver an event: `delivered`, `rejected`, `failed` or `gone`."""
     _deliveries.labels(result).inc()
+
+
+def count_logout_notification(*, result: str) -> None:
+    """Count an attempt to tell a client of a logout: `delivered`, `refused` or `failed`."""
+    _logout_notifications.labels(result).inc()
 
 
 def set_sync_drift(kind: str, number: int) -> None:

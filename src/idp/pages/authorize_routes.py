@@ -54,9 +54,7 @@ async def authorize(
     return respond(request, step)
 
 
-@post(
-    AUTHORIZE, opt=public() | FORM, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES
-)
+@post(AUTHORIZE, opt=public() | FORM, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
 async def authorize_by_form(
     request: AnyRequest,
     authorizations: NamedDependency[Authorization],

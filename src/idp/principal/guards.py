@@ -62,6 +62,11 @@ def decided_by_handler(policy: str) -> dict[str, Any]:
     return {"decided_by_handler": policy}
 
 
+def from_any_origin() -> dict[str, Any]:
+    """Handler option: pages of other origins may send it too; the handler needs no cookie, or checks the origin."""
+    return {"form": True}
+
+
 def decides_only() -> dict[str, Any]:
     """Handler option: the route changes nothing although its method is POST (S2-38)."""
     return {"decides_only": True}

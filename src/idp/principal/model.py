@@ -75,6 +75,28 @@ class User(Struct, frozen=True):
         return any(team.id == team_id and team.role == "admin" for team in self.teams)
 
 
+class Registration(Struct, frozen=True):
+    """What an OAuth client is registered for (RFC 7591).
+
+    Attributes:
+        auth_method: at the token endpoint.
+        grant_types: that it may use.
+        resources: that it may request tokens for (RFC 8707).
+        serves: resources whose tokens it may introspect.
+        id_token_alg: signs its ID tokens.
+        jwks: its keys, JSON, with which it signs assertions (RFC 7523); or
+        jwks_uri: where they are.
+    """
+
+    auth_method: str
+    grant_types: tuple[str, ...]
+    resources: tuple[str, ...]
+    serves: tuple[str, ...]
+    id_token_alg: str
+    jwks: str | None = None
+    jwks_uri: str | None = None
+
+
 class Credential(Struct, frozen=True):
     """The verified credential, without its secret.
 
@@ -93,6 +115,7 @@ class Credential(Struct, frozen=True):
         impersonator: who acts as the user, by the issuer's id of them; None for the user. Audit records name it.
         client_id: the app that the user granted the token to (RFC 9068); None for our own tokens.
         audience: the resources that the token is for, if idp is not among them (RFC 8707); empty otherwise.
+        registration: of an OAuth client that authenticated itself; None for its tokens and all others.
     """
 
     method: AuthMethod
@@ -109,6 +132,7 @@ class Credential(Struct, frozen=True):
     impersonator: str | None = None
     client_id: str | None = None
     audience: tuple[str, ...] = ()
+    registration: Registration | None = None
 
 
 class Principal(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The tokens of an app that a user signed in to: access token, ID token and refresh token (OpenID Connect Core 3.1.3)."""
+"""The tokens of an app that a user signed in to (OpenID Connect Core section 3.1.3)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from msgspec import UNSET
 
 from idp import clock
-from idp.errors import InvalidGrant, InvalidScope, InvalidTarget, TokenNotFound, UserInactive
 from idp.authn.resolve import Resolver
+from idp.errors import InvalidGrant, InvalidScope, InvalidTarget, TokenNotFound, UserInactive
 from idp.principal.model import User
 from idp.principal.permissions import OPENID
 from idp.provider.claims import claims_of

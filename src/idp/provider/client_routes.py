@@ -17,8 +17,8 @@ from idp.principal.guards import accepts, requires_admin
 from idp.principal.model import AuthMethod
 from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import AnyRequest
+from idp.provider.client_shapes import ClientList, ClientMetadata, ClientOut, DeletedClient
 from idp.provider.clients import ClientRepository, Clients
-from idp.provider.shapes import ClientList, ClientMetadata, ClientOut, DeletedClient
 
 _PATH = "/api/auth/admin/clients"
 _ONE = _PATH + "/{client_id:str}"
@@ -80,7 +80,14 @@ async def get_client(client_id: FromPath[str], database: NamedDependency[Databas
         return ClientOut.of(await ClientRepository(session).get_client(client_id))
 
 
-@put(_ONE, guards=[requires_admin], opt=_MANAGE, tags=_TAGS, summary="Replace a client", responses=_ERRORS)
+@put(
+    _ONE,
+    guards=[requires_admin],
+    opt=_MANAGE,
+    tags=_TAGS,
+    summary="Replace a client",
+    responses=_ERRORS | responses(errors.ValidationFailed),
+)
 async def replace_client(
     request: AnyRequest,
     client_id: FromPath[str],
@@ -88,7 +95,10 @@ async def replace_client(
     clients: NamedDependency[Clients],
     data: JSONBody[ClientMetadata],
 ) -> ClientOut:
-    """Replace a client's metadata. Its tokens lose the scopes that it loses, at once."""
+    """Replace a client's metadata. Its tokens lose the scopes that it loses, at once.
+
+    If it loses a grant type, the sessions that it has of users end. If it needs a secret and has none, one is returned.
+    """
     async with database.transaction() as session:
         row = await ClientRepository(session).get_client(client_id, lock=True)
         await reauthorize(session, request.user, manages=True)
@@ -103,7 +113,7 @@ async def replace_client(
     summary="Rotate a client's secret",
     status_code=200,
     cache_control=NO_STORE,
-    responses=_ERRORS,
+    responses=_ERRORS | responses(errors.ClientHasNoSecret),
 )
 async def rotate_client_secret(
     request: AnyRequest,
@@ -134,7 +144,7 @@ async def delete_client(
     database: NamedDependency[Database],
     clients: NamedDependency[Clients],
 ) -> DeletedClient:
-    """Delete a client. Its tokens are refused at once."""
+    """Delete a client. Its tokens are refused, and the sessions that it has of users end, at once."""
     async with database.transaction() as session:
         row = await ClientRepository(session).get_client(client_id, lock=True)
         await reauthorize(session, request.user, manages=True)

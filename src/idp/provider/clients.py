@@ -1,27 +1,28 @@
-"""OAuth clients: registration, secrets and authentication (SEC-48). Functions work inside the caller's transaction."""
+"""OAuth clients: registration and secrets. Functions work inside the caller's transaction."""
 
 from collections.abc import Sequence
 from datetime import timedelta
 
 from advanced_alchemy.filters import OrderBy
+from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from idp import clock
 from idp.apikeys.secret import generate
 from idp.audit.record import Origin, record
-from idp.authn.resolve import Resolver
 from idp.db.repository import Repository
-from idp.errors import ClientNotFound, InvalidClient
-from idp.ops.problems import invalid
-from idp.principal.permissions import RESERVED_PREFIX
-from idp.provider.models import ClientRow
-from idp.provider.shapes import ClientMetadata, ClientOut
+from idp.errors import ClientHasNoSecret, ClientNotFound
+from idp.provider.client_auth import SECRET_METHODS, SECRET_PREFIX
+from idp.provider.client_checks import FetchProblem, columns_of
+from idp.provider.client_shapes import ClientMetadata, ClientOut
+from idp.provider.models import AuthorizationCodeRow, ClientRow
+from idp.sessions.service import end_of_client
 from idp.settings import Secret
 from idp.signing.peppers import Peppers
 
-SECRET_PREFIX = "idp_cs"  # noqa: S105  of client secrets, for secret scanners
-MAX_SCOPES = 100
+CLIENT_CHANGED, CLIENT_DELETED = "client_changed", "client_deleted"  # why sessions ended
+_AUDITED = ("name", "auth_method", "grant_types", "scopes", "redirect_uris", "skip_consent")
 
 
 class ClientRepository(Repository[ClientRow]):
@@ -43,62 +44,69 @@ class ClientRepository(Repository[ClientRow]):
 
 
 class Clients:
-    """Registers and authenticates clients.
+    """Registers clients.
 
     Args:
-        resolver: finds clients.
         roots: root secrets, the current one first, for digests of client secrets.
+        fetch_problem: tells why this service must not call a URL (SEC-66).
     """
 
-    def __init__(self, resolver: Resolver, roots: Sequence[Secret]) -> None:
-        self._resolver = resolver
+    def __init__(self, roots: Sequence[Secret], *, fetch_problem: FetchProblem) -> None:
         self._peppers = Peppers(roots, "oauth-client-secret")
+        self._fetch_problem = fetch_problem
 
     async def create(self, session: AsyncSession, origin: Origin, new: ClientMetadata) -> ClientOut:
-        """Register a client, and return it with its secret.
+        """Register a client, and return it with its secret, if it has one.
 
         Raises:
-            ValidationFailed: it asks for scopes that clients cannot have.
+            ValidationFailed: a member cannot be accepted.
         """
-        secret, now = generate(SECRET_PREFIX), clock.now()
         row = ClientRow(
             client_id=f"client_{uuid7().hex}",
-            name=new.client_name,
-            application_type="web",
-            auth_method="client_secret_basic",
-            grant_types=["client_credentials"],
-            scopes=_scopes(new.scope),
-            redirect_uris=[],
-            post_logout_redirect_uris=[],
-            resources=[],
-            serves=[],
-            id_token_alg="RS256",  # noqa: S106  an algorithm
-            require_pkce=True,
-            skip_consent=False,
             declared=False,
-            secret_digest=self._peppers.digest(secret).hex,
-            secret_created_at=now,
             created_by=origin.actor,
+            **columns_of(new, fetch_problem=self._fetch_problem),
         )
+        secret = self._fit_secret(row)
         session.add(row)
         await session.flush()
-        record(session, origin, action="client.created", target=_target(row), details={"scopes": row.scopes})
+        details = {name: value for name in _AUDITED if (value := getattr(row, name))}
+        record(session, origin, action="client.created", target=_target(row), details=details)
         return ClientOut.of(row, secret)
 
     async def update(self, session: AsyncSession, origin: Origin, row: ClientRow, new: ClientMetadata) -> ClientOut:
-        """Replace a client's name and scopes; its tokens lose the scopes that it loses.
+        """Replace a client's metadata; its tokens lose the scopes that it loses.
+
+        If it loses a grant type, the sessions that it has of users end. A secret is returned if it needs one and has
+        none.
 
         Raises:
             ValidationFailed: as for `create`.
         """
-        before = {"name": row.name, "scopes": list(row.scopes)}
-        row.name, row.scopes = new.client_name, _scopes(new.scope)
-        after = {"name": row.name, "scopes": list(row.scopes)}
-        if before != after:
-            details = {name: [before[name], after[name]] for name in after if before[name] != after[name]}
-            record(session, origin, action="client.changed", target=_target(row), details=details)
+        columns = columns_of(new, fetch_problem=self._fetch_problem)
+        changes = {name: [getattr(row, name), value] for name, value in columns.items() if getattr(row, name) != value}
+        lost = set(row.grant_types) - set(columns["grant_types"])
+        for name, value in columns.items():
+            setattr(row, name, value)
+        secret = self._fit_secret(row)
+        if changes:
+            record(session, origin, action="client.changed", target=_target(row), details=changes)
         await session.flush()
-        return ClientOut.of(row)
+        if lost:  # the deletion waits for codes that are being exchanged
+            await session.execute(delete(AuthorizationCodeRow).where(AuthorizationCodeRow.client_id == row.client_id))
+            await end_of_client(session, origin, row.client_id, reason=CLIENT_CHANGED)
+        return ClientOut.of(row, secret)
+
+    def _fit_secret(self, row: ClientRow) -> str | None:
+        """Create a secret if the client lacks the one that its method needs, and return it; remove one without use."""
+        if row.auth_method not in SECRET_METHODS:
+            row.secret_digest = row.secret_created_at = row.former_secret_digest = row.former_secret_until = None
+            return None
+        if row.secret_digest is not None:
+            return None
+        secret = generate(SECRET_PREFIX)
+        row.secret_digest, row.secret_created_at = self._peppers.digest(secret).hex, clock.now()
+        return secret
 
     async def rotate(self, session: AsyncSession, origin: Origin, row: ClientRow, *, overlap_seconds: int) -> ClientOut:
         """Give a client another secret, and return it.
@@ -108,7 +116,12 @@ class Clients:
             origin: the request's origin.
             row: the locked client.
             overlap_seconds: how long the present secret stays valid.
+
+        Raises:
+            ClientHasNoSecret: it is public, or signs assertions.
         """
+        if row.auth_method not in SECRET_METHODS:
+            raise ClientHasNoSecret
         secret, now = generate(SECRET_PREFIX), clock.now()
         row.former_secret_digest = row.secret_digest if overlap_seconds else None
         row.former_secret_until = now + timedelta(seconds=overlap_seconds) if overlap_seconds else None
@@ -119,36 +132,11 @@ class Clients:
         return ClientOut.of(row, secret)
 
     async def delete(self, session: AsyncSession, origin: Origin, row: ClientRow) -> None:
-        """Delete a client; its tokens end at once."""
+        """Delete a client; its tokens, and the sessions that it has of users, end at once."""
         record(session, origin, action="client.deleted", target=_target(row), details={"name": row.name})
         await session.delete(row)
-
-    async def authenticate(self, client_id: str, secret: str) -> tuple[str, ...]:
-        """Return the scopes of the client with this id and secret; from the cache of verdicts, if it is there.
-
-        Raises:
-            InvalidClient: there is no such client, or the secret is wrong; both look the same (SEC-48).
-            DatabaseUnavailable: PostgreSQL is unavailable.
-        """
-        if not _is_storable(client_id) or not _is_storable(secret):
-            raise InvalidClient
-        resolved = await self._resolver.client(client_id, secret, self._peppers.possible(secret))
-        if resolved.principal is None:
-            raise resolved.error or InvalidClient
-        return resolved.principal.credential.scopes
-
-
-def _scopes(text: str) -> list[str]:
-    scopes = list(dict.fromkeys(text.split()))
-    if len(scopes) > MAX_SCOPES:
-        raise invalid(["body", "scope"], f"A client has at most {MAX_SCOPES} scopes.")
-    if reserved := [scope for scope in scopes if scope.startswith(RESERVED_PREFIX)]:
-        raise invalid(["body", "scope"], f"Only service tokens can have {', '.join(reserved)}.")
-    return scopes
-
-
-def _is_storable(text: str) -> bool:
-    return "\x00" not in text and len(text) <= 512
+        await session.flush()  # waits for codes that are being exchanged; their sessions end below
+        await end_of_client(session, origin, row.client_id, reason=CLIENT_DELETED)
 
 
 def _target(row: ClientRow) -> str:

@@ -57,20 +57,20 @@ WITH used AS (
                                    device_info, user_agent, ip_address, amr, acr, auth_time,
                                    parent_id, client_id, client_sid, scopes, resources, claims)
     SELECT :id, owner.id, :now, :now,
-           CASE WHEN lasts THEN :idle_seconds ELSE :short_seconds END,
-           CASE WHEN lasts THEN :idle_expires_at ELSE :short_expires_at END,
-           CASE WHEN lasts THEN :expires_at ELSE :short_expires_at END,
+           CASE WHEN lasts THEN CAST(:idle_seconds AS integer) ELSE CAST(:short_seconds AS integer) END,
+           CASE WHEN lasts THEN CAST(:idle_expires_at AS timestamptz) ELSE CAST(:short_expires_at AS timestamptz) END,
+           CASE WHEN lasts THEN CAST(:expires_at AS timestamptz) ELSE CAST(:short_expires_at AS timestamptz) END,
            browser.device_info, browser.user_agent, browser.ip_address, browser.amr, browser.acr, browser.auth_time,
            browser.id, :client_id,
            coalesce((SELECT s.client_sid FROM idp.user_sessions s
-                      WHERE s.parent_id = browser.id AND s.client_id = :client_id LIMIT 1), :new_sid),
+                      WHERE s.parent_id = browser.id AND s.client_id = :client_id LIMIT 1), CAST(:new_sid AS uuid)),
            used.scopes, used.resources, used.claims
-      FROM used, browser, owner, client, LATERAL (SELECT :refreshes AND :offline = ANY(used.scopes) AS lasts) AS kind
+      FROM used, browser, owner, client, LATERAL (SELECT CAST(:refreshes AS boolean) AND :offline = ANY(used.scopes) AS lasts) AS kind
     RETURNING id, user_id, client_sid, amr, acr, auth_time, expires_at, idle_expires_at
 ), first_token AS (
     INSERT INTO idp.refresh_tokens (id, session_id, generation, digest, client_id, created_at, expires_at)
     SELECT :token_id, app.id, 0, :token_digest, :client_id, :now, app.idle_expires_at
-      FROM app, used WHERE :refreshes AND :offline = ANY(used.scopes)
+      FROM app, used WHERE CAST(:refreshes AS boolean) AND :offline = ANY(used.scopes)
 )
 SELECT app.*, used.nonce, used.scopes, used.resources, used.claims FROM app, used
 """)

@@ -1,26 +1,29 @@
 """Metadata of the OpenID provider and authorization server (OpenID Connect Discovery 1.0, RFC 8414): what is built."""
 
 import msgspec
-from litestar import get
+from litestar import MediaType, get
 from litestar.di import NamedDependency
 from litestar.response import Response
+from litestar.types import HTTPScope, Receive
 from msgspec import Struct
 
+from idp.ops.envelope import JSON, FastRoute, UseFramework
+from idp.ops.openapi import documents
 from idp.principal.guards import public
 from idp.principal.permissions import USER_SCOPES
 from idp.provider import claims, pkce, userinfo
 from idp.provider.authorization_request import PROMPTS, RESPONSE_MODES
-from idp.provider.client_auth import AUTH_METHODS, SECRET_METHODS
 from idp.provider.grants import GRANT_TYPES
 from idp.provider.token_endpoint import PATH as TOKEN
 from idp.sessions.service import SINGLE_FACTOR
-from idp.signing.client_assertion import ALGORITHMS as ASSERTION_ALGORITHMS
-from idp.signing.jwt import TokenService
 from idp.signing.routes import JWKS_PATH
 from idp.signing.signing_key import ALGORITHMS
 
 OPENID_CONFIGURATION, SERVER_METADATA = "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"
 AUTHORIZE, LOGOUT, INTROSPECT, REVOKE = "/oauth2/authorize", "/oauth2/logout", "/oauth2/introspect", "/oauth2/revoke"
+AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
+SECRET_METHODS = ("client_secret_basic", "client_secret_post")
+_PROTOCOL_CLAIMS = ("sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash")
 _TAGS = ["OAuth"]
 _PUBLIC = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
 
@@ -45,7 +48,6 @@ class ProviderMetadata(Struct, frozen=True):
     subject_types_supported: tuple[str, ...]
     id_token_signing_alg_values_supported: tuple[str, ...]
     token_endpoint_auth_methods_supported: tuple[str, ...]
-    token_endpoint_auth_signing_alg_values_supported: tuple[str, ...]
     introspection_endpoint_auth_methods_supported: tuple[str, ...]
     revocation_endpoint_auth_methods_supported: tuple[str, ...]
     code_challenge_methods_supported: tuple[str, ...]
@@ -77,8 +79,7 @@ def metadata(issuer: str, ui_locales: tuple[str, ...]) -> ProviderMetadata:
         revocation_endpoint=f"{issuer}{REVOKE}",
         end_session_endpoint=f"{issuer}{LOGOUT}",
         scopes_supported=USER_SCOPES,
-        claims_supported=("sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash")
-        + claims.SUPPORTED,
+        claims_supported=(*_PROTOCOL_CLAIMS, *claims.SUPPORTED),
         response_types_supported=("code",),
         response_modes_supported=RESPONSE_MODES,
         grant_types_supported=GRANT_TYPES,
@@ -86,7 +87,6 @@ def metadata(issuer: str, ui_locales: tuple[str, ...]) -> ProviderMetadata:
         subject_types_supported=("public",),
         id_token_signing_alg_values_supported=ALGORITHMS,
         token_endpoint_auth_methods_supported=AUTH_METHODS,
-        token_endpoint_auth_signing_alg_values_supported=ASSERTION_ALGORITHMS,
         introspection_endpoint_auth_methods_supported=(*SECRET_METHODS, "bearer"),
         revocation_endpoint_auth_methods_supported=AUTH_METHODS,
         code_challenge_methods_supported=(pkce.METHOD,),
@@ -100,3 +100,57 @@ def metadata(issuer: str, ui_locales: tuple[str, ...]) -> ProviderMetadata:
         backchannel_logout_session_supported=True,
         service_documentation=f"{issuer}/docs",
     )
+
+
+class Discovery:
+    """The metadata document, encoded once.
+
+    Args:
+        issuer: our issuer identifier.
+        ui_locales: languages of the pages.
+    """
+
+    def __init__(self, issuer: str, ui_locales: tuple[str, ...]) -> None:
+        self.document = msgspec.json.encode(metadata(issuer, ui_locales))
+
+    @property
+    def routes(self) -> dict[tuple[str, str], FastRoute]:
+        """The fast routes of both addresses."""
+        headers = (JSON, *((name.lower().encode(), value.encode()) for name, value in _PUBLIC.items()))
+        return {("GET", path): FastRoute(self._answer, headers) for path in (OPENID_CONFIGURATION, SERVER_METADATA)}
+
+    async def _answer(self, scope: HTTPScope, _receive: Receive) -> bytes:
+        if any(name == b"origin" for name, _ in scope["headers"]):
+            raise UseFramework
+        return self.document
+
+
+@get(
+    OPENID_CONFIGURATION,
+    opt=public(),
+    tags=_TAGS,
+    summary="Metadata of the OpenID provider (OpenID Connect Discovery)",
+    responses=documents(ProviderMetadata),
+    sync_to_thread=False,
+)
+def get_openid_configuration(discovery: NamedDependency[Discovery]) -> Response[bytes]:
+    """Return where the endpoints are and what they support."""
+    return Response(discovery.document, media_type=MediaType.JSON, headers=_PUBLIC)
+
+
+@get(
+    SERVER_METADATA,
+    opt=public(),
+    tags=_TAGS,
+    summary="Metadata of the authorization server (RFC 8414)",
+    responses=documents(ProviderMetadata),
+    sync_to_thread=False,
+)
+def get_server_metadata(discovery: NamedDependency[Discovery]) -> Response[bytes]:
+    """Return the same as /.well-known/openid-configuration."""
+    return Response(discovery.document, media_type=MediaType.JSON, headers=_PUBLIC)
+
+
+ROUTES = (get_openid_configuration, get_server_metadata)
+# What pages of every origin may call (SEC-78); single-page apps do.
+OPEN_PATHS = frozenset({OPENID_CONFIGURATION, SERVER_METADATA, JWKS_PATH, TOKEN, userinfo.PATH, REVOKE})

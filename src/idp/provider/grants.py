@@ -1,4 +1,4 @@
-"""The grants of the token endpoint: an authorization code, a refresh token, or the client itself (RFC 6749 section 4)."""
+"""The grants of the token endpoint: authorization code, refresh token, client credentials (RFC 6749 section 4)."""
 
 from idp import errors
 from idp.audit.record import Origin

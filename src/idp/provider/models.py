@@ -121,7 +121,7 @@ class LogoutNotificationRow(UUIDKey, Base):
     """A logout token to send to a client (OpenID Connect Back-Channel Logout 1.0)."""
 
     __tablename__ = "logout_notifications"
-    __table_args__ = (Index("ix_logout_notifications_next_attempt_at", "next_attempt_at"),)
+    __table_args__ = (Index("ix_logout_notifications_client_id_next_attempt_at", "client_id", "next_attempt_at"),)
 
     client_id: Mapped[str] = mapped_column(ForeignKey(ClientRow.client_id, ondelete="CASCADE"))
     user_id: Mapped[str]

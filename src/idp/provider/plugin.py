@@ -1,18 +1,34 @@
-"""Plugin of the OAuth provider."""
+"""Plugin of the OpenID provider."""
 
 from idp.plugin import Plugin
-from idp.provider import client_routes, token_routes
+from idp.provider import client_routes, discovery, token_routes, userinfo
+from idp.provider.authorization import Authorization
+from idp.provider.backchannel import BackchannelLogout
 from idp.provider.clients import Clients
+from idp.provider.discovery import Discovery
 from idp.provider.token_endpoint import TokenEndpoint
 
 
 class ProviderPlugin(Plugin):
-    """Serves the token endpoint, its metadata and the administration of clients.
+    """Serves the token endpoint, userinfo, the metadata and the administration of clients.
 
-    Provides `clients` and `token_endpoint`.
+    Provides `clients`, `token_endpoint`, `authorizations` and `discovery`. In the background it tells clients of logouts.
     """
 
-    routes = (*token_routes.ROUTES, *client_routes.ROUTES)
+    routes = (*token_routes.ROUTES, *userinfo.ROUTES, *discovery.ROUTES, *client_routes.ROUTES)
 
-    def __init__(self, clients: Clients, token_endpoint: TokenEndpoint) -> None:
-        self.provides = {"clients": clients, "token_endpoint": token_endpoint}
+    def __init__(
+        self,
+        clients: Clients,
+        token_endpoint: TokenEndpoint,
+        authorization: Authorization,
+        metadata: Discovery,
+        backchannel: BackchannelLogout,
+    ) -> None:
+        self.provides = {
+            "clients": clients,
+            "token_endpoint": token_endpoint,
+            "authorizations": authorization,
+            "discovery": metadata,
+        }
+        self.services = [backchannel]

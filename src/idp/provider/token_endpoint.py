@@ -1,24 +1,20 @@
-"""Issues tokens at the token endpoint (RFC 6749 section 4.4), and its fast path past the framework."""
+"""The token endpoint (RFC 6749 section 3.2), and its fast path past the framework."""
 
 import msgspec
+from litestar import Request
 from litestar.types import HTTPScope, Receive
 
 from idp import errors
-from idp.apikeys.secret import is_intact
+from idp.audit.record import Origin, origin_of
 from idp.authn.fast_path import whole_body
-from idp.ops import metrics
-from idp.ops.bad_credential_limit import BadCredentialLimit
 from idp.ops.envelope import JSON, NO_STORE, FastRoute, UseFramework
 from idp.ops.json_body import parse_form
-from idp.provider.client_auth import presented
-from idp.provider.clients import SECRET_PREFIX, Clients
-from idp.provider.shapes import TokenRequest, TokenResponse
-from idp.signing.jwt import TokenService
+from idp.provider.client_auth import ClientAuthentication
+from idp.provider.grants import GRANT_TYPES, Grants
+from idp.provider.shapes import TokenRequest
 
 PATH = "/oauth2/token"
-GRANT = "client_credentials"
 NO_CACHE = (b"pragma", b"no-cache")
-_BASIC = {"WWW-Authenticate": "Basic"}
 _FORM = b"application/x-www-form-urlencoded"
 _FIELDS = frozenset(TokenRequest.__struct_fields__)
 _convert = msgspec.convert
@@ -26,61 +22,42 @@ _encode = msgspec.json.Encoder().encode
 
 
 class TokenEndpoint:
-    """Issues access tokens.
+    """Authenticates the client of a token request, and answers by its grant.
 
     Args:
         clients: authenticates clients.
-        tokens: signs tokens.
-        bad_credentials: counts wrong secrets by address.
+        grants: answers.
     """
 
-    def __init__(self, clients: Clients, tokens: TokenService, bad_credentials: BadCredentialLimit) -> None:
+    def __init__(self, clients: ClientAuthentication, grants: Grants) -> None:
         self._clients = clients
-        self._tokens = tokens
-        self._bad_credentials = bad_credentials
+        self._grants = grants
 
     @property
     def routes(self) -> dict[tuple[str, str], FastRoute]:
         """The usual request past the framework; the framework answers any other, with the same decision."""
         return {("POST", PATH): FastRoute(self._fast, (JSON, NO_STORE, NO_CACHE))}
 
-    async def issue(self, authorization: str | None, form: TokenRequest, *, address: str | None) -> bytes:
-        """Return the encoded response: a token that represents the client itself (SEC-51).
+    async def answer(self, authorization: str | None, form: TokenRequest, origin: Origin) -> bytes:
+        """Return the encoded response.
 
         Args:
             authorization: the header.
             form: the form.
-            address: the client's address, for the limit of wrong secrets.
+            origin: the request's origin, for audit records and for limits by address.
 
         Raises:
-            OAuthInvalidRequest, UnsupportedGrantType, InvalidClient, InvalidScope: as RFC 6749 section 5.2 says.
-            RateLimited: too many wrong secrets from this address.
+            OAuthInvalidRequest, UnsupportedGrantType, InvalidClient, UnauthorizedClient, InvalidGrant, InvalidScope,
+            InvalidTarget: as RFC 6749 section 5.2 and RFC 8707 say.
+            RateLimited: too many wrong secrets or tokens from this address.
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
-        if form.grant_type != GRANT:
-            raise (
-                errors.UnsupportedGrantType()
-                if form.grant_type
-                else errors.OAuthInvalidRequest("grant_type is missing.")
-            )
-        client_id, allowed = await self._authenticate(authorization, form, address)
-        scopes = _granted(form.scope, allowed)
-        metrics.count_attempt(method="client", outcome="authenticated")
-        issued = await self._tokens.issue_for_client(client_id, scopes)
-        return _encode(TokenResponse(issued.token, "Bearer", issued.expires_in, " ".join(scopes)))
-
-    async def _authenticate(
-        self, authorization: str | None, form: TokenRequest, address: str | None
-    ) -> tuple[str, tuple[str, ...]]:
-        """Return the client's id and scopes."""
-        try:
-            client_id, secret = presented(authorization, form)
-            self._bad_credentials.check(address, plausible=lambda: is_intact(secret, SECRET_PREFIX))
-            return client_id, await self._clients.authenticate(client_id, secret)
-        except errors.InvalidClient as error:
-            self._bad_credentials.count(address)
-            metrics.count_attempt(method="client", outcome=error.code)
-            raise errors.InvalidClient(error.detail, headers=_BASIC) from None
+        if not form.grant_type:
+            raise errors.OAuthInvalidRequest("grant_type is missing.")
+        if form.grant_type not in GRANT_TYPES:
+            raise errors.UnsupportedGrantType
+        client = await self._clients.authenticate(authorization, form, address=origin.ip_address)
+        return _encode(await self._grants.answer(client, form, origin))
 
     async def _fast(self, scope: HTTPScope, receive: Receive) -> bytes:
         authorization: str | None = None
@@ -104,19 +81,4 @@ class TokenEndpoint:
             form = _convert(fields, TokenRequest)
         except (msgspec.ValidationError, errors.IdpError):
             raise UseFramework(message) from None
-        client = scope["client"]
-        return await self.issue(authorization, form, address=client[0] if client else None)
-
-
-def _granted(requested: str | None, allowed: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the requested scopes, all of the client's by default.
-
-    Raises:
-        InvalidScope: names those that the client does not have.
-    """
-    if requested is None:
-        return allowed
-    scopes = tuple(dict.fromkeys(requested.split()))
-    if missing := [scope for scope in scopes if scope not in allowed]:
-        raise errors.InvalidScope(f"The client does not have {', '.join(repr(each[:100]) for each in missing[:10])}.")
-    return scopes
+        return await self.answer(authorization, form, origin_of(Request(scope)))

@@ -1,11 +1,10 @@
 """GET and POST /oauth2/userinfo (OpenID Connect Core section 5.3; SEC-60)."""
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 from litestar import MediaType, get, post
 from litestar.di import NamedDependency
-from litestar.params import HeaderParameter
 from litestar.response import Response
 
 from idp import errors
@@ -15,7 +14,7 @@ from idp.authn.resolve import Resolver
 from idp.db.engine import Database
 from idp.ops.json_body import parse_form
 from idp.ops.openapi import responses
-from idp.principal.guards import check_audience, decided_by_handler, decides_only
+from idp.principal.guards import check_audience, decided_by_handler, decides_only, from_any_origin
 from idp.principal.model import AuthMethod, Principal
 from idp.principal.permissions import OPENID
 from idp.principal.requests import AnyRequest
@@ -27,10 +26,9 @@ _TAGS = ["OAuth"]
 _ACCEPTED = frozenset({AuthMethod.LOCAL_JWT, AuthMethod.OAUTH_TOKEN})
 _FORM = "application/x-www-form-urlencoded"
 _POLICY: dict[str, Any] = decided_by_handler("access token with the scope openid") | decides_only()
-_RESPONSES = responses(errors.Unauthenticated, errors.TokenInvalid, errors.InsufficientScope, errors.DatabaseUnavailable)
-Authorization = Annotated[
-    str | None, HeaderParameter(name="Authorization", description="Bearer, with the access token.")
-]
+_RESPONSES = responses(
+    errors.Unauthenticated, errors.TokenInvalid, errors.InsufficientScope, errors.DatabaseUnavailable
+)
 
 
 @get(PATH, opt=_POLICY, tags=_TAGS, summary="Claims about the user (OpenID Connect)", responses=_RESPONSES)
@@ -39,7 +37,6 @@ async def get_userinfo(
     introspector: NamedDependency[Introspector],
     resolver: NamedDependency[Resolver],
     database: NamedDependency[Database],
-    authorization: Authorization = None,
 ) -> Response[dict[str, Any]]:
     """Return the claims that the scopes of the access token cover."""
     return await _answer(request, introspector, resolver, database, token=None)
@@ -47,7 +44,7 @@ async def get_userinfo(
 
 @post(
     PATH,
-    opt=_POLICY | {"form": True},
+    opt=_POLICY | from_any_origin(),
     tags=_TAGS,
     summary="Claims about the user (OpenID Connect)",
     status_code=200,
@@ -58,7 +55,6 @@ async def request_userinfo(
     introspector: NamedDependency[Introspector],
     resolver: NamedDependency[Resolver],
     database: NamedDependency[Database],
-    authorization: Authorization = None,
 ) -> Response[dict[str, Any]]:
     """Return the same; the access token may be the form field `access_token` (RFC 6750 section 2.2)."""
     return await _answer(request, introspector, resolver, database, token=await _token_in_form(request))
@@ -99,9 +95,7 @@ async def _claims(principal: Principal, resolver: Resolver, database: Database) 
         raise errors.TokenInvalid("Send an access token that a user granted.")
     check_audience(principal)
     if OPENID not in credential.scopes:
-        raise errors.InsufficientScope(
-            headers={"WWW-Authenticate": 'Bearer error="insufficient_scope", scope="openid"'}
-        )
+        raise errors.InsufficientScope
     extra: tuple[str, ...] = ()
     if credential.method == AuthMethod.OAUTH_TOKEN and credential.session_id is not None:
         async with database.transaction() as session:

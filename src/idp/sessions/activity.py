@@ -21,9 +21,14 @@ UPDATE idp.user_sessions s
   FROM unnest(CAST(:ids AS uuid[]), CAST(:times AS timestamptz[])) AS n(id, at)
  WHERE s.id = n.id AND s.ended_at IS NULL
 """)
+# A browser's session stays as long as its apps; an app's that was not ended stays with it, because its client must be
+# told when that ends.
 _DELETE = text("""
 DELETE FROM idp.user_sessions WHERE id IN (
-    SELECT id FROM idp.user_sessions WHERE expires_at < :before ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
+    SELECT s.id FROM idp.user_sessions s
+     WHERE s.expires_at < :before AND (s.parent_id IS NULL OR s.ended_at IS NOT NULL)
+       AND NOT EXISTS (SELECT FROM idp.user_sessions a WHERE a.parent_id = s.id AND a.expires_at >= :before)
+     ORDER BY s.id LIMIT :limit FOR UPDATE SKIP LOCKED)
 """)
 
 

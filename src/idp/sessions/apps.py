@@ -6,7 +6,6 @@ The statements read `oauth_clients` by name, because the provider stands above.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
@@ -19,16 +18,15 @@ from uuid_utils.compat import uuid7
 from idp import clock
 
 # A client may have several sessions in one browser session, with the same `sid`: people see one app.
-_FIND = """
+_FIND = text("""
 SELECT a.parent_id, a.client_sid AS sid, a.client_id, c.name AS client_name, min(a.created_at) AS signed_in_at,
-       max(a.last_seen_at) AS last_activity, array_agg(a.id) AS session_ids
+       max(a.last_seen_at) AS last_activity, array_agg(a.id) AS session_ids,
+       bool_or(a.expires_at > :now AND a.idle_expires_at > :now) AS is_live
   FROM idp.user_sessions a LEFT JOIN idp.oauth_clients c ON c.client_id = a.client_id
- WHERE a.user_id = :user_id AND a.parent_id IS NOT NULL {condition}
+ WHERE a.user_id = :user_id AND a.parent_id IS NOT NULL AND (a.ended_at IS NULL OR :also_ended)
  GROUP BY a.parent_id, a.client_sid, a.client_id, c.name
  ORDER BY signed_in_at DESC, a.client_id
-"""
-_FIND_ALL = text(_FIND.format(condition=""))
-_FIND_LIVE = text(_FIND.format(condition="AND a.ended_at IS NULL AND a.expires_at > :now AND a.idle_expires_at > :now"))
+""")
 _MOVE = text("""
 UPDATE idp.user_sessions SET parent_id = :to WHERE id IN (
     SELECT id FROM idp.user_sessions WHERE parent_id = :of AND ended_at IS NULL ORDER BY id FOR UPDATE)
@@ -55,6 +53,8 @@ class AppRecord(Struct, frozen=True):
         sid: of its ID tokens.
         client_name: None if the client was deleted.
         session_ids: its sessions.
+        is_live: whether one of its sessions has not expired. If none has, the app itself may still keep the user
+            signed in, until a logout token ends that.
     """
 
     parent_id: UUID
@@ -64,16 +64,19 @@ class AppRecord(Struct, frozen=True):
     signed_in_at: datetime
     last_activity: datetime
     session_ids: Sequence[UUID]
+    is_live: bool
 
 
-async def find_live(session: AsyncSession, user_id: str) -> list[AppRecord]:
-    """Return the apps that a user is signed in to, by browser session, newest first."""
-    return _records(await session.execute(_FIND_LIVE, {"user_id": user_id, "now": clock.now()}))
+async def find(session: AsyncSession, user_id: str, *, also_ended: bool = False) -> list[AppRecord]:
+    """Return the apps that a user signed in to, newest first.
 
-
-async def find_all(session: AsyncSession, user_id: str) -> list[AppRecord]:
-    """Return also the apps whose sessions ended."""
-    return _records(await session.execute(_FIND_ALL, {"user_id": user_id}))
+    Args:
+        session: the caller's transaction.
+        user_id: the user.
+        also_ended: whether to return also apps whose sessions were ended.
+    """
+    values = {"user_id": user_id, "now": clock.now(), "also_ended": also_ended}
+    return [AppRecord(**row) for row in (await session.execute(_FIND, values)).mappings()]
 
 
 async def move(session: AsyncSession, *, of: UUID, to: UUID) -> None:
@@ -96,7 +99,3 @@ async def notify_clients(session: AsyncSession, ended: Sequence[UUID]) -> None:
     """
     new_ids = [uuid7() for _ in ended]
     await session.execute(_NOTIFY, {"ids": list(ended), "new_ids": new_ids, "now": clock.now()})
-
-
-def _records(rows: Any) -> list[AppRecord]:
-    return [AppRecord(**row) for row in rows.mappings()]

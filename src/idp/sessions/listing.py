@@ -44,7 +44,7 @@ async def list_live(session: AsyncSession, user_id: str, *, current: str | None)
         user_id: the user.
         current: the session of the request.
     """
-    now, of_apps = clock.now(), await apps.find_live(session, user_id)
+    now, of_apps = clock.now(), await apps.find(session, user_id)
     is_live = and_(SessionRow.expires_at > now, SessionRow.idle_expires_at > now)
     rows = await session.scalars(
         select(SessionRow)
@@ -52,7 +52,7 @@ async def list_live(session: AsyncSession, user_id: str, *, current: str | None)
             SessionRow.user_id == user_id,
             SessionRow.parent_id.is_(None),
             SessionRow.ended_at.is_(None),
-            or_(is_live, SessionRow.id.in_({each.parent_id for each in of_apps})),
+            or_(is_live, SessionRow.id.in_({each.parent_id for each in of_apps if each.is_live})),
         )
         .order_by(SessionRow.created_at.desc(), SessionRow.id.desc())
     )

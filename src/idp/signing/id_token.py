@@ -31,19 +31,19 @@ class IdTokens:
         self._issuer = issuer
         self._profile = profile
 
-    async def sign(self, claims: dict[str, Any], *, algorithm: Algorithm) -> str:
+    async def sign(self, claims: dict[str, Any], *, algorithm: str) -> str:
         """Sign an ID token.
 
         Args:
             claims: all claims except `iss` and `iat`.
-            algorithm: `id_token_signed_response_alg` of the client.
+            algorithm: `id_token_signed_response_alg` of the client, RS256 or ES256.
 
         Raises:
             DatabaseUnavailable: the signing key could not be read or created.
         """
         return await self._sign(claims, algorithm, _ID_TOKEN)
 
-    async def sign_logout_token(self, claims: dict[str, Any], *, algorithm: Algorithm) -> str:
+    async def sign_logout_token(self, claims: dict[str, Any], *, algorithm: str) -> str:
         """Sign a logout token; arguments and errors as `sign`."""
         return await self._sign(claims, algorithm, _LOGOUT_TOKEN)
 
@@ -77,8 +77,9 @@ class IdTokens:
         with suppress(TokenExpired):  # a hint may have expired (OpenID Connect Core section 3.1.2.1)
             check_times(claims, leeway=_LEEWAY_SECONDS)
 
-    async def _sign(self, claims: dict[str, Any], algorithm: Algorithm, typ: str) -> str:
-        key = await self._keyring.signing_key(algorithm)
+    async def _sign(self, claims: dict[str, Any], algorithm: str, typ: str) -> str:
+        chosen: Algorithm = "ES256" if algorithm == "ES256" else "RS256"
+        key = await self._keyring.signing_key(chosen)
         complete = {"iss": self._issuer, **claims, "iat": clock.timestamp()}
         if self._profile == "development":
             complete["idp_env"] = "development"

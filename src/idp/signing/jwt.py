@@ -190,7 +190,7 @@ class TokenService:
         }
         if "roles" in scopes and len(user.roles) <= self._settings.max_roles:
             claims["roles"] = list(user.roles)
-        return self._to_issued_token(_sign_claims(key, claims), claims)
+        return self._to_issued_token(signed_jwt.sign(key, claims, typ=_TYPE), claims)
 
     async def issue_for_client(self, client_id: str, scopes: Sequence[str]) -> IssuedToken:
         """Sign an `at+jwt` of a client itself (RFC 6749 section 4.4, RFC 9068 section 2.2).

@@ -147,7 +147,7 @@ class RemoteJwks:
         keys: dict[str, RemoteKey] = {}
         ambiguous = set()
         for jwk in listed[:_MAX_KEYS]:
-            if not isinstance(jwk, dict) or not isinstance(kid := jwk.get("kid"), str) or (key := _key_of(jwk)) is None:
+            if not isinstance(jwk, dict) or not isinstance(kid := jwk.get("kid"), str) or (key := key_of(jwk)) is None:
                 continue
             if usable := key.algorithms & self._algorithms:
                 same = keys.setdefault(kid, RemoteKey(key.public_key, usable))
@@ -157,7 +157,7 @@ class RemoteJwks:
         return {kid: key for kid, key in keys.items() if kid not in ambiguous}
 
 
-def _key_of(jwk: Mapping[str, Any]) -> RemoteKey | None:
+def key_of(jwk: Mapping[str, Any]) -> RemoteKey | None:
     """Return a signature key, None for others: encryption keys, unknown types, short RSA keys, private keys."""
     operations, declared = jwk.get("key_ops", ["verify"]), jwk.get("alg")
     if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations or "d" in jwk:
