@@ -33,25 +33,28 @@ REPLAYED = "authorization_code_replayed"
 MAX_LENGTH = 128  # characters; ours have 43
 
 # One statement, so that one of many concurrent requests succeeds, and no app gets a session from a browser's session, a
-# user or a client that ends meanwhile: their rows are locked until the commit, and re-checked after a wait.
+# user or a client that ends meanwhile: their rows are locked until the commit, and re-checked after a wait. They are
+# locked in the order in which sign-outs and deletions lock them, so that these do not deadlock with an exchange.
 _EXCHANGE = text("""
-WITH used AS (
-    UPDATE idp.authorization_codes SET used_at = :now, app_session_id = :id
-     WHERE digest = ANY(:digests) AND client_id = :client_id AND redirect_uri = :redirect_uri
-       AND code_challenge IS NOT DISTINCT FROM CAST(:code_challenge AS text)
-       AND used_at IS NULL AND expires_at > :now
-    RETURNING session_id, nonce, scopes, resources, claims
+WITH client AS (
+    SELECT client_id FROM idp.oauth_clients WHERE client_id = :client_id AND 'authorization_code' = ANY(grant_types)
+       FOR KEY SHARE
+), used AS (
+    UPDATE idp.authorization_codes c SET used_at = :now, app_session_id = :id
+      FROM client
+     WHERE c.digest = ANY(:digests) AND c.client_id = client.client_id AND c.redirect_uri = :redirect_uri
+       AND c.code_challenge IS NOT DISTINCT FROM CAST(:code_challenge AS text)
+       AND c.used_at IS NULL AND c.expires_at > :now
+    RETURNING c.session_id, c.nonce, c.scopes, c.resources, c.claims
+), owner AS (
+    SELECT u.id, used.session_id
+      FROM used JOIN idp.user_sessions s ON s.id = used.session_id JOIN idp.users u ON u.id = s.user_id
+     WHERE u.is_active AND u.deleted_at IS NULL FOR SHARE OF u
 ), browser AS (
-    SELECT s.id, s.user_id, s.expires_at, s.amr, s.acr, s.auth_time, s.device_info, s.user_agent, s.ip_address
-      FROM idp.user_sessions s JOIN used ON s.id = used.session_id
+    SELECT s.id, s.expires_at, s.amr, s.acr, s.auth_time, s.device_info, s.user_agent, s.ip_address
+      FROM owner JOIN idp.user_sessions s ON s.id = owner.session_id
      WHERE s.ended_at IS NULL AND s.expires_at > :now AND s.idle_expires_at > :now
        FOR SHARE OF s
-), owner AS (
-    SELECT u.id FROM idp.users u JOIN browser ON u.id = browser.user_id
-     WHERE u.is_active AND u.deleted_at IS NULL FOR SHARE OF u
-), client AS (
-    SELECT 1 FROM idp.oauth_clients WHERE client_id = :client_id AND 'authorization_code' = ANY(grant_types)
-       FOR KEY SHARE
 ), app AS (
     INSERT INTO idp.user_sessions (id, user_id, created_at, last_seen_at, idle_seconds, idle_expires_at, expires_at,
                                    device_info, user_agent, ip_address, amr, acr, auth_time,
