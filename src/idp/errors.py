@@ -403,6 +403,12 @@ class NotFound(IdpError):
     remedy = "Check the path against /docs."
 
 
+class ConsentNotFound(IdpError):
+    code, status, title = "consent_not_found", 404, "Consent not found"
+    text = "The user granted nothing to this client."
+    remedy = "Check the client_id; GET /api/auth/consents lists the user's consents."
+
+
 class UserNotFound(IdpError):
     code, status, title = "user_not_found", 404, "User not found"
     text = "User not found"

@@ -1,7 +1,7 @@
 """Plugin of the OpenID provider."""
 
 from idp.plugin import Plugin
-from idp.provider import client_routes, discovery, token_routes, userinfo
+from idp.provider import client_routes, consent_routes, discovery, token_routes, userinfo
 from idp.provider.authorization import Authorization
 from idp.provider.backchannel import BackchannelLogout
 from idp.provider.clients import Clients
@@ -17,7 +17,7 @@ class ProviderPlugin(Plugin):
     clients of logouts.
     """
 
-    routes = (*token_routes.ROUTES, *userinfo.ROUTES, *discovery.ROUTES, *client_routes.ROUTES)
+    routes = (*token_routes.ROUTES, *userinfo.ROUTES, *discovery.ROUTES, *client_routes.ROUTES, *consent_routes.ROUTES)
 
     def __init__(
         self,
