@@ -32,25 +32,28 @@ REPLAYED = "authorization_code_replayed"
 MAX_LENGTH = 128  # characters; ours have 43
 
 # One statement, so that one of many concurrent requests succeeds, and no app gets a session from a browser's session, a
-# user or a client that ends meanwhile: their rows are locked until the commit, and re-checked after a wait.
+# user or a client that ends meanwhile: their rows are locked until the commit, and re-checked after a wait. They are
+# locked in the order in which sign-outs and deletions lock them, so that these do not deadlock with an exchange.
 _EXCHANGE = f"""
-WITH used AS (
-    UPDATE idp.authorization_codes SET used_at = $5, app_session_id = $6
-     WHERE digest = ANY($1) AND client_id = $2 AND redirect_uri = $3 AND code_challenge IS NOT DISTINCT FROM $4::text
-       AND used_at IS NULL AND expires_at > $5::timestamptz
-    RETURNING session_id, nonce, scopes, resources, claims
+WITH client AS (
+    SELECT client_id FROM idp.oauth_clients WHERE client_id = $2 AND 'authorization_code' = ANY(grant_types)
+       FOR KEY SHARE
+), used AS (
+    UPDATE idp.authorization_codes c SET used_at = $5, app_session_id = $6
+      FROM client
+     WHERE c.digest = ANY($1) AND c.client_id = client.client_id AND c.redirect_uri = $3
+       AND c.code_challenge IS NOT DISTINCT FROM $4::text AND c.used_at IS NULL AND c.expires_at > $5::timestamptz
+    RETURNING c.session_id, c.nonce, c.scopes, c.resources, c.claims,
+              $7::boolean AND '{OFFLINE_ACCESS}' = ANY(c.scopes) AS refreshes
+), owner AS (
+    SELECT u.id, used.session_id
+      FROM used JOIN idp.user_sessions s ON s.id = used.session_id JOIN idp.users u ON u.id = s.user_id
+     WHERE u.is_active AND u.deleted_at IS NULL FOR SHARE OF u
 ), browser AS (
-    SELECT s.id, s.user_id, s.amr, s.acr, s.auth_time, s.device_info, s.user_agent, s.ip_address
-      FROM idp.user_sessions s JOIN used ON s.id = used.session_id
+    SELECT s.id, s.amr, s.acr, s.auth_time, s.device_info, s.user_agent, s.ip_address
+      FROM owner JOIN idp.user_sessions s ON s.id = owner.session_id
      WHERE s.ended_at IS NULL AND s.expires_at > $5::timestamptz AND s.idle_expires_at > $5::timestamptz
        FOR SHARE OF s
-), owner AS (
-    SELECT u.id FROM idp.users u JOIN browser ON u.id = browser.user_id
-     WHERE u.is_active AND u.deleted_at IS NULL FOR SHARE OF u
-), client AS (
-    SELECT $7::boolean AND '{OFFLINE_ACCESS}' = ANY(used.scopes) AS refreshes
-      FROM idp.oauth_clients c, used WHERE c.client_id = $2 AND 'authorization_code' = ANY(c.grant_types)
-       FOR KEY SHARE OF c
 ), app AS (
     INSERT INTO idp.user_sessions (id, user_id, created_at, last_seen_at, idle_seconds, idle_expires_at, expires_at,
                                    device_info, user_agent, ip_address, amr, acr, auth_time,
@@ -64,19 +67,19 @@ WITH used AS (
            coalesce((SELECT s.client_sid FROM idp.user_sessions s
                       WHERE s.parent_id = browser.id AND s.client_id = $2 LIMIT 1), $11::uuid),
            used.scopes, used.resources, used.claims
-      FROM used, browser, owner, client
+      FROM used, browser, owner
     RETURNING id, user_id, client_sid, amr, acr, auth_time, expires_at, idle_expires_at
 ), first_token AS (
     INSERT INTO idp.refresh_tokens (id, session_id, generation, digest, client_id, created_at, expires_at)
     SELECT $12::uuid, app.id, 0, $13::text, $2, $5::timestamptz, app.idle_expires_at
-      FROM app, client WHERE client.refreshes
+      FROM app, used WHERE used.refreshes
 ), audited AS (
     {INSERT_RECORD}
     SELECT $14::uuid, $5::timestamptz, 'user.signed_in_to_app', 'client:' || $2, app.user_id, 'client:' || $2,
            jsonb_build_object('session_id', app.id, 'scopes', to_jsonb(used.scopes)), $15::text, $16::text, $17::text
       FROM app, used
 )
-SELECT app.*, used.nonce, used.scopes, used.resources, used.claims, client.refreshes FROM app, used, client
+SELECT app.*, used.nonce, used.scopes, used.resources, used.claims, used.refreshes FROM app, used
 """  # noqa: S608  constants
 _FIND_USED = """
 SELECT c.app_session_id FROM idp.authorization_codes c
