@@ -145,22 +145,7 @@ async def register_app(service: Service, admin: Person, **changes: Any) -> App:
         "skip_consent": True,
         **changes,
     }
-    old = {"client_name": "Notes", "scope": body["scope"]}
-    answer = await service.client.post("/api/auth/admin/clients", headers=admin.bearer, json=old)
+    answer = await service.client.post("/api/auth/admin/clients", headers=admin.bearer, json=body)
     assert answer.status_code == 201, answer.text
     made = answer.json()
-    await service.sql(
-        "UPDATE idp.oauth_clients SET redirect_uris=$2, grant_types=$3, skip_consent=$4, application_type=$5,"
-        " auth_method=$6, require_pkce=$7, resources=$8, secret_digest = CASE WHEN $6='none' THEN NULL ELSE secret_digest END WHERE client_id=$1",
-        made["client_id"],
-        body["redirect_uris"],
-        body["grant_types"],
-        body["skip_consent"],
-        body.get("application_type", "web"),
-        body.get("token_endpoint_auth_method", "client_secret_basic"),
-        body.get("require_pkce", True),
-        body.get("resources", []),
-    )
-    if body.get("token_endpoint_auth_method") == "none":
-        made.pop("client_secret")
     return App(service, made["client_id"], made.get("client_secret"), redirect_uri=body["redirect_uris"][0])

@@ -38,6 +38,7 @@ from idp.plugin import Plugin
 from idp.principal.guards import check_policies
 from idp.provider.backchannel import BackchannelLogout
 from idp.provider.discovery import OPEN_PATHS
+from idp.provider.logout import Logout
 from idp.provider.plugin import ProviderPlugin
 from idp.sessions.plugin import SessionsPlugin
 from idp.settings import LoadedSettings
@@ -87,6 +88,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
             core.token_endpoint,
             core.authorization,
             core.discovery,
+            Logout(database, core.id_tokens),
             BackchannelLogout(database, core.id_tokens, core.fetcher),
         ),
         FeedPlugin(database, settings.feed),

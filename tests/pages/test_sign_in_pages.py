@@ -157,7 +157,7 @@ async def test_two_tabs_and_a_double_submit_do_no_harm(service: Service, visitor
     assert (rejected.status_code, heading(rejected)) == (403, REJECTED)
     assert returned(await visitor.send(consents[2], decision="allow"))["state"] == "other"
     # What was allowed once is not asked again.
-    again = await visitor.open("/oauth2/continue", **{"request": form_of(one).action.partition("request=")[2]})
+    again = await visitor.open("/oauth2/continue", request=form_of(one).action.partition("request=")[2])
     assert returned(again)["state"] == "one"
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import rich_click as click
 
+from idp.cli.client_metadata import changed_metadata, described, facts_of, metadata_of, new_metadata
 from idp.cli.find_by_name import check_separated
 from idp.cli.groups import SuggestingGroup
 from idp.cli.service_options import management, managing, with_literal
@@ -23,12 +24,16 @@ def clients() -> None:
 @clients.command()
 @click.argument("name")
 @click.argument("scopes", nargs=-1)
+@described
 @with_literal
 @managing
-def create(name: str, scopes: tuple[str, ...], literal: bool, output: str, url: str | None) -> None:
-    """Create a client NAME that gets tokens with SCOPES. Its secret is printed once."""
+def create(name: str, scopes: tuple[str, ...], literal: bool, output: str, url: str | None, **given: Any) -> None:
+    """Create a client NAME that gets tokens with SCOPES. Its secret is printed once.
+
+    With --redirect-uri it signs users in; SCOPES are then openid, profile, email and offline_access by default.
+    """
     check_separated(scopes, literal=literal)
-    _print_secret(management(url).post(_PATH, {"client_name": name, "scope": " ".join(scopes)}), output)
+    _print(management(url).post(_PATH, new_metadata(name, scopes, given)), output)
 
 
 @clients.command("list")
@@ -42,10 +47,16 @@ def list_clients(output: str, url: str | None) -> None:
         print_json(found)
         return
     rows = [
-        [Cell(each["client_name"], "bold"), Cell(each["client_id"], "cyan"), Cell(each["scope"] or "(none)")]
+        [
+            Cell(each["client_name"], "bold"),
+            Cell(each["client_id"], "cyan"),
+            Cell(" ".join(each["grant_types"])),
+            Cell(each["scope"] or "(none)"),
+        ]
         for each in found["clients"]
     ]
-    print_table((Column("Name"), Column("ID"), Column("Scopes", wraps=True, spare=1)), rows)
+    columns = (Column("Name"), Column("ID"), Column("Grants", wraps=True), Column("Scopes", wraps=True, spare=1))
+    print_table(columns, rows)
 
 
 @clients.command()
@@ -53,20 +64,30 @@ def list_clients(output: str, url: str | None) -> None:
 @managing
 def show(client_id: str, output: str, url: str | None) -> None:
     """Show a client, without its secret."""
-    _print_facts(management(url).get(f"{_PATH}/{client_id}"), output)
+    _print(management(url).get(f"{_PATH}/{client_id}"), output)
 
 
 @clients.command()
 @_WHICH
 @click.option("--name", help="The new name; default: the present one.")
 @click.option("--scope", "scopes", multiple=True, help="A scope, any number of times: all that the client has then.")
+@described
 @managing
-def update(client_id: str, name: str | None, scopes: tuple[str, ...], output: str, url: str | None) -> None:
-    """Change a client's name or scopes. Its tokens lose the scopes that it loses."""
+def update(
+    client_id: str, name: str | None, scopes: tuple[str, ...], output: str, url: str | None, **given: Any
+) -> None:
+    """Change a client. What is not given stays; an option that can be repeated replaces all its values.
+
+    Its tokens lose the scopes that it loses; if it loses a grant, the sessions that it has of users end.
+    """
+    changes = metadata_of(given)
+    if name:
+        changes["client_name"] = name
+    if scopes:
+        changes["scope"] = " ".join(scopes)
     client = management(url)
     present = client.get(f"{_PATH}/{client_id}")
-    body = {"client_name": name or present["client_name"], "scope": " ".join(scopes) or present["scope"]}
-    _print_facts(client.put(f"{_PATH}/{client_id}", body), output)
+    _print(client.put(f"{_PATH}/{client_id}", changed_metadata(present, changes)), output)
 
 
 @clients.command("rotate-secret")
@@ -76,7 +97,7 @@ def update(client_id: str, name: str | None, scopes: tuple[str, ...], output: st
 def rotate_secret(client_id: str, overlap: int, output: str, url: str | None) -> None:
     """Give a client another secret, and print it once."""
     made = management(url).post(f"{_PATH}/{client_id}/secret", {"overlap_seconds": overlap})
-    _print_secret(made, output)
+    _print(made, output)
 
 
 @clients.command()
@@ -90,28 +111,14 @@ def delete(client_id: str, output: str, url: str | None) -> None:
     print_done(done, output, f"The client {client_id} is deleted.")
 
 
-def _print_secret(made: dict[str, Any], output: str) -> None:
-    _print_facts(made, output, secret=made["client_secret"])
-
-
-def _print_facts(found: dict[str, Any], output: str, *, secret: str | None = None) -> None:
-    from datetime import UTC, datetime
-
-    from idp.cli.relative_time import exactly
-    from idp.cli.tables import Cell, print_facts, print_json
+def _print(found: dict[str, Any], output: str) -> None:
+    """Print a client, with its secret if the answer has one."""
+    from idp.cli.tables import print_facts, print_json
 
     if output == "json":
         print_json(found)
         return
-    created = datetime.fromtimestamp(found["client_id_issued_at"], UTC).isoformat()
-    print_facts(
-        [
-            ("Name", Cell(found["client_name"], "bold")),
-            ("ID", Cell(found["client_id"], "cyan")),
-            *([("Secret", Cell(secret, "green"))] if secret else []),
-            ("Scopes", Cell(found["scope"] or "(none)")),
-            ("Created", exactly(created)),
-        ]
-    )
+    secret = found.get("client_secret")
+    print_facts(facts_of(found, secret=secret))
     if secret:
         print("Store the secret now: it is not shown again.")

@@ -11,6 +11,7 @@ from idp.pages import (
     consent_page,
     docs,
     login_page,
+    logout_routes,
     not_found,
     register_page,
     routes,
@@ -32,6 +33,7 @@ _ROUTES = (
     *register_page.ROUTES,
     *consent_page.ROUTES,
     *authorize_routes.ROUTES,
+    *logout_routes.ROUTES,
 )
 
 

@@ -65,7 +65,8 @@ WITH used AS (
            coalesce((SELECT s.client_sid FROM idp.user_sessions s
                       WHERE s.parent_id = browser.id AND s.client_id = :client_id LIMIT 1), CAST(:new_sid AS uuid)),
            used.scopes, used.resources, used.claims
-      FROM used, browser, owner, client, LATERAL (SELECT CAST(:refreshes AS boolean) AND :offline = ANY(used.scopes) AS lasts) AS kind
+      FROM used, browser, owner, client,
+           LATERAL (SELECT CAST(:refreshes AS boolean) AND :offline = ANY(used.scopes) AS lasts) AS kind
     RETURNING id, user_id, client_sid, amr, acr, auth_time, expires_at, idle_expires_at
 ), first_token AS (
     INSERT INTO idp.refresh_tokens (id, session_id, generation, digest, client_id, created_at, expires_at)

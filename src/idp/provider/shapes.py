@@ -1,4 +1,4 @@
-"""The form and response of the token endpoint (RFC 6749), and the server's metadata (RFC 8414)."""
+"""The form and response of the token endpoint (RFC 6749 section 4 and 5)."""
 
 from typing import Annotated
 
