@@ -69,11 +69,12 @@ class PagesPlugin(Plugin):
         self._public_url = public_url
         self._dev_headers = dev_headers
         self._brand = load_brand(settings)
+        self._form_tokens = FormTokens(proofs, origins)
         self.document = OpenApiDocument()
         self.routes = (*_ROUTES, *docs.asset_routers())
         self.provides = {
             "openapi_document": self.document,
-            "form_tokens": FormTokens(proofs, origins),
+            "form_tokens": self._form_tokens,
             "brand": self._brand,
         }
 
@@ -81,6 +82,6 @@ class PagesPlugin(Plugin):
         config = openapi_config(public_url=self._public_url, dev_headers=self._dev_headers)
         app_config.openapi_config = docs.serve(config, self.document)
         app_config.state["brand"] = self._brand
-        app_config.state.setdefault("show_home", home_page(self._introspector))
+        app_config.state["show_home"] = home_page(self._introspector, self._form_tokens)
         app_config.exception_handlers.update(not_found.HANDLERS)
         return super().on_app_init(app_config)
