@@ -20,6 +20,7 @@ from idp.authn.shapes import IntrospectIn, ValidateIn, ValidateKeyIn
 from idp.authn.verdicts import Verdict
 from idp.errors import IdpError, ValidationFailed
 from idp.ops import health, metrics
+from idp.ops.accept import wants_page
 from idp.ops.envelope import JSON, NO_STORE, FastRoute, UseFramework
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import decode_body, parse_form
@@ -35,6 +36,7 @@ _JSON = (b"application/json", b"application/json; charset=utf-8", b"application/
 _StrictForm = strict(IntrospectIn)  # other form fields are handled by the framework
 _FORM = b"application/x-www-form-urlencoded"
 _TOKEN_ALONE = re.compile(rb"token=[A-Za-z0-9._~-]+\Z")
+_VARY = (b"vary", b"Accept")
 _MAX_BODY_BYTES = 65_536
 _ME_ACCEPTS = INTERACTIVE | DELEGATED
 _UNUSUAL = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -135,7 +137,7 @@ def public_routes(published: PublishedKeys, checks: HealthChecks) -> dict[tuple[
     jwks_headers = tuple((name.lower().encode(), value.encode()) for name, value in jwks_header_values.items())
     return {
         ("GET", signing.JWKS_PATH): _public(published.document, headers=jwks_headers),
-        **{("GET", path): _public(checks.document, headers=(JSON, NO_STORE)) for path in health.HEALTH_PATHS},
+        **{("GET", path): _public(checks.document, headers=(JSON, NO_STORE, _VARY)) for path in health.HEALTH_PATHS},
         **{("GET", path): _public(_alive, headers=(JSON, NO_STORE)) for path in health.LIVENESS_PATHS},
     }
 
@@ -146,8 +148,10 @@ async def _alive() -> bytes:
 
 def _public(body: Callable[[], Awaitable[bytes]], *, headers: tuple[tuple[bytes, bytes], ...]) -> FastRoute:
     async def answer(scope: HTTPScope, _receive: Receive) -> bytes:
-        for name, _ in scope["headers"]:
+        for name, value in scope["headers"]:
             if name == b"origin":  # the framework checks origins
+                raise UseFramework
+            if name == b"accept" and scope["path"] == "/" and wants_page(value.decode("latin-1")):
                 raise UseFramework
         return await body()
 
