@@ -1,11 +1,13 @@
 """Plugin of the OpenID provider."""
 
+from idp.background import BackgroundService
 from idp.plugin import Plugin
-from idp.provider import client_routes, discovery, token_routes, userinfo
+from idp.provider import client_routes, discovery, token_form_routes, token_routes, userinfo
 from idp.provider.authorization import Authorization
-from idp.provider.backchannel import BackchannelLogout
 from idp.provider.clients import Clients
 from idp.provider.discovery import Discovery
+from idp.provider.introspection_endpoint import IntrospectionEndpoint
+from idp.provider.revocation import Revocation
 from idp.provider.token_endpoint import TokenEndpoint
 
 
@@ -15,7 +17,13 @@ class ProviderPlugin(Plugin):
     Provides `clients`, `token_endpoint`, `authorizations` and `discovery`; tells clients of logouts in the background.
     """
 
-    routes = (*token_routes.ROUTES, *userinfo.ROUTES, *discovery.ROUTES, *client_routes.ROUTES)
+    routes = (
+        *token_routes.ROUTES,
+        *token_form_routes.ROUTES,
+        *userinfo.ROUTES,
+        *discovery.ROUTES,
+        *client_routes.ROUTES,
+    )
 
     def __init__(
         self,
@@ -23,12 +31,16 @@ class ProviderPlugin(Plugin):
         token_endpoint: TokenEndpoint,
         authorization: Authorization,
         metadata: Discovery,
-        backchannel: BackchannelLogout,
+        introspection: IntrospectionEndpoint,
+        revocation: Revocation,
+        *services: BackgroundService,
     ) -> None:
         self.provides = {
             "clients": clients,
             "token_endpoint": token_endpoint,
             "authorizations": authorization,
             "discovery": metadata,
+            "introspection": introspection,
+            "revocation": revocation,
         }
-        self.services = [backchannel]
+        self.services = services
