@@ -39,6 +39,7 @@ from idp.principal.guards import check_policies
 from idp.provider.backchannel import BackchannelLogout
 from idp.provider.cleanup import ProviderCleanup
 from idp.provider.discovery import OPEN_PATHS
+from idp.provider.logout import Logout
 from idp.provider.plugin import ProviderPlugin
 from idp.sessions.plugin import SessionsPlugin
 from idp.settings import LoadedSettings
@@ -90,6 +91,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
             core.discovery,
             core.introspection(introspector),
             core.revocation,
+            Logout(database, core.id_tokens),
             BackchannelLogout(database, core.id_tokens, core.fetcher),
             ProviderCleanup(database),
         ),

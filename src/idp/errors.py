@@ -379,6 +379,18 @@ class RedirectUriMismatch(IdpError):
     remedy = "Its developer: send a registered redirect_uri, or register this one with `idp clients update`."
 
 
+class LogoutRequestInvalid(IdpError):
+    code, status, title = "logout_request_invalid", 400, "Invalid logout request"
+    text = "The app sent an invalid sign-out request."
+    remedy = "Its developer: check the parameters of /oauth2/logout. To sign out now, open that path without any."
+
+
+class PostLogoutRedirectUriMismatch(IdpError):
+    code, status, title = "post_logout_redirect_uri_mismatch", 400, "Post-logout redirect URI mismatch"
+    text = "The post_logout_redirect_uri of the request is not registered for this client."
+    remedy = "Its developer: send a registered one, or register this one with `idp clients update`."
+
+
 class AuthorizationRequestExpired(IdpError):
     code, status, title = "authorization_request_expired", 410, "Sign-in request expired"
     text = "This sign-in request has expired or is already finished."
@@ -389,6 +401,12 @@ class NotFound(IdpError):
     code, status, title = "not_found", 404, "Not found"
     text = "Not found."
     remedy = "Check the path against /docs."
+
+
+class ConsentNotFound(IdpError):
+    code, status, title = "consent_not_found", 404, "Consent not found"
+    text = "The user granted nothing to this client."
+    remedy = "Check the client_id; GET /api/auth/consents lists the user's consents."
 
 
 class UserNotFound(IdpError):

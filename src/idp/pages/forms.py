@@ -91,10 +91,15 @@ def _show_expired(request: AnyRequest, error: AuthorizationRequestExpired) -> Re
     return form_page(request, "expired.html", status=error.status, request_id=request_id)
 
 
-def _show_request_error(request: AnyRequest, error: IdpError) -> Response[str]:
-    """Return the page of an authorization request whose client or redirect URI is not proven (SEC-34).
+def show_request_error(request: AnyRequest, error: IdpError, *, texts: str = "request_error") -> Response[str]:
+    """Return the page of a client's request whose client or redirect URI is not proven (SEC-34).
 
     Its details say to the client's developers what was received and what is registered.
+
+    Args:
+        request: the request.
+        error: what is wrong with it.
+        texts: the section of its title and text.
     """
     request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
     seen = [("received", error.extra.get("received"))]
@@ -103,6 +108,7 @@ def _show_request_error(request: AnyRequest, error: IdpError) -> Response[str]:
         request,
         "request_error.html",
         status=error.status,
+        texts=texts,
         error=error,
         seen=[(key, text) for key, text in seen if text],
         request_id=str(request.scope.get("request_id", "")),
@@ -113,7 +119,7 @@ FORM = {"form": True}  # `opt` of form routes, whose origin `read_form` checks
 ERROR_PAGES: ExceptionHandlersMap = {
     IdpError: show_error,
     AuthorizationRequestExpired: _show_expired,
-    AuthorizationRequestInvalid: _show_request_error,
-    UnknownClient: _show_request_error,
-    RedirectUriMismatch: _show_request_error,
+    AuthorizationRequestInvalid: show_request_error,
+    UnknownClient: show_request_error,
+    RedirectUriMismatch: show_request_error,
 }

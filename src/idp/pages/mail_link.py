@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 from urllib.parse import urlencode
+from uuid import UUID
 
 from litestar import Response
 from litestar.response import Redirect
@@ -32,7 +33,7 @@ class MailLinkPage:
         path: of the page, such as /verify-email; `verify_email.html` is its template.
         flow: checks its links.
         settings: shown by the template.
-        request: the request.
+        request: the request. Its parameter `request`, a sign-in that waits meanwhile, is kept in links and forms.
     """
 
     def __init__(self, path: str, flow: LinkFlow, settings: Settings, request: AnyRequest) -> None:
@@ -40,6 +41,7 @@ class MailLinkPage:
         self._flow = flow
         self._settings = settings
         self._request = request
+        self._kept = _kept(request.query_params.get("request"))
 
     async def open(self, token: str | None, step: str | None) -> Page:
         """Return the page of a link without consuming it; without a token, the result of a form.
@@ -82,7 +84,7 @@ class MailLinkPage:
 
     def redirect(self, step: str, *, background: Any = None) -> Redirect:
         """Redirect a form to this page, which shows its result."""
-        return redirect(f"{self._path}?{urlencode({'step': step})}", background=background)
+        return redirect(f"{self._path}?{urlencode({'step': step, **self._kept})}", background=background)
 
     def _record_error(self, error: IdpError | None) -> None:
         """Log the error code that the page shows as text."""
@@ -92,4 +94,13 @@ class MailLinkPage:
     def _state(self, status: int, state: str, **values: object) -> Page:
         template = f"{self._path[1:].replace('-', '_')}.html"
         values |= {"front_end": self._settings.mail.frontend_url, "policy": self._settings.passwords}
+        values["query"] = f"?{urlencode(self._kept)}" if self._kept else ""
         return form_page(self._request, template, status=status, headers=None, form=None, state=state, **values)
+
+
+def _kept(request_id: str | None) -> dict[str, str]:
+    """Return the parameter of a sign-in that waits; /login checks whether it still does."""
+    try:
+        return {"request": str(UUID(request_id))} if request_id else {}
+    except ValueError:
+        return {}

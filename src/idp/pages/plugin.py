@@ -10,6 +10,7 @@ from idp.pages import (
     consent_page,
     docs,
     login_page,
+    logout_routes,
     register_page,
     routes,
 )
@@ -29,6 +30,7 @@ _ROUTES = (
     *register_page.ROUTES,
     *consent_page.ROUTES,
     *authorize_routes.ROUTES,
+    *logout_routes.ROUTES,
 )
 
 

@@ -10,7 +10,7 @@ from idp.authn.resolve import Resolver
 from idp.errors import InvalidGrant, InvalidScope, InvalidTarget, TokenNotFound, UserInactive
 from idp.principal.model import User
 from idp.principal.permissions import OPENID
-from idp.provider.claims import claims_of
+from idp.provider.claims import Limit, claims_of
 from idp.provider.client_auth import AuthenticatedClient
 from idp.provider.codes import AppSession
 from idp.provider.shapes import TokenResponse
@@ -27,14 +27,14 @@ class AppTokens:
         resolver: reads users.
         tokens: signs access tokens.
         id_tokens: signs ID tokens.
-        max_items: longer lists of roles, teams and domains are left out of ID tokens.
+        limit: of lists of roles, teams and domains in ID tokens.
     """
 
-    def __init__(self, resolver: Resolver, tokens: TokenService, id_tokens: IdTokens, *, max_items: int) -> None:
+    def __init__(self, resolver: Resolver, tokens: TokenService, id_tokens: IdTokens, *, limit: Limit) -> None:
         self._resolver = resolver
         self._tokens = tokens
         self._id_tokens = id_tokens
-        self._max_items = max_items
+        self._limit = limit
 
     async def issue(
         self,
@@ -89,7 +89,7 @@ class AppTokens:
         """Sign the ID token (OpenID Connect Core section 2; SEC-61)."""
         login = app.login
         claims: dict[str, Any] = {
-            **claims_of(user, scopes, app.grant.claims, max_items=self._max_items),
+            **claims_of(user, scopes, app.grant.claims, limit=self._limit),
             "sub": user.id,
             "aud": client.client_id,
             "exp": clock.timestamp() + ID_TOKEN_SECONDS,

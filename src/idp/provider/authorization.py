@@ -10,6 +10,7 @@ from typing import Literal
 from uuid import UUID
 
 import msgspec
+import structlog
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -22,7 +23,7 @@ from idp.principal.model import Principal
 from idp.principal.permissions import OFFLINE_ACCESS
 from idp.provider import consents
 from idp.provider.authorization_checks import HintReader, Parameters, check_address, check_client, check_request
-from idp.provider.authorization_request import AuthorizationRequest, Prompt
+from idp.provider.authorization_request import AuthorizationRequest, Prompt, ReturnAddress
 from idp.provider.authorization_response import (
     AuthorizationError,
     AuthorizationResponse,
@@ -33,6 +34,8 @@ from idp.provider.claims import scopes_of
 from idp.provider.codes import AuthorizationCodes
 from idp.provider.models import AuthorizationRequestRow, ClientRow
 from idp.provider.redirect_uris import is_registered
+
+log = structlog.get_logger("idp.provider")
 
 LIFE = timedelta(hours=1)  # long enough to register and confirm an address
 REPEATABLE = timedelta(minutes=1)
@@ -144,7 +147,7 @@ class Authorization:
                 request = await check_request(parameters, client, address, read_hint=self._read_hint)
                 return await go_on(session, client, request)
             except AuthorizationError as error:
-                return error_response(address, error, issuer=self._issuer)
+                return self._refuse(client_id, address, error)
 
     async def resume(self, request_id: str, browser: Principal | None, origin: Origin) -> Step:
         """Return the next step of a saved request, after a page.
@@ -159,7 +162,7 @@ class Authorization:
             try:
                 return await self._advance(session, client, request, state, browser, origin, row=row)
             except AuthorizationError as error:
-                return error_response(request.address, error, issuer=self._issuer)
+                return self._refuse(client.client_id, request.address, error)
 
     async def pending(self, request_id: str) -> PendingRequest:
         """Return a saved request, for a page. Raises as `resume`."""
@@ -210,6 +213,10 @@ class Authorization:
             record(session, origin, action="consent.denied", user_id=principal.user_id, details=details)
         error = AuthorizationError("access_denied", "The user refused the request.")
         return error_response(request.address, error, issuer=self._issuer)
+
+    def _refuse(self, client_id: str, address: ReturnAddress, error: AuthorizationError) -> AuthorizationResponse:
+        log.info("authorization request refused", client_id=client_id, error=error.code, reason=error.description)
+        return error_response(address, error, issuer=self._issuer)
 
     async def _load(
         self, session: AsyncSession, request_id: str, *, lock: bool = False

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from msgspec import Struct
+
 from idp.principal.model import User
 from idp.principal.permissions import DOMAINS, EMAIL, PROFILE, ROLES, TEAMS
 
@@ -16,6 +18,19 @@ OF_SCOPE: dict[str, tuple[str, ...]] = {
 }
 SUPPORTED = tuple(claim for claims in OF_SCOPE.values() for claim in claims)
 _LISTS = (ROLES, TEAMS, DOMAINS)
+_SOURCE = "userinfo"
+
+
+class Limit(Struct, frozen=True):
+    """How many items a list in a token may have, so that headers stay below the limits of proxies.
+
+    Attributes:
+        items: the most items.
+        endpoint: returns the whole list for the access token.
+    """
+
+    items: int
+    endpoint: str
 
 
 def scopes_of(claims: Iterable[str]) -> set[str]:
@@ -25,7 +40,7 @@ def scopes_of(claims: Iterable[str]) -> set[str]:
 
 
 def claims_of(
-    user: User, scopes: Collection[str], extra: Collection[str] = (), *, max_items: int | None = None
+    user: User, scopes: Collection[str], extra: Collection[str] = (), *, limit: "Limit | None" = None
 ) -> dict[str, Any]:
     """Return what a client may know about a user. A claim without a value is left out (section 5.3.2).
 
@@ -33,13 +48,14 @@ def claims_of(
         user: the user.
         scopes: granted scopes.
         extra: claims that the `claims` parameter requested and the user granted.
-        max_items: longer lists of roles, teams and domains are left out, and named in `omitted_claims`; None: no limit.
+        limit: of lists of roles, teams and domains; a longer one becomes a reference (section 5.6.2). None: no limit.
     """
     released = {claim for scope in scopes for claim in OF_SCOPE.get(scope, ())} | set(extra)
     claims = {name: value for name, value in _all(user).items() if name in released and value is not None}
-    if max_items is not None and (omitted := [name for name in _LISTS if len(claims.get(name, ())) > max_items]):
-        claims = {name: value for name, value in claims.items() if name not in omitted}
-        claims["omitted_claims"] = omitted
+    if limit is not None and (longer := [name for name in _LISTS if len(claims.get(name, ())) > limit.items]):
+        claims = {name: value for name, value in claims.items() if name not in longer}
+        claims["_claim_names"] = dict.fromkeys(longer, _SOURCE)
+        claims["_claim_sources"] = {_SOURCE: {"endpoint": limit.endpoint}}
     return claims
 
 

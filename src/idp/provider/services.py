@@ -10,10 +10,12 @@ from idp.db.engine import Database
 from idp.ops.bad_credential_limit import BadCredentialLimit
 from idp.provider.app_tokens import AppTokens
 from idp.provider.authorization import Authorization
+from idp.provider.claims import Limit
 from idp.provider.client_auth import ClientAuthentication
 from idp.provider.codes import AuthorizationCodes
 from idp.provider.grants import Grants
 from idp.provider.token_endpoint import TokenEndpoint
+from idp.provider.userinfo import PATH as USERINFO
 from idp.sessions.refresh_tokens import RefreshTokens
 from idp.sessions.service import Lifetime
 from idp.settings import Secret, Settings
@@ -51,7 +53,8 @@ def build_provider(
         lifetime=Lifetime(min(settings.tokens.refresh_token_days * _DAY, life), life),
         access_token_life=timedelta(minutes=settings.tokens.access_token_minutes),
     )
-    app_tokens = AppTokens(resolver, tokens, id_tokens, max_items=settings.tokens.max_roles)
+    limit = Limit(settings.tokens.max_roles, f"{tokens.issuer}{USERINFO}")
+    app_tokens = AppTokens(resolver, tokens, id_tokens, limit=limit)
     grants = Grants(codes, refresh_tokens, app_tokens, tokens, bad_credentials)
     return ProviderServices(
         authorization=Authorization(database, codes, issuer=tokens.issuer, read_hint=id_tokens.read_hint),
