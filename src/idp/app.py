@@ -102,6 +102,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
             settings.pages,
             core.proofs,
             core.origins,
+            introspector,
             dev_headers=bool(development.authenticators),
         ),
         *(build(core) for build in development.features),

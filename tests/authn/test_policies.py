@@ -18,6 +18,7 @@ from idp.dev.embedded import EmbeddedPostgres
 from idp.errors import AdminRequired, CredentialNotAccepted, IdpError, NotAUser, SharedSecretToken, TeamAdminRequired
 from idp.principal.guards import (
     INTERACTIVE,
+    DELEGATED,
     MACHINES,
     RoutePolicy,
     accepts,
@@ -43,6 +44,10 @@ PUBLIC = {
     "GET /metrics",
     "GET /.well-known/jwks.json",
     "GET /.well-known/oauth-authorization-server",
+    "GET /.well-known/openid-configuration",
+    "GET /oauth2/authorize",
+    "POST /oauth2/authorize",
+    "GET /oauth2/continue",
     "POST /oauth2/token",
     "POST /oauth2/revoke",
     "POST /auth/validate",
@@ -66,6 +71,14 @@ PUBLIC = {
     "POST /reset-password",
     "GET /change-email",
     "POST /change-email",
+    "GET /login",
+    "POST /login",
+    "GET /register",
+    "POST /register",
+    "GET /consent",
+    "POST /consent",
+    "GET /brand/logo",
+    "GET /brand/theme.css",
     "GET /docs",
     "GET /docs/openapi.json",
     "GET /docs/{path:str}",
@@ -223,7 +236,8 @@ def test_a_route_that_says_nothing_accepts_what_a_person_signs_in_with() -> None
     assert not INTERACTIVE & MACHINES
     assert AuthMethod.ADMIN_TOKEN not in INTERACTIVE
     assert accepts(AuthMethod.API_KEY)["accepts"] == INTERACTIVE | {AuthMethod.API_KEY}
-    assert INTERACTIVE | MACHINES | {AuthMethod.ADMIN_TOKEN} == set(AuthMethod), "each kind has its place"
+    assert INTERACTIVE | DELEGATED | {AuthMethod.ADMIN_TOKEN} == set(AuthMethod), "each kind has its place"
+    assert DELEGATED - MACHINES == {AuthMethod.OAUTH_TOKEN}
 
 
 def test_only_the_routes_of_c29_accept_machines(managed: Service) -> None:

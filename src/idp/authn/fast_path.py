@@ -19,6 +19,7 @@ from idp.authn.shapes import ValidateIn, ValidateKeyIn
 from idp.authn.verdicts import Verdict
 from idp.errors import ValidationFailed
 from idp.ops import health, metrics
+from idp.ops.accept import wants_page
 from idp.ops.envelope import JSON, NO_STORE, FastRoute, UseFramework
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import decode_body
@@ -30,6 +31,7 @@ from idp.signing import routes as signing
 from idp.signing.routes import PublishedKeys
 
 _JSON = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
+_VARY = (b"vary", b"Accept")
 _MAX_BODY_BYTES = 65_536
 _ME_ACCEPTS = INTERACTIVE | DELEGATED
 _UNUSUAL = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -115,7 +117,7 @@ def public_routes(published: PublishedKeys, checks: HealthChecks) -> dict[tuple[
     jwks_headers = tuple((name.lower().encode(), value.encode()) for name, value in jwks_header_values.items())
     return {
         ("GET", signing.JWKS_PATH): _public(published.document, headers=jwks_headers),
-        **{("GET", path): _public(checks.document, headers=(JSON, NO_STORE)) for path in health.HEALTH_PATHS},
+        **{("GET", path): _public(checks.document, headers=(JSON, NO_STORE, _VARY)) for path in health.HEALTH_PATHS},
         **{("GET", path): _public(_alive, headers=(JSON, NO_STORE)) for path in health.LIVENESS_PATHS},
     }
 
@@ -126,8 +128,10 @@ async def _alive() -> bytes:
 
 def _public(body: Callable[[], Awaitable[bytes]], *, headers: tuple[tuple[bytes, bytes], ...]) -> FastRoute:
     async def answer(scope: HTTPScope, _receive: Receive) -> bytes:
-        for name, _ in scope["headers"]:
+        for name, value in scope["headers"]:
             if name == b"origin":  # the framework checks origins
+                raise UseFramework
+            if name == b"accept" and scope["path"] == "/" and wants_page(value.decode("latin-1")):
                 raise UseFramework
         return await body()
 
