@@ -24,7 +24,7 @@ from idp.authn.plugins import load_plugins
 from idp.clerk.plugin import ClerkPlugin
 from idp.core import Core, build_core
 from idp.db.plugin import DatabasePlugin
-from idp.deployment import public_url
+from idp.deployment import public_url, signing_key_age
 from idp.development import PRODUCTION, Development
 from idp.directory.plugin import DirectoryPlugin
 from idp.events.plugin import EventsPlugin
@@ -72,7 +72,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         DatabasePlugin(database, core.change_listener, refuse_development=core.profile == "production"),
         CachePlugin(core.store, core.shared),
         RateLimitPlugin(core.limiter, core.rules),
-        SigningPlugin(core.keyring, core.tokens, core.proofs),
+        SigningPlugin(core.keyring, core.tokens, core.proofs, max_age=signing_key_age(settings)),
         UsersPlugin(core.passwords),
         SessionsPlugin(core.refresh_tokens, core.cookies, core.devices, core.activity),
         ApiKeysPlugin(database, core.key_factory, core.scope_policy, usage=core.usage, sealer=core.sealer),

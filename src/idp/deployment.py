@@ -2,6 +2,7 @@
 
 import base64
 import re
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from idp.directory.claim_rules import rule_problems
@@ -15,6 +16,11 @@ from idp.settings_schema import OidcIssuer
 def public_url(settings: Settings) -> str:
     """Return the address that clients use, which is the issuer of every token."""
     return (settings.server.public_url or f"http://localhost:{settings.server.port}").rstrip("/")
+
+
+def signing_key_age(settings: Settings) -> timedelta | None:
+    """Return the age at which signing keys are rotated; None: never."""
+    return timedelta(days=settings.tokens.signing_key_days) or None
 
 
 def front_end(settings: Settings) -> str:

@@ -421,6 +421,12 @@ class ClientNotFound(IdpError):
     remedy = "Check the id; GET /api/auth/admin/clients lists the clients."
 
 
+class SigningKeyNotFound(IdpError):
+    code, status, title = "signing_key_not_found", 404, "Signing key not found"
+    text = "No published signing key has this id."
+    remedy = "Check the id; `idp signing-keys list` shows the keys."
+
+
 class UserNotSynced(IdpError):
     code, status, title = "user_not_synced", 404, "User not synchronized"
     text = "User not found in local database (sync pending?)"

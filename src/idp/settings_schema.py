@@ -84,6 +84,7 @@ class Tokens(Section, frozen=True):
     refresh_grace_seconds: Annotated[float, Meta(ge=0, le=60)] = 10.0
     refresh_repeat_while_unused: bool = True
     audience: str | None = None
+    signing_key_days: Annotated[int, Meta(ge=0, le=3650)] = 90
     accept_legacy: bool = False
 
 

@@ -56,6 +56,17 @@ def test_leaked_keys_are_replaced_at_once(environ: dict[str, str]) -> None:
     assert set(kids(environ)) == new
 
 
+def test_one_key_is_retired(environ: dict[str, str]) -> None:
+    old = kids(environ)
+    done = idp("signing-keys", "retire", old[0], **environ)
+    (new,) = set(kids(environ)) - set(old)
+    assert done.stdout == f"The key {new} is published and signs in ten minutes.\n"
+    withdrawn = idp("signing-keys", "retire", new, "-o", "json", **environ)
+    assert json.loads(withdrawn.stdout) == {"kid": new, "successor": None}
+    assert set(kids(environ)) == set(old)
+    assert "No published signing key has this id." in refusal("signing-keys", "retire", "unknown", **environ)
+
+
 @pytest.mark.parametrize("command", ["list", "rotate"])
 def test_a_problem_is_one_sentence(command: str, empty: str) -> None:
     secret = root_secret()

@@ -222,7 +222,7 @@ async def test_guessing_is_limited(postgres: EmbeddedPostgres) -> None:
         assert codes == [401] * 5 + [429] * 3
 
 
-# --- administration and metadata -------------------------------------------------------------------------------------
+# --- administration --------------------------------------------------------------------------------------------------
 
 
 async def test_only_management_administers_clients(service: Service, admin: Person) -> None:
@@ -235,27 +235,6 @@ async def test_only_management_administers_clients(service: Service, admin: Pers
         assert (answer.status_code, answer.json()["code"]) == (403, "admin_required"), f"{method} {path}"
     missing = await service.client.get(f"{CLIENTS}/nothing", headers=admin.bearer)
     assert (missing.status_code, missing.json()["code"]) == (404, "client_not_found")
-
-
-async def test_the_metadata_is_true(service: Service, admin: Person) -> None:
-    """RFC 8414: each member is tried."""
-    answer = await service.client.get("/.well-known/oauth-authorization-server")
-    found = answer.json()
-    assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert found["issuer"] == service.app.core.tokens.issuer
-    assert found["response_types_supported"] == []
-    client = await create(service, admin)
-    secret = {"client_id": client["client_id"], "client_secret": client["client_secret"]}
-    for grant in found["grant_types_supported"]:
-        for method in found["token_endpoint_auth_methods_supported"]:
-            by_header = method == "client_secret_basic"
-            headers = basic(client["client_id"], client["client_secret"]) if by_header else {}
-            form = {"grant_type": grant, **({} if by_header else secret)}
-            issued = await service.client.post(found["token_endpoint"], headers=headers, data=form)
-            assert issued.status_code == 200, (grant, method)
-    assert (await service.client.get(found["jwks_uri"])).json()["keys"]
-    assert (await service.client.post(found["introspection_endpoint"])).status_code == 401
-    assert (await service.client.get(found["service_documentation"])).status_code == 200
 
 
 async def test_a_hundred_requests_at_once(service: Service, admin: Person) -> None:

@@ -23,12 +23,14 @@ import idp
 from factories import PATIENT, Service, prepare, root_secret, running
 from idp.db.engine import Database
 from idp.dev.embedded import EmbeddedPostgres
-from idp.errors import DatabaseUnavailable, SigningKeysSealed
+from idp.errors import DatabaseUnavailable, SigningKeyNotFound, SigningKeysSealed
 from idp.settings import LoadedSettings, Secret, load
 from idp.settings_schema import Tokens
 from idp.signing import keyring as keyring_module
 from idp.signing.compact import parse
+from idp.signing.id_token import IdTokens
 from idp.signing.jwt import TokenService, TokenUser, VerifiedClaims
+from idp.signing.key_upkeep import KeyUpkeep
 from idp.signing.keyring import KEEP_AFTER_USE, PUBLISH_BEFORE_USE, Keyring
 from idp.signing.sealing import Sealer
 from idp.signing.signing_key import generate, public_jwk
@@ -264,6 +266,99 @@ async def test_a_rotation_before_the_first_token_never_leaves_a_dying_key_to_sig
         with later(hours=hours):
             key = await start().keyring.signing_key()
             assert key.expires_at is None, f"after {hours} hours a key signs that is about to go"
+
+
+async def test_a_validator_that_caches_the_jwks_never_fails(start: Start) -> None:
+    """SEC-31: it fetches every five minutes, as the JWKS allows; access tokens and ID tokens of both algorithms."""
+    signer, rotator = start(), start()
+    ids = IdTokens(signer.keyring, issuer=ISSUER, profile="production")
+    cached: set[str] = set()
+    seen: set[str] = set()
+    for minute in range(40):
+        with later(minutes=minute):
+            if minute % 5 == 0:
+                cached = {key["kid"] for key in (await start().keyring.jwks())["keys"]}
+            if minute == 7:
+                await rotator.keyring.rotate()
+                await signer.keyring._refresh(0)
+            claims = {"sub": PAT.id, "aud": "client", "exp": 2**33}
+            tokens = [await signer.token()] + [await ids.sign(claims, algorithm=each) for each in ("RS256", "ES256")]
+            kids = {json.loads(_part(token, 0))["kid"] for token in tokens}
+            assert kids <= cached, f"minute {minute}"
+            seen |= kids
+    assert len(seen) == 4, "both keys were replaced meanwhile"
+
+
+# --- by age, and one by one ------------------------------------------------------------------------------------------
+
+MONTH = timedelta(days=30)
+
+
+async def test_keys_are_rotated_by_age_once(start: Start, migrated: LoadedSettings) -> None:
+    """SEC-31: many processes notice at once; the new key is announced as by hand."""
+    processes = [start() for _ in range(5)]
+    old = {key.kid for key in (await processes[0].keyring.signing_keys()).values()}
+    assert await processes[0].keyring.rotate_due(MONTH) == []
+    with later(days=31):
+        made = await asyncio.gather(*(process.keyring.rotate_due(MONTH) for process in processes))
+        new = {kid for kids in made for kid in kids}
+        assert sum(map(len, made)) == len(new) == 2, "one of each algorithm"
+        assert {row["kid"] for row in await rows(migrated, "SELECT kid FROM idp.signing_keys")} == old | new
+        assert await start().signs_with() in old
+        assert await start().keyring.rotate_due(MONTH) == []
+    with later(days=31, minutes=11):
+        assert await start().signs_with() in new
+    with later(days=31, hours=14):
+        assert set(await start().published()) < new
+
+
+async def test_rotation_by_age_can_be_off(start: Start) -> None:
+    process = start()
+    await process.signs_with()
+    with later(days=4000):
+        await KeyUpkeep(process.keyring, None).rotate()
+        assert len(await process.published()) == 1
+        await KeyUpkeep(process.keyring, MONTH).rotate()
+        assert len(await process.published()) == 2
+
+
+async def test_a_signing_key_is_retired_by_a_successor(start: Start) -> None:
+    process = start()
+    old = await process.signs_with()
+    token = await process.token(life=timedelta(hours=1))
+    new = await process.keyring.retire(old)
+    assert await process.signs_with() == old
+    with later(minutes=11):
+        assert await start().signs_with() == new
+        assert await start().accepts(token)
+        assert await process.keyring.retire(old) is None, "it expires already"
+        assert await start().accepts(token)
+
+
+async def test_an_announced_key_is_withdrawn(start: Start) -> None:
+    """The one that signs goes on, without an end."""
+    process = start()
+    old = await process.signs_with()
+    new = await process.rotate()
+    assert await process.keyring.retire(new) is None
+    for hours in (0, 1, 20):
+        with later(hours=hours):
+            assert await start().signs_with() == old
+            assert await start().published() == {old}
+
+
+async def test_one_leaked_key_is_revoked_alone(start: Start) -> None:
+    """SEC-31: its tokens are refused at once; the key of the other algorithm stays."""
+    process = start()
+    keys = await process.keyring.signing_keys()
+    token, leaked = await process.token(), keys["ES256"].kid
+    new = await process.keyring.retire(leaked, at_once=True)
+    for each in (process, start()):
+        assert await each.signs_with() == new
+        assert not await each.accepts(token)
+        assert (await each.keyring.signing_key("RS256")).kid == keys["RS256"].kid
+    with pytest.raises(SigningKeyNotFound):
+        await process.keyring.retire(leaked)
 
 
 async def test_a_leaked_key_is_ended_at_once(start: Start) -> None:

@@ -1,4 +1,4 @@
-"""`idp signing-keys`: list and rotate the signing keys."""
+"""`idp signing-keys`: list, rotate and retire the signing keys."""
 
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @click.group("signing-keys", cls=SuggestingGroup)
 def signing_keys() -> None:
-    """List and rotate the signing keys."""
+    """List, rotate and retire the signing keys."""
 
 
 @signing_keys.command("list")
@@ -69,6 +69,30 @@ def rotate(at_once: bool, output: str) -> None:
         return
     for kid in kids:
         print(f"The key {kid} is published and signs {signs}.")
+
+
+@signing_keys.command()
+@click.argument("kid")
+@click.option(
+    "--now", "at_once", is_flag=True, help="After a leak: revoke this key at once, with the tokens that it has signed."
+)
+@with_output
+def retire(kid: str, at_once: bool, output: str) -> None:
+    """Replace the signing key KID.
+
+    If it signs, a successor is published and signs after ten minutes; it expires when no living token carries it any
+    more. An announced key is withdrawn. A key with a successor expires already.
+    """
+    successor = _with_keyring(lambda keyring: keyring.retire(kid, at_once=at_once))
+    if output == "json":
+        from idp.cli.tables import print_json
+
+        print_json({"kid": kid, "successor": successor})
+        return
+    if successor is None:
+        print(f"The key {kid} {'is revoked' if at_once else 'signs no more'}; `idp signing-keys list` shows the rest.")
+    else:
+        print(f"The key {successor} is published and signs {'now' if at_once else 'in ten minutes'}.")
 
 
 def _with_keyring(work: "Callable[[Keyring], Coroutine[Any, Any, T]]") -> T:

@@ -18,12 +18,12 @@ from typing import Any
 import msgspec
 import structlog
 from joserfc.jwk import ECKey, RSAKey
-from sqlalchemy import Update, or_, select, text, update
+from sqlalchemy import Update, func, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
 from idp.db.engine import Database
-from idp.errors import DatabaseUnavailable, SigningKeysSealed
+from idp.errors import DatabaseUnavailable, SigningKeyNotFound, SigningKeysSealed
 from idp.signing.models import SigningKeyRow
 from idp.signing.sealing import Purpose, Sealer
 from idp.signing.signing_key import ALGORITHMS, Algorithm, KeyStatus, PrivateKey, SigningKey, generate, public_jwk
@@ -130,7 +130,11 @@ class Keyring:
             KeyStatus(
                 key.kid,
                 key.algorithm,
-                "signing" if key is signing[key.algorithm] else "announced" if key.signs_from > now else "retiring",
+                "signing"
+                if key.kid == signing[key.algorithm].kid
+                else "announced"
+                if key.signs_from > now
+                else "retiring",
                 key.signs_from,
                 key.expires_at,
                 public_jwk(key.key, key.algorithm),
@@ -157,16 +161,84 @@ class Keyring:
             The new keys' ids.
         """
         signs_from = clock.now() + (timedelta(0) if at_once else PUBLISH_BEFORE_USE)
-        made = [await asyncio.to_thread(self._make, each, signs_from) for each in algorithms or ALGORITHMS]
+        made = await self._make_all(algorithms or ALGORITHMS, signs_from)
         async with self._locked() as session:
             if at_once:
                 await session.execute(_expire_all(signs_from))
-            for row in made:
-                await session.execute(_expire_current(row.algorithm, signs_from))
-            session.add_all(made)
-            kids = [row.kid for row in made]
+            await self._publish(session, made)
         await self._refresh(0)
-        return kids
+        return list(made)
+
+    async def rotate_due(self, max_age: timedelta) -> list[str]:
+        """Publish new keys for those that have signed longer than `max_age`, unless that was done already.
+
+        Any number of processes may call it at once: each checks the age once more while it holds the lock.
+
+        Returns:
+            The new keys' ids.
+        """
+        now = clock.now()
+        current = await self.signing_keys()
+        due = [each for each, key in current.items() if key.signs_from <= now - max_age and key.expires_at is None]
+        if not due:
+            return []
+        made = await self._make_all(due, now + PUBLISH_BEFORE_USE)
+        async with self._locked() as session:
+            newest = await session.execute(
+                select(SigningKeyRow.algorithm, func.max(SigningKeyRow.signs_from)).group_by(SigningKeyRow.algorithm)
+            )
+            rotated = {algorithm for algorithm, signs_from in newest if signs_from > now - max_age}
+            made = {kid: row for kid, row in made.items() if row.algorithm not in rotated}
+            await self._publish(session, made)
+        await self._refresh(0)
+        return list(made)
+
+    async def retire(self, kid: str, *, at_once: bool = False) -> str | None:
+        """Replace a key: publish a successor of the one that signs, or withdraw an announced one.
+
+        A key that has a successor expires already, when no living token carries it any more.
+
+        Args:
+            kid: the key.
+            at_once: revoke it now, with every token that it has signed, after a leak; a new key signs at once.
+
+        Returns:
+            The id of the successor; None if none was needed.
+
+        Raises:
+            SigningKeyNotFound: no published key has this id.
+        """
+        signing, published = await self._published()
+        key = next((each for each in published if each.kid == kid), None)
+        if key is None:
+            raise SigningKeyNotFound
+        now = clock.now()
+        is_announced, signs = key.signs_from > now, key.kid == signing[key.algorithm].kid
+        if signs and not at_once:
+            return (await self.rotate(key.algorithm))[0]
+        made = await self._make_all([key.algorithm] if signs else [], now)
+        async with self._locked() as session:
+            if at_once or is_announced:
+                of_key = SigningKeyRow.kid == kid
+                await session.execute(update(SigningKeyRow).where(of_key).values(expires_at=now))
+            if is_announced and not any(each.signs_from > now for each in published if each is not key):
+                # The one that signs goes on.
+                current = SigningKeyRow.kid == signing[key.algorithm].kid
+                await session.execute(update(SigningKeyRow).where(current).values(expires_at=None))
+            await self._publish(session, made)
+        await self._refresh(0)
+        return next(iter(made), None)
+
+    async def _make_all(self, algorithms: Iterable[Algorithm], signs_from: datetime) -> dict[str, SigningKeyRow]:
+        """Generate keys, by id, that are not stored yet."""
+        made = [await asyncio.to_thread(self._make, each, signs_from) for each in algorithms]
+        return {row.kid: row for row in made}
+
+    async def _publish(self, session: AsyncSession, made: dict[str, SigningKeyRow]) -> None:
+        """Store keys, and schedule the expiry of those that they replace."""
+        for row in made.values():
+            await session.execute(_expire_current(row.algorithm, row.signs_from))
+        session.add_all(made.values())
 
     def _current(self, algorithm: Algorithm) -> SigningKey | None:
         now = clock.now()
@@ -234,8 +306,7 @@ class Keyring:
         row = await asyncio.to_thread(self._make, algorithm, now)
         async with self._locked() as session:
             if not await self._exists(session, algorithm):
-                await session.execute(_expire_current(algorithm, now))
-                session.add(row)
+                await self._publish(session, {row.kid: row})
 
     def _make(self, algorithm: Algorithm, signs_from: datetime) -> SigningKeyRow:
         key = generate(algorithm)
