@@ -156,7 +156,7 @@ async def test_two_tabs_and_a_double_submit_do_no_harm(service: Service, visitor
     rejected = await visitor.send(consents[0], decision="allow")
     assert (rejected.status_code, heading(rejected)) == (403, REJECTED)
     assert returned(await visitor.send(consents[2], decision="allow"))["state"] == "other"
-    again = await visitor.open("/oauth2/continue", **{"request": form_of(one).action.partition("request=")[2]})
+    again = await visitor.open("/oauth2/continue", request=form_of(one).action.partition("request=")[2])
     assert heading(again) == "Allow Notes to access your account?"
     assert returned(await visitor.send(again, decision="allow"))["state"] == "one"
 
