@@ -92,7 +92,7 @@ async def test_wrong_credentials_are_shown_in_place_and_keep_the_address(service
         answers.append(answer.text.replace(email, ""))
     assert WRONG in answers[0]
     assert answers[0] == answers[1]
-    assert heading(await visitor.send(answer, email=person.email, password=PASSWORD)) != "Sign in"
+    assert (await visitor.post(answer, email=person.email, password=PASSWORD)).status_code == 303
 
 
 @pytest.mark.parametrize("form", [{"email": "", "password": ""}, {"email": "pat@example.com", "password": ""}, {}])
@@ -156,9 +156,9 @@ async def test_two_tabs_and_a_double_submit_do_no_harm(service: Service, visitor
     rejected = await visitor.send(consents[0], decision="allow")
     assert (rejected.status_code, heading(rejected)) == (403, REJECTED)
     assert returned(await visitor.send(consents[2], decision="allow"))["state"] == "other"
+    # What was allowed once is not asked again.
     again = await visitor.open("/oauth2/continue", request=form_of(one).action.partition("request=")[2])
-    assert heading(again) == "Allow Notes to access your account?"
-    assert returned(await visitor.send(again, decision="allow"))["state"] == "one"
+    assert returned(again)["state"] == "one"
 
 
 async def test_a_finished_sign_in_is_a_page_that_says_so(service: Service, visitor: Visitor, client_id: str) -> None:
@@ -168,7 +168,10 @@ async def test_a_finished_sign_in_is_a_page_that_says_so(service: Service, visit
     consent = await visitor.send(page, email=person.email, password=PASSWORD)
     returned(await visitor.send(consent, decision="allow"))
     with time_machine.travel(datetime.now(UTC) + timedelta(minutes=2), tick=True):
-        for old in (await visitor.send(page, email=person.email, password=PASSWORD), await visitor.open(str(consent.url))):
+        for old in (
+            await visitor.send(page, email=person.email, password=PASSWORD),
+            await visitor.open(str(consent.url)),
+        ):
             assert (old.status_code, heading(old)) == (410, EXPIRED)
 
 
@@ -338,7 +341,8 @@ async def test_a_session_that_ended_meanwhile_leads_to_the_form(service: Service
     await visitor.sign_in(person)
     page = await visitor.open("/login")
     assert heading(page) == "Choose an account"
-    await service.sql("UPDATE idp.user_sessions SET ended_at = now() WHERE user_id = $1", person.id)
+    out = await service.client.post("/auth/logout-all", headers=person.bearer)
+    assert out.status_code == 200
     assert heading(await visitor.send(page)) == "Sign in"
 
 
@@ -403,7 +407,9 @@ async def test_a_form_without_a_decision_decides_nothing(service: Service, visit
     assert returned(await visitor.send(consent, decision="allow"))["code"]
 
 
-async def test_consent_without_a_session_leads_to_the_sign_in(service: Service, visitor: Visitor, client_id: str) -> None:
+async def test_consent_without_a_session_leads_to_the_sign_in(
+    service: Service, visitor: Visitor, client_id: str
+) -> None:
     page = await asked(visitor, client_id)
     consent = await visitor.send(page, email=(await service.register()).email, password=PASSWORD)
     visitor.client.cookies.delete("idp_session")

@@ -87,7 +87,7 @@ class Visitor:
     ) -> httpx2.Response:
         """Send the form of a page with these values; redirects are not followed."""
         form = form_of(page)
-        sent = {"Origin": self.service.base_url, **(headers or {})}
+        sent = {"Origin": self.service.base_url} if headers is None else headers
         return await self.client.post(form.action, data=form.fields | values, headers=sent)
 
     async def sign_in(self, person: Person) -> httpx2.Response:

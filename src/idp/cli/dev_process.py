@@ -38,6 +38,7 @@ def build(loaded: "LoadedSettings", *, quiet: bool = True) -> "Application":
     from idp.dev.clerk_instance import ClerkInstance
     from idp.dev.clerk_store import read_state
     from idp.dev.dev_headers import DevHeaders
+    from idp.dev.home_routes import HomePlugin
     from idp.dev.mailbox import Mailbox
     from idp.dev.plugin import ClerkStandInPlugin, MailboxPlugin, UpstreamPlugin
     from idp.dev.request_lines import print_request
@@ -54,7 +55,7 @@ def build(loaded: "LoadedSettings", *, quiet: bool = True) -> "Application":
     def mailbox(core: Core) -> MailboxPlugin:
         return MailboxPlugin(Mailbox(core.database, core.sealer))
 
-    features: tuple[Callable[[Core], Plugin], ...] = (mailbox,)
+    features: tuple[Callable[[Core], Plugin], ...] = (mailbox, HomePlugin)
     if settings.dev.clerk_file is not None:
         file, issuer = Path(settings.dev.clerk_file), settings.clerk.issuer or ""
         features += (lambda _core: ClerkStandInPlugin(lambda: ClerkInstance(issuer, read_state(file))),)

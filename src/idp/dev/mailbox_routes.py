@@ -1,10 +1,8 @@
 """GET /dev/mailbox: all mails, as a page and as JSON; only at local host names."""
 
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import MediaType, Request, Response, Router, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
@@ -12,20 +10,14 @@ from litestar.static_files import create_static_files_router
 from litestar.types import ControllerRouterHandler
 from msgspec import Struct
 
-from idp import pages
 from idp.dev.local_host import is_local_request
 from idp.dev.mailbox import Letter, Mailbox
+from idp.dev.rendering import FOLDER, TEMPLATES
 from idp.errors import NotFound
 from idp.principal.guards import public
 from idp.settings import Settings
 
 PATH = "/dev/mailbox"
-_HERE = Path(__file__).parent
-_TEMPLATES = Environment(
-    loader=FileSystemLoader([_HERE / "templates", Path(str(pages.__file__)).parent / "templates"]),
-    autoescape=True,
-    undefined=StrictUndefined,
-)
 _PAGE_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
@@ -117,7 +109,7 @@ def _out(letter: Letter) -> LetterOut:
 
 def _page(template: str, **values: Any) -> Response[str]:
     return Response(
-        _TEMPLATES.get_template(template).render(prefix="", root="/docs", mailbox=PATH, **values),
+        TEMPLATES.get_template(template).render(prefix="", root="/docs", mailbox=PATH, **values),
         media_type=MediaType.HTML,
         headers={"Content-Security-Policy": _PAGE_POLICY, **_PRIVATE},
     )
@@ -126,6 +118,6 @@ def _page(template: str, **values: Any) -> Response[str]:
 ROUTES: tuple[ControllerRouterHandler, ...] = (
     Router(path=PATH, route_handlers=[letters, letter, letter_body], include_in_schema=False),
     create_static_files_router(
-        path="/dev/assets", directories=[_HERE / "static"], opt=public(), include_in_schema=False, name="assets-dev"
+        path="/dev/assets", directories=[FOLDER / "static"], opt=public(), include_in_schema=False, name="assets-dev"
     ),
 )

@@ -31,6 +31,7 @@ from idp.users.passwords import Passwords
 from idp.users.user_events import publish_changed, publish_created
 
 TOKEN_LIFE = timedelta(hours=12)
+DEVICE = "idp dev"  # what the sessions of these tokens say about their device
 
 
 class Persona(Struct, frozen=True):
@@ -119,7 +120,7 @@ async def _begin_session(session: AsyncSession, user_id: str, holder: credential
         return None
     seconds = int(TOKEN_LIFE.total_seconds()) + 60  # the token is signed slightly later
     life = sessions.Lifetime(idle_seconds=seconds, seconds=seconds)
-    device = sessions.Device(info="idp dev")
+    device = sessions.Device(info=DEVICE)
     version = holder.password_version
     new_session = await sessions.start(session, user_id, device, life, password_version=version, amr=("pwd",))
     if new_session is None:

@@ -16,6 +16,7 @@ from idp import __version__
 from idp.background import BackgroundService
 from idp.errors import MetricsTokenRequired
 from idp.ops import metrics
+from idp.ops.accept import wants_page
 from idp.ops.metrics_access import MetricsAccess
 from idp.ops.openapi import responses
 from idp.plugin import Plugin, Probe
@@ -135,7 +136,27 @@ class HealthChecks:
             return f"unhealthy: {type(error).__name__}"
 
 
-@get(HEALTH_PATHS, opt=public(), tags=["Operations"], summary="Health of each component")
+async def _page_instead(request: Request[Any, Any, Any]) -> Any:
+    """Answer a browser that opens `/` with a page, if there is one (a `before_request` hook)."""
+    show_home = request.app.state.get("show_home")
+    if show_home is None or request.scope["path"] != "/" or not wants_page(request.headers.get("accept")):
+        return None
+    return await show_home(request)
+
+
+def _varies(response: Response[Any]) -> Response[Any]:
+    response.headers.setdefault("Vary", "Accept")
+    return response
+
+
+@get(
+    HEALTH_PATHS,
+    opt=public(),
+    before_request=_page_instead,
+    after_request=_varies,
+    tags=["Operations"],
+    summary="Health of each component",
+)
 async def health(health_checks: NamedDependency[HealthChecks]) -> Health:
     """Return the state of each component: always 200; `redis` is "disabled" without Valkey (S2-40, C-02)."""
     return await health_checks.health()

@@ -3,23 +3,29 @@
 import math
 
 from litestar import Response
+from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
 from idp.errors import (
     AuthorizationRequestExpired,
     AuthorizationRequestInvalid,
     BadRequest,
+    BodyTooLarge,
     Busy,
     CsrfRejected,
     DatabaseUnavailable,
     IdpError,
+    InternalError,
+    NotFound,
     OriginNotAllowed,
     RateLimited,
     RedirectUriMismatch,
     UnknownClient,
 )
 from idp.ops.json_body import check_form, parse_form
+from idp.ops.logging import describe
 from idp.ops.origins import AllowedOrigins
+from idp.ops.problems import log
 from idp.pages.rendering import form_page
 from idp.principal.model import Principal
 from idp.principal.requests import AnyRequest
@@ -67,6 +73,7 @@ _TEXTS: dict[type[IdpError], str] = {
     Busy: "busy",
     CsrfRejected: "csrf",
     BadRequest: "form",
+    NotFound: "not_found",
 }
 
 
@@ -115,8 +122,23 @@ def show_request_error(request: AnyRequest, error: IdpError, *, texts: str = "re
     )
 
 
+def _show_unexpected(request: AnyRequest, error: Exception) -> Response[str]:
+    """Log an error that nobody expected, and return its page."""
+    log.error("unexpected error", endpoint=request.scope.get("path_template"), **describe(error))
+    return show_error(request, InternalError())
+
+
+def _show_http_error(request: AnyRequest, error: HTTPException) -> Response[str]:
+    """Return the page of an error of the framework, such as a parameter that it cannot read."""
+    if error.status_code >= 500:
+        return _show_unexpected(request, error)
+    return show_error(request, BodyTooLarge() if error.status_code == BodyTooLarge.status else BadRequest())
+
+
 FORM = {"form": True}  # `opt` of form routes, whose origin `read_form` checks
 ERROR_PAGES: ExceptionHandlersMap = {
+    Exception: _show_unexpected,
+    HTTPException: _show_http_error,
     IdpError: show_error,
     AuthorizationRequestExpired: _show_expired,
     AuthorizationRequestInvalid: show_request_error,

@@ -150,6 +150,7 @@ def _form(
         remember=remember,
         error=error,
         verified_only=settings.accounts.require_email_verification,
+        demo_users=request.app.state.get("demo_users", ()),
     )
 
 

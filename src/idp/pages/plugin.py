@@ -2,6 +2,7 @@
 
 from litestar.config.app import AppConfig
 
+from idp.authn.introspection import Introspector
 from idp.ops.origins import AllowedOrigins
 from idp.pages import (
     account_pages,
@@ -11,11 +12,13 @@ from idp.pages import (
     docs,
     login_page,
     logout_routes,
+    not_found,
     register_page,
     routes,
 )
 from idp.pages.brand import load_brand
 from idp.pages.form_tokens import FormTokens
+from idp.pages.home_page import home_page
 from idp.pages.schema import OpenApiDocument, openapi_config
 from idp.plugin import Plugin
 from idp.settings_schema import Pages
@@ -42,6 +45,7 @@ class PagesPlugin(Plugin):
         settings: the brand.
         proofs: keys of unstored proofs.
         origins: our own URL.
+        introspector: decides about the session cookie.
         dev_headers: whether X-User-Email authenticates, for the documentation.
 
     Attributes:
@@ -52,16 +56,25 @@ class PagesPlugin(Plugin):
     """
 
     def __init__(
-        self, public_url: str, settings: Pages, proofs: ProofKeys, origins: AllowedOrigins, *, dev_headers: bool
+        self,
+        public_url: str,
+        settings: Pages,
+        proofs: ProofKeys,
+        origins: AllowedOrigins,
+        introspector: Introspector,
+        *,
+        dev_headers: bool,
     ) -> None:
+        self._introspector = introspector
         self._public_url = public_url
         self._dev_headers = dev_headers
         self._brand = load_brand(settings)
+        self._form_tokens = FormTokens(proofs, origins)
         self.document = OpenApiDocument()
         self.routes = (*_ROUTES, *docs.asset_routers())
         self.provides = {
             "openapi_document": self.document,
-            "form_tokens": FormTokens(proofs, origins),
+            "form_tokens": self._form_tokens,
             "brand": self._brand,
         }
 
@@ -69,4 +82,6 @@ class PagesPlugin(Plugin):
         config = openapi_config(public_url=self._public_url, dev_headers=self._dev_headers)
         app_config.openapi_config = docs.serve(config, self.document)
         app_config.state["brand"] = self._brand
+        app_config.state["show_home"] = home_page(self._introspector, self._form_tokens)
+        app_config.exception_handlers.update(not_found.HANDLERS)
         return super().on_app_init(app_config)

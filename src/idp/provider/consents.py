@@ -3,12 +3,16 @@
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, literal_column
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
 from idp.provider.models import ClientRow, ConsentRow
+
+_BOTH: ColumnElement[list[str]] = literal_column(
+    "ARRAY(SELECT DISTINCT unnest(consents.scopes || excluded.scopes) ORDER BY 1)"
+)
 
 
 async def granted_scopes(session: AsyncSession, user_id: str, client_id: str) -> frozenset[str]:
@@ -23,10 +27,9 @@ async def grant(session: AsyncSession, user_id: str, client_id: str, scopes: Col
     new = insert(ConsentRow).values(
         user_id=user_id, client_id=client_id, scopes=sorted(scopes), created_at=now, updated_at=now
     )
-    both = select(func.array_agg(func.distinct(func.unnest(ConsentRow.scopes + new.excluded.scopes)))).scalar_subquery()
     await session.execute(
         new.on_conflict_do_update(
-            index_elements=["user_id", "client_id"], set_={"scopes": both, "updated_at": new.excluded.updated_at}
+            index_elements=["user_id", "client_id"], set_={"scopes": _BOTH, "updated_at": new.excluded.updated_at}
         )
     )
 
