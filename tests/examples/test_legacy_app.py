@@ -5,7 +5,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -16,7 +15,7 @@ from urllib.parse import urljoin
 import httpx2
 import pytest
 
-from examples.example_support import EXAMPLES, started
+from examples.example_support import EXAMPLES, free_port, started
 from factories import PASSWORD, Person, Service, running
 from idp.dev.embedded import EmbeddedPostgres
 
@@ -53,9 +52,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 async def site(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    folder = tmp_path_factory.mktemp("nginx")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
     public = f"http://127.0.0.1:{port}"
     async with running(postgres.create_database("legacy_app"), environ={"IDP_PUBLIC_URL": public}) as service:
         with started(lambda _: ["python3", str(EXAMPLES / "legacy_app/legacy_app.py")]) as app:

@@ -58,7 +58,7 @@ async def forward_auth(
     except IdpError as error:
         if error.status >= 500:
             raise
-        return _refuse(request, error, tokens.issuer)
+        raise _refusal(request, error, tokens.issuer) from None
     request.scope["user"] = principal
     headers = describe_principal(principal, max_items=settings.tokens.max_roles)
     return Response(b"", status_code=200, headers=_NO_STORE | headers)
@@ -111,17 +111,13 @@ def _check_one(principal: Principal, name: str, value: str) -> None:
         raise Forbidden(f"Required: {name} {value}")
 
 
-def _refuse(request: AnyRequest, error: IdpError, issuer: str) -> Response[bytes]:
-    """Return 403 for an unmet requirement, 401 for everything else."""
-    headers = _NO_STORE | {"X-Auth-Error": error.code}
-    if error.status == 403:
-        return Response(b"", status_code=403, headers=headers)
-    challenge = error.headers.get("WWW-Authenticate", "Bearer")
-    return Response(
-        b"",
-        status_code=401,
-        headers=headers | {"WWW-Authenticate": challenge, "X-Auth-Login": _login(request, issuer)},
-    )
+def _refusal(request: AnyRequest, error: IdpError, issuer: str) -> IdpError:
+    """Return the error with the headers for proxies; 401 in place of any status but 403."""
+    kind = type(error) if error.status in {401, 403} else errors.Unauthenticated
+    headers = {**kind.default_headers, **_NO_STORE, "X-Auth-Error": error.code}
+    if kind.status == 401:
+        headers["X-Auth-Login"] = _login(request, issuer)
+    return kind(error.detail, headers=headers, remedy=error.remedy, **error.extra)
 
 
 def _login(request: AnyRequest, issuer: str) -> str:
