@@ -13,11 +13,14 @@ import httpx2
 from bench.service import ADMIN_TOKEN, Deployment
 from idp.apikeys.secret import Peppers, generate
 from idp.core import build_core
+from idp.provider.pkce import challenge_of
 from idp.sessions.refresh_tokens import PREFIX
 from idp.settings import load, root_secret
 from idp.signing.jwt import Family, TokenSession, TokenUser
 from idp.signing.peppers import Peppers as Digests
 
+CALLBACK = "https://app.example.com/callback"
+VERIFIER = "bench-verifier-of-43-characters-or-even-more-"
 _ADMIN = {"authorization": f"Bearer {ADMIN_TOKEN}"}
 # Copies a row with another digest, so that columns of later versions are copied, too.
 _COPY = """
@@ -32,6 +35,12 @@ INSERT INTO idp.user_sessions
 SELECT (jsonb_populate_record(s, jsonb_build_object('id', c.id))).*
   FROM idp.user_sessions s, unnest($1::uuid[]) AS c(id)
  WHERE s.id = $2
+"""
+_CODES = """
+INSERT INTO idp.authorization_codes (digest, client_id, session_id, redirect_uri, code_challenge, nonce, scopes,
+                                     resources, claims, created_at, expires_at)
+SELECT digest, $2, $3, $4, $5, 'bench', '{openid,email,profile}', '{}', '{}', now(), now() + interval '1 day'
+  FROM unnest($1::text[]) AS c(digest)
 """
 _REFRESH_TOKENS = """
 INSERT INTO idp.refresh_tokens (id, session_id, generation, digest, client_id, created_at, expires_at)
@@ -73,6 +82,18 @@ def oauth_client(base_url: str) -> dict[str, Any]:
     return dict(_post(base_url, "/api/auth/admin/clients", {"client_name": "bench", "scope": "read write"}, _ADMIN))
 
 
+def app(base_url: str) -> dict[str, Any]:
+    """Create a client that signs users in, and return `client_id` and `client_secret`. Raises NotBuilt."""
+    body = {
+        "client_name": "bench",
+        "redirect_uris": [CALLBACK],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "scope": "openid email profile offline_access",
+        "id_token_signed_response_alg": "ES256",
+    }
+    return dict(_post(base_url, "/api/auth/admin/clients", body, _ADMIN))
+
+
 def api_key(base_url: str, person: Person) -> str:
     """Create an API key of a user. Raises NotBuilt."""
     body = {"name": "bench", "scopes": ["read"]}
@@ -102,6 +123,18 @@ def many_refresh_tokens(deployment: Deployment, person: Person, count: int) -> l
     asyncio.run(_execute(deployment.database_url, _SESSIONS, sessions, person.session_id))
     asyncio.run(_execute(deployment.database_url, _REFRESH_TOKENS, sessions, stored))
     return tokens
+
+
+def many_codes(deployment: Deployment, person: Person, client_id: str, count: int) -> list[str]:
+    """Create authorization codes of one browser session directly in the database."""
+    root = root_secret(load("production", environ=deployment.env).settings)
+    assert root is not None
+    digests = Digests([root], "authorization-code")
+    codes = [secrets.token_urlsafe(32) for _ in range(count)]
+    stored = [digests.digest(code).hex for code in codes]
+    values = (stored, client_id, person.session_id, CALLBACK, challenge_of(VERIFIER))
+    asyncio.run(_execute(deployment.database_url, _CODES, *values))
+    return codes
 
 
 def many_jwts(deployment: Deployment, person: Person, count: int) -> list[str]:

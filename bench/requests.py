@@ -97,6 +97,21 @@ def _client_credentials(world: World) -> Scenario:
     return world.idp, Traffic([request])
 
 
+def _code(world: World) -> Scenario:
+    app = population.app(world.idp.base_url)
+    pair = base64.b64encode(f"{app['client_id']}:{app['client_secret']}".encode()).decode()
+    headers = {**_FORM, "authorization": f"Basic {pair}"}
+    form = {"grant_type": "authorization_code", "redirect_uri": population.CALLBACK}
+    codes = population.many_codes(world.deployment, world.person, app["client_id"], world.new_requests)
+    bodies = [urlencode({**form, "code": code, "code_verifier": population.VERIFIER}) for code in codes]
+    requests = [Request("POST", "/oauth2/token", headers, body, {"token_type": "Bearer"}) for body in bodies]
+    return world.idp, Traffic(requests, once=True)
+
+
+def _discovery(world: World) -> Scenario:
+    return world.idp, Traffic([Request("GET", "/.well-known/openid-configuration")])
+
+
 def _not_built(_: World) -> Scenario:
     raise NotBuilt("opaque access tokens of clients")
 
@@ -122,6 +137,8 @@ REQUESTS_OF: dict[str, Callable[[World], Scenario]] = {
     "me-key": _me_by_key,
     "client-credentials": _client_credentials,
     "client-credentials-opaque": _not_built,
+    "code": _code,
+    "discovery": _discovery,
     "jwks": _jwks,
     "health": _health,
 }

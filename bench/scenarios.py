@@ -60,6 +60,13 @@ SCENARIOS = (
         None,
         (Comparison(_OIDC, "client_credentials_opaque"),),
     ),
+    Scenario(
+        "code",
+        "authorization code to tokens: access token ES256, ID token ES256",
+        None,
+        (Comparison(_OIDC, "code", 1.5),),
+    ),
+    Scenario("discovery", "discovery", 0.60),
     Scenario("jwks", "JWKS", 0.60, (Comparison(_OIDC, "jwks", 1.2),)),
     Scenario("health", "health", None),
 )

@@ -15,7 +15,7 @@ from bench.traffic import Request, Traffic
 
 
 class Ready(msgspec.Struct):
-    requests: dict[str, Request]
+    requests: dict[str, Request | list[Request]]
 
 
 class RunningPeer(msgspec.Struct, frozen=True):
@@ -60,4 +60,9 @@ def _start(peer: Peer, argv: list[str], version: str, stores: Stores, folder: Pa
     server = servers.launch(peer.name, [*argv, str(port)], port=port, core=core, env=env, folder=folder / peer.name)
     server.wait(servers.is_ready)
     ready = msgspec.json.decode(server.ready_message() or b"{}", type=Ready)
-    return RunningPeer(server, version, {name: Traffic([request]) for name, request in ready.requests.items()})
+    return RunningPeer(server, version, {name: _traffic(request) for name, request in ready.requests.items()})
+
+
+def _traffic(request: Request | list[Request]) -> Traffic:
+    """Return one request to repeat, or a list of requests that are sent once."""
+    return Traffic(request, once=True) if isinstance(request, list) else Traffic([request])

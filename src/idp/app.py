@@ -37,6 +37,7 @@ from idp.pages.plugin import PagesPlugin
 from idp.plugin import Plugin
 from idp.principal.guards import check_policies
 from idp.provider.backchannel import BackchannelLogout
+from idp.provider.cleanup import ProviderCleanup
 from idp.provider.discovery import OPEN_PATHS
 from idp.provider.logout import Logout
 from idp.provider.plugin import ProviderPlugin
@@ -88,8 +89,11 @@ def _features(core: Core, introspector: Introspector, development: Development) 
             core.token_endpoint,
             core.authorization,
             core.discovery,
+            core.introspection(introspector),
+            core.revocation,
             Logout(database, core.id_tokens),
             BackchannelLogout(database, core.id_tokens, core.fetcher),
+            ProviderCleanup(database),
         ),
         FeedPlugin(database, settings.feed),
         WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
@@ -116,12 +120,13 @@ class Application(Litestar):
         check_policies(self)
         self.core = core
         settings, published = core.settings, PublishedKeys(core.keyring)
-        fast_path = FastPath(introspector, settings.management, issuer=core.tokens.issuer)
+        fast_path = FastPath(introspector, settings.management)
         self._envelope = Envelope(
             super().__call__,
             settings.server,
             fast_routes=fast_path.routes
             | core.token_endpoint.routes
+            | core.introspection(introspector).routes
             | core.discovery.routes
             | public_routes(published, core.health),
             origins=core.origins,

@@ -49,6 +49,8 @@ from idp.provider.authorization import Authorization
 from idp.provider.client_auth import ClientAuthentication
 from idp.provider.clients import Clients
 from idp.provider.discovery import Discovery
+from idp.provider.introspection_endpoint import IntrospectionEndpoint
+from idp.provider.revocation import Revocation
 from idp.provider.services import build_provider
 from idp.provider.token_endpoint import PATH as TOKEN_PATH
 from idp.provider.token_endpoint import TokenEndpoint
@@ -93,6 +95,7 @@ class Core(Struct, frozen=True):
     passwords: Passwords
     clients: Clients
     client_authentication: ClientAuthentication
+    revocation: Revocation
     token_endpoint: TokenEndpoint
     authorization: Authorization
     discovery: Discovery
@@ -134,6 +137,10 @@ class Core(Struct, frozen=True):
             is_key=lambda token: token.startswith(tuple(f"{prefix}_" for prefix in prefixes)),
             is_intact=lambda token: any(is_intact(token, prefix) for prefix in prefixes),
         )
+
+    def introspection(self, introspector: Introspector) -> IntrospectionEndpoint:
+        """Return what answers at the introspection endpoint."""
+        return IntrospectionEndpoint(introspector, self.client_authentication, issuer=self.tokens.issuer)
 
     def signing_out(self, introspector: Introspector) -> SigningOut:
         """Return what ends sessions."""
@@ -219,6 +226,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         passwords=passwords,
         clients=Clients(roots, fetch_problem=fetcher.problem_of),
         client_authentication=client_authentication,
+        revocation=Revocation(database, client_authentication, refresh_tokens, tokens),
         token_endpoint=provider.token_endpoint,
         authorization=provider.authorization,
         discovery=Discovery(tokens.issuer, tuple(LANGUAGES)),

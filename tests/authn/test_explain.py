@@ -220,7 +220,8 @@ async def test_explaining_a_key_does_not_count_as_using_it(world: Service) -> No
         ("POST /teams", False, "admin_required"),
         ("POST /v1/api-keys", True, None),
         ("GET /health", True, None),
-        ("POST /oauth2/introspect", False, "introspect_scope_required"),
+        ("GET /v1/events", False, "events_scope_required"),
+        ("POST /oauth2/introspect", None, None),
         ("POST /auth/logout", None, None),
     ],
 )

@@ -18,6 +18,7 @@ from idp.dev.embedded import EmbeddedPostgres
 from idp.errors import AdminRequired, CredentialNotAccepted, IdpError, NotAUser, SharedSecretToken, TeamAdminRequired
 from idp.principal.guards import (
     INTERACTIVE,
+    DELEGATED,
     MACHINES,
     RoutePolicy,
     accepts,
@@ -43,7 +44,12 @@ PUBLIC = {
     "GET /metrics",
     "GET /.well-known/jwks.json",
     "GET /.well-known/oauth-authorization-server",
+    "GET /.well-known/openid-configuration",
+    "GET /oauth2/authorize",
+    "POST /oauth2/authorize",
+    "GET /oauth2/continue",
     "POST /oauth2/token",
+    "POST /oauth2/revoke",
     "POST /auth/validate",
     "POST /internal/validate-key",
     "POST /auth/register",
@@ -230,7 +236,8 @@ def test_a_route_that_says_nothing_accepts_what_a_person_signs_in_with() -> None
     assert not INTERACTIVE & MACHINES
     assert AuthMethod.ADMIN_TOKEN not in INTERACTIVE
     assert accepts(AuthMethod.API_KEY)["accepts"] == INTERACTIVE | {AuthMethod.API_KEY}
-    assert INTERACTIVE | MACHINES | {AuthMethod.ADMIN_TOKEN} == set(AuthMethod), "each kind has its place"
+    assert INTERACTIVE | DELEGATED | {AuthMethod.ADMIN_TOKEN} == set(AuthMethod), "each kind has its place"
+    assert DELEGATED - MACHINES == {AuthMethod.OAUTH_TOKEN}
 
 
 def test_only_the_routes_of_c29_accept_machines(managed: Service) -> None:
@@ -244,7 +251,8 @@ def test_only_the_routes_of_c29_accept_machines(managed: Service) -> None:
     for line in lines:
         of_itself = line.path == "/auth/explain"  # about other credentials, it asks for management
         if AuthMethod.SERVICE_TOKEN in line.accepts and (line.method, line.path) not in open_to_keys and not of_itself:
-            assert line.policy in {"admin", "team admin", "scope idp:introspect", "admin or scope idp:events"}, line
+            by_scope = {"scope idp:introspect, or a client", "admin or scope idp:events"}
+            assert line.policy in {"admin", "team admin"} | by_scope, line
 
 
 @get("/plain", guards=[requires_principal], sync_to_thread=False)

@@ -41,6 +41,7 @@ OPTED_OUT = {
     ("POST", "/internal/validate-key"): "it returns a verdict, and changes nothing",
     ("POST", "/oauth2/introspect"): "it returns a verdict, and changes nothing",
     ("POST", "/oauth2/token"): "the client's secret is in the request, and it changes nothing",
+    ("POST", "/oauth2/revoke"): "the client's secret is in the request, and it ends what is the client's own",
     ("POST", "/webhooks/clerk"): "the signature is in the request; the transaction begins with the keys' lock",
 }
 

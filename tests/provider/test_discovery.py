@@ -135,9 +135,7 @@ async def test_every_response_form_is_answered(
         assert "code" in returned(await app.authorize(browser, code_challenge_method=method))
 
 
-async def test_every_registration_value_is_accepted(
-    service: Service, admin: Person, metadata: dict[str, Any]
-) -> None:
+async def test_every_registration_value_is_accepted(service: Service, admin: Person, metadata: dict[str, Any]) -> None:
     assert metadata["backchannel_logout_supported"] is metadata["backchannel_logout_session_supported"] is True
     methods = metadata["token_endpoint_auth_methods_supported"]
     assert metadata["revocation_endpoint_auth_methods_supported"] == methods
@@ -181,4 +179,3 @@ def header_of(token: str) -> dict[str, Any]:
 
 def rsa_key() -> dict[str, Any]:
     return {**RSAKey.generate_key(2048, private=False).as_dict(private=False), "alg": "RS256", "use": "sig"}
-

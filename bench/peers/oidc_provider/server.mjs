@@ -1,6 +1,6 @@
 // oidc-provider as a peer: opaque introspection, client_credentials (opaque and JWT), userinfo, JWKS, over Valkey.
 // Prints READY and its requests on one line once it listens (see bench/peers/__init__.py).
-import { generateKeyPairSync } from "node:crypto";
+import { createHash, generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:http";
 
 import { Provider } from "oidc-provider";
@@ -11,6 +11,9 @@ const port = Number(process.argv[2]);
 const issuer = `http://127.0.0.1:${port}`;
 const API = "https://api.example.com";
 const CLIENT = { id: "bench-client", secret: "bench-client-secret-of-32-characters" };
+const CALLBACK = "https://app.example.com/callback";
+const VERIFIER = "bench-verifier-of-43-characters-or-even-more-";
+const CODES = 4000;
 const PERSON = { sub: "person-1", email: "person@example.com", email_verified: true, name: "Pat Person" };
 
 const signingKey = {
@@ -26,9 +29,9 @@ const provider = new Provider(issuer, {
     {
       client_id: CLIENT.id,
       client_secret: CLIENT.secret,
-      grant_types: ["client_credentials"],
-      redirect_uris: [],
-      response_types: [],
+      grant_types: ["client_credentials", "authorization_code"],
+      redirect_uris: [CALLBACK],
+      response_types: ["code"],
       id_token_signed_response_alg: "ES256",
     },
   ],
@@ -50,7 +53,7 @@ const provider = new Provider(issuer, {
       }),
     },
   },
-  ttl: { AccessToken: 7200, ClientCredentials: 7200, Grant: 7200 },
+  ttl: { AccessToken: 7200, AuthorizationCode: 7200, IdToken: 3600, ClientCredentials: 7200, Grant: 7200 },
 });
 
 // The result of a browser login: a grant and an access token.
@@ -67,6 +70,32 @@ async function tokenOfPerson() {
     scope: "openid email profile",
   });
   return token.save();
+}
+
+// As many results of a browser login: codes that wait for their exchange.
+async function codesOfPerson() {
+  const client = await provider.Client.find(CLIENT.id);
+  const codeChallenge = createHash("sha256").update(VERIFIER).digest("base64url");
+  const codes = [];
+  for (let made = 0; made < CODES; made += 1) {
+    const grant = new provider.Grant({ accountId: PERSON.sub, clientId: CLIENT.id });
+    grant.addOIDCScope("openid email profile");
+    const code = new provider.AuthorizationCode({
+      accountId: PERSON.sub,
+      acr: "1",
+      authTime: Math.floor(Date.now() / 1000),
+      claims: {},
+      client,
+      codeChallenge,
+      codeChallengeMethod: "S256",
+      grantId: await grant.save(),
+      nonce: "bench",
+      redirectUri: CALLBACK,
+      scope: "openid email profile",
+    });
+    codes.push(await code.save());
+  }
+  return codes;
 }
 
 async function tokenOfClient() {
@@ -99,6 +128,13 @@ async function requests() {
       body: form({ ...granting, resource: API }),
       expect: { token_type: "Bearer" },
     },
+    code: (await codesOfPerson()).map((code) => ({
+      method: "POST",
+      path: "/token",
+      headers: FORM,
+      body: form({ grant_type: "authorization_code", code, redirect_uri: CALLBACK, code_verifier: VERIFIER }),
+      expect: { token_type: "Bearer" },
+    })),
     me: {
       method: "GET",
       path: "/me",

@@ -37,6 +37,10 @@ class Origin(Struct, frozen=True):
     impersonator: str | None = None
 
 
+# For a statement that writes its own record; the selected columns follow.
+INSERT_RECORD = """
+INSERT INTO idp.audit_logs (id, timestamp, action, actor, user_id, target, details, ip_address, user_agent, request_id)
+"""
 SYSTEM = Origin(actor="system")
 BY_CLERK = Origin(actor="service:clerk")  # its webhooks, and the comparison with its list
 

@@ -21,6 +21,10 @@ SELECT {STAMP}, c.name, c.scopes, c.secret_digest, c.former_secret_digest, c.for
        c.grant_types, c.resources, c.serves, c.id_token_alg, c.jwks::text AS jwks, c.jwks_uri
   FROM idp.oauth_clients c WHERE c.client_id = $1
 """  # noqa: S608  constants
+_BY_TOKEN = f"""
+SELECT {STAMP}, c.name, c.scopes, EXISTS (SELECT FROM idp.revoked_tokens WHERE jti = $2) AS is_revoked
+  FROM idp.oauth_clients c WHERE c.client_id = $1
+"""  # noqa: S608  constants
 Row = Any  # a record of asyncpg
 
 
@@ -63,14 +67,19 @@ class ClientResolver:
         Raises:
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
-        row = await self._reads.fetchrow(_BY_CLIENT, subject.client_id)
+        row = await self._reads.fetchrow(_BY_TOKEN, subject.client_id, subject.token_id)
         checks.has_read("client", "database")
         holds(row is not None, "client", "found" if row is not None else "not found", "found")
         if row is None:
             return Resolved(error=TokenRevoked())
+        stamp = Stamp.parse(row["instance"], row["snapshot"])
+        depends_on = (f"client:{subject.client_id}", f"credential:{subject.token_id}")
+        is_revoked = row["is_revoked"]
+        if not holds(not is_revoked, "token", "revoked by its client" if is_revoked else "not revoked", "not revoked"):
+            return Resolved(None, TokenRevoked(), stamp, depends_on)
         scopes = tuple(scope for scope in credential.scopes if scope in row["scopes"])
         of_client = msgspec.structs.replace(credential, name=row["name"], scopes=scopes)
-        return _resolved(subject.client_id, of_client, row)
+        return Resolved(Principal(user=None, credential=of_client), None, stamp, depends_on)
 
     async def _read_with_secret(self, client_id: str, digests: Sequence[str]) -> Resolved:
         row = await self._reads.fetchrow(_BY_CLIENT, client_id)

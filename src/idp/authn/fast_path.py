@@ -1,13 +1,12 @@
 """Fast path: answers the usual request of the most frequent routes without the framework.
 
-Validate, validate-key, introspect, "me", the JWKS and health are ordinary handlers (`authn/routes.py`,
+Validate, validate-key, "me", the JWKS and health are ordinary handlers (`authn/routes.py`,
 `signing/routes.py`, `ops/health.py`), with documentation, policies and exact errors. Litestar takes 60 µs for such a
 request, the verdict five. So the envelope tries this module first: a well-formed, simple request is answered with the
 same verdict and the same encoded response. Any other request (another method or content type, a browser's Origin, an
 invalid body) raises `UseFramework` and takes the full path.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar, cast
 
@@ -16,26 +15,22 @@ from litestar.types import HTTPScope, Receive
 
 from idp.authn import verdict_responses
 from idp.authn.introspection import Introspector
-from idp.authn.shapes import IntrospectIn, ValidateIn, ValidateKeyIn
+from idp.authn.shapes import ValidateIn, ValidateKeyIn
 from idp.authn.verdicts import Verdict
-from idp.errors import IdpError, ValidationFailed
+from idp.errors import ValidationFailed
 from idp.ops import health, metrics
 from idp.ops.accept import wants_page
 from idp.ops.envelope import JSON, NO_STORE, FastRoute, UseFramework
 from idp.ops.health import HealthChecks
-from idp.ops.json_body import decode_body, parse_form
+from idp.ops.json_body import decode_body
 from idp.ops.misspelt_members import strict
 from idp.principal.guards import DELEGATED, INTERACTIVE
-from idp.principal.model import AuthMethod, Principal
-from idp.principal.permissions import IDP_INTROSPECT
+from idp.principal.model import Principal
 from idp.settings_schema import Management
 from idp.signing import routes as signing
 from idp.signing.routes import PublishedKeys
 
 _JSON = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
-_StrictForm = strict(IntrospectIn)  # other form fields are handled by the framework
-_FORM = b"application/x-www-form-urlencoded"
-_TOKEN_ALONE = re.compile(rb"token=[A-Za-z0-9._~-]+\Z")
 _VARY = (b"vary", b"Accept")
 _MAX_BODY_BYTES = 65_536
 _ME_ACCEPTS = INTERACTIVE | DELEGATED
@@ -50,17 +45,14 @@ class FastPath:
     Args:
         introspector: decides about credentials.
         management: if it has a token for /internal/*, that route uses the framework.
-        issuer: for introspection responses.
     """
 
-    def __init__(self, introspector: Introspector, management: Management, *, issuer: str) -> None:
+    def __init__(self, introspector: Introspector, management: Management) -> None:
         self._introspector = introspector
-        self._issuer = issuer
         self._decode_validate = msgspec.json.Decoder(strict(ValidateIn)).decode
         self._decode_key = msgspec.json.Decoder(strict(ValidateKeyIn)).decode
         self.routes: dict[tuple[str, str], FastRoute] = {
             ("POST", "/auth/validate"): FastRoute(self._validate),
-            ("POST", "/oauth2/introspect"): FastRoute(self._introspect),
             **{("GET", path): FastRoute(self._me) for path in verdict_responses.ME},
         }
         if management.internal_token is None:
@@ -85,24 +77,12 @@ class FastPath:
             body_in = _with_unknown_members(message, ValidateKeyIn)
         return verdict_responses.validate_key(await self._decide(body_in.key, scope), body_in.key)
 
-    async def _introspect(self, scope: HTTPScope, receive: Receive) -> bytes:
-        caller, content_type = _caller(scope["headers"])
-        if content_type != _FORM:
-            raise UseFramework
-        principal = _accepted(await self._decide_caller(caller, scope))
-        if principal.credential.method != AuthMethod.SERVICE_TOKEN or IDP_INTROSPECT not in principal.credential.scopes:
-            raise UseFramework
-        scope["user"] = principal
-        message = await whole_body(receive)
-        token = _token_of(message)
-        return verdict_responses.introspect(await self._decide(token, scope), self._issuer)
-
     async def _me(self, scope: HTTPScope, _receive: Receive) -> bytes:
-        caller, content_type = _caller(scope["headers"])
+        caller, content_type = caller_of(scope["headers"])
         if content_type is not None:
             raise UseFramework
         verdict = await self._decide_caller(caller, scope)
-        principal = _accepted(verdict)
+        principal = accepted(verdict)
         credential = principal.credential
         if principal.user is None or credential.method not in _ME_ACCEPTS or credential.audience:
             raise UseFramework
@@ -158,7 +138,7 @@ def _public(body: Callable[[], Awaitable[bytes]], *, headers: tuple[tuple[bytes,
     return FastRoute(answer, headers)
 
 
-def _accepted(verdict: Verdict) -> Principal:
+def accepted(verdict: Verdict) -> Principal:
     """Return the principal. A rejection is final here: the framework would decide and count it again.
 
     Raises:
@@ -168,17 +148,6 @@ def _accepted(verdict: Verdict) -> Principal:
         assert verdict.error is not None
         raise verdict.error
     return verdict.principal
-
-
-def _token_of(message: Any) -> str:
-    """Return the form field `token`; the usual form has only this field, unencoded."""
-    body = message["body"]
-    if _TOKEN_ALONE.match(body):
-        return str(body[6:], "ascii")
-    try:
-        return msgspec.convert(dict(parse_form(body)), _StrictForm).token  # type: ignore[no-any-return]
-    except (msgspec.ValidationError, IdpError):
-        raise UseFramework(message) from None
 
 
 async def _json_body(scope: HTTPScope, receive: Receive) -> Any:
@@ -207,7 +176,7 @@ async def whole_body(receive: Receive) -> Any:
     return message
 
 
-def _caller(headers: Headers) -> tuple[str, bytes | None]:
+def caller_of(headers: Headers) -> tuple[str, bytes | None]:
     """Return the one explicit credential, and the content type.
 
     Raises:

@@ -58,9 +58,10 @@ class ByKey(Struct, frozen=True):
 
 
 class ByClient(Struct, frozen=True):
-    """The OAuth client with this id."""
+    """The OAuth client with this id, unless it revoked this access token of its own (RFC 7009)."""
 
     client_id: str
+    token_id: str
 
 
 class Service(Struct, frozen=True):

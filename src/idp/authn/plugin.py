@@ -50,6 +50,7 @@ class AuthnPlugin(Plugin):
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         app_config.middleware.append(self._middleware)
+        app_config.state["introspector"] = self._middleware.introspector  # for hooks before a handler
         app_config.state["fresh_login_seconds"] = self._settings.accounts.fresh_login_seconds
         app_config.state["fresh_login_for_keys"] = self._settings.api_keys.require_fresh_login
         return super().on_app_init(app_config)

@@ -1,4 +1,4 @@
-"""Routes that return a verdict: validate, validate-key, introspection (RFC 7662), and "me".
+"""Routes that return a verdict: validate, validate-key, and "me". Introspection (RFC 7662) is in `provider/`.
 
 `authn/fast_path.py` answers the usual requests before they get here, with the same verdict and encoders.
 """
@@ -9,14 +9,12 @@ from typing import Annotated, Any
 
 from litestar import MediaType, Request, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import HeaderParameter, JSONBody, URLEncodedBody
+from litestar.params import HeaderParameter, JSONBody
 
 from idp import errors
 from idp.authn import verdict_responses
 from idp.authn.introspection import Introspector
 from idp.authn.shapes import (
-    IntrospectIn,
-    IntrospectOut,
     Me,
     MeApi,
     MeV1,
@@ -27,20 +25,17 @@ from idp.authn.shapes import (
 )
 from idp.authn.verdicts import Verdict
 from idp.ops import metrics
-from idp.ops.json_body import check_form
 from idp.ops.openapi import documents, responses
 from idp.principal.guards import (
     DELEGATED,
     accepts,
     decides_only,
     public,
-    requires_introspect_scope,
     requires_user,
 )
-from idp.principal.model import AuthMethod, Principal
+from idp.principal.model import Principal
 from idp.principal.requests import AnyRequest
 from idp.settings import Settings
-from idp.signing.jwt import TokenService
 
 _TAGS = ["Authentication"]
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -133,31 +128,6 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
 
 
-@post(
-    "/oauth2/introspect",
-    guards=[requires_introspect_scope],
-    before_request=check_form,
-    opt=accepts(AuthMethod.SERVICE_TOKEN) | decides_only(),
-    tags=_TAGS,
-    summary="Token introspection (RFC 7662)",
-    status_code=200,
-    responses=documents(IntrospectOut) | responses(errors.IntrospectScopeRequired, errors.OAuthInvalidRequest),
-)
-async def introspect(
-    request: AnyRequest,
-    introspector: NamedDependency[Introspector],
-    tokens: NamedDependency[TokenService],
-    data: URLEncodedBody[IntrospectIn],
-) -> Response[bytes]:
-    """Introspect a credential for a resource server, which authenticates with a service token.
-
-    The body is a form with `token`; `token_type_hint` is accepted and ignored. An inactive credential is exactly
-    `{"active": false}`, without a reason.
-    """
-    verdict = await introspector.introspect_token(data.token, client=client_of(request))
-    return _json(verdict_responses.introspect(verdict, tokens.issuer))
-
-
 # --- me --------------------------------------------------------------------------------------------------------------
 
 _ME: dict[str, Any] = {
@@ -195,4 +165,4 @@ def me_api(request: Request[Principal, Any, Any]) -> Response[bytes]:
     return _me(request)
 
 
-ROUTES = (validate, validate_key, introspect, me, me_v1, me_api)
+ROUTES = (validate, validate_key, me, me_v1, me_api)

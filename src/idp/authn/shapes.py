@@ -88,18 +88,11 @@ class ValidateKeyOut(Struct, frozen=True):
     error: KeyVerdictCode | None
 
 
-class IntrospectIn(Struct, frozen=True):
-    """The form of RFC 7662 section 2.1."""
-
-    token: Annotated[str, Meta(max_length=100_000, examples=["amp_live_…"])]
-    token_type_hint: Annotated[str, Meta(max_length=100)] | None = None
-
-    def __repr__(self) -> str:
-        return "IntrospectIn(token hidden)"
-
-
 class IntrospectOut(Struct, frozen=True, omit_defaults=True):
-    """An active credential (RFC 7662 section 2.2) with the principal as in validate; else only `active`."""
+    """An active credential (RFC 7662 section 2.2) with the principal as in validate; else only `active`.
+
+    `client_id`, `aud` and `iat` are those of an access token; a client that asks gets no `kind`, `name` and `user`.
+    """
 
     active: bool
     scope: str | None = None
@@ -112,6 +105,9 @@ class IntrospectOut(Struct, frozen=True, omit_defaults=True):
     kind: Kind | None = None
     name: str | None = None
     user: UserOut | None = None
+    client_id: str | None = None
+    aud: str | tuple[str, ...] | None = None
+    iat: int | None = None
 
 
 class Me(Struct, frozen=True):

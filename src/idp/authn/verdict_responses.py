@@ -4,8 +4,10 @@ Each response is encoded once per verdict and cached with it.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from idp import errors
 from idp.authn.shapes import (
@@ -23,7 +25,8 @@ from idp.authn.shapes import (
 )
 from idp.authn.verdicts import Verdict
 from idp.errors import IdpError
-from idp.principal.model import Principal, User
+from idp.principal.model import AuthMethod, Principal, User
+from idp.signing.compact import parse
 
 _encode = msgspec.json.Encoder().encode
 # /auth/validate has six codes (C-01); any other error of a credential is "token_invalid" there.
@@ -40,6 +43,7 @@ _KEY_CODES: dict[str, KeyVerdictCode] = {
     "token_expired": "key_expired",
     "user_inactive": "user_deleted",
 }
+_ACCESS_TOKENS = frozenset({AuthMethod.LOCAL_JWT, AuthMethod.OAUTH_TOKEN, AuthMethod.CLIENT})
 INACTIVE = b'{"active":false}'
 
 
@@ -94,7 +98,7 @@ def _no_key(error: KeyVerdictCode) -> bytes:
     )
 
 
-def introspect(verdict: Verdict, issuer: str) -> bytes:
+def introspect(verdict: Verdict, issuer: str, token: str) -> bytes:
     """Return the response of RFC 7662: an inactive credential is exactly `{"active": false}` (SEC-57).
 
     Raises:
@@ -103,7 +107,37 @@ def introspect(verdict: Verdict, issuer: str) -> bytes:
     if verdict.principal is None:
         _decided(verdict)
         return INACTIVE
-    return verdict.encoded("introspect", lambda verdict: _active(verdict, issuer))
+    return verdict.encoded("introspect", lambda verdict: _encode(_active(verdict, issuer, token)))
+
+
+def introspect_for_client(verdict: Verdict, issuer: str, token: str, *, client_id: str, serves: Sequence[str]) -> bytes:
+    """Return the response for an OAuth client: without the user's record, and only about tokens that concern it.
+
+    These are access tokens of this service that were issued to it, or whose `aud` has a resource that it serves; any
+    other credential is inactive (RFC 7662 section 2.2, SEC-57).
+
+    Args:
+        verdict: the verdict.
+        issuer: our issuer.
+        token: the credential.
+        client_id: the client that asks.
+        serves: the resources that it serves.
+
+    Raises:
+        IdpError: the credential could not be checked.
+    """
+    if verdict.principal is None:
+        _decided(verdict)
+        return INACTIVE
+
+    def encode(verdict: Verdict) -> bytes:
+        found = _active(verdict, issuer, token)
+        audience = {found.aud} if isinstance(found.aud, str) else set(found.aud or ())
+        if found.client_id != client_id and audience.isdisjoint(serves):
+            return INACTIVE
+        return _encode(structs.replace(found, username=None, kind=None, name=None, user=None))
+
+    return verdict.encoded(f"introspect for {client_id} with {serves}", encode)
 
 
 def _decided(verdict: Verdict) -> IdpError:
@@ -176,24 +210,35 @@ def _valid_key(verdict: Verdict) -> bytes:
     )
 
 
-def _active(verdict: Verdict, issuer: str) -> bytes:
+def _active(verdict: Verdict, issuer: str, token: str) -> IntrospectOut:
     principal = _principal(verdict)
     user, credential = principal.user, principal.credential
-    return _encode(
-        IntrospectOut(
-            active=True,
-            scope=" ".join(credential.scopes),
-            token_type="Bearer",  # noqa: S106
-            exp=int(credential.expires_at.timestamp()) if credential.expires_at else None,
-            sub=user.id if user else credential.id,
-            iss=issuer,
-            jti=credential.id,
-            username=user.email if user else None,
-            kind=kind_of(principal),
-            name=credential.name,
-            user=UserOut.of(user) if user else None,
-        )
+    claims = _claims_of(principal, issuer, token)
+    audience = claims.get("aud")
+    return IntrospectOut(
+        active=True,
+        scope=" ".join(credential.scopes),
+        token_type="Bearer",  # noqa: S106
+        exp=int(credential.expires_at.timestamp()) if credential.expires_at else None,
+        sub=user.id if user else credential.id,
+        iss=issuer,
+        jti=claims.get("jti", credential.id),
+        username=user.email if user else None,
+        kind=kind_of(principal),
+        name=credential.name,
+        user=UserOut.of(user) if user else None,
+        client_id=claims.get("client_id"),
+        aud=tuple(audience) if isinstance(audience, list) else audience,
+        iat=claims.get("iat"),
     )
+
+
+def _claims_of(principal: Principal, issuer: str, token: str) -> dict[str, Any]:
+    """Return the claims of an accepted access token of this service; none for any other credential."""
+    if principal.credential.method not in _ACCESS_TOKENS or token.count(".") != 2:
+        return {}
+    claims = parse(token).claims
+    return claims if claims.get("iss") == issuer else {}  # without `iss`: signed with a shared secret
 
 
 # --- me --------------------------------------------------------------------------------------------------------------

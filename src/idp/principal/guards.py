@@ -231,11 +231,12 @@ async def requires_team_admin(connection: Connection, handler: BaseRouteHandler)
         raise TeamAdminRequired
 
 
-@_policy("scope idp:introspect", manages=True)
-async def requires_introspect_scope(connection: Connection, handler: BaseRouteHandler) -> None:
-    """Allow service tokens with the scope `idp:introspect` (SEC-57)."""
-    check_accepted(connection.user, handler)
-    principal: Principal = connection.user
+def check_introspects(principal: Principal) -> None:
+    """Refuse a caller other than a service token with the scope `idp:introspect` (SEC-57).
+
+    Raises:
+        IntrospectScopeRequired: it has another scope, or is a user.
+    """
     may_introspect = principal.user is None and IDP_INTROSPECT in principal.credential.scopes
     if not holds(may_introspect, "scope of a service token", principal.credential.scopes, IDP_INTROSPECT):
         raise IntrospectScopeRequired

@@ -5,17 +5,16 @@ Only digests are stored. A code that is used again ends what its first use start
 
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, NoReturn
 from uuid import UUID
 
 from msgspec import Struct
-from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from idp import clock
-from idp.audit.record import Origin, record
+from idp.audit.record import INSERT_RECORD, Origin
 from idp.db.engine import Database
 from idp.errors import InvalidGrant
 from idp.ops import metrics
@@ -33,48 +32,59 @@ REPLAYED = "authorization_code_replayed"
 MAX_LENGTH = 128  # characters; ours have 43
 
 # One statement, so that one of many concurrent requests succeeds, and no app gets a session from a browser's session, a
-# user or a client that ends meanwhile: their rows are locked until the commit, and re-checked after a wait.
-_EXCHANGE = text("""
-WITH used AS (
-    UPDATE idp.authorization_codes SET used_at = :now, app_session_id = :id
-     WHERE digest = ANY(:digests) AND client_id = :client_id AND redirect_uri = :redirect_uri
-       AND code_challenge IS NOT DISTINCT FROM CAST(:code_challenge AS text)
-       AND used_at IS NULL AND expires_at > :now
-    RETURNING session_id, nonce, scopes, resources, claims
-), browser AS (
-    SELECT s.id, s.user_id, s.expires_at, s.amr, s.acr, s.auth_time, s.device_info, s.user_agent, s.ip_address
-      FROM idp.user_sessions s JOIN used ON s.id = used.session_id
-     WHERE s.ended_at IS NULL AND s.expires_at > :now AND s.idle_expires_at > :now
-       FOR SHARE OF s
-), owner AS (
-    SELECT u.id FROM idp.users u JOIN browser ON u.id = browser.user_id
-     WHERE u.is_active AND u.deleted_at IS NULL FOR SHARE OF u
-), client AS (
-    SELECT 1 FROM idp.oauth_clients WHERE client_id = :client_id AND 'authorization_code' = ANY(grant_types)
+# user or a client that ends meanwhile: their rows are locked until the commit, and re-checked after a wait. They are
+# locked in the order in which sign-outs and deletions lock them, so that these do not deadlock with an exchange.
+_EXCHANGE = f"""
+WITH client AS (
+    SELECT client_id FROM idp.oauth_clients WHERE client_id = $2 AND 'authorization_code' = ANY(grant_types)
        FOR KEY SHARE
+), used AS (
+    UPDATE idp.authorization_codes c SET used_at = $5, app_session_id = $6
+      FROM client
+     WHERE c.digest = ANY($1) AND c.client_id = client.client_id AND c.redirect_uri = $3
+       AND c.code_challenge IS NOT DISTINCT FROM $4::text AND c.used_at IS NULL AND c.expires_at > $5::timestamptz
+    RETURNING c.session_id, c.nonce, c.scopes, c.resources, c.claims,
+              $7::boolean AND '{OFFLINE_ACCESS}' = ANY(c.scopes) AS refreshes
+), owner AS (
+    SELECT u.id, used.session_id
+      FROM used JOIN idp.user_sessions s ON s.id = used.session_id JOIN idp.users u ON u.id = s.user_id
+     WHERE u.is_active AND u.deleted_at IS NULL FOR SHARE OF u
+), browser AS (
+    SELECT s.id, s.amr, s.acr, s.auth_time, s.device_info, s.user_agent, s.ip_address
+      FROM owner JOIN idp.user_sessions s ON s.id = owner.session_id
+     WHERE s.ended_at IS NULL AND s.expires_at > $5::timestamptz AND s.idle_expires_at > $5::timestamptz
+       FOR SHARE OF s
 ), app AS (
     INSERT INTO idp.user_sessions (id, user_id, created_at, last_seen_at, idle_seconds, idle_expires_at, expires_at,
                                    device_info, user_agent, ip_address, amr, acr, auth_time,
                                    parent_id, client_id, client_sid, scopes, resources, claims)
-    SELECT :id, owner.id, :now, :now,
-           CASE WHEN lasts THEN CAST(:idle_seconds AS integer) ELSE CAST(:short_seconds AS integer) END,
-           CASE WHEN lasts THEN CAST(:idle_expires_at AS timestamptz) ELSE CAST(:short_expires_at AS timestamptz) END,
-           CASE WHEN lasts THEN CAST(:expires_at AS timestamptz) ELSE CAST(:short_expires_at AS timestamptz) END,
+    SELECT $6, owner.id, $5::timestamptz, $5::timestamptz,
+           CASE WHEN refreshes THEN $8::integer ELSE $9::integer END,
+           $5::timestamptz + make_interval(secs => CASE WHEN refreshes THEN $8::integer ELSE $9::integer END),
+           $5::timestamptz + make_interval(secs => CASE WHEN refreshes THEN $10::integer ELSE $9::integer END),
            browser.device_info, browser.user_agent, browser.ip_address, browser.amr, browser.acr, browser.auth_time,
-           browser.id, :client_id,
+           browser.id, $2,
            coalesce((SELECT s.client_sid FROM idp.user_sessions s
-                      WHERE s.parent_id = browser.id AND s.client_id = :client_id LIMIT 1), CAST(:new_sid AS uuid)),
+                      WHERE s.parent_id = browser.id AND s.client_id = $2 LIMIT 1), $11::uuid),
            used.scopes, used.resources, used.claims
-      FROM used, browser, owner, client,
-           LATERAL (SELECT CAST(:refreshes AS boolean) AND :offline = ANY(used.scopes) AS lasts) AS kind
+      FROM used, browser, owner
     RETURNING id, user_id, client_sid, amr, acr, auth_time, expires_at, idle_expires_at
 ), first_token AS (
     INSERT INTO idp.refresh_tokens (id, session_id, generation, digest, client_id, created_at, expires_at)
-    SELECT :token_id, app.id, 0, :token_digest, :client_id, :now, app.idle_expires_at
-      FROM app, used WHERE CAST(:refreshes AS boolean) AND :offline = ANY(used.scopes)
+    SELECT $12::uuid, app.id, 0, $13::text, $2, $5::timestamptz, app.idle_expires_at
+      FROM app, used WHERE used.refreshes
+), audited AS (
+    {INSERT_RECORD}
+    SELECT $14::uuid, $5::timestamptz, 'user.signed_in_to_app', 'client:' || $2, app.user_id, 'client:' || $2,
+           jsonb_build_object('session_id', app.id, 'scopes', to_jsonb(used.scopes)), $15::text, $16::text, $17::text
+      FROM app, used
 )
-SELECT app.*, used.nonce, used.scopes, used.resources, used.claims FROM app, used
-""")
+SELECT app.*, used.nonce, used.scopes, used.resources, used.claims, used.refreshes FROM app, used
+"""  # noqa: S608  constants
+_FIND_USED = """
+SELECT c.app_session_id FROM idp.authorization_codes c
+ WHERE c.digest = ANY($1) AND c.client_id = $2 AND c.used_at IS NOT NULL
+"""
 
 
 class AppSession(Struct, frozen=True):
@@ -122,7 +132,7 @@ class AuthorizationCodes:
         self._peppers = Peppers(roots, "authorization-code")
         self._refresh_tokens = refresh_tokens
         self._lifetime = lifetime
-        self._access_token_life = access_token_life
+        self._short_seconds = int(access_token_life.total_seconds())
 
     def issue(self, session: AsyncSession, request: AuthorizationRequest, scopes: Sequence[str], browser: UUID) -> str:
         """Add a code to the caller's transaction, and return it.
@@ -178,54 +188,37 @@ class AuthorizationCodes:
         """
         digests = self._peppers.possible(code) if code.isascii() and len(code) <= MAX_LENGTH else []
         token, first_token = self._refresh_tokens.new(client_id=client_id)
-        now = clock.now()
-        async with self._database.transaction() as session:
-            values = {
-                "digests": digests,
-                "client_id": client_id,
-                "redirect_uri": redirect_uri,
-                "code_challenge": code_challenge,
-                "refreshes": refreshes,
-                "offline": OFFLINE_ACCESS,
-                "id": uuid7(),
-                "new_sid": uuid7(),
-                "token_id": uuid7(),
-                "token_digest": first_token.digest,
-            } | self._ends(now)
-            row = (await session.execute(_EXCHANGE, values)).mappings().one_or_none()
-            if row is not None:
-                details = {"client_id": client_id, "session_id": str(row["id"]), "scopes": list(row["scopes"])}
-                record(session, origin, action="user.signed_in_to_app", user_id=row["user_id"], details=details)
+        row = await self._database.reads.fetchrow(
+            _EXCHANGE,
+            digests,
+            client_id,
+            redirect_uri,
+            code_challenge,
+            clock.now(),
+            uuid7(),
+            refreshes,
+            self._lifetime.idle_seconds,
+            self._short_seconds,
+            self._lifetime.seconds,
+            uuid7(),
+            uuid7(),
+            first_token.digest,
+            uuid7(),
+            origin.ip_address,
+            origin.user_agent,
+            origin.request_id,
+        )
         if row is None:
             await self._refuse(digests, origin, client_id)
-        has_token = refreshes and OFFLINE_ACCESS in row["scopes"]
-        return _app_session(row, token if has_token else None)
-
-    def _ends(self, now: datetime) -> dict[str, Any]:
-        """Return the times of the statement."""
-        short = now + self._access_token_life
-        expires_at = now + timedelta(seconds=self._lifetime.seconds)
-        return {
-            "now": now,
-            "idle_seconds": self._lifetime.idle_seconds,
-            "idle_expires_at": min(expires_at, now + timedelta(seconds=self._lifetime.idle_seconds)),
-            "expires_at": expires_at,
-            "short_seconds": int(self._access_token_life.total_seconds()),
-            "short_expires_at": short,
-        }
+        return _app_session(row, token if row["refreshes"] else None)
 
     async def _refuse(self, digests: Sequence[str], origin: Origin, client_id: str) -> NoReturn:
         """End what a replayed code started and commit, then raise (rule 4)."""
-        async with self._database.transaction() as session:
-            query = select(AuthorizationCodeRow).where(
-                AuthorizationCodeRow.digest.in_(digests),
-                AuthorizationCodeRow.client_id == client_id,
-                AuthorizationCodeRow.used_at.is_not(None),
-            )
-            code = (await session.scalars(query)).one_or_none()
-            if code is not None and code.app_session_id is not None:
-                await sessions.end_by_id(session, origin, code.app_session_id, reason=REPLAYED)
-                metrics.count_attempt(method="authorization_code", outcome=REPLAYED)
+        used = await self._database.reads.fetchrow(_FIND_USED, digests, client_id)
+        if used is not None and used["app_session_id"] is not None:
+            async with self._database.transaction() as session:
+                await sessions.end_by_id(session, origin, used["app_session_id"], reason=REPLAYED)
+            metrics.count_attempt(method="authorization_code", outcome=REPLAYED)
         raise InvalidGrant
 
 

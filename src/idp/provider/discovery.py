@@ -14,13 +14,15 @@ from idp.principal.permissions import USER_SCOPES
 from idp.provider import claims, pkce, userinfo
 from idp.provider.authorization_request import PROMPTS, RESPONSE_MODES
 from idp.provider.grants import GRANT_TYPES
+from idp.provider.introspection_endpoint import PATH as INTROSPECT
+from idp.provider.revocation import PATH as REVOKE
 from idp.provider.token_endpoint import PATH as TOKEN
 from idp.sessions.service import SINGLE_FACTOR
 from idp.signing.routes import JWKS_PATH
 from idp.signing.signing_key import ALGORITHMS
 
 OPENID_CONFIGURATION, SERVER_METADATA = "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"
-AUTHORIZE, LOGOUT, INTROSPECT, REVOKE = "/oauth2/authorize", "/oauth2/logout", "/oauth2/introspect", "/oauth2/revoke"
+AUTHORIZE, LOGOUT = "/oauth2/authorize", "/oauth2/logout"
 AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 _PROTOCOL_CLAIMS = ("sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash")

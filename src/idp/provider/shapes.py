@@ -36,3 +36,22 @@ class TokenResponse(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return "TokenResponse(token hidden)"
+
+
+class TokenForm(Struct, frozen=True):
+    """The form of RFC 7662 and RFC 7009 section 2.1, with the client's credential unless it is in a header."""
+
+    token: Annotated[str, Meta(max_length=100_000, examples=["eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9…"])]
+    token_type_hint: Annotated[str, Meta(max_length=100)] | None = None
+    client_id: Annotated[str, Meta(max_length=200)] | None = None
+    client_secret: Annotated[str, Meta(max_length=1000)] | None = None
+    client_assertion: Annotated[str, Meta(max_length=8192)] | None = None
+    client_assertion_type: Annotated[str, Meta(max_length=200)] | None = None
+
+    def __repr__(self) -> str:
+        return "TokenForm(token hidden)"
+
+    @property
+    def names_client(self) -> bool:
+        """Whether the form has a credential of a client."""
+        return not (self.client_id is None and self.client_secret is None and self.client_assertion is None)

@@ -27,7 +27,7 @@ _ACCEPTED = frozenset({AuthMethod.LOCAL_JWT, AuthMethod.OAUTH_TOKEN})
 _FORM = "application/x-www-form-urlencoded"
 _POLICY: dict[str, Any] = decided_by_handler("access token with the scope openid") | decides_only()
 _RESPONSES = responses(
-    errors.Unauthenticated, errors.TokenInvalid, errors.InsufficientScope, errors.DatabaseUnavailable
+    errors.Unauthenticated, errors.TokenInvalid, errors.InsufficientScope, errors.NotAUser, errors.DatabaseUnavailable
 )
 
 
@@ -87,12 +87,15 @@ async def _claims(principal: Principal, resolver: Resolver, database: Database) 
     """Return the claims of a principal.
 
     Raises:
-        TokenInvalid: it is no access token of a user for us.
+        NotAUser, CredentialNotAccepted: it is no access token of a user.
+        TokenInvalid: it is for other resources only.
         InsufficientScope: it has not the scope `openid`.
     """
     credential = principal.credential
-    if principal.user is None or credential.method not in _ACCEPTED:
-        raise errors.TokenInvalid("Send an access token that a user granted.")
+    if principal.user is None:
+        raise errors.NotAUser
+    if credential.method not in _ACCEPTED:
+        raise errors.CredentialNotAccepted("Send an access token that a user granted.")
     check_audience(principal)
     if OPENID not in credential.scopes:
         raise errors.InsufficientScope

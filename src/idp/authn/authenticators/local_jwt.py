@@ -30,7 +30,7 @@ class LocalJwt:
             of_client = Credential(
                 method=AuthMethod.CLIENT, id=claims.client_id, scopes=claims.scopes, expires_at=claims.expires_at
             )
-            return Authenticated(ByClient(claims.client_id), of_client, cacheable=True)
+            return Authenticated(ByClient(claims.client_id, claims.jti or ""), of_client, cacheable=True)
         credential = Credential(
             method=AuthMethod.LOCAL_JWT if claims.client_id is None else AuthMethod.OAUTH_TOKEN,
             id=claims.jti,
