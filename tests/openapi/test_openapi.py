@@ -58,6 +58,7 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
         "/oauth2/continue",
         "/brand/logo",
         "/brand/theme.css",
+        "/dev/sign-in",
         "/dev/mailbox",
         "/dev/mailbox/{letter_id}",
         "/dev/mailbox/{letter_id}/body",
