@@ -62,6 +62,7 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
         "/dev/sign-in",
         "/brand/logo",
         "/brand/theme.css",
+        "/dev/sign-in",
         "/dev/mailbox",
         "/dev/mailbox/{letter_id}",
         "/dev/mailbox/{letter_id}/body",
