@@ -19,9 +19,9 @@ from signing.forgery import Forge, compact, hs
 
 ADMIN_TOKEN = secrets.token_urlsafe(40)
 SECRET = secrets.token_urlsafe(40)
-KEYS = {"valid", "kind", "scopes", "token_id", "name", "user", "expires_at", "error", "detail"}
+KEYS = {"valid", "kind", "scopes", "token_id", "name", "client_id", "user", "expires_at", "error", "detail"}
 USER_KEYS = {"id", "email", "email_verified", "name", "avatar_url", "created_at", "teams", "domains", "roles"}
-EMPTY = {"scopes": [], "token_id": None, "name": None, "user": None, "expires_at": None, "kind": None}
+EMPTY = {"scopes": [], "token_id": None, "name": None, "client_id": None, "user": None, "expires_at": None, "kind": None}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +78,7 @@ async def test_a_service_credential_has_a_name_and_no_user(validator: Service) -
         "scopes": ["idp:manage"],
         "token_id": "admin-token",
         "name": "ADMIN_TOKEN",
+        "client_id": None,
         "user": None,
         "expires_at": None,
         "error": None,

@@ -44,11 +44,16 @@ def django_service() -> Command:
     return lambda port: [sys.executable, script, "runserver", "--noreload", str(port)]
 
 
-@contextmanager
-def started(command: Command, **environ: str) -> Iterator[httpx2.Client]:
-    """Run an example service for the length of the block, and talk to it."""
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def started(command: Command, *, port: int | None = None, **environ: str) -> Iterator[httpx2.Client]:
+    """Run an example service for the length of the block, and talk to it."""
+    port = port or free_port()
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     variables = {**kept, "PYTHONPATH": str(ROOT / "clients/python/src"), "PORT": str(port), **environ}
     process = subprocess.Popen(command(port), env=variables, cwd=ROOT)

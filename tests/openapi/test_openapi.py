@@ -56,8 +56,13 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
         "/consent",
         "/oauth2/authorize",
         "/oauth2/continue",
+        "/oauth2/logout",
+        "/oauth2/logout/confirm",
+        "/signed-out",
+        "/dev/sign-in",
         "/brand/logo",
         "/brand/theme.css",
+        "/dev/sign-in",
         "/dev/mailbox",
         "/dev/mailbox/{letter_id}",
         "/dev/mailbox/{letter_id}/body",
@@ -67,9 +72,9 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
 
 
 VERBS = {
-    "add", "change", "confirm", "create", "deactivate", "delete", "edit", "end", "explain", "export", "extend",
+    "add", "change", "confirm", "create", "deactivate", "delete", "edit", "end", "exchange", "explain", "export", "extend",
     "follow", "get", "introspect", "invite", "list", "login", "logout", "receive", "refresh", "register", "remove",
-    "rename", "replace", "replay", "request", "resend", "revoke", "rotate", "set", "try", "validate", "verify",
+    "rename", "replace", "replay", "request", "resend", "revoke", "rotate", "set", "try", "validate", "verify", "withdraw",
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ MAY_BE_KEPT = (
     "/errors",
     "/.well-known/jwks.json",
     "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration",
 )
 
 

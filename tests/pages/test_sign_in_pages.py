@@ -66,8 +66,8 @@ async def test_a_user_signs_in_and_comes_back_to_the_app(service: Service, visit
     assert done["code"]
 
 
-async def test_the_form_is_one_that_programs_and_password_managers_understand(visitor: Visitor) -> None:
-    page = await visitor.open("/login")
+async def test_the_form_is_one_that_programs_and_password_managers_understand(production: Service) -> None:
+    page = await production.client.get("/login")
     form = form_of(page)
     assert set(form.fields) == {"csrf_token", "email", "password"}
     assert 'autocomplete="username"' in page.text

@@ -2,7 +2,7 @@
 
 from litestar.config.app import AppConfig
 
-from idp.authn import explain_routes, routes
+from idp.authn import explain_routes, forward_routes, routes
 from idp.authn.explain import Explainer
 from idp.authn.introspection import Introspector
 from idp.authn.middleware import AuthenticationMiddleware
@@ -26,7 +26,7 @@ class AuthnPlugin(Plugin):
         rights: finds the origin of rights.
     """
 
-    routes = (*routes.ROUTES, *explain_routes.ROUTES)
+    routes = (*routes.ROUTES, *forward_routes.ROUTES, *explain_routes.ROUTES)
 
     def __init__(
         self,

@@ -96,7 +96,7 @@ class Authorization:
         database: stores requests, codes and consents.
         codes: issues codes.
         issuer: our issuer identifier.
-        read_hint: returns the claims of an ID token of ours, None for any other text.
+        read_hint: returns the claims of an ID token that we issued, None for any other text.
     """
 
     def __init__(self, database: Database, codes: AuthorizationCodes, *, issuer: str, read_hint: HintReader) -> None:

@@ -106,7 +106,7 @@ async def check_request(
         parameters: as sent.
         client: the proven client.
         address: the proven redirect URI.
-        read_hint: returns the claims of an ID token of ours, None for any other text.
+        read_hint: returns the claims of an ID token that we issued, None for any other text.
 
     Raises:
         AuthorizationError: what the client did wrong.

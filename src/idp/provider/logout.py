@@ -142,7 +142,7 @@ class Logout:
             origin: the request's origin.
         """
         user_id, session_id = browser.user_id, browser.credential.session_id
-        if user_id is None or session_id is None:
+        if session_id is None:
             return
         by_user = structs.replace(origin, actor=browser.actor)
 

@@ -69,7 +69,7 @@ class Revocation:
             await self._end(origin, claims.session_id, claims.uid)
 
     async def _claims_of(self, token: str) -> VerifiedClaims | None:
-        """Return the claims of a live access token of ours, None for anything else."""
+        """Return the claims of a live access token that we issued, None for anything else."""
         try:
             unverified = parse(token)
             return await self._tokens.verify(unverified) if self._tokens.owns(unverified) else None

@@ -121,7 +121,7 @@ async def introspect(
     status_code=200,
     responses=responses(*_ERRORS),
 )
-async def revoke_token(
+async def revoke_oauth_token(
     request: AnyRequest,
     revocation: NamedDependency[Revocation],
     data: URLEncodedBody[TokenForm],
@@ -136,4 +136,4 @@ async def revoke_token(
     return Response(None, headers=_NO_STORE)
 
 
-ROUTES = (introspect, revoke_token)
+ROUTES = (introspect, revoke_oauth_token)

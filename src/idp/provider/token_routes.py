@@ -40,7 +40,7 @@ _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
         errors.DatabaseUnavailable,
     ),
 )
-async def create_token(
+async def exchange_token(
     request: AnyRequest,
     token_endpoint: NamedDependency[TokenEndpoint],
     data: URLEncodedBody[TokenRequest],
@@ -53,4 +53,4 @@ async def create_token(
     return Response(body, media_type=MediaType.JSON, headers=_NO_STORE)
 
 
-ROUTES = (create_token,)
+ROUTES = (exchange_token,)

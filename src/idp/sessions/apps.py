@@ -85,7 +85,7 @@ async def move(session: AsyncSession, *, of: UUID, to: UUID) -> None:
     Args:
         session: the caller's transaction, which holds the lock of `of`.
         of: the session that they belong to.
-        to: the session that they shall belong to.
+        to: the session that they then belong to.
     """
     await session.execute(_MOVE, {"of": of, "to": to})
 

@@ -271,7 +271,7 @@ class TokenService:
         audiences = audience if isinstance(audience, list) else [audience]
         client_id = claims.get("client_id")
         is_of_app = "uid" in claims and client_id != FIRST_PARTY_CLIENT
-        is_for_us = self._audience in audiences or (is_of_app and bool(audiences))  # a route of ours checks `resources`
+        is_for_us = self._audience in audiences or (is_of_app and bool(audiences))  # our routes check `resources`
         require(is_for_us, "aud", audience, self._audience, "wrong audience")
         scopes = tuple(str(claims.get("scope", "")).split())
         if "uid" not in claims:

@@ -18,7 +18,10 @@ for (const button of document.querySelectorAll("[data-shows]")) {
 
 for (const form of document.forms) {
   form.addEventListener("submit", () => {
-    for (const button of form.querySelectorAll("button[type=submit]")) button.disabled = true;
+    // Afterwards: a disabled button would not send its name and value.
+    setTimeout(() => {
+      for (const button of form.querySelectorAll("button[type=submit]")) button.disabled = true;
+    });
   });
 }
 window.addEventListener("pageshow", () => {
