@@ -629,6 +629,36 @@ class DependencyUnavailable(IdpError):
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
+class UpstreamRefused(IdpError):
+    code, status, title = "upstream_refused", 400, "Sign-in at the provider failed"
+    text = "The provider did not confirm the sign-in."
+    remedy = "Try again, or sign in another way. Operators: the log says what was received and what was expected."
+
+
+class FederatedLoginInvalid(IdpError):
+    code, status, title = "federated_login_invalid", 400, "Sign-in not started here"
+    text = "This answer of a provider belongs to no sign-in of this browser, or was used already."
+    remedy = "Start the sign-in again in this browser."
+
+
+class ProviderNotFound(IdpError):
+    code, status, title = "provider_not_found", 404, "Provider not found"
+    text = "No provider with this name is configured for sign-in."
+    remedy = "GET /auth/providers lists the configured providers."
+
+
+class IdentityTaken(IdpError):
+    code, status, title = "identity_taken", 409, "Identity already linked"
+    text = "This identity belongs to another account, or the account has another one of the same provider."
+    remedy = "Sign in with that identity, or unlink the other one first."
+
+
+class LastWayIn(IdpError):
+    code, status, title = "last_way_in", 409, "Last way to sign in"
+    text = "This identity is the only way to sign in to the account."
+    remedy = "Set a password or link another provider first."
+
+
 class WebhookNotFound(IdpError):
     code, status, title = "webhook_not_found", 404, "Webhook not found"
     text = "There is no webhook with this id."

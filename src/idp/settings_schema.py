@@ -214,6 +214,41 @@ class Oidc(Section, frozen=True):
     providers: dict[str, OidcIssuer] = field(default_factory=dict)
 
 
+PresetName = Literal["oidc", "google", "entra", "github", "keycloak", "auth0", "okta", "cognito", "apple", "clerk"]
+
+
+class UpstreamProvider(Section, frozen=True):
+    """A provider that people may sign in with: `[federation.providers.<name>]`."""
+
+    client_id: str
+    preset: PresetName = "oidc"
+    client_secret: Secret | None = None
+    label: Annotated[str, Meta(min_length=1, max_length=60)] | None = None
+    issuer: str | None = None
+    tenant: str | None = None
+    domain: str | None = None
+    region: str | None = None
+    pool: str | None = None
+    team_id: str | None = None
+    key_id: str | None = None
+    private_key: Secret | None = None
+    jwks_url: str | None = None
+    scopes: tuple[str, ...] = ()
+    algorithms: tuple[Algorithm, ...] = ()
+    leeway_seconds: Annotated[int, Meta(ge=0, le=60)] = 30
+    trusted_email_domains: tuple[str, ...] = ()
+    create_users: bool = True
+    email_domains: tuple[str, ...] = ()
+    refuse_passwords: bool = False
+    hidden: bool = False
+    claims: dict[str, str] = field(default_factory=dict)
+    rules: tuple[ClaimRule, ...] = ()
+
+
+class Federation(Section, frozen=True):
+    providers: dict[str, UpstreamProvider] = field(default_factory=dict)
+
+
 class Clerk(Section, frozen=True):
     webhook_secrets: tuple[Secret, ...] = ()
     publishable_key: str | None = None
@@ -296,6 +331,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     logging: Logging = Logging()
     api_keys: ApiKeys = ApiKeys()
     oidc: Oidc = Oidc()
+    federation: Federation = Federation()
     clerk: Clerk = Clerk()
     mail: Mail = Mail()
     kafka: Kafka = Kafka()

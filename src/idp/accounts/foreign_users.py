@@ -13,7 +13,7 @@ from idp.audit.record import Origin, record
 from idp.db.engine import Database
 from idp.directory import claim_grants
 from idp.directory.claim_rules import Evaluation
-from idp.errors import EmailTaken, UserNotFound
+from idp.errors import EmailTaken, IdentityTaken, UserNotFound
 from idp.events.catalogue import EventType
 from idp.lifecycle.claim import claim
 from idp.principal.sources import of_rules
@@ -65,6 +65,32 @@ class ForeignUsers:
                 continue
             return
         raise RuntimeError("an identity appears and disappears concurrently")
+
+    async def link(self, user_id: str, identity: ForeignIdentity, evaluation: Evaluation, origin: Origin) -> None:
+        """Link an identity to an account whose owner has proven it, and apply the claim rules.
+
+        Raises:
+            IdentityTaken: another account has the identity, or this account another identity of the provider.
+            UserNotFound: the account was deleted.
+            DatabaseUnavailable: PostgreSQL is unavailable.
+        """
+
+        async def link(session: AsyncSession) -> None:
+            await lock(session)  # before the user's row (C-27)
+            await administration.hold(session, user_id)
+            linked = await identities.hold(session, identity)
+            if linked is not None and linked.user_id == user_id:
+                return
+            if linked is not None or await identities.has_one_at(session, user_id, identity.provider):
+                raise IdentityTaken
+            if not await identities.link(session, user_id, identity):
+                raise IdentityTaken
+            details = {"provider": identity.provider, "subject": identity.subject, "new_user": False}
+            record(session, origin, action="user.identity_linked", user_id=user_id, details=details)
+            if evaluation.digest is not None:
+                await _apply(session, origin, user_id, identity, evaluation)
+
+        await self._database.transact(link)
 
     async def _link_or_create(
         self, identity: ForeignIdentity, evaluation: Evaluation, create: bool, session: AsyncSession

@@ -77,8 +77,12 @@ class Fetcher:
             return None
         return "it is not https"
 
-    async def get(self, url: str) -> Fetched:
+    async def get(self, url: str, *, bearer: str | None = None) -> Fetched:
         """Return the JSON object at a URL.
+
+        Args:
+            url: the address.
+            bearer: an access token to send.
 
         Raises:
             FetchFailed: the URL is not allowed, the server cannot be reached or does not answer 200 in time, or the
@@ -88,19 +92,20 @@ class Fetcher:
             raise FetchFailed(f"{url} is not fetched: {problem}")
         try:
             async with asyncio.timeout(_SECONDS):
-                return await self._get(url)
+                return await self._get(url, bearer)
         except TimeoutError:
             raise FetchFailed(f"{url} did not answer within {_SECONDS:.0f} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:  # ValueError: no host name in IDNA
             raise FetchFailed(f"{url} cannot be reached ({type(error).__name__})") from error
 
-    async def _get(self, url: str) -> Fetched:
+    async def _get(self, url: str, bearer: str | None) -> Fetched:
         checked = await self._checked(url)
         headers = {
             "Host": checked.host,
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": "idp",
+            **({"Authorization": f"Bearer {bearer}"} if bearer else {}),
         }
         async with (
             await self._client(_SECONDS) as client,
@@ -154,11 +159,37 @@ class Fetcher:
         ):
             return Answered(answer.status_code, answer.headers.get("retry-after"))  # the body is not read
 
-    async def _client(self, seconds: float) -> httpx2.AsyncClient:
-        """Return a client for one request: a connection to an address is not reused for another name."""
+    async def transport(self) -> httpx2.AsyncBaseTransport:
+        """Return a transport for HTTP clients of libraries, with the same limits on addresses.
+
+        Its requests raise FetchFailed for an address that is not allowed.
+        """
+        return _Guarded(self, httpx2.AsyncHTTPTransport(verify=await self._tls_context(), trust_env=False))
+
+    async def checked_request(self, request: httpx2.Request) -> httpx2.Request:
+        """Return a request to the checked address of its host.
+
+        Raises:
+            FetchFailed: the URL is not allowed.
+        """
+        url = str(request.url)
+        if problem := self.problem_of(url):
+            raise FetchFailed(f"{url} is not fetched: {problem}")
+        checked = await self._checked(url)
+        request.url = httpx2.URL(checked.target)
+        request.headers["Host"] = checked.host
+        request.extensions = {**request.extensions, **checked.extensions}
+        return request
+
+    async def _tls_context(self) -> ssl.SSLContext:
         if self._tls is None:  # reads all CA certificates, which takes 50 ms
             self._tls = await asyncio.to_thread(httpx2.create_ssl_context, trust_env=False)
-        return httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds, verify=self._tls)
+        return self._tls
+
+    async def _client(self, seconds: float) -> httpx2.AsyncClient:
+        """Return a client for one request: a connection to an address is not reused for another name."""
+        tls = await self._tls_context()
+        return httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds, verify=tls)
 
     async def _checked(self, url: str) -> _Checked:
         """Return the request target of an allowed URL, with a checked address instead of the name."""
@@ -193,6 +224,20 @@ class Fetcher:
         if any(address in network for network in _NOT_PUBLIC):
             return False
         return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+class _Guarded(httpx2.AsyncBaseTransport):
+    """Sends only what the fetcher allows."""
+
+    def __init__(self, fetcher: Fetcher, inner: httpx2.AsyncHTTPTransport) -> None:
+        self._fetcher = fetcher
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        return await self._inner.handle_async_request(await self._fetcher.checked_request(request))
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
 
 def _behind_nat64(address: IPv6Address) -> IPv4Address | None:
