@@ -134,7 +134,7 @@ class ClientAuthentication:
         if not (_is_storable(client_id) and _is_storable(secret)):
             raise InvalidClient
         if secret:
-            return _client(await self._clients.with_secret(client_id, secret, self._peppers.possible(secret)))
+            return _client(await self._clients.with_secret(client_id, secret, lambda: self._peppers.possible(secret)))
         client = _client(await self._clients.by_id(client_id))
         if not client.is_public:
             raise InvalidClient
@@ -191,7 +191,9 @@ def _basic(authorization: str) -> tuple[str, str]:
     client_id, colon, secret = decoded.partition(":")
     if scheme.lower() != "basic" or not colon:
         raise InvalidClient("Clients authenticate with Authorization: Basic, their id and their secret.")
-    return unquote_plus(client_id), unquote_plus(secret)
+    if "%" in decoded or "+" in decoded:
+        return unquote_plus(client_id), unquote_plus(secret)
+    return client_id, secret
 
 
 def _client(resolved: Resolved) -> AuthenticatedClient:
