@@ -17,8 +17,8 @@ from idp.dev.clerk_instance import new_state
 from idp.dev.embedded import EmbeddedPostgres
 from idp.errors import AdminRequired, CredentialNotAccepted, IdpError, NotAUser, SharedSecretToken, TeamAdminRequired
 from idp.principal.guards import (
-    INTERACTIVE,
     DELEGATED,
+    INTERACTIVE,
     MACHINES,
     RoutePolicy,
     accepts,
@@ -241,7 +241,7 @@ def test_a_route_that_says_nothing_accepts_what_a_person_signs_in_with() -> None
     assert AuthMethod.ADMIN_TOKEN not in INTERACTIVE
     assert accepts(AuthMethod.API_KEY)["accepts"] == INTERACTIVE | {AuthMethod.API_KEY}
     assert INTERACTIVE | DELEGATED | {AuthMethod.ADMIN_TOKEN} == set(AuthMethod), "each kind has its place"
-    assert DELEGATED - MACHINES == {AuthMethod.OAUTH_TOKEN}
+    assert {AuthMethod.OAUTH_TOKEN} == DELEGATED - MACHINES
 
 
 def test_only_the_routes_of_c29_accept_machines(managed: Service) -> None:

@@ -21,7 +21,7 @@ ADMIN_TOKEN = secrets.token_urlsafe(40)
 SECRET = secrets.token_urlsafe(40)
 KEYS = {"valid", "kind", "scopes", "token_id", "name", "client_id", "user", "expires_at", "error", "detail"}
 USER_KEYS = {"id", "email", "email_verified", "name", "avatar_url", "created_at", "teams", "domains", "roles"}
-EMPTY = {"scopes": [], "token_id": None, "name": None, "client_id": None, "user": None, "expires_at": None, "kind": None}
+EMPTY = {"scopes": [], **dict.fromkeys(("token_id", "name", "client_id", "user", "expires_at", "kind"))}
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,6 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
         "/dev/sign-in",
         "/brand/logo",
         "/brand/theme.css",
-        "/dev/sign-in",
         "/dev/mailbox",
         "/dev/mailbox/{letter_id}",
         "/dev/mailbox/{letter_id}/body",
@@ -72,9 +71,10 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
 
 
 VERBS = {
-    "add", "change", "confirm", "create", "deactivate", "delete", "edit", "end", "exchange", "explain", "export", "extend",
-    "follow", "get", "introspect", "invite", "list", "login", "logout", "receive", "refresh", "register", "remove",
-    "rename", "replace", "replay", "request", "resend", "revoke", "rotate", "set", "try", "validate", "verify", "withdraw",
+    "add", "change", "confirm", "create", "deactivate", "delete", "edit", "end", "exchange", "explain", "export",
+    "extend", "follow", "get", "introspect", "invite", "list", "login", "logout", "receive", "refresh", "register",
+    "remove", "rename", "replace", "replay", "request", "resend", "revoke", "rotate", "set", "try", "validate",
+    "verify", "withdraw",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The metadata documents say what is built, and nothing else: each member is used (RFC 8414, OpenID Connect Discovery)."""
+"""The metadata documents say what is built, and nothing else: each member is used (RFC 8414, OIDC Discovery)."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from advanced_alchemy.filters import BeforeAfter, LimitOffset, OnBeforeAfter, OrderBy
 from litestar import Request
-from litestar.types import HTTPScope
 from msgspec import Struct, structs
 from sqlalchemy import tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -48,27 +47,14 @@ BY_CLERK = Origin(actor="service:clerk")  # its webhooks, and the comparison wit
 
 def origin_of(request: Request[Any, Any, Any]) -> Origin:
     """Return the origin of a request. Forwarded addresses are used only if a trusted proxy sent them."""
-    return origin_of_scope(request.scope)
-
-
-def origin_of_scope(scope: HTTPScope) -> Origin:
-    """Return the same from the ASGI scope, without a request object, for the fast path."""
-    principal, client = scope.get("user"), scope["client"]
-    by_principal = isinstance(principal, Principal)
+    principal = request.scope.get("user")
     return Origin(
-        actor=principal.actor if by_principal else "anonymous",
-        ip_address=client[0] if client else None,
-        user_agent=_user_agent(scope),
-        request_id=scope.get("request_id"),  # type: ignore[arg-type]
-        impersonator=principal.credential.impersonator if by_principal else None,
+        actor=principal.actor if isinstance(principal, Principal) else "anonymous",
+        ip_address=request.client.host if request.client else None,
+        user_agent=_storable(request.headers.get("user-agent")),
+        request_id=request.scope.get("request_id"),  # type: ignore[arg-type]
+        impersonator=principal.credential.impersonator if isinstance(principal, Principal) else None,
     )
-
-
-def _user_agent(scope: HTTPScope) -> str | None:
-    for name, value in scope["headers"]:
-        if name == b"user-agent":
-            return _storable(value.decode("latin-1"))
-    return None
 
 
 def _storable(text: str | None) -> str | None:
