@@ -94,6 +94,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
             Logout(database, core.id_tokens),
             BackchannelLogout(database, core.id_tokens, core.fetcher),
             ProviderCleanup(database),
+            core.declared_clients(),
         ),
         FeedPlugin(database, settings.feed),
         WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),

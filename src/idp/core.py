@@ -45,9 +45,11 @@ from idp.ops.origins import AllowedOrigins
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
 from idp.pages.languages import LANGUAGES
+from idp.provider import declared_clients
 from idp.provider.authorization import Authorization
 from idp.provider.client_auth import ClientAuthentication
 from idp.provider.clients import Clients
+from idp.provider.declared_clients import DeclaredClients
 from idp.provider.discovery import Discovery
 from idp.provider.introspection_endpoint import IntrospectionEndpoint
 from idp.provider.revocation import Revocation
@@ -58,7 +60,7 @@ from idp.sessions.activity import Activity
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.known_devices import KnownDevices
 from idp.sessions.refresh_tokens import RefreshTokens
-from idp.settings import LoadedSettings, Profile, Settings, SettingsError
+from idp.settings import LoadedSettings, Profile, Settings, SettingsError, config_dir
 from idp.settings_schema import OidcIssuer
 from idp.signing.clerk_token import ALGORITHM as CLERK_ALGORITHM
 from idp.signing.clerk_token import ClerkTokens, PemKey
@@ -141,6 +143,16 @@ class Core(Struct, frozen=True):
     def introspection(self, introspector: Introspector) -> IntrospectionEndpoint:
         """Return what answers at the introspection endpoint."""
         return IntrospectionEndpoint(introspector, self.client_authentication, issuer=self.tokens.issuer)
+
+    def declared_clients(self) -> DeclaredClients:
+        """Return what applies config/clients.toml.
+
+        Raises:
+            SettingsError: it has a mistake, or a secret that it names is missing.
+        """
+        path = config_dir() / declared_clients.NAME
+        declared = declared_clients.read(path, fetch_problem=self.fetcher.problem_of)
+        return DeclaredClients(self.database, self.clients, declared)
 
     def signing_out(self, introspector: Introspector) -> SigningOut:
         """Return what ends sessions."""

@@ -240,6 +240,24 @@ def _secret_given(name: str, environ: Mapping[str, str]) -> tuple[str, str] | No
     return (text, name) if text else None
 
 
+def secret_from(*, variable: str | None, file: str | None) -> Secret:
+    """Return a secret that another file of the settings refers to.
+
+    Args:
+        variable: the environment variable that has it, or NAME of a NAME_FILE with the path of a file.
+        file: the path of a file instead.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if file is not None:
+        return Secret(_read_secret("client_secret_file", file))
+    given = _secret_given(variable or "", os.environ)
+    if given is None:
+        raise SettingsError([f"{variable} is not set."])
+    return Secret(given[0])
+
+
 def _read_secret(name: str, file: str) -> str:
     try:
         text = trimmed(Path(file).read_text("utf-8"))

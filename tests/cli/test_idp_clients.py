@@ -2,13 +2,14 @@
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 from joserfc.jwk import ECKey
 
 from cli.conftest import Served
-from cli.support import idp
+from cli.support import ROOT, idp
 
 
 def run(served: Served, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -87,3 +88,20 @@ def test_a_reserved_scope_is_explained(served: Served) -> None:
     done = run(served, "create", "Greedy", "idp:manage")
     assert done.returncode != 0
     assert "Only service tokens can have idp:manage." in done.stderr
+
+
+def test_the_difference_from_the_declared_clients_is_shown(served: Served, tmp_path: Path) -> None:
+    """Exit code 1, as for `idp clerk diff`; without a difference a sentence."""
+    folder = tmp_path / "config"
+    shutil.copytree(ROOT / "config", folder)
+    environ = {**served.environ, "IDP_CONFIG_DIR": str(folder)}
+    same = idp("clients", "diff", **environ)
+    assert (same.returncode, same.stderr) == (0, "")
+    assert "has the 0 clients of" in same.stdout
+    (folder / "clients.toml").write_text("[clients.shop]\nscope = 'read'\nclient_secret_env = 'NOT_SET_HERE'\n")
+    differs = idp("clients", "diff", "-o", "json", **environ)
+    assert differs.returncode == 1
+    assert json.loads(differs.stdout) == [{"client_id": "shop", "member": None, "declared": "shop", "actual": None}]
+    (folder / "clients.toml").write_text("[clients.shop]\nscop = 'read'\n")
+    wrong = idp("clients", "diff", **environ)
+    assert (wrong.returncode, "did you mean scope?" in wrong.stderr) == (1, True)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx2
 import pytest
 
 from cli.command_process import CommandProcess
@@ -42,7 +43,7 @@ from idp.dev.embedded import remove_data
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 FACTS = {
     "base_url", "issuer", "docs_url", "mailbox_url", "database_url", "valkey_url", "base_urls", "admin_token",
-    "management_token", "personas", "upstream_issuer", "clerk_stand_in",
+    "management_token", "personas", "upstream_issuer", "clerk_stand_in", "clients",
 }  # fmt: skip
 PERSONA = {"email", "name", "password", "roles", "teams", "domains", "access_token"}
 
@@ -93,6 +94,26 @@ def test_dev_json_is_for_its_owner_and_holds_exactly_what_was_agreed(dev: Dev) -
     assert stat.S_IMODE((dev.data_dir / "dev.json").stat().st_mode) == 0o600
     assert set(dev.facts) == FACTS
     assert all(set(person) == PERSONA for person in dev.facts["personas"])
+
+
+def test_ready_clients_are_listed_and_work(dev: Dev) -> None:
+    """Issue 12: `spa`, `web` and `service`, with all that a library needs."""
+    clients = {client["client_id"]: client for client in dev.facts["clients"]}
+    assert list(clients) == ["spa", "web", "service"]
+    assert all(set(each) == {"client_id", "client_secret", "redirect_uris", "grant_types"} for each in clients.values())
+    assert clients["spa"]["client_secret"] is None
+    assert "http://localhost:5173/callback" in clients["spa"]["redirect_uris"]
+    form = {"grant_type": "client_credentials", "client_id": "service"}
+    body = form | {"client_secret": clients["service"]["client_secret"]}
+    answer = httpx2.post(f"{dev.base_url}/oauth2/token", data=body)
+    assert answer.json()["scope"] == "read write"
+
+
+def test_a_client_option_that_cannot_be_used_is_explained(private: Path) -> None:
+    for value, sentence in (("web", "write NAME=URI"), ("web=javascript:alert(1)", "javascript is not allowed")):
+        done = idp("dev", "--data-dir", str(private / "never"), "--client", value)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert sentence in " ".join(done.stderr.replace("│", " ").split())
 
 
 def test_port_is_where_it_listens(dev: Dev, port: int) -> None:

@@ -33,6 +33,17 @@ def generate(prefix: str) -> str:
     return body + _checksum(body)
 
 
+def derived(prefix: str, raw: bytes) -> str:
+    """Return a secret in the same format from 32 random or derived bytes.
+
+    Args:
+        prefix: such as `idp_cs`.
+        raw: what the secret depends on; nobody else knows it.
+    """
+    body = f"{prefix}_{raw.hex()[:_RANDOM]}"
+    return body + _checksum(body)
+
+
 def is_intact(secret: str, prefix: str) -> bool:
     """Whether a secret has the format above and a valid checksum. Only a hint: imported secrets may have neither."""
     body = secret.removeprefix(f"{prefix}_")

@@ -1,6 +1,6 @@
 """Resolve an OAuth client to a Principal: by its secret, by its id alone, or by one of its own access tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hmac import compare_digest
 from typing import Any
 
@@ -42,19 +42,19 @@ class ClientResolver:
         self._cached = cached
         self._verdicts = verdicts
 
-    async def with_secret(self, client_id: str, secret: str, digests: Sequence[str]) -> Resolved:
+    async def with_secret(self, client_id: str, secret: str, digests_of: Callable[[str], Sequence[str]]) -> Resolved:
         """Return a client, or `InvalidClient` for an unknown id and for a wrong secret (SEC-48).
 
         Args:
             client_id: as presented.
             secret: as presented.
-            digests: possible digests of the secret.
+            digests_of: returns the possible digests of a secret.
 
         Raises:
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
         name = self._verdicts.name_of_client(client_id, secret)
-        return await self._cached.get(name, "client", lambda: self._read_with_secret(client_id, digests))
+        return await self._cached.get(name, "client", lambda: self._read_with_secret(client_id, digests_of(secret)))
 
     async def by_id(self, client_id: str) -> Resolved:
         """Return a client that proved nothing yet, or `InvalidClient` for an unknown id. Raises as `with_secret`."""

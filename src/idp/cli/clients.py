@@ -1,6 +1,6 @@
 """`idp clients`: OAuth clients."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -8,6 +8,9 @@ from idp.cli.client_metadata import changed_metadata, described, facts_of, metad
 from idp.cli.find_by_name import check_separated
 from idp.cli.groups import SuggestingGroup
 from idp.cli.service_options import management, managing, with_literal
+
+if TYPE_CHECKING:
+    from idp.provider.declared_clients import Difference
 
 _PATH = "/api/auth/admin/clients"
 _WHICH = click.argument("client_id")
@@ -57,6 +60,55 @@ def list_clients(output: str, url: str | None) -> None:
     ]
     columns = (Column("Name"), Column("ID"), Column("Grants", wraps=True), Column("Scopes", wraps=True, spare=1))
     print_table(columns, rows)
+
+
+@clients.command()
+@managing
+def diff(output: str, url: str | None) -> None:
+    """Show how the clients differ from those that config/clients.toml declares. Exit code 1 if any does.
+
+    A start of the service applies the file: it creates and changes, and never deletes. Secrets are not compared.
+    """
+    from idp.provider import declared_clients
+    from idp.settings import config_dir
+
+    path = config_dir() / declared_clients.NAME
+    declared = declared_clients.read(path, fetch_problem=lambda _url: None, with_secrets=False)
+    found = declared_clients.differences(declared, management(url).get(_PATH)["clients"])
+    from idp.cli.tables import print_json, say
+
+    if output == "json":
+        import msgspec
+
+        print_json(msgspec.to_builtins(found))
+    elif found:
+        _print_differences(found)
+    else:
+        say(f"The service has the {len(declared)} clients of {path} as declared.")
+    if found:
+        raise SystemExit(1)
+
+
+def _print_differences(found: "list[Difference]") -> None:
+    from idp.cli.tables import Cell, Column, print_table
+
+    rows = [
+        [
+            Cell(each.client_id, "cyan"),
+            Cell(each.member or "(client)"),
+            Cell(_value(each.declared)),
+            Cell(_value(each.actual)),
+        ]
+        for each in found
+    ]
+    columns = (Column("ID"), Column("Member"), Column("Declared", wraps=True), Column("Service", wraps=True, spare=1))
+    print_table(columns, rows)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "(missing)"
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 @clients.command()

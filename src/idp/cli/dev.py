@@ -1,12 +1,13 @@
 """`idp dev`: run the service with its databases for development, on this machine only."""
 
 import os
+import re
 import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import rich_click as click
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import socket
 
 _LOAD_SECONDS = 10.0  # timeout
+_CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _EXAMPLE = "script/dev --port {port}"
 
 
@@ -37,10 +39,25 @@ class _Commands(LazyGroup):
     show_default=True,
     help="Number of processes, each on its own port.",
 )
+@click.option(
+    "--client",
+    "clients",
+    multiple=True,
+    metavar="NAME=URI",
+    help="A redirect URI of the OAuth client NAME, which is created if it does not exist; any number of times.",
+)
 @click.option("--fresh", is_flag=True, help="Delete the data of earlier starts.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not print a line for each request.")
 @click.pass_context
-def dev(ctx: click.Context, port: int | None, data_dir: Path | None, processes: int, fresh: bool, quiet: bool) -> None:
+def dev(
+    ctx: click.Context,
+    port: int | None,
+    data_dir: Path | None,
+    processes: int,
+    clients: tuple[str, ...],
+    fresh: bool,
+    quiet: bool,
+) -> None:
     """Start the service with its own PostgreSQL, its own Valkey and demo users.
 
     It listens on 127.0.0.1, accepts X-User-Email, signs tokens that production refuses, and prints each request.
@@ -54,13 +71,16 @@ def dev(ctx: click.Context, port: int | None, data_dir: Path | None, processes: 
     from idp.cli.server import until_stopped
 
     started = time.monotonic()
+    redirect_uris = _redirect_uris(clients)
     with until_stopped():
         # Loading the modules takes a second, starting PostgreSQL nearly as long: do both in parallel.
         loading = threading.Thread(target=_import_service, daemon=True)
         loading.start()
         try:
             path = (data_dir or default_folder()).absolute()
-            _run(path, _listeners(path, port, processes), loading, fresh=fresh, started=started, quiet=quiet)
+            listeners = _listeners(path, port, processes)
+            options = _Options(started, redirect_uris, fresh=fresh, quiet=quiet)
+            _run(path, listeners, loading, options)
         except SystemExit:
             _exit_if_loading(loading)
             raise
@@ -123,16 +143,42 @@ def _next_port(host: str, port: int) -> "socket.socket":
         return bind(host, 0, hint="")
 
 
-def _run(
-    path: Path, listeners: "list[socket.socket]", loading: threading.Thread, *, fresh: bool, started: float, quiet: bool
-) -> None:
+def _redirect_uris(clients: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return the redirect URIs of `--client`, by client id.
+
+    Raises:
+        click.UsageError: a value is not NAME=URI, or the URI cannot be registered.
+    """
+    from idp.provider.client_uris import redirect_problem
+
+    found: dict[str, list[str]] = {}
+    for each in clients:
+        name, equals, uri = each.partition("=")
+        if not equals or not _CLIENT_ID.fullmatch(name):
+            raise click.UsageError(f"--client {each}: write NAME=URI, such as web=http://localhost:9401/callback.")
+        if problem := redirect_problem(uri, native=False):
+            raise click.UsageError(f"--client {each}: {problem}")
+        found.setdefault(name, []).append(uri)
+    return found
+
+
+class _Options(NamedTuple):
+    """The options of a run, and when it started (`time.monotonic`)."""
+
+    started: float
+    redirect_uris: dict[str, list[str]]
+    fresh: bool
+    quiet: bool
+
+
+def _run(path: Path, listeners: "list[socket.socket]", loading: threading.Thread, options: _Options) -> None:
     """Start the database servers, serve, and always stop them."""
     from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey, FolderInUse
     from idp.dev.folder import DevFolder
 
     folder = DevFolder(path)
     try:
-        if fresh:
+        if options.fresh:
             folder.clear()
         else:
             folder.remove_stale_discovery()
@@ -147,7 +193,14 @@ def _run(
 
         servers = Servers(postgres, valkey)
         try:
-            DevRun(folder, listeners, servers, started=started, quiet=quiet).serve()
+            DevRun(
+                folder,
+                listeners,
+                servers,
+                started=options.started,
+                quiet=options.quiet,
+                redirect_uris=options.redirect_uris,
+            ).serve()
         finally:
             folder.clear_discovery()
     finally:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +23,7 @@ from idp.users.passwords import check_shared_memory
 if TYPE_CHECKING:
     from idp.app import Application
     from idp.core import Core
+    from idp.dev.clients import DevClient
     from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
     from idp.dev.folder import DevFolder
     from idp.dev.personas import Persona
@@ -57,11 +59,21 @@ class DevRun:
         servers: the running databases.
         started: start time of the command (`time.monotonic`).
         quiet: do not print requests.
+        redirect_uris: of `--client`, by client id.
     """
 
     def __init__(
-        self, folder: "DevFolder", listeners: list[socket], servers: Servers, *, started: float, quiet: bool
+        self,
+        folder: "DevFolder",
+        listeners: list[socket],
+        servers: Servers,
+        *,
+        started: float,
+        quiet: bool,
+        redirect_uris: Mapping[str, Sequence[str]],
     ) -> None:
+        self._redirect_uris = redirect_uris
+        self._clients: list[DevClient] = []
         self._folder = folder
         self._listeners = listeners
         self._urls = [f"http://localhost:{listener.getsockname()[1]}" for listener in listeners]
@@ -201,7 +213,7 @@ class DevRun:
     async def _prepare(self, core: "Core") -> "list[Persona]":
         from idp.db import installation
         from idp.db.migrate import upgrade
-        from idp.dev import personas
+        from idp.dev import clients, personas
         from idp.directory import seed
         from idp.settings import seed_file
         from idp.users import service as users
@@ -215,6 +227,7 @@ class DevRun:
         known = self._folder.passwords()
         people = await personas.prepare(core.database, core.passwords, core.tokens, content, known)
         self._folder.keep_passwords(people, known)
+        self._clients = await clients.prepare(core, self._redirect_uris)
         return people
 
     async def _announce(
@@ -291,6 +304,7 @@ class DevRun:
             "clerk_stand_in": not self._uses_clerk,
             "admin_token": next((person.access_token for person in personas if "admin" in person.roles), None),
             "management_token": self._admin_token.reveal(),
+            "clients": msgspec.to_builtins(self._clients),
         }
 
 

@@ -134,7 +134,7 @@ class ClientAuthentication:
         if not (_is_storable(client_id) and _is_storable(secret)):
             raise InvalidClient
         if secret:
-            return _client(await self._clients.with_secret(client_id, secret, self._peppers.possible(secret)))
+            return _client(await self._clients.with_secret(client_id, secret, self._peppers.possible))
         client = _client(await self._clients.by_id(client_id))
         if not client.is_public:
             raise InvalidClient

@@ -97,6 +97,51 @@ class Clients:
             await end_of_client(session, origin, row.client_id, reason=CLIENT_CHANGED)
         return ClientOut.of(row, secret)
 
+    async def declare(
+        self,
+        session: AsyncSession,
+        origin: Origin,
+        client_id: str,
+        new: ClientMetadata,
+        secret: Secret | None,
+        *,
+        declared: bool,
+    ) -> None:
+        """Create a client with this id, or change it to this metadata.
+
+        Args:
+            session: the caller's transaction, in which nobody else creates clients.
+            origin: who does.
+            client_id: chosen by the operator.
+            new: the metadata.
+            secret: its secret, if its method needs one.
+            declared: whether config/clients.toml declares it.
+
+        Raises:
+            ValidationFailed: as for `create`.
+        """
+        row = await session.get(ClientRow, client_id, with_for_update=True)
+        if row is None:
+            columns = columns_of(new, fetch_problem=self._fetch_problem)
+            row = ClientRow(client_id=client_id, declared=declared, created_by=origin.actor, **columns)
+            self._set_secret(row, secret)
+            session.add(row)
+            details = {name: value for name in _AUDITED if (value := getattr(row, name))}
+            record(session, origin, action="client.created", target=_target(row), details=details)
+            return
+        row.declared = declared
+        if self._set_secret(row, secret):
+            record(session, origin, action="client.secret_rotated", target=_target(row), details={"declared": declared})
+        await self.update(session, origin, row, new)
+
+    def _set_secret(self, row: ClientRow, secret: Secret | None) -> bool:
+        """Store a chosen secret; whether it is another than before."""
+        if secret is None or row.secret_digest in self._peppers.possible(secret.reveal()):
+            return False
+        row.secret_digest, row.secret_created_at = self._peppers.digest(secret.reveal()).hex, clock.now()
+        row.former_secret_digest = row.former_secret_until = None
+        return True
+
     def _fit_secret(self, row: ClientRow) -> str | None:
         """Create a secret if the client lacks the one that its method needs, and return it; remove one without use."""
         if row.auth_method not in SECRET_METHODS:

@@ -1,5 +1,7 @@
 """The grants of the token endpoint: authorization code, refresh token, client credentials (RFC 6749 section 4)."""
 
+from collections.abc import Callable
+
 from idp import errors
 from idp.audit.record import Origin
 from idp.ops.bad_credential_limit import BadCredentialLimit
@@ -41,13 +43,15 @@ class Grants:
         self._tokens = tokens
         self._bad_credentials = bad_credentials
 
-    async def answer(self, client: AuthenticatedClient, form: TokenRequest, origin: Origin) -> TokenResponse:
+    async def answer(
+        self, client: AuthenticatedClient, form: TokenRequest, origin: Callable[[], Origin]
+    ) -> TokenResponse:
         """Return the token response.
 
         Args:
             client: the authenticated client.
             form: the request, of a grant in `GRANT_TYPES`.
-            origin: the request's origin, for audit records.
+            origin: returns the request's origin, for audit records.
 
         Raises:
             UnauthorizedClient: the client is not registered for the grant.
@@ -60,8 +64,8 @@ class Grants:
         if form.grant_type == CLIENT_CREDENTIALS:
             return await self._of_client(client, form)
         if form.grant_type == REFRESH_TOKEN:
-            return await self._by_refresh_token(client, form, origin)
-        return await self._by_code(client, form, origin)
+            return await self._by_refresh_token(client, form, origin())
+        return await self._by_code(client, form, origin())
 
     async def _by_code(self, client: AuthenticatedClient, form: TokenRequest, origin: Origin) -> TokenResponse:
         """Exchange an authorization code (section 4.1.3; RFC 7636 section 4.6)."""

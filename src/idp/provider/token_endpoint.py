@@ -1,5 +1,8 @@
 """The token endpoint (RFC 6749 section 3.2), and its fast path past the framework."""
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 from litestar import Request
 from litestar.types import HTTPScope, Receive
@@ -17,6 +20,7 @@ PATH = "/oauth2/token"
 NO_CACHE = (b"pragma", b"no-cache")
 _FORM = b"application/x-www-form-urlencoded"
 _FIELDS = frozenset(TokenRequest.__struct_fields__)
+_USUAL_BODY, _USUAL = b"grant_type=client_credentials", TokenRequest(grant_type="client_credentials")
 _convert = msgspec.convert
 _encode = msgspec.json.Encoder().encode
 
@@ -38,13 +42,16 @@ class TokenEndpoint:
         """The usual request past the framework; the framework answers any other, with the same decision."""
         return {("POST", PATH): FastRoute(self._fast, (JSON, NO_STORE, NO_CACHE))}
 
-    async def answer(self, authorization: str | None, form: TokenRequest, origin: Origin) -> bytes:
+    async def answer(
+        self, authorization: str | None, form: TokenRequest, origin: Callable[[], Origin], *, address: str | None
+    ) -> bytes:
         """Return the encoded response.
 
         Args:
             authorization: the header.
             form: the form.
-            origin: the request's origin, for audit records and for limits by address.
+            origin: returns the request's origin, for audit records.
+            address: the client's address, for limits.
 
         Raises:
             OAuthInvalidRequest, UnsupportedGrantType, InvalidClient, UnauthorizedClient, InvalidGrant, InvalidScope,
@@ -56,7 +63,7 @@ class TokenEndpoint:
             raise errors.OAuthInvalidRequest("grant_type is missing.")
         if form.grant_type not in GRANT_TYPES:
             raise errors.UnsupportedGrantType
-        client = await self._clients.authenticate(authorization, form, address=origin.ip_address)
+        client = await self._clients.authenticate(authorization, form, address=address)
         return _encode(await self._grants.answer(client, form, origin))
 
     async def _fast(self, scope: HTTPScope, receive: Receive) -> bytes:
@@ -74,11 +81,22 @@ class TokenEndpoint:
         if not is_form:
             raise UseFramework
         message = await whole_body(receive)
-        try:
-            fields = dict(parse_form(message["body"]))
-            if not _FIELDS.issuperset(fields):
-                raise UseFramework(message)
-            form = _convert(fields, TokenRequest)
-        except (msgspec.ValidationError, errors.IdpError):
-            raise UseFramework(message) from None
-        return await self.answer(authorization, form, origin_of(Request(scope)))
+        form = _USUAL if message["body"] == _USUAL_BODY else _decode(message)
+        client = scope["client"]
+        address = client[0] if client else None
+        return await self.answer(authorization, form, lambda: origin_of(Request(scope)), address=address)
+
+
+def _decode(message: Any) -> TokenRequest:
+    """Return the form of a usual request.
+
+    Raises:
+        UseFramework: it has other parameters, or errors.
+    """
+    try:
+        fields = dict(parse_form(message["body"]))
+        if not _FIELDS.issuperset(fields):
+            raise UseFramework(message)
+        return _convert(fields, TokenRequest)
+    except (msgspec.ValidationError, errors.IdpError):
+        raise UseFramework(message) from None

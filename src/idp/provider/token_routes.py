@@ -49,7 +49,8 @@ async def exchange_token(
     ] = None,
 ) -> Response[bytes]:
     """Exchange an authorization code or a refresh token, or issue a token that represents the client itself."""
-    body = await token_endpoint.answer(authorization, data, origin_of(request))
+    address = request.client.host if request.client else None
+    body = await token_endpoint.answer(authorization, data, lambda: origin_of(request), address=address)
     return Response(body, media_type=MediaType.JSON, headers=_NO_STORE)
 
 
