@@ -542,11 +542,31 @@ async def test_with_verification_nobody_learns_who_has_an_account(verifying: Ser
         (mail,) = await mails_about(verifying, emails[1], VERIFY)
         done = await visitor.send(await visitor.open(mail["links"][0]))
         assert heading(done) == "Your address is confirmed"
-        assert 'href="/login"' in done.text
+        assert 'href="/login?resume=1"' in done.text
         page = await visitor.open("/login")
         assert (await visitor.post(page, email=emails[1], password=PASSWORD)).status_code == 303
         me = await visitor.client.get("/auth/me")
         assert me.json()["name"] == "Ada"
+
+
+async def test_a_new_user_comes_back_to_the_app_after_the_mail(verifying: Service) -> None:
+    """The link opens in the browser that waits; in another one, the sign-in leads home."""
+    client_id, email = await new_client(verifying, skip_consent=True), verifying.new_email()
+    async with Visitor(verifying) as visitor, Visitor(verifying) as other:
+        page = await asked(visitor, client_id)
+        page = await visitor.open(re.findall(r'href="(/register[^"]*)"', page.text)[0])
+        assert heading(await visitor.send(page, email=email, password=PASSWORD)) == "Check your mail"
+        (mail,) = await mails_about(verifying, email, VERIFY)
+        done = await visitor.send(await visitor.open(mail["links"][0]))
+        (link,) = re.findall(r'href="(/login[^"]*)"', done.text)
+        page = await visitor.open(link)
+        assert "to continue to <strong>Notes</strong>" in page.text
+        assert returned(await visitor.send(page, email=email, password=PASSWORD))["code"]
+        elsewhere = await other.post(await other.open(link), email=email, password=PASSWORD)
+        assert elsewhere.headers["Location"] == "/"
+        for value in ("nothing", "01990c7e-7f3b-7c1e-8a54-0f6f1d5a9a10", "<script>"):
+            page = await verifying.client.get(link, headers={"Cookie": f"idp_waiting={value}"})
+            assert (page.status_code, heading(page)) == (200, "Sign in")
 
 
 async def test_many_at_once_make_one_account(service: Service) -> None:
