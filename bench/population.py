@@ -13,7 +13,7 @@ import httpx2
 from bench.service import ADMIN_TOKEN, Deployment
 from idp.apikeys.secret import Peppers, generate
 from idp.core import build_core
-from idp.provider.pkce import challenge_of
+from idp.signing.pkce import challenge_of
 from idp.sessions.refresh_tokens import PREFIX
 from idp.settings import load, root_secret
 from idp.signing.jwt import Family, TokenSession, TokenUser

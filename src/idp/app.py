@@ -28,6 +28,7 @@ from idp.deployment import public_url, signing_key_age
 from idp.development import PRODUCTION, Development
 from idp.directory.plugin import DirectoryPlugin
 from idp.events.plugin import EventsPlugin
+from idp.federation.plugin import FederationPlugin
 from idp.feed.plugin import FeedPlugin
 from idp.mail.plugin import MailPlugin
 from idp.ops.envelope import Envelope
@@ -96,6 +97,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
             ProviderCleanup(database),
             core.declared_clients(),
         ),
+        FederationPlugin(core.federated_sign_in, core.foreign_users),
         FeedPlugin(database, settings.feed),
         WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
         PagesPlugin(

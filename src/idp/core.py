@@ -36,6 +36,9 @@ from idp.deployment import (
     service_names,
     shared_secrets,
 )
+from idp.federation.login_state import LoginStates
+from idp.federation.providers import Providers
+from idp.federation.sign_in import FederatedSignIn
 from idp.mail.addresses import service_name
 from idp.mail.outbox import Mailer
 from idp.ops.bad_credential_limit import BadCredentialLimit
@@ -100,6 +103,7 @@ class Core(Struct, frozen=True):
     revocation: Revocation
     token_endpoint: TokenEndpoint
     authorization: Authorization
+    federated_sign_in: FederatedSignIn
     discovery: Discovery
     fetcher: Fetcher
     foreign_issuers: tuple[ForeignIssuer, ...]
@@ -220,6 +224,8 @@ def build_core(loaded: LoadedSettings) -> Core:
         id_tokens=id_tokens,
         bad_credentials=bad_credentials,
     )
+    foreign_users = ForeignUsers(database, settings.accounts)
+    session_starter = SessionStarter(settings, tokens, refresh_tokens, cookies)
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
         settings=settings,
@@ -241,10 +247,18 @@ def build_core(loaded: LoadedSettings) -> Core:
         revocation=Revocation(database, client_authentication, refresh_tokens, tokens),
         token_endpoint=provider.token_endpoint,
         authorization=provider.authorization,
+        federated_sign_in=FederatedSignIn(
+            database,
+            Providers(settings.federation, fetcher, keys_removed=listener.changes.forget_signatures),
+            LoginStates(roots, tokens.issuer),
+            foreign_users,
+            session_starter,
+            sealer,
+        ),
         discovery=Discovery(tokens.issuer, tuple(LANGUAGES)),
         fetcher=fetcher,
         foreign_issuers=foreign_issuers(settings, fetcher, listener),
-        foreign_users=ForeignUsers(database, settings.accounts),
+        foreign_users=foreign_users,
         clerk_tokens=clerk_tokens(settings, fetcher, listener),
         clerk_users=ClerkUsers(database, settings.accounts, settings.clerk.metadata_roles),
         scope_policy=scope_policy,
@@ -253,7 +267,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         cookies=cookies,
         devices=KnownDevices(proofs, origins=origins),
         refresh_tokens=refresh_tokens,
-        session_starter=SessionStarter(settings, tokens, refresh_tokens, cookies),
+        session_starter=session_starter,
         activity=Activity(database),
         one_time_tokens=OneTimeTokens(roots, settings.accounts),
         mailer=Mailer(sealer, base_url=front_end(settings), service=name, home=home),

@@ -647,10 +647,22 @@ class ProviderNotFound(IdpError):
     remedy = "GET /auth/providers lists the configured providers."
 
 
+class IdentityNotFound(IdpError):
+    code, status, title = "identity_not_found", 404, "Identity not found"
+    text = "The account has no identity with this id."
+    remedy = "GET /api/auth/identities lists the account's identities."
+
+
 class IdentityTaken(IdpError):
     code, status, title = "identity_taken", 409, "Identity already linked"
     text = "This identity belongs to another account, or the account has another one of the same provider."
     remedy = "Sign in with that identity, or unlink the other one first."
+
+
+class NoAccountHere(IdpError):
+    code, status, title = "no_account_here", 403, "No account"
+    text = "There is no account for this identity, and this provider may not create one."
+    remedy = "Ask an administrator for an account, or sign in another way."
 
 
 class LastWayIn(IdpError):

@@ -7,6 +7,7 @@ from idp.db import models as db
 from idp.db.base import Base
 from idp.directory import models as directory
 from idp.events import models as events
+from idp.federation import models as federation
 from idp.mail import models as mail
 from idp.provider import models as provider
 from idp.sessions import models as sessions
@@ -15,4 +16,4 @@ from idp.users import models as users
 from idp.webhooks import models as webhooks
 
 METADATA = Base.metadata
-MODULES = (apikeys, audit, clerk, db, directory, events, mail, provider, sessions, signing, users, webhooks)
+MODULES = (apikeys, audit, clerk, db, directory, events, federation, mail, provider, sessions, signing, users, webhooks)

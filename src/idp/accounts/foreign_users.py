@@ -20,6 +20,7 @@ from idp.principal.sources import of_rules
 from idp.settings_schema import Accounts
 from idp.users import administration, credentials, identities
 from idp.users.identities import ForeignIdentity, LinkedIdentity
+from idp.users.models import IdentityRow
 from idp.users.user_events import publish_changed
 
 _ATTEMPTS = 3
@@ -91,6 +92,14 @@ class ForeignUsers:
                 await _apply(session, origin, user_id, identity, evaluation)
 
         await self._database.transact(link)
+
+    async def unlink(self, session: AsyncSession, origin: Origin, row: IdentityRow) -> None:
+        """Unlink an identity in a transaction that holds its user, with what its claim rules gave."""
+        identity = ForeignIdentity(row.provider, row.subject)
+        await _apply(session, origin, row.user_id, identity, Evaluation(decided=True))
+        details = {"provider": row.provider, "subject": row.subject}
+        record(session, origin, action="user.identity_unlinked", user_id=row.user_id, details=details)
+        await identities.unlink(session, row)
 
     async def _link_or_create(
         self, identity: ForeignIdentity, evaluation: Evaluation, create: bool, session: AsyncSession

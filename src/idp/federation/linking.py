@@ -1,4 +1,4 @@
-"""The account of an identity that signed in at a provider: known, new, or one that must be proven first (C-11, SEC-16)."""
+"""The account of an identity that signed in at a provider: known, new, or to be proven first (C-11, SEC-16)."""
 
 from msgspec import Struct
 

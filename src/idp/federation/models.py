@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -16,7 +16,16 @@ class FederatedLoginRow(UUIDKey, Base):
     """A login that was sent to a provider. Its `state` is a random secret, of which only the digest is stored."""
 
     __tablename__ = "federated_logins"
-    __table_args__ = (UniqueConstraint("state_digest"), Index("ix_federated_logins_expires_at", "expires_at"))
+    __table_args__ = (
+        UniqueConstraint("state_digest"),
+        Index("ix_federated_logins_expires_at", "expires_at"),
+        Index(
+            "ix_federated_logins_code_digest",
+            "code_digest",
+            unique=True,
+            postgresql_where=text("code_digest IS NOT NULL"),
+        ),
+    )
 
     provider: Mapped[str]  # its name in the settings
     state_digest: Mapped[str]

@@ -23,7 +23,7 @@ from idp.settings import Settings
 
 
 class HttpPlugin(Plugin):
-    """Configures request parsing and error responses, and provides `settings`.
+    """Configures request parsing and error responses, and provides `settings` and `origins`.
 
     Args:
         settings: what it provides.
@@ -32,7 +32,7 @@ class HttpPlugin(Plugin):
 
     def __init__(self, settings: Settings, origins: AllowedOrigins) -> None:
         self._origins = origins
-        self.provides = {"settings": settings}
+        self.provides = {"settings": settings, "origins": origins}
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         app_config.exception_handlers.update(problems.HANDLERS)

@@ -10,6 +10,7 @@ from idp.pages import (
     brand,
     consent_page,
     docs,
+    federation_routes,
     login_page,
     logout_routes,
     not_found,
@@ -34,6 +35,7 @@ _ROUTES = (
     *register_page.ROUTES,
     *consent_page.ROUTES,
     *authorize_routes.ROUTES,
+    *federation_routes.ROUTES,
     *logout_routes.ROUTES,
 )
 

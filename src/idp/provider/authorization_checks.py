@@ -13,7 +13,6 @@ from msgspec import Struct
 from idp.errors import AuthorizationRequestInvalid, RedirectUriMismatch, UnknownClient
 from idp.principal.permissions import OPENID
 from idp.provider import claims as user_claims
-from idp.provider import pkce
 from idp.provider.authorization_request import (
     PROMPTS,
     RESPONSE_MODES,
@@ -24,6 +23,7 @@ from idp.provider.authorization_request import (
 from idp.provider.authorization_response import AuthorizationError
 from idp.provider.models import ClientRow
 from idp.provider.redirect_uris import is_registered
+from idp.signing import pkce
 
 MAX_STATE = 16_384  # characters
 _MAX_NONCE = 2_048

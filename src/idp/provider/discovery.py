@@ -11,7 +11,7 @@ from idp.ops.envelope import JSON, FastRoute, UseFramework
 from idp.ops.openapi import documents
 from idp.principal.guards import public
 from idp.principal.permissions import USER_SCOPES
-from idp.provider import claims, pkce, userinfo
+from idp.provider import claims, userinfo
 from idp.provider.authorization_request import PROMPTS, RESPONSE_MODES
 from idp.provider.client_auth import ASSERTION, AUTH_METHODS, SECRET_METHODS
 from idp.provider.grants import GRANT_TYPES
@@ -19,6 +19,7 @@ from idp.provider.introspection_endpoint import PATH as INTROSPECT
 from idp.provider.revocation import PATH as REVOKE
 from idp.provider.token_endpoint import PATH as TOKEN
 from idp.sessions.service import SINGLE_FACTOR
+from idp.signing import pkce
 from idp.signing.client_assertion import ALGORITHMS as ASSERTION_ALGORITHMS
 from idp.signing.routes import JWKS_PATH
 from idp.signing.signing_key import ALGORITHMS

@@ -6,12 +6,12 @@ from idp import errors
 from idp.audit.record import Origin
 from idp.ops.bad_credential_limit import BadCredentialLimit
 from idp.principal.permissions import USER_SCOPES
-from idp.provider import pkce
 from idp.provider.app_tokens import AppTokens
 from idp.provider.client_auth import AuthenticatedClient
 from idp.provider.codes import AppSession, AuthorizationCodes
 from idp.provider.shapes import TokenRequest, TokenResponse
 from idp.sessions.refresh_tokens import RefreshTokens, is_well_formed
+from idp.signing import pkce
 from idp.signing.jwt import TokenService
 
 CLIENT_CREDENTIALS, AUTHORIZATION_CODE, REFRESH_TOKEN = "client_credentials", "authorization_code", "refresh_token"

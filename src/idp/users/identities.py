@@ -131,6 +131,19 @@ async def has_one_at(session: AsyncSession, user_id: str, provider: str) -> bool
     return bool((await session.execute(select(found))).scalar())
 
 
+async def list_of(session: AsyncSession, user_id: str) -> list[IdentityRow]:
+    """Return a user's identities, oldest first."""
+    query = select(IdentityRow).where(IdentityRow.user_id == user_id)
+    return list((await session.scalars(query.order_by(IdentityRow.created_at, IdentityRow.id))).all())
+
+
+async def unlink(session: AsyncSession, identity: IdentityRow) -> None:
+    """Take an identity away from its user."""
+    _publish(session, EventType.IDENTITY_UNLINKED, identity.user_id, identity.provider, identity.subject)
+    await session.delete(identity)
+    await session.flush()
+
+
 async def unlink_all(session: AsyncSession, user_id: str) -> list[str]:
     """Take all identities away from a user, and return the issuer of each."""
     removed = delete(IdentityRow).where(IdentityRow.user_id == user_id)

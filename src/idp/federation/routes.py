@@ -1,0 +1,140 @@
+"""Routes for apps: the providers, the exchange of a code for a session, and the identities of a user."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from litestar import delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from msgspec import Meta, Struct
+from sqlalchemy import select
+
+from idp import errors
+from idp.accounts.foreign_users import ForeignUsers
+from idp.accounts.shapes import SessionOut
+from idp.apikeys.service import lock
+from idp.audit.record import origin_of
+from idp.db.engine import Database
+from idp.federation.sign_in import FederatedSignIn
+from idp.ops.openapi import responses
+from idp.ops.security_headers import NO_STORE
+from idp.principal.guards import public, requires_fresh_login, requires_user
+from idp.principal.reauthorize import reauthorize
+from idp.principal.requests import AnyRequest, UserRequest, user_id_of
+from idp.users import administration, credentials, identities
+from idp.users.models import IdentityRow
+
+_TAGS = ["Federation"]
+
+
+class ProviderOut(Struct, frozen=True):
+    """A provider to sign in with, and where a browser begins."""
+
+    name: str
+    label: str
+    start_url: str
+
+
+class ProviderList(Struct, frozen=True):
+    """The providers, in the order in which to show them."""
+
+    providers: list[ProviderOut]
+
+
+class ExchangeIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """The code that the app received, and the verifier of its challenge (RFC 7636)."""
+
+    code: Annotated[str, Meta(max_length=200)]
+    code_verifier: Annotated[str, Meta(max_length=200)]
+
+    def __repr__(self) -> str:
+        return "ExchangeIn(hidden)"
+
+
+class IdentityOut(Struct, frozen=True):
+    """An identity at another provider that signs in to the account."""
+
+    id: UUID
+    provider: str
+    subject: str
+    linked_at: datetime
+
+
+class IdentityList(Struct, frozen=True):
+    """The identities of a user."""
+
+    identities: list[IdentityOut]
+
+
+class UnlinkedIdentity(Struct, frozen=True):
+    """The unlinked identity."""
+
+    success: bool
+    id: UUID
+
+
+@get("/auth/providers", opt=public(), tags=_TAGS, summary="List providers to sign in with", sync_to_thread=False)
+def list_providers(federated_sign_in: NamedDependency[FederatedSignIn]) -> ProviderList:
+    """Return the providers, for the buttons of a sign-in page."""
+    shown = [each for each in federated_sign_in.providers if not each.settings.hidden]
+    return ProviderList([ProviderOut(each.name, each.label, f"/federation/{each.name}/start") for each in shown])
+
+
+@post(
+    "/auth/federation/exchange",
+    opt=public(),
+    tags=_TAGS,
+    summary="Exchange a code for a session",
+    status_code=200,
+    cache_control=NO_STORE,
+    responses=responses(errors.FederatedLoginInvalid, errors.UserInactive, errors.ValidationFailed),
+)
+async def exchange_code(
+    request: AnyRequest, federated_sign_in: NamedDependency[FederatedSignIn], data: JSONBody[ExchangeIn]
+) -> SessionOut:
+    """Return the session object for the code of `/federation/{provider}/start?mode=code`, once."""
+    return (await federated_sign_in.exchange(request, data.code, verifier=data.code_verifier)).answer
+
+
+@get("/api/auth/identities", guards=[requires_user], tags=_TAGS, summary="List my identities")
+async def list_identities(request: UserRequest, database: NamedDependency[Database]) -> IdentityList:
+    """Return the identities that sign in to the user's account, oldest first."""
+    query = select(IdentityRow).where(IdentityRow.user_id == user_id_of(request)).order_by(IdentityRow.created_at)
+    async with database.transaction() as session:
+        rows = (await session.scalars(query)).all()
+    return IdentityList([IdentityOut(row.id, row.provider, row.subject, row.created_at) for row in rows])
+
+
+@delete(
+    "/api/auth/identities/{identity_id:uuid}",
+    guards=[requires_user, requires_fresh_login],
+    tags=_TAGS,
+    summary="Unlink an identity",
+    status_code=200,
+    responses=responses(errors.IdentityNotFound, errors.LastWayIn, errors.FreshLoginRequired),
+)
+async def unlink_identity(
+    request: UserRequest,
+    identity_id: FromPath[UUID],
+    database: NamedDependency[Database],
+    foreign_users: NamedDependency[ForeignUsers],
+) -> UnlinkedIdentity:
+    """Unlink an identity, and take away what its claim rules gave; never the last way to sign in."""
+    user_id, origin = user_id_of(request), origin_of(request)
+    async with database.transaction() as session:
+        await lock(session)
+        await administration.hold(session, user_id)
+        await reauthorize(session, request.user)
+        linked = await identities.list_of(session, user_id)
+        found = [row for row in linked if row.id == identity_id]
+        if not found:
+            raise errors.IdentityNotFound
+        holder = await credentials.find_by_id(session, user_id)
+        if len(linked) == 1 and (holder is None or holder.password_hash is None):
+            raise errors.LastWayIn
+        await foreign_users.unlink(session, origin, found[0])
+    return UnlinkedIdentity(success=True, id=identity_id)
+
+
+ROUTES = (list_providers, exchange_code, list_identities, unlink_identity)

@@ -1,0 +1,225 @@
+"""A login at a provider, from its button to a session: begin, come back, prove an account, exchange an app's code."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from litestar import Request
+from msgspec import Struct
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from idp.accounts.foreign_users import ForeignUsers
+from idp.accounts.start_session import Mode, SessionStarter, StartedSession
+from idp.audit.record import origin_of
+from idp.db.engine import Database
+from idp.errors import FederatedLoginInvalid, NoAccountHere, UserInactive
+from idp.federation.linking import Linking, NoAccount, ProofNeeded
+from idp.federation.login_state import ConsumedLogin, FederatedJourney, LoginStates, PendingLink
+from idp.federation.models import FederatedSessionRow
+from idp.federation.providers import Provider, Providers
+from idp.federation.upstream import UpstreamLogin
+from idp.signing.jwt import Family
+from idp.signing.pkce import challenge_of
+from idp.signing.sealing import Sealer
+from idp.users import credentials
+
+AMR = ("fed",)  # signed in at another provider that does not say how
+
+
+class SignedIn(Struct, frozen=True):
+    """The browser has a session."""
+
+    started: StartedSession
+    journey: FederatedJourney
+
+
+class ProveAccount(Struct, frozen=True):
+    """An account with the address exists; its owner must prove it."""
+
+    login_id: UUID
+    journey: FederatedJourney
+
+
+class ReturnToApp(Struct, frozen=True):
+    """A single-page app gets a code at its page."""
+
+    url: str
+
+
+class IdentityLinked(Struct, frozen=True):
+    """The identity was linked to the account of the session that asked for it."""
+
+    provider: str
+
+
+Outcome = SignedIn | ProveAccount | ReturnToApp | IdentityLinked
+
+
+class FederatedSignIn:
+    """Takes browsers through logins at providers.
+
+    Args:
+        database: stores the logins.
+        providers: the configured providers.
+        states: saves and consumes logins.
+        foreign_users: creates users and links identities.
+        starter: starts sessions.
+        sealer: encrypts ID tokens at rest.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        providers: Providers,
+        states: LoginStates,
+        foreign_users: ForeignUsers,
+        starter: SessionStarter,
+        sealer: Sealer,
+    ) -> None:
+        self.providers = providers
+        self._database = database
+        self._states = states
+        self._foreign_users = foreign_users
+        self._linking = Linking(database, foreign_users)
+        self._starter = starter
+        self._sealer = sealer
+
+    async def begin(
+        self, provider: Provider, journey: FederatedJourney, *, browser: str, login_hint: str | None = None
+    ) -> str:
+        """Save a login, and return the URL at the provider.
+
+        Raises:
+            DependencyUnavailable: the provider cannot be reached, or PostgreSQL.
+        """
+        async with self._database.transaction() as session:
+            login = self._states.begin(session, provider.name, journey, browser=browser, login_hint=login_hint)
+        return await provider.upstream.authorization_url(login)
+
+    async def come_back(
+        self, request: Request[Any, Any, Any], provider: Provider, answer: Mapping[str, str], *, browser: str
+    ) -> Outcome:
+        """Take the provider's answer, and return what happens next.
+
+        Args:
+            request: the callback.
+            provider: of the callback's path.
+            answer: its parameters.
+            browser: the secret in the cookie of this browser.
+
+        Raises:
+            FederatedLoginInvalid: no login of this browser has this state.
+            UpstreamRefused: the provider refused, or its answer is not acceptable.
+            NoAccountHere: there is no account, and the provider may not create one.
+            IdentityTaken: the identity to link belongs to another account.
+            UserInactive: the account is disabled.
+            DependencyUnavailable: the provider cannot be reached, or PostgreSQL.
+        """
+        async with self._database.transaction() as session:  # committed first: a login is used once
+            consumed = await self._states.consume(session, provider.name, answer.get("state", ""), browser=browser)
+        login = await provider.upstream.complete(consumed.request, answer)
+        journey = consumed.journey
+        if journey.purpose == "link":
+            assert journey.user_id is not None
+            await self._foreign_users.link(journey.user_id, login.identity, login.evaluation, origin_of(request))
+            return IdentityLinked(provider.name)
+        account = await self._linking.user_for(login, create=provider.settings.create_users)
+        if isinstance(account, NoAccount):
+            raise NoAccountHere
+        if isinstance(account, ProofNeeded):
+            pending = PendingLink(account.holder.user_id, login.identity.email or "", login)
+            async with self._database.transaction() as session:
+                await self._states.keep(session, consumed.id, pending)
+            return ProveAccount(consumed.id, journey)
+        return await self._go_on(request, consumed, account.user_id, login)
+
+    async def link_proven(
+        self, request: Request[Any, Any, Any], login_id: str, *, browser: str, user_id: str
+    ) -> tuple[UpstreamLogin, FederatedJourney, str]:
+        """Link the identity that waits to the account whose owner has just proven it; once.
+
+        Args:
+            request: the request with the proof.
+            login_id: of the waiting login.
+            browser: the secret in the cookie of this browser.
+            user_id: the proven account.
+
+        Raises:
+            FederatedLoginInvalid: nothing waits in this browser for this account.
+            IdentityTaken: the identity was linked elsewhere meanwhile.
+        """
+        async with self._database.transaction() as session:
+            pending, journey, provider = await self._states.pending_link(session, login_id, browser=browser, lock=True)
+            if pending.user_id != user_id:
+                raise FederatedLoginInvalid
+            await self._states.finish(session, login_id)
+        identity, evaluation = pending.login.identity, pending.login.evaluation
+        await self._foreign_users.link(user_id, identity, evaluation, origin_of(request))
+        return pending.login, journey, provider
+
+    async def _go_on(
+        self, request: Request[Any, Any, Any], consumed: ConsumedLogin, user_id: str, login: UpstreamLogin
+    ) -> Outcome:
+        journey = consumed.journey
+        if journey.mode == "code":
+            async with self._database.transaction() as session:
+                code = await self._states.issue_code(session, consumed.id, login, user_id)
+            return ReturnToApp(_with_parameters(journey.return_to or "/", {"code": code}))
+        started = await self.start_session(request, user_id, login, consumed.provider, mode="cookie")
+        return SignedIn(started, journey)
+
+    async def exchange(self, request: Request[Any, Any, Any], code: str, *, verifier: str) -> StartedSession:
+        """Start the session of a single-page app with its code.
+
+        Raises:
+            FederatedLoginInvalid: the code is unknown, expired or used, or the verifier does not fit.
+            UserInactive: the account is disabled.
+        """
+        challenge = challenge_of(verifier)
+        if challenge is None:
+            raise FederatedLoginInvalid
+        async with self._database.transaction() as session:
+            user_id, login, provider = await self._states.redeem_code(session, code, code_challenge=challenge)
+        return await self.start_session(request, user_id, login, provider, mode="token")
+
+    async def start_session(
+        self, request: Request[Any, Any, Any], user_id: str, login: UpstreamLogin, provider: str, *, mode: Mode
+    ) -> StartedSession:
+        """Start a session of the account of a login.
+
+        Raises:
+            UserInactive: the account is disabled or deleted.
+        """
+
+        async def start(session: AsyncSession) -> StartedSession:
+            holder = await credentials.find_by_id(session, user_id)
+            if holder is None or not holder.is_active:
+                raise UserInactive
+            started = await self._starter.start(
+                session,
+                request,
+                user_id,
+                family=Family.API_AUTH,
+                message="Login successful",
+                password_version=holder.password_version,
+                amr=login.amr or AMR,
+                mode=mode,
+            )
+            sealed = None if login.id_token is None else self._sealer.seal(login.id_token.encode(), purpose="id-token")
+            session.add(
+                FederatedSessionRow(
+                    session_id=started.session_id,
+                    provider=provider,
+                    subject=login.identity.subject,
+                    sid=login.sid,
+                    sealed_id_token=sealed,
+                )
+            )
+            return started
+
+        return await self._database.transact(start)
+
+
+def _with_parameters(url: str, parameters: dict[str, str]) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(parameters)}"

@@ -1,0 +1,154 @@
+"""/federation/{provider}: a browser's way to another provider and back, and the proof of an account that is there."""
+
+from typing import Annotated
+from urllib.parse import parse_qsl, urlencode
+
+from litestar import get, post
+from litestar.datastructures import Cookie
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+from litestar.response import Redirect
+
+from idp.errors import BadRequest, FederatedLoginInvalid, OriginNotAllowed
+from idp.federation.login_state import FederatedJourney
+from idp.federation.sign_in import FederatedSignIn, IdentityLinked, Outcome, ProveAccount, ReturnToApp, SignedIn
+from idp.ops.origins import AllowedOrigins, serialize_origin
+from idp.ops.rate_limit import Limiter
+from idp.ops.rate_limit_rules import RateLimitRules
+from idp.pages.form_tokens import FormTokens
+from idp.pages.forms import ERROR_PAGES, FORM
+from idp.pages.rendering import redirect
+from idp.pages.return_path import safe_path
+from idp.pages.sign_in_steps import Journey, RequestId, find_journey, finish
+from idp.principal.guards import public
+from idp.principal.requests import AnyRequest
+from idp.provider.authorization import Authorization
+from idp.signing import pkce
+
+_MAX_PARAMETERS = 30
+ReturnTo = Annotated[str | None, QueryParameter(description="A path of this service, or a page of an allowed origin.")]
+Mode = Annotated[str | None, QueryParameter(description="How the session of a page continues: cookie or code.")]
+Challenge = Annotated[str | None, QueryParameter(description="The S256 challenge of the page, for mode=code.")]
+Hint = Annotated[str | None, QueryParameter(description="An address to fill in at the provider.")]
+
+
+@get("/federation/{provider:str}/start", opt=public(), include_in_schema=False, exception_handlers=ERROR_PAGES)
+async def start_federated_login(
+    request: AnyRequest,
+    provider: FromPath[str],
+    federated_sign_in: NamedDependency[FederatedSignIn],
+    authorizations: NamedDependency[Authorization],
+    form_tokens: NamedDependency[FormTokens],
+    origins: NamedDependency[AllowedOrigins],
+    limiter: NamedDependency[Limiter],
+    rate_limit_rules: NamedDependency[RateLimitRules],
+    request_id: RequestId = None,
+    return_to: ReturnTo = None,
+    mode: Mode = None,
+    code_challenge: Challenge = None,
+    login_hint: Hint = None,
+) -> Redirect:
+    """Send the browser to a provider, for a page of ours or of an app."""
+    chosen = federated_sign_in.providers.get(provider)
+    journey = await find_journey(authorizations, request_id, return_to)
+    hint = login_hint or (journey.pending.login_hint if journey.pending else None)
+    if journey.pending is None and return_to is not None and safe_path(return_to) is None:
+        federated = _journey_of_app(return_to, mode, code_challenge, origins)
+    else:
+        is_fresh = journey.pending is not None and "login" in journey.pending.prompt
+        federated = FederatedJourney("sign_in", query=journey.query, fresh=is_fresh)
+    rule = rate_limit_rules.authorization(request.client.host if request.client else "")
+    await limiter.take(rule)
+    browser, cookies = _browser(request, form_tokens)
+    url = await federated_sign_in.begin(chosen, federated, browser=browser, login_hint=hint)
+    return _leave(url, cookies)
+
+
+@get("/federation/{provider:str}/callback", opt=public(), include_in_schema=False, exception_handlers=ERROR_PAGES)
+async def finish_federated_login(
+    request: AnyRequest,
+    provider: FromPath[str],
+    federated_sign_in: NamedDependency[FederatedSignIn],
+    authorizations: NamedDependency[Authorization],
+    form_tokens: NamedDependency[FormTokens],
+) -> Redirect:
+    """Take a provider's answer: sign in, ask for a proof of the account, or show what went wrong."""
+    chosen = federated_sign_in.providers.get(provider)
+    answer = _answer(request.scope["query_string"])
+    browser = request.cookies.get(form_tokens.name, "")
+    outcome = await federated_sign_in.come_back(request, chosen, answer, browser=browser)
+    return await _respond(outcome, authorizations)
+
+
+@post(
+    "/federation/{provider:str}/callback",
+    opt=public() | FORM,
+    include_in_schema=False,
+    status_code=200,
+    exception_handlers=ERROR_PAGES,
+)
+async def finish_federated_login_by_form(request: AnyRequest, provider: FromPath[str]) -> Redirect:
+    """Continue an answer with `response_mode=form_post` by GET: the cookie does not come with another site's POST."""
+    answer = _answer(await request.body())
+    return redirect(f"/federation/{provider}/callback?{urlencode(answer)}")
+
+
+async def _respond(outcome: Outcome, authorizations: Authorization) -> Redirect:
+    match outcome:
+        case SignedIn(started, journey) if journey.purpose == "app":
+            return _leave(journey.return_to or "/", [*started.cookies])
+        case SignedIn(started, journey):
+            return await finish(authorizations, await _journey_of(authorizations, journey), started)
+        case ProveAccount(login_id, _):
+            return redirect(f"/link-account?{urlencode({'login': str(login_id)})}")
+        case ReturnToApp(url):
+            return _leave(url, [])
+        case IdentityLinked(_):
+            return redirect("/account-linked")
+
+
+async def _journey_of(authorizations: Authorization, journey: FederatedJourney) -> Journey:
+    kept = dict(parse_qsl(journey.query.removeprefix("?")))
+    return await find_journey(authorizations, kept.get("request"), kept.get("return_to"))
+
+
+def _journey_of_app(
+    return_to: str, mode: str | None, code_challenge: str | None, origins: AllowedOrigins
+) -> FederatedJourney:
+    """Return the journey of a single-page app.
+
+    Raises:
+        OriginNotAllowed: its page is not of an allowed origin.
+        BadRequest: the mode or the challenge is wrong.
+    """
+    if len(return_to) > 2000 or not origins.allows(serialize_origin(return_to)) or "#" in return_to:
+        raise OriginNotAllowed(f"{return_to[:100]} is not a page of an origin in AUTH_API_CORS_ORIGINS.")
+    if mode == "cookie":
+        return FederatedJourney("app", return_to=return_to)
+    if mode != "code" or code_challenge is None or not pkce.is_challenge(code_challenge):
+        raise BadRequest("Send mode=cookie, or mode=code with the S256 code_challenge of the page.")
+    return FederatedJourney("app", return_to=return_to, mode="code", code_challenge=code_challenge)
+
+
+def _browser(request: AnyRequest, form_tokens: FormTokens) -> tuple[str, list[Cookie]]:
+    """Return the secret of this browser, and the cookie to set if it is new."""
+    _, cookies = form_tokens.issue(request.cookies)
+    return (cookies[0].value or "") if cookies else request.cookies[form_tokens.name], cookies
+
+
+def _answer(encoded: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(encoded.decode(), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS, errors="strict")
+    except ValueError:
+        raise FederatedLoginInvalid from None
+    if len(dict(pairs)) != len(pairs):
+        raise FederatedLoginInvalid
+    return dict(pairs)
+
+
+def _leave(url: str, cookies: list[Cookie]) -> Redirect:
+    headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    return Redirect(url, status_code=303, headers=headers, cookies=cookies)
+
+
+ROUTES = (start_federated_login, finish_federated_login, finish_federated_login_by_form)
