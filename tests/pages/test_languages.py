@@ -30,6 +30,15 @@ def test_every_text_that_a_template_shows_exists() -> None:
     assert sorted(shown - set(LANGUAGES[DEFAULT].texts)) == []
 
 
+def test_no_text_is_left_over() -> None:
+    """Those with a computed name count as shown by its beginning, such as `"errors." ~ name`."""
+    source = "".join(path.read_text() for path in (*(PAGES / "templates").glob("*.html"), *PAGES.glob("*.py")))
+    beginnings = tuple(re.findall(r'"([a-z_]+\.[a-z_]*)" ~', source))
+    texts = [key for key in LANGUAGES[DEFAULT].texts if not key.startswith(beginnings)]
+    sections = set(re.findall(r'"([a-z_]+)"', source))
+    assert [key for key in texts if f'"{key}"' not in source and key.partition(".")[0] not in sections] == []
+
+
 @pytest.mark.parametrize(
     ("ui_locales", "accept_language", "expected"),
     [

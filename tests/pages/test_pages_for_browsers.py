@@ -52,7 +52,19 @@ async def test_a_browser_gets_a_page_at_the_root(production: Service) -> None:
         assert "Access-Control-Allow-Origin" not in other_site.headers
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/auth/nothing", "/favicon.ico", "/index.html", "/%3Cscript%3E"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/nothing",
+        "/auth/nothing",
+        "/favicon.ico",
+        "/index.html",
+        "/%3Cscript%3E",
+        "/login/",
+        "/%6cogin",
+        "/errors/nothing",
+    ],
+)
 async def test_a_browser_gets_a_page_at_an_unknown_path(production: Service, path: str) -> None:
     answer = await production.client.get(path, headers={"Accept": CHROMIUM, "Accept-Language": "de"})
     assert (answer.status_code, heading(answer)) == (404, "Seite nicht gefunden")

@@ -33,9 +33,9 @@ class Server(Struct, frozen=True):
     state: str
 
     @property
-    def is_good(self) -> bool:
-        """Whether it answers, or is not used."""
-        return self.state in {"healthy", "disabled", "running"}
+    def mark(self) -> str:
+        """How the page marks the state."""
+        return "off" if self.state == "disabled" else "good" if self.state in {"healthy", "running"} else "bad"
 
 
 class DemoUser(Struct, frozen=True):

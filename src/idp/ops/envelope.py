@@ -16,6 +16,7 @@ from uuid_utils import uuid7
 
 from idp import errors
 from idp.ops import metrics, open_cors, problems
+from idp.ops.accept import wants_page
 from idp.ops.access_log import Line, access_log
 from idp.ops.http_protocol import answer_at_once, has_arrived
 from idp.ops.logging import describe, request_id
@@ -33,6 +34,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 Observer = Callable[[HTTPScope, int, float], None]  # the request, its status (0: none was sent), seconds
 JSON = (b"content-type", b"application/json")
 NO_STORE = (b"cache-control", b"no-store")
+_UNKNOWN_PATH = "/-"  # nothing is served there
 
 
 class FastRoute(Struct, frozen=True):
@@ -124,7 +126,11 @@ class Envelope:
             elif fast_routes is not None and len(raw_path) == len(scope["path"]):
                 await self._try(*fast_routes, scope, exchange)
             elif not is_served(scope["path"], raw_path):
-                await exchange.refuse(errors.NotFound())
+                if not wants_page(dict(scope["headers"]).get(b"accept", b"").decode("latin-1")):
+                    await exchange.refuse(errors.NotFound())
+                else:  # the framework has the page that says so
+                    unknown: HTTPScope = {**scope, "path": _UNKNOWN_PATH, "raw_path": _UNKNOWN_PATH.encode()}
+                    await self._app(unknown, exchange.receive, exchange.send)
             elif scope["path"] in self._open_paths and exchange.opens_to_every_origin():
                 await exchange.answer_preflight()
             elif scope["method"] == "OPTIONS" and (refused := self._refused_preflight(scope)):

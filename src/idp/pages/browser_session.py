@@ -1,6 +1,6 @@
 """The session of the browser that opens a page: who is signed in there, or nobody."""
 
-from idp.authn.credential import Presented
+from idp.authn.credential import Presented, cookies_only
 from idp.authn.introspection import Introspector
 from idp.principal.model import AuthMethod, Principal
 from idp.principal.requests import AnyRequest
@@ -18,7 +18,8 @@ async def find_browser(request: AnyRequest, introspector: Introspector) -> Princ
     Raises:
         DatabaseUnavailable: the session cannot be looked up.
     """
-    presented = Presented(cookies=request.cookies)
+    cookies = cookies_only(Presented(headers={"cookie": request.headers.get("cookie", "")})).cookies
+    presented = Presented(cookies=cookies)
     verdict = await introspector.introspect(presented, client=request.client.host if request.client else None)
     if verdict.unknown and verdict.error is not None:
         raise verdict.error

@@ -14,16 +14,15 @@ from idp.principal.requests import AnyRequest
 
 
 def _unknown_path(request: AnyRequest, _error: NotFoundException) -> Response[Any]:
-    answer = page_of(request)
-    answer.headers["Vary"] = ", ".join(dict.fromkeys(("Accept", *filter(None, [answer.headers.get("Vary")]))))
+    return _unknown_thing(request, NotFound())
+
+
+def _unknown_thing(request: AnyRequest, error: NotFound) -> Response[Any]:
+    is_page = request.method in {"GET", "HEAD"} and wants_page(request.headers.get("accept"))
+    answer: Response[Any] = show_error(request, error) if is_page else respond(request, error)
+    answer.headers["Vary"] = ", ".join(["Accept", *filter(None, [answer.headers.get("Vary")])])
     return answer
 
 
-def page_of(request: AnyRequest) -> Response[Any]:
-    """Return the answer to a request for something that does not exist."""
-    if request.method in {"GET", "HEAD"} and wants_page(request.headers.get("accept")):
-        return show_error(request, NotFound())
-    return respond(request, NotFound())
-
-
 HANDLERS: ExceptionHandlersMap = {NotFoundException: _unknown_path}
+OF_PAGES: ExceptionHandlersMap = {NotFound: _unknown_thing}

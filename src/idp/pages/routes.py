@@ -7,6 +7,7 @@ from litestar.params import FromPath
 from idp.errors import NotFound, catalogue, phrase
 from idp.ops.problems import document
 from idp.ops.public_prefix import prefixed
+from idp.pages import not_found
 from idp.pages.rendering import page
 from idp.principal.guards import public
 
@@ -17,7 +18,13 @@ def error_list() -> Response[str]:
     return page("errors.html", root=prefixed("/docs"), errors=list(catalogue().values()))
 
 
-@get("/errors/{code:str}", opt=public(), include_in_schema=False, sync_to_thread=False)
+@get(
+    "/errors/{code:str}",
+    opt=public(),
+    include_in_schema=False,
+    sync_to_thread=False,
+    exception_handlers=not_found.OF_PAGES,
+)
 def error_page(code: FromPath[str]) -> Response[str]:
     """Explain an error code; the `type` of every problem document links here."""
     error = catalogue().get(code)
