@@ -308,6 +308,72 @@ async def test_consent_needs_the_token_of_the_session(service: Service, visitor:
         assert (answer.status_code, heading(answer)) == (403, REJECTED)
 
 
+@pytest.fixture(scope="module")
+async def https(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
+    """Production, as a proxy with TLS reaches it."""
+    environ = {"IDP_PUBLIC_URL": "https://id.example.com"}
+    async with running(postgres.create_database("https_pages"), profile="production", environ=environ) as service:
+        yield service
+
+
+async def test_over_https_no_other_host_can_set_the_cookies(https: Service) -> None:
+    """SEC-44 SEC-70: `__Host-`, Secure and HttpOnly, before the session and with it."""
+    person = await https.register()
+    page = await https.client.get("/login")
+    (cookie,) = page.headers.get_list("set-cookie")
+    assert re.fullmatch(r"__Host-idp_form=[\w-]{22}; HttpOnly; Path=/; SameSite=lax; Secure", cookie)
+    headers = {"Cookie": cookie.partition(";")[0], "Origin": "https://id.example.com"}
+    form = form_of(page).fields | {"email": person.email, "password": PASSWORD}
+    done = await https.client.post("/login", data=form, headers=headers)
+    assert done.status_code == 303
+    sessions = [each for each in done.headers.get_list("set-cookie") if each.startswith("__Host-idp_session=")]
+    assert len(sessions) == 1
+    assert "Secure" in sessions[0]
+    assert "HttpOnly" in sessions[0]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "request=a&request=b",
+        "request=%00",
+        "request=%ff%fe",
+        "return_to=%ff&return_to=/x",
+        "choose=%F0%9F%98%80&other=&resume=%00",
+        "=&&&=;",
+        "request=" + "%0d%0a" * 500,
+        "ui_locales=" + "de%20" * 3000,
+        "ui_locales=%00%ff&request=x",
+        "a[]=1&__proto__=2",
+        "step[]=sent&step=%F0",
+        "token=%ff&token=x",
+    ],
+)
+@pytest.mark.parametrize("path", ["/login", "/register", "/consent", "/reset-password", "/verify-email"])
+async def test_an_odd_query_is_never_a_fault(production: Service, path: str, query: str) -> None:
+    for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
+        answer = await production.client.request(method, f"{path}?{query}")
+        assert answer.status_code < 500, (method, answer.text)
+        assert "a=b" not in str(answer.headers)
+
+
+@pytest.mark.parametrize("path", ["/login", "/register", "/consent", "/reset-password"])
+async def test_an_odd_body_is_a_page(production: Service, path: str) -> None:
+    bodies: list[tuple[bytes, str]] = [
+        (b"", "application/x-www-form-urlencoded"),
+        (b"email=a&email=b", "application/x-www-form-urlencoded"),
+        (b"email=%ff", "application/x-www-form-urlencoded"),
+        (b"{}", "application/json"),
+        (b'--x\r\nContent-Disposition: form-data; name="email"\r\n\r\na\r\n--x--', "multipart/form-data; boundary=x"),
+        (b"x" * 2_000_000, "application/x-www-form-urlencoded"),
+        (b"&".join(b"a%d=1" % number for number in range(100)), "application/x-www-form-urlencoded"),
+    ]
+    for body, kind in bodies:
+        answer = await production.client.post(path, content=body, headers={"Content-Type": kind})
+        assert 400 <= answer.status_code < 500, (body[:50], answer.text)
+        assert answer.headers["Content-Type"] == "text/html; charset=utf-8", (body[:50], answer.text)
+
+
 # --- choosing an account ---------------------------------------------------------------------------------------------
 
 
@@ -542,11 +608,31 @@ async def test_with_verification_nobody_learns_who_has_an_account(verifying: Ser
         (mail,) = await mails_about(verifying, emails[1], VERIFY)
         done = await visitor.send(await visitor.open(mail["links"][0]))
         assert heading(done) == "Your address is confirmed"
-        assert 'href="/login"' in done.text
+        assert 'href="/login?resume=1"' in done.text
         page = await visitor.open("/login")
         assert (await visitor.post(page, email=emails[1], password=PASSWORD)).status_code == 303
         me = await visitor.client.get("/auth/me")
         assert me.json()["name"] == "Ada"
+
+
+async def test_a_new_user_comes_back_to_the_app_after_the_mail(verifying: Service) -> None:
+    """The link opens in the browser that waits; in another one, the sign-in leads home."""
+    client_id, email = await new_client(verifying, skip_consent=True), verifying.new_email()
+    async with Visitor(verifying) as visitor, Visitor(verifying) as other:
+        page = await asked(visitor, client_id)
+        page = await visitor.open(re.findall(r'href="(/register[^"]*)"', page.text)[0])
+        assert heading(await visitor.send(page, email=email, password=PASSWORD)) == "Check your mail"
+        (mail,) = await mails_about(verifying, email, VERIFY)
+        done = await visitor.send(await visitor.open(mail["links"][0]))
+        (link,) = re.findall(r'href="(/login[^"]*)"', done.text)
+        page = await visitor.open(link)
+        assert "to continue to <strong>Notes</strong>" in page.text
+        assert returned(await visitor.send(page, email=email, password=PASSWORD))["code"]
+        elsewhere = await other.post(await other.open(link), email=email, password=PASSWORD)
+        assert elsewhere.headers["Location"] == "/"
+        for value in ("nothing", "01990c7e-7f3b-7c1e-8a54-0f6f1d5a9a10", "<script>"):
+            page = await verifying.client.get(link, headers={"Cookie": f"idp_waiting={value}"})
+            assert (page.status_code, heading(page)) == (200, "Sign in")
 
 
 async def test_many_at_once_make_one_account(service: Service) -> None:

@@ -17,7 +17,8 @@ from idp.pages.form_tokens import FormTokens
 from idp.pages.forms import ERROR_PAGES, FORM, check_session_form, read_form
 from idp.pages.mail_link import Page
 from idp.pages.rendering import form_page, redirect
-from idp.pages.sign_in_steps import Journey, RequestId, ReturnTo, find_journey, finish
+from idp.pages.sign_in_steps import Journey, RequestId, ReturnTo, find_journey, finish, resume_journey
+from idp.pages.waiting_requests import WaitingRequests
 from idp.principal.guards import public
 from idp.principal.model import Principal
 from idp.principal.requests import AnyRequest
@@ -29,6 +30,7 @@ from idp.signing.jwt import Family, TokenService
 LOGIN = "/login"
 _MAX_EMAIL, _MAX_PASSWORD = 254, 4096  # characters; longer ones are wrong without a look-up
 Choose = Annotated[str | None, QueryParameter(description="Whether to offer the account of the browser's session.")]
+Resume = Annotated[str | None, QueryParameter(description="Whether to continue what waited for a mail.")]
 Other = Annotated[str | None, QueryParameter(description="Whether to sign in with another account.")]
 
 
@@ -40,13 +42,18 @@ async def login_page(
     form_tokens: NamedDependency[FormTokens],
     session_cookies: NamedDependency[SessionCookies],
     settings: NamedDependency[Settings],
+    waiting_requests: NamedDependency[WaitingRequests],
     request_id: RequestId = None,
     return_to: ReturnTo = None,
     choose: Choose = None,
     other: Other = None,
+    resume: Resume = None,
 ) -> Page:
     """Show the form for signing in, or the account of the browser's session to continue with."""
-    journey = await find_journey(authorizations, request_id, return_to)
+    if resume and request_id is None:
+        journey = await resume_journey(authorizations, waiting_requests.find(request.cookies))
+    else:
+        journey = await find_journey(authorizations, request_id, return_to)
     browser = await find_browser(request, introspector) if not other else None
     if browser is not None and (choose or journey.pending is None):
         return _choice(request, journey, browser, session_cookies)

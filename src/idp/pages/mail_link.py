@@ -10,6 +10,7 @@ from litestar.response import Redirect
 from idp.audit.record import Origin, origin_of
 from idp.errors import IdpError, OneTimeTokenInvalid
 from idp.pages.rendering import form_page, redirect
+from idp.pages.waiting_requests import WaitingRequests
 from idp.principal.requests import AnyRequest
 from idp.settings import Settings
 from idp.users.one_time_tokens import OneTimeToken, Purpose
@@ -84,7 +85,10 @@ class MailLinkPage:
 
     def redirect(self, step: str, *, background: Any = None) -> Redirect:
         """Redirect a form to this page, which shows its result."""
-        return redirect(f"{self._path}?{urlencode({'step': step, **self._kept})}", background=background)
+        waiting: WaitingRequests = self._request.app.state.waiting_requests
+        cookies = [waiting.remember(self._kept["request"])] if self._kept else []
+        path = f"{self._path}?{urlencode({'step': step, **self._kept})}"
+        return redirect(path, background=background, cookies=cookies)
 
     def _record_error(self, error: IdpError | None) -> None:
         """Log the error code that the page shows as text."""
@@ -95,6 +99,7 @@ class MailLinkPage:
         template = f"{self._path[1:].replace('-', '_')}.html"
         values |= {"front_end": self._settings.mail.frontend_url, "policy": self._settings.passwords}
         values["query"] = f"?{urlencode(self._kept)}" if self._kept else ""
+        values["sign_in"] = values["query"] or "?resume=1"
         return form_page(self._request, template, status=status, headers=None, form=None, state=state, **values)
 
 

@@ -20,6 +20,7 @@ from idp.pages.brand import load_brand
 from idp.pages.form_tokens import FormTokens
 from idp.pages.home_page import home_page
 from idp.pages.schema import OpenApiDocument, openapi_config
+from idp.pages.waiting_requests import WaitingRequests
 from idp.plugin import Plugin
 from idp.settings_schema import Pages
 from idp.signing.proof_keys import ProofKeys
@@ -70,11 +71,13 @@ class PagesPlugin(Plugin):
         self._dev_headers = dev_headers
         self._brand = load_brand(settings)
         self._form_tokens = FormTokens(proofs, origins)
+        self._waiting_requests = WaitingRequests(origins)
         self.document = OpenApiDocument()
         self.routes = (*_ROUTES, *docs.asset_routers())
         self.provides = {
             "openapi_document": self.document,
             "form_tokens": self._form_tokens,
+            "waiting_requests": self._waiting_requests,
             "brand": self._brand,
         }
 
@@ -82,6 +85,7 @@ class PagesPlugin(Plugin):
         config = openapi_config(public_url=self._public_url, dev_headers=self._dev_headers)
         app_config.openapi_config = docs.serve(config, self.document)
         app_config.state["brand"] = self._brand
+        app_config.state["waiting_requests"] = self._waiting_requests
         app_config.state["show_home"] = home_page(self._introspector, self._form_tokens)
         app_config.exception_handlers.update(not_found.HANDLERS)
         return super().on_app_init(app_config)

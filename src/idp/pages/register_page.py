@@ -20,6 +20,7 @@ from idp.pages.forms import ERROR_PAGES, FORM, read_form
 from idp.pages.mail_link import SENT, Page
 from idp.pages.rendering import form_page, redirect
 from idp.pages.sign_in_steps import Journey, RequestId, ReturnTo, find_journey, finish
+from idp.pages.waiting_requests import WaitingRequests
 from idp.plain_text import LINE
 from idp.principal.guards import public
 from idp.principal.requests import AnyRequest
@@ -66,6 +67,7 @@ async def register_form(
     session_starter: NamedDependency[SessionStarter],
     open_registration: NamedDependency[OpenRegistration],
     register_email: NamedDependency[RegisterEmail],
+    waiting_requests: NamedDependency[WaitingRequests],
     tokens: NamedDependency[TokenService],
     request_id: RequestId = None,
     return_to: ReturnTo = None,
@@ -85,7 +87,9 @@ async def register_form(
             if settings.accounts.require_email_verification:
                 await limiter.take(rule)
                 await register_email.register(email, password, origin_of(request), name=name)
-                return redirect(f"{REGISTER}{journey.query}{'&' if journey.query else '?'}step={SENT}")
+                waiting = [waiting_requests.remember(str(journey.pending.id))] if journey.pending else []
+                step = f"{'&' if journey.query else '?'}step={SENT}"
+                return redirect(f"{REGISTER}{journey.query}{step}", cookies=waiting)
             started = await open_registration.register(
                 request, email, password, name, family=Family.API_AUTH, mode="cookie"
             )

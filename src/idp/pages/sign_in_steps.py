@@ -8,6 +8,7 @@ from litestar.response import Redirect
 from msgspec import Struct
 
 from idp.accounts.start_session import StartedSession
+from idp.errors import AuthorizationRequestExpired
 from idp.pages.authorize_routes import CONTINUE
 from idp.pages.rendering import FormOf, redirect
 from idp.pages.return_path import safe_path
@@ -71,6 +72,14 @@ async def find_journey(authorizations: Authorization, request_id: str | None, re
     if request_id is not None:
         return Journey(await authorizations.pending(request_id))
     return Journey(return_to=safe_path(return_to))
+
+
+async def resume_journey(authorizations: Authorization, waiting_id: str | None) -> Journey:
+    """Return the journey that waited while its user opened a mail; one for the home page if it has ended."""
+    try:
+        return await find_journey(authorizations, waiting_id)
+    except AuthorizationRequestExpired:
+        return Journey()
 
 
 async def finish(authorizations: Authorization, journey: Journey, started: StartedSession) -> Redirect:
