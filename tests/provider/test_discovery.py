@@ -57,6 +57,8 @@ USED = {
     "token_endpoint_auth_methods_supported": "registration",
     "token_endpoint_auth_signing_alg_values_supported": "registration",
     "introspection_endpoint_auth_methods_supported": "registration",
+    "introspection_endpoint_auth_signing_alg_values_supported": "registration",
+    "revocation_endpoint_auth_signing_alg_values_supported": "registration",
     "revocation_endpoint_auth_methods_supported": "registration",
     "id_token_signing_alg_values_supported": "registration",
     "acr_values_supported": "prompts",

@@ -158,6 +158,8 @@ class Envelope:
         except UseFramework as fallback:
             if fallback.message is not None:
                 exchange.replayed = fallback.message
+            if scope["path"] in self._open_paths:
+                exchange.opens_to_every_origin()
             await self._app(scope, exchange.receive, exchange.send)
         except errors.IdpError as error:
             scope["path_template"] = scope["path"]

@@ -191,7 +191,9 @@ def _basic(authorization: str) -> tuple[str, str]:
     client_id, colon, secret = decoded.partition(":")
     if scheme.lower() != "basic" or not colon:
         raise InvalidClient("Clients authenticate with Authorization: Basic, their id and their secret.")
-    return unquote_plus(client_id), unquote_plus(secret)
+    if "%" in decoded or "+" in decoded:
+        return unquote_plus(client_id), unquote_plus(secret)
+    return client_id, secret
 
 
 def _client(resolved: Resolved) -> AuthenticatedClient:

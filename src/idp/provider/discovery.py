@@ -13,18 +13,18 @@ from idp.principal.guards import public
 from idp.principal.permissions import USER_SCOPES
 from idp.provider import claims, pkce, userinfo
 from idp.provider.authorization_request import PROMPTS, RESPONSE_MODES
+from idp.provider.client_auth import ASSERTION, AUTH_METHODS, SECRET_METHODS
 from idp.provider.grants import GRANT_TYPES
 from idp.provider.introspection_endpoint import PATH as INTROSPECT
 from idp.provider.revocation import PATH as REVOKE
 from idp.provider.token_endpoint import PATH as TOKEN
 from idp.sessions.service import SINGLE_FACTOR
+from idp.signing.client_assertion import ALGORITHMS as ASSERTION_ALGORITHMS
 from idp.signing.routes import JWKS_PATH
 from idp.signing.signing_key import ALGORITHMS
 
 OPENID_CONFIGURATION, SERVER_METADATA = "/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"
 AUTHORIZE, LOGOUT = "/oauth2/authorize", "/oauth2/logout"
-AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
-SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 _PROTOCOL_CLAIMS = ("sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash")
 _TAGS = ["OAuth"]
 _PUBLIC = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
@@ -50,8 +50,11 @@ class ProviderMetadata(Struct, frozen=True):
     subject_types_supported: tuple[str, ...]
     id_token_signing_alg_values_supported: tuple[str, ...]
     token_endpoint_auth_methods_supported: tuple[str, ...]
+    token_endpoint_auth_signing_alg_values_supported: tuple[str, ...]
     introspection_endpoint_auth_methods_supported: tuple[str, ...]
+    introspection_endpoint_auth_signing_alg_values_supported: tuple[str, ...]
     revocation_endpoint_auth_methods_supported: tuple[str, ...]
+    revocation_endpoint_auth_signing_alg_values_supported: tuple[str, ...]
     code_challenge_methods_supported: tuple[str, ...]
     prompt_values_supported: tuple[str, ...]
     ui_locales_supported: tuple[str, ...]
@@ -89,8 +92,11 @@ def metadata(issuer: str, ui_locales: tuple[str, ...]) -> ProviderMetadata:
         subject_types_supported=("public",),
         id_token_signing_alg_values_supported=ALGORITHMS,
         token_endpoint_auth_methods_supported=AUTH_METHODS,
-        introspection_endpoint_auth_methods_supported=(*SECRET_METHODS, "bearer"),
+        token_endpoint_auth_signing_alg_values_supported=ASSERTION_ALGORITHMS,
+        introspection_endpoint_auth_methods_supported=(*SECRET_METHODS, ASSERTION, "bearer"),
+        introspection_endpoint_auth_signing_alg_values_supported=ASSERTION_ALGORITHMS,
         revocation_endpoint_auth_methods_supported=AUTH_METHODS,
+        revocation_endpoint_auth_signing_alg_values_supported=ASSERTION_ALGORITHMS,
         code_challenge_methods_supported=(pkce.METHOD,),
         prompt_values_supported=PROMPTS,
         ui_locales_supported=ui_locales,

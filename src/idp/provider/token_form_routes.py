@@ -126,14 +126,14 @@ async def revoke_oauth_token(
     revocation: NamedDependency[Revocation],
     data: URLEncodedBody[TokenForm],
     authorization: Authorization = None,
-) -> Response[None]:
+) -> Response[bytes]:
     """Revoke a refresh or access token of the client that asks.
 
     A user's token ends the client's session of the user with all its tokens; a token of the client itself ends alone.
     An unknown token, and one of another client, changes nothing and is answered the same.
     """
     await revocation.revoke(authorization, data, origin_of(request))
-    return Response(None, headers=_NO_STORE)
+    return Response(b"", headers=_NO_STORE)
 
 
 ROUTES = (introspect, revoke_oauth_token)
