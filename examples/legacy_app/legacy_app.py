@@ -1,4 +1,4 @@
-"""An app without any sign-in of its own: it believes what the proxy in front of it says.
+"""An app without any sign-in of its own: it relies on the proxy in front of it.
 
     PORT=9000 python examples/legacy_app/legacy_app.py
 

@@ -7,7 +7,7 @@ cannot be checked is it 503.
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from litestar import Response, get
+from litestar import MediaType, Response, get
 from litestar.di import NamedDependency
 
 from idp import errors
@@ -35,6 +35,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
     opt=decided_by_handler("the credential of the forwarded request"),
     tags=["Authentication"],
     summary="Decide about a request for a proxy",
+    media_type=MediaType.TEXT,
     responses=responses(errors.Unauthenticated, errors.Forbidden, errors.DatabaseUnavailable),
 )
 async def forward_auth(
@@ -42,7 +43,7 @@ async def forward_auth(
     introspector: NamedDependency[Introspector],
     settings: NamedDependency[Settings],
     tokens: NamedDependency[TokenService],
-) -> Response[bytes]:
+) -> Response[str]:
     """Return 200 and the caller in `X-Auth-…` headers; 401 without a valid credential; 403 if a requirement is unmet.
 
     Every parameter is a requirement, and all must be met: `role`, `team` (name or id), `domain` (key), `scope`,
@@ -61,7 +62,7 @@ async def forward_auth(
         raise _refusal(request, error, tokens.issuer) from None
     request.scope["user"] = principal
     headers = describe_principal(principal, max_items=settings.tokens.max_roles)
-    return Response(b"", status_code=200, headers=_NO_STORE | headers)
+    return Response("", headers=_NO_STORE | headers, media_type=MediaType.TEXT)
 
 
 async def _caller(request: AnyRequest, introspector: Introspector, presented: Presented) -> Principal:

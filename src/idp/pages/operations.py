@@ -20,6 +20,7 @@ _VERBS = {
     "csrf": "getCsrfToken",
     "domain_users": "listDomainUsers",
     "follow_link": "followVerificationLink",
+    "forward_auth": "validateForwardedRequest",
     "health": "getHealth",
     "jwks": "getJwks",
     "key_audit": "listKeyAuditRecords",

@@ -1,8 +1,10 @@
 """What the pages of a sign-in share: the authorization request that they belong to, and where they lead."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import urlencode
 
+from litestar.datastructures import Cookie
 from litestar.params import QueryParameter
 from litestar.response import Redirect
 from msgspec import Struct
@@ -48,10 +50,9 @@ class Journey(Struct, frozen=True):
         """The languages that the app asks for."""
         return self.pending.ui_locales if self.pending else None
 
-    def form(self, **more: object) -> FormOf:
-        """Return what belongs to a form of this journey."""
-        redirect_uri = self.pending.redirect_uri if self.pending else None
-        return FormOf(ui_locales=self.ui_locales, redirect_uri=redirect_uri, **more)  # type: ignore[arg-type]
+    def form(self, cookies: Sequence[Cookie] = ()) -> FormOf:
+        """Return what belongs to a form of this journey, with cookies to set."""
+        return FormOf(self.ui_locales, self.pending.redirect_uri if self.pending else None, cookies)
 
     def onward(self) -> str:
         """Return the path of the next step."""

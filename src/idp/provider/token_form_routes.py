@@ -119,6 +119,7 @@ async def introspect(
     tags=_TAGS,
     summary="Revoke a token (RFC 7009)",
     status_code=200,
+    media_type=MediaType.TEXT,
     responses=responses(*_ERRORS),
 )
 async def revoke_oauth_token(
@@ -126,14 +127,14 @@ async def revoke_oauth_token(
     revocation: NamedDependency[Revocation],
     data: URLEncodedBody[TokenForm],
     authorization: Authorization = None,
-) -> Response[bytes]:
+) -> Response[str]:
     """Revoke a refresh or access token of the client that asks.
 
     A user's token ends the client's session of the user with all its tokens; a token of the client itself ends alone.
     An unknown token, and one of another client, changes nothing and is answered the same.
     """
     await revocation.revoke(authorization, data, origin_of(request))
-    return Response(b"", headers=_NO_STORE)
+    return Response("", headers=_NO_STORE, media_type=MediaType.TEXT)
 
 
 ROUTES = (introspect, revoke_oauth_token)
