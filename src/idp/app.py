@@ -28,6 +28,7 @@ from idp.deployment import public_url, signing_key_age
 from idp.development import PRODUCTION, Development
 from idp.directory.plugin import DirectoryPlugin
 from idp.events.plugin import EventsPlugin
+from idp.federation.link_proof import LinkProof
 from idp.federation.plugin import FederationPlugin
 from idp.feed.plugin import FeedPlugin
 from idp.mail.plugin import MailPlugin
@@ -86,7 +87,7 @@ def _features(
         AccountsPlugin(core.account_services(), core.session_starter, core.signing_out(introspector)),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
         ProviderPlugin(core.provider, introspection, core.declared_clients()),
-        FederationPlugin(core.federated_sign_in, core.foreign_users),
+        FederationPlugin(core.federated_sign_in, core.foreign_users, LinkProof(core.account_services())),
         FeedPlugin(database, settings.feed),
         WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
         PagesPlugin(

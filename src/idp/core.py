@@ -182,7 +182,12 @@ def build_core(loaded: LoadedSettings) -> Core:
     tokens = TokenService(keyring, settings.tokens, issuer=public_url(settings), profile=profile)
     store = SharedStore(cache.connect(settings.valkey.url.reveal() if settings.valkey.url else None))
     shared = SharedCache(store)
-    passwords = Passwords(settings.passwords, service=service_names(settings))
+    bound = (each for each in settings.federation.providers.values() if each.refuse_passwords)
+    passwords = Passwords(
+        settings.passwords,
+        service=service_names(settings),
+        refused_domains={domain.lower() for each in bound for domain in each.email_domains},
+    )
     usage, scope_policy = Usage(database, peppers.current), ScopePolicy(settings.api_keys)
     verdicts = _verdicts(loaded, listener, shared, proofs)
     imported = ImportedKeys(database.reads, passwords)

@@ -665,6 +665,12 @@ class NoAccountHere(IdpError):
     remedy = "Ask an administrator for an account, or sign in another way."
 
 
+class PasswordsRefused(IdpError):
+    code, status, title = "passwords_refused", 403, "Sign in through the organisation"
+    text = "People with an address of this domain sign in through their organisation's provider."
+    remedy = "Open the sign-in page and continue with the provider; GET /auth/providers lists them."
+
+
 class LastWayIn(IdpError):
     code, status, title = "last_way_in", 409, "Last way to sign in"
     text = "This identity is the only way to sign in to the account."

@@ -1,4 +1,4 @@
-"""A second idp as upstream, over sockets: the way there and back, and who the user is here (S3-07, S3-37, SEC-67 to 69)."""
+"""A second idp as upstream, over sockets: there and back, and who the user is here (S3-07, S3-37, SEC-67 to 69)."""
 
 import json
 from collections.abc import AsyncIterator
@@ -10,8 +10,9 @@ import httpx2
 import pytest
 
 from factories import Person, Service, running
+from flows.mail_support import mails_about
 from idp.dev.embedded import EmbeddedPostgres
-from provider_apps import Browser, register_app, returned
+from provider_apps import Browser, challenge_of, register_app, returned
 
 PROVIDER = "corp"
 
@@ -171,8 +172,6 @@ async def test_a_verified_identity_claims_an_unverified_account(
 
 async def test_an_app_exchanges_its_code_once(service: Service, traveller: Traveller, upstream: Service) -> None:
     """`mode=code`, bound to the challenge of the app."""
-    from provider_apps import challenge_of
-
     verifier = "v" * 50
     await traveller.there.sign_in(await person_there(upstream))
     page = "http://localhost:5173/welcome?x=1"
@@ -208,3 +207,65 @@ async def test_the_providers_are_listed(service: Service) -> None:
     assert answer.json() == {
         "providers": [{"name": PROVIDER, "label": "Single sign-on", "start_url": f"/federation/{PROVIDER}/start"}]
     }
+
+
+# --- the proof of an account -----------------------------------------------------------------------------------------
+
+
+async def waiting_link(
+    service: Service, traveller: Traveller, upstream: Service, *, verified: bool = True
+) -> tuple[Person, str]:
+    """Sign in upstream with the address of an account here; return the account, and the page that asks for a proof."""
+    person = await person_there(upstream)
+    owner = await service.register(person.email)
+    await service.sql("UPDATE idp.users SET email_verified = $2 WHERE id = $1", owner.id, verified)
+    await traveller.there.sign_in(person)
+    return owner, (await traveller.come_back(await traveller.start())).headers["Location"]
+
+
+async def submit(browser: Browser, path: str, **form: str) -> httpx2.Response:
+    page = await browser.client.get(path)
+    token = page.text.partition('name="csrf_token" value="')[2].partition('"')[0]
+    return await browser.client.post(path, data={"csrf_token": token, **form})
+
+
+async def test_the_password_proves_the_account(service: Service, traveller: Traveller, upstream: Service) -> None:
+    """C-11 SEC-16."""
+    owner, page = await waiting_link(service, traveller, upstream)
+    wrong = await submit(traveller.here, page, password="a wrong guess")
+    assert (wrong.status_code, "The password is not right" in wrong.text) == (422, True)
+    assert (await traveller.here.client.get("/auth/me")).status_code == 401
+    right = await submit(traveller.here, page, password=owner.password)
+    assert (right.status_code, right.headers["Location"]) == (303, "/")
+    assert (await me(traveller.here))["id"] == owner.id
+    assert (await traveller.here.client.get(page)).status_code == 400
+    async with Traveller(service, upstream) as again:  # no proof is asked any more
+        await again.there.sign_in(owner)
+        await again.come_back(await again.start())
+        assert (await me(again.here))["id"] == owner.id
+
+
+async def test_a_link_proves_the_account_in_the_browser_that_asked(
+    service: Service, traveller: Traveller, upstream: Service
+) -> None:
+    """C-11 C-31: a stranger cannot have the owner finish their login."""
+    owner, page = await waiting_link(service, traveller, upstream)
+    sent = await submit(traveller.here, page, mail="1")
+    assert sent.headers["Location"] == f"{page}&step=sent"
+    link = await mailed_link(service, owner.email)
+    async with Browser(service) as owners_browser:
+        assert (await owners_browser.client.get(link)).status_code == 400
+    opened = await traveller.here.client.get(link)
+    assert (opened.status_code, "Connect Single sign-on" in opened.text) == (200, True)
+    assert await service.sql("SELECT 1 FROM idp.identities WHERE user_id = $1", owner.id) == []
+    done = await submit(traveller.here, link)
+    assert done.status_code == 303, done.text
+    assert (await me(traveller.here))["id"] == owner.id
+    assert (await traveller.here.client.get(link)).status_code == 400
+
+
+async def mailed_link(service: Service, email: str) -> str:
+    """Return the path of the link in the newest mail to an address."""
+    (mail,) = await mails_about(service, email, "Connect a sign-in to your account")
+    parts = urlsplit(mail["links"][0])
+    return f"{parts.path}?{parts.query}"

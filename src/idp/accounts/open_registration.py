@@ -53,6 +53,7 @@ class OpenRegistration:
             Busy: the password queue is full.
         """
         origin = origin_of(request)
+        self._passwords.check_domain(email)
         self._passwords.check_address(email)
         self._passwords.check_policy(password, email=email, name=name)
         await self._limiter.take(self._rules.registration(origin.ip_address or ""))

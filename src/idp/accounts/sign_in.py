@@ -51,12 +51,14 @@ class SignIn:
 
         Raises:
             InvalidCredentials: unknown address, wrong password or disabled account.
+            PasswordsRefused: the address is of a domain whose people sign in elsewhere.
             RateLimited: too many failed attempts.
             Busy: the password queue is full.
             CsrfRejected: with `mode` "cookie", the request comes from another site.
         """
         self._starter.check_origin(request, mode)
         origin = origin_of(request)
+        self._passwords.check_domain(data.email)
         holder = await credentials.look_up(self._database.reads, data.email)
         device = self._find_device(request, holder)
         holder = await self._check(data, holder, origin, device=device, verified_only=verified_only)

@@ -16,7 +16,6 @@ from idp.dev.home import DeveloperHome
 from idp.dev.local_host import is_local_request
 from idp.dev.rendering import TEMPLATES
 from idp.errors import InvalidCredentials, NotFound
-from idp.pages.form_tokens import FormTokens
 from idp.pages.forms import ERROR_PAGES, FORM, read_form
 from idp.pages.rendering import form_policy
 from idp.pages.sign_in_steps import RequestId, ReturnTo, find_journey, finish
@@ -25,6 +24,7 @@ from idp.principal.guards import public
 from idp.principal.model import Principal
 from idp.principal.requests import AnyRequest
 from idp.provider.authorization import Authorization
+from idp.sessions.form_tokens import FormTokens
 from idp.settings import Settings
 from idp.signing.jwt import Family, TokenService
 from idp.users import credentials

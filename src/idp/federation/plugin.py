@@ -2,6 +2,7 @@
 
 from idp.accounts.foreign_users import ForeignUsers
 from idp.federation import routes
+from idp.federation.link_proof import LinkProof
 from idp.federation.sign_in import FederatedSignIn
 from idp.plugin import Plugin
 
@@ -13,5 +14,5 @@ class FederationPlugin(Plugin):
 
     routes = routes.ROUTES
 
-    def __init__(self, sign_in: FederatedSignIn, foreign_users: ForeignUsers) -> None:
-        self.provides = {"federated_sign_in": sign_in, "foreign_users": foreign_users}
+    def __init__(self, sign_in: FederatedSignIn, foreign_users: ForeignUsers, proof: LinkProof) -> None:
+        self.provides = {"federated_sign_in": sign_in, "foreign_users": foreign_users, "link_proof": proof}

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from litestar import delete, get, post
+from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
@@ -16,12 +16,14 @@ from idp.accounts.shapes import SessionOut
 from idp.apikeys.service import lock
 from idp.audit.record import origin_of
 from idp.db.engine import Database
+from idp.federation.login_state import FederatedJourney
 from idp.federation.sign_in import FederatedSignIn
 from idp.ops.openapi import responses
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import public, requires_fresh_login, requires_user
 from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import AnyRequest, UserRequest, user_id_of
+from idp.sessions.form_tokens import FormTokens
 from idp.users import administration, credentials, identities
 from idp.users.models import IdentityRow
 
@@ -50,6 +52,18 @@ class ExchangeIn(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __repr__(self) -> str:
         return "ExchangeIn(hidden)"
+
+
+class LinkIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """A path of this service to open afterwards."""
+
+    return_to: Annotated[str, Meta(max_length=2000)] = "/"
+
+
+class LinkOut(Struct, frozen=True):
+    """Where the browser goes."""
+
+    url: str
 
 
 class IdentityOut(Struct, frozen=True):
@@ -137,4 +151,28 @@ async def unlink_identity(
     return UnlinkedIdentity(success=True, id=identity_id)
 
 
-ROUTES = (list_providers, exchange_code, list_identities, unlink_identity)
+@post(
+    "/api/auth/identities/{provider:str}",
+    guards=[requires_user, requires_fresh_login],
+    tags=_TAGS,
+    summary="Link an identity",
+    status_code=200,
+    cache_control=NO_STORE,
+    responses=responses(errors.ProviderNotFound, errors.FreshLoginRequired, errors.DependencyUnavailable),
+)
+async def add_identity(
+    request: UserRequest,
+    provider: FromPath[str],
+    federated_sign_in: NamedDependency[FederatedSignIn],
+    form_tokens: NamedDependency[FormTokens],
+    data: JSONBody[LinkIn],
+) -> Response[LinkOut]:
+    """Return the URL at a provider where the browser goes to link an identity to the user's account."""
+    chosen = federated_sign_in.providers.get(provider)
+    browser, cookies = form_tokens.browser(request.cookies)
+    journey = FederatedJourney("link", return_to=data.return_to, user_id=user_id_of(request))
+    url = await federated_sign_in.begin(chosen, journey, browser=browser)
+    return Response(LinkOut(url), cookies=cookies)
+
+
+ROUTES = (list_providers, exchange_code, list_identities, add_identity, unlink_identity)

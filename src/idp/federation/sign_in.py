@@ -13,7 +13,7 @@ from idp.accounts.foreign_users import ForeignUsers
 from idp.accounts.start_session import Mode, SessionStarter, StartedSession
 from idp.audit.record import origin_of
 from idp.db.engine import Database
-from idp.errors import FederatedLoginInvalid, NoAccountHere, UserInactive
+from idp.errors import FederatedLoginInvalid, IdpError, NoAccountHere, UserInactive
 from idp.federation.linking import Linking, NoAccount, ProofNeeded
 from idp.federation.login_state import ConsumedLogin, FederatedJourney, LoginStates, PendingLink
 from idp.federation.models import FederatedSessionRow
@@ -50,7 +50,22 @@ class ReturnToApp(Struct, frozen=True):
 class IdentityLinked(Struct, frozen=True):
     """The identity was linked to the account of the session that asked for it."""
 
-    provider: str
+    journey: FederatedJourney
+
+
+class WaitingLink(Struct, frozen=True):
+    """A login that waits for the proof of an account.
+
+    Attributes:
+        email: the account's address.
+        label: of the provider.
+    """
+
+    login_id: str
+    user_id: str
+    email: str
+    label: str
+    has_password: bool
 
 
 Outcome = SignedIn | ProveAccount | ReturnToApp | IdentityLinked
@@ -118,12 +133,21 @@ class FederatedSignIn:
         """
         async with self._database.transaction() as session:  # committed first: a login is used once
             consumed = await self._states.consume(session, provider.name, answer.get("state", ""), browser=browser)
+        try:
+            return await self._complete(request, provider, answer, consumed)
+        except IdpError as error:
+            error.extra["journey"] = consumed.journey.query  # for the page that offers the other ways to sign in
+            raise
+
+    async def _complete(
+        self, request: Request[Any, Any, Any], provider: Provider, answer: Mapping[str, str], consumed: ConsumedLogin
+    ) -> Outcome:
         login = await provider.upstream.complete(consumed.request, answer)
         journey = consumed.journey
         if journey.purpose == "link":
             assert journey.user_id is not None
             await self._foreign_users.link(journey.user_id, login.identity, login.evaluation, origin_of(request))
-            return IdentityLinked(provider.name)
+            return IdentityLinked(journey)
         account = await self._linking.user_for(login, create=provider.settings.create_users)
         if isinstance(account, NoAccount):
             raise NoAccountHere
@@ -134,10 +158,24 @@ class FederatedSignIn:
             return ProveAccount(consumed.id, journey)
         return await self._go_on(request, consumed, account.user_id, login)
 
+    async def waiting(self, login_id: str, *, browser: str) -> WaitingLink:
+        """Return the login of this browser that waits for a proof.
+
+        Raises:
+            FederatedLoginInvalid: nothing waits in this browser.
+        """
+        async with self._database.transaction() as session:
+            pending, _, provider = await self._states.pending_link(session, login_id, browser=browser)
+            holder = await credentials.find_by_id(session, pending.user_id)
+        if holder is None:
+            raise FederatedLoginInvalid
+        has_password = holder.password_hash is not None
+        return WaitingLink(login_id, holder.user_id, pending.email, self.providers.get(provider).label, has_password)
+
     async def link_proven(
         self, request: Request[Any, Any, Any], login_id: str, *, browser: str, user_id: str
-    ) -> tuple[UpstreamLogin, FederatedJourney, str]:
-        """Link the identity that waits to the account whose owner has just proven it; once.
+    ) -> tuple[StartedSession, FederatedJourney]:
+        """Link the identity that waits to the account whose owner has just proven it, once, and sign in.
 
         Args:
             request: the request with the proof.
@@ -148,15 +186,16 @@ class FederatedSignIn:
         Raises:
             FederatedLoginInvalid: nothing waits in this browser for this account.
             IdentityTaken: the identity was linked elsewhere meanwhile.
+            UserInactive: the account is disabled.
         """
         async with self._database.transaction() as session:
             pending, journey, provider = await self._states.pending_link(session, login_id, browser=browser, lock=True)
             if pending.user_id != user_id:
                 raise FederatedLoginInvalid
             await self._states.finish(session, login_id)
-        identity, evaluation = pending.login.identity, pending.login.evaluation
-        await self._foreign_users.link(user_id, identity, evaluation, origin_of(request))
-        return pending.login, journey, provider
+        login = pending.login
+        await self._foreign_users.link(user_id, login.identity, login.evaluation, origin_of(request))
+        return await self.start_session(request, user_id, login, provider, mode="cookie"), journey
 
     async def _go_on(
         self, request: Request[Any, Any, Any], consumed: ConsumedLogin, user_id: str, login: UpstreamLogin

@@ -57,6 +57,15 @@ class AlreadyRegistered(Mail, frozen=True):
     leads_home = True
 
 
+class LinkAccount(Mail, frozen=True):
+    """Asks whether an identity at `provider` may sign in to the account. The link is valid for `hours`."""
+
+    template, subject, page = "link_account", "Connect a sign-in to your account", "/link-account"
+    token: str
+    provider: str
+    hours: int
+
+
 class ResetPassword(Mail, frozen=True):
     """A link to set a new password, valid for `minutes`."""
 
@@ -136,6 +145,7 @@ class Welcome(Mail, frozen=True):
 
 MAILS: tuple[type[Mail], ...] = (
     VerifyEmail,
+    LinkAccount,
     AlreadyRegistered,
     ResetPassword,
     PasswordChanged,

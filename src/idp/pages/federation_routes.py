@@ -15,7 +15,6 @@ from idp.federation.sign_in import FederatedSignIn, IdentityLinked, Outcome, Pro
 from idp.ops.origins import AllowedOrigins, serialize_origin
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
-from idp.pages.form_tokens import FormTokens
 from idp.pages.forms import ERROR_PAGES, FORM
 from idp.pages.rendering import redirect
 from idp.pages.return_path import safe_path
@@ -23,6 +22,7 @@ from idp.pages.sign_in_steps import Journey, RequestId, find_journey, finish
 from idp.principal.guards import public
 from idp.principal.requests import AnyRequest
 from idp.provider.authorization import Authorization
+from idp.sessions.form_tokens import FormTokens
 from idp.signing import pkce
 
 _MAX_PARAMETERS = 30
@@ -59,7 +59,7 @@ async def start_federated_login(
         federated = FederatedJourney("sign_in", query=journey.query, fresh=is_fresh)
     rule = rate_limit_rules.authorization(request.client.host if request.client else "")
     await limiter.take(rule)
-    browser, cookies = _browser(request, form_tokens)
+    browser, cookies = form_tokens.browser(request.cookies)
     url = await federated_sign_in.begin(chosen, federated, browser=browser, login_hint=hint)
     return _leave(url, cookies)
 
@@ -98,16 +98,17 @@ async def _respond(outcome: Outcome, authorizations: Authorization) -> Redirect:
         case SignedIn(started, journey) if journey.purpose == "app":
             return _leave(journey.return_to or "/", [*started.cookies])
         case SignedIn(started, journey):
-            return await finish(authorizations, await _journey_of(authorizations, journey), started)
+            return await finish(authorizations, await journey_of(authorizations, journey), started)
         case ProveAccount(login_id, _):
             return redirect(f"/link-account?{urlencode({'login': str(login_id)})}")
         case ReturnToApp(url):
             return _leave(url, [])
-        case IdentityLinked(_):
-            return redirect("/account-linked")
+        case IdentityLinked(journey):
+            return redirect(safe_path(journey.return_to) or "/")
 
 
-async def _journey_of(authorizations: Authorization, journey: FederatedJourney) -> Journey:
+async def journey_of(authorizations: Authorization, journey: FederatedJourney) -> Journey:
+    """Return the journey in our pages that a login at a provider belongs to."""
     kept = dict(parse_qsl(journey.query.removeprefix("?")))
     return await find_journey(authorizations, kept.get("request"), kept.get("return_to"))
 
@@ -128,12 +129,6 @@ def _journey_of_app(
     if mode != "code" or code_challenge is None or not pkce.is_challenge(code_challenge):
         raise BadRequest("Send mode=cookie, or mode=code with the S256 code_challenge of the page.")
     return FederatedJourney("app", return_to=return_to, mode="code", code_challenge=code_challenge)
-
-
-def _browser(request: AnyRequest, form_tokens: FormTokens) -> tuple[str, list[Cookie]]:
-    """Return the secret of this browser, and the cookie to set if it is new."""
-    _, cookies = form_tokens.issue(request.cookies)
-    return (cookies[0].value or "") if cookies else request.cookies[form_tokens.name], cookies
 
 
 def _answer(encoded: bytes) -> dict[str, str]:

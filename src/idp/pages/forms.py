@@ -14,13 +14,20 @@ from idp.errors import (
     Busy,
     CsrfRejected,
     DatabaseUnavailable,
+    DependencyUnavailable,
+    FederatedLoginInvalid,
+    IdentityTaken,
     IdpError,
     InternalError,
+    NoAccountHere,
     NotFound,
     OriginNotAllowed,
+    PasswordsRefused,
     RateLimited,
     RedirectUriMismatch,
     UnknownClient,
+    UpstreamRefused,
+    UserInactive,
 )
 from idp.ops.json_body import check_form, parse_form
 from idp.ops.logging import describe
@@ -74,7 +81,17 @@ _TEXTS: dict[type[IdpError], str] = {
     CsrfRejected: "csrf",
     BadRequest: "form",
     NotFound: "not_found",
+    UpstreamRefused: "upstream",
+    FederatedLoginInvalid: "login_gone",
+    NoAccountHere: "no_account",
+    IdentityTaken: "identity_taken",
+    PasswordsRefused: "passwords",
+    UserInactive: "inactive",
+    DependencyUnavailable: "provider_down",
 }
+_OFFERS_SIGN_IN = frozenset(
+    {UpstreamRefused, FederatedLoginInvalid, NoAccountHere, IdentityTaken, PasswordsRefused, DependencyUnavailable}
+)
 
 
 def show_error(request: AnyRequest, error: IdpError) -> Response[str]:
@@ -86,9 +103,16 @@ def show_error(request: AnyRequest, error: IdpError) -> Response[str]:
         status=error.status,
         headers=error.headers,
         name=_TEXTS.get(type(error), "other"),
+        login=f"/login{_other(error)}" if type(error) in _OFFERS_SIGN_IN else None,
         minutes=math.ceil(int(error.headers.get("Retry-After", "60")) / 60),
         request_id=str(request.scope.get("request_id", "")),
     )
+
+
+def _other(error: IdpError) -> str:
+    """Return the query of the sign-in page after a failed login at a provider: the journey, and no provider by hint."""
+    query = str(error.extra.get("journey", ""))
+    return f"{query}{'&' if query else '?'}other=1"
 
 
 def _show_expired(request: AnyRequest, error: AuthorizationRequestExpired) -> Response[str]:

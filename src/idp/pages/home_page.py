@@ -6,10 +6,10 @@ from litestar import Response
 
 from idp.authn.introspection import Introspector
 from idp.pages.browser_session import find_browser
-from idp.pages.form_tokens import FormTokens
 from idp.pages.rendering import form_page
 from idp.principal.model import Principal
 from idp.principal.requests import AnyRequest
+from idp.sessions.form_tokens import FormTokens
 
 ShowPage = Callable[[AnyRequest], Awaitable[Response[str]]]
 ShowDevelopers = Callable[[AnyRequest, Principal | None, FormTokens], Awaitable[Response[str]]]

@@ -11,11 +11,12 @@ from idp.accounts.shapes import LoginIn
 from idp.accounts.sign_in import SignIn
 from idp.authn.introspection import Introspector
 from idp.errors import InvalidCredentials
+from idp.federation.sign_in import FederatedSignIn
 from idp.ops.address_limits import checks_address
 from idp.pages.browser_session import find_browser
-from idp.pages.form_tokens import FormTokens
 from idp.pages.forms import ERROR_PAGES, FORM, check_session_form, read_form
 from idp.pages.mail_link import Page
+from idp.pages.provider_buttons import buttons, chosen_by_address, chosen_by_app, start_path
 from idp.pages.rendering import form_page, redirect
 from idp.pages.sign_in_steps import Journey, RequestId, ReturnTo, find_journey, finish, resume_journey
 from idp.pages.waiting_requests import WaitingRequests
@@ -24,6 +25,7 @@ from idp.principal.model import Principal
 from idp.principal.requests import AnyRequest
 from idp.provider.authorization import Authorization
 from idp.sessions.cookie import SessionCookies
+from idp.sessions.form_tokens import FormTokens
 from idp.settings import Settings
 from idp.signing.jwt import Family, TokenService
 
@@ -43,24 +45,28 @@ async def login_page(
     session_cookies: NamedDependency[SessionCookies],
     settings: NamedDependency[Settings],
     waiting_requests: NamedDependency[WaitingRequests],
+    federated_sign_in: NamedDependency[FederatedSignIn],
     request_id: RequestId = None,
     return_to: ReturnTo = None,
     choose: Choose = None,
     other: Other = None,
     resume: Resume = None,
-) -> Page:
+) -> Page | Redirect:
     """Show the form for signing in, or the account of the browser's session to continue with."""
     if resume and request_id is None:
         journey = await resume_journey(authorizations, waiting_requests.find(request.cookies))
     else:
         journey = await find_journey(authorizations, request_id, return_to)
+    providers = federated_sign_in.providers
+    if not other and (provider := chosen_by_app(providers, journey)) is not None:
+        return redirect(start_path(provider, journey))
     browser = await find_browser(request, introspector) if not other else None
     if browser is not None and (choose or journey.pending is None):
         return _choice(request, journey, browser, session_cookies)
     email = journey.pending.login_hint if journey.pending else None
     if browser is not None and browser.user is not None:
         email = email or browser.user.email
-    return _form(request, journey, form_tokens, settings, email=email or "")
+    return _form(request, journey, form_tokens, settings, buttons(providers, journey), email=email or "")
 
 
 @post(
@@ -79,6 +85,7 @@ async def login_form(
     session_cookies: NamedDependency[SessionCookies],
     settings: NamedDependency[Settings],
     sign_in: NamedDependency[SignIn],
+    federated_sign_in: NamedDependency[FederatedSignIn],
     tokens: NamedDependency[TokenService],
     request_id: RequestId = None,
     return_to: ReturnTo = None,
@@ -91,6 +98,9 @@ async def login_form(
         return await _continue(request, authorizations, journey, browser, form, session_cookies)
     form_tokens.check(request.cookies, form.get("csrf_token", ""))
     email, password, remember = form.get("email", "").strip(), form.get("password", ""), "remember" in form
+    providers = federated_sign_in.providers
+    if (provider := chosen_by_address(providers, email, password)) is not None:
+        return redirect(start_path(provider, journey, login_hint=email[:_MAX_EMAIL]))
     error = "missing"
     if email and password:
         verified_only, error = settings.accounts.require_email_verification, "wrong"
@@ -102,7 +112,8 @@ async def login_form(
             request.scope["error"] = refused  # type: ignore[typeddict-unknown-key]
     shown = email if len(email) <= _MAX_EMAIL else ""
     # Not 401: it requires a WWW-Authenticate scheme, for which a browser would prompt (RFC 9110 section 11.6.1).
-    return _form(request, journey, form_tokens, settings, email=shown, remember=remember, error=error)
+    shown_buttons = buttons(providers, journey)
+    return _form(request, journey, form_tokens, settings, shown_buttons, email=shown, remember=remember, error=error)
 
 
 async def _continue(
@@ -139,6 +150,7 @@ def _form(
     journey: Journey,
     form_tokens: FormTokens,
     settings: Settings,
+    providers: list[tuple[str, str]],
     *,
     email: str,
     remember: bool = False,
@@ -157,6 +169,7 @@ def _form(
         remember=remember,
         error=error,
         verified_only=settings.accounts.require_email_verification,
+        providers=providers,
         demo_users=request.app.state.get("demo_users", ()),
     )
 

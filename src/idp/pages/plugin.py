@@ -11,6 +11,7 @@ from idp.pages import (
     consent_page,
     docs,
     federation_routes,
+    link_account_page,
     login_page,
     logout_routes,
     not_found,
@@ -18,11 +19,11 @@ from idp.pages import (
     routes,
 )
 from idp.pages.brand import load_brand
-from idp.pages.form_tokens import FormTokens
 from idp.pages.home_page import home_page
 from idp.pages.schema import OpenApiDocument, openapi_config
 from idp.pages.waiting_requests import WaitingRequests
 from idp.plugin import Plugin
+from idp.sessions.form_tokens import FormTokens
 from idp.settings_schema import Pages
 from idp.signing.proof_keys import ProofKeys
 
@@ -36,6 +37,7 @@ _ROUTES = (
     *consent_page.ROUTES,
     *authorize_routes.ROUTES,
     *federation_routes.ROUTES,
+    *link_account_page.ROUTES,
     *logout_routes.ROUTES,
 )
 

@@ -15,7 +15,6 @@ from idp.errors import EmailTaken, IdpError, PasswordRejected, ValidationFailed
 from idp.ops.address_limits import checks_address
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
-from idp.pages.form_tokens import FormTokens
 from idp.pages.forms import ERROR_PAGES, FORM, read_form
 from idp.pages.mail_link import SENT, Page
 from idp.pages.rendering import form_page, redirect
@@ -25,6 +24,7 @@ from idp.plain_text import LINE
 from idp.principal.guards import public
 from idp.principal.requests import AnyRequest
 from idp.provider.authorization import Authorization
+from idp.sessions.form_tokens import FormTokens
 from idp.settings import Settings
 from idp.signing.jwt import Family, TokenService
 from idp.users.email import parse_email

@@ -57,7 +57,7 @@ class PendingRequest(Struct, frozen=True):
 
     Attributes:
         scopes: what the app asks for, with the scopes of claims that it requests one by one.
-        prompt, login_hint, ui_locales: as requested.
+        prompt, login_hint, ui_locales, idp_hint, domain_hint: as requested.
     """
 
     id: UUID
@@ -71,6 +71,8 @@ class PendingRequest(Struct, frozen=True):
     prompt: tuple[Prompt, ...]
     login_hint: str | None
     ui_locales: str | None
+    idp_hint: str | None = None
+    domain_hint: str | None = None
 
 
 class _State(Struct):
@@ -180,6 +182,8 @@ class Authorization:
             prompt=request.prompt,
             login_hint=request.login_hint,
             ui_locales=request.ui_locales,
+            idp_hint=request.idp_hint,
+            domain_hint=request.domain_hint,
         )
 
     async def choose(self, request_id: str, principal: Principal) -> None:

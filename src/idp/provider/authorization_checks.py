@@ -27,7 +27,7 @@ from idp.signing import pkce
 
 MAX_STATE = 16_384  # characters
 _MAX_NONCE = 2_048
-_MAX_HINT = 320  # of login_hint and ui_locales; longer ones are ignored
+_MAX_HINT = 320  # of login_hint, ui_locales, idp_hint and domain_hint; longer ones are ignored
 _MAX_RESOURCES = 20
 _MAX_AGE = re.compile(r"[0-9]{1,9}\Z")
 # Parameters of specifications that are not supported, with their errors (OpenID Connect Core section 3.1.2.6).
@@ -129,6 +129,8 @@ async def check_request(
         resources=_resources(parameters, client),
         login_hint=_hint(parameters, "login_hint"),
         ui_locales=_hint(parameters, "ui_locales"),
+        idp_hint=_hint(parameters, "idp_hint"),
+        domain_hint=_hint(parameters, "domain_hint"),
     )
 
 

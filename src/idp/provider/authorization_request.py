@@ -42,6 +42,8 @@ class AuthorizationRequest(Struct, frozen=True):
         resources: what the access token is for (RFC 8707).
         login_hint: an address to fill in.
         ui_locales: preferred languages, the first one best.
+        idp_hint: a provider to sign in with, by its name.
+        domain_hint: an e-mail domain whose provider to sign in with.
     """
 
     client_id: str
@@ -58,3 +60,5 @@ class AuthorizationRequest(Struct, frozen=True):
     resources: tuple[str, ...] = ()
     login_hint: str | None = None
     ui_locales: str | None = None
+    idp_hint: str | None = None
+    domain_hint: str | None = None

@@ -24,6 +24,7 @@ from idp.signing.peppers import Peppers
 from idp.users.email import email_key
 from idp.users.models import EmailTokenRow, PasswordTokenRow, UserRow
 
+LINK_HOURS = 1
 _BYTES = 32
 _FORM = re.compile(rf"[0-9a-f]{{{2 * _BYTES}}}\Z")
 _RETENTION = timedelta(days=30)  # retention of rows after their end
@@ -37,6 +38,7 @@ class Purpose(StrEnum):
     CHANGE = "change"  # set this address
     RESET = "reset"  # set a new password
     INVITE = "invite"  # set the first password
+    LINK = "link"  # sign in with an identity at another provider from now on
 
 
 VERIFYING = frozenset({Purpose.REGISTER, Purpose.VERIFY})
@@ -48,6 +50,7 @@ _REVOKES = {
     Purpose.CHANGE: frozenset({Purpose.CHANGE}),
     Purpose.RESET: frozenset({Purpose.RESET}),
     Purpose.INVITE: CHOOSING,
+    Purpose.LINK: frozenset({Purpose.LINK}),
 }
 TokenRow = type[EmailTokenRow] | type[PasswordTokenRow]
 
@@ -76,6 +79,7 @@ class OneTimeTokens:
             Purpose.CHANGE: timedelta(hours=settings.email_change_hours),
             Purpose.RESET: timedelta(minutes=settings.reset_minutes),
             Purpose.INVITE: timedelta(days=settings.invitation_days),
+            Purpose.LINK: timedelta(hours=LINK_HOURS),
         }
 
     async def make(self, session: AsyncSession, purpose: Purpose, *, user_id: str, email: str) -> str:

@@ -8,7 +8,7 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 
 import structlog
 
-from idp.errors import Busy, PasswordRejected
+from idp.errors import Busy, PasswordRejected, PasswordsRefused
 from idp.ops.problems import FieldError, invalid
 from idp.settings_schema import Passwords as PasswordSettings
 from idp.users import complexity, password_worker
@@ -64,8 +64,11 @@ class Passwords:
         service: names and hosts of the service, which are not allowed as a password (SEC-4).
     """
 
-    def __init__(self, settings: PasswordSettings, *, service: Sequence[str] = ()) -> None:
+    def __init__(
+        self, settings: PasswordSettings, *, service: Sequence[str] = (), refused_domains: Collection[str] = ()
+    ) -> None:
         self._settings = settings
+        self._refused_domains = frozenset(refused_domains)
         self._service = tuple(service)
         self._cost = Cost(settings.argon2_time_cost, settings.argon2_memory_kib, settings.argon2_parallelism)
         self._queue = PasswordQueue(settings.queue_limit, settings.queue_limit_per_address)
@@ -129,6 +132,15 @@ class Passwords:
         """
         if self._settings.require_complexity and complexity.is_disposable(email):
             raise invalid(["body", member], "Addresses of disposable mail services are not accepted; use another one.")
+
+    def check_domain(self, email: str) -> None:
+        """Refuse the password of an address whose people sign in through their own provider.
+
+        Raises:
+            PasswordsRefused: the domain is bound to such a provider.
+        """
+        if email.rpartition("@")[2].strip().lower() in self._refused_domains:
+            raise PasswordsRefused
 
     async def hash(self, password: str, *, asker: str | None = None) -> str:
         """Return the hash to store.

@@ -39,12 +39,17 @@ class FormTokens:
         Args:
             cookies: of the request.
         """
+        browser, fresh = self.browser(cookies)
+        return _token(self._key.current, browser), fresh
+
+    def browser(self, cookies: Mapping[str, str]) -> tuple[str, list[Cookie]]:
+        """Return the secret of this browser, and the cookie to set if it is new."""
         present = cookies.get(self.name, "")
         if _FORMAT.match(present):
-            return _token(self._key.current, present), []
+            return present, []
         fresh = secrets.token_urlsafe(16)
         cookie = Cookie(key=self.name, value=fresh, path=self._path, secure=self._secure, httponly=True, samesite="lax")
-        return _token(self._key.current, fresh), [cookie]
+        return fresh, [cookie]
 
     def check(self, cookies: Mapping[str, str], presented: str) -> None:
         """Refuse a form without the token of this browser's cookie.
