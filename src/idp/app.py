@@ -36,10 +36,8 @@ from idp.ops.public_prefix import PublicPrefix
 from idp.pages.plugin import PagesPlugin
 from idp.plugin import Plugin
 from idp.principal.guards import check_policies
-from idp.provider.backchannel import BackchannelLogout
-from idp.provider.cleanup import ProviderCleanup
 from idp.provider.discovery import OPEN_PATHS
-from idp.provider.logout import Logout
+from idp.provider.introspection_endpoint import IntrospectionEndpoint
 from idp.provider.plugin import ProviderPlugin
 from idp.sessions.plugin import SessionsPlugin
 from idp.settings import LoadedSettings
@@ -64,7 +62,9 @@ def _authenticators(core: Core, development: Development) -> tuple[Authenticator
     )
 
 
-def _features(core: Core, introspector: Introspector, development: Development) -> list[Plugin]:
+def _features(
+    core: Core, introspector: Introspector, introspection: IntrospectionEndpoint, development: Development
+) -> list[Plugin]:
     """Every feature, in the order in which they start."""
     settings, database = core.settings, core.database
     return [
@@ -84,18 +84,7 @@ def _features(core: Core, introspector: Introspector, development: Development) 
         AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, core.cookies, core.rights),
         AccountsPlugin(core.account_services(), core.session_starter, core.signing_out(introspector)),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
-        ProviderPlugin(
-            core.clients,
-            core.token_endpoint,
-            core.authorization,
-            core.discovery,
-            core.introspection(introspector),
-            core.revocation,
-            Logout(database, core.id_tokens),
-            BackchannelLogout(database, core.id_tokens, core.fetcher),
-            ProviderCleanup(database),
-            core.declared_clients(),
-        ),
+        ProviderPlugin(core.provider, introspection, core.declared_clients()),
         FeedPlugin(database, settings.feed),
         WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
         PagesPlugin(
@@ -114,7 +103,8 @@ class Application(Litestar):
     """Litestar behind the outermost ASGI layer (`ops/envelope.py`), which handles every request and response."""
 
     def __init__(self, core: Core, introspector: Introspector, development: Development) -> None:
-        features = _features(core, introspector, development)
+        introspection = core.introspection(introspector)
+        features = _features(core, introspector, introspection, development)
         core.health.watch(features)
         limit = core.settings.server.max_body_bytes  # given here: Litestar ignores what a plugin sets
         super().__init__(plugins=features, openapi_config=None, logging_config=None, request_max_body_size=limit)
@@ -126,9 +116,8 @@ class Application(Litestar):
             super().__call__,
             settings.server,
             fast_routes=fast_path.routes
-            | core.token_endpoint.routes
-            | core.introspection(introspector).routes
-            | core.discovery.routes
+            | introspection.routes
+            | core.provider.fast_routes
             | public_routes(published, core.health),
             origins=core.origins,
             metrics_access=core.metrics_access,

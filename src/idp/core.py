@@ -46,16 +46,9 @@ from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
 from idp.pages.languages import LANGUAGES
 from idp.provider import declared_clients
-from idp.provider.authorization import Authorization
-from idp.provider.client_auth import ClientAuthentication
-from idp.provider.clients import Clients
 from idp.provider.declared_clients import DeclaredClients
-from idp.provider.discovery import Discovery
 from idp.provider.introspection_endpoint import IntrospectionEndpoint
-from idp.provider.revocation import Revocation
-from idp.provider.services import build_provider
-from idp.provider.token_endpoint import PATH as TOKEN_PATH
-from idp.provider.token_endpoint import TokenEndpoint
+from idp.provider.services import ProviderServices, build_provider
 from idp.sessions.activity import Activity
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.known_devices import KnownDevices
@@ -64,7 +57,6 @@ from idp.settings import LoadedSettings, Profile, Settings, SettingsError, confi
 from idp.settings_schema import OidcIssuer
 from idp.signing.clerk_token import ALGORITHM as CLERK_ALGORITHM
 from idp.signing.clerk_token import ClerkTokens, PemKey
-from idp.signing.client_assertion import ClientAssertions
 from idp.signing.fetch import Fetcher
 from idp.signing.foreign_jwt import ForeignIssuer
 from idp.signing.id_token import IdTokens
@@ -95,12 +87,7 @@ class Core(Struct, frozen=True):
     proofs: ProofKeys
     peppers: Peppers
     passwords: Passwords
-    clients: Clients
-    client_authentication: ClientAuthentication
-    revocation: Revocation
-    token_endpoint: TokenEndpoint
-    authorization: Authorization
-    discovery: Discovery
+    provider: ProviderServices
     fetcher: Fetcher
     foreign_issuers: tuple[ForeignIssuer, ...]
     foreign_users: ForeignUsers
@@ -142,7 +129,7 @@ class Core(Struct, frozen=True):
 
     def introspection(self, introspector: Introspector) -> IntrospectionEndpoint:
         """Return what answers at the introspection endpoint."""
-        return IntrospectionEndpoint(introspector, self.client_authentication, issuer=self.tokens.issuer)
+        return IntrospectionEndpoint(introspector, self.provider.client_authentication, issuer=self.tokens.issuer)
 
     def declared_clients(self) -> DeclaredClients:
         """Return what applies config/clients.toml.
@@ -152,7 +139,7 @@ class Core(Struct, frozen=True):
         """
         path = config_dir() / declared_clients.NAME
         declared = declared_clients.read(path, fetch_problem=self.fetcher.problem_of)
-        return DeclaredClients(self.database, self.clients, declared)
+        return DeclaredClients(self.database, self.provider.clients, declared)
 
     def signing_out(self, introspector: Introspector) -> SigningOut:
         """Return what ends sessions."""
@@ -206,20 +193,7 @@ def build_core(loaded: LoadedSettings) -> Core:
     )
     bad_credentials = BadCredentialLimit(settings.rate_limits.bad_credentials_per_address_per_minute)
     resolver = Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts)
-    assertions = ClientAssertions(fetcher, (tokens.issuer, f"{tokens.issuer}{TOKEN_PATH}"))
-    client_authentication = ClientAuthentication(resolver.clients, roots, bad_credentials, assertions, database.reads)
     id_tokens = IdTokens(keyring, issuer=tokens.issuer, profile=profile)
-    provider = build_provider(
-        settings,
-        database,
-        roots,
-        clients=client_authentication,
-        resolver=resolver,
-        refresh_tokens=refresh_tokens,
-        tokens=tokens,
-        id_tokens=id_tokens,
-        bad_credentials=bad_credentials,
-    )
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
         settings=settings,
@@ -236,12 +210,18 @@ def build_core(loaded: LoadedSettings) -> Core:
         proofs=proofs,
         peppers=peppers,
         passwords=passwords,
-        clients=Clients(roots, fetch_problem=fetcher.problem_of),
-        client_authentication=client_authentication,
-        revocation=Revocation(database, client_authentication, refresh_tokens, tokens),
-        token_endpoint=provider.token_endpoint,
-        authorization=provider.authorization,
-        discovery=Discovery(tokens.issuer, tuple(LANGUAGES)),
+        provider=build_provider(
+            settings,
+            database,
+            roots,
+            resolver=resolver,
+            refresh_tokens=refresh_tokens,
+            tokens=tokens,
+            id_tokens=id_tokens,
+            bad_credentials=bad_credentials,
+            fetcher=fetcher,
+            ui_locales=tuple(LANGUAGES),
+        ),
         fetcher=fetcher,
         foreign_issuers=foreign_issuers(settings, fetcher, listener),
         foreign_users=ForeignUsers(database, settings.accounts),

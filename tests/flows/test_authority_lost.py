@@ -45,6 +45,8 @@ OPTED_OUT = {
     ("POST", "/oauth2/introspect"): "it returns a verdict, and changes nothing",
     ("POST", "/oauth2/token"): "the client's secret is in the request, and it changes nothing",
     ("POST", "/oauth2/revoke"): "the client's secret is in the request, and it ends what is the client's own",
+    ("POST", "/oauth2/logout"): "it ends only the session that sends it; one that has ended changes nothing",
+    ("POST", "/oauth2/logout/confirm"): "it ends only the session that sends it; one that has ended changes nothing",
     ("POST", "/webhooks/clerk"): "the signature is in the request; the transaction begins with the keys' lock",
 }
 

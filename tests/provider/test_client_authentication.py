@@ -44,7 +44,7 @@ async def post(service: Service, headers: dict[str, str] | None = None, **form: 
 
 async def test_a_public_client_names_itself(service: Service) -> None:
     """RFC 6749 section 2.3.1: an empty secret may be left out; the registration comes with the client."""
-    authentication = service.app.core.client_authentication
+    authentication = service.app.core.provider.client_authentication
     for form, header in (
         (TokenRequest(client_id=PUBLIC), None),
         (TokenRequest(client_id=PUBLIC, client_secret=""), None),
@@ -98,12 +98,12 @@ async def test_a_verdict_of_another_process_has_the_registration(postgres: Embed
         client = await create(one, await one.register_admin())
         form = TokenRequest(client_id=client["client_id"], client_secret=client["client_secret"])
         found = [
-            await each.app.core.client_authentication.authenticate(None, form, address=None)
+            await each.app.core.provider.client_authentication.authenticate(None, form, address=None)
             for each in (one, other, other)
         ]
         assert found[0] == found[1] == found[2]
         assert found[0].grant_types == ("client_credentials",)
         with pytest.raises(InvalidClient):
-            await other.app.core.client_authentication.authenticate(
+            await other.app.core.provider.client_authentication.authenticate(
                 None, TokenRequest(client_id=client["client_id"]), address=None
             )

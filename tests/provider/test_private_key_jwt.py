@@ -222,7 +222,7 @@ async def test_a_client_rotates_the_keys_at_its_address(service: Service, admin:
     assert keys.asked == ["/keys"]
     assert (await ask(service, remote(service, client_id, "rsa-2"))).status_code == 401
     keys.kids.append("rsa-2")
-    service.app.core.client_authentication._assertions._remote[f"{keys.url}/keys"]._next_try = float("-inf")
+    service.app.core.provider.client_authentication._assertions._remote[f"{keys.url}/keys"]._next_try = float("-inf")
     assert (await ask(service, remote(service, client_id, "rsa-2"))).status_code == 200
 
 

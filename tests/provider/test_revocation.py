@@ -73,6 +73,8 @@ async def test_either_token_ends_the_whole_grant(service: Service, admin: Person
         parse(tokens["access_token"]).claims["sid"],
     )
     assert (row["ended_reason"], row["parent_ended"]) == ("revoked_by_client", None)
+    audit = await service.sql("SELECT action FROM idp.audit_logs WHERE actor = $1", f"service:{app.client_id}")
+    assert "session.ended" in {row["action"] for row in audit}
 
 
 async def test_an_earlier_refresh_token_ends_the_grant_too(service: Service, admin: Person) -> None:

@@ -1,7 +1,6 @@
 """`idp dev`: run the service with its databases for development, on this machine only."""
 
 import os
-import re
 import sys
 import threading
 import time
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     import socket
 
 _LOAD_SECONDS = 10.0  # timeout
-_CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _EXAMPLE = "script/dev --port {port}"
 
 
@@ -149,14 +147,15 @@ def _redirect_uris(clients: tuple[str, ...]) -> dict[str, list[str]]:
     Raises:
         click.UsageError: a value is not NAME=URI, or the URI cannot be registered.
     """
+    from idp.provider.client_ids import id_problem
     from idp.provider.client_uris import redirect_problem
 
     found: dict[str, list[str]] = {}
     for each in clients:
         name, equals, uri = each.partition("=")
-        if not equals or not _CLIENT_ID.fullmatch(name):
+        if not equals:
             raise click.UsageError(f"--client {each}: write NAME=URI, such as web=http://localhost:9401/callback.")
-        if problem := redirect_problem(uri, native=False):
+        if problem := id_problem(name) or redirect_problem(uri, native=False):
             raise click.UsageError(f"--client {each}: {problem}")
         found.setdefault(name, []).append(uri)
     return found

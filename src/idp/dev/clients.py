@@ -73,7 +73,7 @@ async def prepare(core: Core, more: Mapping[str, Sequence[str]]) -> list[DevClie
             metadata = msgspec.structs.replace(metadata, redirect_uris=uris)
             has_secret = metadata.token_endpoint_auth_method in SECRET_METHODS
             secret = Secret(derived(SECRET_PREFIX, derive(root, "dev-client", salt=client_id.encode())))
-            await core.clients.declare(
+            await core.provider.clients.declare(
                 session, SYSTEM, client_id, metadata, secret if has_secret else None, declared=False
             )
             grants = metadata.grant_types or ("client_credentials",)

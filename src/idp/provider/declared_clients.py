@@ -6,7 +6,6 @@ names an environment variable or a file.
 
 import asyncio
 import difflib
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from idp.errors import DatabaseUnavailable, ValidationFailed
 from idp.ops.logging import describe
 from idp.provider.client_auth import SECRET_METHODS
 from idp.provider.client_checks import FetchProblem, columns_of
+from idp.provider.client_ids import id_problem
 from idp.provider.client_shapes import ClientMetadata, ClientOut
 from idp.provider.clients import Clients
 from idp.provider.models import ClientRow
@@ -36,7 +36,6 @@ log = structlog.get_logger("idp.provider")
 NAME = "clients.toml"
 _SECRET_MEMBERS = ("client_secret_env", "client_secret_file")
 _MEMBERS = (*ClientMetadata.__struct_fields__, *_SECRET_MEMBERS)
-_CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SHORTEST_SECRET = 32  # characters
 _RETRY_SECONDS = 1.0
 _LOCK = 0x1D9_C11E
@@ -100,8 +99,8 @@ def read(path: Path, *, fetch_problem: FetchProblem, with_secrets: bool = True) 
 def _client(client_id: str, table: Any, fetch_problem: FetchProblem, *, with_secrets: bool) -> DeclaredClient:
     if not isinstance(table, dict):
         raise ValueError("it is not a table.")  # noqa: TRY004  like all mistakes in the file
-    if not _CLIENT_ID.fullmatch(client_id):
-        raise ValueError("a client_id has at most 128 letters, digits, dots, dashes and underscores.")
+    if problem := id_problem(client_id):
+        raise ValueError(problem)
     for name in table.keys() - set(_MEMBERS):
         close = difflib.get_close_matches(name, _MEMBERS, n=1)
         raise ValueError(f"{name} is unknown" + (f": did you mean {close[0]}?" if close else "."))

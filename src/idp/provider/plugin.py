@@ -1,15 +1,10 @@
 """Plugin of the OpenID provider."""
 
-from idp.background import BackgroundService
 from idp.plugin import Plugin
 from idp.provider import client_routes, consent_routes, discovery, token_form_routes, token_routes, userinfo
-from idp.provider.authorization import Authorization
-from idp.provider.clients import Clients
-from idp.provider.discovery import Discovery
+from idp.provider.declared_clients import DeclaredClients
 from idp.provider.introspection_endpoint import IntrospectionEndpoint
-from idp.provider.logout import Logout
-from idp.provider.revocation import Revocation
-from idp.provider.token_endpoint import TokenEndpoint
+from idp.provider.services import ProviderServices
 
 
 class ProviderPlugin(Plugin):
@@ -18,7 +13,9 @@ class ProviderPlugin(Plugin):
     Provides `clients`, `token_endpoint`, `authorizations`, `discovery`, `introspection`, `revocation` and `logouts`.
 
     Args:
-        services: run in the background: they tell clients of logouts, and delete what has expired.
+        services: of the provider.
+        introspection: answers at the introspection endpoint.
+        declared: applies config/clients.toml at the start.
     """
 
     routes = (
@@ -31,23 +28,7 @@ class ProviderPlugin(Plugin):
     )
 
     def __init__(
-        self,
-        clients: Clients,
-        token_endpoint: TokenEndpoint,
-        authorization: Authorization,
-        metadata: Discovery,
-        introspection: IntrospectionEndpoint,
-        revocation: Revocation,
-        logouts: Logout,
-        *services: BackgroundService,
+        self, services: ProviderServices, introspection: IntrospectionEndpoint, declared: DeclaredClients
     ) -> None:
-        self.provides = {
-            "clients": clients,
-            "token_endpoint": token_endpoint,
-            "authorizations": authorization,
-            "discovery": metadata,
-            "introspection": introspection,
-            "revocation": revocation,
-            "logouts": logouts,
-        }
-        self.services = services
+        self.provides = {**services.provides, "introspection": introspection}
+        self.services = (*services.background, declared)

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from msgspec import structs
 from sqlalchemy.dialects.postgresql import insert
 
 from idp.audit.record import Origin, record
@@ -55,6 +56,7 @@ class Revocation:
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
         client = await self._clients.authenticate(authorization, form, address=origin.ip_address)
+        origin = structs.replace(origin, actor=f"service:{client.client_id}")
         if is_well_formed(form.token):
             owner = await self._refresh_tokens.session_of(form.token, client_id=client.client_id)
             if owner is not None:
