@@ -14,7 +14,7 @@ from idp.errors import InvalidCredentials
 from idp.federation.sign_in import FederatedSignIn
 from idp.ops.address_limits import checks_address
 from idp.pages.browser_session import find_browser
-from idp.pages.forms import ERROR_PAGES, FORM, check_session_form, read_form
+from idp.pages.forms import ERROR_PAGES, FORM, has_session_token, read_form
 from idp.pages.mail_link import Page
 from idp.pages.provider_buttons import buttons, chosen_by_address, chosen_by_app, start_path
 from idp.pages.rendering import form_page, redirect
@@ -127,7 +127,8 @@ async def _continue(
     """Continue as the user of the browser's session, which the form must name by its CSRF token."""
     if browser is None:
         return redirect(f"{LOGIN}{journey.query}")
-    check_session_form(request, session_cookies, browser, form)
+    if not has_session_token(request, session_cookies, browser, form):
+        return redirect(f"{LOGIN}{journey.query}{'&' if journey.query else '?'}choose=1")  # ask again
     if journey.pending is not None:
         await authorizations.choose(str(journey.pending.id), browser)
     return redirect(journey.onward())
