@@ -7,11 +7,14 @@ import asyncio
 import base64
 import hashlib
 import json
+import re
 import secrets
 import time
+import tomllib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -26,9 +29,19 @@ from factories import Service, running
 from idp.dev.embedded import EmbeddedPostgres
 from provider_apps import Browser
 
+PAGE = Path(__file__).resolve().parents[2] / "docs/federation.md"
 SECRET = "GOCSPX-9dQ2mVt7Lw_4kZrB1nYc"
 APPLE_KEY = ec.generate_private_key(ec.SECP256R1())
 APPLE_PEM = APPLE_KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def documented() -> dict[str, dict[str, Any]]:
+    """Return the tables of the documentation, by name."""
+    blocks = re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    tables: dict[str, dict[str, Any]] = {}
+    for block in blocks:
+        tables |= tomllib.loads(block)["federation"]["providers"]
+    return tables
 
 
 @dataclass

@@ -14,9 +14,11 @@ from authn.issuer_support import key_of
 from factories import Service
 from federation.provider_support import (
     APPLE_PEM,
+    SECRET,
     FakeProvider,
     approve,
     begin,
+    documented,
     me,
     running_provider,
     running_with,
@@ -26,8 +28,7 @@ from idp.dev.embedded import EmbeddedPostgres
 from provider_apps import Browser
 
 TENANT = "11111111-2222-3333-4444-555555555555"
-TRUSTED = {"trusted_email_domains": ["corp.example"]}
-GROUPS = [{"claim": "groups", "values": ["eng"], "teams": ["Engineering"]}]
+TRUSTED = ["corp.example", "privaterelay.appleid.com"]
 ENCRYPTION = {**key_of("rsa-9").as_dict(private=False), "use": "enc", "alg": "RSA-OAEP"}
 
 
@@ -45,31 +46,22 @@ SUFFIXES = {
     "okta": "/oauth2/default",
     "cognito": "/eu-central-1_Ab",
 }
-# A few lines each, besides client id and secret; `issuer` is the fake's instead of the real one.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "google": {},
-    "entra": {"tenant": TENANT},
-    "github": {},
-    "keycloak": {},
-    "auth0": {"domain": "corp.eu.auth0.com"},
-    "okta": {"scopes": ["openid", "email", "groups"]},
-    "cognito": {"region": "eu-central-1", "pool": "eu-central-1_Ab"},
-    "apple": {"team_id": "TEAM123456", "key_id": "KEY1234567", "private_key": APPLE_PEM, "client_secret": None},
-    "clerk": {},
-}
+# The lines of the documentation, but for what is the fake's.
+FAKE = {"client_id": "client-1", "client_secret": SECRET, "trusted_email_domains": TRUSTED}
+APPLE = {"team_id": "TEAM123456", "key_id": "KEY1234567", "private_key": APPLE_PEM, "client_secret": None}
 
 
 @pytest.fixture(scope="module")
 async def service(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
     async with AsyncExitStack() as stack:
         tables = {}
-        for preset, settings in SETTINGS.items():
+        for documented_table in documented().values():
+            preset = documented_table.get("preset", "oidc")
             provider = await stack.enter_async_context(running_provider(suffix=SUFFIXES.get(preset, "")))
             PROVIDERS[preset] = provider
             rules = [{"claim": RULES[preset], "values": ["eng"], "teams": ["Engineering"]}] if preset in RULES else []
-            trusted = ["corp.example", "privaterelay.appleid.com"]
-            table = {"preset": preset, "issuer": provider.issuer, "trusted_email_domains": trusted, "rules": rules}
-            tables[preset] = table | settings
+            tables[preset] = documented_table | FAKE | {"issuer": provider.issuer, "rules": rules, "email_domains": []}
+            tables[preset] |= {"refuse_passwords": False} | (APPLE if preset == "apple" else {})
         service = await stack.enter_async_context(running_with(postgres, "dialects", **tables))
         admin = await service.register_admin()
         await service.client.post("/teams", headers=admin.bearer, json={"name": "Engineering"})
@@ -235,7 +227,7 @@ async def test_okta(browser: Browser) -> None:
     }
     assert teams(await signed_in(browser, "okta")) == ["Engineering"]
     asked = next(each for each in provider.asked if each.path.endswith("/authorize"))
-    assert asked.query["scope"] == "openid email groups"
+    assert asked.query["scope"] == "openid profile email groups"
 
 
 async def test_cognito(browser: Browser) -> None:

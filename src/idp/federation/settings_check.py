@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from idp.federation.client_secret import ClientSecret
 from idp.federation.presets import as_issuer
 from idp.settings import SettingsError
 from idp.settings_schema import Federation, OidcIssuer, UpstreamProvider
@@ -62,5 +63,6 @@ def _problems(name: str, provider: UpstreamProvider) -> Iterator[str]:
                 yield f".{key} contains {domain!r}, which is no domain: use one such as corp.example."
     try:
         as_issuer(provider)
+        ClientSecret(provider)
     except ValueError as error:
         yield f": {error}."
