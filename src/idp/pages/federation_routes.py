@@ -48,7 +48,7 @@ async def start_federated_login(
     code_challenge: Challenge = None,
     login_hint: Hint = None,
 ) -> Redirect:
-    """Send the browser to a provider, for a page of ours or of an app."""
+    """Send the browser to a provider, for our page or that of an app."""
     chosen = federated_sign_in.providers.get(provider)
     journey = await find_journey(authorizations, request_id, return_to)
     hint = login_hint or (journey.pending.login_hint if journey.pending else None)
