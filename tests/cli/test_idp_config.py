@@ -76,6 +76,14 @@ def test_good_settings_are_called_good() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "The settings are valid.\n", "")
 
 
+def test_a_logo_that_cannot_be_used_is_named() -> None:
+    environ = {"DATABASE_URL": "postgresql://idp:x@db/idp", "IDP_SECRET_KEY": root_secret()}
+    said = refusal("config", "check", IDP_PAGES__LOGO="/nowhere/logo.svg", **environ)
+    assert said == (
+        "pages.logo: /nowhere/logo.svg cannot be read (No such file or directory): name an SVG or PNG file.\n"
+    )
+
+
 def test_the_variables_of_the_other_commands_are_known() -> None:
     """IDP_URL and IDP_TOKEN say where `idp tokens` and its like go, and as whom."""
     theirs = {"IDP_URL": "https://id.example.com", "IDP_TOKEN": "x", "IDP_TOKEN_FILE": "/nowhere"}

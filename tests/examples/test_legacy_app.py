@@ -132,8 +132,9 @@ async def test_a_browser_signs_in_and_returns_to_the_app(client: httpx2.AsyncCli
     answer = await client.get("/legacy/reports?year=2026")
     assert answer.status_code == 303
     page = await client.get(answer.headers["Location"])
-    (action,) = re.findall(r'<form method="post" action="([^"]+)"', page.text)
-    hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]+)"', page.text))
+    form = next(each for each in re.findall("<form.*?</form>", page.text, re.DOTALL) if 'name="password"' in each)
+    (action,) = re.findall(r'<form method="post" action="([^"]+)"', form)
+    hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]+)"', form))
     fields = {"email": person.email, "password": PASSWORD, **hidden}
     address = urljoin(str(page.url), action.replace("&amp;", "&"))
     done = await client.post(address, data=fields, headers={"Origin": str(client.base_url).rstrip("/")})

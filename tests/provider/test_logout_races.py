@@ -1,13 +1,14 @@
 """What begins or goes on beside a logout ends with it (SEC-36, SEC-59, SEC-70)."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import pytest
 
 from factories import Person, Service, running
 from idp.dev.embedded import EmbeddedPostgres
-from provider_apps import App, Browser, register_app
+from provider_apps import App, Browser, register_app, returned
 
 _LIVING = """
 SELECT id FROM idp.user_sessions WHERE user_id = $1 AND parent_id IS NOT NULL AND ended_at IS NULL
@@ -109,3 +110,35 @@ async def test_two_logouts_at_once_end_a_session_once(service: Service, app: App
     assert {each.status_code for each in answers} == {303}
     rows = await service.sql("SELECT id FROM idp.audit_logs WHERE user_id = $1 AND action = 'session.ended'", person.id)
     assert len(rows) == 1
+
+
+async def test_a_code_does_not_outlive_a_withdrawn_consent(service: Service) -> None:
+    """SEC-45: neither one that waits, nor one that is exchanged at the same time."""
+    app = await register_app(service, await service.register_admin(), skip_consent=False)
+    for beside in (False, True):
+        person = await service.register()
+        async with Browser(service) as browser:
+            await browser.sign_in(person)
+            codes = [await _consented(app, browser) for _ in range(2)]
+            tokens = (await app.exchange(codes.pop())).json()
+            withdrawing = service.client.delete(f"/api/auth/consents/{app.client_id}", headers=person.bearer)
+            if beside:
+                withdrawn, exchanged = await asyncio.gather(withdrawing, app.exchange(codes.pop()))
+            else:
+                withdrawn, exchanged = await withdrawing, await app.exchange(codes.pop())
+                assert exchanged.json()["error"] == "invalid_grant"
+        assert withdrawn.status_code == 200
+        assert exchanged.status_code in {200, 400}
+        assert await service.sql(_LIVING, person.id) == []
+        assert (await app.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+async def _consented(app: App, browser: Browser) -> str:
+    """Return a code, after allowing on the page if it asks."""
+    page = await app.authorize(browser)
+    if page.status_code == 200:
+        (token,) = re.findall(r'name="csrf_token" value="([^"]+)"', page.text)
+        form = {"csrf_token": token, "decision": "allow"}
+        headers = {"Origin": browser.service.base_url}
+        page = await browser.follow(await browser.client.post(str(page.url), data=form, headers=headers))
+    return returned(page)["code"]

@@ -3,12 +3,13 @@
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, delete, literal_column
+from sqlalchemy import ColumnElement, delete, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
-from idp.provider.models import ClientRow, ConsentRow
+from idp.provider.models import AuthorizationCodeRow, AuthorizationRequestRow, ClientRow, ConsentRow
+from idp.sessions.models import SessionRow
 
 _BOTH: ColumnElement[list[str]] = literal_column(
     "ARRAY(SELECT DISTINCT unnest(consents.scopes || excluded.scopes) ORDER BY 1)"
@@ -35,9 +36,22 @@ async def grant(session: AsyncSession, user_id: str, client_id: str, scopes: Col
 
 
 async def withdraw(session: AsyncSession, user_id: str, client_id: str) -> bool:
-    """Forget what the user granted to the client; False if that is nothing. End the client's sessions, too."""
+    """Forget what the user granted to the client, also in requests and codes that are under way.
+
+    End the client's sessions afterwards: the deletion waits for codes that are being exchanged.
+
+    Returns:
+        False if the user granted nothing.
+    """
     query = delete(ConsentRow).where(ConsentRow.user_id == user_id, ConsentRow.client_id == client_id)
-    return bool((await session.execute(query.returning(ConsentRow.client_id))).all())
+    if not (await session.execute(query.returning(ConsentRow.client_id))).all():
+        return False
+    requests, codes = AuthorizationRequestRow, AuthorizationCodeRow
+    approved = update(requests).where(requests.client_id == client_id, requests.consented_user_id == user_id)
+    await session.execute(approved.values(consented_user_id=None))
+    of_user = select(SessionRow.id).where(SessionRow.user_id == user_id)
+    await session.execute(delete(codes).where(codes.client_id == client_id, codes.session_id.in_(of_user)))
+    return True
 
 
 def is_remembered_for(client: ClientRow) -> bool:
