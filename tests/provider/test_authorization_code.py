@@ -577,3 +577,13 @@ async def test_userinfo_says_what_is_missing(service: Service, app: App, browser
 async def test_every_challenge_is_of_its_verifier() -> None:
     """RFC 7636 appendix B."""
     assert challenge_of("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+
+
+async def test_a_client_that_is_deleted_beside_its_requests(service: Service, admin: Person, browser: Browser) -> None:
+    """Each request ends with a code, a page or an error of RFC 6749, and the deletion succeeds."""
+    app = await register_app(service, admin)
+    url = f"/api/auth/admin/clients/{app.client_id}"
+    asking = [browser.client.get("/oauth2/authorize", params=app.parameters()) for _ in range(20)]
+    gone, *answers = await asyncio.gather(service.client.delete(url, headers=admin.bearer), *asking)
+    assert gone.status_code == 200
+    assert {answer.status_code for answer in answers} <= {303, 400, 410}
