@@ -58,7 +58,12 @@ def list_clients(output: str, url: str | None) -> None:
         ]
         for each in found["clients"]
     ]
-    columns = (Column("Name"), Column("ID"), Column("Grants", wraps=True), Column("Scopes", wraps=True, spare=1))
+    columns = (
+        Column("Name", wraps=True),
+        Column("ID"),
+        Column("Grants", wraps=True),
+        Column("Scopes", wraps=True, spare=1),
+    )
     print_table(columns, rows)
 
 
