@@ -88,8 +88,10 @@ def diff(output: str, url: str | None) -> None:
         print_json(msgspec.to_builtins(found))
     elif found:
         _print_differences(found)
-    else:
+    elif declared:
         say(f"The service has the {len(declared)} clients of {path} as declared.")
+    else:
+        say(f"{path} declares no clients.")
     if found:
         raise SystemExit(1)
 
