@@ -71,8 +71,8 @@ class Grants:
         """Exchange an authorization code (section 4.1.3; RFC 7636 section 4.6)."""
         if not form.code:
             raise errors.OAuthInvalidRequest("code is missing.")
-        challenge = None if form.code_verifier is None else pkce.challenge_of(form.code_verifier)
-        if form.code_verifier is not None and challenge is None:
+        challenge = pkce.challenge_of(form.code_verifier) if form.code_verifier else None
+        if form.code_verifier and challenge is None:
             raise errors.OAuthInvalidRequest("code_verifier must be 43 to 128 unreserved characters (RFC 7636).")
         app = await self._codes.exchange(
             form.code,
@@ -119,7 +119,7 @@ def _granted(requested: str | None, allowed: tuple[str, ...]) -> tuple[str, ...]
     Raises:
         InvalidScope: names those that the client does not have.
     """
-    if requested is None:
+    if not requested:  # a parameter without a value counts as absent (section 3.2)
         return allowed
     scopes = tuple(dict.fromkeys(requested.split()))
     if missing := [scope for scope in scopes if scope not in allowed]:

@@ -25,7 +25,7 @@ from idp.sessions.models import SessionRow
 from idp.signing.id_token import IdTokens
 from idp.users import credentials
 
-_NAMES = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales", "logout_hint")
+NAMES = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales", "logout_hint")
 _MAX_SHOWN = 500  # characters of a wrong URI
 
 
@@ -85,7 +85,7 @@ class Logout:
             PostLogoutRedirectUriMismatch: the address is not registered, or no client is named.
         """
         parameters = Parameters(pairs)
-        if repeated := sorted(set(parameters.repeated) & set(_NAMES)):
+        if repeated := sorted(set(parameters.repeated) & set(NAMES)):
             raise LogoutRequestInvalid(f"{', '.join(repeated)} is repeated.")
         state = parameters.get("state")
         if state is not None and (len(state) > MAX_STATE or "\x00" in state):
