@@ -1,10 +1,12 @@
 """Input that no client of good will sends to the provider: an error of RFC 6749 or a page, never a 5xx (SEC-76)."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
 
+import asyncpg
 import msgspec
 import pytest
 from joserfc.jwk import ECKey
@@ -190,3 +192,47 @@ async def test_cleanup_deletes_everything_that_has_expired(service: Service) -> 
     )
     await ProviderCleanup(service.app.core.database).clean_up()
     assert (await service.sql("SELECT count(*) AS n FROM idp.client_assertions"))[0]["n"] == 0
+
+
+async def test_without_offline_access_a_client_refreshes_no_more(
+    service: Service, admin: Person, browser: Browser
+) -> None:
+    """SEC-50: an administrator who removes the scope ends its long sessions (as CVE-2025-12110 in Keycloak)."""
+    client = await register_app(service, admin)
+    tokens = await client.tokens(browser)
+    body = {"client_name": "Notes", "redirect_uris": [client.redirect_uri], "scope": "openid profile"}
+    body["grant_types"] = ["authorization_code", "refresh_token"]
+    answer = await service.client.put(f"/api/auth/admin/clients/{client.client_id}", headers=admin.bearer, json=body)
+    assert answer.status_code == 200, answer.text
+    assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+# --- half-failures ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_lost_connection_leaves_a_code_whole(service: Service, app: App, browser: Browser) -> None:
+    """SEC-77: connections end at every moment; the answer is tokens or 503, and nothing is half-written."""
+    codes = [await app.code(browser) for _ in range(40)]
+    is_over = asyncio.Event()
+
+    async def end_connections() -> None:
+        connection = await asyncpg.connect(service.database_url)
+        while not is_over.is_set():
+            await connection.fetch(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            await asyncio.sleep(0.03)
+        await connection.close()
+
+    ending = asyncio.create_task(end_connections())
+    answers = [await app.exchange(code) for code in codes]
+    is_over.set()
+    await ending
+    assert {answer.status_code for answer in answers} <= {200, 503, 400}, [answer.text for answer in answers]
+    used = await service.sql(
+        "SELECT count(*) AS n FROM idp.authorization_codes c WHERE c.used_at IS NOT NULL"
+        " AND NOT EXISTS (SELECT FROM idp.refresh_tokens r WHERE r.session_id = c.app_session_id)"
+        f" AND c.client_id = '{app.client_id}' AND 'offline_access' = ANY(c.scopes)"
+    )
+    assert used[0]["n"] == 0

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from idp import errors
 from idp.audit.record import Origin
 from idp.ops.bad_credential_limit import BadCredentialLimit
-from idp.principal.permissions import USER_SCOPES
+from idp.principal.permissions import OFFLINE_ACCESS, USER_SCOPES
 from idp.provider import pkce
 from idp.provider.app_tokens import AppTokens
 from idp.provider.client_auth import AuthenticatedClient
@@ -89,6 +89,8 @@ class Grants:
         token = form.refresh_token
         if not token:
             raise errors.OAuthInvalidRequest("refresh_token is missing.")
+        if OFFLINE_ACCESS not in client.scopes:  # it was removed since (SEC-50)
+            raise errors.InvalidGrant(f"The client has no scope {OFFLINE_ACCESS} any more.")
         self._bad_credentials.check(origin.ip_address, plausible=lambda: is_well_formed(token))
         try:
             redeemed = await self._refresh_tokens.redeem(token, origin, client_id=client.client_id)
