@@ -233,6 +233,8 @@ async def _subject(parameters: Parameters, claimed: str | None, read_hint: HintR
     if claims is None:
         raise AuthorizationError("invalid_request", "id_token_hint is not an ID token of this provider.")
     subject = str(claims["sub"])
+    if not _is_value(subject):
+        raise AuthorizationError("invalid_request", "id_token_hint is not an ID token of this provider.")
     if claimed not in {None, subject}:
         raise AuthorizationError("invalid_request", "id_token_hint and claims name different users.")
     return subject

@@ -105,6 +105,8 @@ class Logout:
         if presented is None:
             return {}
         claims = await self._tokens.read_hint(presented)
+        if claims is None and (old := await self._tokens.read_old_hint(presented)) is not None:
+            claims = {"aud": old["aud"]}  # as good as `client_id`: the user is asked
         if claims is None:
             raise LogoutRequestInvalid("id_token_hint is not an ID token of this service.")
         if parameters.get("client_id") not in {None, claims["aud"]}:
