@@ -32,7 +32,7 @@ from idp.provider.authorization_response import (
     code_response,
     error_response,
 )
-from idp.provider.claims import scopes_of
+from idp.provider.claims import claims_within, scopes_of
 from idp.provider.codes import AuthorizationCodes
 from idp.provider.models import AuthorizationRequestRow, ClientRow
 from idp.provider.redirect_uris import is_registered
@@ -359,6 +359,7 @@ def _still_allows(client: ClientRow, request: AuthorizationRequest) -> bool:
     return (
         "authorization_code" in client.grant_types
         and set(request.scopes) <= set(client.scopes)
+        and claims_within(request.claims, client.scopes) == request.claims
         and set(request.resources) <= set(client.resources)
         and is_registered(
             request.address.redirect_uri, client.redirect_uris, native=client.application_type == "native"
