@@ -2,10 +2,10 @@
 
     pip install authlib flask joserfc requests
     export AUTH_SERVICE_URL=http://localhost:8000 CLIENT_ID=web CLIENT_SECRET=…
-    flask --app examples/bff/bff.py run --port 9402
+    flask --app examples/bff/bff.py run --port 3000
 
-Register the redirect URI http://127.0.0.1:9402/callback, the post-logout redirect URI http://127.0.0.1:9402/ and the
-back-channel logout URI http://127.0.0.1:9402/backchannel-logout for the client.
+Then open http://127.0.0.1:3000/. `script/dev` has the client `web` ready, with its secret in `var/dev/dev.json`; to be
+told of logouts, register http://127.0.0.1:3000/backchannel-logout as its back-channel logout URI.
 """
 
 import os

@@ -6,7 +6,7 @@ const here = `${location.origin}/`;
 const manager = new UserManager({
   authority, // everything else comes from its /.well-known/openid-configuration
   client_id,
-  redirect_uri: here,
+  redirect_uri: `${here}callback`,
   post_logout_redirect_uri: here,
   scope: "openid profile email offline_access", // offline_access: renew with a refresh token, without an iframe
   userStore: new WebStorageStateStore({ store: sessionStorage }),

@@ -1,7 +1,9 @@
 // Serves the single-page app, and an API that accepts its access tokens.
 //
 //     npm install
-//     AUTH_SERVICE_URL=http://localhost:8000 CLIENT_ID=spa PORT=9401 node server.mjs
+//     npm start
+//
+// Then open http://127.0.0.1:5173/. `script/dev` has the client `spa` ready; environment: AUTH_SERVICE_URL, CLIENT_ID, PORT.
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import { createRemoteJWKSet, jwtVerify } from "jose";
@@ -12,6 +14,7 @@ const keys = createRemoteJWKSet(new URL(`${authority}/.well-known/jwks.json`));
 const module_ = (path) => ["text/javascript", new URL(`./node_modules/${path}`, import.meta.url)];
 const files = {
   "/": ["text/html; charset=utf-8", new URL("./index.html", import.meta.url)],
+  "/callback": ["text/html; charset=utf-8", new URL("./index.html", import.meta.url)],
   "/app.mjs": ["text/javascript", new URL("./app.mjs", import.meta.url)],
   "/modules/oidc-client-ts.js": module_("oidc-client-ts/dist/esm/oidc-client-ts.js"),
   "/modules/jwt-decode.js": module_("jwt-decode/build/esm/index.js"),
@@ -39,4 +42,5 @@ const server = createServer(async (request, response) => {
   if (!found) return json(404, { error: "not found" });
   response.writeHead(200, { "Content-Type": found[0], "Cache-Control": "no-cache" }).end(await readFile(found[1]));
 });
-server.listen(Number(env.PORT ?? 9401), "127.0.0.1");
+const port = Number(env.PORT ?? 5173);
+server.listen(port, "127.0.0.1", () => console.log(`Open http://127.0.0.1:${port}/`));

@@ -58,7 +58,7 @@ async def test_a_single_page_app_signs_in_calls_an_api_renews_and_signs_out(
         admin,
         client_name="Notes",
         token_endpoint_auth_method="none",
-        redirect_uris=[f"{origin}/"],
+        redirect_uris=[f"{origin}/callback"],
         post_logout_redirect_uris=[f"{origin}/"],
         scope="openid profile email offline_access",
         skip_consent=False,

@@ -14,6 +14,7 @@ import asyncpg
 import httpx2
 import pytest
 
+from app_sessions import create_client
 from factories import PASSWORD, Person, Service, running
 from flows.mail_support import CONFIRM_NEW, mails_about, token_in
 from idp.dev.embedded import EmbeddedPostgres
@@ -45,6 +46,8 @@ OPTED_OUT = {
     ("POST", "/oauth2/introspect"): "it returns a verdict, and changes nothing",
     ("POST", "/oauth2/token"): "the client's secret is in the request, and it changes nothing",
     ("POST", "/oauth2/revoke"): "the client's secret is in the request, and it ends what is the client's own",
+    ("POST", "/oauth2/authorize"): "it saves a request, which the next GET answers",
+    ("POST", "/oauth2/userinfo"): "it reads",
     ("POST", "/oauth2/logout"): "it ends only the session that sends it; one that has ended changes nothing",
     ("POST", "/oauth2/logout/confirm"): "it ends only the session that sends it; one that has ended changes nothing",
     ("POST", "/webhooks/clerk"): "the signature is in the request; the transaction begins with the keys' lock",
@@ -141,6 +144,17 @@ async def oauth_client(world: World) -> dict[str, str]:
     return {"{client_id:str}": made.json()["client_id"]}
 
 
+async def own_consent(world: World) -> dict[str, str]:
+    client_id = await create_client(world.service)
+    await world.service.sql(
+        "INSERT INTO idp.consents (user_id, client_id, scopes, created_at, updated_at)"
+        " VALUES ($1, $2, '{}', now(), now())",
+        world.caller.id,
+        client_id,
+    )
+    return {"{client_id:str}": client_id}
+
+
 async def own_key(world: World) -> dict[str, str]:
     body = {"name": "mine", "scopes": ["read"]}
     made = await world.service.client.post("/v1/api-keys", json=body, headers=world.caller.bearer)
@@ -202,6 +216,7 @@ BY_PEOPLE = (
     Change("POST", "/v1/api-keys/{key_id:str}/rotate", None, own_key),
     Change("PATCH", "/v1/me", fixed(name="Other")),
     Change("DELETE", "/v1/me", own_address),
+    Change("DELETE", "/api/auth/consents/{client_id:str}", None, own_consent),
 )
 # The session that a request names or comes with may always be ended by who holds a credential of it.
 OWN_END = {

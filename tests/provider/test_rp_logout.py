@@ -232,6 +232,22 @@ async def test_a_browser_without_a_session_goes_straight_on(app: App, browser: B
     assert await is_signed_in(browser)
 
 
+async def test_an_app_that_outlives_the_browser_session_signs_out(
+    service: Service, app: App, browser: Browser, person: Person, stranger: Browser
+) -> None:
+    """Its refresh token ends too; but an ID token alone ends no session that still lives in a browser."""
+    tokens = await app.tokens(browser)
+    await stranger.client.get(LOGOUT, params={"id_token_hint": tokens["id_token"]})
+    assert await is_signed_in(browser)
+    expire = "UPDATE idp.user_sessions SET idle_expires_at = now() WHERE user_id = $1 AND parent_id IS NULL"
+    await service.sql(expire, person.id)
+    assert not await is_signed_in(browser)
+    renewed = await app.refresh(tokens["refresh_token"])
+    assert renewed.status_code == 200
+    assert_left(await browser.client.get(LOGOUT, params={"id_token_hint": tokens["id_token"]}), "/signed-out")
+    assert (await app.refresh(renewed.json()["refresh_token"])).json()["error"] == "invalid_grant"
+
+
 async def test_a_form_of_another_site_signs_out(app: App, browser: Browser, stranger: Browser) -> None:
     """Browsers send no Lax cookie with it, so it continues as GET, where they do."""
     tokens = await app.tokens(browser)

@@ -75,9 +75,9 @@ class DeveloperHome:
         ]
         if settings.dev.upstream_key_file is not None:
             issuer = settings.oidc.providers[upstream_issuer.PROVIDER].issuer
-            found.append(Server("Example Corp, an OpenID provider", issuer, "running"))
+            found.append(Server("Example Corp (OpenID)", issuer, "running"))
         if settings.dev.clerk_file is not None:
-            found.append(Server("A stand-in for Clerk", settings.clerk.api_url, "running"))
+            found.append(Server("Clerk (stand-in)", settings.clerk.api_url, "running"))
         return found
 
     async def demo_users(self) -> list[DemoUser]:

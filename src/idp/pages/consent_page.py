@@ -11,7 +11,7 @@ from idp.authn.introspection import Introspector
 from idp.errors import AuthorizationRequestExpired, BadRequest
 from idp.pages.authorize_routes import respond
 from idp.pages.browser_session import find_browser
-from idp.pages.forms import ERROR_PAGES, FORM, check_session_form, read_form
+from idp.pages.forms import ERROR_PAGES, FORM, has_session_token, read_form
 from idp.pages.rendering import form_page, redirect
 from idp.pages.sign_in_steps import Journey, RequestId, find_journey
 from idp.principal.guards import public
@@ -66,7 +66,8 @@ async def consent_form(
     browser = await find_browser(request, introspector)
     if browser is None:
         return redirect(journey.onward())
-    check_session_form(request, session_cookies, browser, form)
+    if not has_session_token(request, session_cookies, browser, form):
+        return redirect(f"{CONSENT}{journey.query}")  # the session is another one now: ask again
     match form.get("decision"):
         case "allow":
             await authorizations.approve(str(pending.id), browser, origin_of(request))

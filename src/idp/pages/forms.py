@@ -66,6 +66,21 @@ def check_session_form(
     session_cookies.check_csrf(headers, browser.credential.session_id or "")
 
 
+def has_session_token(
+    request: AnyRequest, session_cookies: SessionCookies, browser: Principal, form: dict[str, str]
+) -> bool:
+    """Whether a form has the CSRF token of the browser's session, as `check_session_form` requires.
+
+    A form that was opened before another sign-in has not. Its page is shown again then, instead of an error.
+    """
+    try:
+        check_session_form(request, session_cookies, browser, form)
+    except CsrfRejected as error:
+        request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
+        return False
+    return True
+
+
 # The prefix of the texts of each error; other errors have the same ones.
 _TEXTS: dict[type[IdpError], str] = {
     RateLimited: "limited",

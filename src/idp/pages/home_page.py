@@ -5,8 +5,10 @@ from collections.abc import Awaitable, Callable
 from litestar import Response
 
 from idp.authn.introspection import Introspector
+from idp.errors import IdpError
 from idp.pages.browser_session import find_browser
 from idp.pages.form_tokens import FormTokens
+from idp.pages.forms import show_error
 from idp.pages.rendering import form_page
 from idp.principal.model import Principal
 from idp.principal.requests import AnyRequest
@@ -24,6 +26,12 @@ def home_page(introspector: Introspector, form_tokens: FormTokens) -> ShowPage:
     """
 
     async def show(request: AnyRequest) -> Response[str]:
+        try:
+            return await _show(request)
+        except IdpError as error:  # of the session's look-up; the health document at this path has no pages of errors
+            return show_error(request, error)
+
+    async def _show(request: AnyRequest) -> Response[str]:
         browser = await find_browser(request, introspector)
         show_developers: ShowDevelopers | None = request.app.state.get("show_developers")
         if show_developers is not None:

@@ -14,7 +14,7 @@ from idp.errors import InvalidCredentials
 from idp.ops.address_limits import checks_address
 from idp.pages.browser_session import find_browser
 from idp.pages.form_tokens import FormTokens
-from idp.pages.forms import ERROR_PAGES, FORM, check_session_form, read_form
+from idp.pages.forms import ERROR_PAGES, FORM, has_session_token, read_form
 from idp.pages.mail_link import Page
 from idp.pages.rendering import form_page, redirect
 from idp.pages.sign_in_steps import Journey, RequestId, ReturnTo, find_journey, finish, resume_journey
@@ -116,7 +116,8 @@ async def _continue(
     """Continue as the user of the browser's session, which the form must name by its CSRF token."""
     if browser is None:
         return redirect(f"{LOGIN}{journey.query}")
-    check_session_form(request, session_cookies, browser, form)
+    if not has_session_token(request, session_cookies, browser, form):
+        return redirect(f"{LOGIN}{journey.query}{'&' if journey.query else '?'}choose=1")  # ask again
     if journey.pending is not None:
         await authorizations.choose(str(journey.pending.id), browser)
     return redirect(journey.onward())

@@ -110,6 +110,8 @@ async def _answer(
         return _ask(request, wanted, browser, session_cookies)
     if browser is not None:
         await logouts.end(browser, origin_of(request))
+    else:
+        await logouts.end_expired(wanted, origin_of(request))
     return _leave(wanted, session_cookies)
 
 

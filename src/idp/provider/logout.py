@@ -10,9 +10,11 @@ from urllib.parse import quote, urlencode
 from uuid import UUID
 
 from msgspec import Struct, structs
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
+from idp import clock
 from idp.audit.record import Origin
 from idp.db.engine import Database
 from idp.errors import LogoutRequestInvalid, PostLogoutRedirectUriMismatch, UnknownClient
@@ -143,14 +145,39 @@ class Logout:
             browser: who is signed in.
             origin: the request's origin.
         """
-        user_id, session_id = browser.user_id, browser.credential.session_id
-        if session_id is None:
+        if browser.credential.session_id is not None:
+            await self._end(UUID(browser.credential.session_id), browser.user_id, origin)
+
+    async def end_expired(self, request: LogoutRequest, origin: Origin) -> None:
+        """End the apps of a browser's session that has expired, if the request's ID token belongs to it.
+
+        Their refresh tokens may last longer than the browser's session, and the user wants them to end.
+        """
+        now, app, browser = clock.now(), SessionRow, aliased(SessionRow)
+        query = (
+            select(browser.id, browser.user_id)
+            .join(app, app.parent_id == browser.id)
+            .where(
+                app.user_id == request.subject,
+                app.client_id == request.client_id,
+                app.client_sid == request.sid,
+                browser.ended_at.is_(None),
+                or_(browser.expires_at <= now, browser.idle_expires_at <= now),
+            )
+        )
+        if request.sid is None:
             return
-        by_user = structs.replace(origin, actor=browser.actor)
+        async with self._database.transaction() as session:
+            found = (await session.execute(query.limit(1))).one_or_none()
+        if found is not None:
+            await self._end(found[0], found[1], origin)
+
+    async def _end(self, session_id: UUID, user_id: str, origin: Origin) -> None:
+        by_user = structs.replace(origin, actor=f"user:{user_id}")
 
         async def work(session: AsyncSession) -> None:
             await credentials.hold(session, user_id)
-            await sessions.end(session, by_user, UUID(session_id), user_id=user_id, reason=sessions.LOGGED_OUT)
+            await sessions.end(session, by_user, session_id, user_id=user_id, reason=sessions.LOGGED_OUT)
 
         await self._database.transact(work)
 

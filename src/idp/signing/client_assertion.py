@@ -25,7 +25,7 @@ from idp.signing.signed_jwt import media_type
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ALGORITHMS = ("RS256", "PS256", "ES256")
 MAX_KEYS = 20
-_MAX_LIFE = timedelta(minutes=5)
+_MAX_LIFE = timedelta(hours=1)  # as Authlib makes them; each is used once (SEC-54)
 _LEEWAY_SECONDS = 30  # for the client's clock
 _TYPES = frozenset({"jwt", "client-authentication+jwt"})
 _PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
@@ -89,7 +89,7 @@ class ClientAssertions:
             raise ValueError("it has expired") from None
         leeway = timedelta(seconds=_LEEWAY_SECONDS)
         if expires_at > clock.now() + _MAX_LIFE + leeway:
-            raise ValueError("exp is more than five minutes ahead")
+            raise ValueError("exp is more than an hour ahead")
         identifier = claims.get("jti")
         if not isinstance(identifier, str) or not 0 < len(identifier) <= _MAX_TEXT:
             raise ValueError("jti is required")
