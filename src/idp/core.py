@@ -191,7 +191,7 @@ def build_core(loaded: LoadedSettings) -> Core:
     usage, scope_policy = Usage(database, peppers.current), ScopePolicy(settings.api_keys)
     verdicts = _verdicts(loaded, listener, shared, proofs)
     imported = ImportedKeys(database.reads, passwords)
-    name, home = service_name(settings.mail.from_email), settings.mail.frontend_url
+    name, home = service_name(settings.mail.from_email, settings.pages.name), settings.mail.frontend_url
     cookies = SessionCookies(roots, proofs, origins=origins)
     refresh_tokens = RefreshTokens(
         database,
