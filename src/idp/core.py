@@ -37,6 +37,7 @@ from idp.deployment import (
     shared_secrets,
 )
 from idp.federation.login_state import LoginStates
+from idp.federation.logout import FederatedLogout
 from idp.federation.providers import Providers
 from idp.federation.sign_in import FederatedSignIn
 from idp.mail.addresses import service_name
@@ -92,6 +93,7 @@ class Core(Struct, frozen=True):
     passwords: Passwords
     provider: ProviderServices
     federated_sign_in: FederatedSignIn
+    federated_logout: FederatedLogout
     fetcher: Fetcher
     foreign_issuers: tuple[ForeignIssuer, ...]
     foreign_users: ForeignUsers
@@ -204,6 +206,7 @@ def build_core(loaded: LoadedSettings) -> Core:
     resolver = Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts)
     id_tokens = IdTokens(keyring, issuer=tokens.issuer, profile=profile)
     foreign_users = ForeignUsers(database, settings.accounts)
+    providers = Providers(settings.federation, fetcher, keys_removed=listener.changes.forget_signatures)
     session_starter = SessionStarter(settings, tokens, refresh_tokens, cookies)
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
@@ -235,12 +238,13 @@ def build_core(loaded: LoadedSettings) -> Core:
         ),
         federated_sign_in=FederatedSignIn(
             database,
-            Providers(settings.federation, fetcher, keys_removed=listener.changes.forget_signatures),
+            providers,
             LoginStates(roots, tokens.issuer),
             foreign_users,
             session_starter,
             sealer,
         ),
+        federated_logout=FederatedLogout(database, providers, sealer, tokens.issuer),
         fetcher=fetcher,
         foreign_issuers=foreign_issuers(settings, fetcher, listener),
         foreign_users=foreign_users,

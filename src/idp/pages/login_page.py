@@ -13,8 +13,10 @@ from idp.authn.introspection import Introspector
 from idp.errors import InvalidCredentials
 from idp.federation.sign_in import FederatedSignIn
 from idp.ops.address_limits import checks_address
+from idp.ops.public_prefix import prefixed
 from idp.pages.browser_session import find_browser
 from idp.pages.forms import ERROR_PAGES, FORM, has_session_token, read_form
+from idp.pages.leaving import leave_form
 from idp.pages.mail_link import Page
 from idp.pages.provider_buttons import buttons, chosen_by_address, chosen_by_app, start_path
 from idp.pages.rendering import form_page, redirect
@@ -100,7 +102,8 @@ async def login_form(
     email, password, remember = form.get("email", "").strip(), form.get("password", ""), "remember" in form
     providers = federated_sign_in.providers
     if (provider := chosen_by_address(providers, email, password)) is not None:
-        return redirect(start_path(provider, journey, login_hint=email[:_MAX_EMAIL]))
+        start = prefixed(start_path(provider, journey, login_hint=email[:_MAX_EMAIL]))
+        return leave_form(request, start, label=provider.label)
     error = "missing"
     if email and password:
         verified_only, error = settings.accounts.require_email_verification, "wrong"
