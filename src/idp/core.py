@@ -3,6 +3,8 @@
 `app.py` puts an application on top of it; commands, tests and measurements use it alone.
 """
 
+from uuid import UUID
+
 import msgspec
 from msgspec import Struct
 
@@ -149,7 +151,12 @@ class Core(Struct, frozen=True):
 
     def signing_out(self, introspector: Introspector) -> SigningOut:
         """Return what ends sessions."""
-        return SigningOut(introspector, self.cookies, self.refresh_tokens, self.bad_credentials)
+        return SigningOut(introspector, self.cookies, self.refresh_tokens, self.bad_credentials, self._leave)
+
+    async def _leave(self, session_id: UUID) -> str | None:
+        """Return where the browser of an ended session ends the one at its provider."""
+        leaving = await self.federated_logout.leave(session_id)
+        return leaving.url if leaving is not None else None
 
     def account_services(self) -> AccountServices:
         """Return the services that the account flows share."""
