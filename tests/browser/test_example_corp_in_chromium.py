@@ -50,8 +50,8 @@ async def sign_in_there(page: Page, name: str) -> None:
     if await page.locator(f"button.person:has-text('{name}')").count():
         await page.click(f"button.person:has-text('{name}')")
     else:
-        await page.fill("[name=person]", name)
-        await page.click("text=Sign in >> nth=-1")
+        await page.fill("#person", name)
+        await page.click("form >> nth=1 >> button")
 
 
 async def signed_in_as(page: Page, dev: Dev) -> str | None:
@@ -93,7 +93,7 @@ async def test_an_account_is_proven_before_it_is_connected(page: Page, dev: Dev,
     await page.click(ENTRY)
     email = person["email"]
     await page.wait_for_url("**/dev/upstream/authorize?*")
-    await page.fill("[name=person]", email)
+    await page.fill("#person", email)
     await page.click("form >> nth=1 >> button")
     if width != WIDTHS[0]:  # the test at the first width has connected it
         await page.wait_for_url(f"{dev.base_url}/")
@@ -149,7 +149,7 @@ async def test_a_refusal_there_ends_on_a_page_with_another_way_in(page: Page, de
     await page.click("text=Cancel")
     await page.wait_for_url("**/federation/example-corp/callback?*")
     assert await page.inner_text("h1") == "The sign-in did not work"
-    await page.click("main >> text=Sign in")
+    await page.click("main >> a.button")
     assert await page.inner_text("h1") == "Sign in"
     assert await page.locator(ENTRY).count() == 1
 
