@@ -3,6 +3,8 @@
 `app.py` puts an application on top of it; commands, tests and measurements use it alone.
 """
 
+from uuid import UUID
+
 import msgspec
 from msgspec import Struct
 
@@ -37,6 +39,7 @@ from idp.deployment import (
     shared_secrets,
 )
 from idp.federation.login_state import LoginStates
+from idp.federation.logout import FederatedLogout
 from idp.federation.providers import Providers
 from idp.federation.sign_in import FederatedSignIn
 from idp.mail.addresses import service_name
@@ -92,6 +95,7 @@ class Core(Struct, frozen=True):
     passwords: Passwords
     provider: ProviderServices
     federated_sign_in: FederatedSignIn
+    federated_logout: FederatedLogout
     fetcher: Fetcher
     foreign_issuers: tuple[ForeignIssuer, ...]
     foreign_users: ForeignUsers
@@ -147,7 +151,12 @@ class Core(Struct, frozen=True):
 
     def signing_out(self, introspector: Introspector) -> SigningOut:
         """Return what ends sessions."""
-        return SigningOut(introspector, self.cookies, self.refresh_tokens, self.bad_credentials)
+        return SigningOut(introspector, self.cookies, self.refresh_tokens, self.bad_credentials, self._leave)
+
+    async def _leave(self, session_id: UUID) -> str | None:
+        """Return where the browser of an ended session ends the one at its provider."""
+        leaving = await self.federated_logout.leave(session_id)
+        return leaving.url if leaving is not None else None
 
     def account_services(self) -> AccountServices:
         """Return the services that the account flows share."""
@@ -204,6 +213,7 @@ def build_core(loaded: LoadedSettings) -> Core:
     resolver = Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts)
     id_tokens = IdTokens(keyring, issuer=tokens.issuer, profile=profile)
     foreign_users = ForeignUsers(database, settings.accounts)
+    providers = Providers(settings.federation, fetcher, keys_removed=listener.changes.forget_signatures)
     session_starter = SessionStarter(settings, tokens, refresh_tokens, cookies)
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
@@ -235,12 +245,13 @@ def build_core(loaded: LoadedSettings) -> Core:
         ),
         federated_sign_in=FederatedSignIn(
             database,
-            Providers(settings.federation, fetcher, keys_removed=listener.changes.forget_signatures),
+            providers,
             LoginStates(roots, tokens.issuer),
             foreign_users,
             session_starter,
             sealer,
         ),
+        federated_logout=FederatedLogout(database, providers, sealer, tokens.issuer),
         fetcher=fetcher,
         foreign_issuers=foreign_issuers(settings, fetcher, listener),
         foreign_users=foreign_users,

@@ -43,7 +43,7 @@ from idp.dev.embedded import remove_data
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 FACTS = {
     "base_url", "issuer", "docs_url", "mailbox_url", "database_url", "valkey_url", "base_urls", "admin_token",
-    "management_token", "personas", "upstream_issuer", "clerk_stand_in", "clients",
+    "management_token", "personas", "upstream_issuer", "upstream_people", "clerk_stand_in", "clients",
 }  # fmt: skip
 PERSONA = {"email", "name", "password", "roles", "teams", "domains", "access_token"}
 

@@ -138,18 +138,21 @@ class Logout:
         async with self._database.transaction() as session:
             return (await session.scalars(query.limit(1))).first() is not None
 
-    async def end(self, browser: Principal, origin: Origin) -> None:
-        """End the browser's session with its apps. One that has ended meanwhile stays so.
+    async def end(self, browser: Principal, origin: Origin) -> UUID | None:
+        """End the browser's session with its apps, and return its id. One that has ended meanwhile stays so.
 
         Args:
             browser: who is signed in.
             origin: the request's origin.
         """
-        if browser.credential.session_id is not None:
-            await self._end(UUID(browser.credential.session_id), browser.user_id, origin)
+        if browser.credential.session_id is None:
+            return None
+        session_id = UUID(browser.credential.session_id)
+        await self._end(session_id, browser.user_id, origin)
+        return session_id
 
-    async def end_expired(self, request: LogoutRequest, origin: Origin) -> None:
-        """End the apps of a browser's session that has expired, if the request's ID token belongs to it.
+    async def end_expired(self, request: LogoutRequest, origin: Origin) -> UUID | None:
+        """End the apps of a browser's session that has expired, if the request's ID token belongs to it; return its id.
 
         Their refresh tokens may last longer than the browser's session, and the user wants them to end.
         """
@@ -166,11 +169,13 @@ class Logout:
             )
         )
         if request.sid is None:
-            return
+            return None
         async with self._database.transaction() as session:
             found = (await session.execute(query.limit(1))).one_or_none()
-        if found is not None:
-            await self._end(found[0], found[1], origin)
+        if found is None:
+            return None
+        await self._end(found[0], found[1], origin)
+        return UUID(str(found[0]))
 
     async def _end(self, session_id: UUID, user_id: str, origin: Origin) -> None:
         by_user = structs.replace(origin, actor=f"user:{user_id}")
