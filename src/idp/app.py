@@ -87,7 +87,7 @@ def _features(
         AccountsPlugin(core.account_services(), core.session_starter, core.signing_out(introspector)),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
         ProviderPlugin(core.provider, introspection, core.declared_clients()),
-        FederationPlugin(core.federated_sign_in, core.foreign_users, LinkProof(core.account_services())),
+        FederationPlugin(database, core.federation, LinkProof(core.account_services())),
         FeedPlugin(database, settings.feed),
         WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
         PagesPlugin(

@@ -3,6 +3,8 @@
 `app.py` puts an application on top of it; commands, tests and measurements use it alone.
 """
 
+from uuid import UUID
+
 import msgspec
 from msgspec import Struct
 
@@ -36,9 +38,7 @@ from idp.deployment import (
     service_names,
     shared_secrets,
 )
-from idp.federation.login_state import LoginStates
-from idp.federation.providers import Providers
-from idp.federation.sign_in import FederatedSignIn
+from idp.federation.services import FederationServices, build_federation
 from idp.mail.addresses import service_name
 from idp.mail.outbox import Mailer
 from idp.ops.bad_credential_limit import BadCredentialLimit
@@ -91,7 +91,7 @@ class Core(Struct, frozen=True):
     peppers: Peppers
     passwords: Passwords
     provider: ProviderServices
-    federated_sign_in: FederatedSignIn
+    federation: FederationServices
     fetcher: Fetcher
     foreign_issuers: tuple[ForeignIssuer, ...]
     foreign_users: ForeignUsers
@@ -147,7 +147,12 @@ class Core(Struct, frozen=True):
 
     def signing_out(self, introspector: Introspector) -> SigningOut:
         """Return what ends sessions."""
-        return SigningOut(introspector, self.cookies, self.refresh_tokens, self.bad_credentials)
+        return SigningOut(introspector, self.cookies, self.refresh_tokens, self.bad_credentials, self._leave)
+
+    async def _leave(self, session_id: UUID) -> str | None:
+        """Return where the browser of an ended session ends the one at its provider."""
+        leaving = await self.federation.logout.leave(session_id)
+        return leaving.url if leaving is not None else None
 
     def account_services(self) -> AccountServices:
         """Return the services that the account flows share."""
@@ -191,7 +196,7 @@ def build_core(loaded: LoadedSettings) -> Core:
     usage, scope_policy = Usage(database, peppers.current), ScopePolicy(settings.api_keys)
     verdicts = _verdicts(loaded, listener, shared, proofs)
     imported = ImportedKeys(database.reads, passwords)
-    name, home = service_name(settings.mail.from_email), settings.mail.frontend_url
+    name, home = service_name(settings.mail.from_email, settings.pages.name), settings.mail.frontend_url
     cookies = SessionCookies(roots, proofs, origins=origins)
     refresh_tokens = RefreshTokens(
         database,
@@ -233,13 +238,16 @@ def build_core(loaded: LoadedSettings) -> Core:
             fetcher=fetcher,
             ui_locales=tuple(LANGUAGES),
         ),
-        federated_sign_in=FederatedSignIn(
+        federation=build_federation(
+            settings.federation,
             database,
-            Providers(settings.federation, fetcher, keys_removed=listener.changes.forget_signatures),
-            LoginStates(roots, tokens.issuer),
-            foreign_users,
-            session_starter,
-            sealer,
+            roots,
+            fetcher=fetcher,
+            keys_removed=listener.changes.forget_signatures,
+            foreign_users=foreign_users,
+            starter=session_starter,
+            sealer=sealer,
+            issuer=tokens.issuer,
         ),
         fetcher=fetcher,
         foreign_issuers=foreign_issuers(settings, fetcher, listener),

@@ -240,6 +240,7 @@ class UpstreamProvider(Section, frozen=True):
     create_users: bool = True
     email_domains: tuple[str, ...] = ()
     refuse_passwords: bool = False
+    logout: bool = True
     hidden: bool = False
     claims: dict[str, str] = field(default_factory=dict)
     rules: tuple[ClaimRule, ...] = ()

@@ -43,7 +43,7 @@ from idp.dev.embedded import remove_data
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 FACTS = {
     "base_url", "issuer", "docs_url", "mailbox_url", "database_url", "valkey_url", "base_urls", "admin_token",
-    "management_token", "personas", "upstream_issuer", "clerk_stand_in", "clients",
+    "management_token", "personas", "upstream_issuer", "upstream_people", "clerk_stand_in", "clients",
 }  # fmt: skip
 PERSONA = {"email", "name", "password", "roles", "teams", "domains", "access_token"}
 
@@ -204,7 +204,7 @@ def test_every_persona_can_log_in_with_the_password_shown(dev: Dev) -> None:
 
 
 def test_the_addresses_shown_answer(dev: Dev) -> None:
-    shown = dict(re.findall(r"^  (API|Docs|Mailbox|Health|JWKS|Metrics) +(http://\S+)$", dev.said(), re.MULTILINE))
+    shown = dict(re.findall(r"^  (Home|Docs|Mailbox|Health|JWKS|Metrics) +(http://\S+)$", dev.said(), re.MULTILINE))
     assert len(shown) == 6
     for url in shown.values():
         assert get(url).status == 200, url

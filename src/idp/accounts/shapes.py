@@ -97,6 +97,13 @@ class Message(Struct, frozen=True):
     message: str
 
 
+class LoggedOut(Struct, frozen=True, omit_defaults=True):
+    """The result as a sentence; a browser whose session began at another provider ends that one at `logout_url`."""
+
+    message: str
+    logout_url: str | None = None
+
+
 class CsrfToken(Struct, frozen=True):
     """The value for the header X-CSRF-Token beside the session cookie."""
 

@@ -4,6 +4,7 @@ Every credential that can continue a session can end it. These routes accept the
 expiry also the refresh token in the body, or the cookie beside the expired access token.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import errors
-from idp.accounts.shapes import LogoutIn, Message
+from idp.accounts.shapes import LoggedOut, LogoutIn, Message
 from idp.audit.record import Origin, origin_of
 from idp.authn.credential import Presented, cookies_only, from_headers
 from idp.authn.introspection import Introspector
@@ -54,6 +55,7 @@ class SigningOut:
         cookies: checks CSRF for requests with a cookie.
         refresh_tokens: looks up refresh tokens.
         bad_credentials: counts unknown tokens per address.
+        leave: returns where the browser of an ended session ends the one at its provider, None if there is none.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class SigningOut:
         cookies: SessionCookies,
         refresh_tokens: RefreshTokens,
         bad_credentials: BadCredentialLimit,
+        leave: Callable[[UUID], Awaitable[str | None]],
     ) -> None:
+        self.leave = leave
         self._introspector = introspector
         self._cookies = cookies
         self._refresh_tokens = refresh_tokens
@@ -129,7 +133,7 @@ async def logout(
     session_cookies: NamedDependency[SessionCookies],
     data: JSONBody[LogoutIn | None] = None,
     session_id: WhichSession = None,
-) -> Response[Message]:
+) -> Response[LoggedOut]:
     """End the credential's session with all its tokens, or another session of the same user.
 
     A refresh token in the body identifies its session and is sufficient without a valid access token. A credential
@@ -155,7 +159,10 @@ async def logout(
         ended = await database.transact(end)
         if session_id is not None and not ended:
             raise errors.SessionNotFound
-    return _done(request, "Logged out successfully", session_cookies, ended=ending, caller=caller)
+    done = _done(request, "Logged out successfully", session_cookies, ended=ending, caller=caller)
+    is_own = ending is not None and bool(done.cookies)  # a browser's own session
+    url = await signing_out.leave(ending) if is_own and ending is not None else None
+    return Response(LoggedOut(done.content.message, url), cookies=done.cookies)
 
 
 @post(

@@ -87,6 +87,7 @@ class DevRun:
         settings = load_development({}).settings
         self._admin_token = settings.management.admin_token or folder.admin_token()
         self._providers: dict[str, Any] = msgspec.to_builtins(settings.oidc.providers)
+        self._federation: dict[str, Any] = msgspec.to_builtins(settings.federation.providers, enc_hook=_revealed)
         clerk = settings.clerk
         self._uses_clerk = bool(clerk.webhook_secrets or clerk.issuer or clerk.publishable_key or clerk.jwt_key)
 
@@ -133,8 +134,13 @@ class DevRun:
         file = self._folder.path / upstream_issuer.NAME
         upstream_issuer.ensure_key(file)
         issuer = upstream_issuer.issuer_on(self._port)
-        providers = self._providers | {upstream_issuer.PROVIDER: upstream_issuer.provider_settings(issuer)}
-        return {"dev.upstream_key_file": str(file), "oidc.providers": providers}
+        secret = self._folder.upstream_client_secret().reveal()
+        name = upstream_issuer.PROVIDER
+        return {
+            "dev.upstream_key_file": str(file),
+            "oidc.providers": self._providers | {name: upstream_issuer.provider_settings(issuer)},
+            "federation.providers": {name: upstream_issuer.sign_in_settings(issuer, secret)} | self._federation,
+        }
 
     def _clerk_stand_in(self) -> dict[str, Any]:
         """Return the settings that trust the stand-in for Clerk; none if the environment names a Clerk instance."""
@@ -299,6 +305,7 @@ class DevRun:
             "docs_url": f"{self._urls[0]}/docs",
             "mailbox_url": f"{self._urls[0]}/dev/mailbox",
             "upstream_issuer": upstream_issuer.issuer_on(self._port),
+            "upstream_people": [each.email for each in upstream_issuer.PERSONAS],
             "database_url": self._database_url,
             "valkey_url": self._valkey_url,
             "clerk_stand_in": not self._uses_clerk,
@@ -306,6 +313,11 @@ class DevRun:
             "management_token": self._admin_token.reveal(),
             "clients": msgspec.to_builtins(self._clients),
         }
+
+
+def _revealed(secret: Any) -> str:
+    """Return the text of a secret in the settings, for the other processes of this run."""
+    return str(secret.reveal())
 
 
 def _own_command() -> str:

@@ -1,14 +1,11 @@
 """`idp dev upstream token`: tokens of Example Corp, an OpenID provider of another company."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rich_click as click
 
 from idp.cli.groups import SuggestingGroup
-
-if TYPE_CHECKING:
-    from idp.dev.upstream_issuer import UpstreamPersona
 
 
 @click.group(cls=SuggestingGroup)
@@ -40,18 +37,7 @@ def token(
         raise Failure(f"No `idp dev` runs with the data in {folder}: start script/dev, or name its --data-dir.")
     issuer = upstream_issuer.load(running.upstream_issuer, folder / upstream_issuer.NAME)
     changes = _claims(claims, groups) | (_expired() if expired else {})
-    print(issuer.token(_persona(person or "grace"), changes))
-
-
-def _persona(person: str) -> "UpstreamPersona":
-    from idp.dev.upstream_issuer import DOMAIN, PERSONAS, UpstreamPersona
-
-    wanted = person.lower()
-    for each in PERSONAS:
-        if wanted == each.subject or each.email.startswith(wanted) or each.name.lower().startswith(wanted):
-            return each
-    email = person if "@" in person else f"{person}@{DOMAIN}"
-    return UpstreamPersona(subject=person, email=email, name=person.partition("@")[0])
+    print(issuer.token(upstream_issuer.find_person(person or "grace"), changes))
 
 
 def _claims(given: tuple[str, ...], groups: tuple[str, ...]) -> dict[str, Any]:

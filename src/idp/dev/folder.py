@@ -33,7 +33,14 @@ class DevFolder:
         """Delete everything (`--fresh`)."""
         remove_data(self.path)
         self.clear_discovery()
-        for name in ("secret_key", "admin_token", "passwords.json", "clerk.json", "upstream_key.pem"):
+        for name in (
+            "secret_key",
+            "admin_token",
+            "passwords.json",
+            "clerk.json",
+            "upstream_key.pem",
+            "upstream_client_secret",
+        ):
             (self.path / name).unlink(missing_ok=True)
 
     def remove_stale_discovery(self) -> None:
@@ -52,6 +59,10 @@ class DevFolder:
     def admin_token(self) -> Secret:
         """Return this folder's ADMIN_TOKEN, used if the environment has none; generate it the first time."""
         return self._secret("admin_token")
+
+    def upstream_client_secret(self) -> Secret:
+        """Return our client secret at Example Corp; generate it the first time."""
+        return self._secret("upstream_client_secret")
 
     def kept_admin_token(self, token: Secret) -> Path | None:
         """Return the file of this ADMIN_TOKEN, None if it comes from the environment."""

@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from idp import clock
 from idp.authn.resolve import load_user
 from idp.core import Core
-from idp.dev import upstream_issuer
 from idp.dev.personas import DEVICE, TOKEN_LIFE
 from idp.directory import seed
 from idp.errors import UserInactive
@@ -73,9 +72,6 @@ class DeveloperHome:
             Server("PostgreSQL", _address(settings.database.url), states.get("database", "")),
             Server("Valkey", _address(settings.valkey.url), states.get("redis", "")),
         ]
-        if settings.dev.upstream_key_file is not None:
-            issuer = settings.oidc.providers[upstream_issuer.PROVIDER].issuer
-            found.append(Server("Example Corp (OpenID)", issuer, "running"))
         if settings.dev.clerk_file is not None:
             found.append(Server("Clerk (stand-in)", settings.clerk.api_url, "running"))
         return found

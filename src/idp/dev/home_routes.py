@@ -15,6 +15,7 @@ from idp.db.engine import Database
 from idp.dev.home import DeveloperHome
 from idp.dev.local_host import is_local_request
 from idp.dev.rendering import TEMPLATES
+from idp.dev.upstream_issuer import PROVIDER
 from idp.errors import InvalidCredentials, NotFound
 from idp.pages.forms import ERROR_PAGES, FORM, read_form
 from idp.pages.rendering import form_policy
@@ -58,6 +59,8 @@ async def _show(
         servers=await home.servers(),
         demo_users=await home.demo_users(),
         clients=await home.clients(),
+        upstream=PROVIDER if PROVIDER in core.settings.federation.providers else None,
+        upstream_page=core.settings.oidc.providers[PROVIDER].issuer if PROVIDER in core.settings.oidc.providers else "",
         user=browser.user if browser else None,
         csrf_token=token,
     )

@@ -8,6 +8,7 @@ from idp.dev.clerk_routes import StandIn
 from idp.dev.mailbox import Mailbox
 from idp.dev.mailbox_routes import ROUTES
 from idp.dev.upstream_issuer import UpstreamIssuer
+from idp.dev.upstream_sign_in import UpstreamSignIn
 from idp.plugin import Plugin
 
 
@@ -21,12 +22,12 @@ class MailboxPlugin(Plugin):
 
 
 class UpstreamPlugin(Plugin):
-    """Serves the documents of Example Corp, and provides `upstream_issuer`."""
+    """Serves Example Corp, and provides `upstream_issuer` and `upstream_sign_in`."""
 
     routes = upstream_routes.ROUTES
 
     def __init__(self, issuer: UpstreamIssuer) -> None:
-        self.provides = {"upstream_issuer": issuer}
+        self.provides = {"upstream_issuer": issuer, "upstream_sign_in": UpstreamSignIn(issuer)}
 
 
 class ClerkStandInPlugin(Plugin):

@@ -63,7 +63,7 @@ class GitHubUpstream:
             addresses = await self._read(client, "/user/emails")
         return self._login(user, addresses)
 
-    async def logout_url(self, id_token: str | None, *, return_to: str) -> str | None:  # noqa: ARG002
+    async def logout_url(self, id_token: str | None, *, return_to: str, state: str | None) -> str | None:  # noqa: ARG002
         return None  # GitHub has no logout for apps
 
     async def _read(self, client: AsyncOAuth2Client, path: str) -> Any:

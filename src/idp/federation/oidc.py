@@ -110,7 +110,7 @@ class OidcUpstream:
             id_token=id_token,
         )
 
-    async def logout_url(self, id_token: str | None, *, return_to: str) -> str | None:
+    async def logout_url(self, id_token: str | None, *, return_to: str, state: str | None) -> str | None:
         try:
             endpoint = (await self.metadata.get()).end_session_endpoint
         except DependencyUnavailable:
@@ -120,6 +120,8 @@ class OidcUpstream:
         parameters = {"client_id": self.settings.client_id, "post_logout_redirect_uri": return_to}
         if id_token is not None:
             parameters["id_token_hint"] = id_token
+        if state is not None:
+            parameters["state"] = state
         return str(httpx2.URL(endpoint).copy_merge_params(parameters))
 
     def _check_answer(self, answer: Mapping[str, str], sends_issuer: bool) -> None:

@@ -72,6 +72,11 @@ class Providers:
             raise ProviderNotFound
         return provider
 
+    @property
+    def bind_domains(self) -> bool:
+        """Whether the domain of any address chooses a provider, so that no password is needed."""
+        return bool(self._of_domain)
+
     def find_of_email(self, email: str) -> Provider | None:
         """Return the provider that the address's domain is bound to, None if there is none."""
         return self.find_of_domain(email.rpartition("@")[2]) if "@" in email else None

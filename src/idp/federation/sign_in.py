@@ -66,6 +66,7 @@ class WaitingLink(Struct, frozen=True):
     email: str
     label: str
     has_password: bool
+    journey: FederatedJourney
 
 
 Outcome = SignedIn | ProveAccount | ReturnToApp | IdentityLinked
@@ -94,7 +95,7 @@ class FederatedSignIn:
     ) -> None:
         self.providers = providers
         self._database = database
-        self._states = states
+        self.states = states
         self._foreign_users = foreign_users
         self._linking = Linking(database, foreign_users)
         self._starter = starter
@@ -109,7 +110,7 @@ class FederatedSignIn:
             DependencyUnavailable: the provider cannot be reached, or PostgreSQL.
         """
         async with self._database.transaction() as session:
-            login = self._states.begin(session, provider.name, journey, browser=browser, login_hint=login_hint)
+            login = self.states.begin(session, provider.name, journey, browser=browser, login_hint=login_hint)
         return await provider.upstream.authorization_url(login)
 
     async def come_back(
@@ -139,7 +140,7 @@ class FederatedSignIn:
             DependencyUnavailable: the provider cannot be reached, or PostgreSQL.
         """
         async with self._database.transaction() as session:  # committed first: a login is used once
-            consumed = await self._states.consume(session, provider.name, answer.get("state", ""), browser=browser)
+            consumed = await self.states.consume(session, provider.name, answer.get("state", ""), browser=browser)
         try:
             if consumed.journey.user_id is not None and user_id not in {None, consumed.journey.user_id}:
                 raise FederatedLoginInvalid
@@ -163,7 +164,7 @@ class FederatedSignIn:
         if isinstance(account, ProofNeeded):
             pending = PendingLink(account.holder.user_id, login.identity.email or "", login)
             async with self._database.transaction() as session:
-                await self._states.keep(session, consumed.id, pending)
+                await self.states.keep(session, consumed.id, pending)
             return ProveAccount(consumed.id, journey)
         return await self._go_on(request, consumed, account.user_id, login)
 
@@ -174,12 +175,12 @@ class FederatedSignIn:
             FederatedLoginInvalid: nothing waits in this browser.
         """
         async with self._database.transaction() as session:
-            pending, _, provider = await self._states.pending_link(session, login_id, browser=browser)
+            pending, journey, provider = await self.states.pending_link(session, login_id, browser=browser)
             holder = await credentials.find_by_id(session, pending.user_id)
         if holder is None:
             raise FederatedLoginInvalid
-        has_password = holder.password_hash is not None
-        return WaitingLink(login_id, holder.user_id, pending.email, self.providers.get(provider).label, has_password)
+        has_password, label = holder.password_hash is not None, self.providers.get(provider).label
+        return WaitingLink(login_id, holder.user_id, pending.email, label, has_password, journey)
 
     async def link_proven(
         self, request: Request[Any, Any, Any], login_id: str, *, browser: str, user_id: str
@@ -198,10 +199,10 @@ class FederatedSignIn:
             UserInactive: the account is disabled.
         """
         async with self._database.transaction() as session:
-            pending, journey, provider = await self._states.pending_link(session, login_id, browser=browser, lock=True)
+            pending, journey, provider = await self.states.pending_link(session, login_id, browser=browser, lock=True)
             if pending.user_id != user_id:
                 raise FederatedLoginInvalid
-            await self._states.finish(session, login_id)
+            await self.states.finish(session, login_id)
         login = pending.login
         await self._foreign_users.link(user_id, login.identity, login.evaluation, origin_of(request))
         return await self.start_session(request, user_id, login, provider, mode="cookie"), journey
@@ -212,7 +213,7 @@ class FederatedSignIn:
         journey = consumed.journey
         if journey.mode == "code":
             async with self._database.transaction() as session:
-                code = await self._states.issue_code(session, consumed.id, login, user_id)
+                code = await self.states.issue_code(session, consumed.id, login, user_id)
             return ReturnToApp(_with_parameters(journey.return_to or "/", {"code": code}))
         started = await self.start_session(request, user_id, login, consumed.provider, mode="cookie")
         return SignedIn(started, journey)
@@ -228,7 +229,7 @@ class FederatedSignIn:
         if challenge is None:
             raise FederatedLoginInvalid
         async with self._database.transaction() as session:
-            user_id, login, provider = await self._states.redeem_code(session, code, code_challenge=challenge)
+            user_id, login, provider = await self.states.redeem_code(session, code, code_challenge=challenge)
         return await self.start_session(request, user_id, login, provider, mode="token")
 
     async def start_session(

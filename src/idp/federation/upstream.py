@@ -68,6 +68,12 @@ class Upstream(Protocol):
         """
         ...
 
-    async def logout_url(self, id_token: str | None, *, return_to: str) -> str | None:
-        """Return where the session there is ended, None if the provider does not offer it."""
+    async def logout_url(self, id_token: str | None, *, return_to: str, state: str | None) -> str | None:
+        """Return where the session there is ended, None if the provider does not offer it.
+
+        Args:
+            id_token: of the login, if it is known.
+            return_to: our page afterwards.
+            state: to send back to it.
+        """
         ...

@@ -69,7 +69,7 @@ class OAuthError(Struct, frozen=True):
     request_id: Annotated[str, Meta(examples=["01990c7e-7f3b-7c1e-8a54-0f6f1d5a9a10"])]
 
 
-_OAUTH_PATH = "/oauth2/"
+_OAUTH_PATH, _BACKCHANNEL_LOGOUT = "/oauth2/", "/backchannel-logout"
 _TEMPORARILY_UNAVAILABLE = "temporarily_unavailable"  # RFC 6749 section 4.1.2.1
 _OAUTH_CODES: dict[int, str] = {
     401: InvalidTokenError.error,
@@ -80,7 +80,7 @@ _OAUTH_CODES: dict[int, str] = {
 
 def speaks_oauth(path: str) -> bool:
     """Whether errors of this path are those of RFC 6749 (C-16)."""
-    return path.startswith(_OAUTH_PATH)
+    return path.startswith(_OAUTH_PATH) or path.endswith(_BACKCHANNEL_LOGOUT)
 
 
 def media_type(path: str) -> str:

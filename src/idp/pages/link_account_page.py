@@ -19,8 +19,8 @@ from idp.federation.sign_in import FederatedSignIn, WaitingLink
 from idp.pages.federation_routes import journey_of
 from idp.pages.forms import ERROR_PAGES, FORM, read_form
 from idp.pages.mail_link import Page
-from idp.pages.rendering import FormOf, form_page, redirect
-from idp.pages.sign_in_steps import finish
+from idp.pages.rendering import form_page, redirect
+from idp.pages.sign_in_steps import Journey, finish
 from idp.principal.guards import public
 from idp.principal.requests import AnyRequest
 from idp.provider.authorization import Authorization
@@ -37,6 +37,7 @@ Step = Annotated[str | None, QueryParameter(description="The result of the submi
 async def link_account_page(
     request: AnyRequest,
     federated_sign_in: NamedDependency[FederatedSignIn],
+    authorizations: NamedDependency[Authorization],
     form_tokens: NamedDependency[FormTokens],
     login: LoginId = None,
     token: Token = None,
@@ -45,7 +46,8 @@ async def link_account_page(
     """Ask for the password or offer the link; with a link's token, ask to confirm."""
     login_id, secret = _parts(login, token)
     waiting = await federated_sign_in.waiting(login_id, browser=request.cookies.get(form_tokens.name, ""))
-    return _page(request, form_tokens, waiting, secret, step=step)
+    journey = await journey_of(authorizations, waiting.journey)
+    return _page(request, form_tokens, waiting, journey, secret, step=step)
 
 
 @post(_PATH, opt=public() | FORM, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
@@ -75,17 +77,19 @@ async def link_account_form(
             user_id = await link_proof.by_password(waiting, form.get("password", ""), origin)
     except InvalidCredentials as error:
         request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
-        return _page(request, form_tokens, waiting, None, error="wrong")
+        journey = await journey_of(authorizations, waiting.journey)
+        return _page(request, form_tokens, waiting, journey, None, error="wrong")
     except OneTimeTokenInvalid:
         raise FederatedLoginInvalid from None
-    started, journey = await federated_sign_in.link_proven(request, login_id, browser=browser, user_id=user_id)
-    return await finish(authorizations, await journey_of(authorizations, journey), started)
+    started, federated = await federated_sign_in.link_proven(request, login_id, browser=browser, user_id=user_id)
+    return await finish(authorizations, await journey_of(authorizations, federated), started)
 
 
 def _page(
     request: AnyRequest,
     form_tokens: FormTokens,
     waiting: WaitingLink,
+    journey: Journey,
     secret: str | None,
     *,
     step: str | None = None,
@@ -96,7 +100,8 @@ def _page(
         request,
         "link_account.html",
         status=422 if error else 200,
-        form=FormOf(cookies=cookies),
+        form=journey.form(cookies),
+        query=journey.query,
         waiting=waiting,
         secret=secret,
         sent=step == "sent",

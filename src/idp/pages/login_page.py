@@ -11,10 +11,13 @@ from idp.accounts.shapes import LoginIn
 from idp.accounts.sign_in import SignIn
 from idp.authn.introspection import Introspector
 from idp.errors import InvalidCredentials
+from idp.federation.providers import Providers
 from idp.federation.sign_in import FederatedSignIn
 from idp.ops.address_limits import checks_address
+from idp.ops.public_prefix import prefixed
 from idp.pages.browser_session import find_browser
 from idp.pages.forms import ERROR_PAGES, FORM, has_session_token, read_form
+from idp.pages.leaving import leave_form
 from idp.pages.mail_link import Page
 from idp.pages.provider_buttons import buttons, chosen_by_address, chosen_by_app, start_path
 from idp.pages.rendering import form_page, redirect
@@ -66,7 +69,7 @@ async def login_page(
     email = journey.pending.login_hint if journey.pending else None
     if browser is not None and browser.user is not None:
         email = email or browser.user.email
-    return _form(request, journey, form_tokens, settings, buttons(providers, journey), email=email or "")
+    return _form(request, journey, form_tokens, settings, providers, email=email or "")
 
 
 @post(
@@ -100,7 +103,8 @@ async def login_form(
     email, password, remember = form.get("email", "").strip(), form.get("password", ""), "remember" in form
     providers = federated_sign_in.providers
     if (provider := chosen_by_address(providers, email, password)) is not None:
-        return redirect(start_path(provider, journey, login_hint=email[:_MAX_EMAIL]))
+        start = prefixed(start_path(provider, journey, login_hint=email[:_MAX_EMAIL]))
+        return leave_form(request, start, label=provider.label)
     error = "missing"
     if email and password:
         verified_only, error = settings.accounts.require_email_verification, "wrong"
@@ -112,8 +116,7 @@ async def login_form(
             request.scope["error"] = refused  # type: ignore[typeddict-unknown-key]
     shown = email if len(email) <= _MAX_EMAIL else ""
     # Not 401: it requires a WWW-Authenticate scheme, for which a browser would prompt (RFC 9110 section 11.6.1).
-    shown_buttons = buttons(providers, journey)
-    return _form(request, journey, form_tokens, settings, shown_buttons, email=shown, remember=remember, error=error)
+    return _form(request, journey, form_tokens, settings, providers, email=shown, remember=remember, error=error)
 
 
 async def _continue(
@@ -151,7 +154,7 @@ def _form(
     journey: Journey,
     form_tokens: FormTokens,
     settings: Settings,
-    providers: list[tuple[str, str]],
+    providers: Providers,
     *,
     email: str,
     remember: bool = False,
@@ -170,7 +173,8 @@ def _form(
         remember=remember,
         error=error,
         verified_only=settings.accounts.require_email_verification,
-        providers=providers,
+        providers=buttons(providers, journey),
+        domains_bound=providers.bind_domains,
         demo_users=request.app.state.get("demo_users", ()),
     )
 

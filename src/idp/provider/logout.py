@@ -27,7 +27,7 @@ from idp.sessions.models import SessionRow
 from idp.signing.id_token import IdTokens
 from idp.users import credentials
 
-_NAMES = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales", "logout_hint")
+NAMES = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales", "logout_hint")
 _MAX_SHOWN = 500  # characters of a wrong URI
 
 
@@ -87,7 +87,7 @@ class Logout:
             PostLogoutRedirectUriMismatch: the address is not registered, or no client is named.
         """
         parameters = Parameters(pairs)
-        if repeated := sorted(set(parameters.repeated) & set(_NAMES)):
+        if repeated := sorted(set(parameters.repeated) & set(NAMES)):
             raise LogoutRequestInvalid(f"{', '.join(repeated)} is repeated.")
         state = parameters.get("state")
         if state is not None and (len(state) > MAX_STATE or "\x00" in state):
@@ -107,6 +107,8 @@ class Logout:
         if presented is None:
             return {}
         claims = await self._tokens.read_hint(presented)
+        if claims is None and (old := await self._tokens.read_old_hint(presented)) is not None:
+            claims = {"aud": old["aud"]}  # as good as `client_id`: the user is asked
         if claims is None:
             raise LogoutRequestInvalid("id_token_hint is not an ID token of this service.")
         if parameters.get("client_id") not in {None, claims["aud"]}:
@@ -136,18 +138,21 @@ class Logout:
         async with self._database.transaction() as session:
             return (await session.scalars(query.limit(1))).first() is not None
 
-    async def end(self, browser: Principal, origin: Origin) -> None:
-        """End the browser's session with its apps. One that has ended meanwhile stays so.
+    async def end(self, browser: Principal, origin: Origin) -> UUID | None:
+        """End the browser's session with its apps, and return its id. One that has ended meanwhile stays so.
 
         Args:
             browser: who is signed in.
             origin: the request's origin.
         """
-        if browser.credential.session_id is not None:
-            await self._end(UUID(browser.credential.session_id), browser.user_id, origin)
+        if browser.credential.session_id is None:
+            return None
+        session_id = UUID(browser.credential.session_id)
+        await self._end(session_id, browser.user_id, origin)
+        return session_id
 
-    async def end_expired(self, request: LogoutRequest, origin: Origin) -> None:
-        """End the apps of a browser's session that has expired, if the request's ID token belongs to it.
+    async def end_expired(self, request: LogoutRequest, origin: Origin) -> UUID | None:
+        """End the apps of a browser's session that has expired, if the request's ID token belongs to it; return its id.
 
         Their refresh tokens may last longer than the browser's session, and the user wants them to end.
         """
@@ -164,11 +169,13 @@ class Logout:
             )
         )
         if request.sid is None:
-            return
+            return None
         async with self._database.transaction() as session:
             found = (await session.execute(query.limit(1))).one_or_none()
-        if found is not None:
-            await self._end(found[0], found[1], origin)
+        if found is None:
+            return None
+        await self._end(found[0], found[1], origin)
+        return UUID(str(found[0]))
 
     async def _end(self, session_id: UUID, user_id: str, origin: Origin) -> None:
         by_user = structs.replace(origin, actor=f"user:{user_id}")
