@@ -111,7 +111,7 @@ async def test_google_names_its_issuer_with_and_without_https(service: Service, 
         "at_hash": "x",
     }
     provider.callback = {"scope": "email profile openid", "authuser": "0", "hd": "corp.example", "prompt": "none"}
-    service.app.core.federated_sign_in.providers.get("google").upstream.issuer.names |= {bare}  # type: ignore[attr-defined]
+    service.app.core.federation.sign_in.providers.get("google").upstream.issuer.names |= {bare}  # type: ignore[attr-defined]
     who = await signed_in(browser, "google")
     assert (who["email"], who["email_verified"], who["name"]) == ("ada-google@corp.example", True, "Ada Lovelace")
     provider.claims["iss"] = bare

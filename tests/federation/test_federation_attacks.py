@@ -105,12 +105,12 @@ async def test_mix_up(world: World) -> None:
         # A provider that announces iss must send it.
         world.evil.callback = {}
         world.evil.metadata = {"authorization_response_iss_parameter_supported": True}
-        world.service.app.core.federated_sign_in.providers.get("evil").upstream.metadata._fresh_until = 0  # type: ignore[attr-defined]
+        world.service.app.core.federation.sign_in.providers.get("evil").upstream.metadata._fresh_until = 0  # type: ignore[attr-defined]
         assert await is_refused(browser, await sign_in(browser, "evil"))
         assert [each for each in world.evil.asked if each.path.endswith("/token")] == []  # no code was sent there
         world.evil.callback = {"iss": world.evil.issuer}
         assert (await sign_in(browser, "evil")).status_code == 303
-    world.service.app.core.federated_sign_in.providers.get("evil").upstream.metadata._fresh_until = 0  # type: ignore[attr-defined]
+    world.service.app.core.federation.sign_in.providers.get("evil").upstream.metadata._fresh_until = 0  # type: ignore[attr-defined]
 
 
 async def test_each_provider_has_its_own_redirect_uri_and_secrets(world: World) -> None:
