@@ -139,7 +139,7 @@ async def test_its_logout_token_ends_our_session(service: Service) -> None:
             f"{service.base_url}/federation/node/signed-out",
             logout="yes",
         )
-        async with asyncio.timeout(10):  # it posts while it answers the browser
-            while (await here.client.get("/auth/me")).status_code == 200:
+        async with asyncio.timeout(10):
+            while (await here.client.get("/auth/me")).status_code == 200:  # noqa: ASYNC110  it posts on its own
                 await asyncio.sleep(0.05)
         await there.client.aclose()
