@@ -42,4 +42,5 @@ const server = createServer(async (request, response) => {
   if (!found) return json(404, { error: "not found" });
   response.writeHead(200, { "Content-Type": found[0], "Cache-Control": "no-cache" }).end(await readFile(found[1]));
 });
-server.listen(Number(env.PORT ?? 5173), "127.0.0.1");
+const port = Number(env.PORT ?? 5173);
+server.listen(port, "127.0.0.1", () => console.log(`Open http://127.0.0.1:${port}/`));

@@ -128,7 +128,8 @@ def _repeated(names: list[str]) -> set[str]:
 def service_names(settings: Settings) -> list[str]:
     """Return the service's name and the longer labels of its host name, of which no password may be made (SEC-4)."""
     labels = (urlsplit(public_url(settings)).hostname or "").split(".")[:-1]
-    return ["idp", service_name(settings.mail.from_email), *(label for label in labels if len(label) > 3)]
+    brand = settings.pages.name
+    return ["idp", brand, service_name(settings.mail.from_email, brand), *(each for each in labels if len(each) > 3)]
 
 
 def root_secrets(settings: Settings) -> list[Secret]:

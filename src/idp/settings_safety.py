@@ -17,6 +17,11 @@ _PLACEHOLDER = re.compile(
     r"change|placeholder|replace|example|secret|password|your[-_ ]|dummy|default|insecure|x{6,}|12345|abcdef",
     re.IGNORECASE,
 )
+# Of secrets that other servers make, which may contain any letters and digits by chance.
+_PLACEHOLDER_OF_OTHERS = re.compile(
+    r"change|placeholder|replace|example|your[-_ ]|dummy|secret|[<>…]|x{6,}", re.IGNORECASE
+)
+_MIN_CLIENT_SECRET = 16
 _MAX_PERIOD = 16
 _SENDER = re.compile(r"^([^<>@\x00-\x1f]*<[^@\s<>,;]+@[^@\s<>,;]+>|[^@\s<>,;]+@[^@\s<>,;]+)$(?!\n)")
 _ADVICE = "use at least 32 random characters, for example from `openssl rand -base64 48`."
@@ -65,6 +70,7 @@ def refuse_unsafe(settings: Settings) -> None:
     problems += _addresses(settings)
     problems += _mail(settings)
     problems += _issuers(settings)
+    problems += _federation(settings)
     if problems:
         raise SettingsError(problems)
 
@@ -280,3 +286,25 @@ def _issuers(settings: Settings) -> Iterator[str]:
             yield problem
         elif not url.lower().startswith("https://"):
             yield f"{name} is {shown(url)}: its keys could be replaced on the way, so use a URL such as {_ISSUER}."
+
+
+# --- providers of sign-ins -------------------------------------------------------------------------------------------
+
+
+def _federation(settings: Settings) -> Iterator[str]:
+    """Check providers' URLs and secrets (SEC-11, SEC-66); `federation/settings_check.py` checks the rest."""
+    for name, each in settings.federation.providers.items():
+        where = f"federation.providers.{name}"
+        for key, url in (("issuer", each.issuer), ("jwks_url", each.jwks_url)):
+            if url is None:
+                continue
+            if problem := problem_of_url(f"{where}.{key}", url.partition("?")[0], example=_ISSUER):
+                yield problem
+            elif not url.lower().startswith("https://"):
+                yield f"{where}.{key} is {shown(url)}: answers could be replaced on the way, so use https://."
+        secret = each.client_secret.reveal() if each.client_secret is not None else None
+        if secret is not None and (len(secret) < _MIN_CLIENT_SECRET or _PLACEHOLDER_OF_OTHERS.search(secret)):
+            yield (
+                f"{where}.client_secret is shorter than {_MIN_CLIENT_SECRET} characters or looks like a placeholder: "
+                "copy the secret that the provider shows for the registered application."
+            )

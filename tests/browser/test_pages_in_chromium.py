@@ -270,3 +270,18 @@ async def test_high_contrast_keeps_borders(browser: Browser, production: Service
         width = await page.evaluate(f"getComputedStyle(document.querySelector('{selector}')).borderTopWidth")
         assert width == "1px"
     await context.close()
+
+
+async def test_a_long_name_without_spaces_fits_a_phone(
+    browser: Browser, service: Service, person: Person, callback: str
+) -> None:
+    client_id = await new_client(service, name="Donaudampfschifffahrt" * 6, redirect_uris=[callback])
+    context = await browser.new_context(viewport={"width": 390, "height": 844})
+    page = await context.new_page()
+    await page.goto(asked(service, client_id, callback))
+    await page.fill("[name=email]", person.email)
+    await page.fill("[name=password]", PASSWORD)
+    await page.click("button[type=submit] >> nth=0")
+    await page.wait_for_url("**/consent?request=*")
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+    await context.close()

@@ -56,3 +56,17 @@ def test_auth_cli_list_fits_a_terminal_and_keeps_its_form_in_a_pipe(served: Serv
     lines = shown("--auth-url", served.url, "list", columns=80, **served.environ)
     check_width(lines, 80)
     assert token_id.group() in "\n".join(lines)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_clients_with_long_names_fit(served: Served, columns: int) -> None:
+    name = f"A client that signs users in to everything {secrets.token_hex(4)}"
+    created = idp("clients", "create", name, "--redirect-uri", "https://app.example.com/cb", **served.environ)
+    client_id = re.search(r"client_[0-9a-f]+", created.stdout)
+    assert client_id, created
+    lines = shown("clients", "list", columns=columns, **served.environ)
+    check_width(lines, columns)
+    assert any(client_id.group() in line for line in lines)
+    notes = [line for line in lines if "A wider terminal" in line]
+    assert all(note.startswith("  A wider") for note in notes)
+    assert notes or columns > 80

@@ -204,7 +204,7 @@ def test_every_persona_can_log_in_with_the_password_shown(dev: Dev) -> None:
 
 
 def test_the_addresses_shown_answer(dev: Dev) -> None:
-    shown = dict(re.findall(r"^  (API|Docs|Mailbox|Health|JWKS|Metrics) +(http://\S+)$", dev.said(), re.MULTILINE))
+    shown = dict(re.findall(r"^  (Home|Docs|Mailbox|Health|JWKS|Metrics) +(http://\S+)$", dev.said(), re.MULTILINE))
     assert len(shown) == 6
     for url in shown.values():
         assert get(url).status == 200, url

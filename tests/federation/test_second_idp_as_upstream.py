@@ -233,7 +233,7 @@ async def test_the_password_proves_the_account(service: Service, traveller: Trav
     """C-11 SEC-16."""
     owner, page = await waiting_link(service, traveller, upstream)
     wrong = await submit(traveller.here, page, password="a wrong guess")
-    assert (wrong.status_code, "The password is not right" in wrong.text) == (422, True)
+    assert (wrong.status_code, "The password is wrong" in wrong.text) == (422, True)
     assert (await traveller.here.client.get("/auth/me")).status_code == 401
     right = await submit(traveller.here, page, password=owner.password)
     assert (right.status_code, right.headers["Location"]) == (303, "/")

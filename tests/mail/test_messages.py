@@ -259,4 +259,10 @@ def test_a_device_has_a_name_that_people_know(user_agent: str | None, info: obje
     ],
 )
 def test_an_installation_is_called_what_its_sender_is_called(from_email: str | None, name: str) -> None:
-    assert service_name(from_email) == name
+    assert service_name(from_email, "idp") == name
+
+
+def test_mails_carry_the_name_of_the_pages_if_the_sender_has_none() -> None:
+    assert service_name("no-reply@example.com", "Acme") == "Acme"
+    assert service_name(None, "Acme") == "Acme"
+    assert service_name("Example <no-reply@example.com>", "Acme") == "Example"

@@ -17,6 +17,7 @@ MAY_BE_KEPT = (
     "/.well-known/jwks.json",
     "/.well-known/oauth-authorization-server",
     "/.well-known/openid-configuration",
+    "/brand/theme.css",
 )
 
 

@@ -5,6 +5,7 @@ import pytest
 from factories import Service, running
 from idp.dev.embedded import EmbeddedPostgres
 from idp.ops.accept import wants_page
+from idp.pages.rendering import with_code
 from pages.visitor import Visitor, heading
 
 CHROMIUM = (
@@ -93,3 +94,8 @@ async def test_pages_work_below_a_prefix(postgres: EmbeddedPostgres) -> None:
             visitor.service.base_url = "http://localhost:8000"
             done = await visitor.post(page, email=person.email, password=person.password)
             assert (done.status_code, done.headers["Location"]) == (303, "/id/")
+
+
+def test_code_in_a_text_of_the_catalogue_is_marked_and_the_rest_escaped() -> None:
+    assert with_code("Run `idp <x>` & wait.") == "Run <code>idp &lt;x&gt;</code> &amp; wait."
+    assert with_code("One ` alone") == "One ` alone"

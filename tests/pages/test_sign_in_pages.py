@@ -15,7 +15,7 @@ from flows.mail_support import VERIFY, mails_about
 from idp.dev.embedded import EmbeddedPostgres
 from pages.visitor import CALLBACK, Visitor, authorization, form_of, heading, new_client, returned
 
-WRONG = "The e-mail address or the password is not right"
+WRONG = "The e-mail address or the password is wrong"
 EXPIRED = "This sign-in has expired"
 REJECTED = "The form was rejected"
 

@@ -577,3 +577,54 @@ async def test_userinfo_says_what_is_missing(service: Service, app: App, browser
 async def test_every_challenge_is_of_its_verifier() -> None:
     """RFC 7636 appendix B."""
     assert challenge_of("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+
+
+async def test_a_client_that_is_deleted_beside_its_requests(service: Service, admin: Person, browser: Browser) -> None:
+    """Each request ends with a code, a page or an error of RFC 6749, and the deletion succeeds."""
+    app = await register_app(service, admin)
+    url = f"/api/auth/admin/clients/{app.client_id}"
+    asking = [browser.client.get("/oauth2/authorize", params=app.parameters()) for _ in range(20)]
+    gone, *answers = await asyncio.gather(service.client.delete(url, headers=admin.bearer), *asking)
+    assert gone.status_code == 200
+    assert {answer.status_code for answer in answers} <= {303, 400, 410}
+
+
+async def test_long_lists_become_a_reference(service: Service, app: App, browser: Browser, person: Person) -> None:
+    """OpenID Connect Core section 5.6.2: no header grows past the limit of a proxy; userinfo has the whole list."""
+    await service.sql(
+        "WITH made AS (INSERT INTO idp.teams (id, name, is_active, created_at, updated_at)"
+        " SELECT gen_random_uuid(), 'Team ' || n, true, now(), now() FROM generate_series(1, 40) n RETURNING id)"
+        " INSERT INTO idp.team_memberships (id, user_id, team_id, created_at, updated_at)"
+        " SELECT gen_random_uuid(), $1, id, now(), now() FROM made",
+        person.id,
+    )
+    tokens = await app.tokens(browser)
+    claims = claims_of(tokens["id_token"])
+    assert "teams" not in claims
+    assert claims["_claim_names"] == {"teams": "userinfo"}
+    assert claims["_claim_sources"] == {"userinfo": {"endpoint": f"{service.base_url}/oauth2/userinfo"}}
+    bearer = {"Authorization": f"Bearer {tokens['access_token']}"}
+    info = (await service.client.get("/oauth2/userinfo", headers=bearer)).json()
+    assert len(info["teams"]) == 41
+    assert claims["roles"] == ["user"]
+
+
+async def test_a_user_lists_and_withdraws_consents(service: Service, admin: Person, person: Person) -> None:
+    """SEC-45: the app's tokens end at once, and it must ask again."""
+    app = await register_app(service, admin, skip_consent=False, client_name="Diary")
+    async with Browser(service) as browser:
+        await browser.sign_in(person)
+        page = await app.authorize(browser)
+        token = page.text.partition('name="csrf_token" value="')[2].partition('"')[0]
+        sent = await browser.client.post(str(page.url), data={"csrf_token": token, "decision": "allow"})
+        tokens = (await app.exchange(returned(await browser.follow(sent))["code"])).json()
+        listed = (await service.client.get("/api/auth/consents", headers=person.bearer)).json()["consents"]
+        assert [(each["client_id"], each["client_name"]) for each in listed] == [(app.client_id, "Diary")]
+        assert set(listed[0]["scopes"]) == set(EVERY_SCOPE.split())
+        assert "code" in returned(await app.authorize(browser, prompt="none"))
+        withdrawn = await service.client.delete(f"/api/auth/consents/{app.client_id}", headers=person.bearer)
+        assert (withdrawn.status_code, withdrawn.json()["sessions_ended"]) == (200, 1)
+        assert (await service.validate(tokens["access_token"]))["error"] == "token_revoked"
+        assert returned(await app.authorize(browser, prompt="none"))["error"] == "consent_required"
+    again = await service.client.delete(f"/api/auth/consents/{app.client_id}", headers=person.bearer)
+    assert (again.status_code, again.json()["code"]) == (404, "consent_not_found")

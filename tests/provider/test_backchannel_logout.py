@@ -231,8 +231,9 @@ async def test_many_processes_never_take_the_same_row(service: Service) -> None:
 
     with time_machine.travel(later + timedelta(seconds=1), tick=True):
         taken = [each for some in await asyncio.gather(*(take() for _ in range(8))) for each in some]
+        while rest := await take():  # what a concurrent statement skipped because it was locked
+            taken += rest
         assert len(taken) == len(set(taken)) == 40
-        assert await take() == []
     with time_machine.travel(later + timedelta(seconds=40), tick=True):
         assert len(await take()) == 10
     await service.sql("DELETE FROM idp.oauth_clients WHERE client_id = $1", client_id)

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
+from authlib.oidc.discovery import OpenIDProviderMetadata
 from joserfc.jwk import RSAKey
 
 from factories import Person, Service, running
@@ -78,6 +80,18 @@ async def test_both_documents_are_the_same(service: Service, metadata: dict[str,
     answer = await service.client.get("/.well-known/oauth-authorization-server")
     assert answer.json() == metadata
     assert answer.headers["Cache-Control"] == "public, max-age=300"
+
+
+async def test_an_independent_reading_of_the_specifications_accepts_them(
+    service: Service, metadata: dict[str, Any]
+) -> None:
+    """Authlib validates the members of OpenID Connect Discovery and of RFC 8414; it wants https."""
+    public = {
+        name: value.replace(service.base_url, "https://id.example.com") if isinstance(value, str) else value
+        for name, value in metadata.items()
+    }
+    OpenIDProviderMetadata(public).validate()
+    AuthorizationServerMetadata(public).validate()
 
 
 async def test_the_endpoints_exist(service: Service, metadata: dict[str, Any]) -> None:

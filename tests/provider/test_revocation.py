@@ -13,7 +13,7 @@ from factories import Person, Service, root_secret, running
 from idp.dev.embedded import EmbeddedPostgres
 from idp.provider.cleanup import ProviderCleanup
 from idp.signing.compact import parse
-from provider.test_client_credentials import basic, token_of
+from provider.test_client_credentials import CLIENTS, basic, token_of
 from provider.test_client_metadata import register
 from provider_apps import CALLBACK, App, Browser
 
@@ -132,6 +132,29 @@ async def test_a_race_of_revocations_is_no_error(service: Service, admin: Person
         *(app.post(REVOKE, token=tokens["refresh_token"]) for _ in range(10)),
     )
     assert {answer.status_code for answer in answers} == {200}
+
+
+@pytest.mark.parametrize("ends", ["DELETE", "PUT"])
+async def test_no_session_begins_at_a_client_that_ends(service: Service, admin: Person, ends: str) -> None:
+    """SEC-36, SEC-59: codes are exchanged while the client is deleted, or loses the grant, without a deadlock."""
+    app = await app_of(service, admin)
+    url = f"{CLIENTS}/{app.client_id}"
+    body = {"client_name": "App", "scope": "read", "grant_types": ["client_credentials"]}
+    async with Browser(service) as browser:
+        await browser.sign_in(await service.register())
+        codes = [await app.code(browser, scope="openid offline_access") for _ in range(12)]
+        exchanges = [asyncio.create_task(app.exchange(code)) for code in codes]
+        ended = await service.client.request(ends, url, headers=admin.bearer, json=body if ends == "PUT" else None)
+        answers = await asyncio.gather(*exchanges)
+    assert ended.status_code == 200, ended.text
+    assert {answer.status_code for answer in answers} <= {200, 400, 401}
+    for answer in answers:
+        if answer.status_code == 200:
+            assert not (await service.validate(answer.json()["access_token"]))["valid"]
+    (row,) = await service.sql(
+        "SELECT count(*) AS live FROM idp.user_sessions WHERE client_id = $1 AND ended_at IS NULL", app.client_id
+    )
+    assert row["live"] == 0
 
 
 async def test_the_client_must_authenticate(service: Service, admin: Person) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
+import msgspec
 import pytest
 import time_machine
 
 from factories import Person, Service, running
 from idp import clock
 from idp.dev.embedded import EmbeddedPostgres
-from provider_apps import CALLBACK, App, Browser, claims_of, register_app
+from idp.signing import base64url
+from provider_apps import CALLBACK, App, Browser, claims_of, register_app, returned
 from webhooks.receiver import receiving
 
 LOGOUT = "/oauth2/logout"
@@ -377,3 +379,39 @@ async def test_names_of_clients_and_states_are_escaped(service: Service, admin: 
     assert fields_of(page)["state"] == '"><script>'
     wrong = await browser.client.get(LOGOUT, params=sent | {"post_logout_redirect_uri": f"https://x.example/{bad}"})
     assert "<script>alert" not in wrong.text
+
+
+# --- hints that outlive their key -------------------------------------------------------------------------------------
+
+
+async def test_an_id_token_of_a_retired_key_asks_before_it_signs_out(
+    service: Service, app: App, browser: Browser, person: Person
+) -> None:
+    """SEC-72: an app keeps the ID token of its sign-in for weeks, a rotated key is published for hours. Nothing proves
+    such a hint, so it does what `client_id` does: the user is asked, and only a registered address is returned to."""
+    tokens = await app.tokens(browser)
+    keyring = service.app.core.keyring
+    for key in await keyring.list_keys():
+        await keyring.retire(key.kid, at_once=True)
+    sent = {"id_token_hint": tokens["id_token"], "post_logout_redirect_uri": AFTER, "state": "s"}
+    page = await browser.client.get(LOGOUT, params=sent)
+    assert page.status_code == 200, page.text
+    assert await is_signed_in(browser)
+    wrong = sent | {"post_logout_redirect_uri": "https://evil.example.com"}
+    assert (await browser.client.get(LOGOUT, params=wrong)).status_code == 400
+    again = await app.authorize(browser, prompt="none", id_token_hint=tokens["id_token"])
+    assert "code" in returned(again)
+    assert_left(await confirm(browser, page), f"{AFTER}&state=s")
+    assert not await is_signed_in(browser)
+
+
+async def test_a_hint_of_a_retired_key_has_values_that_can_be_saved(
+    service: Service, app: App, stranger: Browser
+) -> None:
+    """SEC-76: nobody signed it, so anything may be in it."""
+    claims = {"iss": service.base_url, "aud": app.client_id, "exp": 1, "iat": 1}
+    for subject in ("a\x00b", "x" * 5000):
+        parts = [{"alg": "RS256", "kid": "gone", "typ": "JWT"}, claims | {"sub": subject}]
+        head, body = (base64url.encode(msgspec.json.encode(each)) for each in parts)
+        answer = await app.authorize(stranger, id_token_hint=f"{head}.{body}.AAAA")
+        assert returned(answer)["error"] == "invalid_request"

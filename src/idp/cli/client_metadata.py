@@ -63,8 +63,10 @@ def metadata_of(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def new_metadata(name: str, scopes: tuple[str, ...], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata of a new client; raises as `metadata_of`."""
+    """Return the metadata of a new client; raises as `metadata_of`, and without a redirect URI of an app for users."""
     members = {"client_name": name, **metadata_of(given)}
+    if (given["public"] or given["native"]) and not given["redirect_uris"]:
+        raise click.UsageError("--public and --native need --redirect-uri: where users return to after signing in.")
     if scopes:
         members["scope"] = " ".join(scopes)
     if members.get("redirect_uris"):

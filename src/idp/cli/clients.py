@@ -58,7 +58,12 @@ def list_clients(output: str, url: str | None) -> None:
         ]
         for each in found["clients"]
     ]
-    columns = (Column("Name"), Column("ID"), Column("Grants", wraps=True), Column("Scopes", wraps=True, spare=1))
+    columns = (
+        Column("Name", wraps=True),
+        Column("ID"),
+        Column("Grants", wraps=True),
+        Column("Scopes", wraps=True, spare=1),
+    )
     print_table(columns, rows)
 
 
@@ -83,8 +88,10 @@ def diff(output: str, url: str | None) -> None:
         print_json(msgspec.to_builtins(found))
     elif found:
         _print_differences(found)
-    else:
+    elif declared:
         say(f"The service has the {len(declared)} clients of {path} as declared.")
+    else:
+        say(f"{path} declares no clients.")
     if found:
         raise SystemExit(1)
 

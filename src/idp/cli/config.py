@@ -71,14 +71,15 @@ def _in_words(value: Any) -> str:
 
 @config.command()
 @click.option("--profile", type=_PROFILES, default="production", show_default=True)
-@click.option("--online", is_flag=True, help="Also fetch the keys of every configured issuer.")
+@click.option("--online", is_flag=True, help="Also fetch what every configured issuer and provider publishes.")
 @with_output
 def check(profile: "Profile", online: bool, output: str) -> None:
     """Check the settings: unknown and misspelt names, invalid values, and values that are unsafe in production."""
     from idp.clerk.settings_check import notes_on_clerk
-    from idp.cli.issuers import unreachable_issuers
+    from idp.cli.issuers import unreachable_issuers, unreachable_providers
     from idp.cli.production import unsafe
     from idp.deployment import rules_for_admin
+    from idp.federation.settings_check import problems_of
     from idp.settings import SettingsError, ineffective_settings, load, unknown_variables, unused_variables
 
     problems, notes = unknown_variables(), unused_variables()
@@ -87,10 +88,10 @@ def check(profile: "Profile", online: bool, output: str) -> None:
     except SettingsError as error:
         problems += error.problems
     else:
-        problems += unsafe(settings) if profile == "production" else []
+        problems += unsafe(settings) if profile == "production" else problems_of(settings.federation)
         notes += ineffective_settings(settings) + rules_for_admin(settings) + list(notes_on_clerk(settings))
         if online and not problems:
-            problems += unreachable_issuers(settings, profile)
+            problems += unreachable_issuers(settings, profile) + unreachable_providers(settings, profile)
     if output == "json":
         from idp.cli.tables import print_json
 

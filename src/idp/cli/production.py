@@ -64,12 +64,14 @@ def unsafe(settings: "Settings") -> list[str]:
     from idp.clerk.settings_check import check_clerk
     from idp.deployment import configured_issuers
     from idp.events.kafka import check_kafka
+    from idp.federation.settings_check import check_federation
     from idp.pages.brand import load_brand
     from idp.settings import SettingsError
     from idp.settings_safety import refuse_unsafe
 
     problems = []
-    for check in (refuse_unsafe, configured_issuers, check_clerk, check_kafka, lambda each: load_brand(each.pages)):
+    checks = (refuse_unsafe, configured_issuers, check_clerk, check_kafka, lambda each: load_brand(each.pages))
+    for check in (*checks, lambda each: check_federation(each.federation)):
         try:
             check(settings)
         except SettingsError as error:

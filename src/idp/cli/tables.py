@@ -66,7 +66,7 @@ def print_table(
             _print_records(console, columns, rows)
         console.print()
     if rows and as_table and len(shown) < len(columns):
-        note = f"{note} A wider terminal shows more."
+        note = f"{note} A wider terminal shows more.".lstrip()
     if note:
         say(note, style="dim")
 

@@ -77,7 +77,7 @@ class Connection(asyncpg.Connection):
         try:
             async with asyncio.timeout(_PING_SECONDS):
                 await super().execute("SELECT 1")
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             self.terminate()
             raise asyncpg.InterfaceError("connection is closed") from None
         self.answered_at = time.monotonic()
@@ -88,7 +88,7 @@ class Connection(asyncpg.Connection):
             self.terminate()
         try:
             await super().close(timeout=min(timeout or _CLOSE_SECONDS, _CLOSE_SECONDS))
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             self.terminate()
 
     async def prepare(self, query: str, *, name: str | None = None, **options: Any) -> Any:
@@ -136,7 +136,14 @@ class Connector:
             pooling = self._pooling.get(address.dsn) or await self._probe(address)
             connection = await self._connect(address, pooling)
             await self._set_up(connection, pooling)
-        except (OSError, TimeoutError, ssl.SSLError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (
+            OSError,
+            TimeoutError,
+            ssl.SSLError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ) as error:
             self._connect_seconds.pop(address.dsn, None)
             self._pooling.pop(address.dsn, None)
             raise unavailable(error) from error
@@ -147,7 +154,14 @@ class Connector:
         began = time.monotonic()
         try:
             connection = await self._connect(address, Pooling(pooled=True, prepares=False))
-        except (OSError, TimeoutError, ssl.SSLError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (
+            OSError,
+            TimeoutError,
+            ssl.SSLError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ):
             self._connect_seconds.pop(address.dsn, None)
         else:
             self._connect_seconds[address.dsn] = time.monotonic() - began

@@ -23,7 +23,14 @@ T = TypeVar("T")
 # SQLSTATE classes of temporary errors: connection, resources, operator, system, canceled; and of conflicts that a retry
 # may resolve: serialisation failure, deadlock.
 _UNAVAILABLE = re.compile(r"^(08|53|57|58|25006|55P03|40001|40P01)")
-
+# Without a SQLSTATE, the connection was lost; the error is the driver's internal one if that happened in its handshake.
+_LOST = (
+    exc.InterfaceError,
+    exc.OperationalError,
+    exc.InternalError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 _RETRYABLE = re.compile(r"^(40001|40P01)")
 _ATTEMPTS = 4
@@ -108,6 +115,7 @@ class Database:
             exc.SQLAlchemyError,
             asyncpg.PostgresError,
             asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
             OSError,
             TimeoutError,
         ) as error:
@@ -199,9 +207,7 @@ def is_unavailable(error: BaseException) -> bool:
     state = sqlstate(error)
     if state is not None:
         return bool(_UNAVAILABLE.match(state))
-    return isinstance(error, exc.InterfaceError | asyncpg.InterfaceError | exc.OperationalError) or isinstance(
-        getattr(error, "__cause__", None), OSError | TimeoutError
-    )
+    return isinstance(error, _LOST) or isinstance(getattr(error, "__cause__", None), OSError | TimeoutError)
 
 
 def sqlstate(error: BaseException | None) -> str | None:

@@ -99,7 +99,13 @@ class ChangeListener(BackgroundService):
             try:
                 await self._listen_once()
                 warned = False
-            except (DatabaseUnavailable, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (
+                DatabaseUnavailable,
+                OSError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,
+            ) as error:
                 if not warned:
                     log.warning("not listening for changes: verdict cache bypassed", error=type(error).__name__)
                 warned = True

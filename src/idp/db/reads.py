@@ -18,10 +18,13 @@ _ATTEMPTS = 4
 # A conflict with another transaction; a retry may succeed.
 _RETRYABLE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 _UNAVAILABLE = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
+         asyncpg.InternalClientError,
          asyncpg.InsufficientResourcesError, asyncpg.CannotConnectNowError,
          asyncpg.ReadOnlySQLTransactionError, asyncpg.ObjectNotInPrerequisiteStateError, *_RETRYABLE)  # fmt: skip
-# The connection was lost before or during a statement; retry it on another one.
-_LOST = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.AdminShutdownError, ConnectionError)
+# The connection was lost before or during a statement; retry it on another one. The driver raises InternalClientError
+# when the server ended the connection at an unexpected moment.
+_LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError,
+         asyncpg.AdminShutdownError, ConnectionError)  # fmt: skip
 
 
 class Reads:

@@ -79,7 +79,7 @@ def addresses(base_urls: Sequence[str]) -> list[tuple[str, str]]:
     """Return the name and URL of each page."""
     base = base_urls[0]
     listed = [
-        ("API", base),
+        ("Home", base),
         ("Docs", f"{base}/docs"),
         ("Mailbox", f"{base}/dev/mailbox"),
         ("Health", f"{base}/health"),

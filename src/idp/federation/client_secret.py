@@ -26,7 +26,7 @@ class ClientSecret:
     def __init__(self, settings: UpstreamProvider) -> None:
         self._settings = settings
         self._key = _read_key(settings) if settings.preset == "apple" else None
-        self._jwt, self._expires_at = "", 0
+        self._jwt, self._issued_at = "", -_LIFE
         # Apple reads the form only; all others accept what the standard makes the default.
         self.method = "client_secret_post" if settings.preset in {"apple", "github"} else "client_secret_basic"
 
@@ -36,7 +36,7 @@ class ClientSecret:
             secret = self._settings.client_secret
             return secret.reveal() if secret is not None else ""
         now = clock.timestamp()
-        if now >= self._expires_at - 60:
+        if not self._issued_at <= now < self._issued_at + _LIFE - 60:  # also if the clock was set back
             claims = {
                 "iss": self._settings.team_id,
                 "sub": self._settings.client_id,
@@ -45,7 +45,7 @@ class ClientSecret:
                 "exp": now + _LIFE,
             }
             self._jwt = client_secret_jwt.sign(claims, self._key, kid=self._settings.key_id or "")
-            self._expires_at = now + _LIFE
+            self._issued_at = now
         return self._jwt
 
 

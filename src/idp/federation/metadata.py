@@ -5,10 +5,13 @@ import time
 from typing import Any
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from idp.errors import DependencyUnavailable
 from idp.signing.fetch import Fetcher, FetchFailed
+
+log = structlog.get_logger("idp.federation")
 
 _LIFE, _RETRY_SECONDS = 3600.0, 2.0
 
@@ -53,7 +56,8 @@ class MetadataSource:
                         self._known = await self.fetch()
                         self._fresh_until = now + _LIFE
                     except FetchFailed as error:
-                        self._next_try = now + _RETRY_SECONDS
+                        self._next_try = time.monotonic() + _RETRY_SECONDS
+                        log.warning("metadata of a provider cannot be used", issuer=self.issuer, reason=str(error))
                         if self._known is None:
                             raise DependencyUnavailable(f"{self.issuer} cannot be reached now.") from error
         if self._known is None:

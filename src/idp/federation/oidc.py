@@ -1,21 +1,23 @@
 """A provider that speaks OpenID Connect: Authlib makes the requests, our verifier judges the tokens (SEC-67)."""
 
 import hmac
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import httpx2
+import msgspec
 import structlog
-from authlib.common.errors import AuthlibBaseError
-from authlib.integrations.httpx_client import AsyncOAuth2Client
+from msgspec import Struct
 
 from idp.authn.authenticators.upstream_oidc import identity_of
 from idp.directory.claim_rules import evaluate
-from idp.errors import DependencyUnavailable, TokenExpired, TokenInvalid, UpstreamRefused
+from idp.errors import DependencyUnavailable, TokenExpired, TokenInvalid
 from idp.federation.client_secret import ClientSecret
 from idp.federation.metadata import MetadataSource
 from idp.federation.presets import PRESETS
+from idp.federation.requests import Requests
 from idp.federation.upstream import LoginRequest, UpstreamLogin
+from idp.plain_text import without_unseen
 from idp.settings_schema import UpstreamProvider
 from idp.signing.compact import parse
 from idp.signing.fetch import Fetcher, FetchFailed
@@ -23,9 +25,17 @@ from idp.signing.foreign_jwt import ForeignClaims, ForeignIssuer
 
 log = structlog.get_logger("idp.federation")
 
-_SECONDS = 10.0
-_MAX_TOKEN = 200_000  # characters of an ID token; 10,000 groups fit
-_MAX_AMR = 10
+_MAX_TOKEN = 400_000  # characters of an ID token; 10,000 groups fit, unless they are UUIDs
+_MAX_AMR, _MAX_AMR_TEXT, _MAX_SID = 10, 20, 255
+
+
+class _AppleName(Struct):
+    firstName: str | None = None  # noqa: N815  as Apple spells it
+    lastName: str | None = None  # noqa: N815
+
+
+class _AppleUser(Struct):
+    name: _AppleName = msgspec.field(default_factory=_AppleName)
 
 
 class OidcUpstream:
@@ -54,8 +64,8 @@ class OidcUpstream:
         self.issuer = issuer
         self.metadata = metadata
         self._preset = PRESETS[settings.preset]
-        self._secret = secret
         self._fetcher = fetcher
+        self._requests = Requests(name, settings.client_id, secret, settings.scopes or self._preset.scopes, fetcher)
 
     async def authorization_url(self, login: LoginRequest) -> str:
         metadata = await self.metadata.get()
@@ -64,7 +74,7 @@ class OidcUpstream:
             parameters["login_hint"] = login.login_hint
         if login.fresh:
             parameters["prompt"] = "login"
-        async with await self._client(login) as client:
+        async with await self._requests.client(login) as client:
             url, _ = client.create_authorization_url(
                 metadata.authorization_endpoint, state=login.state, code_verifier=login.verifier, **parameters
             )
@@ -75,19 +85,28 @@ class OidcUpstream:
         received = await self._exchange(login, answer["code"])
         id_token = received.get("id_token")
         if not isinstance(id_token, str) or len(id_token) > _MAX_TOKEN:
-            self._refuse("the token response has no usable id_token")
+            seen = "none" if id_token is None else f"{len(str(id_token))} characters"
+            self._requests.refuse(
+                "the token response has no usable id_token", received=seen, expected=f"≤ {_MAX_TOKEN}"
+            )
         verified = await self._verify(id_token, login)
-        claims = {**await self._userinfo(received, verified), **verified.claims}
+        claims = {
+            **(_name_of(answer) if self.settings.preset == "apple" else {}),
+            **await self._userinfo(received, verified),
+            **verified.claims,
+        }
         try:
             identity = identity_of(self.issuer.settings, claims)
         except TokenInvalid:
-            self._refuse("the ID token has no usable subject", subject_claim=self.issuer.settings.subject_claim)
+            self._requests.refuse(
+                "the ID token has no usable subject", subject_claim=self.issuer.settings.subject_claim
+            )
         amr, sid = claims.get("amr"), claims.get("sid")
         return UpstreamLogin(
             identity=identity,
             evaluation=evaluate(self.issuer.settings.rules, claims, issued_at=verified.issued_at),
-            amr=tuple(str(each)[:20] for each in amr[:_MAX_AMR]) if isinstance(amr, list) else (),
-            sid=sid[:255] if isinstance(sid, str) else None,
+            amr=_lines(amr[:_MAX_AMR]) if isinstance(amr, list) else (),
+            sid=without_unseen(sid)[:_MAX_SID] if isinstance(sid, str) else None,
             id_token=id_token,
         )
 
@@ -109,53 +128,48 @@ class OidcUpstream:
         """Check the parameters of the callback (RFC 9207: an answer of another provider is refused)."""
         issuer = answer.get("iss")
         if issuer is not None and issuer not in self.issuer.names:
-            self._refuse("the answer comes from another issuer", received=issuer[:200], expected=self.metadata.issuer)
+            self._requests.refuse(
+                "the answer comes from another issuer", received=issuer, expected=self.metadata.issuer
+            )
         if issuer is None and sends_issuer:
-            self._refuse("the answer has no iss, although the provider says that it sends one")
+            self._requests.refuse("the answer has no iss, although the provider says that it sends one")
         if "error" in answer:
-            text = f"{answer['error'][:100]} {answer.get('error_description', '')[:300]}".strip()
-            self._refuse("the provider answered with an error", received=text)
+            text = f"{answer['error']} {answer.get('error_description', '')}".strip()
+            self._requests.refuse("the provider answered with an error", received=text)
         if not answer.get("code"):
-            self._refuse("the answer has no code")
+            self._requests.refuse("the answer has no code")
 
     async def _exchange(self, login: LoginRequest, code: str) -> Mapping[str, Any]:
         metadata = await self.metadata.get()
-        try:
-            async with await self._client(login) as client:
-                received = await client.fetch_token(
-                    metadata.token_endpoint, code=code, code_verifier=login.verifier, grant_type="authorization_code"
-                )
-        except AuthlibBaseError as error:
-            self._refuse("the token endpoint refused the code", received=f"{error.error} {error.description}"[:400])
-        except (FetchFailed, httpx2.HTTPError, OSError) as error:
-            log.warning("a provider cannot be reached", provider=self.name, reason=f"{type(error).__name__}: {error}")
-            raise DependencyUnavailable(f"{self.name} cannot be reached now.") from error
-        except ValueError:  # no JSON
-            self._refuse("the token endpoint did not answer JSON")
-        if not isinstance(received, Mapping):
-            self._refuse("the token endpoint did not answer a JSON object")
+        async with self._requests.sent(), await self._requests.client(login) as client:
+            received = await client.fetch_token(
+                metadata.token_endpoint, code=code, code_verifier=login.verifier, grant_type="authorization_code"
+            )
         return dict(received)
 
     async def _verify(self, id_token: str, login: LoginRequest) -> ForeignClaims:
         """Verify the ID token: signature, issuer, audience, times, nonce and azp (OpenID Connect Core 3.1.3.7)."""
         try:
-            unverified = parse(id_token)
+            unverified = parse(id_token, max_length=_MAX_TOKEN)
             if not self.issuer.owns(unverified):
                 expected = sorted(self.issuer.names)
-                self._refuse(
+                self._requests.refuse(
                     "the ID token names another issuer", received=unverified.claims.get("iss"), expected=expected
                 )
             verified = await self.issuer.verify(unverified)
         except (TokenInvalid, TokenExpired) as error:
-            self._refuse("the ID token is not valid", received=str(error.__cause__ or error))
+            self._requests.refuse("the ID token is not valid", received=error.__cause__ or type(error).__name__)
         except ValueError as error:
-            self._refuse("the ID token cannot be read", received=str(error))
+            self._requests.refuse("the ID token cannot be read", received=error)
         claims = verified.claims
         nonce, azp, audience = claims.get("nonce"), claims.get("azp"), claims.get("aud")
         if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode(), login.nonce.encode()):
-            self._refuse("the ID token belongs to another login", received="another nonce" if nonce else "no nonce")
-        if azp not in {None, self.settings.client_id} or (isinstance(audience, list) and len(audience) > 1 and not azp):
-            self._refuse("the ID token is for another client", received=azp, expected=self.settings.client_id)
+            self._requests.refuse(
+                "the ID token belongs to another login", received="another nonce" if nonce else "no nonce"
+            )
+        is_other = azp is not None and azp != self.settings.client_id
+        if is_other or (isinstance(audience, list) and len(audience) > 1 and not azp):
+            self._requests.refuse("the ID token is for another client", received=azp, expected=self.settings.client_id)
         return verified
 
     async def _userinfo(self, received: Mapping[str, Any], verified: ForeignClaims) -> dict[str, Any]:
@@ -171,21 +185,16 @@ class OidcUpstream:
             return {}
         return document if document.get("sub") == verified.claims.get("sub") else {}
 
-    async def _client(self, login: LoginRequest) -> AsyncOAuth2Client:
-        scopes = self.settings.scopes or self._preset.scopes
-        return AsyncOAuth2Client(
-            client_id=self.settings.client_id,
-            client_secret=self._secret.current(),
-            token_endpoint_auth_method=self._secret.method,
-            scope=" ".join(scopes),
-            redirect_uri=login.redirect_uri,
-            code_challenge_method="S256",
-            transport=await self._fetcher.transport(),
-            trust_env=False,
-            follow_redirects=False,
-            timeout=_SECONDS,
-        )
 
-    def _refuse(self, reason: str, **details: object) -> NoReturn:
-        log.warning("a login at a provider was refused", provider=self.name, reason=reason, **details)
-        raise UpstreamRefused
+def _name_of(answer: Mapping[str, str]) -> dict[str, str]:
+    """Return the name that Apple sends with the first answer of a user, and never again: no other claim is believed."""
+    try:
+        sent = msgspec.json.decode(answer.get("user", "").encode(), type=_AppleUser)
+    except (ValueError, RecursionError):
+        return {}
+    name = " ".join(each for each in (sent.name.firstName, sent.name.lastName) if each)
+    return {"name": name} if name else {}
+
+
+def _lines(values: Iterable[object]) -> tuple[str, ...]:
+    return tuple(without_unseen(str(each))[:_MAX_AMR_TEXT] for each in values)

@@ -1,6 +1,7 @@
 """Presets: what is known of a kind of provider, so that its settings are a few lines."""
 
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -69,11 +70,20 @@ def issuer_of(provider: UpstreamProvider) -> str:
     for name in needs:
         if not getattr(provider, name):
             raise ValueError(f"{name} is missing for the preset {provider.preset}")
+    if provider.preset == "entra" and not _is_uuid(provider.tenant):
+        raise ValueError("tenant must be the directory (tenant) ID, a UUID: tokens name it, and no domain or `common`")
     if provider.issuer is not None:
         return provider.issuer
     assert preset.issuer is not None
     given = {name: getattr(provider, name) for name in ("tenant", "domain", "region", "pool")}
     return preset.issuer.format(**given)
+
+
+def _is_uuid(text: str | None) -> bool:
+    try:
+        return str(UUID(text or "")) == (text or "").lower()
+    except ValueError:
+        return False
 
 
 def as_issuer(provider: UpstreamProvider) -> OidcIssuer:

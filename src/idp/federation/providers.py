@@ -11,6 +11,7 @@ from idp.federation.github import GitHubUpstream
 from idp.federation.metadata import MetadataSource
 from idp.federation.oidc import OidcUpstream
 from idp.federation.presets import PRESETS, as_issuer
+from idp.federation.settings_check import check_federation
 from idp.federation.upstream import Upstream
 from idp.settings import SettingsError
 from idp.settings_schema import Federation, UpstreamProvider
@@ -42,6 +43,7 @@ class Providers:
 
     def __init__(self, settings: Federation, fetcher: Fetcher, *, keys_removed: Callable[[], None]) -> None:
         self._providers: dict[str, Provider] = {}
+        check_federation(settings)
         problems = []
         for name, each in settings.providers.items():
             try:

@@ -6,7 +6,6 @@ from email.headerregistry import Address
 import idna
 
 FALLBACK = "idp <no-reply@localhost>"  # development only; production needs FROM_EMAIL
-_NAME = "idp"
 _FORBIDDEN = re.compile(r"[\s,;:<>\x00-\x1f\x7f]")
 _NAMED = re.compile(r"(?P<name>[^<>@\x00-\x1f]*)<(?P<address>[^<>]+)>")
 _ASCII_LOCAL_PART = re.compile(r"[\x21-\x7e]+")
@@ -45,12 +44,12 @@ def parse_sender(text: str) -> Address:
     return Address(display_name=name, username=address.username, domain=address.domain)
 
 
-def service_name(from_email: str | None) -> str:
-    """Return the service's name: the display name of the sender, else `idp`."""
+def service_name(from_email: str | None, brand: str) -> str:
+    """Return the service's name in mails: the display name of the sender, else the name on pages."""
     try:
-        return (parse_sender(from_email).display_name if from_email else "") or _NAME
+        return (parse_sender(from_email).display_name if from_email else "") or brand
     except UnusableAddress:
-        return _NAME
+        return brand
 
 
 def needs_utf8(address: Address) -> bool:

@@ -25,7 +25,7 @@ from idp.provider.authorization import Authorization
 from idp.sessions.form_tokens import FormTokens
 from idp.signing import pkce
 
-_MAX_PARAMETERS = 30
+_MAX_PARAMETERS, _MAX_ANSWER, _MAX_HINT = 30, 16_384, 320
 ReturnTo = Annotated[str | None, QueryParameter(description="A path of this service, or a page of an allowed origin.")]
 Mode = Annotated[str | None, QueryParameter(description="How the session of a page continues: cookie or code.")]
 Challenge = Annotated[str | None, QueryParameter(description="The S256 challenge of the page, for mode=code.")]
@@ -52,6 +52,7 @@ async def start_federated_login(
     chosen = federated_sign_in.providers.get(provider)
     journey = await find_journey(authorizations, request_id, return_to)
     hint = login_hint or (journey.pending.login_hint if journey.pending else None)
+    hint = hint if hint is not None and len(hint) <= _MAX_HINT else None
     if journey.pending is None and return_to is not None and safe_path(return_to) is None:
         federated = _journey_of_app(return_to, mode, code_challenge, origins)
     else:
@@ -87,10 +88,13 @@ async def finish_federated_login(
     status_code=200,
     exception_handlers=ERROR_PAGES,
 )
-async def finish_federated_login_by_form(request: AnyRequest, provider: FromPath[str]) -> Redirect:
+async def finish_federated_login_by_form(
+    request: AnyRequest, provider: FromPath[str], federated_sign_in: NamedDependency[FederatedSignIn]
+) -> Redirect:
     """Continue an answer with `response_mode=form_post` by GET: the cookie does not come with another site's POST."""
+    chosen = federated_sign_in.providers.get(provider)
     answer = _answer(await request.body())
-    return redirect(f"/federation/{provider}/callback?{urlencode(answer)}")
+    return redirect(f"/federation/{chosen.name}/callback?{urlencode(answer)}")
 
 
 async def _respond(outcome: Outcome, authorizations: Authorization) -> Redirect:
@@ -132,6 +136,8 @@ def _journey_of_app(
 
 
 def _answer(encoded: bytes) -> dict[str, str]:
+    if len(encoded) > _MAX_ANSWER:
+        raise FederatedLoginInvalid
     try:
         pairs = parse_qsl(encoded.decode(), keep_blank_values=True, max_num_fields=_MAX_PARAMETERS, errors="strict")
     except ValueError:

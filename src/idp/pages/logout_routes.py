@@ -25,7 +25,8 @@ from idp.pages.rendering import FormOf, form_page, redirect
 from idp.principal.guards import public
 from idp.principal.model import Principal
 from idp.principal.requests import AnyRequest
-from idp.provider.logout import Logout, LogoutRequest
+from idp.provider.authorization_checks import MAX_STATE
+from idp.provider.logout import NAMES, Logout, LogoutRequest
 from idp.sessions.cookie import SessionCookies
 from idp.signing.jwt import TokenService
 
@@ -73,7 +74,9 @@ async def logout_by_form(
     if session_cookies.name in request.cookies:
         return await _answer(request, pairs, logouts, introspector, federated_logout, session_cookies)
     await logouts.check(pairs)
-    return redirect(f"{LOGOUT}?{urlencode(pairs)}")
+    # No others, and none of any length, because a proxy does not pass on a long Location.
+    known = [(name, value) for name, value in pairs if name in NAMES and len(value) <= MAX_STATE]
+    return redirect(f"{LOGOUT}?{urlencode(known)}")
 
 
 @post(CONFIRM, opt=public() | FORM, include_in_schema=False, status_code=200, exception_handlers=_ERRORS)

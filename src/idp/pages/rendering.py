@@ -9,6 +9,7 @@ from litestar import MediaType, Response
 from litestar.background_tasks import BackgroundTask
 from litestar.datastructures import Cookie
 from litestar.response import Redirect
+from markupsafe import Markup, escape
 
 from idp.ops.public_prefix import prefixed
 from idp.pages.languages import DEFAULT, LANGUAGES, Texts, choose
@@ -17,6 +18,17 @@ from idp.provider.redirect_uris import origin_of_uri
 
 FOLDER = Path(__file__).parent
 _TEMPLATES = Environment(loader=FileSystemLoader(FOLDER / "templates"), autoescape=True, undefined=StrictUndefined)
+
+
+def with_code(text: str) -> Markup:
+    """Return a text of the error catalogue as HTML, with code for what is between backticks."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup().join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))
+
+
+_TEMPLATES.filters["with_code"] = with_code
 POLICY = (
     "default-src 'none'; script-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; style-src 'self'"

@@ -10,7 +10,7 @@ from idp.authn.resolve import Resolver
 from idp.errors import InvalidGrant, InvalidScope, InvalidTarget, TokenNotFound, UserInactive
 from idp.principal.model import User
 from idp.principal.permissions import OPENID
-from idp.provider.claims import Limit, claims_of
+from idp.provider.claims import Limit, claims_of, claims_within
 from idp.provider.client_auth import AuthenticatedClient
 from idp.provider.codes import AppSession
 from idp.provider.shapes import TokenResponse
@@ -53,12 +53,13 @@ class AppTokens:
             resources: fewer resources for this access token, all by default (RFC 8707 section 2.2).
 
         Raises:
-            InvalidScope, InvalidTarget: more than the user granted.
-            InvalidGrant: the user was disabled meanwhile.
+            InvalidScope, InvalidTarget: more than the user granted, or than the client still has.
+            InvalidGrant: the user was disabled meanwhile, or the client has none of the granted scopes any more.
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
-        scopes = _narrowed(scope, app.grant.scopes)
-        if not set(resources) <= set(app.grant.resources):
+        scopes = _narrowed(scope, _still(app.grant.scopes, client.scopes))
+        granted_resources = _still(app.grant.resources, client.resources)
+        if not set(resources) <= set(granted_resources) or (app.grant.resources and not granted_resources):
             raise InvalidTarget
         try:
             user = await self._resolver.user(app.user_id)
@@ -71,7 +72,7 @@ class AppTokens:
             session,
             client_id=client.client_id,
             scopes=scopes,
-            resources=resources or app.grant.resources,
+            resources=resources or granted_resources,
         )
         id_token = await self._id_token(client, app, user, issued.token, scopes) if OPENID in scopes else None
         return TokenResponse(
@@ -89,7 +90,7 @@ class AppTokens:
         """Sign the ID token (OpenID Connect Core section 2; SEC-61)."""
         login = app.login
         claims: dict[str, Any] = {
-            **claims_of(user, scopes, app.grant.claims, limit=self._limit),
+            **claims_of(user, scopes, claims_within(app.grant.claims, client.scopes), limit=self._limit),
             "sub": user.id,
             "aud": client.client_id,
             "exp": clock.timestamp() + ID_TOKEN_SECONDS,
@@ -104,8 +105,15 @@ class AppTokens:
         return await self._id_tokens.sign(claims, algorithm=client.id_token_alg)
 
 
+def _still(granted: Sequence[str], of_client: Sequence[str]) -> tuple[str, ...]:
+    """Return what the user granted and the client still has: its registration may have been reduced since (SEC-50)."""
+    return tuple(each for each in granted if each in of_client)
+
+
 def _narrowed(requested: str | None, granted: tuple[str, ...]) -> tuple[str, ...]:
-    if requested is None:
+    if not granted:
+        raise InvalidGrant("The client has none of the granted scopes any more.")
+    if not requested:
         return granted
     scopes = tuple(dict.fromkeys(requested.split()))
     if not scopes or not set(scopes) <= set(granted):

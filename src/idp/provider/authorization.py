@@ -4,7 +4,8 @@ Steps are pages that never lead to each other, so that a reload, the back button
 again what is still missing. Within `REPEATABLE` a finished request gives another code, for a browser that repeats it.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -12,6 +13,7 @@ from uuid import UUID
 import msgspec
 import structlog
 from msgspec import Struct
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
@@ -30,7 +32,7 @@ from idp.provider.authorization_response import (
     code_response,
     error_response,
 )
-from idp.provider.claims import scopes_of
+from idp.provider.claims import claims_within, scopes_of
 from idp.provider.codes import AuthorizationCodes
 from idp.provider.models import AuthorizationRequestRow, ClientRow
 from idp.provider.redirect_uris import is_registered
@@ -141,7 +143,7 @@ class Authorization:
         """Check a request, and go on in the same transaction; errors of a proven client are sent to it."""
         parameters = Parameters(pairs)
         client_id = parameters.get("client_id") or ""
-        async with self._database.transaction() as session:
+        async with self._transaction() as session:
             found = await session.get(ClientRow, client_id) if _is_storable(client_id) else None
             client = check_client(parameters, found)
             address = check_address(parameters, client)
@@ -158,7 +160,7 @@ class Authorization:
             AuthorizationRequestExpired: it is unknown, expired or finished, or its client was deleted.
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
-        async with self._database.transaction() as session:
+        async with self._transaction() as session:
             row, client, request = await self._load(session, request_id, lock=True)
             state = _State(row.created_at, row.consented_user_id, row.chosen_session_id, row.begun_session_id)
             try:
@@ -168,7 +170,7 @@ class Authorization:
 
     async def pending(self, request_id: str) -> PendingRequest:
         """Return a saved request, for a page. Raises as `resume`."""
-        async with self._database.transaction() as session:
+        async with self._transaction() as session:
             row, client, request = await self._load(session, request_id)
         return PendingRequest(
             id=row.id,
@@ -188,19 +190,19 @@ class Authorization:
 
     async def choose(self, request_id: str, principal: Principal) -> None:
         """Continue a request as the user of this session, who chose it. Raises as `resume`."""
-        async with self._database.transaction() as session:
+        async with self._transaction() as session:
             row, _, _ = await self._load(session, request_id, lock=True)
             row.chosen_session_id = UUID(principal.credential.session_id)
 
     async def signed_in(self, request_id: str, session_id: UUID) -> None:
         """Record that the user has signed in for a request. Raises as `resume`."""
-        async with self._database.transaction() as session:
+        async with self._transaction() as session:
             row, _, _ = await self._load(session, request_id, lock=True)
             row.chosen_session_id = row.begun_session_id = session_id
 
     async def approve(self, request_id: str, principal: Principal, origin: Origin) -> None:
         """Record that the user grants a request what it asks for. Raises as `resume`."""
-        async with self._database.transaction() as session:
+        async with self._transaction() as session:
             row, client, request = await self._load(session, request_id, lock=True)
             row.consented_user_id = principal.user_id
             scopes = _asked(request)
@@ -210,13 +212,26 @@ class Authorization:
 
     async def deny(self, request_id: str, principal: Principal, origin: Origin) -> AuthorizationResponse:
         """Return the response of a request that the user refused. Raises as `resume`."""
-        async with self._database.transaction() as session:
+        async with self._transaction() as session:
             row, client, request = await self._load(session, request_id, lock=True)
             row.completed_at = row.completed_at or clock.now()
             details = {"client_id": client.client_id, "scopes": list(_asked(request))}
             record(session, origin, action="consent.denied", user_id=principal.user_id, details=details)
         error = AuthorizationError("access_denied", "The user refused the request.")
         return error_response(request.address, error, issuer=self._issuer)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncSession]:
+        """Open a transaction; a client that is deleted meanwhile ends the request.
+
+        Raises:
+            AuthorizationRequestExpired: the client is gone.
+        """
+        try:
+            async with self._database.transaction() as session:
+                yield session
+        except IntegrityError:  # what the transaction added belongs to a client that no longer exists
+            raise AuthorizationRequestExpired from None
 
     def _refuse(self, client_id: str, address: ReturnAddress, error: AuthorizationError) -> AuthorizationResponse:
         log.info("authorization request refused", client_id=client_id, error=error.code, reason=error.description)
@@ -348,6 +363,7 @@ def _still_allows(client: ClientRow, request: AuthorizationRequest) -> bool:
     return (
         "authorization_code" in client.grant_types
         and set(request.scopes) <= set(client.scopes)
+        and claims_within(request.claims, client.scopes) == request.claims
         and set(request.resources) <= set(client.resources)
         and is_registered(
             request.address.redirect_uri, client.redirect_uris, native=client.application_type == "native"

@@ -29,6 +29,8 @@ MAX_STATE = 16_384  # characters
 _MAX_NONCE = 2_048
 _MAX_HINT = 320  # of login_hint, ui_locales, idp_hint and domain_hint; longer ones are ignored
 _MAX_RESOURCES = 20
+_MAX_ACR_VALUES = 20
+_MAX_WANTED = 200  # characters of a value that `claims` requests
 _MAX_AGE = re.compile(r"[0-9]{1,9}\Z")
 # Parameters of specifications that are not supported, with their errors (OpenID Connect Core section 3.1.2.6).
 _UNSUPPORTED = {
@@ -113,7 +115,7 @@ async def check_request(
     """
     _check_form(parameters)
     _check_response_type(parameters)
-    subject, acr_values, claims = _claims(parameters)
+    subject, acr_values, claims = _claims(parameters, client)
     return AuthorizationRequest(
         client_id=client.client_id,
         address=address,
@@ -233,6 +235,8 @@ async def _subject(parameters: Parameters, claimed: str | None, read_hint: HintR
     if claims is None:
         raise AuthorizationError("invalid_request", "id_token_hint is not an ID token of this provider.")
     subject = str(claims["sub"])
+    if not _is_value(subject):
+        raise AuthorizationError("invalid_request", "id_token_hint is not an ID token of this provider.")
     if claimed not in {None, subject}:
         raise AuthorizationError("invalid_request", "id_token_hint and claims name different users.")
     return subject
@@ -254,8 +258,11 @@ class _ClaimsParameter(Struct, frozen=True):
 _decode_claims = msgspec.json.Decoder(_ClaimsParameter).decode
 
 
-def _claims(parameters: Parameters) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
-    """Return the subject, the essential `acr` values, and the names of user claims that `claims` requests."""
+def _claims(parameters: Parameters, client: ClientRow) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
+    """Return the subject, the essential `acr` values, and the names of user claims that `claims` requests.
+
+    Claims that no scope of the client releases are ignored, as scopes are that it does not have (SEC-45).
+    """
     text = parameters.get("claims")
     if text is None:
         return None, (), ()
@@ -265,6 +272,14 @@ def _claims(parameters: Parameters) -> tuple[str | None, tuple[str, ...], tuple[
         raise AuthorizationError("invalid_request", "claims is not the JSON of OpenID Connect Core 5.5.") from None
     both = {**(wanted.userinfo or {}), **(wanted.id_token or {})}
     subject, acr = both.get("sub"), (wanted.id_token or {}).get("acr")
-    named = tuple(name for name in user_claims.SUPPORTED if name in both)
-    values = () if acr is None or not acr.essential else tuple(str(each) for each in acr.values or [acr.value] if each)
-    return str(subject.value) if subject and subject.value else None, values, named
+    named = user_claims.claims_within((name for name in user_claims.SUPPORTED if name in both), client.scopes)
+    values = () if acr is None or not acr.essential else tuple(each for each in acr.values or [acr.value] if each)
+    wanted_subject = subject.value if subject and subject.value else None
+    if len(values) > _MAX_ACR_VALUES or not all(map(_is_value, (wanted_subject or "sub", *values))):
+        raise AuthorizationError("invalid_request", "claims requests a value of sub or acr that cannot be one.")
+    return wanted_subject, values, named
+
+
+def _is_value(value: Any) -> bool:
+    """Whether a requested value is text that can be compared and saved."""
+    return isinstance(value, str) and len(value) <= _MAX_WANTED and "\x00" not in value

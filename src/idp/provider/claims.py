@@ -39,6 +39,12 @@ def scopes_of(claims: Iterable[str]) -> set[str]:
     return {scope for scope, released in OF_SCOPE.items() if wanted & set(released)}
 
 
+def claims_within(claims: Iterable[str], scopes: Collection[str]) -> tuple[str, ...]:
+    """Return the claims that one of these scopes releases: a client gets no others, whichever way it asks."""
+    released = {claim for scope in scopes for claim in OF_SCOPE.get(scope, ())}
+    return tuple(claim for claim in claims if claim in released)
+
+
 def claims_of(
     user: User, scopes: Collection[str], extra: Collection[str] = (), *, limit: "Limit | None" = None
 ) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Deletes what has expired: authorization requests and codes, used assertions and revoked tokens."""
 
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from idp import clock
 from idp.db.engine import Database
@@ -32,7 +33,7 @@ class ProviderCleanup(Periodic):
         self._database = database
 
     async def clean_up(self) -> None:
-        """Delete a batch of expired rows of each table.
+        """Delete the expired rows of each table, a batch at a time, until none is left.
 
         Raises:
             DatabaseUnavailable: PostgreSQL is unavailable.
@@ -40,7 +41,12 @@ class ProviderCleanup(Periodic):
         for table, (key, kept) in _EXPIRED.items():
             statement = text(
                 f"DELETE FROM idp.{table} WHERE {key} IN (SELECT {key} FROM idp.{table} WHERE expires_at < :before"  # noqa: S608  constants
-                " ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED)"
+                " ORDER BY expires_at LIMIT :limit FOR UPDATE SKIP LOCKED) RETURNING 1"
             )
-            async with self._database.transaction() as session:
-                await session.execute(statement, {"before": clock.now() - kept, "limit": _BATCH_SIZE})
+            values = {"before": clock.now() - kept, "limit": _BATCH_SIZE}
+            while await self._delete(statement, values) == _BATCH_SIZE:
+                pass
+
+    async def _delete(self, statement: TextClause, values: dict[str, Any]) -> int:
+        async with self._database.transaction() as session:
+            return len((await session.execute(statement, values)).all())

@@ -1,6 +1,7 @@
 """Authentication of clients at every endpoint that they call (RFC 6749 section 2.3, RFC 7591 section 2; SEC-48).
 
-A client has one method. With a secret it may use the header or the form, whichever it registered: libraries differ.
+A client has one method. With a secret it may use the header or the form, whichever it registered: libraries differ. A
+parameter without a value counts as absent (RFC 6749 section 3.2).
 """
 
 import base64
@@ -127,7 +128,7 @@ class ClientAuthentication:
     async def _authenticate(
         self, authorization: str | None, form: ClientFields, address: str | None
     ) -> AuthenticatedClient:
-        if form.client_assertion is not None or form.client_assertion_type is not None:
+        if form.client_assertion or form.client_assertion_type:
             return await self._by_assertion(authorization, form, address)
         client_id, secret = _presented(authorization, form)
         self._bad_credentials.check(address, plausible=lambda: is_intact(secret, SECRET_PREFIX))
@@ -144,13 +145,13 @@ class ClientAuthentication:
         self, authorization: str | None, form: ClientFields, address: str | None
     ) -> AuthenticatedClient:
         """Return the client of an assertion, which it uses up (RFC 7523 section 3; SEC-54)."""
-        if authorization is not None or form.client_secret is not None:
+        if authorization is not None or form.client_secret:
             raise OAuthInvalidRequest(_ONE_METHOD)
-        if form.client_assertion is None or form.client_assertion_type != ASSERTION_TYPE:
+        if not form.client_assertion or form.client_assertion_type != ASSERTION_TYPE:
             raise OAuthInvalidRequest(f"Send client_assertion, and client_assertion_type={ASSERTION_TYPE}.")
         self._bad_credentials.check(address, plausible=lambda: False)
         try:
-            unverified, client_id = client_of(form.client_assertion, expected=form.client_id)
+            unverified, client_id = client_of(form.client_assertion, expected=form.client_id or None)
             client, registration = _registered(await self._clients.by_id(client_id))
             if client.auth_method != ASSERTION:
                 raise InvalidClient
@@ -176,7 +177,7 @@ def _presented(authorization: str | None, form: ClientFields) -> tuple[str, str]
             raise InvalidClient("Send the client's id and secret, as Authorization: Basic or in the form.")
         return form.client_id, form.client_secret or ""
     client_id, secret = _basic(authorization)
-    if form.client_secret is not None or form.client_id not in {None, client_id}:
+    if form.client_secret or form.client_id not in {None, "", client_id}:
         raise OAuthInvalidRequest(_ONE_METHOD)
     return client_id, secret
 

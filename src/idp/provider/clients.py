@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from advanced_alchemy.filters import OrderBy
-from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
@@ -16,7 +15,7 @@ from idp.errors import ClientHasNoSecret, ClientNotFound
 from idp.provider.client_auth import SECRET_METHODS, SECRET_PREFIX
 from idp.provider.client_checks import FetchProblem, columns_of
 from idp.provider.client_shapes import ClientMetadata, ClientOut
-from idp.provider.models import AuthorizationCodeRow, ClientRow
+from idp.provider.models import ClientRow
 from idp.sessions.service import end_of_client
 from idp.settings import Secret
 from idp.signing.peppers import Peppers
@@ -86,14 +85,15 @@ class Clients:
         columns = columns_of(new, fetch_problem=self._fetch_problem)
         changes = {name: [getattr(row, name), value] for name, value in columns.items() if getattr(row, name) != value}
         lost = set(row.grant_types) - set(columns["grant_types"])
+        if lost:  # wait for exchanges of codes, which lock the client for their key; later ones see the change
+            await session.refresh(row, with_for_update=True)
         for name, value in columns.items():
             setattr(row, name, value)
         secret = self._fit_secret(row)
         if changes:
             record(session, origin, action="client.changed", target=_target(row), details=changes)
         await session.flush()
-        if lost:  # the deletion waits for codes that are being exchanged
-            await session.execute(delete(AuthorizationCodeRow).where(AuthorizationCodeRow.client_id == row.client_id))
+        if lost:
             await end_of_client(session, origin, row.client_id, reason=CLIENT_CHANGED)
         return ClientOut.of(row, secret)
 
@@ -180,7 +180,7 @@ class Clients:
         """Delete a client; its tokens, and the sessions that it has of users, end at once."""
         record(session, origin, action="client.deleted", target=_target(row), details={"name": row.name})
         await session.delete(row)
-        await session.flush()  # waits for codes that are being exchanged; their sessions end below
+        await session.flush()
         await end_of_client(session, origin, row.client_id, reason=CLIENT_DELETED)
 
 

@@ -186,13 +186,14 @@ class AuthorizationCodes:
             the user has signed out. If it was used, what it started is ended.
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
-        digests = self._peppers.possible(code) if code.isascii() and len(code) <= MAX_LENGTH else []
+        is_plausible = code.isascii() and len(code) <= MAX_LENGTH and "\x00" not in redirect_uri
+        digests = self._peppers.possible(code) if is_plausible else []
         token, first_token = self._refresh_tokens.new(client_id=client_id)
         row = await self._database.reads.fetchrow(
             _EXCHANGE,
             digests,
             client_id,
-            redirect_uri,
+            redirect_uri if is_plausible else "",
             code_challenge,
             clock.now(),
             uuid7(),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from idp import errors
 from idp.audit.record import Origin
 from idp.ops.bad_credential_limit import BadCredentialLimit
-from idp.principal.permissions import USER_SCOPES
+from idp.principal.permissions import OFFLINE_ACCESS, USER_SCOPES
 from idp.provider.app_tokens import AppTokens
 from idp.provider.client_auth import AuthenticatedClient
 from idp.provider.codes import AppSession, AuthorizationCodes
@@ -71,8 +71,8 @@ class Grants:
         """Exchange an authorization code (section 4.1.3; RFC 7636 section 4.6)."""
         if not form.code:
             raise errors.OAuthInvalidRequest("code is missing.")
-        challenge = None if form.code_verifier is None else pkce.challenge_of(form.code_verifier)
-        if form.code_verifier is not None and challenge is None:
+        challenge = pkce.challenge_of(form.code_verifier) if form.code_verifier else None
+        if form.code_verifier and challenge is None:
             raise errors.OAuthInvalidRequest("code_verifier must be 43 to 128 unreserved characters (RFC 7636).")
         app = await self._codes.exchange(
             form.code,
@@ -89,6 +89,8 @@ class Grants:
         token = form.refresh_token
         if not token:
             raise errors.OAuthInvalidRequest("refresh_token is missing.")
+        if OFFLINE_ACCESS not in client.scopes:  # it was removed since (SEC-50)
+            raise errors.InvalidGrant(f"The client has no scope {OFFLINE_ACCESS} any more.")
         self._bad_credentials.check(origin.ip_address, plausible=lambda: is_well_formed(token))
         try:
             redeemed = await self._refresh_tokens.redeem(token, origin, client_id=client.client_id)
@@ -119,7 +121,7 @@ def _granted(requested: str | None, allowed: tuple[str, ...]) -> tuple[str, ...]
     Raises:
         InvalidScope: names those that the client does not have.
     """
-    if requested is None:
+    if not requested:  # a parameter without a value counts as absent (section 3.2)
         return allowed
     scopes = tuple(dict.fromkeys(requested.split()))
     if missing := [scope for scope in scopes if scope not in allowed]:

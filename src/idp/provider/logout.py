@@ -27,7 +27,7 @@ from idp.sessions.models import SessionRow
 from idp.signing.id_token import IdTokens
 from idp.users import credentials
 
-_NAMES = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales", "logout_hint")
+NAMES = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state", "ui_locales", "logout_hint")
 _MAX_SHOWN = 500  # characters of a wrong URI
 
 
@@ -87,7 +87,7 @@ class Logout:
             PostLogoutRedirectUriMismatch: the address is not registered, or no client is named.
         """
         parameters = Parameters(pairs)
-        if repeated := sorted(set(parameters.repeated) & set(_NAMES)):
+        if repeated := sorted(set(parameters.repeated) & set(NAMES)):
             raise LogoutRequestInvalid(f"{', '.join(repeated)} is repeated.")
         state = parameters.get("state")
         if state is not None and (len(state) > MAX_STATE or "\x00" in state):
@@ -107,6 +107,8 @@ class Logout:
         if presented is None:
             return {}
         claims = await self._tokens.read_hint(presented)
+        if claims is None and (old := await self._tokens.read_old_hint(presented)) is not None:
+            claims = {"aud": old["aud"]}  # as good as `client_id`: the user is asked
         if claims is None:
             raise LogoutRequestInvalid("id_token_hint is not an ID token of this service.")
         if parameters.get("client_id") not in {None, claims["aud"]}:

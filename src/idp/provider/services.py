@@ -97,7 +97,7 @@ def build_provider(
     return ProviderServices(
         clients=Clients(roots, fetch_problem=fetcher.problem_of),
         client_authentication=authentication,
-        authorization=Authorization(database, codes, issuer=issuer, read_hint=id_tokens.read_hint),
+        authorization=Authorization(database, codes, issuer=issuer, read_hint=id_tokens.read_any_hint),
         token_endpoint=TokenEndpoint(authentication, grants),
         discovery=Discovery(issuer, ui_locales),
         revocation=Revocation(database, authentication, refresh_tokens, tokens),

@@ -54,4 +54,4 @@ class TokenForm(Struct, frozen=True):
     @property
     def names_client(self) -> bool:
         """Whether the form has a credential of a client."""
-        return not (self.client_id is None and self.client_secret is None and self.client_assertion is None)
+        return bool(self.client_id or self.client_secret or self.client_assertion)

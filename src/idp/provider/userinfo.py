@@ -18,7 +18,8 @@ from idp.principal.guards import check_audience, decided_by_handler, decides_onl
 from idp.principal.model import AuthMethod, Principal
 from idp.principal.permissions import OPENID
 from idp.principal.requests import AnyRequest
-from idp.provider.claims import claims_of
+from idp.provider.claims import claims_of, claims_within
+from idp.provider.models import ClientRow
 from idp.sessions.models import SessionRow
 
 PATH = "/oauth2/userinfo"
@@ -103,7 +104,9 @@ async def _claims(principal: Principal, resolver: Resolver, database: Database) 
     if credential.method == AuthMethod.OAUTH_TOKEN and credential.session_id is not None:
         async with database.transaction() as session:
             row = await session.get(SessionRow, UUID(credential.session_id))
-            extra = tuple(row.claims or ()) if row is not None else ()
+            if row is not None and row.claims:
+                client = await session.get(ClientRow, row.client_id)
+                extra = claims_within(row.claims, client.scopes) if client is not None else ()
     user = await resolver.user(principal.user_id)
     return {"sub": user.id, **claims_of(user, credential.scopes, extra)}
 

@@ -25,7 +25,7 @@ from idp.signing.signed_jwt import media_type
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ALGORITHMS = ("RS256", "PS256", "ES256")
 MAX_KEYS = 20
-_MAX_LIFE = timedelta(minutes=5)
+_MAX_LIFE = timedelta(hours=1)  # as Authlib makes them; each is used once (SEC-54)
 _LEEWAY_SECONDS = 30  # for the client's clock
 _TYPES = frozenset({"jwt", "client-authentication+jwt"})
 _PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
@@ -89,7 +89,7 @@ class ClientAssertions:
             raise ValueError("it has expired") from None
         leeway = timedelta(seconds=_LEEWAY_SECONDS)
         if expires_at > clock.now() + _MAX_LIFE + leeway:
-            raise ValueError("exp is more than five minutes ahead")
+            raise ValueError("exp is more than an hour ahead")
         identifier = claims.get("jti")
         if not isinstance(identifier, str) or not 0 < len(identifier) <= _MAX_TEXT:
             raise ValueError("jti is required")
@@ -138,6 +138,8 @@ def problem_of_keys(jwks: Mapping[str, Any]) -> str | None:
         return f"Send a JWK set: an object with 1 to {MAX_KEYS} `keys`."
     if any(isinstance(each, Mapping) and any(name in each for name in _PRIVATE) for each in listed):
         return "It has a private or symmetric key. Send public keys only, and replace this one."
+    if b"\\u0000" in msgspec.json.encode(jwks):
+        return "It has a null character."
     if not _usable_keys(jwks):
         return "It has no key for signatures: RSA with 2048 bits or more, or EC on P-256."
     return None
@@ -161,12 +163,12 @@ def _usable_keys(jwks: Mapping[str, Any]) -> Sequence[tuple[object, RemoteKey]]:
 def _check_registered(unverified: UnverifiedJwt, keys: Sequence[tuple[object, RemoteKey]]) -> None:
     """Verify the signature with the key that the assertion names, or with any if it names none."""
     kid, algorithm = unverified.header.get("kid"), unverified.header.get("alg")
+    if not isinstance(algorithm, str) or not isinstance(kid, str | None):
+        raise ValueError("alg and kid must be text")  # noqa: TRY004  a claim, not a type
     fitting = [key for name, key in keys if algorithm in key.algorithms and (kid is None or name in {None, kid})]
     for key in fitting:
         try:
-            raw_signature.check(
-                unverified.signed, unverified.signature, public_key=key.public_key, algorithm=str(algorithm)
-            )
+            raw_signature.check(unverified.signed, unverified.signature, public_key=key.public_key, algorithm=algorithm)
         except ValueError:
             continue
         return

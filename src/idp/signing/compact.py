@@ -42,17 +42,18 @@ class UnverifiedJwt(Struct, frozen=True):
         return "UnverifiedJwt(hidden)"
 
 
-def parse(token: str) -> UnverifiedJwt:
+def parse(token: str, *, max_length: int = MAX_LENGTH) -> UnverifiedJwt:
     """Parse a token.
 
     Args:
         token: as presented.
+        max_length: in characters.
 
     Raises:
         Malformed: it is invalid or ambiguous.
     """
-    if len(token) > MAX_LENGTH:
-        raise Malformed(f"longer than {MAX_LENGTH} characters")
+    if len(token) > max_length:
+        raise Malformed(f"longer than {max_length} characters")
     parts = token.split(".")
     if len(parts) != 3:
         raise Malformed("not three parts")

@@ -8,7 +8,7 @@ proxies from the environment, no compression, and bounds on size and time.
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -29,6 +29,10 @@ _NOT_PUBLIC = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/2
 
 class FetchFailed(Exception):
     """A document could not be fetched; the text gives the reason and contains no secret."""
+
+
+class UnusableAnswer(ValueError):
+    """A server answered more than is read, or compressed."""
 
 
 class Fetched(NamedTuple):
@@ -160,9 +164,10 @@ class Fetcher:
             return Answered(answer.status_code, answer.headers.get("retry-after"))  # the body is not read
 
     async def transport(self) -> httpx2.AsyncBaseTransport:
-        """Return a transport for HTTP clients of libraries, with the same limits on addresses.
+        """Return a transport for HTTP clients of libraries, with the same limits on addresses and sizes; not on time.
 
-        Its requests raise FetchFailed for an address that is not allowed.
+        Its requests raise FetchFailed for an address that is not allowed, and UnusableAnswer for a compressed or too
+        large answer.
         """
         return _Guarded(self, httpx2.AsyncHTTPTransport(verify=await self._tls_context(), trust_env=False))
 
@@ -234,7 +239,32 @@ class _Guarded(httpx2.AsyncBaseTransport):
         self._inner = inner
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        return await self._inner.handle_async_request(await self._fetcher.checked_request(request))
+        request.headers["Accept-Encoding"] = "identity"  # a small compressed body may be a huge document
+        answer = await self._inner.handle_async_request(await self._fetcher.checked_request(request))
+        if answer.headers.get("content-encoding", "identity") != "identity":
+            await answer.aclose()
+            raise UnusableAnswer("the answer is compressed, which was not asked for")
+        assert isinstance(answer.stream, httpx2.AsyncByteStream)
+        body = _Bounded(answer.stream)
+        return httpx2.Response(answer.status_code, headers=answer.headers, stream=body, extensions=answer.extensions)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """A body of at most MAX_BYTES."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream) -> None:
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for piece in self._inner:
+            size += len(piece)
+            if size > MAX_BYTES:
+                raise UnusableAnswer(f"the answer has more than {MAX_BYTES} bytes")
+            yield piece
 
     async def aclose(self) -> None:
         await self._inner.aclose()

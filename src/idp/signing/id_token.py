@@ -50,7 +50,7 @@ class IdTokens:
     async def read_hint(self, token: str) -> dict[str, Any] | None:
         """Return the claims of an ID token that we issued, expired or not; None for anything else.
 
-        Only a key that is still published verifies it, so a hint works until its key is retired.
+        Only a key that is still published verifies it; `read_old_hint` reads one whose key was retired.
 
         Args:
             token: as presented in `id_token_hint`.
@@ -65,6 +65,32 @@ class IdTokens:
         except ValueError:
             return None
         return unverified.claims
+
+    async def read_old_hint(self, token: str) -> dict[str, Any] | None:
+        """Return the claims of an ID token whose key is not published any more; None for anything else.
+
+        Nothing proves them: use them only for what anybody may ask. An app may keep an ID token for as long as its user
+        is signed in, which is longer than a key that was rotated is published.
+
+        Args:
+            token: as presented in `id_token_hint`.
+
+        Raises:
+            DatabaseUnavailable: as `read_hint`.
+        """
+        try:
+            unverified = parse(token)
+            self._check_claims(unverified)
+        except ValueError:
+            return None
+        kid, typ = unverified.header.get("kid"), unverified.header.get("typ")
+        if not isinstance(kid, str) or signed_jwt.media_type(typ) != _ID_TOKEN.lower():
+            return None
+        return unverified.claims if await self._keyring.verification_key(kid) is None else None
+
+    async def read_any_hint(self, token: str) -> dict[str, Any] | None:
+        """Return the claims of a hint that only says who should answer, so that it may be unproven."""
+        return await self.read_hint(token) or await self.read_old_hint(token)
 
     def _check_claims(self, unverified: UnverifiedJwt) -> None:
         claims = unverified.claims
