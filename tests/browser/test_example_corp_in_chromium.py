@@ -164,7 +164,7 @@ async def test_our_logout_ends_the_session_there_too(page: Page, dev: Dev) -> No
     await page.wait_for_url(f"{dev.base_url}/signed-out")
     assert await page.inner_text("h1") == "You are signed out"
     await page.goto(upstream(dev))
-    assert await page.inner_text("h1") == "Nobody is signed in"
+    assert await page.inner_text("h1") == "No one is signed in"
 
 
 async def test_a_logout_there_ends_our_session(page: Page, dev: Dev) -> None:
