@@ -40,11 +40,6 @@ OPTED_OUT = {
     ("POST", "/change-email"): NO_CALLER,
     ("POST", "/login"): NO_CALLER,
     ("POST", "/register"): NO_CALLER,
-    ("POST", "/link-account"): NO_CALLER,
-    ("POST", "/federation/{provider:str}/callback"): "it changes nothing: the next GET takes the answer",
-    ("POST", "/federation/{provider:str}/backchannel-logout"): "the provider's signature is in the request",
-    ("POST", "/auth/federation/exchange"): "the code is the authority, and it is used once",
-    ("POST", "/api/auth/identities/{provider:str}"): "it saves a login of this browser, and links nothing",
     ("POST", "/consent"): "a consent gives nothing by itself: the code is issued only to a live session",
     ("POST", "/v1/webhooks/{webhook_id:uuid}/test"): "it posts once, and changes nothing",
     ("POST", "/auth/validate"): "it returns a verdict, and changes nothing",
@@ -194,15 +189,6 @@ async def service_token(world: World) -> dict[str, str]:
     return {"{token_id:str}": made.json()["token_id"]}
 
 
-async def own_identity(world: World) -> dict[str, str]:
-    statement = (
-        "INSERT INTO idp.identities (id, user_id, provider, subject, created_at)"
-        " VALUES (gen_random_uuid(), $1, $2, $3, now()) RETURNING id"
-    )
-    (row,) = await world.service.sql(statement, world.caller.id, "https://login.corp.example", secrets.token_hex(6))
-    return {"{identity_id:uuid}": str(row["id"])}
-
-
 async def own_session(world: World) -> dict[str, str]:
     return {"{session_id:str}": (await world.service.sign_in(world.caller)).session_id}
 
@@ -253,7 +239,6 @@ BY_PEOPLE = (
     Change("PATCH", "/v1/me", fixed(name="Other")),
     Change("DELETE", "/v1/me", own_address),
     Change("DELETE", "/api/auth/consents/{client_id:str}", None, own_consent),
-    Change("DELETE", "/api/auth/identities/{identity_id:uuid}", None, own_identity),
 )
 # The session that a request names or comes with may always be ended by who holds a credential of it.
 OWN_END = {
