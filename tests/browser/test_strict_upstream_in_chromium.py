@@ -1,4 +1,4 @@
-"""A provider whose pages limit `form-action`, such as a second idp: Chromium applies it to all redirects of the form."""
+"""A provider whose pages limit `form-action`, such as a second idp: Chromium applies it to redirects too."""
 
 import json
 from collections.abc import AsyncIterator
