@@ -105,7 +105,7 @@ async def test_an_account_is_proven_before_it_is_connected(page: Page, dev: Dev,
     if proof == "password":
         await page.fill("[name=password]", "not this one")
         await page.click("button[type=submit] >> nth=0")
-        assert "The password is not right" in await page.inner_text("main")
+        assert "The password is wrong" in await page.inner_text("main")
         await page.fill("[name=password]", person["password"])
         await page.click("button[type=submit] >> nth=0")
     else:
