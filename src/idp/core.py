@@ -246,7 +246,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         federated_sign_in=FederatedSignIn(
             database,
             providers,
-            LoginStates(roots, tokens.issuer),
+            LoginStates(roots, tokens.issuer, sealer),
             foreign_users,
             session_starter,
             sealer,
