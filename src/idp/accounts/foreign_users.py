@@ -3,6 +3,7 @@
 Claim rules are applied at the first token of an identity, and when the claims of a newer one differ (decision 0044).
 """
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,6 +25,7 @@ from idp.users.models import IdentityRow
 from idp.users.user_events import publish_changed
 
 _ATTEMPTS = 3
+Check = Callable[[AsyncSession], Awaitable[None]]
 
 
 class _TakenMeanwhile(Exception):
@@ -67,8 +69,17 @@ class ForeignUsers:
             return
         raise RuntimeError("an identity appears and disappears concurrently")
 
-    async def link(self, user_id: str, identity: ForeignIdentity, evaluation: Evaluation, origin: Origin) -> None:
+    async def link(
+        self, user_id: str, identity: ForeignIdentity, evaluation: Evaluation, origin: Origin, *, proof: Check
+    ) -> None:
         """Link an identity to an account whose owner has proven it, and apply the claim rules.
+
+        Args:
+            user_id: the account.
+            identity: from a verified token.
+            evaluation: the result of the issuer's claim rules.
+            origin: of the request.
+            proof: checks in the transaction that what proved the account still does; raises an error if not.
 
         Raises:
             IdentityTaken: another account has the identity, or this account another identity of the provider.
@@ -79,6 +90,7 @@ class ForeignUsers:
         async def link(session: AsyncSession) -> None:
             await lock(session)  # before the user's row (C-27)
             await administration.hold(session, user_id)
+            await proof(session)
             linked = await identities.hold(session, identity)
             if linked is not None and linked.user_id == user_id:
                 return

@@ -36,11 +36,13 @@ class RegisterEmail:
             name: display name of a new account.
 
         Raises:
+            PasswordsRefused: the address is of a domain whose people sign in elsewhere.
             PasswordRejected: with the reason.
             RateLimited: too many mails to this address or from this client.
             Busy: the password queue is full.
         """
         services = self._services
+        services.passwords.check_domain(email)
         services.passwords.check_address(email)
         services.passwords.check_policy(password, email=email, name=name)
         await services.allow(*services.rules.verification(email_key(email), origin.ip_address or ""))

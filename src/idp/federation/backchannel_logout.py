@@ -1,6 +1,7 @@
 """A provider says that a session there has ended, and ours that it began end too (Back-Channel Logout 1.0)."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -76,13 +77,17 @@ class BackchannelLogout:
         return unverified.claims
 
     async def _sessions(self, upstream: OidcUpstream, claims: Mapping[str, Any]) -> list[tuple[UUID, str]]:
-        """Return live sessions by `sid`, or all of the subject without one."""
+        """Return live sessions by `sid`, or all of the subject without one.
+
+        Only those that had begun when the token was issued, so that a replay ends no later one (SEC-72).
+        """
         row, subject_claim = FederatedSessionRow, upstream.issuer.settings.subject_claim
         sid, subject = claims.get("sid"), claims.get(subject_claim)
+        latest = datetime.fromtimestamp(claims["iat"] + upstream.settings.leeway_seconds, UTC)
         query = (
             select(SessionRow.id, SessionRow.user_id)
             .join(row, row.session_id == SessionRow.id)
-            .where(row.provider == upstream.name, SessionRow.ended_at.is_(None))
+            .where(row.provider == upstream.name, SessionRow.ended_at.is_(None), SessionRow.created_at <= latest)
         )
         if sid is not None:
             query = query.where(row.sid == sid)

@@ -4,7 +4,8 @@ from idp.accounts.account_services import AccountServices
 from idp.accounts.password_proof import PasswordProof
 from idp.apikeys.service import lock
 from idp.audit.record import Origin
-from idp.federation.sign_in import WaitingLink
+from idp.errors import OneTimeTokenInvalid
+from idp.federation.sign_in import Proven, WaitingLink
 from idp.lifecycle.claim import claim
 from idp.mail.messages import LinkAccount
 from idp.users import credentials
@@ -25,14 +26,18 @@ class LinkProof:
         self._services = services
         self._passwords = PasswordProof(services)
 
-    async def by_password(self, waiting: WaitingLink, password: str, origin: Origin) -> str:
-        """Return the account's id.
+    async def by_password(self, waiting: WaitingLink, password: str, origin: Origin) -> Proven:
+        """Return the account.
 
         Raises:
+            PasswordsRefused: the address is of a domain whose people sign in elsewhere.
             InvalidCredentials: the password is wrong.
             RateLimited, Busy: as for a sign-in.
         """
-        return (await self._passwords.check(waiting.user_id, password, origin, session_id=None)).user_id
+        self._services.passwords.check_domain(waiting.email)
+        holder = await self._passwords.check(waiting.user_id, password, origin, session_id=None)
+        self._services.passwords.check_domain(holder.email or "")  # another one, if it was changed meanwhile
+        return Proven(holder.user_id, holder.password_version)
 
     async def mail(self, waiting: WaitingLink, origin: Origin) -> None:
         """Send a link to the account's address.
@@ -52,8 +57,8 @@ class LinkProof:
             mail = LinkAccount(holder.name, f"{waiting.login_id}.{token}", waiting.label, LINK_HOURS)
             services.mailer.post(session, mail, to=holder.email)
 
-    async def by_mail(self, presented_token: str, origin: Origin) -> str:
-        """Consume a link, and return the account's id; an account that never verified its address is claimed.
+    async def by_mail(self, presented_token: str, origin: Origin) -> Proven:
+        """Consume a link, and return the account; an account that never verified its address is claimed.
 
         Raises:
             OneTimeTokenInvalid: the link is unknown, used or expired.
@@ -64,4 +69,7 @@ class LinkProof:
             holder = await credentials.hold(session, token.user_id)
             if holder is not None and not holder.email_verified:
                 await claim(session, origin, token.user_id, keep_password=False)
-        return token.user_id
+                holder = await credentials.find_by_id(session, token.user_id)
+            if holder is None:
+                raise OneTimeTokenInvalid
+        return Proven(holder.user_id, holder.password_version)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -22,6 +22,7 @@ from idp.federation.models import FederatedLoginRow
 from idp.federation.upstream import LoginRequest, UpstreamLogin
 from idp.settings import Secret
 from idp.signing.peppers import Peppers
+from idp.signing.sealing import Sealer
 
 LIFE = timedelta(minutes=15)
 _CODE_LIFE = timedelta(seconds=60)
@@ -39,6 +40,7 @@ class FederatedJourney(Struct, frozen=True):
         mode: how the app's session continues.
         code_challenge: of the app (RFC 7636), for `mode` code.
         user_id: whose account is linked.
+        session_id: the session that asked for it, None for a credential without one.
         fresh: whether the provider must ask again.
     """
 
@@ -48,6 +50,7 @@ class FederatedJourney(Struct, frozen=True):
     mode: Literal["cookie", "code"] = "cookie"
     code_challenge: str | None = None
     user_id: str | None = None
+    session_id: str | None = None
     fresh: bool = False
 
 
@@ -79,10 +82,12 @@ class LoginStates:
     Args:
         roots: root secrets, the current one first.
         public_url: of the service, for the callback.
+        sealer: encrypts the ID tokens of logins that wait.
     """
 
-    def __init__(self, roots: Sequence[Secret], public_url: str) -> None:
+    def __init__(self, roots: Sequence[Secret], public_url: str, sealer: Sealer) -> None:
         self._peppers = Peppers(roots, "federated-login")
+        self._sealer = sealer
         self._public_url = public_url
 
     def begin(
@@ -140,7 +145,8 @@ class LoginStates:
 
     async def keep(self, session: AsyncSession, login_id: Any, pending: PendingLink) -> None:
         """Keep the identity of a consumed login until its account is proven."""
-        await self._finish_with(session, login_id, outcome=msgspec.to_builtins(pending))
+        sealed = structs.replace(pending, login=self._sealed_login(pending.login))
+        await self._finish_with(session, login_id, outcome=msgspec.to_builtins(sealed))
 
     async def pending_link(
         self, session: AsyncSession, login_id: str, *, browser: str, lock: bool = False
@@ -154,6 +160,7 @@ class LoginStates:
         if row is None or row.outcome is None or row.finished_at is not None:
             raise FederatedLoginInvalid
         pending = msgspec.convert(row.outcome, PendingLink, strict=False)
+        pending = structs.replace(pending, login=self._opened_login(pending.login))
         return pending, msgspec.convert(row.journey, FederatedJourney), row.provider
 
     async def finish(self, session: AsyncSession, login_id: str) -> None:
@@ -167,7 +174,7 @@ class LoginStates:
     async def issue_code(self, session: AsyncSession, login_id: Any, login: UpstreamLogin, user_id: str) -> str:
         """Return the code that a single-page app exchanges for its session."""
         code = secrets.token_urlsafe(32)
-        outcome = {"user_id": user_id, "login": msgspec.to_builtins(login)}
+        outcome = {"user_id": user_id, "login": msgspec.to_builtins(self._sealed_login(login))}
         await self._finish_with(session, login_id, outcome=outcome, code_digest=self._digest(code))
         await session.execute(
             update(FederatedLoginRow)
@@ -199,7 +206,7 @@ class LoginStates:
             raise FederatedLoginInvalid
         outcome, row.finished_at, row.outcome = row.outcome, now, None
         login = msgspec.convert(outcome["login"], UpstreamLogin, strict=False)
-        return outcome["user_id"], login, row.provider
+        return outcome["user_id"], self._opened_login(login), row.provider
 
     async def forget_expired(self, session: AsyncSession) -> None:
         """Delete logins that expired."""
@@ -219,6 +226,15 @@ class LoginStates:
             FederatedLoginRow.expires_at > clock.now(),
         )
         return (await session.scalars(query.with_for_update() if lock else query)).one_or_none()
+
+    def _sealed_login(self, login: UpstreamLogin) -> UpstreamLogin:
+        if login.id_token is None:
+            return login
+        return structs.replace(login, id_token=self._sealer.seal(login.id_token.encode(), purpose="id-token"))
+
+    def _opened_login(self, stored: UpstreamLogin) -> UpstreamLogin:
+        opened = None if stored.id_token is None else self._sealer.open(stored.id_token, purpose="id-token")
+        return structs.replace(stored, id_token=None if opened is None else opened.decode())
 
     async def _finish_with(self, session: AsyncSession, login_id: Any, **values: Any) -> None:
         await session.execute(update(FederatedLoginRow).where(FederatedLoginRow.id == login_id).values(**values))

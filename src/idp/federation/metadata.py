@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from idp.errors import DependencyUnavailable
 from idp.signing.fetch import Fetcher, FetchFailed
@@ -81,4 +81,8 @@ class MetadataSource:
         for endpoint in (metadata.authorization_endpoint, metadata.token_endpoint):
             if problem := self._fetcher.problem_of(endpoint):
                 raise FetchFailed(f"{url} has the endpoint {endpoint[:200]}: {problem}")
+        leave = metadata.end_session_endpoint
+        if leave is not None and (problem := self._fetcher.problem_of(leave)):  # sessions end here alone
+            log.warning("the logout of a provider is not used", issuer=self.issuer, reason=problem)
+            metadata = structs.replace(metadata, end_session_endpoint=None)
         return metadata

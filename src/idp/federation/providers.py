@@ -18,6 +18,7 @@ from idp.settings_schema import Federation, UpstreamProvider
 from idp.signing.fetch import Fetcher
 from idp.signing.foreign_jwt import ForeignIssuer
 from idp.signing.remote_jwks import RemoteJwks
+from idp.users.email import domain_key
 
 
 class Provider(Struct, frozen=True):
@@ -83,7 +84,7 @@ class Providers:
 
     def find_of_domain(self, domain: str) -> Provider | None:
         """Return the provider that an e-mail domain is bound to, None if there is none."""
-        return self._of_domain.get(domain.strip().lower())
+        return self._of_domain.get(domain_key(f"@{domain}"))
 
 
 def _upstream(name: str, settings: UpstreamProvider, fetcher: Fetcher, keys_removed: Callable[[], None]) -> Any:

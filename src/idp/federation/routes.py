@@ -22,7 +22,7 @@ from idp.ops.openapi import responses
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import public, requires_fresh_login, requires_user
 from idp.principal.reauthorize import reauthorize
-from idp.principal.requests import AnyRequest, UserRequest, user_id_of
+from idp.principal.requests import AnyRequest, UserRequest, session_id_of, user_id_of
 from idp.sessions.form_tokens import FormTokens
 from idp.users import administration, credentials, identities
 from idp.users.models import IdentityRow
@@ -170,7 +170,13 @@ async def add_identity(
     """Return the URL at a provider where the browser goes to link an identity to the user's account."""
     chosen = federated_sign_in.providers.get(provider)
     browser, cookies = form_tokens.browser(request.cookies)
-    journey = FederatedJourney("link", return_to=data.return_to, user_id=user_id_of(request))
+    session_id = session_id_of(request)
+    journey = FederatedJourney(
+        "link",
+        return_to=data.return_to,
+        user_id=user_id_of(request),
+        session_id=str(session_id) if session_id else None,
+    )
     url = await federated_sign_in.begin(chosen, journey, browser=browser)
     return Response(LinkOut(url), cookies=cookies)
 

@@ -43,7 +43,7 @@ def build_federation(
         SettingsError: a provider cannot be used.
     """
     providers = Providers(settings, fetcher, keys_removed=keys_removed)
-    states = LoginStates(roots, issuer)
+    states = LoginStates(roots, issuer, sealer)
     return FederationServices(
         sign_in=FederatedSignIn(database, providers, states, foreign_users, starter, sealer),
         logout=FederatedLogout(database, providers, sealer, issuer),

@@ -1,6 +1,7 @@
 """A login at a provider, from its button to a session: begin, come back, prove an account, exchange an app's code."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -13,16 +14,17 @@ from idp.accounts.foreign_users import ForeignUsers
 from idp.accounts.start_session import Mode, SessionStarter, StartedSession
 from idp.audit.record import origin_of
 from idp.db.engine import Database
-from idp.errors import FederatedLoginInvalid, IdpError, NoAccountHere, UserInactive
+from idp.errors import FederatedLoginInvalid, IdpError, NoAccountHere, TokenRevoked, UserInactive, UserNotFound
 from idp.federation.linking import Linking, NoAccount, ProofNeeded
 from idp.federation.login_state import ConsumedLogin, FederatedJourney, LoginStates, PendingLink
 from idp.federation.models import FederatedSessionRow
 from idp.federation.providers import Provider, Providers
 from idp.federation.upstream import UpstreamLogin
+from idp.principal.reauthorize import require_session
 from idp.signing.jwt import Family
 from idp.signing.pkce import challenge_of
 from idp.signing.sealing import Sealer
-from idp.users import credentials
+from idp.users import credentials, identities
 
 AMR = ("fed",)  # signed in at another provider that does not say how
 
@@ -51,6 +53,30 @@ class IdentityLinked(Struct, frozen=True):
     """The identity was linked to the account of the session that asked for it."""
 
     journey: FederatedJourney
+
+
+class Proven(Struct, frozen=True):
+    """An account that its owner has proven.
+
+    Attributes:
+        password_version: at the proof; a change since then, as by a claim (C-11), voids it.
+    """
+
+    user_id: str
+    password_version: int
+
+    async def check(self, session: AsyncSession) -> None:
+        """Check the proof in the transaction that relies on it.
+
+        Raises:
+            FederatedLoginInvalid: the password has changed since.
+            UserInactive: the account is disabled or deleted.
+        """
+        holder = await credentials.find_by_id(session, self.user_id)
+        if holder is None or not holder.is_active:
+            raise UserInactive
+        if holder.password_version != self.password_version:
+            raise FederatedLoginInvalid
 
 
 class WaitingLink(Struct, frozen=True):
@@ -155,8 +181,7 @@ class FederatedSignIn:
         login = await provider.upstream.complete(consumed.request, answer)
         journey = consumed.journey
         if journey.purpose == "link":
-            assert journey.user_id is not None
-            await self._foreign_users.link(journey.user_id, login.identity, login.evaluation, origin_of(request))
+            await self._link_for_session(request, journey, login)
             return IdentityLinked(journey)
         account = await self._linking.user_for(login, create=provider.settings.create_users)
         if isinstance(account, NoAccount):
@@ -167,6 +192,19 @@ class FederatedSignIn:
                 await self.states.keep(session, consumed.id, pending)
             return ProveAccount(consumed.id, journey)
         return await self._go_on(request, consumed, account.user_id, login)
+
+    async def _link_for_session(
+        self, request: Request[Any, Any, Any], journey: FederatedJourney, login: UpstreamLogin
+    ) -> None:
+        """Link the identity to the account of the session that asked for it, if that session has not ended since."""
+        assert journey.user_id is not None
+        proof = partial(require_session, user_id=journey.user_id, session_id=journey.session_id)
+        try:
+            await self._foreign_users.link(
+                journey.user_id, login.identity, login.evaluation, origin_of(request), proof=proof
+            )
+        except (TokenRevoked, UserNotFound):
+            raise FederatedLoginInvalid from None
 
     async def waiting(self, login_id: str, *, browser: str) -> WaitingLink:
         """Return the login of this browser that waits for a proof.
@@ -179,11 +217,13 @@ class FederatedSignIn:
             holder = await credentials.find_by_id(session, pending.user_id)
         if holder is None:
             raise FederatedLoginInvalid
-        has_password, label = holder.password_hash is not None, self.providers.get(provider).label
+        bound = self.providers.find_of_email(pending.email)
+        has_password = holder.password_hash is not None and not (bound is not None and bound.settings.refuse_passwords)
+        label = self.providers.get(provider).label
         return WaitingLink(login_id, holder.user_id, pending.email, label, has_password, journey)
 
     async def link_proven(
-        self, request: Request[Any, Any, Any], login_id: str, *, browser: str, user_id: str
+        self, request: Request[Any, Any, Any], login_id: str, *, browser: str, proven: Proven
     ) -> tuple[StartedSession, FederatedJourney]:
         """Link the identity that waits to the account whose owner has just proven it, once, and sign in.
 
@@ -191,20 +231,24 @@ class FederatedSignIn:
             request: the request with the proof.
             login_id: of the waiting login.
             browser: the secret in the cookie of this browser.
-            user_id: the proven account.
+            proven: the account.
 
         Raises:
-            FederatedLoginInvalid: nothing waits in this browser for this account.
+            FederatedLoginInvalid: nothing waits in this browser for this account, or its password has changed since
+                the proof.
             IdentityTaken: the identity was linked elsewhere meanwhile.
             UserInactive: the account is disabled.
         """
+        user_id = proven.user_id
         async with self._database.transaction() as session:
             pending, journey, provider = await self.states.pending_link(session, login_id, browser=browser, lock=True)
             if pending.user_id != user_id:
                 raise FederatedLoginInvalid
             await self.states.finish(session, login_id)
         login = pending.login
-        await self._foreign_users.link(user_id, login.identity, login.evaluation, origin_of(request))
+        await self._foreign_users.link(
+            user_id, login.identity, login.evaluation, origin_of(request), proof=proven.check
+        )
         return await self.start_session(request, user_id, login, provider, mode="cookie"), journey
 
     async def _go_on(
@@ -238,6 +282,7 @@ class FederatedSignIn:
         """Start a session of the account of a login.
 
         Raises:
+            FederatedLoginInvalid: the identity was unlinked since.
             UserInactive: the account is disabled or deleted.
         """
 
@@ -245,6 +290,8 @@ class FederatedSignIn:
             holder = await credentials.find_by_id(session, user_id)
             if holder is None or not holder.is_active:
                 raise UserInactive
+            if await identities.find_user(session, login.identity.provider, login.identity.subject) != user_id:
+                raise FederatedLoginInvalid
             started = await self._starter.start(
                 session,
                 request,

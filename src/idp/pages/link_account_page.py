@@ -72,16 +72,16 @@ async def link_account_form(
         return redirect(f"{_PATH}?login={waiting.login_id}&step=sent")
     try:
         if secret is not None:
-            user_id = await link_proof.by_mail(secret, origin)
+            proven = await link_proof.by_mail(secret, origin)
         else:
-            user_id = await link_proof.by_password(waiting, form.get("password", ""), origin)
+            proven = await link_proof.by_password(waiting, form.get("password", ""), origin)
     except InvalidCredentials as error:
         request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
         journey = await journey_of(authorizations, waiting.journey)
         return _page(request, form_tokens, waiting, journey, None, error="wrong")
     except OneTimeTokenInvalid:
         raise FederatedLoginInvalid from None
-    started, federated = await federated_sign_in.link_proven(request, login_id, browser=browser, user_id=user_id)
+    started, federated = await federated_sign_in.link_proven(request, login_id, browser=browser, proven=proven)
     return await finish(authorizations, await journey_of(authorizations, federated), started)
 
 

@@ -69,6 +69,23 @@ async def reauthorize(
         await _check_service(session, credential.id, manages=manages or team is not None)
 
 
+async def require_session(session: AsyncSession, user_id: str, session_id: UUID | str | None) -> None:
+    """Refuse what a session began if it has ended since, in a transaction that holds its user.
+
+    Args:
+        session: the transaction of the change.
+        user_id: the session's user.
+        session_id: None for a credential without a session.
+
+    Raises:
+        UserInactive: the user was disabled or deleted.
+        TokenRevoked: the session ended.
+    """
+    await _check_user(session, user_id, manages=False, team=None)
+    if session_id is not None and not (await session.execute(_SESSION, {"id": str(session_id)})).scalar():
+        raise TokenRevoked
+
+
 async def _check_user(session: AsyncSession, user_id: str, *, manages: bool, team: UUID | None) -> None:
     if not (await session.execute(_USER, {"id": user_id})).scalar():
         raise UserInactive

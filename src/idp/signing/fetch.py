@@ -73,7 +73,8 @@ class Fetcher:
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname or "", parts.port
-        except ValueError:
+            httpx2.URL(url)  # which `urlsplit` reads more generously
+        except (ValueError, httpx2.InvalidURL):
             return "it is not a URL"
         if parts.username is not None or parts.password is not None or not host:
             return "it has credentials, or no host"

@@ -54,6 +54,11 @@ def email_key(email: str) -> str:
     return f"{_folded(local)}@{ascii_domain}"
 
 
+def domain_key(email: str) -> str:
+    """Return the domain of an address as `email_key` has it, so that no other spelling of it is another domain."""
+    return email_key(email).rpartition("@")[2]
+
+
 def _folded(text: str) -> str:
     """Return NFC in lower case, without mapping non-ASCII letters to ASCII."""
     if text.isascii():

@@ -22,7 +22,7 @@ from idp.ops.problems import FieldError, invalid
 from idp.settings_schema import Passwords as PasswordSettings
 from idp.users import complexity, password_worker
 from idp.users.complexity import Violation
-from idp.users.email import email_key
+from idp.users.email import domain_key, email_key
 from idp.users.normal_form import normal_form
 from idp.users.password_queue import PasswordQueue
 from idp.users.password_worker import Check, Cost
@@ -139,7 +139,7 @@ class Passwords:
         Raises:
             PasswordsRefused: the domain is bound to such a provider.
         """
-        if email.rpartition("@")[2].strip().lower() in self._refused_domains:
+        if domain_key(email) in self._refused_domains:
             raise PasswordsRefused
 
     async def hash(self, password: str, *, asker: str | None = None) -> str:
