@@ -211,6 +211,6 @@ async def test_expired_logins_are_deleted(service: Service, corp: GroupCorp) -> 
     async with Browser(service) as browser:
         await browser.client.get("/federation/corp/start")
     core = service.app.core
-    await FederationCleanup(core.database, core.federated_sign_in.states).clean_up()
+    await FederationCleanup(core.database, core.federation.sign_in.states).clean_up()
     rows = await service.sql("SELECT expires_at > now() AS is_live FROM idp.federated_logins")
     assert [row["is_live"] for row in rows] == [True]

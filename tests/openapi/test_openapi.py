@@ -59,6 +59,10 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
         "/oauth2/logout",
         "/oauth2/logout/confirm",
         "/signed-out",
+        "/federation/{provider}/start",
+        "/federation/{provider}/callback",
+        "/federation/{provider}/signed-out",
+        "/link-account",
         "/dev/sign-in",
         "/brand/logo",
         "/brand/theme.css",
@@ -73,8 +77,8 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
 VERBS = {
     "add", "change", "confirm", "create", "deactivate", "delete", "edit", "end", "exchange", "explain", "export",
     "extend", "follow", "get", "introspect", "invite", "list", "login", "logout", "receive", "refresh", "register",
-    "remove", "rename", "replace", "replay", "request", "resend", "revoke", "rotate", "set", "try", "validate",
-    "verify", "withdraw",
+    "remove", "rename", "replace", "replay", "request", "resend", "revoke", "rotate", "set", "try", "unlink",
+    "validate", "verify", "withdraw",
 }  # fmt: skip
 
 

@@ -9,12 +9,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Redirect
 
+from idp.authn.introspection import Introspector
 from idp.errors import BadRequest, FederatedLoginInvalid, OriginNotAllowed
 from idp.federation.login_state import FederatedJourney
 from idp.federation.sign_in import FederatedSignIn, IdentityLinked, Outcome, ProveAccount, ReturnToApp, SignedIn
 from idp.ops.origins import AllowedOrigins, serialize_origin
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
+from idp.pages.browser_session import find_browser
 from idp.pages.forms import ERROR_PAGES, FORM
 from idp.pages.leaving import leave_form
 from idp.pages.rendering import redirect
@@ -49,7 +51,7 @@ async def start_federated_login(
     code_challenge: Challenge = None,
     login_hint: Hint = None,
 ) -> Redirect:
-    """Send the browser to a provider, for a page of ours or of an app."""
+    """Send the browser to a provider, for our page or that of an app."""
     chosen = federated_sign_in.providers.get(provider)
     journey = await find_journey(authorizations, request_id, return_to)
     hint = login_hint or (journey.pending.login_hint if journey.pending else None)
@@ -73,12 +75,15 @@ async def finish_federated_login(
     federated_sign_in: NamedDependency[FederatedSignIn],
     authorizations: NamedDependency[Authorization],
     form_tokens: NamedDependency[FormTokens],
+    introspector: NamedDependency[Introspector],
 ) -> Response[str] | Redirect:
     """Take a provider's answer: sign in, ask for a proof of the account, or show what went wrong."""
     chosen = federated_sign_in.providers.get(provider)
     answer = _answer(request.scope["query_string"])
     browser = request.cookies.get(form_tokens.name, "")
-    outcome = await federated_sign_in.come_back(request, chosen, answer, browser=browser)
+    signed_in = await find_browser(request, introspector)
+    user_id = signed_in.user.id if signed_in is not None and signed_in.user is not None else None
+    outcome = await federated_sign_in.come_back(request, chosen, answer, browser=browser, user_id=user_id)
     return await _respond(request, outcome, authorizations)
 
 
