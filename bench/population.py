@@ -13,11 +13,11 @@ import httpx2
 from bench.service import ADMIN_TOKEN, Deployment
 from idp.apikeys.secret import Peppers, generate
 from idp.core import build_core
-from idp.signing.pkce import challenge_of
 from idp.sessions.refresh_tokens import PREFIX
 from idp.settings import load, root_secret
 from idp.signing.jwt import Family, TokenSession, TokenUser
 from idp.signing.peppers import Peppers as Digests
+from idp.signing.pkce import challenge_of
 
 CALLBACK = "https://app.example.com/callback"
 VERIFIER = "bench-verifier-of-43-characters-or-even-more-"
