@@ -1,4 +1,4 @@
-"""Leave a form, of ours or of a provider, for a page of another site.
+"""Leave a form, here or at a provider, for a page of another site.
 
 Chromium applies `form-action` to all redirects after a form, and where a provider's redirects lead is not known. So the
 form is answered with a page that goes on by itself: that is another navigation.
