@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
@@ -19,7 +19,10 @@ from federation.provider_support import (
     sign_in,
 )
 from federation.test_second_idp_as_upstream import mailed_link, submit
+from idp.accounts.foreign_users import ProofRequired
 from idp.dev.embedded import EmbeddedPostgres
+from idp.directory.claim_rules import Evaluation
+from idp.users.identities import ForeignIdentity
 from provider_apps import Browser, challenge_of
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
@@ -141,6 +144,24 @@ async def test_a_squatters_link_does_not_survive_the_claim(
     assert await linked(service, squatter.id) == 1
 
 
+async def test_unlinking_ends_the_other_sessions_of_the_identity(
+    service: Service, browser: Browser, corp: FakeProvider
+) -> None:
+    """SEC-71: whoever unlinks an identity that a thief has too, ends the thief's session."""
+    person = await service.register()
+    await browser.sign_in(person)
+    assert (await browser.client.get(await begun_link(browser))).status_code == 303
+    async with Browser(service) as thief:
+        await sign_in(thief)
+        assert (await me(thief))["id"] == person.id
+        (identity,) = (await browser.client.get("/api/auth/identities")).json()["identities"]
+        headers = {"X-CSRF-Token": browser.client.cookies["idp_csrf"]}
+        done = await browser.client.delete(f"/api/auth/identities/{identity['id']}", headers=headers)
+        assert done.status_code == 200
+        assert (await thief.client.get("/auth/me")).status_code == 401
+    assert (await me(browser))["id"] == person.id
+
+
 async def test_a_code_of_an_identity_that_was_unlinked_starts_nothing(
     service: Service, browser: Browser, corp: FakeProvider
 ) -> None:
@@ -163,6 +184,41 @@ async def test_a_code_is_exchanged_once_at_once(service: Service, browser: Brows
     body = {"code": code, "code_verifier": verifier}
     answers = await asyncio.gather(*(service.client.post("/auth/federation/exchange", json=body) for _ in range(8)))
     assert sorted(each.status_code for each in answers) == [200, *[400] * 7]
+
+
+async def test_an_account_that_was_verified_meanwhile_is_linked_by_a_proof_only(service: Service) -> None:
+    """SEC-16: between the look-up of the address and the link."""
+    person = await service.register(f"late{next(_numbers)}@corp.example")
+    await service.sql("UPDATE idp.users SET email_verified = true WHERE id = $1", person.id)
+    identity = ForeignIdentity("https://corp.example", "s", email=person.email, email_verified=True)
+    with pytest.raises(ProofRequired):
+        await service.app.core.foreign_users.ensure(identity, Evaluation(), link_verified=False)
+    assert await linked(service, person.id) == 0
+
+
+@pytest.mark.parametrize("odd", ["\x00", "\n", "\u2028", "\ud800"])
+async def test_an_odd_page_to_return_to_is_refused(service: Service, browser: Browser, odd: str) -> None:
+    """SEC-42: NUL cannot be stored, line breaks do not belong into an address; 4xx, never a 5xx."""
+    target = quote(f"http://localhost:5173/{odd}", errors="surrogatepass")
+    answer = await browser.client.get(f"/federation/corp/start?mode=cookie&return_to={target}")
+    assert answer.status_code == 303 if odd == "\ud800" else 400 <= answer.status_code < 500  # as U+FFFD
+    await browser.sign_in(await service.register())
+    headers = {"X-CSRF-Token": browser.client.cookies["idp_csrf"], "Content-Type": "application/json"}
+    body = json.dumps({"return_to": f"/{odd}"})
+    answer = await browser.client.post("/api/auth/identities/corp", content=body, headers=headers)
+    assert answer.status_code == 422 or (odd == "\n" and answer.status_code == 200), answer.text
+
+
+@pytest.mark.parametrize("user", [{"id": 1, "name": "\ud800"}, {"id": 10**300}, {"id": 2, "teams": ["\ud800"]}])
+async def test_githubs_odd_answers_are_no_error(
+    corp: FakeProvider, postgres: EmbeddedPostgres, user: dict[str, Any]
+) -> None:
+    """SEC-28: lone surrogates and huge numbers end on a page."""
+    corp.client, corp.user, corp.emails = "post", user, []
+    rules = [{"claim": "teams", "teams_by_external_ref": True}]
+    name, github = f"odd_github_{next(_numbers)}", {"preset": "github", "issuer": corp.url, "rules": rules}
+    async with running_with(postgres, name, corp=github) as service, Browser(service) as browser:
+        assert (await sign_in(browser)).status_code == 400
 
 
 # --- the replay of a logout token -------------------------------------------------------------------------------------

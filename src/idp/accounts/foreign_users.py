@@ -20,6 +20,7 @@ from idp.lifecycle.claim import claim
 from idp.principal.sources import of_rules
 from idp.settings_schema import Accounts
 from idp.users import administration, credentials, identities
+from idp.users.credentials import Holder
 from idp.users.identities import ForeignIdentity, LinkedIdentity
 from idp.users.models import IdentityRow
 from idp.users.user_events import publish_changed
@@ -30,6 +31,14 @@ Check = Callable[[AsyncSession], Awaitable[None]]
 
 class _TakenMeanwhile(Exception):
     """A concurrent request has created the same identity or address: read again."""
+
+
+class ProofRequired(Exception):
+    """An account has the identity's address; its owner must prove it first."""
+
+    def __init__(self, holder: Holder) -> None:
+        super().__init__(holder.user_id)
+        self.holder = holder
 
 
 class ForeignUsers:
@@ -44,22 +53,28 @@ class ForeignUsers:
         self._database = database
         self._settings = settings
 
-    async def ensure(self, identity: ForeignIdentity, evaluation: Evaluation, *, create: bool = True) -> None:
+    async def ensure(
+        self, identity: ForeignIdentity, evaluation: Evaluation, *, create: bool = True, link_verified: bool = True
+    ) -> None:
         """Make sure that the identity has a user, who may be disabled, and apply the claim rules of its issuer.
 
         Args:
             identity: from a verified token.
             evaluation: the result of the issuer's claim rules.
             create: whether to create a user if there is no account to link.
+            link_verified: whether to link an account that has verified the address too, without a proof.
 
         Raises:
+            ProofRequired: such an account exists, and it is not to be linked without a proof.
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
         for _ in range(_ATTEMPTS):
             linked = await identities.find(self._database.reads, identity)
             try:
                 if linked is None:
-                    await self._database.transact(partial(self._link_or_create, identity, evaluation, create))
+                    await self._database.transact(
+                        partial(self._link_or_create, identity, evaluation, create, link_verified)
+                    )
                 elif _is_news(linked, evaluation):
                     await self._database.transact(partial(self._apply_again, linked.user_id, identity, evaluation))
                 elif _repeats(linked, evaluation):
@@ -114,10 +129,15 @@ class ForeignUsers:
         await identities.unlink(session, row)
 
     async def _link_or_create(
-        self, identity: ForeignIdentity, evaluation: Evaluation, create: bool, session: AsyncSession
+        self,
+        identity: ForeignIdentity,
+        evaluation: Evaluation,
+        create: bool,
+        link_verified: bool,
+        session: AsyncSession,
     ) -> None:
         origin = Origin(actor="anonymous")
-        user_id = await self._linkable(session, origin, identity)
+        user_id = await self._linkable(session, origin, identity, link_verified)
         is_new = user_id is None
         if user_id is None:
             if not create:
@@ -142,7 +162,9 @@ class ForeignUsers:
         if linked is not None and linked.user_id == user_id and _is_news(linked, evaluation):
             await _apply(session, Origin(actor="anonymous"), user_id, identity, evaluation)
 
-    async def _linkable(self, session: AsyncSession, origin: Origin, identity: ForeignIdentity) -> str | None:
+    async def _linkable(
+        self, session: AsyncSession, origin: Origin, identity: ForeignIdentity, link_verified: bool
+    ) -> str | None:
         """Return the account with this address; only if its issuer is trusted to have verified it (SEC-16, C-11).
 
         An account with another subject of the same issuer is not linked: providers give addresses of people who left to
@@ -156,6 +178,8 @@ class ForeignUsers:
             return None
         if not holder.email_verified:
             await claim(session, origin, holder.user_id, keep_password=False)
+        elif not link_verified:
+            raise ProofRequired(holder)
         elif await identities.has_one_at(session, holder.user_id, identity.provider):
             return None
         return holder.user_id

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 from idp import clock
@@ -18,7 +19,7 @@ from idp.signing.fetch import Fetcher, FetchFailed
 from idp.users.email import parse_email
 from idp.users.identities import ForeignIdentity
 
-_MAX_NAME = 200
+_MAX_NAME, _MAX_BITS = 200, 64
 _LIMITED = frozenset({403, 429})  # with these GitHub refuses too many requests
 
 
@@ -72,11 +73,14 @@ class GitHubUpstream:
             raise FetchFailed(f"{path} answered {answer.status_code}")
         if answer.status_code != 200:
             self._requests.refuse("the API refused the token", received=f"{path} answered {answer.status_code}")
-        return answer.json()
+        try:
+            return msgspec.json.decode(answer.content)  # refuses lone surrogates, which cannot be stored
+        except (ValueError, RecursionError) as error:
+            self._requests.refuse("an answer of the API is not usable", received=f"{path}: {error}")
 
     def _login(self, user: Any, addresses: Any) -> UpstreamLogin:
         number = user.get("id") if isinstance(user, dict) else None
-        if type(number) is not int:
+        if type(number) is not int or number.bit_length() > _MAX_BITS:
             self._requests.refuse("the API did not say who signed in")
         email, is_verified = _primary(addresses)
         name = user.get("name") or user.get("login")

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from idp.accounts.foreign_users import ForeignUsers
+from idp.accounts.foreign_users import ForeignUsers, ProofRequired
 from idp.db.engine import Database
 from idp.federation.upstream import UpstreamLogin
 from idp.users import credentials, identities
@@ -59,6 +59,9 @@ class Linking:
                 holder = await credentials.find_by_email(session, identity.email)
             if holder is not None and (holder.email_verified or not identity.email_verified):
                 return ProofNeeded(holder)
-        await self._foreign_users.ensure(identity, login.evaluation, create=create)
+        try:  # the account may have been verified since
+            await self._foreign_users.ensure(identity, login.evaluation, create=create, link_verified=False)
+        except ProofRequired as required:
+            return ProofNeeded(required.holder)
         linked = await identities.find(self._database.reads, identity)
         return NoAccount() if linked is None else Linked(linked.user_id)

@@ -9,25 +9,29 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import errors
 from idp.accounts.foreign_users import ForeignUsers
 from idp.accounts.shapes import SessionOut
 from idp.apikeys.service import lock
-from idp.audit.record import origin_of
+from idp.audit.record import Origin, origin_of
 from idp.db.engine import Database
 from idp.federation.login_state import FederatedJourney
+from idp.federation.models import FederatedSessionRow
 from idp.federation.sign_in import FederatedSignIn
 from idp.ops.openapi import responses
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import public, requires_fresh_login, requires_user
 from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import AnyRequest, UserRequest, session_id_of, user_id_of
+from idp.sessions import service as sessions
 from idp.sessions.form_tokens import FormTokens
+from idp.sessions.models import SessionRow
 from idp.users import administration, credentials, identities
 from idp.users.models import IdentityRow
 
-_TAGS = ["Federation"]
+_TAGS, _UNLINKED = ["Federation"], "identity_unlinked"
 
 
 class ProviderOut(Struct, frozen=True):
@@ -57,7 +61,7 @@ class ExchangeIn(Struct, frozen=True, forbid_unknown_fields=True):
 class LinkIn(Struct, frozen=True, forbid_unknown_fields=True):
     """A path of this service to open afterwards."""
 
-    return_to: Annotated[str, Meta(max_length=2000, examples=["/"])] = "/"
+    return_to: Annotated[str, Meta(max_length=2000, pattern="^[!-~]*$", examples=["/"])] = "/"
 
 
 class LinkOut(Struct, frozen=True):
@@ -134,7 +138,10 @@ async def unlink_identity(
     database: NamedDependency[Database],
     foreign_users: NamedDependency[ForeignUsers],
 ) -> UnlinkedIdentity:
-    """Unlink an identity, and take away what its claim rules gave; never the last way to sign in."""
+    """Unlink an identity, take away what its claim rules gave, and end the other sessions that it began.
+
+    Never the last way to sign in.
+    """
     user_id, origin = user_id_of(request), origin_of(request)
     async with database.transaction() as session:
         await lock(session)
@@ -148,7 +155,24 @@ async def unlink_identity(
         if len(linked) == 1 and (holder is None or holder.password_hash is None):
             raise errors.LastWayIn
         await foreign_users.unlink(session, origin, found[0])
+        await _end_sessions(session, origin, found[0], keep=session_id_of(request))
     return UnlinkedIdentity(success=True, id=identity_id)
+
+
+async def _end_sessions(session: AsyncSession, origin: Origin, identity: IdentityRow, *, keep: UUID | None) -> None:
+    """End the sessions that a user began with an identity: who unlinks it may not trust it any more."""
+    began = (
+        select(SessionRow.id)
+        .join(FederatedSessionRow, FederatedSessionRow.session_id == SessionRow.id)
+        .where(
+            SessionRow.user_id == identity.user_id,
+            FederatedSessionRow.subject == identity.subject,
+            SessionRow.ended_at.is_(None),
+        )
+    )
+    for session_id in (await session.scalars(began)).all():
+        if session_id != keep:
+            await sessions.end(session, origin, session_id, user_id=identity.user_id, reason=_UNLINKED)
 
 
 @post(

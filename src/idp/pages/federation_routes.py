@@ -147,7 +147,8 @@ def _journey_of_app(
         OriginNotAllowed: its page is not of an allowed origin.
         BadRequest: the mode or the challenge is wrong.
     """
-    if len(return_to) > 2000 or not origins.allows(serialize_origin(return_to)) or "#" in return_to:
+    is_text = len(return_to) <= 2000 and return_to.isprintable() and "#" not in return_to
+    if not is_text or not origins.allows(serialize_origin(return_to)):
         raise OriginNotAllowed(f"{return_to[:100]} is not a page of an origin in AUTH_API_CORS_ORIGINS.")
     if mode == "cookie":
         return FederatedJourney("app", return_to=return_to)
