@@ -87,13 +87,7 @@ def _features(
         AccountsPlugin(core.account_services(), core.session_starter, core.signing_out(introspector)),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
         ProviderPlugin(core.provider, introspection, core.declared_clients()),
-        FederationPlugin(
-            database,
-            core.federated_sign_in,
-            core.federated_logout,
-            core.foreign_users,
-            LinkProof(core.account_services()),
-        ),
+        FederationPlugin(database, core.federation, LinkProof(core.account_services())),
         FeedPlugin(database, settings.feed),
         WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
         PagesPlugin(

@@ -38,10 +38,7 @@ from idp.deployment import (
     service_names,
     shared_secrets,
 )
-from idp.federation.login_state import LoginStates
-from idp.federation.logout import FederatedLogout
-from idp.federation.providers import Providers
-from idp.federation.sign_in import FederatedSignIn
+from idp.federation.services import FederationServices, build_federation
 from idp.mail.addresses import service_name
 from idp.mail.outbox import Mailer
 from idp.ops.bad_credential_limit import BadCredentialLimit
@@ -94,8 +91,7 @@ class Core(Struct, frozen=True):
     peppers: Peppers
     passwords: Passwords
     provider: ProviderServices
-    federated_sign_in: FederatedSignIn
-    federated_logout: FederatedLogout
+    federation: FederationServices
     fetcher: Fetcher
     foreign_issuers: tuple[ForeignIssuer, ...]
     foreign_users: ForeignUsers
@@ -155,7 +151,7 @@ class Core(Struct, frozen=True):
 
     async def _leave(self, session_id: UUID) -> str | None:
         """Return where the browser of an ended session ends the one at its provider."""
-        leaving = await self.federated_logout.leave(session_id)
+        leaving = await self.federation.logout.leave(session_id)
         return leaving.url if leaving is not None else None
 
     def account_services(self) -> AccountServices:
@@ -213,7 +209,6 @@ def build_core(loaded: LoadedSettings) -> Core:
     resolver = Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts)
     id_tokens = IdTokens(keyring, issuer=tokens.issuer, profile=profile)
     foreign_users = ForeignUsers(database, settings.accounts)
-    providers = Providers(settings.federation, fetcher, keys_removed=listener.changes.forget_signatures)
     session_starter = SessionStarter(settings, tokens, refresh_tokens, cookies)
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
@@ -243,15 +238,17 @@ def build_core(loaded: LoadedSettings) -> Core:
             fetcher=fetcher,
             ui_locales=tuple(LANGUAGES),
         ),
-        federated_sign_in=FederatedSignIn(
+        federation=build_federation(
+            settings.federation,
             database,
-            providers,
-            LoginStates(roots, tokens.issuer, sealer),
-            foreign_users,
-            session_starter,
-            sealer,
+            roots,
+            fetcher=fetcher,
+            keys_removed=listener.changes.forget_signatures,
+            foreign_users=foreign_users,
+            starter=session_starter,
+            sealer=sealer,
+            issuer=tokens.issuer,
         ),
-        federated_logout=FederatedLogout(database, providers, sealer, tokens.issuer),
         fetcher=fetcher,
         foreign_issuers=foreign_issuers(settings, fetcher, listener),
         foreign_users=foreign_users,

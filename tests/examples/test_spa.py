@@ -1,21 +1,25 @@
 """examples/spa in headless Chromium: sign in, call an API, renew, sign out (oidc-client-ts, by discovery alone)."""
 
 import shutil
+import socket
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
+from cli.support import running_dev
 from examples.example_support import EXAMPLES, free_port, started
 from factories import Service, running
-from idp.dev.embedded import EmbeddedPostgres
+from idp.dev.embedded import EmbeddedPostgres, remove_data
 from provider_apps import register_app
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
+SPA_PORT = 5173  # of the client `spa` of `idp dev`
 LIVING = "SELECT client_id FROM idp.user_sessions WHERE user_id = $1 AND ended_at IS NULL AND parent_id IS NOT NULL"
 
 
@@ -87,3 +91,32 @@ async def test_a_single_page_app_signs_in_calls_an_api_renews_and_signs_out(
         assert await service.sql(LIVING, person.id) == []
         await page.click("#sign-in")  # the session of the browser ended too
         await expect(page.locator("[name=password]")).to_be_visible()
+
+
+async def test_it_signs_in_through_the_upstream_of_idp_dev_and_out_on_both_sides(folder: Path, page: Page) -> None:
+    """S3-07 S3-37 for browsers: with the ready client `spa`, on the port for which it is registered."""
+    if not is_free(SPA_PORT):
+        pytest.skip(f"port {SPA_PORT} is in use here")
+    origin = f"http://localhost:{SPA_PORT}"
+    data = Path(tempfile.mkdtemp(prefix="idp-test-")) / "data"
+    with running_dev(data) as dev:
+        settings = {"AUTH_SERVICE_URL": dev.base_url, "CLIENT_ID": "spa"}
+        with started(lambda _: ["node", str(folder / "server.mjs")], port=SPA_PORT, **settings):
+            await page.goto(f"{origin}/")
+            await page.click("#sign-in")
+            await page.click("text=Continue with Example Corp")
+            await page.click("text=Grace Groups")
+            await expect(page.locator("#who")).to_have_text("Signed in as Grace Groups")
+            await page.click("#call")
+            await expect(page.locator("#answer")).to_contain_text("Hello")
+            await page.click("#sign-out")
+            await expect(page.locator("#who")).to_have_text("Not signed in")
+            assert page.url.startswith(f"{origin}/")
+            await page.goto(dev.facts["upstream_issuer"])
+            await expect(page.locator("h1")).to_have_text("No one is signed in")
+    remove_data(data)
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -54,7 +54,7 @@ def _fresh(service: Service, provider: FakeProvider) -> None:
 
 
 def upstream_of(service: Service) -> OidcUpstream:
-    upstream = service.app.core.federated_sign_in.providers.get("corp").upstream
+    upstream = service.app.core.federation.sign_in.providers.get("corp").upstream
     assert isinstance(upstream, OidcUpstream)
     return upstream
 

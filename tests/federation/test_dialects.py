@@ -10,11 +10,12 @@ import httpx2
 import pytest
 import time_machine
 
-from authn.issuer_support import key_of
+from authn.issuer_support import http, key_of
 from factories import Service
 from federation.provider_support import (
     APPLE_PEM,
     SECRET,
+    Asked,
     FakeProvider,
     approve,
     begin,
@@ -25,6 +26,7 @@ from federation.provider_support import (
     sign_in,
 )
 from idp.dev.embedded import EmbeddedPostgres
+from idp.federation.github import _api_of
 from provider_apps import Browser
 
 TENANT = "11111111-2222-3333-4444-555555555555"
@@ -109,7 +111,7 @@ async def test_google_names_its_issuer_with_and_without_https(service: Service, 
         "at_hash": "x",
     }
     provider.callback = {"scope": "email profile openid", "authuser": "0", "hd": "corp.example", "prompt": "none"}
-    service.app.core.federated_sign_in.providers.get("google").upstream.issuer.names |= {bare}  # type: ignore[attr-defined]
+    service.app.core.federation.sign_in.providers.get("google").upstream.issuer.names |= {bare}  # type: ignore[attr-defined]
     who = await signed_in(browser, "google")
     assert (who["email"], who["email_verified"], who["name"]) == ("ada-google@corp.example", True, "Ada Lovelace")
     provider.claims["iss"] = bare
@@ -177,6 +179,27 @@ async def test_githubs_errors_end_on_a_page(browser: Browser, user: Any) -> None
     provider.client = "basic"  # its client secret is wrong: 200 with an error in JSON
     wrong = await sign_in(browser, "github")
     assert (wrong.status_code, "/login?other=1" in wrong.text) == (400, True)
+
+
+@pytest.mark.parametrize("status", ["500 Internal Server Error", "403 Forbidden", "429 Too Many Requests"])
+async def test_githubs_api_may_be_busy(browser: Browser, status: str) -> None:
+    provider = PROVIDERS["github"]
+
+    async def busy(provider: FakeProvider, asked: Asked) -> bytes:
+        return http(b"{}", status=status)
+
+    provider.client, provider.hooks = "post", {"/api/v3/user": busy}
+    try:
+        answer = await sign_in(browser, "github")
+    finally:
+        provider.hooks = {}
+    assert (answer.status_code, "retry-after" in answer.headers, "other=1" in answer.text) == (503, True, True)
+
+
+def test_githubs_api_is_found() -> None:
+    assert _api_of("https://github.com") == "https://api.github.com"
+    assert _api_of("https://corp.ghe.com") == "https://api.corp.ghe.com"
+    assert _api_of("https://github.corp.example") == "https://github.corp.example/api/v3"
 
 
 async def test_keycloak(service: Service, browser: Browser) -> None:

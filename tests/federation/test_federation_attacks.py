@@ -105,12 +105,12 @@ async def test_mix_up(world: World) -> None:
         # A provider that announces iss must send it.
         world.evil.callback = {}
         world.evil.metadata = {"authorization_response_iss_parameter_supported": True}
-        world.service.app.core.federated_sign_in.providers.get("evil").upstream.metadata._fresh_until = 0  # type: ignore[attr-defined]
+        world.service.app.core.federation.sign_in.providers.get("evil").upstream.metadata._fresh_until = 0  # type: ignore[attr-defined]
         assert await is_refused(browser, await sign_in(browser, "evil"))
         assert [each for each in world.evil.asked if each.path.endswith("/token")] == []  # no code was sent there
         world.evil.callback = {"iss": world.evil.issuer}
         assert (await sign_in(browser, "evil")).status_code == 303
-    world.service.app.core.federated_sign_in.providers.get("evil").upstream.metadata._fresh_until = 0  # type: ignore[attr-defined]
+    world.service.app.core.federation.sign_in.providers.get("evil").upstream.metadata._fresh_until = 0  # type: ignore[attr-defined]
 
 
 async def test_each_provider_has_its_own_redirect_uri_and_secrets(world: World) -> None:
@@ -451,3 +451,25 @@ async def test_a_provider_that_may_not_create_users(world: World) -> None:
     world.evil.suffix = "/closed"
     async with world.browser() as browser:
         assert await is_refused(browser, await sign_in(browser, "closed"), status=403)
+
+
+async def test_a_link_that_another_user_began_in_this_browser(world: World) -> None:
+    """RFC 9700 section 4.7: nobody's identity is linked to the account of who used the browser before."""
+    before, after = await world.service.register(), await world.service.register()
+    async with world.browser() as browser:
+        await browser.sign_in(before)
+        begun = await browser.client.post("/api/auth/identities/corp", headers=_csrf(browser), json={})
+        assert begun.status_code == 200, begun.text
+        await browser.sign_in(after)
+        answer = await browser.client.get((await approve(begun.json()["url"])).headers["Location"])
+        assert answer.status_code == 400
+        await browser.sign_in(before)
+        begun = await browser.client.post("/api/auth/identities/corp", headers=_csrf(browser), json={})
+        done = await browser.client.get((await approve(begun.json()["url"])).headers["Location"])
+        assert (done.status_code, done.headers["Location"]) == (303, "/")
+    linked = await world.service.sql("SELECT user_id FROM idp.identities WHERE subject = $1", world.corp.claims["sub"])
+    assert [str(row["user_id"]) for row in linked] == [before.id]
+
+
+def _csrf(browser: Browser) -> dict[str, str]:
+    return {"X-CSRF-Token": browser.client.cookies["idp_csrf"]}

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import httpx2
@@ -48,6 +49,14 @@ OPTED_OUT = {
     ("POST", "/oauth2/revoke"): "the client's secret is in the request, and it ends what is the client's own",
     ("POST", "/oauth2/authorize"): "it saves a request, which the next GET answers",
     ("POST", "/oauth2/userinfo"): "it reads",
+    ("POST", "/link-account"): NO_CALLER,
+    ("POST", "/auth/federation/exchange"): NO_CALLER,
+    ("POST", "/federation/{provider:str}/callback"): "it repeats the answer by GET, and changes nothing",
+    ("POST", "/federation/{provider:str}/backchannel-logout"): "the provider's signature is in the request",
+    (
+        "POST",
+        "/api/auth/identities/{provider:str}",
+    ): "it saves a login; the answer of the browser links",
     ("POST", "/oauth2/logout"): "it ends only the session that sends it; one that has ended changes nothing",
     ("POST", "/oauth2/logout/confirm"): "it ends only the session that sends it; one that has ended changes nothing",
     ("POST", "/webhooks/clerk"): "the signature is in the request; the transaction begins with the keys' lock",
@@ -133,6 +142,18 @@ async def own_webhook(world: World) -> dict[str, str]:
     return {"{webhook_id:uuid}": made.json()["id"]}
 
 
+async def own_identity(world: World) -> dict[str, str]:
+    identity = uuid4()
+    await world.service.sql(
+        "INSERT INTO idp.identities (id, user_id, provider, subject, created_at)"
+        " VALUES ($1, $2, 'https://corp.example', $3, now())",
+        identity,
+        world.caller.id,
+        secrets.token_hex(6),
+    )
+    return {"{identity_id:uuid}": str(identity)}
+
+
 async def new_client(_: World) -> Any:
     return {"client_name": "Any"}
 
@@ -210,6 +231,7 @@ BY_PEOPLE = (
     Change("POST", "/auth/logout-all"),
     Change("POST", "/api/auth/logout-all"),
     Change("DELETE", "/api/auth/sessions/{session_id:str}", None, own_session),
+    Change("DELETE", "/api/auth/identities/{identity_id:uuid}", None, own_identity),
     Change("POST", "/v1/api-keys", named),
     Change("PATCH", "/v1/api-keys/{key_id:str}", fixed(name="renamed"), own_key),
     Change("DELETE", "/v1/api-keys/{key_id:str}", None, own_key),

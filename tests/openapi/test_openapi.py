@@ -59,6 +59,10 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
         "/oauth2/logout",
         "/oauth2/logout/confirm",
         "/signed-out",
+        "/federation/{provider}/start",
+        "/federation/{provider}/callback",
+        "/federation/{provider}/signed-out",
+        "/link-account",
         "/dev/sign-in",
         "/brand/logo",
         "/brand/theme.css",
@@ -73,8 +77,8 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
 VERBS = {
     "add", "change", "confirm", "create", "deactivate", "delete", "edit", "end", "exchange", "explain", "export",
     "extend", "follow", "get", "introspect", "invite", "list", "login", "logout", "receive", "refresh", "register",
-    "remove", "rename", "replace", "replay", "request", "resend", "revoke", "rotate", "set", "try", "validate",
-    "verify", "withdraw",
+    "remove", "rename", "replace", "replay", "request", "resend", "revoke", "rotate", "set", "try", "unlink",
+    "validate", "verify", "withdraw",
 }  # fmt: skip
 
 
@@ -122,6 +126,8 @@ async def test_every_operation_says_who_may_call_and_what_can_go_wrong(document:
                 problems.pop("503")  # S4-41: its body is the readiness document
             if path == "/webhooks/clerk":
                 assert list(problems.pop("400")["content"]) == ["text/plain"]  # S0-09
+            if path.endswith("/backchannel-logout"):  # OpenID Connect Back-Channel Logout 1.0, section 2.8
+                assert list(problems.pop("400")["content"]) == ["application/json"]
             assert problems, where
             if operation["security"]:
                 assert {"401", "403", "503"} <= problems.keys(), where

@@ -138,7 +138,7 @@ async def userinfo(
 async def sign_out_there(
     request: AnyRequest, upstream_sign_in: NamedDependency[UpstreamSignIn], settings: NamedDependency[Settings]
 ) -> Response[Any]:
-    """End the browser's session there, tell it to us, and return to us if a page of ours is named."""
+    """End the browser's session there, tell it to us, and return to the page that the request names."""
     _check_local(request, settings)
     parameters = dict(request.query_params)
     session = upstream_sign_in.session(request.cookies.get(COOKIE, ""))

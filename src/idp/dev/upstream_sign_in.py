@@ -74,10 +74,10 @@ def read_request(parameters: Mapping[str, str]) -> UpstreamRequest:
         Refused: its client or redirect URI is not ours.
     """
     if parameters.get("client_id") != AUDIENCE:
-        raise Refused(f"client_id is {parameters.get('client_id')!r}; the only client is {AUDIENCE!r}.")
+        raise Refused(f"The parameter client_id is not {AUDIENCE}, the only client here.")
     redirect_uri = parameters.get("redirect_uri", "")
     if not _is_ours(redirect_uri, _CALLBACK):
-        raise Refused(f"redirect_uri is {redirect_uri!r}, which is not the callback of this service.")
+        raise Refused(f"The parameter redirect_uri is not a callback of this service: {redirect_uri[:200]}")
     problem = None
     if parameters.get("response_type") != "code":
         problem = "unsupported_response_type"

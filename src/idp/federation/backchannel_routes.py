@@ -21,7 +21,7 @@ from idp.principal.requests import AnyRequest
 class LogoutTokenForm(Struct, frozen=True):
     """The provider's logout token."""
 
-    logout_token: Annotated[str, Meta(max_length=8192)]
+    logout_token: Annotated[str, Meta(max_length=8192, examples=["eyJhbGciOiJSUzI1NiJ9.eyJzaWQiOiIxIn0.c2lnbmF0dXJl"])]
 
     def __repr__(self) -> str:
         return "LogoutTokenForm(hidden)"

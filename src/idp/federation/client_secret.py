@@ -1,4 +1,4 @@
-"""The secret with which we authenticate at a provider: a text, or for Apple a JWT that is made anew."""
+"""The secret with which we authenticate at a provider: a text, or for Apple a JWT that is renewed."""
 
 from typing import Any
 

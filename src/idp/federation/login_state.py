@@ -34,8 +34,8 @@ class FederatedJourney(Struct, frozen=True):
     """Why a browser is sent to a provider, and where it goes on.
 
     Attributes:
-        purpose: `sign_in` in a page of ours, `app` for a single-page app, `link` to the account of a session.
-        query: of the next page of ours, as `?request=…`.
+        purpose: `sign_in` in one of our pages, `app` for a single-page app, `link` to the account of a session.
+        query: of our next page, as `?request=…`.
         return_to: the page of the app.
         mode: how the app's session continues.
         code_challenge: of the app (RFC 7636), for `mode` code.

@@ -187,7 +187,7 @@ class OidcUpstream:
 
 
 def _name_of(answer: Mapping[str, str]) -> dict[str, str]:
-    """Return the name that Apple sends with the first answer of a user, and never again: no other claim is believed."""
+    """Return the name that Apple sends with the first answer of a user, and never again: only the name counts."""
     try:
         sent = msgspec.json.decode(answer.get("user", "").encode(), type=_AppleUser)
     except (ValueError, RecursionError):

@@ -1,13 +1,11 @@
 """Plugin of sign-in through other providers."""
 
-from idp.accounts.foreign_users import ForeignUsers
 from idp.db.engine import Database
 from idp.federation import backchannel_routes, routes
 from idp.federation.backchannel_logout import BackchannelLogout
 from idp.federation.cleanup import FederationCleanup
 from idp.federation.link_proof import LinkProof
-from idp.federation.logout import FederatedLogout
-from idp.federation.sign_in import FederatedSignIn
+from idp.federation.services import FederationServices
 from idp.plugin import Plugin
 
 
@@ -18,19 +16,12 @@ class FederationPlugin(Plugin):
 
     routes = (*routes.ROUTES, *backchannel_routes.ROUTES)
 
-    def __init__(
-        self,
-        database: Database,
-        sign_in: FederatedSignIn,
-        logout: FederatedLogout,
-        foreign_users: ForeignUsers,
-        proof: LinkProof,
-    ) -> None:
-        self.services = (FederationCleanup(database, sign_in.states),)
+    def __init__(self, database: Database, services: FederationServices, proof: LinkProof) -> None:
+        self.services = (FederationCleanup(database, services.sign_in.states),)
         self.provides = {
-            "federated_sign_in": sign_in,
-            "federated_logout": logout,
+            "federated_sign_in": services.sign_in,
+            "federated_logout": services.logout,
             "backchannel_logout": BackchannelLogout(database),
-            "foreign_users": foreign_users,
+            "foreign_users": services.foreign_users,
             "link_proof": proof,
         }

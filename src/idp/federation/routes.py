@@ -51,8 +51,8 @@ class ProviderList(Struct, frozen=True):
 class ExchangeIn(Struct, frozen=True, forbid_unknown_fields=True):
     """The code that the app received, and the verifier of its challenge (RFC 7636)."""
 
-    code: Annotated[str, Meta(max_length=200)]
-    code_verifier: Annotated[str, Meta(max_length=200)]
+    code: Annotated[str, Meta(max_length=200, examples=["q4S8nXx0Zl1pW7uT9vB2cD5eF6gH3iJ-kLmNoPqRsTU"])]
+    code_verifier: Annotated[str, Meta(max_length=200, examples=["dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"])]
 
     def __repr__(self) -> str:
         return "ExchangeIn(hidden)"
@@ -61,7 +61,7 @@ class ExchangeIn(Struct, frozen=True, forbid_unknown_fields=True):
 class LinkIn(Struct, frozen=True, forbid_unknown_fields=True):
     """A path of this service to open afterwards."""
 
-    return_to: Annotated[str, Meta(max_length=2000, pattern="^[!-~]*$")] = "/"
+    return_to: Annotated[str, Meta(max_length=2000, pattern="^[!-~]*$", examples=["/"])] = "/"
 
 
 class LinkOut(Struct, frozen=True):

@@ -140,7 +140,13 @@ class FederatedSignIn:
         return await provider.upstream.authorization_url(login)
 
     async def come_back(
-        self, request: Request[Any, Any, Any], provider: Provider, answer: Mapping[str, str], *, browser: str
+        self,
+        request: Request[Any, Any, Any],
+        provider: Provider,
+        answer: Mapping[str, str],
+        *,
+        browser: str,
+        user_id: str | None,
     ) -> Outcome:
         """Take the provider's answer, and return what happens next.
 
@@ -149,9 +155,10 @@ class FederatedSignIn:
             provider: of the callback's path.
             answer: its parameters.
             browser: the secret in the cookie of this browser.
+            user_id: whose session the browser has.
 
         Raises:
-            FederatedLoginInvalid: no login of this browser has this state.
+            FederatedLoginInvalid: no login of this browser has this state, or another user began to link an identity.
             UpstreamRefused: the provider refused, or its answer is not acceptable.
             NoAccountHere: there is no account, and the provider may not create one.
             IdentityTaken: the identity to link belongs to another account.
@@ -161,6 +168,8 @@ class FederatedSignIn:
         async with self._database.transaction() as session:  # committed first: a login is used once
             consumed = await self.states.consume(session, provider.name, answer.get("state", ""), browser=browser)
         try:
+            if consumed.journey.user_id is not None and user_id not in {None, consumed.journey.user_id}:
+                raise FederatedLoginInvalid
             return await self._complete(request, provider, answer, consumed)
         except IdpError as error:
             error.extra["journey"] = consumed.journey.query  # for the page that offers the other ways to sign in

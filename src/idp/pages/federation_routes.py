@@ -1,21 +1,24 @@
 """/federation/{provider}: a browser's way to another provider and back, and the proof of an account that is there."""
 
 from typing import Annotated
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from litestar import get, post
+from litestar import Response, get, post
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Redirect
 
+from idp.authn.introspection import Introspector
 from idp.errors import BadRequest, FederatedLoginInvalid, OriginNotAllowed
 from idp.federation.login_state import FederatedJourney
 from idp.federation.sign_in import FederatedSignIn, IdentityLinked, Outcome, ProveAccount, ReturnToApp, SignedIn
 from idp.ops.origins import AllowedOrigins, serialize_origin
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
+from idp.pages.browser_session import find_browser
 from idp.pages.forms import ERROR_PAGES, FORM
+from idp.pages.leaving import leave_form
 from idp.pages.rendering import redirect
 from idp.pages.return_path import safe_path
 from idp.pages.sign_in_steps import Journey, RequestId, find_journey, finish
@@ -48,7 +51,7 @@ async def start_federated_login(
     code_challenge: Challenge = None,
     login_hint: Hint = None,
 ) -> Redirect:
-    """Send the browser to a provider, for a page of ours or of an app."""
+    """Send the browser to a provider, for our page or that of an app."""
     chosen = federated_sign_in.providers.get(provider)
     journey = await find_journey(authorizations, request_id, return_to)
     hint = login_hint or (journey.pending.login_hint if journey.pending else None)
@@ -72,13 +75,16 @@ async def finish_federated_login(
     federated_sign_in: NamedDependency[FederatedSignIn],
     authorizations: NamedDependency[Authorization],
     form_tokens: NamedDependency[FormTokens],
-) -> Redirect:
+    introspector: NamedDependency[Introspector],
+) -> Response[str] | Redirect:
     """Take a provider's answer: sign in, ask for a proof of the account, or show what went wrong."""
     chosen = federated_sign_in.providers.get(provider)
     answer = _answer(request.scope["query_string"])
     browser = request.cookies.get(form_tokens.name, "")
-    outcome = await federated_sign_in.come_back(request, chosen, answer, browser=browser)
-    return await _respond(outcome, authorizations)
+    signed_in = await find_browser(request, introspector)
+    user_id = signed_in.user.id if signed_in is not None and signed_in.user is not None else None
+    outcome = await federated_sign_in.come_back(request, chosen, answer, browser=browser, user_id=user_id)
+    return await _respond(request, outcome, authorizations)
 
 
 @post(
@@ -97,18 +103,33 @@ async def finish_federated_login_by_form(
     return redirect(f"/federation/{chosen.name}/callback?{urlencode(answer)}")
 
 
-async def _respond(outcome: Outcome, authorizations: Authorization) -> Redirect:
+async def _respond(request: AnyRequest, outcome: Outcome, authorizations: Authorization) -> Response[str] | Redirect:
     match outcome:
         case SignedIn(started, journey) if journey.purpose == "app":
-            return _leave(journey.return_to or "/", [*started.cookies])
-        case SignedIn(started, journey):
-            return await finish(authorizations, await journey_of(authorizations, journey), started)
+            return _go_on(request, _leave(journey.return_to or "/", [*started.cookies]), journey.return_to)
+        case SignedIn(started, federated):
+            ours = await journey_of(authorizations, federated)
+            return _go_on(request, await finish(authorizations, ours, started), ours.client)
         case ProveAccount(login_id, _):
             return redirect(f"/link-account?{urlencode({'login': str(login_id)})}")
         case ReturnToApp(url):
-            return _leave(url, [])
+            return _go_on(request, _leave(url, []), url)
         case IdentityLinked(journey):
             return redirect(safe_path(journey.return_to) or "/")
+
+
+def _go_on(request: AnyRequest, response: Redirect, app: str | None) -> Response[str] | Redirect:
+    """Return what leads a browser to an app: a page, because the provider's `form-action` does not name the app.
+
+    Args:
+        request: the callback; browsers say that it is a navigation (Fetch Metadata), and only they apply the policy.
+        response: the redirect.
+        app: its name or page, None without one.
+    """
+    if app is None or request.headers.get("sec-fetch-mode") != "navigate":
+        return response
+    label = urlsplit(app).hostname or app if "://" in app else app
+    return leave_form(request, response.url, label=label, cookies=response.cookies)
 
 
 async def journey_of(authorizations: Authorization, journey: FederatedJourney) -> Journey:

@@ -1,4 +1,4 @@
-"""Leave a form for a page of another site.
+"""Leave a form, of ours or of a provider, for a page of another site.
 
 Chromium applies `form-action` to all redirects after a form, and where a provider's redirects lead is not known. So the
 form is answered with a page that goes on by itself: that is another navigation.
@@ -17,9 +17,9 @@ def leave_form(request: AnyRequest, url: str, *, label: str, cookies: Sequence[C
     """Return the page that opens a URL by itself, without JavaScript.
 
     Args:
-        request: the POST of a form.
+        request: the POST of a form, or what a provider's form led to.
         url: where to go.
-        label: of the provider.
+        label: of the provider or app.
         cookies: to set.
     """
     page = form_page(request, "leaving.html", headers={"Refresh": f"0;url={url}"}, url=url, label=label)

@@ -1,7 +1,7 @@
 """The page /link-account: prove that an account is yours before a provider's identity signs in to it (C-11, SEC-16).
 
-By its password, or by a link mailed to its address that must be opened in the same browser: whoever started the login
-with a stranger's address cannot have the stranger finish it.
+By its password, or by a link mailed to its address that must be opened in the same browser: a person who started the
+login with a stranger's address cannot have the stranger finish it.
 """
 
 from typing import Annotated
