@@ -347,6 +347,7 @@ async def contents(service: Service) -> dict[str, tuple[int, int]]:
 async def test_validation_writes_nothing_and_300_uses_are_marked_by_one_write(postgres: EmbeddedPostgres) -> None:
     root, url = root_secret(), postgres.create_database("marks")
     async with serving(url, root) as service:
+        await service.app.core.keyring.signing_keys()  # they would be created in the background, meanwhile
         body = {"name": "marked", "scopes": ["read"]}
         token = (await service.client.post("/auth/tokens", json=body, headers=ADMIN)).json()["token"]
         before, mark = await contents(service), await service.sql(_MARK)

@@ -45,7 +45,7 @@ REFUSALS = {
     "admin_required", "ambiguous_credentials", "clerk_session_pending", "clerk_token_not_accepted",
     "credential_not_accepted", "credential_unrecognised", "csrf_rejected", "dev_email_required",
     "dev_headers_malformed", "development_token", "events_scope_required", "fresh_login_required",
-    "introspect_scope_required", "not_a_user", "origin_not_allowed", "shared_secret_token", "team_admin_required",
+    "not_a_user", "origin_not_allowed", "shared_secret_token", "team_admin_required",
     "token_expired", "token_invalid", "token_not_found", "token_revoked", "unauthenticated", "user_inactive",
 }  # fmt: skip
 Headers = dict[str, str]

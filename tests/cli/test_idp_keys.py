@@ -155,10 +155,10 @@ def test_dependents_of_each_root_secret_are_counted(empty: str, tmp_path: Path) 
         ]
         assert idp("tokens", "revoke", "revoked", IDP_URL=url, ADMIN_TOKEN=admin_token).returncode == 0
         assert get(f"{url}/.well-known/jwks.json").status == 200
-    assert dependents(**before) == [("AUTH_JWT_SECRET_KEY", 2, 1)]
+    assert dependents(**before) == [("AUTH_JWT_SECRET_KEY", 2, 2)]
 
     environ = {"DATABASE_URL": empty, "IDP_SECRET_KEY": new, "IDP_PREVIOUS_SECRET_KEYS": old}
-    assert dependents(**environ) == [("IDP_SECRET_KEY", 0, 0), ("IDP_PREVIOUS_SECRET_KEYS, number 1", 2, 1)]
+    assert dependents(**environ) == [("IDP_SECRET_KEY", 0, 0), ("IDP_PREVIOUS_SECRET_KEYS, number 1", 2, 2)]
     assert idp("signing-keys", "rotate", "--now", **environ).returncode == 0
     with running_serve(tmp_path / "after", **environ, ADMIN_TOKEN=admin_token) as (serve, url):
         assert post(f"{url}/auth/validate", {"token": made[0]["token"]}).json["valid"] is True

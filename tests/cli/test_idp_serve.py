@@ -107,7 +107,7 @@ def test_after_alembic_alone_people_can_register(empty: str, tmp_path: Path) -> 
 def test_a_changed_root_secret_is_reported_at_start_and_by_check_db(empty: str, tmp_path: Path) -> None:
     """It says where the old secret belongs, and makes no new key."""
     with running_serve(tmp_path / "out", **(GOOD | {"DATABASE_URL": empty})) as (_, url):
-        assert len(get(f"{url}/.well-known/jwks.json").json["keys"]) == 1
+        assert len(get(f"{url}/.well-known/jwks.json").json["keys"]) == 2
     changed = {"DATABASE_URL": empty, "IDP_SECRET_KEY": root_secret()}
     with running_serve(tmp_path / "again", **changed) as (serve, url):
         assert "cannot be decrypted with the current IDP_SECRET_KEY" in serve.said()
@@ -170,7 +170,7 @@ def test_two_variables_are_enough(empty: str, tmp_path: Path) -> None:
         body = {"email": email, "password": "correct horse battery", "name": "Two"}
         token = post(f"{base_url}/auth/register", body).json["access_token"]
         assert get(f"{base_url}/auth/me", token=token).json["email"] == email
-        assert len(get(f"{base_url}/.well-known/jwks.json").json["keys"]) == 1
+        assert len(get(f"{base_url}/.well-known/jwks.json").json["keys"]) == 2
         assert get(f"{base_url}/auth/me", X_User_Email=email).status == 401
 
 

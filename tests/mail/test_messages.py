@@ -19,6 +19,7 @@ from idp.mail.messages import (
     EmailChanged,
     EmailChangeRequested,
     Invitation,
+    LinkAccount,
     Mail,
     NewDevice,
     PasswordChanged,
@@ -50,6 +51,7 @@ def examples(name: str | None = "Ada Lovelace") -> list[Mail]:
         SignInLocked(name=name, failures=100),
         Invitation(name=name, token=TOKEN, invited_by=name, days=7),
         Welcome(name=name),
+        LinkAccount(name=name, token=TOKEN, provider="Example Corp", hours=1),
     ]
 
 

@@ -77,11 +77,19 @@ async def test_a_foreign_page_uses_up_no_limit(postgres: EmbeddedPostgres) -> No
 
 
 # What pages of every origin may call without a cookie (SEC-78), and what a client's page or server sends on purpose.
-OPEN = {"/oauth2/authorize", "/oauth2/logout", "/oauth2/token", "/oauth2/revoke", "/oauth2/userinfo"}
+OPEN = {
+    "/oauth2/authorize",
+    "/oauth2/logout",
+    "/oauth2/token",
+    "/oauth2/revoke",
+    "/oauth2/userinfo",
+    "/federation/{provider:str}/callback",
+    "/federation/{provider:str}/backchannel-logout",
+}
 
 
 async def test_every_public_post_refuses_a_foreign_page(service: Service) -> None:
-    """On every public route that takes a POST, but those of the OpenID provider that foreign pages may call."""
+    """On every public route that takes a POST, but those that other sites and upstream providers may call."""
     walked = 0
     for line in policies(service.app):
         if line.policy != "public" or line.method in {"GET", "HEAD"} or line.path in OPEN:
