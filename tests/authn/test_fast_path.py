@@ -192,6 +192,8 @@ async def test_a_public_answer_is_short_and_the_same_either_way(site: Site, path
         assert (plain.status_code, long_way) == (200, False)
         other, long_way = await site.send("GET", path, headers | {"Origin": site.service.base_url}, None)
         assert long_way
+        exposed = other.headers.pop("access-control-expose-headers", None)  # only pages need to know
+        assert bool(exposed) == (path == "/.well-known/jwks.json")
         assert comparable(other) == comparable(plain)
     for name, value in SECURITY.items():
         assert name == "cache-control" or plain.headers[name] == value, name

@@ -163,10 +163,10 @@ def test_dependents_of_each_root_secret_are_counted(empty: str, tmp_path: Path) 
     with running_serve(tmp_path / "after", **environ, ADMIN_TOKEN=admin_token) as (serve, url):
         assert post(f"{url}/auth/validate", {"token": made[0]["token"]}).json["valid"] is True
         assert serve.end() == 0  # what was used is written then
-    assert dependents(**environ) == [("IDP_SECRET_KEY", 1, 1), ("IDP_PREVIOUS_SECRET_KEYS, number 1", 1, 0)]
+    assert dependents(**environ) == [("IDP_SECRET_KEY", 1, 2), ("IDP_PREVIOUS_SECRET_KEYS, number 1", 1, 0)]
 
     without = {"DATABASE_URL": empty, "IDP_SECRET_KEY": new}
-    assert dependents(**without) == [("IDP_SECRET_KEY", 1, 1), (None, 1, 0)]
+    assert dependents(**without) == [("IDP_SECRET_KEY", 1, 2), (None, 1, 0)]
     said = idp("keys", "secrets", **without).stdout
     assert re.search(r"^none of these +1 +0$", said, re.MULTILINE)
     assert "put the earlier root secret into IDP_PREVIOUS_SECRET_KEYS." in said
@@ -175,7 +175,7 @@ def test_dependents_of_each_root_secret_are_counted(empty: str, tmp_path: Path) 
     said = idp("keys", "secrets", **environ).stdout
     assert said.splitlines() == [
         "Root secret                          API keys and tokens   Signing keys",
-        "IDP_SECRET_KEY                       1                     1",
+        "IDP_SECRET_KEY                       1                     2",
         "IDP_PREVIOUS_SECRET_KEYS, number 1   0                     0",
         (
             "No key depends on IDP_PREVIOUS_SECRET_KEYS, number 1: "

@@ -90,7 +90,7 @@ def test_a_mail_names_its_reason_and_says_that_it_can_be_ignored(mail: Mail) -> 
 def test_a_link_is_on_the_page_of_c31_and_stands_in_the_text_too(mail: Mail) -> None:
     """C-31 SEC-10: made of the settings' address."""
     rendered = shown(mail)
-    paths = {"/verify-email", "/reset-password", "/change-email"}
+    paths = {"/verify-email", "/reset-password", "/change-email", "/link-account"}
     assert len(rendered.links) == (0 if mail.template in {"email_changed", "welcome"} else 1)
     for link in rendered.links:
         page, _, query = link.removeprefix(BASE).partition("?")
