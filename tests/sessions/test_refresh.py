@@ -340,9 +340,10 @@ async def test_a_setting_ends_the_session_at_any_late_repeat(postgres: EmbeddedP
     environ = {"IDP_TOKENS__REFRESH_REPEAT_WHILE_UNUSED": "false"}
     async with running(postgres.create_database("strict_repeat"), environ=environ) as service:
         person = await service.register()
-        await refreshed(service, person.refresh_token)
+        successor = (await refreshed(service, person.refresh_token))["refresh_token"]
         with later(seconds=11):
             refused(await service.refresh(person.refresh_token), "refresh_token_reused")
+            assert (await service.refresh(successor)).status_code == 401, "the session has ended"
 
 
 async def test_a_lost_answer_of_an_ended_session_is_not_given_again(service: Service) -> None:
