@@ -32,24 +32,6 @@ async def app(service: Service, admin: Person) -> App:
     return await register_app(service, admin)
 
 
-@pytest.fixture
-async def person(service: Service) -> Person:
-    return await service.register(name="Grace Hopper")
-
-
-@pytest.fixture
-async def browser(service: Service, person: Person) -> AsyncIterator[Browser]:
-    async with Browser(service) as browser:
-        await browser.sign_in(person)
-        yield browser
-
-
-@pytest.fixture
-async def stranger(service: Service) -> AsyncIterator[Browser]:
-    async with Browser(service) as browser:
-        yield browser
-
-
 # --- the whole way ---------------------------------------------------------------------------------------------------
 
 

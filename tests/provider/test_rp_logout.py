@@ -39,24 +39,6 @@ async def app(service: Service, admin: Person) -> App:
     return await register_app(service, admin, post_logout_redirect_uris=[AFTER])
 
 
-@pytest.fixture
-async def person(service: Service) -> Person:
-    return await service.register(name="Grace Hopper")
-
-
-@pytest.fixture
-async def browser(service: Service, person: Person) -> AsyncIterator[Browser]:
-    async with Browser(service) as browser:
-        await browser.sign_in(person)
-        yield browser
-
-
-@pytest.fixture
-async def stranger(service: Service) -> AsyncIterator[Browser]:
-    async with Browser(service) as browser:
-        yield browser
-
-
 async def is_signed_in(browser: Browser) -> bool:
     return (await browser.client.get("/auth/me")).status_code == 200
 
