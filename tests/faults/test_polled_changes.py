@@ -71,7 +71,7 @@ async def test_a_polling_process_that_stood_still_accepts_nothing_that_was_revok
 
 
 async def test_a_crash_of_the_database_empties_the_change_log_and_brings_no_revoked_key_back(fleet: Fleet) -> None:
-    """The change log is unlogged: after a crash it is empty, and every process begins anew."""
+    """The change log is unlogged: after a crash it is empty, and every process starts over."""
     revoked, kept = await fleet.warm_keys(2)
     answered = await fleet.revoke(revoked)
     fleet.postgres.kill()

@@ -4,7 +4,7 @@ Revision ID: 0016
 Revises: 0015
 
 Every trigger that notifies now calls one function, which also adds to the change log once it is turned on (decision
-0052). The log is unlogged: after a crash the database is another instance for every reader, which begins anew.
+0052). The log is unlogged: after a crash the database is another instance for every reader, which starts over.
 """
 
 import sqlalchemy as sa
