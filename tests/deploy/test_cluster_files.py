@@ -173,7 +173,7 @@ def test_the_task_definition_is_for_fargate_on_port_8001(task: Any) -> None:
     assert task["requiresCompatibilities"] == ["FARGATE"]
     assert task["networkMode"] == "awsvpc"
     service = by_name(task["containerDefinitions"], "auth")
-    assert [port["containerPort"] for port in service["portMappings"]] == [8001]
+    assert [port["containerPort"] for port in service["portMappings"]] == [8001, 9464]
     given = {entry["name"]: entry.get("value") for entry in service["environment"] + service["secrets"]}
     assert {"DATABASE_URL", "AUTH_JWT_SECRET_KEY", "AUTH_ALLOW_DEV_HEADERS"} <= set(given)
     assert given["AUTH_ALLOW_DEV_HEADERS"] == "false"
