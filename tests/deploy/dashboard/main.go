@@ -1,4 +1,4 @@
-// Reads a Grafana dashboard strictly: unknown or mistyped members are errors, and so are values that the schema refuses.
+// Reads a Grafana dashboard strictly: unknown, missing or mistyped members are errors, and values that its schema refuses.
 package main
 
 import (
@@ -13,14 +13,18 @@ import (
 func main() {
 	plugins.RegisterDefaultPlugins()
 	content, err := os.ReadFile(os.Args[1])
-	if err == nil {
-		read := dashboard.Dashboard{}
-		if err = read.UnmarshalJSONStrict(json.RawMessage(content)); err == nil {
-			err = read.Validate()
+	if err != nil {
+		panic(err)
+	}
+	read := dashboard.Dashboard{}
+	refused := false
+	for _, err := range []error{read.UnmarshalJSONStrict(json.RawMessage(content)), read.Validate()} {
+		if err != nil && err.Error() != "" { // the SDK also returns empty lists of errors
+			fmt.Fprintln(os.Stderr, err)
+			refused = true
 		}
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
+	if refused {
 		os.Exit(1)
 	}
 }
