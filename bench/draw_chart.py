@@ -48,7 +48,7 @@ def main() -> None:
     figure.savefig(sys.argv[1], format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
 
 
-def style(axes, ticks, *, largest) -> None:
+def style(axes: Any, ticks: list[tuple[float, str]], *, largest: float) -> None:
     """Set axes, labels and grid."""
     axes.set_xscale("log")
     axes.set_xlim(10, largest * 1.8)
