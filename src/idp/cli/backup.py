@@ -23,7 +23,12 @@ _STDIO = "-"
 
 @click.command()
 @click.argument("file")
-@click.option("--verify-in", metavar="URL", help="Restore the backup into this empty database, and empty it again.")
+@click.option(
+    "--verify-in",
+    metavar="URL",
+    envvar="BACKUP_VERIFY_URL",
+    help="Restore the backup into this empty database, and empty it again. [BACKUP_VERIFY_URL]",
+)
 @with_output
 def backup(file: str, verify_in: str | None, output: str) -> None:
     """Write an encrypted backup of the database to FILE, or to stdout with `-`. IDP_SECRET_KEY decrypts it."""

@@ -87,3 +87,8 @@ KAFKA_SASL_USERNAME KAFKA_SASL_PASSWORD
 {{- include "idp.secrets" (dict "root" . "names" (printf "%s %s" (include "idp.databaseSecrets" .) (include "idp.kafkaSecrets" .))) | trim }}
 {{- include "idp.plainEnvironment" . }}
 {{- end -}}
+
+{{- define "idp.backupEnvironment" -}}
+{{- include "idp.secrets" (dict "root" . "names" (printf "%s IDP_SECRET_KEY AUTH_JWT_SECRET_KEY JWT_SECRET_KEY BACKUP_VERIFY_URL" (include "idp.databaseSecrets" .))) | trim }}
+{{- include "idp.plainEnvironment" . }}
+{{- end -}}
