@@ -42,6 +42,18 @@ class UserRow(Timestamps, Base):
     deleted_at: Mapped[datetime | None]
 
 
+class UserAliasRow(Base):
+    """A former id of a user: an import found two accounts of one person (docs/decisions/0052)."""
+
+    __tablename__ = "user_aliases"
+    __table_args__ = (CheckConstraint("octet_length(alias) <= 512", name="alias"),)
+
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey(UserRow.id, ondelete="CASCADE"), index=True)
+    source: Mapped[str]  # the import
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+
+
 class SignInFailuresRow(Base):
     """Consecutive wrong passwords of a user; no row for none."""
 
