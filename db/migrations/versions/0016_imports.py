@@ -18,6 +18,7 @@ _CHANNEL = "(SELECT value FROM idp.installation WHERE name = 'changes_channel')"
 
 
 def upgrade() -> None:
+    op.add_column("users", sa.Column("imported_from", sa.Text(), nullable=True), schema="idp")
     op.create_table(
         "import_runs",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -68,3 +69,4 @@ def downgrade() -> None:
     op.drop_table("user_aliases", schema="idp")
     op.execute("DROP FUNCTION idp.announce_user_aliases()")
     op.drop_table("import_runs", schema="idp")
+    op.drop_column("users", "imported_from", schema="idp")

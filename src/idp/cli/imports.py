@@ -53,7 +53,7 @@ def import_(
     from idp.cli.failure import BadInput, Failure
     from idp.importing.batch import Options
     from idp.importing.import_file import BadFile
-    from idp.importing.run import ConflictsFound, ImportRunning
+    from idp.importing.run import ConflictsFound, ConnectionPooled, ImportRunning
     from idp.users.email import email_key
 
     emails = [each.strip() for given in admin_emails for each in given.split(",") if each.strip()]
@@ -67,6 +67,10 @@ def import_(
         raise BadInput(f"{file} cannot be imported, and nothing was written.\n{error}") from None
     except ImportRunning:
         raise Failure("Another import is running on this database: wait until it ends.") from None
+    except ConnectionPooled:
+        raise Failure(
+            "A statement pooler is between this command and PostgreSQL: set DATABASE_DIRECT_URL to the server itself."
+        ) from None
     except ConflictsFound as error:
         _print(error.report, output, is_dry_run=False)
         raise Failure(
@@ -86,6 +90,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
     if file == "-":
         with tempfile.TemporaryFile() as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
+            copy.flush()
             yield copy
         return
     with Path(file).open("rb") as stream:
@@ -94,6 +99,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
             return
         with tempfile.TemporaryFile() as copy:
             shutil.copyfileobj(stream, copy)
+            copy.flush()
             yield copy
 
 

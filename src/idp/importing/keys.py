@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from idp.apikeys.service import LOCK, SERVICE_TOKEN, USER_KEY
 from idp.apikeys.shapes import key_id
+from idp.errors import IdpError
 from idp.events.catalogue import EventType
 from idp.events.shapes import ApiKeyChanged, KeyState, ServiceTokenChanged
 from idp.importing.batch import Batch
@@ -19,13 +20,14 @@ from idp.importing.import_file import Numbered
 from idp.importing.linking import owners
 from idp.importing.records import ApiKey, Token
 from idp.importing.user_events import add
+from idp.ops.client_json import check_client_json
 from idp.plain_text import without_unseen
 from idp.principal.permissions import RESERVED_PREFIX
 from idp.users.password_worker import Cost, unverifiable_reason
 
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}\Z")
 _PREFIX_LENGTHS = {7, 12}  # by which `authn/imported_keys.py` finds keys
-_MAX_METADATA = 8192  # bytes, as in the API
+_MAX_METADATA = {"max_bytes": 8192, "levels": 32}  # as in the API
 _NO_COST = Cost(1, 8, 1)
 _KNOWN = "SELECT id, digest FROM idp.api_keys WHERE id = ANY($1::uuid[]) OR digest = ANY($2::text[])"
 _NAMES = """
@@ -87,7 +89,7 @@ async def apply_tokens(batch: Batch, records: Sequence[Numbered]) -> None:
     checked = [
         (record, _values_of_token(batch, token))
         for record, token in given
-        if _are_scopes(batch, record, "token", token.scopes)
+        if _are_scopes(batch, record, "token", token.scopes) and _is_metadata(batch, record, token)
     ]
     await _store(batch, "token", checked)
 
@@ -130,6 +132,22 @@ def _are_scopes(batch: Batch, record: Numbered, kind: str, scopes: Iterable[str]
             action="rename or remove the scope",
         )
     return not refused
+
+
+def _is_metadata(batch: Batch, record: Numbered, token: Token) -> bool:
+    try:
+        check_client_json(token.metadata, "metadata", **_MAX_METADATA)
+    except IdpError as error:
+        batch.conflict(
+            record,
+            "token",
+            "metadata_refused",
+            seen="metadata",
+            exists=error.detail,
+            action="shorten or remove the metadata",
+        )
+        return False
+    return True
 
 
 def _values_of_key(batch: Batch, key: ApiKey, user_id: str) -> KeyValues:

@@ -100,10 +100,14 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise BadLine(f"the member {next(name for name in names if names.count(name) > 1)!r} appears twice")
     for name, value in pairs:
-        texts = value if isinstance(value, list) else (value,)
-        if "\x00" in name or any(isinstance(each, str) and "\x00" in each for each in texts):
+        if "\x00" in name or _has_nul(value):
             raise BadLine(f"the member {name!r} contains a NUL character, which PostgreSQL cannot store")
     return found
+
+
+def _has_nul(value: Any) -> bool:
+    """Whether a text or a list has the character; objects were checked before."""
+    return "\x00" in value if isinstance(value, str) else isinstance(value, list) and any(map(_has_nul, value))
 
 
 def _reason(error: Exception) -> str:

@@ -31,7 +31,7 @@ from idp.importing.import_file import Facts, ImportFile, Numbered, batches
 from idp.importing.keys import apply_api_keys, apply_tokens
 from idp.importing.pending_tokens import apply_pending_tokens
 from idp.importing.report import Report
-from idp.importing.users import apply_users
+from idp.importing.users import ID_TAKEN, apply_users
 
 BATCH = 1000  # records in a transaction
 LOCK = 0x1D9_1477  # arbitrary lock id
@@ -64,6 +64,10 @@ STAGES = (
 
 class ImportRunning(Exception):
     """Another import is running on this database."""
+
+
+class ConnectionPooled(Exception):
+    """A statement pooler is in between: the lock of an import needs a connection of its own."""
 
 
 class ConflictsFound(Exception):
@@ -113,6 +117,10 @@ VALUES ($1, $2, $3, $4::jsonb, $5, 'user', 0, 1, $6::jsonb, $7)
 _MOVE_ON = "UPDATE idp.import_runs SET stage = $2, position = $3, line = $4, report = $5::jsonb WHERE id = $1"
 _FINISH = "UPDATE idp.import_runs SET finished_at = $2 WHERE id = $1"
 _ABANDON = "UPDATE idp.import_runs SET finished_at = $2 WHERE source = $1 AND finished_at IS NULL"
+_UNKNOWN_KEYS = """
+SELECT key FROM unnest($1::text[]) AS key
+ WHERE NOT EXISTS (SELECT FROM idp.users WHERE email_key = key AND deleted_at IS NULL)
+"""
 _EVENTS = """
 INSERT INTO idp.outbox (id, type, subject, sequence, data, created_at)
 SELECT id, type, subject, sequence, data::jsonb, $6
@@ -170,6 +178,7 @@ class Import:
                     batch = self._batch(connection, run.report, known_until, is_dry_run=True)
                     await stage.apply(batch, records)
                     self._progress(len(records))
+                await self._note_unknown_administrators(connection, run.report)
             finally:
                 await transaction.rollback()
             return Result(run.report)
@@ -187,6 +196,7 @@ class Import:
             for stage, records in self._batches(run):
                 run.report = await self._commit(connection, run, known_until, stage, records)
                 self._progress(len(records))
+            await self._note_unknown_administrators(connection, run.report)
             async with connection.transaction():
                 await connection.execute(_FINISH, run.id, clock.now())
                 await connection.execute(_RECORD, uuid7(), clock.now(), f"import:{run.id}", self._details(run))
@@ -199,6 +209,8 @@ class Import:
     async def _connected(self) -> Any:
         connection = await self._database.connect_directly()
         try:
+            if connection.pooling is not None and connection.pooling.pooled:
+                raise ConnectionPooled
             await connection.execute(_LIMITS)
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
                 raise ImportRunning
@@ -247,7 +259,7 @@ class Import:
             try:
                 async with connection.transaction():
                     await stage.apply(batch, records)
-                    if self._options.on_conflict == "fail" and report.conflicting > run.report.conflicting:
+                    if self._must_stop(report, before=run.report):
                         raise ConflictsFound(report)
                     await self._publish(batch)
                     state = msgspec.json.encode(report).decode()
@@ -259,6 +271,13 @@ class Import:
             else:
                 return report
         raise AssertionError("unreachable")
+
+    def _must_stop(self, report: Report, *, before: Report) -> bool:
+        """Whether the new conflicts end the import. Ids of another source always do: later records refer to them."""
+        if report.conflicting == before.conflicting:
+            return False
+        new = report.conflicts[len(before.conflicts) :]
+        return self._options.on_conflict == "fail" or any(each.code == ID_TAKEN for each in new)
 
     def _batch(self, connection: Connection, report: Report, known_until: Any, *, is_dry_run: bool = False) -> Batch:
         return Batch(
@@ -277,6 +296,10 @@ class Import:
             types, subjects, sequences, data = zip(*batch.events, strict=True)
             ids = [uuid7() for _ in batch.events]
             await batch.connection.execute(_EVENTS, ids, types, subjects, sequences, data, batch.now)
+
+    async def _note_unknown_administrators(self, connection: Connection, report: Report) -> None:
+        for key in await connection.fetch(_UNKNOWN_KEYS, self._options.admin_keys):
+            report.note(f"--admin-emails: no user has the address {key['key']}")
 
     def _details(self, run: _Run) -> str:
         report = run.report

@@ -36,6 +36,7 @@ class UserValues(Struct):
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None
+    imported_from: str
     roles: tuple[str, ...]
 
 
@@ -73,6 +74,7 @@ def values_of(batch: Batch, record: Numbered) -> UserValues:
         created_at=min(user.created_at or written, batch.now),
         updated_at=written,
         deleted_at=user.deleted_at,
+        imported_from=batch.source,
         roles=() if is_deleted else roles,
     )
 
@@ -152,7 +154,7 @@ def _remark(batch: Batch, user: User) -> None:
 
 def difference(values: UserValues, row: Mapping[str, object]) -> set[str]:
     """Return the names of the members that differ from a stored user, without the times of change."""
-    compared = set(COLUMNS) - {"id", "created_at", "updated_at", "email_key"}
+    compared = set(COLUMNS) - {"id", "created_at", "updated_at", "email_key", "imported_from"}
     changed = {name for name in compared if getattr(values, name) != row[name]}
     stored = row["roles"]
     assert isinstance(stored, list)

@@ -13,6 +13,7 @@ from idp.principal.permissions import ADMIN
 from idp.principal.sources import IMPORT
 
 KIND = "user"
+ID_TAKEN = "id_taken"
 _ROW = f"""
 SELECT {", ".join(COLUMNS)}, version, password_version,
        ARRAY(SELECT role FROM idp.user_roles WHERE user_id = u.id) AS roles
@@ -28,7 +29,7 @@ _INSERT = f"""
 INSERT INTO idp.users ({", ".join(COLUMNS)}, password_version, version)
 SELECT *, 1, 1 FROM unnest({_ARRAYS}) ON CONFLICT DO NOTHING RETURNING id
 """  # noqa: S608
-_CHANGED = [name for name in COLUMNS if name not in {"id", "created_at"}]
+_CHANGED = [name for name in COLUMNS if name not in {"id", "created_at", "imported_from"}]
 _UPDATE = f"""
 UPDATE idp.users u SET {", ".join(f"{name} = n.{name}" for name in _CHANGED)}, version = u.version + 1,
        password_version = u.password_version + (u.password_hash IS DISTINCT FROM n.password_hash)::int
@@ -98,6 +99,9 @@ class Decided:
     def _is_changed(self, record: Numbered, values: UserValues, row: Mapping[str, Any]) -> bool:
         """Whether a stored user is to be updated; else it is counted as skipped, or as a conflict."""
         report = self._batch.report
+        if not _is_same_person(values, row):
+            self._other_person(record, values, row)
+            return False
         if row["deleted_at"] is not None:
             report.count(KIND, "skipped")
             if values.deleted_at is None:
@@ -115,12 +119,24 @@ class Decided:
             return False
         if not _is_newer(values.updated_at, row["updated_at"], self._batch.known_until):
             report.count(KIND, "skipped")
+            if ADMIN in values.roles and ADMIN not in row["roles"]:
+                report.note(f"not an administrator here: `idp users create-admin {row['email']} --existing` grants it")
             return False
         _keep_what_is_better(values, row)
         if not difference(values, row):
             report.count(KIND, "skipped")
             return False
         return True
+
+    def _other_person(self, record: Numbered, values: UserValues, row: Mapping[str, Any]) -> None:
+        self._batch.conflict(
+            record,
+            KIND,
+            ID_TAKEN,
+            seen=f"the id {values.id} with the address {values.email}",
+            exists=f"a user of another source has this id, with the address {row['email']}",
+            action="put a prefix before every id of a user in the file, such as the name of the source",
+        )
 
     def _taken(self, record: Numbered, values: UserValues, holder: str, *, is_new: bool) -> None:
         if self._batch.options.on_conflict == "link" and is_new:
@@ -143,6 +159,13 @@ def _checked(batch: Batch, record: Numbered) -> UserValues | None:
         code, seen, exists, action = error.args
         batch.conflict(record, KIND, code, seen=seen, exists=exists, action=action)
         return None
+
+
+def _is_same_person(values: UserValues, row: Mapping[str, Any]) -> bool:
+    """Whether an id means the same user as here: ids of two sources may collide, except Clerk's."""
+    has_its_address = values.email_key is not None and bool(values.email_key == row["email_key"])
+    is_of_clerk = values.id.startswith("user_") and bool(values.login_type == row["login_type"] == "clerk")
+    return has_its_address or is_of_clerk or bool(values.imported_from == row["imported_from"])
 
 
 def _is_newer(written: datetime, stored: datetime, known_until: datetime | None) -> bool:

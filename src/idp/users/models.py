@@ -40,6 +40,7 @@ class UserRow(Timestamps, Base):
     is_active: Mapped[bool] = mapped_column(default=True)
     version: Mapped[int] = mapped_column(default=1)
     deleted_at: Mapped[datetime | None]
+    imported_from: Mapped[str | None]  # the source of the import that created the user
 
 
 class UserAliasRow(Base):
