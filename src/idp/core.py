@@ -25,8 +25,10 @@ from idp.authn.rights import Rights
 from idp.authn.verdicts import Verdicts
 from idp.cache import SharedCache, SharedStore
 from idp.clerk.sync import ClerkUsers
+from idp.db.change_source import ChangeSource
 from idp.db.engine import Database
 from idp.db.notify import ChangeListener
+from idp.db.polling import ChangePoller
 from idp.deployment import (
     allowed_origins,
     clerk_issuer,
@@ -80,7 +82,7 @@ class Core(Struct, frozen=True):
     profile: Profile
     origins: AllowedOrigins
     database: Database
-    change_listener: ChangeListener
+    change_listener: ChangeSource
     store: SharedStore
     shared: SharedCache
     keyring: Keyring
@@ -180,7 +182,7 @@ def build_core(loaded: LoadedSettings) -> Core:
     fetcher = Fetcher(allow_loopback=profile == "development")
     roots, origins = root_secrets(settings), allowed_origins(settings)
     database, sealer, peppers = Database(settings.database), Sealer(roots), Peppers(roots)
-    listener = ChangeListener(database, floor_seconds=settings.authn.cache_ttl_seconds)
+    listener = change_source(settings, database)
     proofs = ProofKeys(database, own_secrets(settings), shared_secrets(settings))
     algorithm: Algorithm = "RS256" if settings.tokens.algorithm == "RS256" else "ES256"
     keyring = Keyring(database, sealer, algorithm, epoch=lambda: listener.changes.signing)
@@ -279,7 +281,15 @@ def build_core(loaded: LoadedSettings) -> Core:
     )
 
 
-def foreign_issuers(settings: Settings, fetcher: Fetcher, listener: ChangeListener) -> tuple[ForeignIssuer, ...]:
+def change_source(settings: Settings, database: Database) -> ChangeSource:
+    """Return what receives changes: by LISTEN, or by polling where that is not available."""
+    floor_seconds = settings.authn.cache_ttl_seconds
+    if settings.database.changes == "poll":
+        return ChangePoller(database, seconds=settings.database.poll_seconds, floor_seconds=floor_seconds)
+    return ChangeListener(database, floor_seconds=floor_seconds)
+
+
+def foreign_issuers(settings: Settings, fetcher: Fetcher, listener: ChangeSource) -> tuple[ForeignIssuer, ...]:
     """Return the issuers whose tokens are accepted; a key that they withdraw ends the verdicts that it verified."""
 
     def build(each: OidcIssuer) -> ForeignIssuer:
@@ -295,7 +305,7 @@ def foreign_issuers(settings: Settings, fetcher: Fetcher, listener: ChangeListen
     return tuple(build(each) for each in configured_issuers(settings))
 
 
-def clerk_tokens(settings: Settings, fetcher: Fetcher, listener: ChangeListener) -> ClerkTokens | None:
+def clerk_tokens(settings: Settings, fetcher: Fetcher, listener: ChangeSource) -> ClerkTokens | None:
     """Return what verifies Clerk's session tokens, None without a Clerk instance.
 
     Raises:
@@ -319,7 +329,7 @@ def clerk_tokens(settings: Settings, fetcher: Fetcher, listener: ChangeListener)
     return ClerkTokens(issuer, clerk, keys)
 
 
-def _verdicts(loaded: LoadedSettings, listener: ChangeListener, shared: SharedCache, proofs: ProofKeys) -> Verdicts:
+def _verdicts(loaded: LoadedSettings, listener: ChangeSource, shared: SharedCache, proofs: ProofKeys) -> Verdicts:
     """Shared entries are named and signed with a key of this deployment and of the settings that decide verdicts."""
     settings = loaded.settings
     policy = msgspec.json.encode(settings.api_keys).hex()

@@ -61,6 +61,8 @@ class Database(Section, frozen=True):
     connection_max_age_seconds: Annotated[float, Meta(ge=10, le=86_400)] = 1800.0
     statement_timeout_seconds: Seconds = 5.0
     run_migrations: bool = False
+    changes: Literal["listen", "poll"] = "listen"
+    poll_seconds: Annotated[float, Meta(ge=0.05, le=0.5)] = 0.25
 
 
 class Valkey(Section, frozen=True):

@@ -29,6 +29,7 @@ class Transaction:
 
     xid: int
     things: frozenset[str]
+    logged: bool = False
 
 
 @dataclass
@@ -50,9 +51,11 @@ class Primary:
     running: list[Transaction] = field(default_factory=list)
     next_xid: int = 100
     latest_ended: int = 99
+    log: list[tuple[str, int]] = field(default_factory=list)
+    logs_since: int | None = None  # the transaction that turned the change log on
 
     def begin(self, things: frozenset[str]) -> None:
-        self.running.append(Transaction(self.next_xid, things))
+        self.running.append(Transaction(self.next_xid, things, logged=self.logs_since is not None))
         self.next_xid += 1
 
     def end(self, transaction: Transaction, *, committed: bool, now: float) -> None:
@@ -60,7 +63,9 @@ class Primary:
         self.latest_ended = max(self.latest_ended, transaction.xid)
         if committed and transaction.things:
             self.commits.append(Commit(transaction.xid, transaction.things, now))
-            self.notifications += [("change", (thing, transaction.xid)) for thing in sorted(transaction.things)]
+            changes = [(thing, transaction.xid) for thing in sorted(transaction.things)]
+            self.notifications += [("change", change) for change in changes]
+            self.log += changes if transaction.logged else []
 
     def snapshot(self) -> Snapshot:
         after = self.latest_ended + 1
@@ -100,7 +105,7 @@ class Valkey(SharedCache):
 
 
 class Listener:
-    """What `Ear` is to `Verdicts`: the changes heard, and the lease."""
+    """What `ChangeListener` is to `Verdicts`: the changes heard, and the lease."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
@@ -123,12 +128,12 @@ class Read:
 
 
 class Process:
-    """A process of idp."""
+    """A process of idp, which listens."""
 
     def __init__(self, world: "World") -> None:
         self.world = world
-        self.change_listener = Listener(world)
-        self.verdicts = Verdicts(self.change_listener, world.valkey, key=b"k" * 32, ttl=1800, entries=100)  # type: ignore[arg-type]
+        self.change_listener: Any = self.listener()
+        self.verdicts = Verdicts(self.change_listener, world.valkey, key=b"k" * 32, ttl=1800, entries=100)
         self.primary: Primary | None = None  # whom the listener's connection reaches
         self.position = 0
         self.sent: dict[int, float] = {}
@@ -136,6 +141,9 @@ class Process:
         self.turning = False
         self.paused = False
         self.refused: dict[str, list[Commit]] = {}  # revocations that it has told somebody of
+
+    def listener(self) -> Any:
+        return Listener(self.world)
 
     def deafen(self) -> None:
         """The listener's connection is lost, and this process knows."""
@@ -201,13 +209,13 @@ def revocations(key: str, seen: list[Commit]) -> list[Commit]:
 class World:
     """Everything, and what time it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, process: "type[Process]") -> None:
         self.now = 1000.0
         self.primary = Primary("history-0")
         self.histories = 1
         self.valkey = Valkey()
         self._labels: list[list[Commit]] = []
-        self.processes = [Process(self), Process(self)]
+        self.processes = [process(self), process(self)]
 
     def label(self, seen: list[Commit]) -> str:
         self._labels.append(seen)

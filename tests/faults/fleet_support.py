@@ -204,8 +204,10 @@ class Fleet:
 
 
 @asynccontextmanager
-async def running_fleet(postgres: EmbeddedPostgres, valkey: EmbeddedValkey, folder: Path) -> AsyncIterator[Fleet]:
-    """Run three processes for the length of the block."""
+async def running_fleet(
+    postgres: EmbeddedPostgres, valkey: EmbeddedValkey, folder: Path, **more: str
+) -> AsyncIterator[Fleet]:
+    """Run three processes for the length of the block, with these variables, too."""
     url, admin_token = postgres.create_database("fleet"), secrets.token_urlsafe(40)
     environ = {
         "DATABASE_URL": url,
@@ -218,6 +220,7 @@ async def running_fleet(postgres: EmbeddedPostgres, valkey: EmbeddedValkey, fold
     }
     done = idp("migrate", seconds=60, **environ)
     assert done.returncode == 0, done.stderr
+    environ |= more
     async with AsyncExitStack() as stack:
         outside = stack.enter_context(ExitStack())
         started = [

@@ -1,6 +1,7 @@
 """Writes and lists audit records."""
 
 import base64
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -47,12 +48,18 @@ BY_CLERK = Origin(actor="service:clerk")  # its webhooks, and the comparison wit
 
 def origin_of(request: Request[Any, Any, Any]) -> Origin:
     """Return the origin of a request. Forwarded addresses are used only if a trusted proxy sent them."""
-    principal = request.scope.get("user")
+    return origin_of_scope(request.scope)
+
+
+def origin_of_scope(scope: Mapping[str, Any]) -> Origin:
+    """Return the origin of a request, from its ASGI scope."""
+    principal, client = scope.get("user"), scope["client"]
+    agent = next((value for name, value in scope["headers"] if name == b"user-agent"), None)
     return Origin(
         actor=principal.actor if isinstance(principal, Principal) else "anonymous",
-        ip_address=request.client.host if request.client else None,
-        user_agent=_storable(request.headers.get("user-agent")),
-        request_id=request.scope.get("request_id"),  # type: ignore[arg-type]
+        ip_address=client[0] if client else None,
+        user_agent=None if agent is None else _storable(agent.decode("latin-1")),
+        request_id=scope.get("request_id"),
         impersonator=principal.credential.impersonator if isinstance(principal, Principal) else None,
     )
 

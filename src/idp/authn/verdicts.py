@@ -18,7 +18,7 @@ from msgspec import Struct
 from idp import clock, errors
 from idp.authn.shapes import kind_of
 from idp.cache import SharedCache
-from idp.db.notify import ChangeListener, boottime
+from idp.db.change_source import ChangeSource, boottime
 from idp.db.snapshot import Stamp
 from idp.errors import IdpError
 from idp.principal.model import Principal
@@ -170,7 +170,7 @@ class Verdicts:
     """
 
     def __init__(
-        self, change_listener: ChangeListener, shared: SharedCache, *, key: bytes | None, ttl: float, entries: int
+        self, change_listener: ChangeSource, shared: SharedCache, *, key: bytes | None, ttl: float, entries: int
     ) -> None:
         self.change_listener = change_listener
         self._changes = change_listener.changes

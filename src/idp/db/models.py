@@ -27,3 +27,13 @@ class LeaseRow(Base):
     holder: Mapped[str]
     token: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[datetime]
+
+
+class ChangeRow(Base):
+    """A change that affects verdicts, if the change log is on (`db/polling.py`). Unlogged: lost in a crash."""
+
+    __tablename__ = "change_log"
+    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
+
+    transaction: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)

@@ -9,13 +9,12 @@ import asyncio
 import contextlib
 import itertools
 import secrets
-import time
 from typing import Any
 
 import asyncpg
 import structlog
 
-from idp.background import BackgroundService
+from idp.db.change_source import LEASE_SECONDS, ChangeSource, boottime
 from idp.db.changes import Changes
 from idp.db.engine import Database
 from idp.db.installation import read_channel
@@ -25,32 +24,20 @@ from idp.errors import DatabaseUnavailable
 log = structlog.get_logger("idp.db.notify")
 
 HEARTBEAT_SECONDS = 0.25
-LEASE_SECONDS = 0.75
 _SILENCE_SECONDS = 2.0  # without a heartbeat the connection is reopened
 _RETRY_SECONDS = 0.25
 _CATCH_UP_SECONDS = 0.5
 _NOTIFY = (
     f"SELECT pg_notify($1, $2), {INSTANCE} AS instance, pg_snapshot_xmax(pg_current_snapshot())::text AS following"
 )
-# Keeps running while the machine sleeps, if available; macOS' monotonic clock does so too.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def boottime() -> float:
-    """Return seconds of a monotonic clock that keeps running in a paused process and a sleeping machine."""
-    return time.clock_gettime(_CLOCK)
-
-
-class ChangeListener(BackgroundService):
+class ChangeListener(ChangeSource):
     """Receives change notifications and holds the lease.
 
     Args:
         database: its pool sends heartbeats; its direct connection listens.
         floor_seconds: interval of newer floors, which bounds the list of changes.
-
-    Attributes:
-        changes: the received changes.
-        lease_until: `boottime` until which cached verdicts may be used.
     """
 
     def __init__(self, database: Database, *, floor_seconds: float) -> None:
@@ -66,21 +53,8 @@ class ChangeListener(BackgroundService):
         self._listening = False
         self._instance_changed = False  # the pool's database instance differs from the one that is listened to
 
-    @property
-    def lease_is_valid(self) -> bool:
-        """Whether the lease is valid: every change committed 750 ms ago or earlier was received."""
-        return boottime() < self.lease_until
-
-    async def stop(self) -> None:
-        """Stop listening: no cached verdict is used any more."""
-        await super().stop()
-        self.lease_until = 0.0
-
     async def catch_up(self) -> None:
-        """Wait until this process has received every change that was committed before the call.
-
-        A process that does not receive notifications uses no cached verdict and returns at once.
-        """
+        """Send a heartbeat and wait for it; see `ChangeSource`."""
         if not self._listening or not self.lease_is_valid:
             return
         nonce = self._nonce()

@@ -5,28 +5,30 @@ from contextlib import asynccontextmanager
 
 from litestar.config.app import AppConfig
 
+from idp.db.change_source import ChangeSource
 from idp.db.development_mark import DevelopmentMark
 from idp.db.engine import Database
-from idp.db.notify import ChangeListener
+from idp.db.polling import ChangeLogCleanup
 from idp.db.read_your_writes import wait_for_own_changes
 from idp.errors import DatabaseUnavailable
 from idp.plugin import Plugin
 
 
 class DatabasePlugin(Plugin):
-    """Provides `database`, listens for changes, and closes the connections at shutdown.
+    """Provides `database`, receives changes, and closes the connections at shutdown.
 
     Args:
         database: PostgreSQL.
-        change_listener: listens to it.
+        change_listener: receives its changes.
         refuse_development: whether a database of `idp dev` ends the process (decision 0027).
     """
 
-    def __init__(self, database: Database, change_listener: ChangeListener, *, refuse_development: bool) -> None:
+    def __init__(self, database: Database, change_listener: ChangeSource, *, refuse_development: bool) -> None:
         self._database = database
         self._change_listener = change_listener
         self.provides = {"database": database}
-        self.services = [*([DevelopmentMark(database)] if refuse_development else []), change_listener]
+        cleanup = ChangeLogCleanup(database)
+        self.services = [*([DevelopmentMark(database)] if refuse_development else []), change_listener, cleanup]
         self.probes = {"database": self._probe}
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:

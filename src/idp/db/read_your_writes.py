@@ -6,12 +6,12 @@ responds.
 
 from litestar.types import BeforeMessageSendHookHandler, Message, Scope
 
-from idp.db.notify import ChangeListener
+from idp.db.change_source import ChangeSource
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def wait_for_own_changes(change_listener: ChangeListener) -> BeforeMessageSendHookHandler:
+def wait_for_own_changes(change_listener: ChangeSource) -> BeforeMessageSendHookHandler:
     """Return the hook that delays the response of a route that may have changed something."""
 
     async def hook(message: Message, scope: Scope) -> None:

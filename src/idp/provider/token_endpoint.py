@@ -4,11 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from litestar import Request
 from litestar.types import HTTPScope, Receive
 
 from idp import errors
-from idp.audit.record import Origin, origin_of
+from idp.audit.record import Origin, origin_of_scope
 from idp.authn.fast_path import whole_body
 from idp.ops.envelope import JSON, NO_STORE, FastRoute, UseFramework
 from idp.ops.json_body import parse_form
@@ -84,7 +83,7 @@ class TokenEndpoint:
         form = _USUAL if message["body"] == _USUAL_BODY else _decode(message)
         client = scope["client"]
         address = client[0] if client else None
-        return await self.answer(authorization, form, lambda: origin_of(Request(scope)), address=address)
+        return await self.answer(authorization, form, lambda: origin_of_scope(scope), address=address)
 
 
 def _decode(message: Any) -> TokenRequest:
