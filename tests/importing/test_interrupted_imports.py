@@ -1,5 +1,6 @@
 """An import that was killed continues; two at once, a changed file and a changed database do no harm."""
 
+import asyncio
 import json
 import os
 import secrets
@@ -13,7 +14,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cli.support import IDP, PLAIN, Running, idp, wait_until
+from cli.support import IDP, Running, idp, wait_until
+from db.pgbouncer_support import needs_pgbouncer, pgbouncer
 from factories import Service, running
 from idp.dev.embedded import EmbeddedPostgres
 from idp.importing.run import LOCK
@@ -180,4 +182,48 @@ def test_a_bar_is_shown_on_a_terminal(own: Service, tmp_path: Path) -> None:
     assert code == 0, shown
     assert "Importing" in without_colours(shown)
     assert "Traceback" not in shown
-    assert PLAIN
+
+
+async def test_a_user_who_registers_during_the_import_keeps_the_address(own: Service, tmp_path: Path) -> None:
+    """The import waits for the registration, and reports a conflict instead of failing or taking the account."""
+    email = own.new_email()
+    file = write(tmp_path / "f.ndjson", user("late", email=email, role="admin"), user("other"))
+    connection = await asyncpg.connect(own.database_url)
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute(
+        "INSERT INTO idp.users (id, email, email_key, email_verified, login_type, password_version, plan, is_active,"
+        " version, created_at, updated_at) VALUES ('early', $1, $1, false, 'email', 1, 'FREE', true, 1, now(), now())",
+        email,
+    )
+    importing = asyncio.create_task(asyncio.to_thread(do_import, own, file, "--on-conflict", "skip"))
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'idp import' AND wait_event_type = 'Lock'"
+    while not (await own.sql(waiting))[0]["count"]:
+        assert not importing.done()
+        await asyncio.sleep(0.02)
+    await transaction.commit()
+    await connection.close()
+    report = await importing
+    assert codes(report) == [(2, "registered_meanwhile")]
+    assert report["created"] == 1
+    assert await own.sql("SELECT FROM idp.user_roles WHERE user_id IN ('early', 'late')") == []
+
+
+async def test_what_is_kept_of_a_finished_import_has_no_addresses(own: Service, tmp_path: Path) -> None:
+    """Conflicts and administrators are printed, not stored."""
+    records = [user("kept-1", email="kept@example.com", role="admin"), user("kept-2", email="KEPT@example.com")]
+    do_import(own, write(tmp_path / "f.ndjson", *records), "--on-conflict", "skip")
+    ((text,),) = await own.sql("SELECT report::text FROM idp.import_runs")
+    assert "kept" not in text.lower()
+    assert json.loads(text)["by_kind"]["user"]["conflicting"] == 1
+
+
+@needs_pgbouncer
+async def test_a_statement_pooler_is_refused(own: Service, tmp_path: Path) -> None:
+    """The lock belongs to a connection of the server; the message names the setting."""
+    file = write(tmp_path / "f.ndjson", user("pooled"))
+    with pgbouncer(own.database_url, tmp_path / "bouncer") as pooled:
+        done = idp("import", str(file), DATABASE_URL=pooled)
+        assert (done.returncode, "DATABASE_DIRECT_URL" in done.stderr) == (1, True), done
+        done = idp("import", str(file), DATABASE_URL=pooled, DATABASE_DIRECT_URL=own.database_url)
+        assert done.returncode == 0, done

@@ -1,4 +1,4 @@
-"""Links two accounts of one person: the same address, verified in both services (docs/decisions/0052).
+"""Links two accounts of one person: the same address, verified in both services (docs/decisions/0053).
 
 The lower id stays, unless the stored account has been used here; the other id becomes an alias, so that old tokens and
 references keep resolving.
@@ -69,7 +69,7 @@ async def link(batch: Batch, record: Numbered, values: UserValues) -> None:
     await batch.connection.execute(_ADD_ROLES, user_id, list(values.roles))
     await batch.connection.execute(_ADD_ALIAS, alias, user_id, batch.source, batch.now)
     if ADMIN in values.roles and not holder["is_admin"]:
-        batch.report.administrators.append(values.email or user_id)
+        batch.report.add_administrator(values.email or user_id)
     batch.report.count("user", "updated")
     batch.report.note("linked to the user with the same verified address; the other id is an alias")
     await user_events.linked(batch, user_id, former=None if stays else alias)

@@ -63,6 +63,13 @@ class Report(Struct):
         if len(self.conflicts) < MAX_LISTED:
             self.conflicts.append(conflict)
 
+    def add_administrator(self, name: str) -> None:
+        """Name a new administrator."""
+        if len(self.administrators) < MAX_LISTED:
+            self.administrators.append(name)
+        else:
+            self.note("more administrators")
+
     def note(self, text: str, number: int = 1) -> None:
         """Count a remark."""
         self.notes[text] = self.notes.get(text, 0) + number

@@ -83,7 +83,7 @@ class Result(Struct):
 
     Attributes:
         report: what was done, including an interrupted run of the same file that was continued.
-        resumed_at: the line where this run continued, None if it began anew.
+        resumed_at: the line where this run continued, None if it began at the start.
         file_changed: whether an interrupted import of this source had another file.
     """
 
@@ -115,8 +115,12 @@ INSERT INTO idp.import_runs (id, source, digest, options, exported_at, stage, po
 VALUES ($1, $2, $3, $4::jsonb, $5, 'user', 0, 1, $6::jsonb, $7)
 """
 _MOVE_ON = "UPDATE idp.import_runs SET stage = $2, position = $3, line = $4, report = $5::jsonb WHERE id = $1"
-_FINISH = "UPDATE idp.import_runs SET finished_at = $2 WHERE id = $1"
-_ABANDON = "UPDATE idp.import_runs SET finished_at = $2 WHERE source = $1 AND finished_at IS NULL"
+# Conflicts, administrators and notes are personal data, and were printed.
+_WITHOUT_NAMES = "report = report - '{conflicts,administrators,notes}'::text[]"
+_FINISH = f"UPDATE idp.import_runs SET finished_at = $2, {_WITHOUT_NAMES} WHERE id = $1"  # noqa: S608
+_ABANDON = f"""
+UPDATE idp.import_runs SET finished_at = $2, {_WITHOUT_NAMES} WHERE source = $1 AND finished_at IS NULL
+"""  # noqa: S608
 _UNKNOWN_KEYS = """
 SELECT key FROM unnest($1::text[]) AS key
  WHERE NOT EXISTS (SELECT FROM idp.users WHERE email_key = key AND deleted_at IS NULL)

@@ -218,7 +218,7 @@ async def _grant(batch: Batch, values: Sequence[UserValues], known: Mapping[str,
     await batch.connection.execute(_GRANT, [user_id for user_id, _ in pairs], [role for _, role in pairs])
     for each in values:
         if ADMIN in each.roles and ADMIN not in ((known or {}).get(each.id) or {"roles": ()})["roles"]:
-            batch.report.administrators.append(each.email or each.id)
+            batch.report.add_administrator(each.email or each.id)
 
 
 def _columns(values: Sequence[UserValues]) -> list[list[Any]]:

@@ -1,20 +1,19 @@
 """Imports from other services, and former ids of users
 
-Revision ID: 0016
-Revises: 0015
+Revision ID: 0017
+Revises: 0016
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0016"
-down_revision = "0015"
+revision = "0017"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
 _TIME = sa.DateTime(timezone=True)
-_CHANNEL = "(SELECT value FROM idp.installation WHERE name = 'changes_channel')"
 
 
 def upgrade() -> None:
@@ -51,13 +50,8 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_user_aliases_user_id"), "user_aliases", ["user_id"], schema="idp")
     op.execute(
-        f"""
-        CREATE FUNCTION idp.announce_user_aliases() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            PERFORM pg_notify({_CHANNEL}, pg_current_xact_id()::text || ' user:' || OLD.user_id);
-            RETURN NULL;
-        END $$
-        """
+        "CREATE FUNCTION idp.announce_user_aliases() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        "BEGIN PERFORM idp.announce('user:' || OLD.user_id); RETURN NULL; END $$"
     )
     op.execute(
         "CREATE TRIGGER announce AFTER UPDATE OR DELETE ON idp.user_aliases "
