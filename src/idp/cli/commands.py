@@ -12,6 +12,7 @@ _COMMANDS = {
     "relay": ("idp.cli.relay", "relay"),
     "migrate": ("idp.cli.database", "migrate"),
     "check-db": ("idp.cli.database", "check_db"),
+    "doctor": ("idp.cli.doctor", "doctor"),
     "clear-development-mark": ("idp.cli.development_mark", "clear_development_mark"),
     "config": ("idp.cli.config", "config"),
     "routes": ("idp.cli.routes", "routes"),

@@ -34,7 +34,7 @@ def for_management(url: str | None) -> Target:
     """
     given = client_settings()
     if given.admin_token is not None:
-        return Target(_checked(url or given.url or _default(given)), _bearer(given.admin_token, "ADMIN_TOKEN"))
+        return Target(checked(url or given.url or _default(given)), _bearer(given.admin_token, "ADMIN_TOKEN"))
     where, dev = _with_dev(url or given.url, given)
     return Target(where, _bearer(dev.token, "ADMIN_TOKEN") if dev else {})
 
@@ -52,7 +52,7 @@ def for_person(url: str | None, email: str | None) -> Target:
     """
     given = client_settings()
     if email is None and given.access_token is not None:
-        return Target(_checked(url or given.url or _default(given)), _bearer(given.access_token, "IDP_TOKEN"))
+        return Target(checked(url or given.url or _default(given)), _bearer(given.access_token, "IDP_TOKEN"))
     where, _ = _with_dev(url or given.url, given)
     if email is None:
         raise Refused(
@@ -75,8 +75,8 @@ def _with_dev(url: str | None, given: ClientSettings) -> tuple[str, RunningDev |
         remark(f"{', '.join(given.named_by)} is set: not using the `idp dev` at {dev.base_urls[0]}.")
         dev = None
     if url is None and given.port is None and dev is not None:
-        return _checked(dev.base_urls[0]), dev
-    where = _checked(url or _default(given))
+        return checked(dev.base_urls[0]), dev
+    where = checked(url or _default(given))
     if dev is None or not is_loopback(where) or _port(where) not in {_port(base) for base in dev.base_urls}:
         return where, None
     return where, dev
@@ -91,7 +91,7 @@ def _port(url: str) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _checked(url: str) -> str:
+def checked(url: str) -> str:
     try:
         parts = urlsplit(url)
         good = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and url.isascii()

@@ -2,7 +2,7 @@
 
 `proof_salt`: salt for the keys of proofs if a shared secret replaces the root secret (decision 0025).
 `changes_channel`: name of the notification channel (decision 0026). `development`: set if `idp dev` has used the
-database (decision 0027).
+database (decision 0027). `last_backup`: when `idp backup` last succeeded.
 """
 
 import secrets
@@ -13,6 +13,7 @@ from idp.db.engine import Database
 CHANNEL = "changes_channel"
 SALT = "proof_salt"
 DEVELOPMENT = "development"
+BACKUP = "last_backup"
 
 DEVELOPMENT_DATABASE_MESSAGE = (
     "`idp dev` has used this database: its sessions, keys and cookies would be accepted in production. "
