@@ -2,12 +2,17 @@
 
 import json
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cli.support import idp
 from factories import Service
+from idp.importing.ndjson import BadLine, check
+from idp.importing.records import KINDS
 from importing.import_support import do_import, header, numbers, refused, user, write
 
 GOOD = json.dumps(user("u1"))
@@ -76,6 +81,28 @@ def test_a_file_that_is_none_is_refused(service: Service, tmp_path: Path, conten
     file = tmp_path / "bad.ndjson"
     file.write_bytes(content)
     assert why in refused(service, file)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=8,
+)
+_MEMBERS = sorted({name for record in KINDS.values() for name in record.__struct_fields__})
+
+
+@given(
+    st.binary(max_size=80)
+    | st.fixed_dictionaries(
+        {"kind": st.sampled_from(sorted(KINDS)), "id": _JSON, "user_id": st.text(max_size=5)},
+        optional={name: _JSON for name in _MEMBERS if name not in {"id", "user_id"}},
+    ).map(lambda value: json.dumps(value).encode())
+)
+def test_no_line_raises_anything_else(raw: bytes) -> None:
+    """Whatever a line holds: a record, or a sentence about it."""
+    with suppress(BadLine):
+        record = check(raw)
+        assert record.primary_id is None or "\x00" not in record.primary_id
 
 
 def test_many_bad_lines_are_counted(service: Service, tmp_path: Path) -> None:

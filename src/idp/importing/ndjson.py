@@ -91,6 +91,8 @@ def check(raw: bytes | None) -> AnyRecord:
             json.loads(raw, object_pairs_hook=_members)
         except RecursionError:
             raise BadLine("the JSON is nested too deeply") from None
+        except ValueError as error:
+            raise BadLine(f"this is not JSON ({error})") from None
     return record
 
 

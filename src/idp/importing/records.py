@@ -13,6 +13,7 @@ _MAX_ID_BYTES = 512  # the constraint of `users.id`
 Text = Annotated[str, Meta(max_length=2000)]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Role = Annotated[str, Meta(min_length=1, max_length=64)]
+Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
 
 
@@ -194,7 +195,7 @@ class Audit(Record, tag="audit", kw_only=True):
 
     times: ClassVar[tuple[str, ...]] = ("timestamp",)
 
-    id: Text | int | None = None
+    id: Text | Number | None = None
     user_id: Text | None = None
     action: Name
     details: Any = None
