@@ -13,7 +13,7 @@ from idp.cli.service_options import with_output
 if TYPE_CHECKING:
     from idp.db.engine import Database
     from idp.importing.batch import Options
-    from idp.importing.import_file import Facts, ImportFile
+    from idp.importing.import_file import Facts
     from idp.importing.report import Report
     from idp.importing.run import Result
 
@@ -115,27 +115,14 @@ def _import(stream: BinaryIO, options: "Options", *, source: str | None, is_dry_
 
     async def work(database: "Database") -> "Result":
         from idp.db.migrate import current
+        from idp.importing.run import Import
 
         check_revision(await current(database))
         with _progress("Importing", _steps(facts)) as done:
-            return await _run(database, file, facts, options, source, is_dry_run, done)
+            task = Import(database, file, facts, options, source=source, progress=done)
+            return await (task.dry_run() if is_dry_run else task.run())
 
     return with_database(settings, work, as_owner=True)
-
-
-async def _run(
-    database: "Database",
-    file: "ImportFile",
-    facts: "Facts",
-    options: "Options",
-    source: str | None,
-    is_dry_run: bool,
-    done: Callable[..., None],
-) -> "Result":
-    from idp.importing.run import Import
-
-    task = Import(database, file, facts, options, source=source, progress=done)
-    return await (task.dry_run() if is_dry_run else task.run())
 
 
 def _steps(facts: "Facts") -> int:

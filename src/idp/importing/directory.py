@@ -1,4 +1,4 @@
-"""Imports teams, domains, and the users in them.
+"""Imports teams and domains.
 
 A name that is taken is a conflict, except by an entry of the seed that nobody uses: that one takes the imported id.
 """
@@ -8,17 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
-from uuid_utils.compat import uuid7
 
 from idp.events.catalogue import EventType
-from idp.events.shapes import DomainChanged, DomainState, DomainUserChanged, TeamChanged, TeamMemberChanged, TeamState
+from idp.events.shapes import DomainChanged, DomainState, TeamChanged, TeamState
 from idp.importing.batch import Batch
 from idp.importing.import_file import Numbered
-from idp.importing.linking import owners
-from idp.importing.records import Domain, TeamMembership, UserDomain
+from idp.importing.records import Domain
 from idp.importing.user_events import add
 from idp.plain_text import unseen_character
-from idp.principal.sources import IMPORT
 
 
 class Group(Struct, frozen=True):
@@ -41,6 +38,13 @@ class Group(Struct, frozen=True):
     member: str
 
 
+class _Stored(Struct, frozen=True):
+    """Stored groups by id, and the id of each name; new names are added."""
+
+    known: dict[UUID, dict[str, Any]]
+    holders: dict[str, UUID]
+
+
 TEAMS = Group("team", "idp.teams", "name", ("external_ref", "is_active"), "idp.team_memberships", "team_id")
 DOMAINS = Group("domain", "idp.domains", "key", ("name", "is_active"), "idp.user_domains", "domain_id")
 _TYPES = {"is_active": "boolean", "external_ref": "text", "name": "text", "key": "text"}
@@ -56,12 +60,12 @@ async def apply_groups(batch: Batch, records: Sequence[Numbered], group: Group) 
         [row[group.name] for row in rows],
     )
     known = {row["id"]: dict(row) for row in found}
-    holders: dict[str, UUID] = {row[group.name]: row["id"] for row in found}
+    stored = _Stored(known, {row[group.name]: row["id"] for row in found})
     new, changed = [], []
     for record, row in zip(records, rows, strict=True):
-        if not await _is_free(batch, group, record, row, holders, known):
+        if not await _is_free(batch, group, record, row, stored):
             continue
-        holders[row[group.name]] = row["id"]
+        stored.holders[row[group.name]] = row["id"]
         if row["id"] not in known:
             new.append(row)
         elif known[row["id"]] != row:
@@ -76,8 +80,7 @@ async def _is_free(
     group: Group,
     record: Numbered,
     row: Mapping[str, Any],
-    holders: Mapping[str, UUID],
-    known: Mapping[UUID, Any],
+    stored: "_Stored",
 ) -> bool:
     name, row_id = row[group.name], row["id"]
     if found := unseen_character(name):
@@ -90,10 +93,10 @@ async def _is_free(
             action="correct the name",
         )
         return False
-    holder = holders.get(name)
+    holder = stored.holders.get(name)
     if holder is None or holder == row_id:
         return True
-    is_used = holder not in known or await batch.connection.fetchval(
+    is_used = holder not in stored.known or await batch.connection.fetchval(
         f"SELECT EXISTS (SELECT FROM {group.members} WHERE {group.member} = $1)"  # noqa: S608
         f" OR EXISTS (SELECT FROM {group.table} WHERE id = $2)",  # the imported one exists under another name
         holder,
@@ -219,105 +222,3 @@ async def apply_parents(batch: Batch, records: Sequence[Numbered]) -> None:
             )
         else:
             _publish_group(batch, DOMAINS, row, is_new=False)
-
-
-async def apply_team_memberships(batch: Batch, records: Sequence[Numbered]) -> None:
-    """Import memberships in teams."""
-    await _apply_members(batch, records, TEAMS, "team_membership")
-
-
-async def apply_user_domains(batch: Batch, records: Sequence[Numbered]) -> None:
-    """Import assignments to domains."""
-    await _apply_members(batch, records, DOMAINS, "user_domain")
-
-
-async def _apply_members(batch: Batch, records: Sequence[Numbered], group: Group, kind: str) -> None:
-    users = await owners(batch, [each.record.user_id for each in records])  # type: ignore[attr-defined]
-    ids = [getattr(each.record, group.member) for each in records]
-    groups = {row["id"] for row in await batch.fetch(f"SELECT id FROM {group.table} WHERE id = ANY($1::uuid[])", ids)}  # noqa: S608
-    wanted: dict[tuple[str, UUID], tuple[UUID, str | None]] = {}
-    for each, group_id in zip(records, ids, strict=True):
-        member = each.record
-        assert isinstance(member, TeamMembership | UserDomain)
-        if is_member(batch, each, kind, users.get(member.user_id)) and _has_group(batch, each, group, group_id, groups):
-            role = member.role if isinstance(member, TeamMembership) else None
-            wanted[users[member.user_id]["id"], group_id] = (member.id or uuid7(), role)
-    await _write_members(batch, group, kind, wanted)
-
-
-def is_member(batch: Batch, record: Numbered, kind: str, user: Any) -> bool:
-    """Whether a record's user exists; else it is reported. Records of deleted users are skipped."""
-    if user is not None and not user["is_deleted"]:
-        return True
-    if user is not None:
-        batch.report.count(kind, "skipped")
-        batch.report.note(f"{kind} of a deleted user left out")
-        return False
-    batch.conflict(
-        record,
-        kind,
-        "user_unknown",
-        seen=f"user_id {record.record.user_id}",  # type: ignore[attr-defined]
-        exists="no such user",
-        action="import the user first, or remove this line",
-    )
-    return False
-
-
-def _has_group(batch: Batch, record: Numbered, group: Group, group_id: UUID, groups: set[UUID]) -> bool:
-    if group_id in groups:
-        return True
-    batch.conflict(
-        record,
-        "team_membership" if group is TEAMS else "user_domain",
-        f"{group.kind}_unknown",
-        seen=f"{group.member} {group_id}",
-        exists=f"no such {group.kind}",
-        action=f"import the {group.kind} first, or remove this line",
-    )
-    return False
-
-
-async def _free_ids(batch: Batch, group: Group, ids: Sequence[UUID]) -> list[UUID]:
-    """Return the ids, with new ones instead of those that another membership has."""
-    taken = {row["id"] for row in await batch.fetch(f"SELECT id FROM {group.members} WHERE id = ANY($1::uuid[])", ids)}  # noqa: S608
-    free: dict[UUID, None] = {}
-    for each in ids:
-        free[uuid7() if each in taken or each in free else each] = None
-    return list(free)
-
-
-async def _write_members(
-    batch: Batch, group: Group, kind: str, wanted: Mapping[tuple[str, UUID], tuple[UUID, str | None]]
-) -> None:
-    if not wanted:
-        return
-    role, change = ("", "NOTHING")
-    if group is TEAMS:
-        role, change = ", role", "UPDATE SET role = excluded.role WHERE m.role IS DISTINCT FROM excluded.role"
-    roles = ", $5::text[]" if group is TEAMS else ""
-    ids = await _free_ids(batch, group, [each for each, _ in wanted.values()])
-    names = f"user_id, {group.member}"
-    stored = await batch.fetch(
-        f"INSERT INTO {group.members} AS m (id, {names}{role}, source, created_at, updated_at) "  # noqa: S608
-        f"SELECT *, '{IMPORT}', $4::timestamptz, $4::timestamptz"
-        f"  FROM unnest($1::uuid[], $2::text[], $3::uuid[]{roles}) "
-        f"ON CONFLICT ({names}) DO {change} RETURNING {names} AS group_id, xmax = 0 AS is_new",
-        ids,
-        [user_id for user_id, _ in wanted],
-        [group_id for _, group_id in wanted],
-        batch.now,
-        *([[role for _, role in wanted.values()]] if group is TEAMS else []),
-    )
-    for row in stored:
-        batch.report.count(kind, "created" if row["is_new"] else "updated")
-        member = wanted[row["user_id"], row["group_id"]][1]
-        if group is TEAMS:
-            role_now = "admin" if member == "admin" else "member"
-            type_ = EventType.TEAM_MEMBER_ADDED if row["is_new"] else EventType.TEAM_MEMBER_CHANGED
-            data = TeamMemberChanged(user_id=row["user_id"], team_id=row["group_id"], role=role_now)  # type: ignore[arg-type]
-            add(batch, type_, data, subject=row["user_id"])
-        else:
-            assigned = DomainUserChanged(user_id=row["user_id"], domain_id=row["group_id"])
-            add(batch, EventType.DOMAIN_USER_ADDED, assigned, subject=row["user_id"])
-    batch.report.count(kind, "skipped", len(wanted) - len(stored))

@@ -7,9 +7,8 @@ from uuid_utils.compat import uuid7
 from idp.events.catalogue import EventType
 from idp.events.shapes import IdentityChanged
 from idp.importing.batch import Batch
-from idp.importing.directory import is_member
 from idp.importing.import_file import Numbered
-from idp.importing.linking import owners
+from idp.importing.owners import is_member, owners
 from idp.importing.records import Identity
 from idp.importing.user_events import add
 from idp.users.identities import CLERK

@@ -1,7 +1,7 @@
 """Imports API keys (bcrypt) and service tokens (SHA-256). A stored key is never changed, so a revocation here stays."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,9 +15,8 @@ from idp.errors import IdpError
 from idp.events.catalogue import EventType
 from idp.events.shapes import ApiKeyChanged, KeyState, ServiceTokenChanged
 from idp.importing.batch import Batch
-from idp.importing.directory import is_member
 from idp.importing.import_file import Numbered
-from idp.importing.linking import owners
+from idp.importing.owners import is_member, owners
 from idp.importing.records import ApiKey, Token
 from idp.importing.user_events import add
 from idp.ops.client_json import check_client_json
@@ -53,6 +52,13 @@ class KeyValues(Struct):
     last_used_at: datetime | None
     revoked_at: datetime | None
     revoked_reason: str | None
+
+
+class _Taken(Struct, frozen=True):
+    """Ids of keys by digest, and of live service tokens by name; new ones are added."""
+
+    digests: dict[str, UUID]
+    names: dict[str, UUID]
 
 
 _COLUMNS = KeyValues.__struct_fields__
@@ -196,16 +202,17 @@ async def _store(batch: Batch, kind: str, checked: Sequence[tuple[Numbered, KeyV
         await batch.connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
     values = [each for _, each in checked]
     rows = await batch.fetch(_KNOWN, [each.id for each in values], [each.digest for each in values])
-    ids, digests = {row["id"] for row in rows}, {row["digest"]: row["id"] for row in rows}
-    names = {row["name"]: row["id"] for row in await batch.fetch(_NAMES, [each.name for each in values], batch.now)}
+    names = await batch.fetch(_NAMES, [each.name for each in values], batch.now)
+    ids = {row["id"] for row in rows}
+    taken = _Taken({row["digest"]: row["id"] for row in rows}, {row["name"]: row["id"] for row in names})
     new = []
     for record, each in checked:
         if each.id in ids:
             batch.report.count(kind, "skipped")
-        elif _is_unique(batch, record, kind, each, digests, names):
-            digests[each.digest] = each.id
+        elif _is_unique(batch, record, kind, each, taken):
+            taken.digests[each.digest] = each.id
             if _is_live(batch, each):
-                names[each.name] = each.id
+                taken.names[each.name] = each.id
             new.append(each)
     if new:
         columns = [[getattr(each, name) for each in new] for name in _COLUMNS]
@@ -220,10 +227,9 @@ def _is_unique(
     record: Numbered,
     kind: str,
     values: KeyValues,
-    digests: Mapping[str, UUID],
-    names: Mapping[str, UUID],
+    taken: "_Taken",
 ) -> bool:
-    if (holder := digests.get(values.digest)) is not None:
+    if (holder := taken.digests.get(values.digest)) is not None:
         batch.conflict(
             record,
             kind,
@@ -233,7 +239,7 @@ def _is_unique(
             action="remove one of the lines",
         )
         return False
-    holder = names.get(values.name)
+    holder = taken.names.get(values.name)
     if values.user_id is None and _is_live(batch, values) and holder is not None:
         batch.conflict(
             record,

@@ -4,7 +4,6 @@ The lower id stays, unless the stored account has been used here; the other id b
 references keep resolving.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from idp.importing import user_events
@@ -43,12 +42,6 @@ INSERT INTO idp.user_roles (user_id, role, source) SELECT $1, role, '{IMPORT}' F
     ON CONFLICT DO NOTHING
 """  # noqa: S608
 _CREATE_ROLES = "INSERT INTO idp.roles (name, description) SELECT unnest($1::text[]), '' ON CONFLICT DO NOTHING"
-_OWNERS = """
-SELECT given, u.id, u.is_active, u.deleted_at IS NOT NULL AS is_deleted, u.email
-  FROM unnest($1::text[]) given
-  LEFT JOIN idp.user_aliases a ON a.alias = given
-  JOIN idp.users u ON u.id = coalesce(a.user_id, given)
-"""
 
 
 async def link(batch: Batch, record: Numbered, values: UserValues) -> None:
@@ -106,8 +99,3 @@ async def _change_id(batch: Batch, user_id: str, values: UserValues) -> None:
         table, column = each["table"], each["column"]
         await batch.connection.execute(f"UPDATE {table} SET {column} = $2 WHERE {column} = $1", user_id, values.id)  # noqa: S608
     await batch.connection.execute("DELETE FROM idp.users WHERE id = $1", user_id)
-
-
-async def owners(batch: Batch, user_ids: Iterable[str]) -> dict[str, Any]:
-    """Return the users with these ids, also by former ids: `id`, `is_active`, `is_deleted`, `email`."""
-    return {row["given"]: row for row in await batch.fetch(_OWNERS, list(dict.fromkeys(user_ids)))}

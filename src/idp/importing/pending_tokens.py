@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from uuid_utils.compat import uuid7
 
 from idp.importing.batch import Batch
-from idp.importing.directory import is_member
 from idp.importing.import_file import Numbered
-from idp.importing.linking import owners
+from idp.importing.owners import is_member, owners
 from idp.importing.records import PendingToken
 from idp.users.one_time_tokens import Purpose
 

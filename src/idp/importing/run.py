@@ -19,16 +19,11 @@ from idp import clock
 from idp.db.engine import Database
 from idp.importing.audit_records import apply_audit
 from idp.importing.batch import Batch, Connection, Options
-from idp.importing.directory import (
-    apply_domains,
-    apply_parents,
-    apply_team_memberships,
-    apply_teams,
-    apply_user_domains,
-)
+from idp.importing.directory import apply_domains, apply_parents, apply_teams
 from idp.importing.identities import apply_identities
 from idp.importing.import_file import Facts, ImportFile, Numbered, batches
 from idp.importing.keys import apply_api_keys, apply_tokens
+from idp.importing.memberships import apply_team_memberships, apply_user_domains
 from idp.importing.pending_tokens import apply_pending_tokens
 from idp.importing.report import Report
 from idp.importing.users import ID_TAKEN, apply_users
