@@ -228,3 +228,24 @@ async def test_anomalyze_people_plans_and_keys_move(moved: Service, postgres: Em
     )
     assert (action, details) == ("LOGIN", "anomalyze")
     assert codes(do_import(moved, file)) == []
+
+
+async def test_an_old_token_with_a_former_id_names_the_linked_user(moved: Service) -> None:
+    """After two accounts were linked, `sub` may be either id."""
+    email = moved.new_email("linked")
+    insert = (
+        "INSERT INTO idp.users (id, email, email_key, email_verified, login_type, password_version, plan, is_active,"
+        " version, created_at, updated_at) VALUES ($1, $2, $2, true, 'email', 1, 'FREE', true, 1, now(), now())"
+    )
+    present, former = str(uuid.uuid4()), str(uuid.uuid4())
+    await moved.sql(insert, present, email)
+    await moved.sql("INSERT INTO idp.user_aliases VALUES ($1, $2, 'tests', now())", former, present)
+    claims = {"sub": former, "type": "access", "exp": int(time.time()) + 3000}
+    bearer = {"Authorization": f"Bearer {pyjwt.encode(claims, S4_SECRET, algorithm='HS256')}"}
+    me = await moved.client.get("/api/auth/me", headers=bearer)
+    assert (me.status_code, me.json()["user_id"]) == (200, present)
+    await moved.sql("UPDATE idp.users SET is_active = false WHERE id = $1", present)
+    assert (await moved.client.get("/api/auth/me", headers=bearer)).status_code == 401, "a cached verdict ends, too"
+    await moved.sql("UPDATE idp.users SET is_active = true WHERE id = $1", present)
+    await moved.sql("DELETE FROM idp.user_aliases WHERE alias = $1", former)
+    assert (await moved.client.get("/api/auth/me", headers=bearer)).status_code == 401
