@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import exclusive, load, report
+from bench import chart, exclusive, load, report
 from bench.measure import Plan
 from bench.measure_all import Choice, measure_all
 from bench.peers.install import PEERS
@@ -32,11 +32,14 @@ def main() -> int:
         print("bench needs wrk: on Debian or Ubuntu, apt install wrk", file=sys.stderr)
         return 1
     with exclusive.exclusive_run(_TIMEOUT_SECONDS, say=_print_status):
-        text = report.document(measure_all(_choice(options), _plan(options), say=_print_status))
+        results = measure_all(_choice(options), _plan(options), say=_print_status)
+    text = report.document(results)
     print(text)
     out = options.out or (None if options.quick or options.scenarios else _RESULTS)
     if out is not None:
         out.write_text(text, encoding="utf-8")
+        if why := chart.draw(results.measured, out.with_name("chart.svg")):
+            _print_status(f"the chart was not drawn: {why}")
     return 0
 
 

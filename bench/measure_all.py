@@ -36,9 +36,11 @@ def measure_all(choice: Choice, plan: Plan, *, say: Callable[[str], None]) -> Re
         for scenario in choice.scenarios:
             say(scenario.title)
             measured.append((scenario, measure(scenario, world, plan)))
+        unseen = any(scenario.of_verification is not None for scenario in choice.scenarios)
         say("limits, login flood, revocations and events")
         return Results(
             measured=measured,
+            verification=limits.raw_verification() if unseen else None,
             limits=limits.measure(world) if choice.limits else [],
             floods=flood.measure(world, plan) if choice.flood else [],
             revocation=revocation.measure(world, say=say) if choice.revocation else None,

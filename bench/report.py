@@ -36,9 +36,14 @@ Measured = tuple[Scenario, Sequence[Contestant]]
 
 
 class Results(Struct, frozen=True):
-    """All results, and the machine."""
+    """All results, and the machine.
+
+    Attributes:
+        verification: the cost of a raw ES256 verification (µs), if a scenario is compared with it.
+    """
 
     measured: Sequence[Measured]
+    verification: float | None
     floods: Sequence[Flood]
     limits: Sequence[Verdict]
     memory: Sequence[Memory]
@@ -51,7 +56,7 @@ class Results(Struct, frozen=True):
 def document(results: Results) -> str:
     """Return the whole report as Markdown."""
     rows = [
-        *verdicts.of_scenarios(results.measured),
+        *verdicts.of_scenarios(results.measured, results.verification),
         *results.limits,
         *verdicts.of_floods(results.floods),
         *results.events,

@@ -30,13 +30,27 @@ class Peer(msgspec.Struct, frozen=True):
 
 
 def _s2(folder: Path) -> tuple[list[str], str]:
+    requirements = _HERE / "requirements.txt"
+    python = install_in_venv(folder, "--requirement", str(requirements))
+    fastapi = next(line for line in requirements.read_text().splitlines() if line.startswith("fastapi=="))
+    return [python, str(_HERE / "s2/app.py")], fastapi.replace("==", " ")
+
+
+def install_in_venv(folder: Path, *arguments: str) -> str:
+    """Create a virtual environment, install into it, and return its Python.
+
+    Args:
+        folder: of the environment.
+        arguments: for `pip install`.
+
+    Raises:
+        NotInstalled: it failed.
+    """
     base = getattr(sys, "_base_executable", sys.executable)  # a venv created from a venv may lack pip
     _run([base, "-m", "venv", str(folder / "venv")], folder)
     python = str(folder / "venv/bin/python")
-    requirements = _HERE / "requirements.txt"
-    _run([python, "-m", "pip", "install", "--quiet", "--no-input", "--requirement", str(requirements)], folder)
-    fastapi = next(line for line in requirements.read_text().splitlines() if line.startswith("fastapi=="))
-    return [python, str(_HERE / "s2/app.py")], fastapi.replace("==", " ")
+    _run([python, "-m", "pip", "install", "--quiet", "--no-input", *arguments], folder)
+    return python
 
 
 def _node(source: str, package: str) -> Callable[[Path], tuple[list[str], str]]:

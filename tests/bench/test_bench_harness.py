@@ -88,15 +88,18 @@ def test_a_request_goes_over_the_wire_whole() -> None:
 def test_ratios_pair_rounds_and_targets_are_judged() -> None:
     scenario = Scenario("x", "x", of_ceiling=0.5)
     bare, service = Contestant(CEILING, costs=[40.0, 80.0]), Contestant(SERVICE, costs=[60.0, 100.0])
-    (verdict,) = verdicts.of_scenarios([(scenario, [bare, service])])
+    (verdict,) = verdicts.of_scenarios([(scenario, [bare, service])], None)
     assert (verdict.found, verdict.target, verdict.met) == ("0.73", "at least 0.5", True)
+    unseen = Scenario("x", "x", of_verification=0.9)
+    (verdict,) = verdicts.of_scenarios([(unseen, [bare, service])], 20.0)
+    assert (verdict.found, verdict.target, verdict.met) == ("1.00", "at least 0.9", True)
 
 
 def test_missing_figures_are_reported_and_never_guessed() -> None:
     scenario = next(scenario for scenario in SCENARIOS if scenario.comparisons)
     missing = [Contestant(comparison.peer, error="not installed") for comparison in scenario.comparisons]
     service = Contestant(SERVICE, error="not built yet: /auth/tokens")
-    text = report.document(Results([(scenario, [service, *missing])], [], [], [], [], []))
+    text = report.document(Results([(scenario, [service, *missing])], None, [], [], [], [], []))
     assert "not built yet" in text
     assert "not installed" in text
     assert "met" not in text

@@ -17,6 +17,9 @@ from deploy.deploy_support import ROOT
 def stages() -> dict[str, tuple[str, list[str]]]:
     """Return each stage's base and instructions, in order."""
     text = re.sub(r"^#.*\n", "", (ROOT / "Containerfile").read_text(), flags=re.MULTILINE)
+    default = re.search(r"^ARG PYTHON_IMAGE=(\S+)\n", text, re.MULTILINE)
+    assert default
+    text = text.replace(default[0], "").replace("${PYTHON_IMAGE}", default[1])
     lines = [line.strip() for line in re.sub(r"\\\n\s*", "", text).splitlines() if line.strip()]
     found: dict[str, tuple[str, list[str]]] = {}
     for line in lines:

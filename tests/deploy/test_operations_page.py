@@ -3,7 +3,7 @@
 import re
 
 from deploy.deploy_support import ROOT, known_names
-from deploy.test_cluster_files import sample_names
+from deploy.test_monitoring_files import sample_names
 from idp.app import create_app
 from idp.ops.metrics import REGISTRY
 from idp.settings import load

@@ -183,7 +183,7 @@ class Resolver:
         match subject:
             case ByUserId(user_id):
                 row = await self._people.find(user_id)
-                # A former id, if an import linked two accounts (docs/decisions/0053).
+                # A former id, if an import linked two accounts (docs/decisions/0054).
                 return row if row is not None else await self._reads.fetchrow(_BY_ALIAS, user_id)
             case ByIdentity(provider, name):
                 return await self._reads.fetchrow(_BY_IDENTITY, provider, name)

@@ -13,6 +13,8 @@ _COMMANDS = {
     "migrate": ("idp.cli.database", "migrate"),
     "check-db": ("idp.cli.database", "check_db"),
     "doctor": ("idp.cli.doctor", "doctor"),
+    "backup": ("idp.cli.backup", "backup"),
+    "restore": ("idp.cli.backup", "restore"),
     "clear-development-mark": ("idp.cli.development_mark", "clear_development_mark"),
     "config": ("idp.cli.config", "config"),
     "routes": ("idp.cli.routes", "routes"),

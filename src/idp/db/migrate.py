@@ -48,8 +48,12 @@ async def is_empty(database: Database) -> bool:
         return bool(await connection.scalar(tables) == 0)
 
 
-async def upgrade(database: Database) -> bool:
-    """Migrate the database to `head()`; concurrent callers wait for each other.
+async def upgrade(database: Database, *, to: str | None = None) -> bool:
+    """Migrate the database; concurrent callers wait for each other.
+
+    Args:
+        database: the database.
+        to: a revision; `head()` by default.
 
     Returns:
         Whether anything was migrated.
@@ -60,11 +64,11 @@ async def upgrade(database: Database) -> bool:
         await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
         await connection.commit()
         try:
-            if await connection.run_sync(_current) == head():
+            if await connection.run_sync(_current) == (to or head()):
                 return False
             await connection.rollback()
             await connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-            await connection.run_sync(_upgrade)
+            await connection.run_sync(_upgrade, to or "head")
             await connection.commit()
             return True
         finally:
@@ -74,10 +78,10 @@ async def upgrade(database: Database) -> bool:
             await connection.invalidate()  # its timeouts are off: do not return it to the pool
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, revision: str) -> None:
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def differences(connection: Connection, metadata: Any) -> list[Any]:

@@ -164,7 +164,7 @@ def _dev_headers(client: httpx2.Client, _url: str) -> Finding:
         return problem(
             "dev headers",
             "X-User-Email signs in",
-            why="everyone is whoever they claim to be",
+            why="everyone can claim to be anyone",
             change="run `idp serve`, not `idp dev`",
         )
     return ok("dev headers", f"refused ({answer.status_code})")

@@ -1,4 +1,4 @@
-"""Links two accounts of one person: the same address, verified in both services (docs/decisions/0053).
+"""Links two accounts of one person: the same address, verified in both services (docs/decisions/0054).
 
 The lower id stays, unless the stored account has been used here; the other id becomes an alias, so that old tokens and
 references keep resolving.

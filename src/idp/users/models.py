@@ -44,7 +44,7 @@ class UserRow(Timestamps, Base):
 
 
 class UserAliasRow(Base):
-    """A former id of a user: an import found two accounts of one person (docs/decisions/0053)."""
+    """A former id of a user: an import found two accounts of one person (docs/decisions/0054)."""
 
     __tablename__ = "user_aliases"
     __table_args__ = (CheckConstraint("octet_length(alias) <= 512", name="alias"),)
