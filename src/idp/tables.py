@@ -8,6 +8,7 @@ from idp.db.base import Base
 from idp.directory import models as directory
 from idp.events import models as events
 from idp.federation import models as federation
+from idp.importing import models as importing
 from idp.mail import models as mail
 from idp.provider import models as provider
 from idp.sessions import models as sessions
@@ -16,4 +17,19 @@ from idp.users import models as users
 from idp.webhooks import models as webhooks
 
 METADATA = Base.metadata
-MODULES = (apikeys, audit, clerk, db, directory, events, federation, mail, provider, sessions, signing, users, webhooks)
+MODULES = (
+    apikeys,
+    audit,
+    clerk,
+    db,
+    directory,
+    events,
+    federation,
+    importing,
+    mail,
+    provider,
+    sessions,
+    signing,
+    users,
+    webhooks,
+)

@@ -262,7 +262,7 @@ async def test_a_webhook_that_waits_too_long_is_503_and_nothing_is_half_written(
     holder = await asyncpg.connect(clerk.service.database_url)
     try:
         async with holder.transaction():
-            await holder.execute("SELECT pg_advisory_xact_lock($1)", service._LOCK)
+            await holder.execute("SELECT pg_advisory_xact_lock($1)", service.LOCK)
             answer = await clerk.deliver(message)
     finally:
         await holder.close()

@@ -234,7 +234,7 @@ async def somebody_holds_the_lock(database_url: str) -> AsyncIterator[None]:
     connection = await asyncpg.connect(database_url, server_settings={"idle_in_transaction_session_timeout": "0"})
     try:
         async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", keys._LOCK)
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", keys.LOCK)
             yield
     finally:
         await connection.close()

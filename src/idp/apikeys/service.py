@@ -28,13 +28,13 @@ from idp.ops.problems import invalid
 from idp.settings_schema import ApiKeys
 
 USER_KEY, SERVICE_TOKEN = "user_key", "service_token"
-_LOCK = 0x1D9_4E76
+LOCK = 0x1D9_4E76  # of all changes to keys (C-27)
 # If the lock's holder hangs, PostgreSQL ends its transaction before the others' lock timeout.
 _LIMITS = text(
     "SELECT set_config('lock_timeout', '4s', true), set_config('statement_timeout', '5s', true),"
     " set_config('idle_in_transaction_session_timeout', '3s', true)"
 )
-_TAKE_LOCK = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(lock=_LOCK)
+_TAKE_LOCK = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(lock=LOCK)
 _OWNER = text("SELECT is_active AND deleted_at IS NULL FROM idp.users WHERE id = :id FOR SHARE")
 _MAX_METADATA_BYTES = 8192  # bytes of JSON
 _MAX_METADATA_LEVELS = 32  # a reader may have a smaller stack than the writer

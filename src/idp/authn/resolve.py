@@ -62,6 +62,7 @@ _USER = """
          WHERE a.user_id = u.id AND d.is_active) AS domains"""
 _SELECT_USER = f"SELECT {STAMP}, {_USER} FROM idp.users u "  # noqa: S608  constants
 _BY_ID = _SELECT_USER + "WHERE u.id = ANY($1)"
+_BY_ALIAS = _SELECT_USER + "JOIN idp.user_aliases a ON a.user_id = u.id WHERE a.alias = $1"
 _BY_EMAIL = _SELECT_USER + "WHERE u.email_key = $1 AND u.deleted_at IS NULL"
 _BY_IDENTITY = _SELECT_USER + "JOIN idp.identities i ON i.user_id = u.id WHERE i.provider = $1 AND i.subject = $2"
 _SESSION = f"""
@@ -181,7 +182,9 @@ class Resolver:
     async def _find(self, subject: Person) -> Row | None:
         match subject:
             case ByUserId(user_id):
-                return await self._people.find(user_id)
+                row = await self._people.find(user_id)
+                # A former id, if an import linked two accounts (docs/decisions/0054).
+                return row if row is not None else await self._reads.fetchrow(_BY_ALIAS, user_id)
             case ByIdentity(provider, name):
                 return await self._reads.fetchrow(_BY_IDENTITY, provider, name)
             case ByEmail(email):

@@ -27,6 +27,9 @@ _COMMANDS = {
     "audit": ("idp.cli.audit", "audit"),
     "events": ("idp.cli.events", "events"),
     "clerk": ("idp.cli.clerk", "clerk"),
+    "import": ("idp.cli.imports", "import_"),
+    "export-legacy": ("idp.cli.exports", "export_legacy"),
+    "convert": ("idp.cli.exports", "convert"),
     "signing-keys": ("idp.cli.signing_keys", "signing_keys"),
 }
 

@@ -117,13 +117,13 @@ def _page_note(page: dict[str, Any], shown: int) -> str:
 def show(user: str, output: str, url: str | None) -> None:
     """Show a user, and their API keys."""
     client = management(url)
-    user_id = _find(client, user)
-    found = client.get(f"{_PATH}/{user_id}")
-    found["api_keys"] = client.get(f"{_PATH}/{user_id}/api-keys")
+    found = client.get(f"{_PATH}/{_find(client, user)}")
+    from idp.cli.client import segment
     from idp.cli.credentials import KEY
     from idp.cli.relative_time import exactly
     from idp.cli.tables import Cell, print_facts, print_json
 
+    found["api_keys"] = client.get(f"{_PATH}/{segment(found['user_id'])}/api-keys")
     if output == "json":
         print_json(found)
         return

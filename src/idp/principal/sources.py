@@ -6,6 +6,7 @@ DEFAULT: Final = "default"  # of every new user
 SEED: Final = "seed"  # a persona of `idp dev`
 ADMIN: Final = "admin"  # an administrator, or a command
 CLERK: Final = "clerk"  # `public_metadata.role` at Clerk
+IMPORT: Final = "import"  # `idp import`
 RULE: Final = "rule:"  # followed by the issuer, `#` and the claim
 
 

@@ -13,12 +13,12 @@ from sqlalchemy.sql import ColumnElement
 
 from idp import clock
 from idp.audit.record import Origin, record
-from idp.errors import LastAdmin
+from idp.errors import LastAdmin, UserNotFound
 from idp.events.catalogue import EventType
 from idp.principal.permissions import ADMIN
 from idp.principal.sources import ADMIN as BY_ADMIN
 from idp.users.email import email_key
-from idp.users.models import RoleRow, UserRoleRow, UserRow
+from idp.users.models import RoleRow, UserAliasRow, UserRoleRow, UserRow
 from idp.users.repository import UserRepository, change_fields
 from idp.users.shapes import ManagedUser, UserChange, UserFilter
 from idp.users.user_events import publish_changed
@@ -28,6 +28,7 @@ _IS_LIVE = UserRow.deleted_at.is_(None)
 _HAS_PENDING_INVITATION = and_(
     UserRow.login_type == "email", UserRow.password_hash.is_(None), UserRow.email_verified.is_(False)
 )
+_BY_FORMER_ID = select(UserAliasRow.user_id)
 _SOURCES = select(UserRoleRow.role, UserRoleRow.source)
 
 
@@ -45,7 +46,10 @@ def _conditions(requested: UserFilter) -> list[ColumnElement[bool]]:
     if requested.search is not None:
         columns = (UserRow.email, UserRow.name)
         parts = [column.icontains(requested.search, autoescape=True) for column in columns]
-        conditions.append(or_(*parts, UserRow.id == requested.search, UserRow.email_key == email_key(requested.search)))
+        by_id = or_(
+            UserRow.id == requested.search, UserRow.id.in_(_BY_FORMER_ID.where(UserAliasRow.alias == requested.search))
+        )
+        conditions.append(or_(*parts, by_id, UserRow.email_key == email_key(requested.search)))
     if requested.role is not None:
         conditions.append(UserRow.id.in_(select(UserRoleRow.user_id).where(UserRoleRow.role == requested.role)))
     if requested.is_active is not None:
@@ -54,13 +58,19 @@ def _conditions(requested: UserFilter) -> list[ColumnElement[bool]]:
 
 
 async def get_user(session: AsyncSession, user_id: str) -> ManagedUser:
-    """Return a user.
+    """Return a user, also by a former id.
 
     Raises:
         UserNotFound: there is no such user, or it was deleted.
     """
-    row = await UserRepository(session).get_live(user_id)
-    return _out(row, (await _roles_of(session, [user_id]))[user_id])
+    try:
+        row = await UserRepository(session).get_live(user_id)
+    except UserNotFound:
+        present_id = await session.scalar(_BY_FORMER_ID.where(UserAliasRow.alias == user_id))
+        if present_id is None:
+            raise
+        row = await UserRepository(session).get_live(present_id)
+    return _out(row, (await _roles_of(session, [row.id]))[row.id])
 
 
 async def hold(session: AsyncSession, user_id: str) -> None:

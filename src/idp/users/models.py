@@ -40,6 +40,19 @@ class UserRow(Timestamps, Base):
     is_active: Mapped[bool] = mapped_column(default=True)
     version: Mapped[int] = mapped_column(default=1)
     deleted_at: Mapped[datetime | None]
+    imported_from: Mapped[str | None]  # the source of the import that created the user
+
+
+class UserAliasRow(Base):
+    """A former id of a user: an import found two accounts of one person (docs/decisions/0054)."""
+
+    __tablename__ = "user_aliases"
+    __table_args__ = (CheckConstraint("octet_length(alias) <= 512", name="alias"),)
+
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey(UserRow.id, ondelete="CASCADE"), index=True)
+    source: Mapped[str]  # the import
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
 
 
 class SignInFailuresRow(Base):

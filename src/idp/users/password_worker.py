@@ -1,6 +1,9 @@
-"""Code of the password process: Argon2id and bcrypt. Keep its imports small."""
+"""Code of the password process: Argon2id, and bcrypt and PBKDF2 of imported users. Keep its imports small."""
 
+import base64
 import ctypes
+import hashlib
+import hmac
 import os
 import re
 import signal
@@ -18,6 +21,12 @@ _NICENESS = 10
 _BCRYPT_PREFIXES = ("$2a$", "$2b$", "$2y$")
 _BCRYPT = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}\Z")
 _BCRYPT_ROUNDS = (4, 15)  # cost 15 takes two CPU seconds, 31 a day and a half
+# The PHC form: digest, iterations, salt and hash in Base64 without padding.
+_PBKDF2 = re.compile(
+    r"\$pbkdf2-(sha256|sha512)\$i=([1-9][0-9]{0,9})(?:,l=[0-9]{1,3})?"
+    r"\$([A-Za-z0-9+/]{8,128})\$([A-Za-z0-9+/]{22,128})\Z"
+)
+_MAX_PBKDF2 = 4_000_000  # rounds of HMAC: two CPU seconds
 
 
 class Cost(NamedTuple):
@@ -71,8 +80,8 @@ def check_password(stored: str | None, password: str, cost: Cost) -> Check:
     """Compare a password with a stored hash.
 
     Args:
-        stored: PHC string of Argon2, or a bcrypt hash of an old service (C-04); None for an unknown user, which takes
-        as long as a wrong password (SEC-9).
+        stored: PHC string of Argon2, or bcrypt or PBKDF2 of an imported user (C-04); None for an unknown user, which
+        takes as long as a wrong password (SEC-9).
         password: normalised text.
         cost: parameters of new hashes.
     """
@@ -91,17 +100,26 @@ def check_password(stored: str | None, password: str, cost: Cost) -> Check:
 
 
 def _is_weak(stored: str, cost: Cost) -> bool:
-    return stored.startswith(_BCRYPT_PREFIXES) or _hasher(cost).check_needs_rehash(stored)
+    return not stored.startswith("$argon2") or _hasher(cost).check_needs_rehash(stored)
 
 
 def _matches(stored: str, password: str, cost: Cost) -> bool:
     if stored.startswith(_BCRYPT_PREFIXES):
         # bcrypt uses 72 bytes: the old services truncated, bcrypt >= 5 refuses more. A NUL ends the input.
         return "\x00" not in password and bcrypt.checkpw(password.encode()[:72], stored.encode())
+    if match := _PBKDF2.match(stored):
+        return _matches_pbkdf2(match, password)
     try:
         return _hasher(cost).verify(stored, password)
     except VerifyMismatchError:
         return False
+
+
+def _matches_pbkdf2(stored: re.Match[str], password: str) -> bool:
+    digest, iterations = stored[1], int(stored[2])
+    salt, expected = (base64.b64decode(each + "=" * (-len(each) % 4)) for each in (stored[3], stored[4]))
+    computed = hashlib.pbkdf2_hmac(digest, password.encode(), salt, iterations, len(expected))
+    return hmac.compare_digest(computed, expected)
 
 
 def unverifiable_reason(stored: str, cost: Cost) -> str | None:
@@ -118,6 +136,8 @@ def unverifiable_reason(stored: str, cost: Cost) -> str | None:
         rounds = int(match[1])
         lowest, highest = _BCRYPT_ROUNDS
         return None if lowest <= rounds <= highest else f"bcrypt with cost {rounds}; {lowest} to {highest} is verified"
+    if stored.startswith("$pbkdf2-"):
+        return _pbkdf2_problem(stored)
     if not stored.startswith("$argon2"):
         return "the hash has an unknown scheme" if stored else "the hash is empty"
     try:
@@ -132,6 +152,17 @@ def unverifiable_reason(stored: str, cost: Cost) -> str | None:
         parameters = f"t={stored_cost.time}, m={stored_cost.memory} KiB, p={stored_cost.lanes}"
         return f"Argon2 with {parameters}, which exceeds the limits"
     return None
+
+
+def _pbkdf2_problem(stored: str) -> str | None:
+    match = _PBKDF2.match(stored)
+    if match is None or any(len(each) % 4 == 1 for each in (match[3], match[4])):
+        return "the PBKDF2 hash is malformed"
+    blocks = -(-(len(match[4]) * 3 // 4) // hashlib.new(match[1]).digest_size)
+    iterations = int(match[2])
+    return (
+        f"PBKDF2 with {iterations} iterations, which exceeds the limit" if iterations * blocks > _MAX_PBKDF2 else None
+    )
 
 
 _dummy_hashes: dict[Cost, str] = {}
