@@ -126,6 +126,17 @@ async def test_tokens_with_chosen_claims(issuer: Issuer) -> None:
         await verifier.verify(issuer.token(user, idp_env="development"))
 
 
+async def test_a_token_for_a_service_is_introspected_and_not_validated() -> None:
+    """As the service: /auth/validate decides about tokens for the issuer itself."""
+    with Issuer(audience="https://api.example.com") as issuer:
+        token = issuer.token(issuer.user())
+        await issuer.verifier().verify(token)
+        async with AuthClient(issuer.url) as client, httpx2.AsyncClient() as http:
+            assert (await client.validate_token(token)).error == "token_invalid"
+            answer = await http.post(f"{issuer.url}/oauth2/introspect", data={"token": token}, auth=("api", "secret"))
+            assert answer.json()["active"] is True
+
+
 async def test_rotated_keys_need_no_new_fetch_and_a_removed_key_is_refused() -> None:
     with Issuer() as issuer:
         verifier, user = issuer.verifier(), issuer.user()

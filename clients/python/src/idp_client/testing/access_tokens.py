@@ -1,11 +1,17 @@
 """Access tokens of the issuer for tests: their claims, their signature, and whether they are any good."""
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
 from idp_client.caller import User
 from idp_client.testing.credentials import Issued
 from idp_client.testing.signing import SigningKey, base64url, json_bytes
+
+
+def scopes_of(scopes: str | Iterable[str]) -> tuple[str, ...]:
+    """Return scopes; a text holds them separated by spaces (RFC 6749 section 3.3)."""
+    return tuple(scopes.split() if isinstance(scopes, str) else scopes)
 
 
 def standard_claims(issuer: str, audience: str, now: int, expires_in: int) -> dict[str, Any]:
@@ -78,4 +84,5 @@ def issued(claims: dict[str, Any], user: User | None, *, kid: str, expected: dic
         expires=claims.get("exp"),
         kid=kid,
         error=None if good else "token_invalid",
+        for_resource=expected["iss"] not in audiences,
     )

@@ -53,7 +53,7 @@ KINDS: dict[str, Make] = {
     "logout-token": _typ("logout+jwt"),
     "without-typ": _typ(None),
     "without-subject": _claims(sub=None),
-    "subject-is-not-uid": _claims(sub="somebody-else"),
+    "subject-is-not-uid": _claims(sub="another-user"),
     "subject-with-a-null": _claims(sub="a\x00b", uid="a\x00b"),
     "without-jti": _claims(jti=None),
     "roles-are-text": _claims(roles="admin"),

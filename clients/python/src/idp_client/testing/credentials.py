@@ -18,6 +18,8 @@ class Issued(Struct, kw_only=True):
         expires: seconds since 1970; None for never.
         kid: of the key that signed an access token.
         error: why it is not valid, as a code of TokenInfo.
+        for_resource: an access token for another audience than the issuer: its service verifies it offline or
+            introspects it, and /auth/validate refuses it.
     """
 
     kind: str
@@ -28,6 +30,7 @@ class Issued(Struct, kw_only=True):
     expires: float | None = None
     kid: str | None = None
     error: str | None = None
+    for_resource: bool = False
 
 
 class Credentials:
@@ -68,6 +71,13 @@ class Credentials:
 
     def verdict(self, credential: str, required_scopes: Iterable[str], now: float) -> TokenInfo:
         """Return what POST /auth/validate answers about a credential."""
+        issued = self._issued.get(credential)
+        if issued is not None and issued.for_resource:
+            return _refused("token_invalid")
+        return self.introspect(credential, required_scopes, now)
+
+    def introspect(self, credential: str, required_scopes: Iterable[str], now: float) -> TokenInfo:
+        """Return the same for a service that may introspect: tokens for its own audience are valid."""
         issued = self._issued.get(credential)
         if issued is None:
             return _refused("token_invalid" if credential.count(".") == 2 else "token_not_found")

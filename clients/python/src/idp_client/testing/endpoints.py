@@ -26,13 +26,22 @@ class Endpoints:
     Args:
         issuer: its URL; a function, because the port is known after the server has started.
         keys: returns the members of its JWKS.
-        verdict: decides about a credential with required scopes.
+        verdict: decides about a credential with required scopes, for /auth/validate.
+        introspect: the same, for /oauth2/introspect.
     """
 
-    def __init__(self, issuer: Callable[[], str], keys: Callable[[], list[dict[str, Any]]], verdict: Verdict) -> None:
+    def __init__(
+        self,
+        issuer: Callable[[], str],
+        keys: Callable[[], list[dict[str, Any]]],
+        *,
+        verdict: Verdict,
+        introspect: Verdict,
+    ) -> None:
         self._issuer = issuer
         self._keys = keys
         self._verdict = verdict
+        self._introspection = introspect
 
     @property
     def routes(self) -> Mapping[tuple[str, str], Callable[[Request], Response]]:
@@ -73,7 +82,7 @@ class Endpoints:
         tokens = parse_qs(request.body.decode("latin-1")).get("token", [])
         if len(tokens) != 1:
             return Response({"error": "invalid_request"}, 400)
-        info = self._verdict(tokens[0], [])
+        info = self._introspection(tokens[0], [])
         if not info.valid:
             return Response({"active": False})
         members = {

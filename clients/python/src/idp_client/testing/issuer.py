@@ -5,18 +5,16 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
 from idp_client.caller import User
-from idp_client.testing.access_tokens import issued, sign, standard_claims, user_claims
+from idp_client.testing.access_tokens import issued, scopes_of, sign, standard_claims, user_claims
 from idp_client.testing.credentials import Credentials, Issued
 from idp_client.testing.endpoints import Endpoints
 from idp_client.testing.keyring import KeyRing
 from idp_client.testing.server import Server
 from idp_client.testing.signing import Algorithm, SigningKey
-from idp_client.token_info import TokenInfo
 from idp_client.verifier import OfflineVerifier
 
 TOKEN_SECONDS = 1800
@@ -38,7 +36,13 @@ class Issuer:
         self.clock = clock
         self._keys = KeyRing(algorithm)
         self._credentials = Credentials()
-        self._server = Server(Endpoints(lambda: self.url, lambda: self.jwks["keys"], self._verdict).routes)
+        endpoints = Endpoints(
+            lambda: self.url,
+            lambda: self._keys.jwks,
+            verdict=lambda credential, scopes: self._credentials.verdict(credential, scopes, clock()),
+            introspect=lambda credential, scopes: self._credentials.introspect(credential, scopes, clock()),
+        )
+        self._server = Server(endpoints.routes)
         self.audience = audience or self.url
 
     @property
@@ -88,6 +92,7 @@ class Issuer:
         scopes: str | Iterable[str] = USER_SCOPES,
         roles: Iterable[str] | None = None,
         *,
+        with_roles: bool = True,
         expires_in: float = TOKEN_SECONDS,
         **claims: Any,
     ) -> str:
@@ -97,27 +102,31 @@ class Issuer:
             user: of `user()`.
             scopes: of the token.
             roles: default: the user's.
+            with_roles: False for a token that does not tell roles, as that of a user with too many of them.
             expires_in: seconds; negative for a token that has expired.
             claims: more claims, or other values; None leaves a claim out.
         """
         chosen = user.roles or () if roles is None else roles
-        return self._sign(user, user_claims(user, _scopes(scopes), tuple(chosen)) | claims, expires_in)
+        members = user_claims(user, scopes_of(scopes), tuple(chosen))
+        if not with_roles:
+            del members["roles"]
+        return self._sign(user, members | claims, expires_in)
 
     def client_token(
         self, client_id: str, scopes: str | Iterable[str] = (), *, expires_in: float = TOKEN_SECONDS, **claims: Any
     ) -> str:
         """Return an access token of an OAuth client itself (RFC 9068 section 2.2): it has no user."""
-        members = {"sub": client_id, "client_id": client_id, "scope": " ".join(_scopes(scopes))}
+        members = {"sub": client_id, "client_id": client_id, "scope": " ".join(scopes_of(scopes))}
         return self._sign(None, members | claims, expires_in)
 
     def api_key(self, user: User, scopes: str | Iterable[str] = (), *, name: str = "test key") -> str:
         """Return an API key of a user."""
-        issued = Issued(kind="api_key", scopes=_scopes(scopes), token_id=str(uuid4()), name=name, user=user)
+        issued = Issued(kind="api_key", scopes=scopes_of(scopes), token_id=str(uuid4()), name=name, user=user)
         return self._credentials.add(f"idp_test_key_{secrets.token_hex(16)}", issued)
 
     def service_token(self, scopes: str | Iterable[str] = (), *, name: str = "test service") -> str:
         """Return a token of a service."""
-        issued = Issued(kind="service_token", scopes=_scopes(scopes), token_id=str(uuid4()), name=name)
+        issued = Issued(kind="service_token", scopes=scopes_of(scopes), token_id=str(uuid4()), name=name)
         return self._credentials.add(f"idp_test_service_{secrets.token_hex(16)}", issued)
 
     def revoke(self, credential: str) -> None:
@@ -158,13 +167,8 @@ class Issuer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def _verdict(self, credential: str, required_scopes: list[str]) -> TokenInfo:
-        return self._credentials.verdict(credential, required_scopes, self.clock())
 
     def _sign(self, user: User | None, members: dict[str, Any], expires_in: float) -> str:
         now = int(self.clock())
@@ -173,8 +177,3 @@ class Issuer:
         expected = {"iss": self.url, "aud": self.audience, "nbf": now}
         record = issued(claims, user, kid=self.key.kid, expected=expected)
         return self._credentials.add(sign(self.key, claims), record)
-
-
-def _scopes(scopes: str | Iterable[str]) -> tuple[str, ...]:
-    """Return scopes; a text holds them separated by spaces (RFC 6749 section 3.3)."""
-    return tuple(scopes.split() if isinstance(scopes, str) else scopes)
