@@ -162,6 +162,14 @@ class Logging(Section, frozen=True):
     format: Literal["json", "console"] = "json"
 
 
+class Tracing(Section, frozen=True):
+    endpoint: str | None = None
+    headers: Secret | None = None
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
+    trust_sampled_flag: bool = False
+    service_name: Annotated[str, Meta(min_length=1, max_length=100)] = "idp"
+
+
 class ApiKeys(Section, frozen=True):
     grantable_scopes: tuple[str, ...] = ("*",)
     role_scopes: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -332,6 +340,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cors: Cors = Cors()
     seed: Seed = Seed()
     logging: Logging = Logging()
+    tracing: Tracing = Tracing()
     api_keys: ApiKeys = ApiKeys()
     oidc: Oidc = Oidc()
     federation: Federation = Federation()

@@ -27,6 +27,8 @@ class Line(Struct, omit_defaults=True):
     client: str | None = None
     actor: str | None = None
     code: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
 
 
 class _Written(Line, omit_defaults=True, kw_only=True):
@@ -63,6 +65,8 @@ class AccessLog:
             line.client,
             line.actor,
             line.code,
+            line.trace_id,
+            line.span_id,
             event="request",
             level="info",
             logger="idp.access",
