@@ -8,6 +8,8 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from secret_scan import secrets_seen
+
 
 class Receiver:
     """What has arrived.
@@ -79,3 +81,4 @@ async def receiving() -> AsyncIterator[Receiver]:
         yield receiver
     finally:
         server.close()
+        secrets_seen.search(receiver.raw.decode("latin-1"), "traces")
