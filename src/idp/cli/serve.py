@@ -61,7 +61,7 @@ def _serve(overrides: dict[str, Any]) -> None:
     import structlog
 
     from idp.app import create_app
-    from idp.cli.preparation import prepare_database
+    from idp.cli.preparation_process import prepare_in_fork
     from idp.cli.server import run
     from idp.cli.start_warnings import log_warnings
     from idp.ops import logging
@@ -73,6 +73,6 @@ def _serve(overrides: dict[str, Any]) -> None:
     check_shared_memory()
     app = create_app(loaded)
     listeners = _bind(settings)
-    prepare_database(log, settings)
+    prepare_in_fork(log, settings)
     log.info("serving", address=f"http://{settings.server.host}:{listeners[0].getsockname()[1]}")
     run(app, settings.server, *listeners)

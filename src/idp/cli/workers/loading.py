@@ -2,10 +2,7 @@
 
 import importlib
 import os
-import signal
 import socket
-import sys
-import traceback
 from typing import Any
 
 import msgspec
@@ -14,8 +11,7 @@ from sqlalchemy.orm import configure_mappers
 
 from idp.app import create_app
 from idp.cli import http_server  # noqa: F401  workers share its pages
-from idp.cli.failure import Failure, explain
-from idp.cli.preparation import prepare_database
+from idp.cli.preparation_process import prepare_in_fork
 from idp.cli.production import load_production
 from idp.cli.start_warnings import log_warnings
 from idp.ops import logging
@@ -33,10 +29,6 @@ _IMPORTED_LATE = (
     "uvicorn.loops.auto",
     "zxcvbn.frequency_lists",
 )
-
-
-class NotPrepared(Failure):
-    """The database cannot be used; the message is that of the process that tried."""
 
 
 def load(overrides: dict[str, Any], listeners: list[socket.socket]) -> LoadedSettings:
@@ -62,7 +54,7 @@ def load(overrides: dict[str, Any], listeners: list[socket.socket]) -> LoadedSet
     for name in _IMPORTED_LATE:
         importlib.import_module(name)
     configure_mappers()
-    _prepare_in_fork(loaded)
+    prepare_in_fork(log, loaded.settings)
     return loaded
 
 
@@ -84,47 +76,3 @@ def _with_shared_processors(loaded: LoadedSettings) -> LoadedSettings:
     log.warning("fewer password processes, for the processors of this machine", wanted=wanted, for_each_worker=allowed)
     passwords = msgspec.structs.replace(settings.passwords, workers=allowed)
     return msgspec.structs.replace(loaded, settings=msgspec.structs.replace(settings, passwords=passwords))
-
-
-def _prepare_in_fork(loaded: LoadedSettings) -> None:
-    """Prepare the database in a process of its own: connections and threads end with it.
-
-    Raises:
-        NotPrepared: with the reason.
-    """
-    reading, writing = os.pipe()
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        os.close(reading)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _end_with_parent()
-        os._exit(_prepare(loaded, writing))
-    os.close(writing)
-    with os.fdopen(reading, encoding="utf-8") as answer:
-        reason = answer.read()
-    _, status = os.waitpid(pid, 0)
-    if status:
-        raise NotPrepared(reason or "The process that prepares the database was killed.")
-
-
-def _prepare(loaded: LoadedSettings, writing: int) -> int:
-    try:
-        prepare_database(log, loaded.settings)
-    except Exception as error:  # noqa: BLE001  the parent reports it
-        sentence = explain(error)
-        if sentence is None:
-            traceback.print_exc()
-        os.write(writing, (sentence or f"{type(error).__name__}: see above.").removeprefix("idp: ").encode())
-        return 1
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    return 0
-
-
-def _end_with_parent() -> None:
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
