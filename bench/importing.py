@@ -51,7 +51,7 @@ def _records(users: int) -> Iterator[dict[str, Any]]:
     yield {"kind": "header", "format": "idp-import/1", "source": "bench", "exported_at": _TIME}
     for number in range(users):
         yield {
-            "kind": "user", "id": f"bench-{number}", "email": f"person-{number}@example.com", "name": f"Person {number}",
+            "kind": "user", "id": f"bench-{number}", "email": f"person-{number}@example.com", "name": "Pat Person",
             "password_hash": _HASH, "email_verified": True, "created_at": _TIME, "updated_at": _TIME,
         }  # fmt: skip
 
