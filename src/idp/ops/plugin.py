@@ -20,6 +20,7 @@ from idp.ops.rate_limit_headers import add_limit_headers
 from idp.ops.rate_limit_rules import RateLimitRules
 from idp.plugin import Plugin
 from idp.settings import Settings
+from idp.tracing import Tracing
 
 
 class HttpPlugin(Plugin):
@@ -28,10 +29,12 @@ class HttpPlugin(Plugin):
     Args:
         settings: what it provides.
         origins: of web pages that may call.
+        tracing: started and stopped with the application.
     """
 
-    def __init__(self, settings: Settings, origins: AllowedOrigins) -> None:
+    def __init__(self, settings: Settings, origins: AllowedOrigins, tracing: Tracing | None) -> None:
         self._origins = origins
+        self._tracing = tracing
         self.provides = {"settings": settings, "origins": origins}
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
@@ -40,7 +43,18 @@ class HttpPlugin(Plugin):
         app_config.cors_config = cors_config(self._origins)
         app_config.before_send.append(correct_allow)
         app_config.lifespan.append(_log_flushed_at_end)
+        if self._tracing is not None:
+            app_config.lifespan.append(self._traced)
         return super().on_app_init(app_config)
+
+    @asynccontextmanager
+    async def _traced(self, _app: object) -> AsyncIterator[None]:
+        assert self._tracing is not None
+        self._tracing.start()
+        try:
+            yield
+        finally:
+            await self._tracing.stop()
 
 
 @asynccontextmanager
