@@ -1,0 +1,297 @@
+"""The faults that `test_every_fault.py` causes, each with what clients may see."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+import valkey
+
+from db.pgbouncer_support import PGBOUNCER, PgBouncer
+from faults.load_support import NO_ANSWER, NOT_CONNECTED
+from faults.network_support import forwarded, namespace
+from faults.nodes_support import Cluster, Node
+
+Block = Callable[[], None]
+_FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+_SECONDS = 2.0  # how long a fault lasts
+_DEAD = frozenset({NO_ANSWER, NOT_CONNECTED})  # what clients of a killed process see
+_KAFKA = "KAFKA_BOOTSTRAP_SERVERS"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault.
+
+    Attributes:
+        title: in the table; how: how it is caused.
+        happening: a context manager that prepares it and yields a function that causes it, waits, and ends it; it
+            skips the test where this machine cannot cause it.
+        longest: seconds that no answer may exceed.
+        heals_within: seconds after its end in which the last refusal must have been.
+        may_cut: what clients may see beside success and 503.
+        may_refuse: whether 503 may be seen at all.
+    """
+
+    title: str
+    how: str
+    happening: Callable[[Cluster], Iterator[Block]]
+    longest: float = 6.0
+    heals_within: float = 6.0
+    may_cut: frozenset[str] = frozenset()
+    may_refuse: bool = True
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+def _process_killed(cluster: Cluster) -> Iterator[Block]:
+    def cause() -> None:
+        cluster.nodes[0].kill()
+        time.sleep(0.5)
+        cluster.nodes[0].start().wait()
+
+    yield cause
+
+
+def _process_paused(cluster: Cluster) -> Iterator[Block]:
+    def cause() -> None:
+        with cluster.nodes[1].paused():
+            time.sleep(_SECONDS)
+
+    yield cause
+
+
+def _process_apart(cluster: Cluster) -> Iterator[Block]:
+    with ExitStack() as stack:
+        space = stack.enter_context(namespace())
+        host = space.outside if space else "127.0.0.1"
+        links = [
+            stack.enter_context(forwarded(cluster.loop, url, host))
+            for url in (cluster.database_url, cluster.valkey.url)
+        ]
+        urls = [url for _, url in links]
+        environ = cluster.environ | {"DATABASE_URL": urls[0], "VALKEY_URL": urls[1]}
+        environ.pop(_KAFKA, None)
+        apart = Node(
+            cluster.folder / "apart",
+            environ,
+            before=space.enter if space else (),
+            host=space.inside if space else "127.0.0.1",
+        )
+        stack.enter_context(cluster.with_nodes({2: apart}))
+
+        def cause() -> None:
+            if space is not None:
+                space.drop([urlsplit(url).port or 0 for url in urls])
+                time.sleep(_SECONDS)
+                space.drop_nothing()
+                return
+            for forwarder, _ in links:
+                cluster.loop.call(forwarder.passing.clear)
+            time.sleep(_SECONDS)
+            for forwarder, _ in links:
+                cluster.loop.call(forwarder.passing.set)
+
+        yield cause
+
+
+def _clock_jumps(seconds: int) -> Callable[[Cluster], Iterator[Block]]:
+    def happening(cluster: Cluster) -> Iterator[Block]:
+        if not _FAKETIME.exists():
+            pytest.skip("libfaketime is not installed (Debian's package has it)")
+        offset = cluster.folder / f"offset{seconds}"
+        offset.write_text("+0")
+        variables = {
+            "LD_PRELOAD": str(_FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1",
+            "DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }  # fmt: skip
+
+        def cause() -> None:
+            offset.write_text(f"{seconds:+}")
+            time.sleep(_SECONDS)
+            offset.write_text("+0")
+
+        with cluster.with_nodes({2: Node(cluster.folder / f"clock{seconds}", cluster.environ | variables)}):
+            yield cause
+
+    return happening
+
+
+# --- the database ----------------------------------------------------------------------------------------------------
+
+
+def _database_restarted(cluster: Cluster) -> Iterator[Block]:
+    def cause() -> None:
+        cluster.postgres.stop()
+        time.sleep(0.5)
+        cluster.postgres.start()
+
+    yield cause
+
+
+def _database_crashes(cluster: Cluster) -> Iterator[Block]:
+    def cause() -> None:
+        cluster.postgres.kill()
+        time.sleep(0.5)
+        cluster.postgres.start()
+
+    yield cause
+
+
+def _database_hangs(cluster: Cluster) -> Iterator[Block]:
+    def cause() -> None:
+        cluster.postgres.pause()
+        time.sleep(_SECONDS)
+        cluster.postgres.resume()
+
+    yield cause
+
+
+def _disk_full(cluster: Cluster) -> Iterator[Block]:
+    disk = cluster.disk
+    if disk is None:
+        pytest.skip("a small file system may not be mounted here")
+
+    def cause() -> None:
+        filler = disk / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        time.sleep(1.5 * _SECONDS)
+        filler.unlink()
+        cluster.postgres.start()  # as an orchestrator does, if it gave up
+
+    yield cause
+
+
+def _connections_exhausted(cluster: Cluster) -> Iterator[Block]:
+    async def take_all() -> list[asyncpg.Connection]:
+        taken: list[asyncpg.Connection] = []
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name <> 'taker' AND pid <> $1"
+        until = time.monotonic() + _SECONDS
+        while time.monotonic() < until:
+            try:
+                given = {"application_name": "taker"}
+                taken.append(await asyncpg.connect(cluster.database_url, timeout=2, server_settings=given))
+            except (asyncpg.TooManyConnectionsError, OSError, TimeoutError):
+                with suppress(asyncpg.PostgresError):
+                    await taken[0].execute(end.replace("$1", str(taken[0].get_server_pid())))
+        return taken
+
+    async def give_back(taken: list[asyncpg.Connection]) -> None:
+        for connection in taken:
+            connection.terminate()
+
+    def cause() -> None:
+        cluster.loop.run(give_back(cluster.loop.run(take_all())))
+
+    yield cause
+
+
+# --- a pooler --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _pooled(cluster: Cluster) -> Iterator[PgBouncer]:
+    """Run all processes behind a PgBouncer in transaction mode."""
+    if PGBOUNCER is None:
+        pytest.skip("pgbouncer is not installed (Debian's package has it)")
+    bouncer = PgBouncer(
+        cluster.database_url, cluster.folder / "bouncer", default_pool_size="20", server_login_retry="1"
+    )
+    with bouncer:
+        environ = cluster.environ | {"DATABASE_URL": bouncer.url, "DATABASE_DIRECT_URL": cluster.database_url}
+        with cluster.with_nodes({number: Node(cluster.folder / f"pooled{number}", environ) for number in range(3)}):
+            yield bouncer
+
+
+def _pooler_in_front(cluster: Cluster) -> Iterator[Block]:
+    with _pooled(cluster):
+        yield lambda: time.sleep(_SECONDS)
+
+
+def _pooler_restarted(cluster: Cluster) -> Iterator[Block]:
+    with _pooled(cluster) as bouncer:
+
+        def cause() -> None:
+            bouncer.stop()
+            time.sleep(1)
+            bouncer.start()
+
+        yield cause
+
+
+# --- Valkey, Kafka, SMTP ---------------------------------------------------------------------------------------------
+
+
+def _valkey_killed(cluster: Cluster) -> Iterator[Block]:
+    def cause() -> None:
+        cluster.valkey.stop()
+        time.sleep(_SECONDS)
+        cluster.valkey.start()
+
+    yield cause
+
+
+def _valkey_paused(cluster: Cluster) -> Iterator[Block]:
+    def cause() -> None:
+        cluster.valkey.pause()
+        time.sleep(_SECONDS)
+        cluster.valkey.resume()
+
+    yield cause
+
+
+def _valkey_read_only(cluster: Cluster) -> Iterator[Block]:
+    def cause() -> None:
+        with valkey.Valkey.from_url(cluster.valkey.url) as client:
+            client.execute_command("REPLICAOF", "127.0.0.1", "1")
+            time.sleep(_SECONDS)
+            client.execute_command("REPLICAOF", "NO", "ONE")
+
+    yield cause
+
+
+FAULTS = {
+    "process killed": Fault(
+        "A process is killed", "SIGKILL in the middle of writes; restarted after half a second", _process_killed,
+        may_cut=_DEAD,
+    ),
+    "process paused": Fault("A process stands still", "SIGSTOP for 2 s", _process_paused),
+    "process apart": Fault(
+        "A process is cut off from PostgreSQL and Valkey",
+        "for 2 s all packets between them are dropped (iptables in a network namespace)", _process_apart,
+    ),
+    "clock ahead": Fault(
+        "The clock of a process jumps ahead", "by 10 minutes, for 2 s (libfaketime)", _clock_jumps(600),
+        may_refuse=False,
+    ),
+    "clock behind": Fault(
+        "The clock of a process jumps back", "by 10 minutes, for 2 s (libfaketime)", _clock_jumps(-600),
+        may_refuse=False,
+    ),
+    "database restarted": Fault("PostgreSQL is restarted", "a fast shutdown and a start", _database_restarted),
+    "database crashes": Fault("PostgreSQL crashes", "SIGKILL to all its processes, and recovery", _database_crashes),
+    "database hangs": Fault("PostgreSQL hangs", "SIGSTOP to all its processes for 2 s", _database_hangs),
+    "disk full": Fault(
+        "PostgreSQL's disk is full", "the file system of its data (256 MB) is filled for 3 s", _disk_full,
+    ),
+    "connections exhausted": Fault(
+        "PostgreSQL has no connection left", "another client takes all of them, ours included, for 2 s",
+        _connections_exhausted,
+    ),
+    "pooler in front": Fault(
+        "PgBouncer is in front", "transaction mode; no fault", _pooler_in_front, may_refuse=False,
+    ),
+    "pooler restarted": Fault("PgBouncer is restarted", "away for 1 s", _pooler_restarted),
+    "valkey killed": Fault("Valkey is killed", "SIGKILL, back after 2 s", _valkey_killed, may_refuse=False),
+    "valkey paused": Fault("Valkey hangs", "SIGSTOP for 2 s", _valkey_paused, may_refuse=False),
+    "valkey read-only": Fault("Valkey is read-only", "a replica for 2 s", _valkey_read_only, may_refuse=False),
+}  # fmt: skip

@@ -1,0 +1,99 @@
+"""Each fault under load: only success or 503, healed by itself, nothing acknowledged lost, nothing refused come true."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from bench.service import no_limits
+from cli.support import idp, root_secret
+from factories import postgres_bin
+from faults.fault_registry_support import FAULTS, Fault
+from faults.load_support import Load, load_on
+from faults.nodes_support import PROCESSES, Cluster, LoopThread, Node, small_disk
+from faults.reliability_support import Row, seen
+from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey, remove_data
+from mail.mail_support import PostOffice
+
+pytestmark = pytest.mark.alone
+
+QUIET = 1.0  # seconds without a refusal after which a fault counts as healed
+_BEFORE = 0.7
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three production processes, with a PostgreSQL whose disk is small and that has 60 connections."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with ExitStack() as stack:
+        loop = LoopThread()
+        stack.callback(loop.close)
+        disk = stack.enter_context(small_disk(folder / "disk", 256))
+        data = (disk or folder) / "postgres"
+        postgres = stack.enter_context(EmbeddedPostgres(data, bin_dir=postgres_bin()))
+        stack.callback(_remove, postgres, data)
+        valkey = stack.enter_context(EmbeddedValkey())
+        url = postgres.create_database("cluster")
+        environ = no_limits() | {
+            "DATABASE_URL": url,
+            "VALKEY_URL": valkey.url,
+            "IDP_SECRET_KEY": root_secret(),
+            "IDP_PUBLIC_URL": "https://id.example.com",
+            "IDP_API_KEYS__MAX_KEYS_PER_USER": "10000",
+            "DB_POOL_SIZE": "5",
+            "DB_MAX_OVERFLOW": "5",
+        }
+        migrated = idp("migrate", **environ)
+        assert migrated.returncode == 0, migrated.stderr
+        cluster = Cluster(loop, folder, postgres, valkey, PostOffice(), url, environ, disk)
+        for number in range(PROCESSES):
+            cluster.nodes.append(Node(folder / f"node{number}", environ).start())
+        stack.callback(lambda: [node.clean_up() for node in cluster.nodes])
+        for node in cluster.nodes:
+            node.wait()
+        yield cluster
+
+
+def _remove(postgres: EmbeddedPostgres, data: Path) -> None:
+    postgres.stop()
+    remove_data(data)
+
+
+@pytest.mark.parametrize("fault", [pytest.param(fault, id=name) for name, fault in FAULTS.items()])
+def test_a_fault_is_503_at_worst_heals_by_itself_and_loses_nothing(
+    cluster: Cluster, fault: Fault, record_property: Callable[[str, object], None]
+) -> None:
+    with contextmanager(fault.happening)(cluster) as cause, load_on(cluster) as load:
+        time.sleep(_BEFORE)
+        began = time.monotonic()
+        cause()
+        ended = time.monotonic()
+        healed = wait_until_healed(load, since=ended, seconds=fault.heals_within + 5)
+        time.sleep(0.3)
+    meanwhile = [each for each in load.answers if each.ended >= began]
+    lost, came_true = load.ledger.lost(cluster), load.ledger.came_true(cluster)
+    row = Row(
+        fault.title, fault.how, seen(meanwhile), max(each.seconds for each in meanwhile), healed,
+        load.ledger.acknowledged, len(lost), len(came_true),
+    )  # fmt: skip
+    record_property(*row.as_property())
+    codes = {each.code for each in meanwhile if each.code}
+    assert not [each.wrong for each in load.answers if each.wrong]
+    assert not lost
+    assert not came_true
+    assert not codes - fault.may_cut if not fault.may_refuse else not {code for code in codes if " " in code} - fault.may_cut
+    assert row.longest < fault.longest
+    assert row.healed < fault.heals_within
+
+
+def wait_until_healed(load: Load, *, since: float, seconds: float) -> float:
+    """Wait until every process answers every kind of request for a while; return when the last refusal ended."""
+    deadline = since + seconds
+    while True:
+        last = max(load.last_refusal(), since)
+        if time.monotonic() > last + QUIET and load.all_answered_since(last):
+            return last - since
+        assert time.monotonic() < deadline, load.refusals_since(since)
+        time.sleep(0.05)
