@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from cli.support import lasting_port
+
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
 needs_pgbouncer = pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed (Debian's package has it)")
 
@@ -33,8 +35,7 @@ class PgBouncer:
     def __init__(self, url: str, folder: Path, **settings: str) -> None:
         assert PGBOUNCER is not None
         parts = urlsplit(url)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
+        self._port = lasting_port()
         self.url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{self._port}").geturl()
         self._log = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None

@@ -1,7 +1,8 @@
 """The faults that `test_every_fault.py` causes, each with what clients may see."""
 
 import os
-import shutil
+import secrets
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,8 +13,12 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 import valkey
+from confluent_kafka import Message
 
+from cli.support import post
 from db.pgbouncer_support import PGBOUNCER, PgBouncer
+from events.kafka_support import read, value_of
+from factories import PASSWORD
 from faults.load_support import NO_ANSWER, NOT_CONNECTED
 from faults.network_support import forwarded, namespace
 from faults.nodes_support import Cluster, Node
@@ -22,7 +27,7 @@ Block = Callable[[], None]
 _FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 _SECONDS = 2.0  # how long a fault lasts
 _DEAD = frozenset({NO_ANSWER, NOT_CONNECTED})  # what clients of a killed process see
-_KAFKA = "KAFKA_BOOTSTRAP_SERVERS"
+_SKEWED = frozenset({"401 token_invalid"})  # a token from the other side of the jump seems to be of the future
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,10 @@ class Fault:
             skips the test where this machine cannot cause it.
         longest: seconds that no answer may exceed.
         heals_within: seconds after its end in which the last refusal must have been.
-        may_cut: what clients may see beside success and 503.
+        may_see: what clients may see beside success and 503.
         may_refuse: whether 503 may be seen at all.
+        has_settled: whether what waited meanwhile is done.
+        unsettled: how much of it is lost.
     """
 
     title: str
@@ -44,8 +51,10 @@ class Fault:
     happening: Callable[[Cluster], Iterator[Block]]
     longest: float = 6.0
     heals_within: float = 6.0
-    may_cut: frozenset[str] = frozenset()
+    may_see: frozenset[str] = frozenset()
     may_refuse: bool = True
+    has_settled: Callable[[Cluster], bool] = lambda _: True
+    unsettled: Callable[[Cluster], int] = lambda _: 0
 
 
 # --- processes -------------------------------------------------------------------------------------------------------
@@ -78,7 +87,6 @@ def _process_apart(cluster: Cluster) -> Iterator[Block]:
         ]
         urls = [url for _, url in links]
         environ = cluster.environ | {"DATABASE_URL": urls[0], "VALKEY_URL": urls[1]}
-        environ.pop(_KAFKA, None)
         apart = Node(
             cluster.folder / "apart",
             environ,
@@ -164,7 +172,10 @@ def _disk_full(cluster: Cluster) -> Iterator[Block]:
         with suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
-        time.sleep(1.5 * _SECONDS)
+        for _ in range(3):  # leave the segment of the write-ahead log that has room
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                cluster.sql("SELECT pg_switch_wal()")
+        time.sleep(_SECONDS)
         filler.unlink()
         cluster.postgres.start()  # as an orchestrator does, if it gave up
 
@@ -259,10 +270,54 @@ def _valkey_read_only(cluster: Cluster) -> Iterator[Block]:
     yield cause
 
 
+def _kafka_stopped(cluster: Cluster) -> Iterator[Block]:
+    def cause() -> None:
+        os.kill(cluster.kafka_pid, signal.SIGSTOP)
+        time.sleep(_SECONDS)
+        os.kill(cluster.kafka_pid, signal.SIGCONT)
+
+    yield cause
+
+
+def _all_published(cluster: Cluster) -> bool:
+    return not cluster.sql("SELECT FROM idp.outbox_unpublished LIMIT 1")
+
+
+def _missing_in_kafka(cluster: Cluster) -> int:
+    ids = {str(row["id"]) for row in cluster.sql("SELECT id FROM idp.outbox")}
+
+    def has_all(messages: list[Message]) -> bool:
+        ids.difference_update(value_of(message)["id"] for message in messages[-1000:])
+        return not ids
+
+    with suppress(AssertionError):
+        read(cluster.kafka, "users", until=has_all, seconds=10)
+    return len(ids)
+
+
+def _post_office_closed(cluster: Cluster) -> Iterator[Block]:
+    def cause() -> None:
+        cluster.close_office()
+        for node in cluster.nodes:
+            email = f"{secrets.token_hex(6)}@example.com"
+            registered = post(f"{node.base_url}/auth/register", {"email": email, "password": PASSWORD, "name": "Pat"})
+            asked = post(f"{node.base_url}/api/auth/password/reset/request", {"email": email})
+            assert (registered.status, asked.status) == (200, 200), (registered, asked)
+            cluster.mailed.append(email)
+        time.sleep(_SECONDS)
+        cluster.open_office()
+
+    yield cause
+
+
+def _undelivered(cluster: Cluster) -> int:
+    return len(set(cluster.mailed) - {recipient for recipient, _ in cluster.office.delivered})
+
+
 FAULTS = {
     "process killed": Fault(
         "A process is killed", "SIGKILL in the middle of writes; restarted after half a second", _process_killed,
-        may_cut=_DEAD,
+        may_see=_DEAD,
     ),
     "process paused": Fault("A process stands still", "SIGSTOP for 2 s", _process_paused),
     "process apart": Fault(
@@ -271,17 +326,17 @@ FAULTS = {
     ),
     "clock ahead": Fault(
         "The clock of a process jumps ahead", "by 10 minutes, for 2 s (libfaketime)", _clock_jumps(600),
-        may_refuse=False,
+        may_see=_SKEWED, may_refuse=False,
     ),
     "clock behind": Fault(
         "The clock of a process jumps back", "by 10 minutes, for 2 s (libfaketime)", _clock_jumps(-600),
-        may_refuse=False,
+        may_see=_SKEWED, may_refuse=False,
     ),
     "database restarted": Fault("PostgreSQL is restarted", "a fast shutdown and a start", _database_restarted),
     "database crashes": Fault("PostgreSQL crashes", "SIGKILL to all its processes, and recovery", _database_crashes),
     "database hangs": Fault("PostgreSQL hangs", "SIGSTOP to all its processes for 2 s", _database_hangs),
     "disk full": Fault(
-        "PostgreSQL's disk is full", "the file system of its data (256 MB) is filled for 3 s", _disk_full,
+        "PostgreSQL's disk is full", "the file system of its data (256 MB) is filled for 2 s, its write-ahead log, too", _disk_full,
     ),
     "connections exhausted": Fault(
         "PostgreSQL has no connection left", "another client takes all of them, ours included, for 2 s",
@@ -294,4 +349,13 @@ FAULTS = {
     "valkey killed": Fault("Valkey is killed", "SIGKILL, back after 2 s", _valkey_killed, may_refuse=False),
     "valkey paused": Fault("Valkey hangs", "SIGSTOP for 2 s", _valkey_paused, may_refuse=False),
     "valkey read-only": Fault("Valkey is read-only", "a replica for 2 s", _valkey_read_only, may_refuse=False),
+    "kafka stopped": Fault(
+        "Kafka hangs", "SIGSTOP for 2 s to a mock cluster of librdkafka; healed when all events are published",
+        _kafka_stopped, may_refuse=False, heals_within=12, has_settled=_all_published, unsettled=_missing_in_kafka,
+    ),
+    "smtp down": Fault(
+        "The SMTP server is away", "for 2 s while mails are promised; healed when all are delivered",
+        _post_office_closed, may_refuse=False, heals_within=15,
+        has_settled=lambda cluster: not _undelivered(cluster), unsettled=_undelivered,
+    ),
 }  # fmt: skip

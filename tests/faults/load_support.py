@@ -29,7 +29,7 @@ class Answer:
     """What a request got.
 
     Attributes:
-        code: of a refusal, or NO_ANSWER, NOT_CONNECTED; empty for success.
+        code: of a refusal, after its status if that is not 503, or NO_ANSWER, NOT_CONNECTED; empty for success.
         wrong: why nobody should ever get this answer; empty if it is right.
     """
 
@@ -209,7 +209,7 @@ def _judge(reply: httpx2.Response) -> tuple[str, str]:
     except (ValueError, KeyError):
         return str(reply.status_code), f"{reply.status_code} without a code: {reply.text[:200]}"
     if reply.status_code != 503 or code not in _CODES:
-        return code, f"{reply.status_code} {code}: {reply.text[:300]}"
+        return f"{reply.status_code} {code}", f"{reply.status_code}: {reply.text[:300]}"
     return code, "" if int(reply.headers.get("retry-after", "0")) >= 1 else f"{code} without Retry-After"
 
 

@@ -2,19 +2,21 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
 
-from cli.support import IDP, Running, free_port, get, wait_until
+from bench.kafka_broker import Broker
+from cli.support import IDP, ROOT, Running, get, lasting_port, wait_until
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey
 from mail.mail_support import PostOffice
 
@@ -65,7 +67,7 @@ class Node:
         tree: Path | None = None,
     ) -> None:
         self.environ, self.tree = dict(environ), tree
-        self.base_url = f"http://{host}:{(port := free_port())}"
+        self.base_url = f"http://{host}:{(port := lasting_port())}"
         self._output, self._starts = output, 0
         self._before = before
         self._arguments = ["serve", "--host", host, "--port", str(port)]
@@ -133,6 +135,7 @@ class Cluster:
 
     Attributes:
         environ: the variables of every process.
+        mailed: addresses that were promised a mail.
         disk: the small file system of PostgreSQL's data; None where none may be mounted.
     """
 
@@ -144,7 +147,11 @@ class Cluster:
     database_url: str
     environ: dict[str, str]
     disk: Path | None
+    kafka: Broker
+    kafka_pid: int
     nodes: list[Node] = field(default_factory=list)
+    mailed: list[str] = field(default_factory=list)
+    _opened: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     def sql(self, statement: str, *values: Any) -> list[asyncpg.Record]:
         """Run a statement directly on the server."""
@@ -157,6 +164,12 @@ class Cluster:
                 await connection.close(timeout=5)
 
         return self.loop.run(run())
+
+    def open_office(self) -> None:
+        self.loop.run(self._opened.enter_async_context(self.office.open()))
+
+    def close_office(self) -> None:
+        self.loop.run(self._opened.aclose())
 
     @contextmanager
     def with_nodes(self, others: Mapping[int, Node]) -> Iterator[None]:
@@ -177,16 +190,44 @@ class Cluster:
                 self.nodes[number].wait()
 
 
+_MOCK = """
+import os, sys
+os.environ |= {"IDP_TEST_KAFKA": "mock"}
+os.environ.pop("KAFKA_BOOTSTRAP_SERVERS", None)
+from bench.kafka_broker import broker
+with broker() as running:
+    print(running.servers, flush=True)
+    sys.stdin.read()
+"""
+
+
 @contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[Path | None]:
+def mock_kafka() -> Iterator[tuple[Broker, int]]:
+    """Run the mock cluster of librdkafka in a process that may be stopped; yield its pid, too."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _MOCK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    with process:
+        assert process.stdout is not None
+        try:
+            yield Broker("mock", process.stdout.readline().strip()), process.pid
+        finally:
+            process.kill()
+
+
+@contextmanager
+def small_disk(megabytes: int) -> Iterator[Path | None]:
     """Mount a file system of this size for the length of the block; None where that is not permitted."""
-    folder.mkdir()
-    mount = shutil.which("mount")
-    command = [mount or "mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0755", "idp-faults", str(folder)]
-    if os.geteuid() != 0 or mount is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        yield None
-        return
+    folder = Path(tempfile.mkdtemp(prefix="idp-faults-", dir="/var/tmp"))  # the server's user may enter it
+    folder.chmod(0o755)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0755", "idp-faults", str(folder)]
     try:
-        yield folder
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+            yield None
+            return
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", "--lazy", str(folder)], check=False)
     finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=False)
+        folder.rmdir()

@@ -58,7 +58,10 @@ def seen(answers: Iterable[Answer]) -> str:
 
 
 def _name(code: str) -> str:
-    return code if " " in code else f"× 503 `{code}`"
+    status, _, rest = code.partition(" ")
+    if status.isdigit():
+        return f"× {status} `{rest}`"
+    return code if rest else f"× 503 `{code}`"
 
 
 def write(rows: Iterable[Row], page: Path = PAGE) -> None:
