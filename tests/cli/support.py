@@ -129,7 +129,7 @@ def free_port() -> int:
 
 
 def lasting_port() -> int:
-    """Return a free port for a server that is restarted: none that the system gives to outgoing connections meanwhile."""
+    """Return a free port for a server that is restarted: one that outgoing connections do not take meanwhile."""
     while True:
         port = 20_000 + secrets.randbelow(12_000)
         with socket.socket() as probe, suppress(OSError):

@@ -336,7 +336,8 @@ FAULTS = {
     "database crashes": Fault("PostgreSQL crashes", "SIGKILL to all its processes, and recovery", _database_crashes),
     "database hangs": Fault("PostgreSQL hangs", "SIGSTOP to all its processes for 2 s", _database_hangs),
     "disk full": Fault(
-        "PostgreSQL's disk is full", "the file system of its data (256 MB) is filled for 2 s, its write-ahead log, too", _disk_full,
+        "PostgreSQL's disk is full", "the file system of its data (256 MB) is filled for 2 s; its log has to grow",
+        _disk_full,
     ),
     "connections exhausted": Fault(
         "PostgreSQL has no connection left", "another client takes all of them, ours included, for 2 s",

@@ -73,9 +73,7 @@ class Ledger:
         found = cluster.sql("SELECT id FROM idp.user_sessions WHERE id = ANY($1) AND ended_at IS NULL", sessions)
         lost = [f"key {key.id}" for key in self.keys if key.row_id not in is_live]
         lost += [
-            f"revocation of {key.id}"
-            for key in self.keys
-            if key.state is State.REVOKED and is_live.get(key.row_id)
+            f"revocation of {key.id}" for key in self.keys if key.state is State.REVOKED and is_live.get(key.row_id)
         ]
         return lost + [f"session {each}" for each in set(sessions) - {row["id"] for row in found}]
 

@@ -78,11 +78,11 @@ class Load:
         self._sessions: list[_Session] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._ended = False
+        self._closing: list[httpx2.AsyncClient] = []
 
     async def start(self) -> None:
         """Register a person for each process, and begin."""
-        limits = httpx2.Limits(max_connections=None)
-        self._clients = [httpx2.AsyncClient(base_url=url, timeout=_TIMEOUT, limits=limits) for url in self._base_urls]
+        self._clients = [_client(url) for url in self._base_urls]
         for client in self._clients:
             email = f"{secrets.token_hex(6)}@example.com"
             body = {"email": email, "password": PASSWORD, "name": "Pat"}
@@ -97,8 +97,13 @@ class Load:
         """Let running requests end."""
         self._ended = True
         await asyncio.gather(*self._tasks)
-        for client in self._clients:
+        for client in self._clients + self._closing:
             await client.aclose()
+
+    async def move(self, node: int, base_url: str) -> None:
+        """Send new requests elsewhere, as a load balancer does before a process is stopped."""
+        self._closing.append(self._clients[node])
+        self._clients[node] = _client(base_url)
 
     async def _repeat(self, action: Callable[[int], Coroutine[Any, Any, None]], node: int, pace: float) -> None:
         while not self._ended:
@@ -192,12 +197,19 @@ class Load:
 
     def refusals_since(self, moment: float) -> list[str]:
         """Return what went wrong lately, for the message of a test that fails."""
-        return [f"{each.kind} at {each.node}: {each.code} {each.wrong}"
-                for each in self.answers if each.began > moment and not each.succeeded][-20:]
+        return [
+            f"{each.kind} at {each.node}: {each.code} {each.wrong}"
+            for each in self.answers
+            if each.began > moment and not each.succeeded
+        ][-20:]
 
     def last_refusal(self) -> float:
         """Return when the last request ended that had no success."""
         return max((each.ended for each in self.answers if not each.succeeded), default=0.0)
+
+
+def _client(base_url: str) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(base_url=base_url, timeout=_TIMEOUT, limits=httpx2.Limits(max_connections=None))
 
 
 def _judge(reply: httpx2.Response) -> tuple[str, str]:

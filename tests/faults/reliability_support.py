@@ -53,15 +53,15 @@ def seen(answers: Iterable[Answer]) -> str:
     """Say what clients saw: successes, refusals by their code, lost connections."""
     counts = Counter(each.code or "success" for each in answers)
     succeeded = counts.pop("success", 0)
-    others = [f"{number} {_name(code)}" for code, number in sorted(counts.items(), key=lambda item: -item[1])]
-    return ", ".join([f"{succeeded:,} answered", *others])
+    others = [f"{_name(code)}: {number}" for code, number in sorted(counts.items(), key=lambda item: -item[1])]
+    return "; ".join([f"{succeeded:,} answered", *others])
 
 
 def _name(code: str) -> str:
     status, _, rest = code.partition(" ")
     if status.isdigit():
-        return f"× {status} `{rest}`"
-    return code if rest else f"× 503 `{code}`"
+        return f"{status} `{rest}`"
+    return code if rest else f"503 `{code}`"
 
 
 def write(rows: Iterable[Row], page: Path = PAGE) -> None:
