@@ -1,9 +1,9 @@
 """`python -m bench.soak`: half load for ten minutes, and whether memory, files and connections stay flat.
 
 Half load is half the rate that the same requests reach for five seconds without a pause: sign-ins, refreshes, keys
-created and revoked, validations, `/auth/me`. The verdict cache is limited to 2,000 entries, so that it is full after the
-warm-up and does not look like a leak. Every ten seconds it prints resident memory of the process and its helpers, open
-files, and connections to PostgreSQL. The first third is the warm-up; the last third is compared with the second.
+created and revoked, validations, `/auth/me`. The verdict cache is limited to 2,000 entries, so that it is full after
+the warm-up and does not look like a leak. Every ten seconds it prints resident memory of the process and its helpers,
+open files, and connections to PostgreSQL. The first third is the warm-up; the last third is compared with the second.
 """
 
 import argparse
