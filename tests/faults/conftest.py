@@ -24,4 +24,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for row in rows:
             terminalreporter.write_line(row.line())
     if rows and config.getoption("--write-reliability", default=False):
-        write(rows)
+        from faults.fault_registry_support import FAULTS
+
+        titles = [fault.title for fault in FAULTS.values()]
+        write(sorted(rows, key=lambda row: titles.index(row.fault) if row.fault in titles else len(titles)))

@@ -172,14 +172,20 @@ def _disk_full(cluster: Cluster) -> Iterator[Block]:
         with suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
-        for _ in range(3):  # leave the segment of the write-ahead log that has room
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                cluster.sql("SELECT pg_switch_wal()")
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            _use_up_the_log(cluster)
         time.sleep(_SECONDS)
         filler.unlink()
         cluster.postgres.start()  # as an orchestrator does, if it gave up
 
     yield cause
+
+
+def _use_up_the_log(cluster: Cluster) -> None:
+    """Leave the segments of the write-ahead log that have room, until there is no disk for another."""
+    for number in range(5):
+        cluster.sql("SELECT pg_switch_wal()")
+        cluster.sql(f"CREATE TABLE public.growing{number} (content text)")
 
 
 def _connections_exhausted(cluster: Cluster) -> Iterator[Block]:
@@ -322,7 +328,9 @@ FAULTS = {
     "process paused": Fault("A process stands still", "SIGSTOP for 2 s", _process_paused),
     "process apart": Fault(
         "A process is cut off from PostgreSQL and Valkey",
-        "for 2 s all packets between them are dropped (iptables in a network namespace)", _process_apart,
+        "for 2 s all packets between them are dropped (iptables in a network namespace, or a proxy where that is not "
+        "permitted)",
+        _process_apart,
     ),
     "clock ahead": Fault(
         "The clock of a process jumps ahead", "by 10 minutes, for 2 s (libfaketime)", _clock_jumps(600),
