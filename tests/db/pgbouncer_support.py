@@ -38,6 +38,7 @@ class PgBouncer:
         self._port = lasting_port()
         self.url = parts._replace(netloc=f"{parts.username}:{parts.password}@127.0.0.1:{self._port}").geturl()
         self._log = folder / "log"
+        self._errors = folder / "errors"
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(exist_ok=True)
         users, ini = folder / "users.txt", folder / "pgbouncer.ini"
@@ -66,12 +67,13 @@ class PgBouncer:
 
     def start(self) -> None:
         """Start it and wait until it listens."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=errors)
         deadline = time.monotonic() + 10
         while True:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):
                 return
-            assert self._process.poll() is None, self._log.read_text()
+            assert self._process.poll() is None, (self._process.poll(), self._errors.read_text()[-1000:])
             assert time.monotonic() < deadline, "pgbouncer does not listen"
             time.sleep(0.02)
 

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
 from bench.service import no_limits
 from cli.support import idp, lasting_port, root_secret
 from factories import postgres_bin
 from faults.nodes_support import PROCESSES, Cluster, LoopThread, Node, mock_kafka, small_disk
+from idp.dev import postgres as postgres_module
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey, remove_data
 from mail.mail_support import PostOffice
 
@@ -20,6 +23,8 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
         stack.callback(loop.close)
         disk = stack.enter_context(small_disk(256))
         data = (disk or folder) / "postgres"
+        patched = stack.enter_context(pytest.MonkeyPatch.context())
+        patched.setitem(postgres_module._SETTINGS, "max_connections", "80")
         postgres = stack.enter_context(EmbeddedPostgres(data, port=lasting_port(), bin_dir=postgres_bin()))
         stack.callback(_remove, postgres, data)
         valkey = stack.enter_context(EmbeddedValkey(port=lasting_port()))

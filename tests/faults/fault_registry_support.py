@@ -1,5 +1,6 @@
 """The faults that `test_every_fault.py` causes, each with what clients may see."""
 
+import asyncio
 import os
 import secrets
 import signal
@@ -168,14 +169,20 @@ def _disk_full(cluster: Cluster) -> Iterator[Block]:
         pytest.skip("a small file system may not be mounted here")
 
     def cause() -> None:
-        filler = disk / "filler"
-        with suppress(OSError), filler.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
-        with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
-            _use_up_the_log(cluster)
-        time.sleep(_SECONDS)
+        filler, failed = disk / "filler", 0
+        until = time.monotonic() + _SECONDS
+        with filler.open("wb", buffering=0) as file:
+            while time.monotonic() < until:
+                with suppress(OSError):
+                    while True:
+                        file.write(bytes(4096))
+                try:
+                    _use_up_the_log(cluster)
+                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    failed += 1
+                time.sleep(0.05)
         filler.unlink()
+        assert failed
         cluster.postgres.start()  # as an orchestrator does, if it gave up
 
     yield cause
@@ -183,31 +190,35 @@ def _disk_full(cluster: Cluster) -> Iterator[Block]:
 
 def _use_up_the_log(cluster: Cluster) -> None:
     """Leave the segments of the write-ahead log that have room, until there is no disk for another."""
-    for number in range(5):
+    for _ in range(3):
         cluster.sql("SELECT pg_switch_wal()")
-        cluster.sql(f"CREATE TABLE public.growing{number} (content text)")
+        cluster.sql("CREATE TABLE public.growing (content text)")
+        cluster.sql("DROP TABLE public.growing")
 
 
 def _connections_exhausted(cluster: Cluster) -> Iterator[Block]:
-    async def take_all() -> list[asyncpg.Connection]:
-        taken: list[asyncpg.Connection] = []
-        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name <> 'taker' AND pid <> $1"
+    taken: list[asyncpg.Connection] = []
+
+    async def take_one() -> None:
+        with suppress(asyncpg.PostgresError, OSError, TimeoutError):
+            given = {"application_name": "taker"}
+            taken.append(await asyncpg.connect(cluster.database_url, timeout=2, server_settings=given))
+
+    async def take_all() -> None:
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name <> 'taker'"
+        await take_one()
         until = time.monotonic() + _SECONDS
         while time.monotonic() < until:
-            try:
-                given = {"application_name": "taker"}
-                taken.append(await asyncpg.connect(cluster.database_url, timeout=2, server_settings=given))
-            except (asyncpg.TooManyConnectionsError, OSError, TimeoutError):
-                with suppress(asyncpg.PostgresError):
-                    await taken[0].execute(end.replace("$1", str(taken[0].get_server_pid())))
-        return taken
+            await asyncio.gather(*(take_one() for _ in range(20)))
+            await taken[0].execute(f"{end} AND backend_type = 'client backend'")
 
-    async def give_back(taken: list[asyncpg.Connection]) -> None:
+    async def give_back() -> None:
         for connection in taken:
             connection.terminate()
 
     def cause() -> None:
-        cluster.loop.run(give_back(cluster.loop.run(take_all())))
+        cluster.loop.run(take_all())
+        cluster.loop.run(give_back())
 
     yield cause
 
