@@ -81,7 +81,7 @@ def _features(
         MailPlugin(settings.mail, database, core.sealer, core.mailer, keeps_text=development.keeps_mail),
         AuditPlugin(database),
         EventsPlugin(database, settings.kafka, settings.events),
-        HealthPlugin(core.health, core.metrics_access, database),
+        HealthPlugin(core.health, core.metrics_access, database, core.change_listener),
         DirectoryPlugin(),
         AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, core.cookies, core.rights),
         AccountsPlugin(core.account_services(), core.session_starter, core.signing_out(introspector)),

@@ -67,6 +67,8 @@ def _sentence(reason: BaseException | None, url: str) -> str:
                 f"The user {user!r} may not do this in the database {database!r} ({_first_line(reason)}): grant it, "
                 "or set DATABASE_MIGRATION_URL to an owner role for `idp migrate`."
             )
+        case asyncpg.LockNotAvailableError():
+            return f"Another transaction in {database!r}, such as a backup, holds a lock: try again when it has ended."
         case _ if isinstance(reason, _NOT_MIGRATED):
             return f"The database {database!r} at {host} is not migrated: run `idp migrate`."
     return f"PostgreSQL at {host} says: {_first_line(reason)}. Check DATABASE_URL."

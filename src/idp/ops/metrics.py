@@ -23,7 +23,13 @@ PlatformCollector(registry=REGISTRY)
 MEDIA_TYPE = "text/plain; version=0.0.4"  # the framework adds the charset
 _OF_A_PROCESS = ("process_", "python_")  # beginnings of names
 # When facts of the whole deployment were last measured here; with several processes the newest value counts.
-_set_at = {"idp_mail_pending": 0.0, "idp_outbox_pending": 0.0, "idp_outbox_parked": 0.0, "idp_sync_drift": 0.0}
+_set_at = {
+    "idp_mail_pending": 0.0,
+    "idp_outbox_pending": 0.0,
+    "idp_outbox_parked": 0.0,
+    "idp_sync_drift": 0.0,
+    "idp_signing_key_since_timestamp_seconds": 0.0,
+}
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 _requests = fast_metrics.Counter(
@@ -70,6 +76,17 @@ _mails = Counter(
     registry=REGISTRY,
 )
 _mail_pending = Gauge("idp_mail_pending", "Mails waiting in the outbox.", registry=REGISTRY)
+_leases = Gauge(
+    "idp_change_leases",
+    "Processes that receive changes, and so may use cached verdicts: 1, or the workers.",
+    registry=REGISTRY,
+)
+_signing_keys = Gauge(
+    "idp_signing_key_since_timestamp_seconds",
+    "Since when the current key of an algorithm signs (seconds since 1970).",
+    ["algorithm"],
+    registry=REGISTRY,
+)
 _connections = Gauge("idp_connections", "Open client connections.", registry=REGISTRY)
 _dropped = Counter(
     "idp_connections_dropped_total",
@@ -195,6 +212,17 @@ def observe_command(*, command: str, seconds: float) -> None:
 def watch_command_queue(depth: Callable[[], int]) -> None:
     """Read the gauge of waiting changes from this function."""
     _queue.set_function(depth)
+
+
+def watch_lease(is_valid: Callable[[], bool]) -> None:
+    """Read from this function whether the process receives changes."""
+    _leases.set_function(lambda: float(is_valid()))
+
+
+def set_signing_key(algorithm: str, since: float) -> None:
+    """Set since when the current key of an algorithm signs (seconds since 1970)."""
+    _signing_keys.labels(algorithm).set(since)
+    _set_at["idp_signing_key_since_timestamp_seconds"] = time.monotonic()
 
 
 def watch_pool(in_use: Callable[[], int]) -> None:

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 from litestar.config.app import AppConfig
 
 from idp.cache import SharedCache, SharedStore
+from idp.db.change_source import ChangeSource
 from idp.db.engine import Database
-from idp.ops import health, problems, query_metrics
+from idp.ops import health, metrics, problems, query_metrics
 from idp.ops.access_log import access_log
 from idp.ops.address_limits import AddressLimits
 from idp.ops.allow import correct_allow
@@ -112,10 +113,14 @@ class HealthPlugin(Plugin):
         checks: the probes of all plugins.
         metrics_access: who may read metrics.
         database: its statements are measured.
+        change_source: whether it receives changes is a metric.
     """
 
     routes = health.ROUTES
 
-    def __init__(self, checks: HealthChecks, metrics_access: MetricsAccess, database: Database) -> None:
+    def __init__(
+        self, checks: HealthChecks, metrics_access: MetricsAccess, database: Database, change_source: ChangeSource
+    ) -> None:
         self.provides = {"health_checks": checks, "metrics_access": metrics_access}
         query_metrics.watch(database.engine)
+        metrics.watch_lease(lambda: change_source.lease_is_valid)
