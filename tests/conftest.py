@@ -1,7 +1,7 @@
 """Fixtures of all tests: PostgreSQL, Valkey, and the service behind a socket."""
 
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,8 @@ import pytest
 from factories import Service, postgres_bin, running
 from idp.dev import postgres as postgres_module
 from idp.dev.embedded import EmbeddedPostgres, EmbeddedValkey, remove_data
+from idp.ops import metrics
+from secret_scan import secrets_seen
 
 # `nohup` lets a run ignore SIGHUP; the commands that tests start and stop with it must not inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -28,6 +30,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long files first (`--dist loadfile --no-loadscope-reorder` hands files out in this order)."""
     places = {Path(__file__).parent / name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test whose output has a secret."""
+    report = yield
+    if report.when == "teardown":
+        text = "\n".join(content for title, content in report.sections if title.startswith("Captured"))
+        if leaks := secrets_seen.search(text, f"the output of {item.nodeid}"):
+            report.outcome, report.longrepr = "failed", f"secrets in clear: {leaks}"
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_secret_in_clear() -> Iterator[None]:
+    """SEC-74: at the end of the run no secret that a test saw is in logs, traces, metrics or databases."""
+    yield
+    secrets_seen.search(metrics.exposition().decode(), "the metrics")
+    assert secrets_seen.leaks == []
 
 
 @pytest.fixture(scope="session", autouse=True)

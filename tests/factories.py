@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import asyncpg
@@ -23,7 +24,9 @@ from idp.principal.model import AuthMethod, Credential, Principal, User
 from idp.settings import LoadedSettings, Profile, load
 from idp.signing.jwt import TokenSession
 from prepared_databases import prepare
+from secret_scan import WatchingClient, secrets_seen
 
+SHARED = {"/shared", "/production"}  # databases of the services that most tests use
 PASSWORD = "correct horse battery"
 # How long the service waits for PostgreSQL in tests, on machines that may stand still for a second. Tests of a
 # PostgreSQL that is away take the service's own limits.
@@ -43,7 +46,9 @@ def postgres_bin() -> Path | None:
 
 def root_secret() -> str:
     """Return a root secret that production accepts."""
-    return secrets.token_urlsafe(48)
+    secret = secrets.token_urlsafe(48)
+    secrets_seen.add(secret, "root secret")
+    return secret
 
 
 @dataclass
@@ -216,7 +221,7 @@ async def running(
     while not server.started:
         await asyncio.sleep(0.01)
         assert not serving.done(), "the service did not start"
-    async with httpx2.AsyncClient(base_url=base_url, timeout=20) as client:
+    async with WatchingClient(base_url=base_url, timeout=20) as client:
         # All tests share it, and none is to be the browser of another.
         client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         try:
@@ -231,6 +236,8 @@ async def running(
         finally:
             server.should_exit = True
             await serving
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # tests stop databases, too
+                await secrets_seen.search_database(database_url, always=urlsplit(database_url).path in SHARED)
 
 
 async def until_it_hears(service: Service) -> None:

@@ -131,11 +131,12 @@ def test_no_name_sets_two_settings() -> None:
 
 
 def test_only_the_settings_read_the_environment() -> None:
-    """Style card 9. `dev/child.py` hands the environment on to PostgreSQL and reads nothing in it."""
+    """Style card 9. `dev/child.py` hands the environment on to PostgreSQL, and the supervisor to its generations."""
     reading = re.compile(r"\bos\.(environ|getenv|putenv)|from os import .*\b(environ|getenv)")
     sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "db").rglob("*.py")]
     readers = {str(file.relative_to(ROOT)) for file in sources if reading.search(file.read_text("utf-8"))}
-    assert readers == {"src/idp/settings.py", "src/idp/dev/child.py"}
+    handing_on = {"src/idp/dev/child.py", "src/idp/cli/workers/supervisor.py"}
+    assert readers == {"src/idp/settings.py", *handing_on}
 
 
 # --- where a value comes from ----------------------------------------------------------------------------------------

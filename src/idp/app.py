@@ -70,7 +70,7 @@ def _features(
     """Every feature, in the order in which they start."""
     settings, database = core.settings, core.database
     return [
-        HttpPlugin(settings, core.origins),
+        HttpPlugin(settings, core.origins, core.tracing),
         DatabasePlugin(database, core.change_listener, refuse_development=core.profile == "production"),
         CachePlugin(core.store, core.shared),
         RateLimitPlugin(core.limiter, core.rules),
@@ -81,7 +81,7 @@ def _features(
         MailPlugin(settings.mail, database, core.sealer, core.mailer, keeps_text=development.keeps_mail),
         AuditPlugin(database),
         EventsPlugin(database, settings.kafka, settings.events),
-        HealthPlugin(core.health, core.metrics_access, database),
+        HealthPlugin(core.health, core.metrics_access, database, core.change_listener),
         DirectoryPlugin(),
         AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, core.cookies, core.rights),
         AccountsPlugin(core.account_services(), core.session_starter, core.signing_out(introspector)),
@@ -127,6 +127,7 @@ class Application(Litestar):
             open_paths=OPEN_PATHS,
             prefix=PublicPrefix.of(public_url(settings), self.routes),
             observe=development.observe,
+            tracing=core.tracing,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]

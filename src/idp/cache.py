@@ -15,6 +15,8 @@ import structlog
 from valkey.asyncio import Valkey
 from valkey.exceptions import ValkeyError
 
+from idp import tracing
+
 T = TypeVar("T")
 log = structlog.get_logger("idp.cache")
 
@@ -74,13 +76,15 @@ class SharedStore:
         """
         if self.valkey is None or self._suspended:
             raise StoreUnavailable
-        began = time.monotonic()
+        began, started = time.monotonic(), time.time_ns()
         try:
             async with asyncio.timeout(max(0.001, _TIME_BUDGET - self._spent(began))):
                 answer = await operation(self.valkey)
         except (ValkeyError, OSError, TimeoutError) as error:
             self._suspend(error)
+            tracing.record("valkey", started, error, db_system_name="valkey")
             raise StoreUnavailable from error
+        tracing.record("valkey", started, db_system_name="valkey")
         ended = time.monotonic()
         if ended - began > _SLOW_SECONDS:
             self._lost = self._spent(ended) + ended - began

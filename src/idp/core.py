@@ -71,6 +71,7 @@ from idp.signing.proof_keys import ProofKeys
 from idp.signing.remote_jwks import RemoteJwks
 from idp.signing.sealing import Sealer, derive
 from idp.signing.signing_key import Algorithm
+from idp.tracing import Tracing
 from idp.users.one_time_tokens import OneTimeTokens
 from idp.users.passwords import Passwords
 
@@ -117,6 +118,7 @@ class Core(Struct, frozen=True):
     rights: Rights
     health: HealthChecks
     metrics_access: MetricsAccess
+    tracing: Tracing | None
 
     def introspector(self, chain: AuthenticatorChain) -> Introspector:
         """Return what decides about credentials with these authenticators."""
@@ -278,6 +280,7 @@ def build_core(loaded: LoadedSettings) -> Core:
             token=settings.management.metrics_token,
             port=settings.server.metrics_port,
         ),
+        tracing=Tracing(settings.tracing, version=__version__) if settings.tracing.endpoint is not None else None,
     )
 
 

@@ -712,6 +712,13 @@ class Busy(IdpError):
     default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
+class MetricsUnavailable(IdpError):
+    code, status, title = "metrics_unavailable", 503, "Metrics unavailable"
+    text = "The metrics of all workers could not be collected in time."
+    remedy = "Scrape again. Operators: the process that was started as `idp serve` does not answer its workers."
+    default_headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
 class WriterBusy(IdpError):
     code, status, title = "writer_busy", 503, "Write queue full"
     text = "Too many changes are waiting; nothing was changed. Try again shortly."

@@ -29,6 +29,7 @@ _PUBLIC, _ISSUER = "https://id.example.com", "https://issuer.example.com"
 _MAPPED = IPv6Network("::ffff:0:0/96")
 # Of trusted proxies: an eighth of IPv4, a 128th of IPv6 (public addresses are in 2000::/3).
 _MAX_ADDRESSES = {4: 2**29, 6: 2**121}
+_HEADERS = re.compile(r"\s*[A-Za-z0-9-]+\s*=[^,\x00-\x1f]+(,\s*[A-Za-z0-9-]+\s*=[^,\x00-\x1f]+)*,?\s*")
 _SHARED = ("AUTH_JWT_SECRET_KEY", "JWT_SECRET_KEY", "AUTH_JWT_PREVIOUS_SECRET_KEYS")
 
 
@@ -71,6 +72,7 @@ def refuse_unsafe(settings: Settings) -> None:
     problems += _mail(settings)
     problems += _issuers(settings)
     problems += _federation(settings)
+    problems += _tracing(settings)
     if problems:
         raise SettingsError(problems)
 
@@ -286,6 +288,24 @@ def _issuers(settings: Settings) -> Iterator[str]:
             yield problem
         elif not url.lower().startswith("https://"):
             yield f"{name} is {shown(url)}: its keys could be replaced on the way, so use a URL such as {_ISSUER}."
+
+
+# --- traces ----------------------------------------------------------------------------------------------------------
+
+
+def _tracing(settings: Settings) -> Iterator[str]:
+    tracing, example = settings.tracing, "http://collector:4318/v1/traces"
+    if tracing.endpoint is None:
+        return
+    if problem := problem_of_url("IDP_TRACING__ENDPOINT", tracing.endpoint, example=example):
+        yield problem
+    elif tracing.headers is not None and _is_plain_http(tracing.endpoint):
+        yield (
+            "IDP_TRACING__HEADERS is set and IDP_TRACING__ENDPOINT begins with http://: the headers would travel "
+            "unencrypted; use https://, or remove the headers."
+        )
+    if tracing.headers is not None and not _HEADERS.fullmatch(tracing.headers.reveal()):
+        yield "IDP_TRACING__HEADERS is not a list of headers: use name=value,name=value."
 
 
 # --- providers of sign-ins -------------------------------------------------------------------------------------------

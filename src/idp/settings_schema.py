@@ -41,6 +41,8 @@ class Server(Section, frozen=True):
     host: str = "0.0.0.0"  # noqa: S104  a container publishes it; `idp dev` binds to loopback
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
     metrics_port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    workers: Annotated[int, Meta(ge=1, le=512)] = 1
+    worker_timeout_seconds: Annotated[float, Meta(ge=2, le=3600)] = 30.0
     public_url: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     max_body_bytes: Count = 1_000_000
@@ -160,6 +162,14 @@ class Seed(Section, frozen=True):
 class Logging(Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "console"] = "json"
+
+
+class Tracing(Section, frozen=True):
+    endpoint: str | None = None
+    headers: Secret | None = None
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
+    trust_sampled_flag: bool = False
+    service_name: Annotated[str, Meta(min_length=1, max_length=100)] = "idp"
 
 
 class ApiKeys(Section, frozen=True):
@@ -332,6 +342,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cors: Cors = Cors()
     seed: Seed = Seed()
     logging: Logging = Logging()
+    tracing: Tracing = Tracing()
     api_keys: ApiKeys = ApiKeys()
     oidc: Oidc = Oidc()
     federation: Federation = Federation()
@@ -350,6 +361,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 ALIASES: dict[str, tuple[str, ...]] = {
     "server.port": ("PORT", "AUTH_SERVICE_PORT"),
     "server.metrics_port": ("IDP_METRICS_PORT",),
+    "server.workers": ("WEB_CONCURRENCY",),
     "server.public_url": ("IDP_PUBLIC_URL", "API_BASE_URL"),
     "server.trusted_proxies": ("IDP_TRUSTED_PROXIES",),
     "database.url": ("DATABASE_URL", "AUTH_DATABASE_URL"),

@@ -142,7 +142,25 @@ def test_a_backup_contains_no_address_and_no_digest_in_clear(backed_up: BackedUp
     assert backed_up.person.email.encode() not in raw
     assert b"argon2" not in raw
     assert backed_up.file.stat().st_mode & 0o777 == 0o600
-    assert not backed_up.file.with_name("idp.backup.part").exists()
+    assert [each.name for each in backed_up.file.parent.iterdir()] == ["idp.backup"]
+
+
+def test_a_backup_follows_no_link_and_keeps_no_permission_that_another_user_prepared(
+    backed_up: BackedUp, tmp_path: Path
+) -> None:
+    """In a shared folder, such as /tmp, others can create files under the names that a backup will have."""
+    victim, file, link = tmp_path / "victim", tmp_path / "b", tmp_path / "b.part"
+    victim.write_text("kept")
+    victim.chmod(0o666)
+    link.symlink_to(victim)
+    for prepared in (link, file):
+        prepared.unlink(missing_ok=True)
+        prepared.symlink_to(victim)
+        done = idp("backup", str(file), **backed_up.environ)
+        assert done.returncode == 0, done.stderr
+        assert victim.read_text() == "kept"
+        assert not file.is_symlink()
+        assert file.stat().st_mode & 0o777 == 0o600
 
 
 def damaged(raw: bytes) -> dict[str, tuple[bytes, str]]:

@@ -33,6 +33,7 @@ import asyncpg
 
 from cli import command_process
 from cli.command_process import CommandProcess
+from secret_scan import secrets_seen
 
 ROOT = Path(__file__).parents[2]
 IDP = [sys.executable, "-m", "idp.cli.main"]
@@ -49,7 +50,9 @@ if (ROOT / "var/dev/dev.json").exists():
 
 
 def root_secret() -> str:
-    return secrets.token_urlsafe(48)
+    secret = secrets.token_urlsafe(48)
+    secrets_seen.add(secret, "root secret")
+    return secret
 
 
 def idp(
@@ -241,7 +244,8 @@ class Running:
         return not self.left_behind()
 
     def clean_up(self) -> None:
-        """Leave nothing behind, whatever the test found."""
+        """Leave nothing behind, whatever the test found; and no secret in what it said."""
+        secrets_seen.search(self.output.read_text("utf-8", "replace"), f"the output in {self.output}")
         if self.process.poll() is None:
             self.end(signal.SIGTERM)
         for pid in self.left_behind():

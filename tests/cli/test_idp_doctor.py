@@ -276,3 +276,23 @@ def test_an_issuer_that_is_away_or_missing_is_an_error() -> None:
     away = idp("doctor", "--api", "http://127.0.0.1:1", "--issuer", "http://127.0.0.1:1")
     assert away.returncode != 0
     assert "No answer" in away.stderr
+
+
+@pytest.mark.parametrize("keys", [["x", 5, None], [{"kid": "\x1b[2J", "kty": "EC", "x": "\x9b"}]])
+def test_a_hostile_key_set_controls_neither_the_terminal_nor_the_check(keys: list[Any]) -> None:
+    def reply(asked: Asked) -> Reply:
+        if asked.path.endswith("openid-configuration"):
+            return Reply(body=json.dumps({"jwks_uri": f"{server.url}/keys"}).encode())
+        return Reply(body=json.dumps({"keys": keys}).encode()) if asked.path == "/keys" else Reply(401)
+
+    with answering(reply) as server:
+        done = idp("doctor", "--api", f"{server.url}/api", "--issuer", server.url, IDP_TOKEN="a.b.c")
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert done.stdout.replace("\n", "").isprintable()
+
+
+def test_a_hostile_discovery_document_is_an_error() -> None:
+    with answering(lambda _asked: Reply(body=json.dumps({"jwks_uri": "\x1b[31m"}).encode())) as server:
+        done = idp("doctor", "--api", f"{server.url}/api", "--issuer", server.url)
+    assert done.returncode == 5, done
+    assert "has no discovery document or keys" in done.stderr

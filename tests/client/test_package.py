@@ -15,7 +15,9 @@ import idp_client
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT = ROOT / "clients" / "python"
-MODULES = sorted((CLIENT / "src/idp_client").glob("*.py"))
+SOURCE = CLIENT / "src/idp_client"
+MODULES = sorted(SOURCE.rglob("*.py"))
+PLUGIN = SOURCE / "testing/plugin.py"
 ADAPTERS = {"litestar", "fastapi", "starlette", "flask", "django"}
 # cryptography is what joserfc stands on; the rest is declared.
 ALLOWED = {"httpx2", "joserfc", "cryptography", "msgspec", "idp_client"} | sys.stdlib_module_names
@@ -33,10 +35,10 @@ def imports(module: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(SOURCE)))
 def test_a_module_imports_only_declared_packages_and_nothing_of_the_service(module: Path) -> None:
     """Architecture: clients/python imports nothing of idp; each framework stays in its adapter."""
-    own = {module.stem.partition("_")[0]} & ADAPTERS
+    own = {module.stem.partition("_")[0]} & ADAPTERS | ({"pytest"} if module == PLUGIN else set())
     assert imports(module) <= ALLOWED | own
 
 
@@ -52,7 +54,12 @@ def test_importing_it_loads_no_framework_and_nothing_of_the_service() -> None:
     code = "import sys, idp_client; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT / "clients").split())
     assert "idp_client" in loaded
-    assert not loaded & {*ADAPTERS, "idp", "pydantic", "sqlalchemy"}
+    assert not loaded & {*ADAPTERS, "idp", "pydantic", "sqlalchemy", "pytest"}
+
+
+def test_importing_it_does_not_load_the_issuer_for_tests() -> None:
+    code = "import sys, idp_client; print(*[name for name in sys.modules if name.startswith('idp_client.testing')])"
+    assert not subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT / "clients").split()
 
 
 def test_the_wheel_holds_the_package_and_its_types(tmp_path: Path) -> None:
@@ -61,7 +68,7 @@ def test_the_wheel_holds_the_package_and_its_types(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=source, check=True)
     (wheel,) = tmp_path.glob("idp_client-*.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert names == {f"idp_client/{module.name}" for module in MODULES} | {"idp_client/py.typed"}
+    assert names == {f"idp_client/{module.relative_to(SOURCE)}" for module in MODULES} | {"idp_client/py.typed"}
 
 
 def test_every_public_name_exists_and_says_what_it_is() -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -152,6 +154,16 @@ async def test_tokens_of_idp_dev_are_accepted_only_by_a_service_configured_for_t
         check_problem(await call(client, "GET", "/me", headers=person.bearer), 401, "development_token")
     with started(command, AUTH_SERVICE_URL=service.base_url, IDP_DEVELOPMENT="1") as client:
         assert (await call(client, "GET", "/me", headers=person.bearer)).json()["email"] == person.email
+
+
+def test_the_fastapi_example_tests_itself_without_idp() -> None:
+    """idp_client.testing: its issuer is all that the tests of a service need."""
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*run, str(EXAMPLES / "fastapi_service")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\n\d\d passed in ", done.stdout), done.stdout
 
 
 def test_the_examples_stay_small() -> None:

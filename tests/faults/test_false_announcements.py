@@ -83,8 +83,14 @@ async def test_a_role_that_may_only_connect_learns_no_name_to_announce_on(
             guest = await asyncpg.connect(
                 parts._replace(netloc=f"merely_connects:{quote(PASSWORD)}@{parts.hostname}:{parts.port}").geturl()
             )
-            with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                await guest.fetch("SELECT * FROM idp.installation")
+            for statement in (
+                "SELECT * FROM idp.installation",
+                "SELECT idp.announce('directory')",
+                "INSERT INTO idp.change_log VALUES (1, 'directory')",
+                "DELETE FROM idp.change_log",
+            ):
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await guest.fetch(statement)
             texts = await guest.fetch("SELECT prosrc FROM pg_proc WHERE proname LIKE 'announce_%'")
             assert texts
             assert not any(names[-1] in row["prosrc"] for row in texts)

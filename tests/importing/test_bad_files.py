@@ -32,6 +32,7 @@ BAD_LINES = {
     '{"kind": "user", "id": "1", "created_at": "yesterday"}': "RFC3339",
     '{"kind": "user", "id": "1", "created_at": "0001-01-01T00:00:00+14:00"}': "out of range",
     '{"kind": "user", "id": "1", "email": "a@example.com", "email": "b@example.com"}': "'email' appears twice",
+    '{"kind" :"user", "id" :"1", "email" :"a@example.com", "email" :"b@example.com"}': "'email' appears twice",
     '{"kind": "user", "id": "1", "name": "a\\u0000b"}': "NUL",
     '{"kind": "user", "id": "1", "roles": ["a\\u0000b"]}': "NUL",
     '{"kind": "user", "id": ""}': "id is empty",

@@ -1,7 +1,5 @@
 """Errors of commands: a sentence for the terminal and an exit code for scripts."""
 
-from typing import ClassVar
-
 # Expected errors of packages that are not imported only for this list.
 _EXPECTED_NAMES = frozenset({"EmbeddedError", "FolderInUse", "DatabaseUrlError", "NoSharedMemory"})
 
@@ -9,7 +7,7 @@ _EXPECTED_NAMES = frozenset({"EmbeddedError", "FolderInUse", "DatabaseUrlError",
 class Failure(Exception):
     """A command failed. The message states the problem and the remedy."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
 
 class BadInput(Failure):

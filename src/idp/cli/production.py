@@ -63,20 +63,26 @@ def unsafe(settings: "Settings") -> list[str]:
     """Return a sentence for each unsafe setting, including invalid database URLs and issuers without an audience."""
     from idp.clerk.settings_check import check_clerk
     from idp.deployment import configured_issuers
-    from idp.events.kafka import check_kafka
     from idp.federation.settings_check import check_federation
     from idp.pages.brand import load_brand
     from idp.settings import SettingsError
     from idp.settings_safety import refuse_unsafe
 
     problems = []
-    checks = (refuse_unsafe, configured_issuers, check_clerk, check_kafka, lambda each: load_brand(each.pages))
+    checks = (refuse_unsafe, configured_issuers, check_clerk, _check_kafka, lambda each: load_brand(each.pages))
     for check in (*checks, lambda each: check_federation(each.federation)):
         try:
             check(settings)
         except SettingsError as error:
             problems += [each for each in error.problems if each not in problems]
     return problems + unusable_addresses(settings)
+
+
+def _check_kafka(settings: "Settings") -> None:
+    if settings.kafka.bootstrap_servers:  # otherwise librdkafka is not loaded
+        from idp.events.kafka import check_kafka
+
+        check_kafka(settings)
 
 
 def unusable_addresses(settings: "Settings") -> list[str]:

@@ -9,8 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
-from types import FrameType
 from typing import Any
 
 from idp.cli.failure import Failure
@@ -134,40 +132,9 @@ def uvicorn_server(app: Any, settings: Server, *, shutdown_timeout: int = 10) ->
     Args:
         shutdown_timeout: time for running requests after a signal (seconds).
     """
-    import uvicorn
+    from idp.cli.http_server import SingleSignalServer, configure
 
-    from idp.ops.connections import ConnectionLimits, connections_for, raise_file_limit
-    from idp.ops.forwarded import ForwardedHeaders, TrustedProxies
-    from idp.ops.http_protocol import BoundedHttpProtocol
-
-    proxies = TrustedProxies(settings.trusted_proxies)
-    limits = ConnectionLimits(
-        limit=connections_for(raise_file_limit(), settings.max_connections),
-        limit_per_address=settings.max_connections_per_address,
-        is_trusted=proxies.__contains__,
-    )
-
-    class SingleSignalServer(uvicorn.Server):
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            # A second Ctrl-C would interrupt the clean-up, which `shutdown_timeout` bounds anyway.
-            if not self.should_exit:
-                super().handle_exit(sig, frame)
-
-    return SingleSignalServer(
-        uvicorn.Config(
-            ForwardedHeaders(app, proxies) if proxies else app,
-            http=partial(BoundedHttpProtocol, limits=limits),  # type: ignore[arg-type]
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # our implementation also handles IPv4-mapped addresses
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=shutdown_timeout,
-            backlog=2048,
-        )
-    )
+    return SingleSignalServer(configure(app, settings, shutdown_timeout=shutdown_timeout)[0])
 
 
 def run(app: Any, settings: Server, *listeners: socket.socket, shutdown_timeout: int = 10) -> None:

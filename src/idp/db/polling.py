@@ -7,6 +7,7 @@ order transactions commit. A poll proves the lease: it has every change committe
 
 import asyncio
 import contextlib
+from typing import Any
 
 import structlog
 
@@ -24,15 +25,20 @@ KEEP_SECONDS = 60.0  # how long changes are kept, at least
 _MAX_GAP_SECONDS = KEEP_SECONDS / 2  # between two polls; after more, changes may have been deleted unread
 _MAX_CHANGES = 10_000  # in one poll; with more, nothing read earlier is valid
 
-# Turns the change log on, with the transaction that does; again in another instance, whose transaction ids differ.
+# The change log is on while this row exists. It is marked in a later transaction, so that those that did not see the
+# row are older than the mark. In another instance transaction ids differ, and it is marked again.
 _TURN_ON = f"""
-INSERT INTO idp.installation AS i (name, value) SELECT $1, pg_current_xact_id()::text || ' ' || {INSTANCE}
+INSERT INTO idp.installation AS i (name, value) SELECT $1, '0 ' || {INSTANCE}
  WHERE NOT EXISTS (SELECT FROM idp.installation WHERE name = $1 AND split_part(value, ' ', 2) = {INSTANCE})
     ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """  # noqa: S608  constants
-# Transactions older than the switch may have changed rows without an entry; they must have ended.
+_MARK = f"""
+UPDATE idp.installation SET value = pg_current_xact_id()::text || ' ' || {INSTANCE}
+ WHERE name = $1 AND value = '0 ' || {INSTANCE}
+"""  # noqa: S608  constants
+# Transactions older than the mark may have changed rows without an entry; they must have ended.
 _IS_COMPLETE = f"""
-SELECT split_part(value, ' ', 2) = {INSTANCE}
+SELECT split_part(value, ' ', 2) = {INSTANCE} AND split_part(value, ' ', 1) <> '0'
        AND split_part(value, ' ', 1)::xid8 < pg_snapshot_xmin(pg_current_snapshot()) AS is_complete
   FROM idp.installation WHERE name = $1
 """  # noqa: S608  constants
@@ -41,7 +47,8 @@ _NEXT = f"""
 SELECT {STAMP}, ARRAY(
     SELECT transaction::text || ' ' || name FROM idp.change_log
      WHERE transaction >= $1 AND NOT pg_visible_in_snapshot(transaction::text::xid8, $2::text::pg_snapshot)
-     LIMIT $3) AS changes
+     LIMIT $3) AS changes,
+    EXISTS (SELECT FROM idp.installation WHERE name = $4) AS is_on
 """  # noqa: S608  constants
 _CLEAN = "DELETE FROM idp.change_log WHERE transaction < $1"
 
@@ -100,9 +107,9 @@ class ChangePoller(ChangeSource):
         if raises_floor:
             self.changes.begin_next_floor()
         version_before = self.changes.version
-        row = await self._database.reads.fetchrow(_NEXT, previous.oldest, str(previous), _MAX_CHANGES + 1)
+        row = await self._database.reads.fetchrow(_NEXT, previous.oldest, str(previous), _MAX_CHANGES + 1, CHANGE_LOG)
         stamp = Stamp.parse(row["instance"], row["snapshot"])
-        if not self.changes.is_of(stamp.instance) or len(row["changes"]) > _MAX_CHANGES:
+        if not self._has_all_changes(stamp, row):
             await self._begin()
             return
         for change in row["changes"]:
@@ -114,11 +121,20 @@ class ChangePoller(ChangeSource):
             self._floor_taken_at = now
         self._mark_polled(stamp, now)
 
+    def _has_all_changes(self, stamp: Stamp, row: Any) -> bool:
+        """Whether a poll has every change since the previous one.
+
+        The gap is measured again after the answer: a process that was paused on the way to the database asked late.
+        """
+        in_time = boottime() - self._sent_at <= _MAX_GAP_SECONDS
+        return in_time and self.changes.is_of(stamp.instance) and row["is_on"] and len(row["changes"]) <= _MAX_CHANGES
+
     async def _begin(self) -> None:
         """Take a first floor, once the change log is complete; until then no cached verdict is used."""
         self._previous, self.lease_until = None, 0.0
         self.changes.reset()
         await self._database.reads.fetch(_TURN_ON, CHANGE_LOG)
+        await self._database.reads.fetch(_MARK, CHANGE_LOG)
         row = await self._database.reads.fetchrow(_IS_COMPLETE, CHANGE_LOG)
         if row is None or not row["is_complete"]:
             return

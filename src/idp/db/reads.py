@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncpg
 
+from idp import tracing
 from idp.db.connecting import Connection, unavailable
 
 _ATTEMPTS = 4
@@ -68,11 +69,13 @@ class Reads:
         Raises:
             DatabaseUnavailable: PostgreSQL is unavailable or the statement timed out.
         """
+        started = time.time_ns()
         task = asyncio.create_task(self._fetch(statement, arguments))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         # A hanging statement continues in the background: releasing its connection would take seconds.
         await asyncio.wait({task}, timeout=self._timeout_seconds())
+        tracing.record("db look-up", started, db_system_name="postgresql")
         if not task.done():
             task.cancel()
             self._on_timeout()

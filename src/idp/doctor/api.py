@@ -43,8 +43,9 @@ def check_api(url: str, issuer: str, *, audience: str | None = None, good: str |
 def _keys_of(client: httpx2.Client, issuer: str) -> list[Mapping[str, Any]]:
     try:
         metadata = client.get(f"{issuer}/.well-known/openid-configuration").json()
-        return list(client.get(metadata["jwks_uri"]).json()["keys"])
-    except (ValueError, KeyError, TypeError):
+        keys = client.get(metadata["jwks_uri"]).json()["keys"]
+        return [key for key in keys if isinstance(key, dict)]
+    except (ValueError, KeyError, TypeError, httpx2.InvalidURL):
         raise httpx2.HTTPError(f"{issuer} has no discovery document or keys") from None
 
 

@@ -102,9 +102,8 @@ def check_kafka(settings: Settings) -> None:
     Raises:
         SettingsError: librdkafka refuses an option.
     """
-    kafka = settings.kafka
-    if kafka.bootstrap_servers:
-        new_producer({name: value for name, value in producer_config(kafka).items() if name != "bootstrap.servers"})
+    config = producer_config(settings.kafka)
+    new_producer({name: value for name, value in config.items() if name != "bootstrap.servers"})
 
 
 def new_producer(config: dict[str, Any]) -> Producer:

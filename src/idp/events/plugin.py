@@ -2,9 +2,7 @@
 
 from idp.background import BackgroundService
 from idp.db.engine import Database
-from idp.events.kafka import KafkaPublisher
 from idp.events.outbox_gauge import OutboxGauge
-from idp.events.relay import Relay
 from idp.events.retention import Retention
 from idp.plugin import Plugin
 from idp.settings_schema import Events, Kafka
@@ -28,5 +26,12 @@ class EventsPlugin(Plugin):
         if is_relayed:
             services.append(OutboxGauge(database))
         if is_relayed and kafka.relay_in_serve:
-            services.append(Relay(database, KafkaPublisher(kafka), takeover_seconds=kafka.takeover_seconds))
+            services.append(_relay(database, kafka))
         self.services = services
+
+
+def _relay(database: Database, kafka: Kafka) -> BackgroundService:
+    from idp.events.kafka import KafkaPublisher  # librdkafka takes 3 MB, which only the relay needs
+    from idp.events.relay import Relay
+
+    return Relay(database, KafkaPublisher(kafka), takeover_seconds=kafka.takeover_seconds)

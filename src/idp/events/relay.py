@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from idp import tracing
 from idp.background import BackgroundService
 from idp.db.engine import Database
 from idp.db.lease import Lease, LeaseLost
@@ -176,7 +177,10 @@ class Relay(BackgroundService):
         return outcome
 
     def _publish(self, events: Sequence[PendingEvent]) -> list[Refusal | None]:
-        return self._publisher.publish([message_of(event) for event in events]) if events else []
+        if not events:
+            return []
+        with tracing.background("kafka publish"):
+            return self._publisher.publish([message_of(event) for event in events])
 
     # --- recording ---------------------------------------------------------------------------------------------------
 

@@ -13,9 +13,10 @@ from idp.importing.user_values import UserValues
 from idp.principal.permissions import ADMIN
 from idp.principal.sources import IMPORT
 
-ALIASES = "SELECT alias, user_id FROM idp.user_aliases WHERE alias = ANY($1)"
+_NO_SOURCE = ""  # of the alias of a user who was not imported
+ALIASES = "SELECT alias, user_id, source FROM idp.user_aliases WHERE alias = ANY($1)"
 _HOLDER = """
-SELECT id, email_verified, is_active,
+SELECT id, email_verified, is_active, imported_from,
        EXISTS (SELECT FROM idp.user_sessions WHERE user_id = u.id) AS is_used,
        EXISTS (SELECT FROM idp.user_roles WHERE user_id = u.id AND role = 'admin') AS is_admin
   FROM idp.users u WHERE email_key = $1 AND deleted_at IS NULL FOR UPDATE
@@ -27,7 +28,9 @@ SELECT conrelid::regclass::text AS table, quote_ident(attname) AS column
 """
 _FREE_ADDRESS = "UPDATE idp.users SET email_key = NULL WHERE id = $1"
 _COPY = """
-INSERT INTO idp.users SELECT (jsonb_populate_record(u, jsonb_build_object('id', $2::text, 'email_key', $3::text))).*
+INSERT INTO idp.users
+SELECT (jsonb_populate_record(
+           u, jsonb_build_object('id', $2::text, 'email_key', $3::text, 'imported_from', $4::text))).*
   FROM idp.users u WHERE id = $1
 """
 _MERGE = """
@@ -51,16 +54,16 @@ async def link(batch: Batch, record: Numbered, values: UserValues) -> None:
         return
     user_id, stays = holder["id"], holder["is_used"] or holder["id"] < values.id
     if stays:
-        alias = values.id
+        alias, source = values.id, batch.source
     else:
         await _change_id(batch, user_id, values)
-        user_id, alias = values.id, user_id
+        user_id, alias, source = values.id, user_id, holder["imported_from"] or _NO_SOURCE
     await batch.connection.execute(
         _MERGE, user_id, values.name, values.avatar_url, values.password_hash, values.created_at, values.updated_at
     )
     await batch.connection.execute(_CREATE_ROLES, list(values.roles))
     await batch.connection.execute(_ADD_ROLES, user_id, list(values.roles))
-    await batch.connection.execute(_ADD_ALIAS, alias, user_id, batch.source, batch.now)
+    await batch.connection.execute(_ADD_ALIAS, alias, user_id, source, batch.now)
     if ADMIN in values.roles and not holder["is_admin"]:
         batch.report.add_administrator(values.email or user_id)
     batch.report.count("user", "updated")
@@ -94,7 +97,7 @@ def _may_link(batch: Batch, record: Numbered, values: UserValues, holder: Any) -
 async def _change_id(batch: Batch, user_id: str, values: UserValues) -> None:
     """Give a stored user another id, in every table that refers to it."""
     await batch.connection.execute(_FREE_ADDRESS, user_id)
-    await batch.connection.execute(_COPY, user_id, values.id, values.email_key)
+    await batch.connection.execute(_COPY, user_id, values.id, values.email_key, batch.source)
     for each in await batch.fetch(_REFERENCES):
         table, column = each["table"], each["column"]
         await batch.connection.execute(f"UPDATE {table} SET {column} = $2 WHERE {column} = $1", user_id, values.id)  # noqa: S608

@@ -8,9 +8,11 @@ from idp.importing import user_events
 from idp.importing.batch import Batch
 from idp.importing.import_file import Numbered
 from idp.importing.linking import ALIASES, link
+from idp.importing.records import User
 from idp.importing.user_values import COLUMNS, Refused, UserValues, difference, values_of
 from idp.principal.permissions import ADMIN
 from idp.principal.sources import IMPORT
+from idp.users.email import email_key, parse_email
 
 KIND = "user"
 ID_TAKEN = "id_taken"
@@ -48,9 +50,12 @@ DELETE FROM idp.user_roles r USING unnest($1::text[], $2::text[]) AS n(user_id, 
 
 async def apply_users(batch: Batch, records: Sequence[Numbered]) -> None:
     """Import users in a transaction."""
-    known = {row["id"]: row for row in await batch.fetch(_BY_ID, [each.record.primary_id for each in records])}
-    checked = [(record, values) for record in records if (values := _checked(batch, record)) is not None]
-    aliases = {row["alias"] for row in await batch.fetch(ALIASES, [values.id for _, values in checked])}
+    ids = [each.record.primary_id for each in records]
+    known = {row["id"]: row for row in await batch.fetch(_BY_ID, ids)}
+    aliases = {row["alias"]: row for row in await batch.fetch(ALIASES, ids)}
+    # Ids are compared first: later records refer to them, even if a value of this one is refused.
+    own = [each for each in records if not _is_id_taken(batch, each, known, aliases)]
+    checked = [(record, values) for record in own if (values := _checked(batch, record)) is not None]
     keys = [values.email_key for _, values in checked if values.email_key is not None]
     holders: dict[str, str] = {row["email_key"]: row["id"] for row in await batch.fetch(_BY_KEY, keys)}
     decided = Decided(batch, known, holders)
@@ -99,9 +104,6 @@ class Decided:
     def _is_changed(self, record: Numbered, values: UserValues, row: Mapping[str, Any]) -> bool:
         """Whether a stored user is to be updated; else it is counted as skipped, or as a conflict."""
         report = self._batch.report
-        if not _is_same_person(values, row):
-            self._other_person(record, values, row)
-            return False
         if row["deleted_at"] is not None:
             report.count(KIND, "skipped")
             if values.deleted_at is None:
@@ -128,16 +130,6 @@ class Decided:
             return False
         return True
 
-    def _other_person(self, record: Numbered, values: UserValues, row: Mapping[str, Any]) -> None:
-        self._batch.conflict(
-            record,
-            KIND,
-            ID_TAKEN,
-            seen=f"the id {values.id} with the address {values.email}",
-            exists=f"a user of another source has this id, with the address {row['email']}",
-            action="put a prefix before every id of a user in the file, such as the name of the source",
-        )
-
     def _taken(self, record: Numbered, values: UserValues, holder: str, *, is_new: bool) -> None:
         if self._batch.options.on_conflict == "link" and is_new:
             self.linked.append((record, values))
@@ -161,11 +153,52 @@ def _checked(batch: Batch, record: Numbered) -> UserValues | None:
         return None
 
 
-def _is_same_person(values: UserValues, row: Mapping[str, Any]) -> bool:
+def _is_id_taken(
+    batch: Batch, record: Numbered, known: Mapping[str, Any], aliases: Mapping[str, Mapping[str, Any]]
+) -> bool:
+    """Whether the id is here that of another person; then it is reported."""
+    user = record.record
+    assert isinstance(user, User)
+    row, alias = known.get(user.id), aliases.get(user.id)
+    if row is not None and not _is_same_person(batch, user, row):
+        exists = f"a user of another source has this id, with the address {row['email']}"
+    elif alias is not None and not _is_same_alias(batch, user, alias):
+        exists = f"it is a former id of the user {alias['user_id']}, who came from another source"
+    else:
+        return False
+    batch.conflict(
+        record,
+        KIND,
+        ID_TAKEN,
+        seen=f"the id {user.id} with the address {user.email}",
+        exists=exists,
+        action="put a prefix before every id of a user in the file, such as the name of the source",
+    )
+    return True
+
+
+def _is_same_person(batch: Batch, user: User, row: Mapping[str, Any]) -> bool:
     """Whether an id means the same user as here: ids of two sources may collide, except Clerk's."""
-    has_its_address = values.email_key is not None and bool(values.email_key == row["email_key"])
-    is_of_clerk = values.id.startswith("user_") and bool(values.login_type == row["login_type"] == "clerk")
-    return has_its_address or is_of_clerk or bool(values.imported_from == row["imported_from"])
+    is_of_clerk = _is_of_clerk(user) and row["login_type"] == "clerk"
+    return is_of_clerk or row["imported_from"] == batch.source or _has_same_verified_address(user, row)
+
+
+def _is_same_alias(batch: Batch, user: User, alias: Mapping[str, Any]) -> bool:
+    return _is_of_clerk(user) or bool(alias["source"] == batch.source)
+
+
+def _is_of_clerk(user: User) -> bool:
+    return user.id.startswith("user_") and user.login_type == "clerk"
+
+
+def _has_same_verified_address(user: User, row: Mapping[str, Any]) -> bool:
+    """Whether both sides verified it, since anybody can register the address of another (C-11)."""
+    if not (user.email and user.email_verified and row["email_verified"]):
+        return False
+    try:
+        return bool(email_key(parse_email(user.email.strip())) == row["email_key"])
+    except ValueError:
+        return False
 
 
 def _is_newer(written: datetime, stored: datetime, known_until: datetime | None) -> bool:

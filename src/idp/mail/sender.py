@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from idp import clock
+from idp import clock, tracing
 from idp.background import BackgroundService
 from idp.db.engine import Database
 from idp.db.lease import Lease
@@ -223,7 +223,8 @@ class MailSender(BackgroundService):
         if opened is None:
             raise Undeliverable("no live root secret decrypts it")
         if self._transport is not None:
-            await self._transport.send(opened, mail_id=mail.id, written_at=mail.created_at)
+            with tracing.background("mail send"):
+                await self._transport.send(opened, mail_id=mail.id, written_at=mail.created_at)
 
     async def _defer(self, mail: Taken, reason: str) -> None:
         due = clock.now() + delay(mail.attempts)

@@ -2,7 +2,9 @@
 
 import asyncio
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from select import PIPE_BUF
 
 import msgspec
 import structlog
@@ -25,6 +27,8 @@ class Line(Struct, omit_defaults=True):
     client: str | None = None
     actor: str | None = None
     code: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
 
 
 class _Written(Line, omit_defaults=True, kw_only=True):
@@ -35,10 +39,15 @@ class _Written(Line, omit_defaults=True, kw_only=True):
 
 
 class AccessLog:
-    """Writes the lines: JSON in batches, or through structlog for a console."""
+    """Writes the lines: JSON in batches, or through structlog for a console.
+
+    Attributes:
+        batches: whether it does the first.
+        shares_output: whether other processes write to the same stdout, where long writes would mix with theirs.
+    """
 
     def __init__(self) -> None:
-        self.batches = False
+        self.batches = self.shares_output = False
         self._lines: list[bytes] = []
         self._scheduled = False
 
@@ -56,6 +65,8 @@ class AccessLog:
             line.client,
             line.actor,
             line.code,
+            line.trace_id,
+            line.span_id,
             event="request",
             level="info",
             logger="idp.access",
@@ -72,9 +83,23 @@ class AccessLog:
         """Write all buffered lines."""
         self._scheduled = False
         lines, self._lines = self._lines, []
-        if lines:
-            sys.stdout.write(b"\n".join([*lines, b""]).decode())
-            sys.stdout.flush()
+        for piece in _pieces(lines) if self.shares_output else [lines]:
+            if piece:
+                sys.stdout.write(b"\n".join([*piece, b""]).decode())
+                sys.stdout.flush()
+
+
+def _pieces(lines: list[bytes]) -> Iterator[list[bytes]]:
+    """Split lines so that a pipe takes each piece as a whole."""
+    piece: list[bytes] = []
+    size = 0
+    for line in lines:
+        if size + len(line) + 1 > PIPE_BUF:
+            yield piece
+            piece, size = [], 0
+        piece.append(line)
+        size += len(line) + 1
+    yield piece
 
 
 access_log = AccessLog()

@@ -4,6 +4,7 @@ Without a limit, a thousand idle connections use up the process's file descripto
 connections are closed first; a new connection is refused only if none is idle.
 """
 
+import asyncio
 import resource
 import time
 from collections import Counter
@@ -39,6 +40,9 @@ class Connection(Protocol):
     def is_idle(self) -> bool:
         """Whether the connection waits for the client."""
 
+    def answer_last(self) -> None:
+        """Close it after the answer under way, unless its head is sent already."""
+
     def drop(self) -> None:
         """Close it immediately."""
 
@@ -50,6 +54,9 @@ class ConnectionLimits:
         limit: in total.
         limit_per_address: for one address; trusted proxies are exempt.
         is_trusted: whether an address belongs to a trusted proxy.
+
+    Attributes:
+        draining: whether each connection is closed after its next answer.
     """
 
     def __init__(self, *, limit: int, limit_per_address: int, is_trusted: Callable[[str], bool]) -> None:
@@ -60,6 +67,8 @@ class ConnectionLimits:
         self._by_address: Counter[str] = Counter()
         self._unreported: Counter[str] = Counter()
         self._reported_at = -_LOG_SECONDS
+        self.draining = False
+        self._closed = asyncio.Event()
         metrics.watch_connections(lambda: len(self._open))
 
     def admit(self, connection: Connection, host: str) -> bool:
@@ -84,11 +93,24 @@ class ConnectionLimits:
         self._by_address[address] += 1
         return True
 
+    def drain(self) -> None:
+        """Close each connection after its next answer, which says so."""
+        self.draining = True
+        for each in self._open:
+            each.answer_last()
+
+    async def all_closed(self) -> None:
+        """Wait until no connection is open."""
+        while self._open:
+            self._closed.clear()
+            await self._closed.wait()
+
     def release(self, connection: Connection) -> None:
         """Stop counting a connection that has ended."""
         address = self._open.pop(connection, None)
         if address is None:
             return
+        self._closed.set()
         self._by_address[address] -= 1
         if self._by_address[address] <= 0:
             del self._by_address[address]

@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from msgspec import Struct
 from uuid_utils import uuid7
 
-from idp import errors
+from idp import errors, tracing
 from idp.ops import metrics, open_cors, problems
 from idp.ops.accept import wants_page
 from idp.ops.access_log import Line, access_log
@@ -26,6 +26,7 @@ from idp.ops.paths import is_served
 from idp.ops.public_prefix import PublicPrefix
 from idp.ops.security_headers import HSTS, SECURITY_HEADERS
 from idp.settings_schema import Server
+from idp.tracing import Tracing
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -72,6 +73,7 @@ class Envelope:
         prefix: the path of the public URL, None if it has none.
         open_paths: what pages of every origin may call, without cookies.
         observe: called after each request, for `idp dev`.
+        tracing: None for no traces.
     """
 
     def __init__(
@@ -85,8 +87,10 @@ class Envelope:
         prefix: PublicPrefix | None,
         open_paths: frozenset[str] = frozenset(),
         observe: Observer | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._app = app
+        self._serve = self._answer if tracing is None else tracing.wrap(self._answer)
         self._origins = origins
         self._metrics_access = metrics_access
         self._prefix = prefix
@@ -109,7 +113,7 @@ class Envelope:
         with self._prefix.applied(scope):
             await self._serve(scope, receive, send)
 
-    async def _serve(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, self._headers, receive, send, self._body_timeout)
         scope["request_id"] = exchange.request_id  # type: ignore[typeddict-unknown-key]
         token = request_id.set(exchange.request_id)
@@ -292,6 +296,8 @@ class _Exchange:
         method = "HEAD" if self.is_head else scope["method"] if scope["method"] in _METHODS else "(other)"
         metrics.observe_request(method=method, endpoint=endpoint, status=self.status, seconds=seconds)
         client, user = scope["client"], scope.get("user")
+        if (trace := tracing.current()) is not None:
+            trace.describe(route=endpoint, status=self.status)
         access_log.write(
             Line(
                 method,
@@ -302,6 +308,8 @@ class _Exchange:
                 client[0] if client else None,
                 getattr(user, "actor", None),
                 getattr(scope.get("error"), "code", None),
+                trace.trace_id if trace is not None else None,
+                trace.span_id if trace is not None else None,
             )
         )
         return seconds

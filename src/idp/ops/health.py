@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from idp import __version__
 from idp.background import BackgroundService
-from idp.errors import MetricsTokenRequired
+from idp.errors import MetricsTokenRequired, MetricsUnavailable
 from idp.ops import metrics
 from idp.ops.accept import wants_page
 from idp.ops.metrics_access import MetricsAccess
@@ -200,13 +200,17 @@ async def readiness(health_checks: NamedDependency[HealthChecks]) -> Response[Re
     tags=["Operations"],
     summary="Prometheus metrics",
     media_type="text/plain",
-    responses=responses(MetricsTokenRequired),
-    sync_to_thread=False,
+    responses=responses(MetricsTokenRequired, MetricsUnavailable),
 )
-def prometheus(request: Request[Any, Any, Any], metrics_access: NamedDependency[MetricsAccess]) -> Response[str]:
-    """Return this process's metrics (S3-65, S4-43). In production with `METRICS_TOKEN` as a bearer token."""
+async def prometheus(request: Request[Any, Any, Any], metrics_access: NamedDependency[MetricsAccess]) -> Response[str]:
+    """Return the metrics of all workers of this service (S3-65, S4-43).
+
+    In production with `METRICS_TOKEN` as a bearer token.
+    """
     metrics_access.check(request.scope)
-    return Response(metrics.exposition().decode(), media_type=metrics.MEDIA_TYPE)
+    scrape = request.app.state.get("scrape_all_workers")  # set by `cli/workers/worker.py`
+    text: bytes = metrics.exposition() if scrape is None else await scrape()
+    return Response(text.decode(), media_type=metrics.MEDIA_TYPE)
 
 
 ROUTES = (health, liveness, readiness, prometheus)

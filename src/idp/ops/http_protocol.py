@@ -178,6 +178,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        if self._limits is not None and self._limits.draining:
+            cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
@@ -206,6 +208,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Whether the connection waits for the client."""
         cycle = self._running
         return cycle is None or cycle.response_complete or (cycle.more_body and cycle is self.cycle)
+
+    def answer_last(self) -> None:
+        """Announce in the answer under way that the connection ends with it, unless its head is sent already."""
+        if self._running is not None and not self._running.response_started:
+            self._running.keep_alive = False
 
     def drop(self) -> None:
         """Abort the connection."""

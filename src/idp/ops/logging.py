@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from structlog.types import EventDict, WrappedLogger
 
+from idp import tracing
 from idp.ops.access_log import access_log
 from idp.settings_schema import Logging
 
@@ -49,7 +50,7 @@ def configure(settings: Logging) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = name != "uvicorn.access"  # replaced by idp.access, which has the request id
-    for name in ("authlib", "httpx", "httpx2", "httpcore", "sqlalchemy.engine", "asyncio", "alembic"):
+    for name in ("authlib", "httpx", "httpx2", "httpcore", "sqlalchemy.engine", "asyncio", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)  # at debug level some of them log tokens
 
 
@@ -82,6 +83,10 @@ def _renderer(settings: Logging) -> list[Any]:
 def _name_request(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     if (current := request_id.get()) is not None:
         event["request_id"] = current
+    if (trace := tracing.current()) is not None:
+        event["trace_id"] = trace.trace_id
+        if trace.span_id is not None:
+            event["span_id"] = trace.span_id
     return event
 
 

@@ -1,14 +1,18 @@
 """Prometheus metrics (S3-65 to S3-69, S4-43): one registry a process, names as the contract lists them."""
 
 import platform
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from idp.ops import fast_metrics
+from idp.ops.merged_metrics import Family, Rule
 
 REGISTRY = CollectorRegistry()
 if platform.python_implementation() == "CPython":
@@ -17,6 +21,15 @@ ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 
 MEDIA_TYPE = "text/plain; version=0.0.4"  # the framework adds the charset
+_OF_A_PROCESS = ("process_", "python_")  # beginnings of names
+# When facts of the whole deployment were last measured here; with several processes the newest value counts.
+_set_at = {
+    "idp_mail_pending": 0.0,
+    "idp_outbox_pending": 0.0,
+    "idp_outbox_parked": 0.0,
+    "idp_sync_drift": 0.0,
+    "idp_signing_key_since_timestamp_seconds": 0.0,
+}
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 _requests = fast_metrics.Counter(
@@ -63,6 +76,17 @@ _mails = Counter(
     registry=REGISTRY,
 )
 _mail_pending = Gauge("idp_mail_pending", "Mails waiting in the outbox.", registry=REGISTRY)
+_leases = Gauge(
+    "idp_change_leases",
+    "Processes that receive changes, and so may use cached verdicts: 1, or the workers.",
+    registry=REGISTRY,
+)
+_signing_keys = Gauge(
+    "idp_signing_key_since_timestamp_seconds",
+    "Since when the current key of an algorithm signs (seconds since 1970).",
+    ["algorithm"],
+    registry=REGISTRY,
+)
 _connections = Gauge("idp_connections", "Open client connections.", registry=REGISTRY)
 _dropped = Counter(
     "idp_connections_dropped_total",
@@ -159,12 +183,14 @@ def count_logout_notification(*, result: str) -> None:
 def set_sync_drift(kind: str, number: int) -> None:
     """Set how many users differ: `missing`, `changed`, `deleted` or `conflicting`."""
     _drift.labels(kind).set(number)
+    _set_at["idp_sync_drift"] = time.monotonic()
 
 
 def set_outbox_sizes(*, pending: int, parked: int) -> None:
     """Set the numbers of events that wait for Kafka, and that it refused for good."""
     _outbox_pending.set(pending)
     _outbox_parked.set(parked)
+    _set_at["idp_outbox_pending"] = _set_at["idp_outbox_parked"] = time.monotonic()
 
 
 def count_published(number: int) -> None:
@@ -175,6 +201,7 @@ def count_published(number: int) -> None:
 def set_mail_pending(number: int) -> None:
     """Set the number of waiting mails, of all processes together."""
     _mail_pending.set(number)
+    _set_at["idp_mail_pending"] = time.monotonic()
 
 
 def observe_command(*, command: str, seconds: float) -> None:
@@ -185,6 +212,17 @@ def observe_command(*, command: str, seconds: float) -> None:
 def watch_command_queue(depth: Callable[[], int]) -> None:
     """Read the gauge of waiting changes from this function."""
     _queue.set_function(depth)
+
+
+def watch_lease(is_valid: Callable[[], bool]) -> None:
+    """Read from this function whether the process receives changes."""
+    _leases.set_function(lambda: float(is_valid()))
+
+
+def set_signing_key(algorithm: str, since: float) -> None:
+    """Set since when the current key of an algorithm signs (seconds since 1970)."""
+    _signing_keys.labels(algorithm).set(since)
+    _set_at["idp_signing_key_since_timestamp_seconds"] = time.monotonic()
 
 
 def watch_pool(in_use: Callable[[], int]) -> None:
@@ -203,5 +241,47 @@ def count_dropped_connection(reason: str) -> None:
 
 
 def exposition() -> bytes:
-    """Return all metrics in Prometheus' text format."""
+    """Return this process's metrics in Prometheus' text format."""
     return generate_latest(REGISTRY)
+
+
+def snapshot() -> list[Family]:
+    """Return this process's metrics, to be merged with those of others."""
+    return [
+        Family(
+            each.name,
+            each.type,
+            each.documentation,
+            _rule(each.name),
+            _set_at.get(each.name, 0.0),
+            [(sample.name, sample.labels, sample.value) for sample in each.samples],
+        )
+        for each in REGISTRY.collect()
+    ]
+
+
+def _rule(name: str) -> Rule:
+    if name.startswith(_OF_A_PROCESS):
+        return "worker"
+    return "newest" if name in _set_at else "sum"
+
+
+class _Merged(CollectorRegistry):
+    """Shows merged families."""
+
+    def __init__(self, families: Iterable[Any]) -> None:
+        super().__init__()
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        for each in self._families:
+            family = Family(*each)
+            metric = Metric(family.name, family.help, family.kind)
+            for name, labels, value in family.samples:
+                metric.add_sample(name, labels, value)
+            yield metric
+
+
+def exposition_of(families: Iterable[Any]) -> bytes:
+    """Return merged metrics in Prometheus' text format."""
+    return generate_latest(_Merged(families))

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 from litestar.config.app import AppConfig
 
 from idp.cache import SharedCache, SharedStore
+from idp.db.change_source import ChangeSource
 from idp.db.engine import Database
-from idp.ops import health, problems, query_metrics
+from idp.ops import health, metrics, problems, query_metrics
 from idp.ops.access_log import access_log
 from idp.ops.address_limits import AddressLimits
 from idp.ops.allow import correct_allow
@@ -20,6 +21,7 @@ from idp.ops.rate_limit_headers import add_limit_headers
 from idp.ops.rate_limit_rules import RateLimitRules
 from idp.plugin import Plugin
 from idp.settings import Settings
+from idp.tracing import Tracing
 
 
 class HttpPlugin(Plugin):
@@ -28,10 +30,12 @@ class HttpPlugin(Plugin):
     Args:
         settings: what it provides.
         origins: of web pages that may call.
+        tracing: started and stopped with the application.
     """
 
-    def __init__(self, settings: Settings, origins: AllowedOrigins) -> None:
+    def __init__(self, settings: Settings, origins: AllowedOrigins, tracing: Tracing | None) -> None:
         self._origins = origins
+        self._tracing = tracing
         self.provides = {"settings": settings, "origins": origins}
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
@@ -40,7 +44,18 @@ class HttpPlugin(Plugin):
         app_config.cors_config = cors_config(self._origins)
         app_config.before_send.append(correct_allow)
         app_config.lifespan.append(_log_flushed_at_end)
+        if self._tracing is not None:
+            app_config.lifespan.append(self._traced)
         return super().on_app_init(app_config)
+
+    @asynccontextmanager
+    async def _traced(self, _app: object) -> AsyncIterator[None]:
+        assert self._tracing is not None
+        self._tracing.start()
+        try:
+            yield
+        finally:
+            await self._tracing.stop()
 
 
 @asynccontextmanager
@@ -98,10 +113,14 @@ class HealthPlugin(Plugin):
         checks: the probes of all plugins.
         metrics_access: who may read metrics.
         database: its statements are measured.
+        change_source: whether it receives changes is a metric.
     """
 
     routes = health.ROUTES
 
-    def __init__(self, checks: HealthChecks, metrics_access: MetricsAccess, database: Database) -> None:
+    def __init__(
+        self, checks: HealthChecks, metrics_access: MetricsAccess, database: Database, change_source: ChangeSource
+    ) -> None:
         self.provides = {"health_checks": checks, "metrics_access": metrics_access}
         query_metrics.watch(database.engine)
+        metrics.watch_lease(lambda: change_source.lease_is_valid)

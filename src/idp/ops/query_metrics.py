@@ -7,6 +7,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
+from idp import tracing
 from idp.ops import metrics
 
 _OPERATIONS = frozenset({"select", "insert", "update", "delete", "with"})
@@ -27,4 +28,6 @@ def watch(engine: AsyncEngine) -> None:
     def _after(_connection: Any, _cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool) -> None:
         word = statement.lstrip().partition(" ")[0].partition("\n")[0].lower()
         seconds = time.perf_counter() - context.idp_started
-        metrics.observe_query(operation=word if word in _OPERATIONS else "other", seconds=seconds)
+        operation = word if word in _OPERATIONS else "other"
+        metrics.observe_query(operation=operation, seconds=seconds)
+        tracing.record(f"db {operation}", time.time_ns() - int(seconds * 1e9), db_system_name="postgresql")

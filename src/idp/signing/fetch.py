@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from idp import tracing
 from idp.signing.json_object import read_object
 
 MAX_BYTES = 524_288
@@ -96,8 +97,9 @@ class Fetcher:
         if problem := self.problem_of(url):
             raise FetchFailed(f"{url} is not fetched: {problem}")
         try:
-            async with asyncio.timeout(_SECONDS):
-                return await self._get(url, bearer)
+            with tracing.waiting_for("http GET", server_address=urlsplit(url).hostname or ""):
+                async with asyncio.timeout(_SECONDS):
+                    return await self._get(url, bearer)
         except TimeoutError:
             raise FetchFailed(f"{url} did not answer within {_SECONDS:.0f} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:  # ValueError: no host name in IDNA
@@ -148,8 +150,9 @@ class Fetcher:
         if problem := self.problem_of(url):
             raise FetchFailed(f"the address is not allowed: {problem}")
         try:
-            async with asyncio.timeout(seconds):
-                return await self._post(url, body, headers, seconds)
+            with tracing.waiting_for("http POST", server_address=urlsplit(url).hostname or ""):
+                async with asyncio.timeout(seconds):
+                    return await self._post(url, body, headers, seconds)
         except TimeoutError:
             raise FetchFailed(f"no answer within {seconds:.0f} s") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:

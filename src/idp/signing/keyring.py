@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from idp import clock
 from idp.db.engine import Database
 from idp.errors import DatabaseUnavailable, SigningKeyNotFound, SigningKeysSealed
+from idp.ops import metrics
 from idp.signing.models import SigningKeyRow
 from idp.signing.sealing import Purpose, Sealer
 from idp.signing.signing_key import ALGORITHMS, Algorithm, KeyStatus, PrivateKey, SigningKey, generate, public_jwk
@@ -275,6 +276,9 @@ class Keyring:
         self._signers = {each: _in_signing_order(each, opened.values()) for each in ALGORITHMS}
         self._sealed = len(opened) < len(rows)
         self._loaded, self._loaded_in = _monotonic(), epoch
+        for algorithm in ALGORITHMS:
+            if (current := self._current(algorithm)) is not None:
+                metrics.set_signing_key(algorithm, current.signs_from.timestamp())
 
     def _open(self, row: SigningKeyRow) -> SigningKey | None:
         known = self._keys.get(row.kid)
