@@ -17,7 +17,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Files that take longest, longest first: with several processes, none of them is to begin when the others are done.
 LONG = (
-    "clerk/test_ten_thousand_events.py",
+    "clerk/test_ten_thousand_events.py", "faults/test_every_fault.py",
     "dev/test_dev_command.py", "flows/test_authority_lost.py", "openapi/test_openapi.py", "db/test_verdict_model.py",
     "authn/test_every_authenticator.py", "authn/test_explain_agrees.py",
     "cli/test_where_it_writes.py", "signing/test_proofs_under_a_shared_secret.py",

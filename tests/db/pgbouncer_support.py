@@ -61,12 +61,13 @@ class PgBouncer:
             for path in (folder, users, ini):
                 os.chown(path, nobody.pw_uid, nobody.pw_gid)
             self._command.insert(1, "--user=nobody")
-            for parent in folder.parents:
-                with suppress(OSError):
-                    parent.chmod(parent.stat().st_mode | 0o011)
 
     def start(self) -> None:
         """Start it and wait until it listens."""
+        if os.geteuid() == 0:  # each time: every start of pytest closes the folder of all runs to others
+            for parent in self._log.parent.parents:
+                with suppress(OSError):
+                    parent.chmod(parent.stat().st_mode | 0o011)
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=errors)
         deadline = time.monotonic() + 10

@@ -16,6 +16,7 @@ from faults.reliability_support import Row, seen
 pytestmark = pytest.mark.alone
 
 QUIET = 1.0  # seconds without a refusal after which a fault counts as healed
+NOISE = 0.02  # part of the answers that a machine that stands still for a second may refuse
 _BEFORE = 0.7
 
 
@@ -46,8 +47,9 @@ def test_a_fault_is_503_at_worst_heals_by_itself_and_loses_nothing(
     record_property(*row.as_property())
     assert not [each.wrong for each in load.answers if each.wrong and each.code not in fault.may_see]
     assert (row.lost, lost, came_true) == (0, [], [])
-    unexpected = {each.code for each in meanwhile} - fault.may_see - {""}
-    assert not [code for code in unexpected if " " in code or not fault.may_refuse]
+    unexpected = [each.code for each in meanwhile if each.code and each.code not in fault.may_see]
+    assert not [code for code in unexpected if " " in code]  # all are 503
+    assert fault.may_refuse or len(unexpected) <= NOISE * len(meanwhile), unexpected
     assert row.longest < fault.longest
     assert row.healed < fault.heals_within
 
