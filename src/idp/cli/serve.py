@@ -23,7 +23,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     from idp.cli.server import until_stopped
     from idp.settings import load
 
-    os.environ["PYTHONSAFEPATH"] = "1"  # no process of ours imports modules from the current folder
+    os.environ["PYTHONSAFEPATH"] = "1"  # our processes import no modules from the current folder
 
     options = {"server.host": host, "server.port": port, "server.workers": workers}
     overrides = {path: value for path, value in options.items() if value is not None}
