@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from factories import Service
-from importing.import_support import codes, do_import, numbers, user, write
+from importing.import_support import codes, do_import, in_days, numbers, user, write
 
 
 def identity(user_id: str, subject: str) -> dict[str, Any]:
@@ -79,3 +79,19 @@ async def test_an_address_that_nobody_verified_does_not_make_a_colliding_id_the_
     file = write(tmp_path / "b", user(number, email=email), identity(number, tag), source=f"b-{tag}")
     assert codes(do_import(service, file, "--on-conflict", "skip", code=1)) == [(2, "id_taken")]
     assert await identities(service, tag) == []
+
+
+async def test_a_link_that_never_ends_there_ends_here(service: Service, tmp_path: Path) -> None:
+    """SEC-10: an old mail opens no account years later."""
+    tag = secrets.token_hex(8)
+    link = {"kind": "pending_token", "user_id": tag, "expires_at": "2999-01-01T00:00:00Z"}
+    file = write(
+        tmp_path / "a",
+        user(tag, email=f"{tag}@example.com"),
+        link | {"type": "password_reset", "token_hash": secrets.token_hex(32)},
+        link | {"type": "email_verification", "token_hash": secrets.token_hex(32)},
+    )
+    assert numbers(do_import(service, file)) == (3, 0, 0, 0)
+    for table, days in (("password_reset_tokens", 1), ("email_verification_tokens", 8)):
+        query = f"SELECT expires_at FROM idp.{table} WHERE user_id = $1"
+        assert [row["expires_at"] < in_days(days) for row in await service.sql(query, tag)] == [True]

@@ -1,6 +1,7 @@
 """Imports links that were mailed and not used: resets of a password, and verifications of an address."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from uuid_utils.compat import uuid7
 
@@ -16,6 +17,8 @@ _PURPOSES = {
     "password_reset": ("idp.password_reset_tokens", Purpose.RESET),
     "email_verification": ("idp.email_verification_tokens", Purpose.REGISTER),
 }
+# A link that lasts longer there ends here after this time (SEC-10).
+_LONGEST = {"password_reset": timedelta(hours=1), "email_verification": timedelta(days=7)}
 _INSERT = """
 INSERT INTO {table} (id, user_id, purpose, email, digest, created_at, expires_at)
 SELECT id, user_id, $6, email, digest, $7, expires_at
@@ -46,7 +49,7 @@ async def apply_pending_tokens(batch: Batch, records: Sequence[Numbered]) -> Non
             [user["id"] for _, user in chosen],
             [user["email"] for _, user in chosen],
             [token.token_hash for token, _ in chosen],
-            [token.expires_at for token, _ in chosen],
+            [min(token.expires_at, batch.now + _LONGEST[type_]) for token, _ in chosen],
             purpose.value,
             batch.now,
         )
