@@ -5,6 +5,8 @@ import os
 import secrets
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.support import get, idp, running_serve, wait_until
+from cli.support import PLAIN, free_port, get, idp, running_serve, wait_until
 from cli.worker_support import ENVIRON, Service, loaded, serving
 from idp.dev.embedded import EmbeddedPostgres
 
@@ -274,11 +276,6 @@ def test_what_is_wrong_at_the_first_start_is_a_sentence_and_exit_code_1(postgres
 
 
 def test_sighup_is_ignored_under_nohup_and_closed_stdin_does_no_harm(database: str, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    from cli.support import PLAIN, free_port
-
     port, output = free_port(), tmp_path / "out"
     command = f"exec nohup {sys.executable} -m idp.cli.main serve --host 127.0.0.1 --port {port} --workers 2 <&-"
     with output.open("wb") as stream:
@@ -298,3 +295,33 @@ def test_sighup_is_ignored_under_nohup_and_closed_stdin_does_no_harm(database: s
     finally:
         process.terminate()
         assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_no_process_imports_modules_from_the_current_folder(database: str, tmp_path: Path, workers: str) -> None:
+    """A service that is started in /tmp would run what another user has put there."""
+    folder, output, port = tmp_path / "cwd", tmp_path / "out", free_port()
+    for name in ("json", "structlog", "multiprocessing"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write('{name} ')")
+    with output.open("wb") as stream:
+        process = subprocess.Popen(
+            [Path(sys.executable).with_name("idp"), "serve", "--host", "127.0.0.1", "--port", str(port),
+             "--workers", workers],
+            env=PLAIN | ENVIRON | {"DATABASE_URL": database}, cwd=folder, stdout=stream, stderr=stream,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: '"serving"' in output.read_text() or process.poll() is not None, 60)
+        wait_until(lambda: _answers(port) or process.poll() is not None, 20)
+        time.sleep(1)  # password processes start when the service serves
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert not (tmp_path / "ran").exists(), (tmp_path / "ran").read_text()
+
+
+def _answers(port: int) -> bool:
+    try:
+        return get(f"http://127.0.0.1:{port}/readyz").status == 200
+    except OSError:
+        return False

@@ -89,6 +89,10 @@ def _helm() -> str:
         ([*REQUIRED, "--set", "autoscaling.minReplicas=6"], "minReplicas is larger"),
         ([*REQUIRED, "--set", "env.PORT=1"], "env.PORT is set by another value"),
         ([*REQUIRED, "--set", "env.SMTP_PASSWORD=hush"], "SMTP_PASSWORD"),
+        ([*REQUIRED, "--set", "env.BACKUP_VERIFY_URL=postgresql://idp:hush@db/idp"], "BACKUP_VERIFY_URL"),
+        ([*REQUIRED, "--set", "env.SHOP_CLIENT_SECRET=hush"], "SHOP_CLIENT_SECRET"),
+        ([*REQUIRED, "--set-json", 'env.IDP_FEDERATION__PROVIDERS="{}"'], "IDP_FEDERATION__PROVIDERS"),
+        ([*REQUIRED, "--set-json", 'extraEnv=[{"name":"SHOP_CLIENT_SECRET","value":"hush"}]'], "/extraEnv/0"),
         ([*REQUIRED, "--set", "valkey.url=valkey://:hush@valkey:6379"], "/valkey/url"),
         ([*REQUIRED, "--set", "existngSecret=idp"], "existngSecret"),
         ([*REQUIRED, "--set", "image.tag=latest"], "/image/tag"),
@@ -100,6 +104,13 @@ def test_what_is_missing_or_unsafe_is_named(arguments: list[str], message: str) 
     done = template(*arguments)
     assert done.returncode != 0
     assert message in done.stderr
+
+
+@needs_helm
+def test_a_secret_that_only_an_operator_names_comes_from_a_secret() -> None:
+    reference = '[{"name":"SHOP_CLIENT_SECRET","valueFrom":{"secretKeyRef":{"name":"a","key":"b"}}}]'
+    done = template(*REQUIRED, "--set-json", f"extraEnv={reference}")
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_schema_knows_every_secret() -> None:

@@ -58,6 +58,11 @@ def test_secrets_come_as_credentials_and_never_as_values() -> None:
     assert {key.removesuffix("_FILE") for key in given if key.endswith("_FILE")} <= secret_names()
 
 
+def test_only_this_host_reaches_its_ports() -> None:
+    """C-28, decision 0022: the metrics port asks for no token, and nothing in front of the host filters it."""
+    assert environment()["IDP_SERVER__HOST"] == "127.0.0.1"
+
+
 def test_it_runs_as_no_existing_user_and_may_gain_nothing() -> None:
     assert value("DynamicUser") == "yes"
     assert value("ProtectSystem") == "strict"
