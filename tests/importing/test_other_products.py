@@ -1,6 +1,7 @@
 """Exports of Keycloak, Auth0, Clerk and Supabase are converted and imported, and their users sign in (C-04)."""
 
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -186,3 +187,27 @@ def test_a_pbkdf2_hash_outside_the_limits_matches_nothing(stored: str, why: str)
     cost = Cost(1, 64, 1)
     assert why in (unverifiable_reason(stored, cost) or "")
     assert check_password(stored, "password", cost).matches is False
+
+
+def test_hashes_are_written_to_no_file_that_others_may_read(tmp_path: Path) -> None:
+    """An output that was there before keeps neither its permissions nor a foreign owner."""
+    output = tmp_path / "out"
+    output.write_text("before")
+    output.chmod(0o666)
+    records, _ = convert("clerk", "clerk-users.csv", output=output)
+    assert records[0]["kind"] == "header"
+    if os.geteuid() == 0:
+        os.chown(output, 12345, -1)
+        done = idp("convert", "clerk", str(EXPORTS / "clerk-users.csv"), "--output", str(output))
+        assert done.returncode == 2
+        assert "belongs to another user" in done.stderr
+
+
+def test_an_export_controls_no_terminal(tmp_path: Path) -> None:
+    file = tmp_path / "realm.json"
+    foreign = [{"identityProvider": "x\x1b]0;title\x07", "userId": "1"}]
+    file.write_text(json.dumps({"users": [{"id": "a\x1b[2J\x9b", "federatedIdentities": foreign}]}))
+    done = idp("convert", "keycloak", str(file), "--output", str(tmp_path / "out"))
+    assert done.returncode == 0, done
+    assert "is left out" in done.stderr
+    assert done.stderr.replace("\n", "").isprintable()

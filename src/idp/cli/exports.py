@@ -102,12 +102,21 @@ def _convert_supabase(stream: TextIO, dsn: str) -> int:
 def _stream(output: str | None) -> Iterator[TextIO]:
     """Open the output. A file holds password hashes, so only its owner may read it."""
     import os
+    import stat
+
+    from idp.cli.failure import BadInput
 
     if output is None or output == "-":
         yield sys.stdout
         return
-    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(output, os.O_WRONLY | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode):
+            if found.st_uid != os.geteuid():
+                raise BadInput(f"{output} belongs to another user, who could read it: remove it, or use another name.")
+            os.fchmod(descriptor, 0o600)  # it may have been there before
+            os.ftruncate(descriptor, 0)
         yield stream
 
 
@@ -142,4 +151,6 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def _warn(text: str) -> None:
-    click.echo(f"Warning: {text}.", err=True)
+    from idp.cli.tables import printable
+
+    click.echo(f"Warning: {printable(text)}.", err=True)

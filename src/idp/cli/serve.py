@@ -18,12 +18,8 @@ if TYPE_CHECKING:
 )
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Run in production. Requires DATABASE_URL and IDP_SECRET_KEY; refuses unsafe settings."""
-    import os
-
     from idp.cli.server import until_stopped
     from idp.settings import load
-
-    os.environ["PYTHONSAFEPATH"] = "1"  # our processes import no modules from the current folder
 
     options = {"server.host": host, "server.port": port, "server.workers": workers}
     overrides = {path: value for path, value in options.items() if value is not None}

@@ -145,7 +145,8 @@ class Supervisor:
             "listeners": [each.fileno() for each in self._listeners],
             "overrides": self._overrides,
         }
-        program = [sys.executable, "-m", "idp.cli.workers.generation", json.dumps(facts)]
+        # -P: neither it nor its processes import modules from the current folder.
+        program = [sys.executable, "-P", "-m", "idp.cli.workers.generation", json.dumps(facts)]
         blocked = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]  # until it ignores them
         pid = os.posix_spawn(program[0], program, os.environ, setsigmask=blocked)
         theirs.close()
