@@ -38,7 +38,7 @@ class Cost(NamedTuple):
     lanes: int
 
 
-_MAX_ARGON2 = Cost(time=64, memory=1 << 20, lanes=64)  # 1 GiB
+_MAX_ARGON2 = Cost(time=64, memory=1 << 18, lanes=64)  # 256 MiB: a check must fit beside the service
 _MAX_WORK = 1 << 22  # passes times KiB: about two CPU seconds
 
 
