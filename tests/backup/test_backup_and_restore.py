@@ -271,3 +271,21 @@ def test_files_that_cannot_be_written_or_read_are_errors(backed_up: BackedUp, tm
     assert (written.returncode, read.returncode) == (2, 2)
     assert "Cannot write" in written.stderr
     assert "Cannot read" in read.stderr
+
+
+async def test_a_database_in_use_is_not_replaced(postgres: EmbeddedPostgres, backed_up: BackedUp) -> None:
+    """The service would go on with the renamed tables' connections, and log errors meanwhile."""
+    there = new_database(postgres)
+    environ = PUBLIC | {"IDP_SECRET_KEY": backed_up.secret}
+    async with running(there, environ=environ, profile="production") as service:
+        await service.register()
+        for _ in range(100):
+            if await sql(there, "SELECT 1 FROM idp.leases WHERE expires_at > clock_timestamp()"):
+                break
+            await asyncio.sleep(0.05)
+        done = await asyncio.to_thread(
+            idp, "restore", "--replace", str(backed_up.file), DATABASE_URL=there, IDP_SECRET_KEY=backed_up.secret
+        )
+        assert done.returncode == 1
+        assert "The service runs on this database" in done.stderr
+        await service.register()

@@ -49,7 +49,10 @@ async def test_fail_stops_and_writes_nothing_of_that_transaction(service: Servic
     )
     report = do_import(service, file, code=1)
     assert codes(report) == [(3, "email_taken")]
+    assert numbers(report) == (0, 0, 0, 1), "what was rolled back is not counted"
     assert await row(service, ids[0]) is None
+    stopped = idp("import", str(file), DATABASE_URL=service.database_url)
+    assert "Stopped at these conflicts: nothing is imported" in stopped.stderr
     dry = do_import(service, file, "--dry-run")
     assert (numbers(dry), dry["dry_run"]) == ((1, 0, 0, 1), True)
     assert await row(service, ids[0]) is None

@@ -14,9 +14,15 @@ from idp.db.engine import Database
 
 KEPT = f"{SCHEMA}_before_restore"
 _EXISTS = text("SELECT to_regnamespace(:name) IS NOT NULL")
+_HAS_LEASES = text("SELECT to_regclass('idp.leases') IS NOT NULL")
+_IS_LED = text("SELECT EXISTS (SELECT FROM idp.leases WHERE expires_at > clock_timestamp())")
 # Nothing that a process or Valkey read before the restore may be used: see rule 5.
 _ANNOUNCE = text("SELECT idp.announce('directory'), idp.announce('signing')")
 _END_SESSIONS = text("UPDATE idp.user_sessions SET ended_at = now(), ended_reason = 'restored' WHERE ended_at IS NULL")
+
+
+class ServiceRunning(Exception):
+    """A process of the service uses the database; the message says what to do."""
 
 
 class NotEmpty(Exception):
@@ -34,6 +40,7 @@ async def restore(database: Database, records: Iterator[Record], *, replace: boo
 
     Raises:
         NotEmpty: there is data, and `replace` is false; or an earlier restore kept some.
+        ServiceRunning: the service runs on this database.
         UnreadableBackup: the backup cannot be used; the database is as before.
         DatabaseUnavailable: PostgreSQL is unavailable.
     """
@@ -67,6 +74,8 @@ async def _make_room(database: Database, *, replace: bool) -> bool:
                 )
             if await session.scalar(_EXISTS, {"name": KEPT}):
                 raise NotEmpty(f"An earlier restore kept {KEPT}: drop it first (DROP SCHEMA {KEPT} CASCADE).")
+            if await session.scalar(_HAS_LEASES) and await session.scalar(_IS_LED):
+                raise ServiceRunning("The service runs on this database: stop it, and try again half a minute later.")
             await session.execute(text(f"ALTER SCHEMA {SCHEMA} RENAME TO {KEPT}"))
             return True
         return False

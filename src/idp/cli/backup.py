@@ -154,13 +154,13 @@ def _written(file: str) -> Iterator[BinaryIO]:
 @contextlib.contextmanager
 def _records(file: str, roots: "list[Secret]") -> "Iterator[Iterator[Record]]":
     from idp.backup.records import read_records
-    from idp.backup.restore import NotEmpty
+    from idp.backup.restore import NotEmpty, ServiceRunning
     from idp.backup.sealed_file import UnreadableBackup, open_sealed
 
     try:
         with _opened(file) as source:
             yield read_records(open_sealed(source, roots))
-    except (UnreadableBackup, NotEmpty) as error:
+    except (UnreadableBackup, NotEmpty, ServiceRunning) as error:
         raise Failure(str(error)) from None
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from idp.importing.batch import Options
     from idp.importing.import_file import Facts
     from idp.importing.report import Report
-    from idp.importing.run import Result
+    from idp.importing.run import ConflictsFound, Result
 
 _SHOWN = 20  # conflicts in text
 
@@ -73,12 +73,27 @@ def import_(
         ) from None
     except ConflictsFound as error:
         _print(error.report, output, is_dry_run=False)
-        raise Failure(
-            "Stopped at these conflicts; what is counted as created or updated before them is imported. `--dry-run` "
-            "lists the conflicts of the whole file; --on-conflict skip leaves them out."
-        ) from None
+        raise Failure(_stopped(error)) from None
     _remark(result)
     _print(result.report, output, is_dry_run=dry_run)
+
+
+def _stopped(error: "ConflictsFound") -> str:
+    """Say what was imported before the conflicts, and what can be done about them."""
+    from idp.importing.users import ID_TAKEN
+
+    taken = [str(each.line) for each in error.new if each.code == ID_TAKEN]
+    done = sum(error.imported.total(name) for name in ("created", "updated"))
+    before = f"{done} records before them are imported" if done else "nothing is imported"
+    remedy = (
+        f"Ids of another source (line {', '.join(taken[:_SHOWN])}) always stop it: change these ids in the file."
+        if taken
+        else "--on-conflict skip leaves such records out."
+    )
+    return (
+        f"Stopped at these conflicts: {before}, and nothing of their group of up to 1,000 records. "
+        f"`--dry-run` lists the conflicts of the whole file. {remedy}"
+    )
 
 
 @contextmanager
@@ -197,7 +212,7 @@ def _print_numbers(report: "Report", *, is_dry_run: bool) -> None:
 def _print_conflicts(report: "Report") -> None:
     from idp.cli.tables import say
 
-    for each in report.conflicts[:_SHOWN]:
+    for each in sorted(report.conflicts, key=lambda conflict: conflict.line)[:_SHOWN]:
         say(f"line {each.line}: {each.kind} {each.id}: {each.code}: {each.seen}; {each.exists}. To do: {each.action}.")
     if report.conflicting > _SHOWN:
         say(f"and {report.conflicting - _SHOWN} more conflicts (-o json lists the first 1,000)")

@@ -82,7 +82,7 @@ def _public_url(settings: Settings) -> Finding:
         return warning(
             "public URL",
             url,
-            why="passwords and tokens travel unencrypted (S3-49)",
+            why="passwords and tokens travel unencrypted",
             change=f"put TLS in front and set IDP_PUBLIC_URL=https://{url.partition('://')[2]}",
         )
     return ok("public URL", url)
@@ -122,7 +122,7 @@ def _metrics(settings: Settings) -> Finding:
         "monitoring",
         "neither IDP_METRICS_PORT nor METRICS_TOKEN is set",
         why="Prometheus cannot read /metrics, so no alert fires",
-        change="IDP_METRICS_PORT=9100, and deploy/prometheus/alerts.yaml",
+        change="IDP_METRICS_PORT=9464, and deploy/prometheus/alerts.yaml",
     )
 
 

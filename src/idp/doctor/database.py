@@ -126,7 +126,7 @@ def _replication(facts: Any) -> Finding:
             "replication",
             "no replica is connected",
             why="while the primary is away, nobody can sign in",
-            change="use a managed PostgreSQL with a standby (S3-51)",
+            change="use a managed PostgreSQL with a standby",
         )
     if not facts["standbys"]:
         return warning(

@@ -25,7 +25,7 @@ from idp.importing.import_file import Facts, ImportFile, Numbered, batches
 from idp.importing.keys import apply_api_keys, apply_tokens
 from idp.importing.memberships import apply_team_memberships, apply_user_domains
 from idp.importing.pending_tokens import apply_pending_tokens
-from idp.importing.report import Report
+from idp.importing.report import Counts, Report
 from idp.importing.users import ID_TAKEN, apply_users
 
 BATCH = 1000  # records in a transaction
@@ -66,11 +66,28 @@ class ConnectionPooled(Exception):
 
 
 class ConflictsFound(Exception):
-    """Stopped at conflicts; their transaction was rolled back. `report` has them."""
+    """Stopped at conflicts; their transaction was rolled back.
 
-    def __init__(self, report: Report) -> None:
+    Attributes:
+        report: with the conflicts, and without the numbers of that transaction.
+        imported: what the transactions before have imported.
+        new: the conflicts of that transaction.
+    """
+
+    def __init__(self, report: Report, *, imported: Report) -> None:
         super().__init__()
-        self.report = report
+        self.imported = imported
+        self.new = report.conflicts[len(imported.conflicts) :]
+        self.report = _without_new_numbers(report, imported)
+
+
+def _without_new_numbers(report: Report, imported: Report) -> Report:
+    """Return the report with what a rolled back transaction did not do after all."""
+    for kind, counts in report.by_kind.items():
+        before = imported.by_kind.get(kind, Counts())
+        counts.created, counts.updated, counts.skipped = before.created, before.updated, before.skipped
+    report.administrators = list(imported.administrators)
+    return report
 
 
 class Result(Struct):
@@ -259,7 +276,7 @@ class Import:
                 async with connection.transaction():
                     await stage.apply(batch, records)
                     if self._must_stop(report, before=run.report):
-                        raise ConflictsFound(report)
+                        raise ConflictsFound(report, imported=run.report)
                     await self._publish(batch)
                     state = msgspec.json.encode(report).decode()
                     await connection.execute(_MOVE_ON, run.id, run.stage, run.position, run.line, state)

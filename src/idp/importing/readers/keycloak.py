@@ -25,9 +25,14 @@ def records(paths: Sequence[Path], warn: Warn) -> Iterator[Row]:
             raise BadExport(f"{path} is not JSON: {error}") from None
         if not isinstance(realm, dict) or not isinstance(realm.get("users"), list):
             raise BadExport(f"{path} has no `users`: export the realm with its users.")
+        for name in ("groups", "clients"):
+            if left_out := realm.get(name):
+                warn(f"{len(left_out)} {name} are not read")
         for user in realm["users"]:
             if "serviceAccountClientId" in user:
                 continue
+            if not user.get("email"):
+                warn(f"user {user.get('id')} ({user.get('username')}) has no e-mail address, and cannot sign in here")
             yield _user(user, warn)
             yield from _identities(user, warn)
 
