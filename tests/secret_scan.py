@@ -121,7 +121,7 @@ def _note_request(request: httpx2.Request) -> None:
 def _note_members(body: bytes) -> None:
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return
     for name, value in _members(document):
         _note(name, value)

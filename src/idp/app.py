@@ -114,14 +114,12 @@ class Application(Litestar):
         check_policies(self)
         self.core = core
         settings, published = core.settings, PublishedKeys(core.keyring)
-        fast_path = FastPath(introspector, settings.management)
+        fast_routes = FastPath(introspector, settings.management).routes | introspection.routes
+        fast_routes |= core.provider.fast_routes | public_routes(published, core.health)
         self._envelope = Envelope(
             super().__call__,
             settings.server,
-            fast_routes=fast_path.routes
-            | introspection.routes
-            | core.provider.fast_routes
-            | public_routes(published, core.health),
+            fast_routes=fast_routes,
             origins=core.origins,
             metrics_access=core.metrics_access,
             open_paths=OPEN_PATHS,

@@ -533,7 +533,7 @@ class ServiceToken(UserKey):
         return Good(bearer(token), None)
 
     async def _token(self) -> tuple[str, str]:
-        body = {"name": root_secret(), "scopes": ["read"]}
+        body = {"name": secrets.token_hex(12), "scopes": ["read"]}
         answer = await self.service.client.post("/auth/tokens", headers=bearer(ADMIN_TOKEN), json=body)
         assert answer.status_code == 201, answer.text
         return answer.json()["token"], answer.json()["token_id"]

@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import subprocess
 import sys
 from pathlib import Path
 
@@ -105,3 +106,15 @@ def test_a_test_that_prints_a_secret_fails(pytester: pytest.Pytester, monkeypatc
     result = pytester.runpytest_subprocess(*plain, "-q")
     assert result.ret != 0
     result.stdout.fnmatch_lines(["*secrets in clear*token*"])
+
+
+def test_libraries_that_log_headers_are_silent_at_debug_level() -> None:
+    """SEC-74: httpcore2 logs whole responses, cookies included."""
+    program = (
+        "import logging; from idp.ops.logging import configure; from idp.settings_schema import Logging;"
+        "configure(Logging(level='debug'));"
+        "names = ('httpcore2.http11', 'httpcore2.connection', 'httpx2', 'authlib', 'urllib3.connectionpool');"
+        "print([name for name in names if logging.getLogger(name).isEnabledFor(logging.DEBUG)])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -16,6 +16,8 @@ from idp.settings_schema import Logging
 # The id of the current request, for every line logged meanwhile.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 _CHAIN_LIMIT, _FRAME_LIMIT = 5, 12
+# At debug level they log more than is useful, and some of them headers with tokens and cookies.
+_QUIET = ("authlib", "httpx", "httpx2", "httpcore", "httpcore2", "sqlalchemy.engine", "asyncio", "alembic", "urllib3")
 _NEVER = frozenset({"password", "token", "access_token", "authorization", "cookie", "secret", "x_api_key"})
 
 
@@ -50,8 +52,8 @@ def configure(settings: Logging) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = name != "uvicorn.access"  # replaced by idp.access, which has the request id
-    for name in ("authlib", "httpx", "httpx2", "httpcore", "sqlalchemy.engine", "asyncio", "alembic", "urllib3"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # at debug level some of them log tokens
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class _Stdout(logging.StreamHandler[Any]):
