@@ -144,7 +144,7 @@ def _revocation(settings: Settings) -> Finding:
     if settings.database.changes == "poll":
         milliseconds = round(settings.database.poll_seconds * 1000)
         return ok("revocation", f"polled every {milliseconds} ms: within {milliseconds + 100} ms, at most 1 s")
-    return ok("revocation", "notified by PostgreSQL: within 25 ms, at most 1 s when a part fails")
+    return ok("revocation", "notified by PostgreSQL: in milliseconds, at most 1 s when a part fails")
 
 
 def cannot_check_settings(reason: str) -> Finding:
