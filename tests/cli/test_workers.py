@@ -33,7 +33,7 @@ def database(postgres: EmbeddedPostgres) -> str:
 def service(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service whose workers the tests of this file may kill."""
     output: Path = tmp_path_factory.mktemp("workers") / "out"
-    with serving(output, DATABASE_URL=database, IDP_SERVER__WORKER_TIMEOUT_SECONDS="3") as running:
+    with serving(output, DATABASE_URL=database, IDP_SERVER__WORKER_TIMEOUT_SECONDS="5") as running:
         yield running
 
 
@@ -117,9 +117,9 @@ def test_a_worker_that_hangs_is_told_in_metrics_and_replaced(service: Service) -
     before = service.requests()
     hanging = service.workers()[1]
     hanging.suspend()
-    wait_until(lambda: _scrape_within_seconds(service)['idp_workers{state="unresponsive"}'] == 1, 3)
+    wait_until(lambda: _scrape_within_seconds(service)['idp_workers{state="unresponsive"}'] == 1, 5)
     assert service.requests() >= before  # its last known counts
-    wait_until(lambda: not hanging.is_running(), 10, "the end of the worker that hangs")
+    wait_until(lambda: not hanging.is_running(), 20, "the end of the worker that hangs")
     wait_until(lambda: service.scrape()['idp_workers{state="ready"}'] == 2, 10)
     assert service.said("a worker hangs and is killed") == 1
     assert service.scrape()['idp_worker_exits_total{reason="hang"}'] == 1

@@ -56,7 +56,7 @@ async def test_roles_are_known_offline(production: Service) -> None:
 
 async def test_a_token_without_roles_is_asked_about_or_refused(without_roles: Service) -> None:
     admin = await admin_of(without_roles)
-    online = AuthClient(without_roles.base_url)
+    online = AuthClient(without_roles.base_url, timeout=20)
     both = Authentication(Gate(offline=offline(without_roles), online=online), presented(admin.token))
     assert (await both.require()).roles_are_unknown
     caller = await both.require(required_roles=["admin"])

@@ -38,7 +38,8 @@ ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 
 @asynccontextmanager
 async def serving(database_url: str, *, root: str | None = None, migrate: bool = True) -> AsyncIterator[Service]:
-    environ = OWN_LIMITS | {"ADMIN_TOKEN": ADMIN_TOKEN, "IDP_SECRET_KEY": root or root_secret()}
+    limits = OWN_LIMITS | {"IDP_DATABASE__STATEMENT_TIMEOUT_SECONDS": "5"}
+    environ = limits | {"ADMIN_TOKEN": ADMIN_TOKEN, "IDP_SECRET_KEY": root or root_secret()}
     async with running(database_url, profile="production", environ=environ, migrate=migrate) as service:
         yield service
 

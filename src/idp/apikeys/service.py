@@ -29,10 +29,12 @@ from idp.settings_schema import ApiKeys
 
 USER_KEY, SERVICE_TOKEN = "user_key", "service_token"
 LOCK = 0x1D9_4E76  # of all changes to keys (C-27)
-# If the lock's holder hangs, PostgreSQL ends its transaction before the others' lock timeout.
+# If the lock's holder hangs, PostgreSQL ends its transaction (after 3 s, if statements may take 5) before the others'
+# lock timeout (4 s).
 _LIMITS = text(
-    "SELECT set_config('lock_timeout', '4s', true), set_config('statement_timeout', '5s', true),"
-    " set_config('idle_in_transaction_session_timeout', '3s', true)"
+    "SELECT set_config('lock_timeout', (milliseconds * 0.8)::int::text, true),"
+    " set_config('idle_in_transaction_session_timeout', (milliseconds * 0.6)::int::text, true)"
+    " FROM (SELECT extract(epoch FROM current_setting('statement_timeout')::interval) * 1000) AS limits (milliseconds)"
 )
 _TAKE_LOCK = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(lock=LOCK)
 _OWNER = text("SELECT is_active AND deleted_at IS NULL FROM idp.users WHERE id = :id FOR SHARE")
@@ -61,7 +63,7 @@ async def lock(session: AsyncSession) -> None:
     """Take the cluster-wide lock for changes to keys, until the transaction ends (C-27).
 
     Raises:
-        DatabaseUnavailable: it was not available within 4 s.
+        DatabaseUnavailable: it was not available within four fifths of `database.statement_timeout_seconds`.
     """
     await session.execute(_LIMITS)
     await session.execute(_TAKE_LOCK)
