@@ -5,6 +5,7 @@ package with a `plugin.py` and one line in `_features`.
 """
 
 from litestar import Litestar
+from litestar.plugins.htmx import HTMXPlugin
 from litestar.types import Receive, Scope, Send
 
 from idp.accounts.plugin import AccountsPlugin
@@ -75,7 +76,7 @@ def _features(
         CachePlugin(core.store, core.shared),
         RateLimitPlugin(core.limiter, core.rules),
         SigningPlugin(core.keyring, core.tokens, core.proofs, max_age=signing_key_age(settings)),
-        UsersPlugin(core.passwords),
+        UsersPlugin(core.passwords, core.factors),
         SessionsPlugin(core.refresh_tokens, core.cookies, core.devices, core.activity),
         ApiKeysPlugin(database, core.key_factory, core.scope_policy, usage=core.usage, sealer=core.sealer),
         MailPlugin(settings.mail, database, core.sealer, core.mailer, keeps_text=development.keeps_mail),
@@ -96,6 +97,7 @@ def _features(
             core.proofs,
             core.origins,
             introspector,
+            core.signed_in_pages(introspector),
             dev_headers=bool(development.authenticators),
         ),
         *(build(core) for build in development.features),
@@ -110,7 +112,9 @@ class Application(Litestar):
         features = _features(core, introspector, introspection, development)
         core.health.watch(features)
         limit = core.settings.server.max_body_bytes  # given here: Litestar ignores what a plugin sets
-        super().__init__(plugins=features, openapi_config=None, logging_config=None, request_max_body_size=limit)
+        super().__init__(
+            plugins=[HTMXPlugin(), *features], openapi_config=None, logging_config=None, request_max_body_size=limit
+        )
         check_policies(self)
         self.core = core
         settings, published = core.settings, PublishedKeys(core.keyring)

@@ -49,7 +49,9 @@ from idp.ops.metrics_access import MetricsAccess
 from idp.ops.origins import AllowedOrigins
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
+from idp.pages.drafts import Drafts
 from idp.pages.languages import LANGUAGES
+from idp.pages.signed_in import SignedInPages
 from idp.provider import declared_clients
 from idp.provider.declared_clients import DeclaredClients
 from idp.provider.introspection_endpoint import IntrospectionEndpoint
@@ -72,6 +74,7 @@ from idp.signing.remote_jwks import RemoteJwks
 from idp.signing.sealing import Sealer, derive
 from idp.signing.signing_key import Algorithm
 from idp.tracing import Tracing
+from idp.users.factors.enrolled import EnrolledFactors
 from idp.users.one_time_tokens import OneTimeTokens
 from idp.users.passwords import Passwords
 
@@ -93,6 +96,7 @@ class Core(Struct, frozen=True):
     proofs: ProofKeys
     peppers: Peppers
     passwords: Passwords
+    factors: EnrolledFactors
     provider: ProviderServices
     federation: FederationServices
     fetcher: Fetcher
@@ -138,6 +142,17 @@ class Core(Struct, frozen=True):
     def introspection(self, introspector: Introspector) -> IntrospectionEndpoint:
         """Return what answers at the introspection endpoint."""
         return IntrospectionEndpoint(introspector, self.provider.client_authentication, issuer=self.tokens.issuer)
+
+    def signed_in_pages(self, introspector: Introspector) -> SignedInPages:
+        """Return what opens the pages of the account and the administration."""
+        return SignedInPages(
+            introspector,
+            self.cookies,
+            self.factors,
+            Drafts(self.sealer, self.origins),
+            public_url=self.tokens.issuer,
+            fresh_seconds=self.settings.accounts.fresh_login_seconds,
+        )
 
     def declared_clients(self) -> DeclaredClients:
         """Return what applies config/clients.toml.
@@ -230,6 +245,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         proofs=proofs,
         peppers=peppers,
         passwords=passwords,
+        factors=EnrolledFactors(database),
         provider=build_provider(
             settings,
             database,

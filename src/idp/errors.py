@@ -221,6 +221,12 @@ class SharedSecretToken(IdpError):
     )
 
 
+class SupportSession(IdpError):
+    code, status, title = "support_session", 403, "Not in a session of support"
+    text = "An administrator who acts as a user for support reads; they change nothing, and administer nothing."
+    remedy = "Stop acting as the user, and make the change as yourself."
+
+
 class CsrfRejected(IdpError):
     code, status, title = "csrf_rejected", 403, "CSRF check failed"
     text = "The CSRF check failed: the request may come from another site."

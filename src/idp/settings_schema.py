@@ -131,6 +131,15 @@ class Accounts(Section, frozen=True):
     remembered_session_ttl_seconds: Count = 7_776_000
     fresh_login_seconds: Count = 900
     max_sessions_per_user: Count = 100
+    deletion_grace_days: Annotated[int, Meta(ge=0, le=90)] = 14
+    support_minutes: Annotated[int, Meta(ge=1, le=240)] = 30
+
+
+class SecondFactor(Section, frozen=True):
+    required_roles: tuple[str, ...] = ()
+    required_teams: tuple[str, ...] = ()
+    grace_days: Annotated[int, Meta(ge=0, le=365)] = 14
+    relying_party_id: str | None = None
 
 
 class RateLimits(Section, frozen=True):
@@ -338,6 +347,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     management: Management = Management()
     passwords: Passwords = Passwords()
     accounts: Accounts = Accounts()
+    second_factor: SecondFactor = SecondFactor()
     rate_limits: RateLimits = RateLimits()
     cors: Cors = Cors()
     seed: Seed = Seed()

@@ -14,6 +14,7 @@ from idp.provider import models as provider
 from idp.sessions import models as sessions
 from idp.signing import models as signing
 from idp.users import models as users
+from idp.users.factors import models as factors
 from idp.webhooks import models as webhooks
 
 METADATA = Base.metadata
@@ -24,6 +25,7 @@ MODULES = (
     db,
     directory,
     events,
+    factors,
     federation,
     importing,
     mail,

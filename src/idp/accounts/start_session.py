@@ -16,7 +16,7 @@ from idp.authn.resolve import load_user
 from idp.authn.shapes import UserOut
 from idp.errors import InvalidCredentials
 from idp.ops.client_json import check_client_json
-from idp.principal.model import Credential, User
+from idp.principal.model import SINGLE_FACTOR, Credential, User
 from idp.sessions import service as sessions
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.refresh_tokens import RefreshTokens
@@ -111,6 +111,7 @@ class SessionStarter:
         device_info: object = None,
         mode: Mode = "token",
         max_failures: int | None = None,
+        acr: str = SINGLE_FACTOR,
     ) -> StartedSession:
         """Start a session in the caller's transaction.
 
@@ -126,6 +127,7 @@ class SessionStarter:
             device_info: the client's description.
             mode: whether a refresh token or a cookie continues the session.
             max_failures: refuse at this many consecutive wrong passwords; None: no limit.
+            acr: authentication context class, TWO_FACTORS after two factors.
 
         Raises:
             InvalidCredentials: the user was disabled or the password changed since the authentication.
@@ -145,6 +147,7 @@ class SessionStarter:
             cookie_digest=digest,
             first_token=first,
             max_failures=max_failures,
+            acr=acr,
         )
         if new_session is None:
             raise InvalidCredentials
@@ -154,7 +157,7 @@ class SessionStarter:
         if mode == "cookie" and (previous_cookie := request.cookies.get(self._cookies.name)):
             await sessions.end_by_cookie(session, origin, self._cookies.digests(previous_cookie), keep=login.session_id)
         user = await load_user(session, user_id)
-        details = {"method": " ".join(amr), "session_id": str(login.session_id)}
+        details = {"method": " ".join(amr), "acr": acr, "session_id": str(login.session_id)}
         record(session, origin, action="user.signed_in", user_id=user_id, details=details)
         if cookie is None:
             answer = await self.answer(user, login, family, message, refresh_token=token)
@@ -175,7 +178,7 @@ class SessionStarter:
     ) -> SessionOut:
         """Return the session object with a new access token (S3-23, S4-10, S4-13, S4-19)."""
         token_user = TokenUser(id=user.id, email=user.email, email_verified=user.email_verified, roles=user.roles)
-        of = TokenSession(login.session_id, login.auth_time, login.amr, login.acr, login.expires_at)
+        of = TokenSession(login.session_id, login.auth_time, login.amr, login.acr, login.expires_at, login.actor_id)
         token = await self._tokens.issue(token_user, family, session=of)
         return SessionOut(
             access_token=token.token,

@@ -66,7 +66,7 @@ _BY_ALIAS = _SELECT_USER + "JOIN idp.user_aliases a ON a.user_id = u.id WHERE a.
 _BY_EMAIL = _SELECT_USER + "WHERE u.email_key = $1 AND u.deleted_at IS NULL"
 _BY_IDENTITY = _SELECT_USER + "JOIN idp.identities i ON i.user_id = u.id WHERE i.provider = $1 AND i.subject = $2"
 _SESSION = f"""
-SELECT {STAMP}, s.id AS session_id, s.ended_at, s.expires_at, s.idle_expires_at, s.auth_time, s.amr, s.acr,
+SELECT {STAMP}, s.id AS session_id, s.ended_at, s.expires_at, s.idle_expires_at, s.auth_time, s.amr, s.acr, s.actor_id,
        s.cookie_digest, {_USER}
   FROM idp.user_sessions s JOIN idp.users u ON u.id = s.user_id
 """  # noqa: S608  constants
@@ -276,6 +276,7 @@ def _bind_to_session(known: Resolved, user_id: str, credential: Credential) -> R
         auth_time=login.auth_time,
         amr=login.amr,
         acr=login.acr,
+        impersonator=login.impersonator,
     )
     user = known.principal.user
     if credential.method == AuthMethod.OAUTH_TOKEN:
@@ -302,6 +303,7 @@ def _session(row: Row, method: AuthMethod) -> Resolved:
             auth_time=row["auth_time"],
             amr=tuple(row["amr"]),
             acr=row["acr"],
+            impersonator=row["actor_id"],
         )
         return Resolved(Principal(user=user, credential=credential), None, stamp, depends_on)
     except IdpError as error:

@@ -1,5 +1,6 @@
 """GET /docs and the OpenAPI document (C-17): Swagger UI from a wheel, every asset from this service."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,21 @@ def asset_routers() -> list[Router]:
         )
         for root in ("", _GATEWAY)
     ]
+
+
+def htmx_router() -> Router:
+    """Return the router for htmx, from a wheel."""
+    found = find_spec("js_lib_htmx")
+    assert found is not None
+    assert found.origin is not None
+    return create_static_files_router(
+        path="/docs/htmx",
+        directories=[Path(found.origin).parent / "static" / "htmx"],
+        opt=public(),
+        include_in_schema=False,
+        name="htmx",
+        cache_control=CacheControlHeader(no_cache=True),
+    )
 
 
 ROUTES = (gateway_docs, openapi)

@@ -7,6 +7,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
 from idp.errors import (
+    AdminRequired,
     AuthorizationRequestExpired,
     AuthorizationRequestInvalid,
     BadRequest,
@@ -25,6 +26,7 @@ from idp.errors import (
     PasswordsRefused,
     RateLimited,
     RedirectUriMismatch,
+    SupportSession,
     UnknownClient,
     UpstreamRefused,
     UserInactive,
@@ -102,6 +104,8 @@ _TEXTS: dict[type[IdpError], str] = {
     IdentityTaken: "identity_taken",
     PasswordsRefused: "passwords",
     UserInactive: "inactive",
+    AdminRequired: "admins_only",
+    SupportSession: "support",
     DependencyUnavailable: "provider_down",
 }
 _OFFERS_SIGN_IN = frozenset(

@@ -36,6 +36,7 @@ LOGIN = "/login"
 _MAX_EMAIL, _MAX_PASSWORD = 254, 4096  # characters; longer ones are wrong without a look-up
 Choose = Annotated[str | None, QueryParameter(description="Whether to offer the account of the browser's session.")]
 Resume = Annotated[str | None, QueryParameter(description="Whether to continue what waited for a mail.")]
+Fresh = Annotated[str | None, QueryParameter(description="Whether to sign in again although somebody is.")]
 Other = Annotated[str | None, QueryParameter(description="Whether to sign in with another account.")]
 
 
@@ -54,6 +55,7 @@ async def login_page(
     choose: Choose = None,
     other: Other = None,
     resume: Resume = None,
+    fresh: Fresh = None,
 ) -> Page | Redirect:
     """Show the form for signing in, or the account of the browser's session to continue with."""
     if resume and request_id is None:
@@ -64,7 +66,7 @@ async def login_page(
     if not other and (provider := chosen_by_app(providers, journey)) is not None:
         return redirect(start_path(provider, journey))
     browser = await find_browser(request, introspector) if not other else None
-    if browser is not None and (choose or journey.pending is None):
+    if browser is not None and not fresh and (choose or journey.pending is None):
         return _choice(request, journey, browser, session_cookies)
     email = journey.pending.login_hint if journey.pending else None
     if browser is not None and browser.user is not None:

@@ -18,9 +18,12 @@ from idp.pages import (
     register_page,
     routes,
 )
+from idp.pages.account import overview as account_overview
+from idp.pages.admin import overview as admin_overview
 from idp.pages.brand import load_brand
 from idp.pages.home_page import home_page
 from idp.pages.schema import OpenApiDocument, openapi_config
+from idp.pages.signed_in import SignedInPages
 from idp.pages.waiting_requests import WaitingRequests
 from idp.plugin import Plugin
 from idp.sessions.form_tokens import FormTokens
@@ -39,6 +42,8 @@ _ROUTES = (
     *federation_routes.ROUTES,
     *link_account_page.ROUTES,
     *logout_routes.ROUTES,
+    *account_overview.ROUTES,
+    *admin_overview.ROUTES,
 )
 
 
@@ -51,6 +56,7 @@ class PagesPlugin(Plugin):
         proofs: keys of unstored proofs.
         origins: our own URL.
         introspector: decides about the session cookie.
+        signed_in_pages: opens the pages of the account and the administration.
         dev_headers: whether X-User-Email authenticates, for the documentation.
 
     Attributes:
@@ -67,6 +73,7 @@ class PagesPlugin(Plugin):
         proofs: ProofKeys,
         origins: AllowedOrigins,
         introspector: Introspector,
+        signed_in_pages: SignedInPages,
         *,
         dev_headers: bool,
     ) -> None:
@@ -77,12 +84,13 @@ class PagesPlugin(Plugin):
         self._form_tokens = FormTokens(proofs, origins)
         self._waiting_requests = WaitingRequests(origins)
         self.document = OpenApiDocument()
-        self.routes = (*_ROUTES, *docs.asset_routers())
+        self.routes = (*_ROUTES, *docs.asset_routers(), docs.htmx_router())
         self.provides = {
             "openapi_document": self.document,
             "form_tokens": self._form_tokens,
             "waiting_requests": self._waiting_requests,
             "brand": self._brand,
+            "signed_in_pages": signed_in_pages,
         }
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:

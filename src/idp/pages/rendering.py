@@ -48,6 +48,11 @@ def form_policy(*form_action: str) -> str:
     )
 
 
+def shell_policy() -> str:
+    """Return the content security policy of the account and administration pages, whose scripts call this service."""
+    return form_policy() + "; connect-src 'self'"
+
+
 # A page with a form: submits only to this origin, is not cached and not indexed (SEC-43, SEC-47).
 _FORM_HEADERS = {
     "Content-Security-Policy": form_policy(),

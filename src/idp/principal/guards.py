@@ -21,10 +21,11 @@ from idp.errors import (
     IntrospectScopeRequired,
     NotAUser,
     SharedSecretToken,
+    SupportSession,
     TeamAdminRequired,
     TokenInvalid,
 )
-from idp.principal.model import AuthMethod, Principal
+from idp.principal.model import MULTI_FACTOR, TWO_FACTORS, AuthMethod, Principal
 from idp.principal.permissions import ADMIN, IDP_EVENTS, IDP_INTROSPECT, IDP_MANAGE
 
 Connection = ASGIConnection[Any, Any, Any, Any]
@@ -79,6 +80,11 @@ def accepts_shared_secret() -> dict[str, Any]:
     so it must have no effect beyond the session (C-06b).
     """
     return {"accepts_shared_secret": True}
+
+
+def accepts_support() -> dict[str, Any]:
+    """Handler option: an administrator who acts as the user for support may call the route, such as signing out."""
+    return {"accepts_support": True}
 
 
 def read_by_shared_secret_admins() -> dict[str, Any]:
@@ -140,12 +146,15 @@ def check_audience(principal: Principal) -> None:
 
 
 def check_change(principal: Principal, handler: BaseRouteHandler) -> None:
-    """Refuse a change with a shared-secret token, unless the route accepts it and it has a session (C-06b).
+    """Refuse a change in a session of support, or with a shared-secret token, unless the route accepts it (C-06b).
 
     Raises:
+        SupportSession: an administrator acts as the user.
         SharedSecretToken: the route changes data.
     """
     credential = principal.credential
+    if credential.is_for_support and _may_change(handler) and not handler.opt.get("accepts_support"):
+        check_not_for_support(principal)
     if not credential.shared_secret or not _may_change(handler):
         return
     is_accepted = credential.session_id is not None and bool(handler.opt.get("accepts_shared_secret"))
@@ -153,6 +162,17 @@ def check_change(principal: Principal, handler: BaseRouteHandler) -> None:
         is_accepted, "change with a shared-secret token", "accepted" if is_accepted else "refused", "accepted"
     ):
         raise SharedSecretToken
+
+
+def check_not_for_support(principal: Principal) -> None:
+    """Refuse a change, or administration, by an administrator who acts as the user for support.
+
+    Raises:
+        SupportSession: the session is one of support.
+    """
+    if principal.credential.is_for_support:
+        holds(False, "acts in this session", "an administrator", "the user")
+        raise SupportSession
 
 
 def changes_or_manages(handler: BaseRouteHandler) -> bool:
@@ -188,31 +208,61 @@ async def requires_user(connection: Connection, handler: BaseRouteHandler) -> No
 
 @_policy("fresh login")
 async def requires_fresh_login(connection: Connection, _handler: BaseRouteHandler) -> None:
-    """Require a recent sign-in (C-33; RFC 9470). Use after `requires_user`."""
-    _check_fresh(connection)
+    """Require a recent sign-in, with a second factor if there is one (C-33; RFC 9470). Use after `requires_user`."""
+    await _check_fresh(connection)
 
 
 @_policy("fresh login if required")
 async def requires_fresh_login_for_keys(connection: Connection, _handler: BaseRouteHandler) -> None:
     """The same for keys, if configured: off by default, because Clerk's clients cannot step up (C-33)."""
     if connection.app.state.fresh_login_for_keys:
-        _check_fresh(connection)
+        await _check_fresh(connection)
 
 
-def _check_fresh(connection: Connection) -> None:
-    limit = connection.app.state.fresh_login_seconds
-    auth_time = connection.user.credential.auth_time
-    is_fresh = auth_time is not None and (clock.now() - auth_time).total_seconds() <= limit
-    if not holds(is_fresh, "signed in at", auth_time or "unknown", f"at most {limit} s ago"):
-        challenge = f'Bearer error="insufficient_user_authentication", max_age={limit}'
+async def _check_fresh(connection: Connection) -> None:
+    state = connection.app.state
+    await check_fresh(connection.user, seconds=state.fresh_login_seconds, has_second_factor=state.has_second_factor)
+
+
+async def check_fresh(
+    principal: Principal, *, seconds: int, has_second_factor: Callable[[str], Awaitable[bool]]
+) -> None:
+    """Refuse a caller whose sign-in is too old, or had one factor although the user has a second (C-33, RFC 9470).
+
+    Args:
+        principal: the caller.
+        seconds: the maximum age of the sign-in.
+        has_second_factor: whether a user has one, by id.
+
+    Raises:
+        FreshLoginRequired: its challenge says what is missing.
+        SupportSession: an administrator acts as the user.
+    """
+    check_not_for_support(principal)
+    auth_time = principal.credential.auth_time
+    is_fresh = auth_time is not None and (clock.now() - auth_time).total_seconds() <= seconds
+    challenge = f'Bearer error="insufficient_user_authentication", max_age={seconds}'
+    if not holds(is_fresh, "signed in at", auth_time or "unknown", f"at most {seconds} s ago"):
         raise FreshLoginRequired(headers={"WWW-Authenticate": challenge})
+    if principal.user is None or is_strong(principal) or not await has_second_factor(principal.user.id):
+        return
+    holds(False, "acr", principal.credential.acr or "unknown", TWO_FACTORS)
+    raise FreshLoginRequired(
+        "This action requires a sign-in with your second factor.",
+        headers={"WWW-Authenticate": f'{challenge}, acr_values="{TWO_FACTORS}"'},
+    )
+
+
+def is_strong(principal: Principal) -> bool:
+    """Whether the sign-in had two factors, here or at the issuer of a foreign token."""
+    return principal.credential.acr == TWO_FACTORS or MULTI_FACTOR in principal.credential.amr
 
 
 @_policy("admin", manages=True)
 async def requires_admin(connection: Connection, handler: BaseRouteHandler) -> None:
     """Allow users with the role `admin`, and management credentials (C-09)."""
     check_accepted(connection.user, handler)
-    if handler.opt.get("read_by_shared_secret_admins") and _is_recent_admin_read(connection):
+    if handler.opt.get("read_by_shared_secret_admins") and await _is_recent_admin_read(connection):
         return
     check_manages(connection.user)
 
@@ -262,7 +312,7 @@ def check_reads_events(principal: Principal) -> None:
     raise EventsScopeRequired
 
 
-def _is_recent_admin_read(connection: Connection) -> bool:
+async def _is_recent_admin_read(connection: Connection) -> bool:
     """Whether an administrator reads with a shared-secret token shortly after a sign-in with the password.
 
     Raises:
@@ -274,7 +324,7 @@ def _is_recent_admin_read(connection: Connection) -> bool:
         return False
     if credential.session_id is None or "pwd" not in credential.amr:
         return False
-    _check_fresh(connection)
+    await _check_fresh(connection)
     return True
 
 
@@ -290,6 +340,7 @@ def check_manages(principal: Principal) -> None:
 
 
 def _manages(principal: Principal) -> bool:
+    check_not_for_support(principal)
     user = principal.user
     if user is None:
         scopes = principal.credential.scopes

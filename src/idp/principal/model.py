@@ -11,6 +11,9 @@ from msgspec import Struct
 
 from idp.principal.permissions import ADMIN
 
+SINGLE_FACTOR, TWO_FACTORS = "1", "2"  # authentication context classes of our sign-ins (`acr`)
+MULTI_FACTOR = "mfa"  # RFC 8176
+
 
 class AuthMethod(StrEnum):
     """How the caller authenticated; a route's `accepts` lists these."""
@@ -112,7 +115,8 @@ class Credential(Struct, frozen=True):
         amr: authentication methods of the sign-in (RFC 8176).
         acr: authentication context class of the sign-in.
         identity: issuer and subject of another issuer's token, with whose link to the user it ends; None for others.
-        impersonator: who acts as the user, by the issuer's id of them; None for the user. Audit records name it.
+        impersonator: who acts as the user: the user id of our administrator, or the id at the issuer of a foreign
+            token; None for the user. Audit records name it.
         client_id: the app that the user granted the token to (RFC 9068); None for our own tokens.
         audience: the resources that the token is for, if idp is not among them (RFC 8707); empty otherwise.
         registration: of an OAuth client that authenticated itself; None for its tokens and all others.
@@ -133,6 +137,11 @@ class Credential(Struct, frozen=True):
     client_id: str | None = None
     audience: tuple[str, ...] = ()
     registration: Registration | None = None
+
+    @property
+    def is_for_support(self) -> bool:
+        """Whether an administrator acts as the user in a session of ours, which may read and change nothing here."""
+        return self.impersonator is not None and self.session_id is not None
 
 
 class Principal(Struct, frozen=True):

@@ -66,7 +66,9 @@ class AppTokens:
         except (TokenNotFound, UserInactive):
             raise InvalidGrant from None
         login = app.login
-        session = TokenSession(login.session_id, login.auth_time, login.amr, login.acr, login.expires_at)
+        session = TokenSession(
+            login.session_id, login.auth_time, login.amr, login.acr, login.expires_at, login.actor_id
+        )
         issued = await self._tokens.issue_for_app(
             TokenUser(id=user.id, email=user.email, email_verified=user.email_verified, roles=user.roles),
             session,
@@ -100,6 +102,8 @@ class AppTokens:
             "sid": str(app.grant.sid),
             "at_hash": at_hash(access_token),
         }
+        if login.actor_id is not None:
+            claims["act"] = {"sub": login.actor_id}
         if app.nonce is not None:
             claims["nonce"] = app.nonce
         return await self._id_tokens.sign(claims, algorithm=client.id_token_alg)

@@ -282,7 +282,9 @@ class Authorization:
             )
         if row is not None:
             row.completed_at = row.completed_at or clock.now()
-        scopes = tuple(each for each in request.scopes if each != OFFLINE_ACCESS or _refreshes(client))
+        # Nobody acts for support for longer than an access token lives.
+        refreshes = _refreshes(client) and not browser.credential.is_for_support
+        scopes = tuple(each for each in request.scopes if each != OFFLINE_ACCESS or refreshes)
         code = self._codes.issue(session, request, scopes, UUID(browser.credential.session_id))
         details = {"client_id": client.client_id, "scopes": list(scopes)}
         record(session, origin, action="authorization.granted", user_id=browser.user_id, details=details)

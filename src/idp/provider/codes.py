@@ -50,25 +50,25 @@ WITH client AS (
       FROM used JOIN idp.user_sessions s ON s.id = used.session_id JOIN idp.users u ON u.id = s.user_id
      WHERE u.is_active AND u.deleted_at IS NULL FOR SHARE OF u
 ), browser AS (
-    SELECT s.id, s.amr, s.acr, s.auth_time, s.device_info, s.user_agent, s.ip_address
+    SELECT s.id, s.amr, s.acr, s.auth_time, s.actor_id, s.actor_reason, s.device_info, s.user_agent, s.ip_address
       FROM owner JOIN idp.user_sessions s ON s.id = owner.session_id
      WHERE s.ended_at IS NULL AND s.expires_at > $5::timestamptz AND s.idle_expires_at > $5::timestamptz
        FOR SHARE OF s
 ), app AS (
     INSERT INTO idp.user_sessions (id, user_id, created_at, last_seen_at, idle_seconds, idle_expires_at, expires_at,
                                    device_info, user_agent, ip_address, amr, acr, auth_time,
-                                   parent_id, client_id, client_sid, scopes, resources, claims)
+                                   actor_id, actor_reason, parent_id, client_id, client_sid, scopes, resources, claims)
     SELECT $6, owner.id, $5::timestamptz, $5::timestamptz,
            CASE WHEN refreshes THEN $8::integer ELSE $9::integer END,
            $5::timestamptz + make_interval(secs => CASE WHEN refreshes THEN $8::integer ELSE $9::integer END),
            $5::timestamptz + make_interval(secs => CASE WHEN refreshes THEN $10::integer ELSE $9::integer END),
            browser.device_info, browser.user_agent, browser.ip_address, browser.amr, browser.acr, browser.auth_time,
-           browser.id, $2,
+           browser.actor_id, browser.actor_reason, browser.id, $2,
            coalesce((SELECT s.client_sid FROM idp.user_sessions s
                       WHERE s.parent_id = browser.id AND s.client_id = $2 LIMIT 1), $11::uuid),
            used.scopes, used.resources, used.claims
       FROM used, browser, owner
-    RETURNING id, user_id, client_sid, amr, acr, auth_time, expires_at, idle_expires_at
+    RETURNING id, user_id, client_sid, amr, acr, auth_time, actor_id, expires_at, idle_expires_at
 ), first_token AS (
     INSERT INTO idp.refresh_tokens (id, session_id, generation, digest, client_id, created_at, expires_at)
     SELECT $12::uuid, app.id, 0, $13::text, $2, $5::timestamptz, app.idle_expires_at
@@ -226,7 +226,7 @@ class AuthorizationCodes:
 def _app_session(row: Any, refresh_token: str | None) -> AppSession:
     return AppSession(
         user_id=row["user_id"],
-        login=Login(row["id"], tuple(row["amr"]), row["acr"], row["auth_time"], row["expires_at"]),
+        login=Login(row["id"], tuple(row["amr"]), row["acr"], row["auth_time"], row["expires_at"], row["actor_id"]),
         grant=AppGrant(row["client_sid"], tuple(row["scopes"]), tuple(row["resources"]), tuple(row["claims"])),
         nonce=row["nonce"],
         refresh_token=refresh_token,

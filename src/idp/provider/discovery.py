@@ -10,6 +10,7 @@ from msgspec import Struct
 from idp.ops.envelope import JSON, FastRoute, UseFramework
 from idp.ops.openapi import documents
 from idp.principal.guards import public
+from idp.principal.model import SINGLE_FACTOR, TWO_FACTORS
 from idp.principal.permissions import USER_SCOPES
 from idp.provider import claims, userinfo
 from idp.provider.authorization_request import PROMPTS, RESPONSE_MODES
@@ -18,7 +19,6 @@ from idp.provider.grants import GRANT_TYPES
 from idp.provider.introspection_endpoint import PATH as INTROSPECT
 from idp.provider.revocation import PATH as REVOKE
 from idp.provider.token_endpoint import PATH as TOKEN
-from idp.sessions.service import SINGLE_FACTOR
 from idp.signing import pkce
 from idp.signing.client_assertion import ALGORITHMS as ASSERTION_ALGORITHMS
 from idp.signing.routes import JWKS_PATH
@@ -89,7 +89,7 @@ def metadata(issuer: str, ui_locales: tuple[str, ...]) -> ProviderMetadata:
         response_types_supported=("code",),
         response_modes_supported=RESPONSE_MODES,
         grant_types_supported=GRANT_TYPES,
-        acr_values_supported=(SINGLE_FACTOR,),
+        acr_values_supported=(SINGLE_FACTOR, TWO_FACTORS),
         subject_types_supported=("public",),
         id_token_signing_alg_values_supported=ALGORITHMS,
         token_endpoint_auth_methods_supported=AUTH_METHODS,

@@ -47,6 +47,9 @@ class SessionRow(UUIDKey, Base):
     amr: Mapped[list[str]] = mapped_column(ARRAY(Text()))
     acr: Mapped[str]
     auth_time: Mapped[datetime]
+    # The administrator who acts as the user in this session, and why (RFC 8693 section 4.1); otherwise null.
+    actor_id: Mapped[str | None]
+    actor_reason: Mapped[str | None]
     # Of an app's session: the browser's session, the client, the `sid` of its ID tokens, and what the user granted.
     parent_id: Mapped[UUID | None] = mapped_column(ForeignKey("idp.user_sessions.id", ondelete="CASCADE"))
     client_id: Mapped[str | None]
@@ -71,3 +74,20 @@ class RefreshTokenRow(UUIDKey, Base):
     rotated_at: Mapped[datetime | None]
     # When it was returned again to a late retry of its predecessor; from then on two clients may have it.
     repeated_at: Mapped[datetime | None]
+
+
+class PendingSignInRow(UUIDKey, Base):
+    """A sign-in whose first factor was right, and that waits for the second. Its token's digest is stored."""
+
+    __tablename__ = "pending_sign_ins"
+    __table_args__ = (UniqueConstraint("digest"),)
+
+    user_id: Mapped[str] = mapped_column(ForeignKey("idp.users.id", ondelete="CASCADE"), index=True)
+    digest: Mapped[str]
+    password_version: Mapped[int]
+    amr: Mapped[list[str]] = mapped_column(ARRAY(Text()))
+    remember: Mapped[bool]
+    wrong_codes: Mapped[int] = mapped_column(default=0)
+    details: Mapped[Any] = mapped_column(JSONB())  # of the request: device, response mode, token format
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+    expires_at: Mapped[datetime] = mapped_column(index=True)

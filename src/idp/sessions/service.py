@@ -18,11 +18,10 @@ from idp.audit.record import Origin, record
 from idp.events.catalogue import EventType
 from idp.events.outbox import publish
 from idp.events.shapes import SessionsRevoked
-from idp.principal.model import Credential
+from idp.principal.model import SINGLE_FACTOR, Credential
 from idp.sessions import apps
 from idp.sessions.models import SessionRow
 
-SINGLE_FACTOR = "1"  # `acr`: single factor
 LOGGED_OUT, LOGGED_OUT_EVERYWHERE = "logged_out", "logged_out_everywhere"
 SURPLUS = "too_many_sessions"
 REPLACED = "signed_in_again"
@@ -44,9 +43,11 @@ WITH owner AS (
     DELETE FROM idp.sign_in_failures WHERE user_id IN (SELECT id FROM owner)
 ), begun AS (
     INSERT INTO idp.user_sessions (id, user_id, created_at, last_seen_at, idle_seconds, idle_expires_at, expires_at,
-                                   cookie_digest, device_info, user_agent, ip_address, amr, acr, auth_time)
+                                   cookie_digest, device_info, user_agent, ip_address, amr, acr, auth_time,
+                                   actor_id, actor_reason)
     SELECT :id, owner.id, :now, :now, :idle_seconds, :idle_expires_at, :expires_at,
-           :cookie_digest, :device_info, :user_agent, :ip_address, :amr, :acr, :now
+           :cookie_digest, :device_info, :user_agent, :ip_address, :amr, :acr, :now,
+           :actor_id, :actor_reason
       FROM owner RETURNING user_id
 ), first_token AS (
     INSERT INTO idp.refresh_tokens (id, session_id, generation, digest, client_id, created_at, expires_at)
@@ -73,6 +74,7 @@ class Login(Struct, frozen=True):
         acr: authentication context class (OpenID Connect Core section 2).
         auth_time: time of the authentication.
         expires_at: absolute end of the session and its tokens.
+        actor_id: the administrator who acts as the user; None for the user.
     """
 
     session_id: UUID
@@ -80,6 +82,7 @@ class Login(Struct, frozen=True):
     acr: str
     auth_time: datetime
     expires_at: datetime
+    actor_id: str | None = None
 
 
 class AppGrant(Struct, frozen=True):
@@ -130,6 +133,13 @@ class Device(Struct, frozen=True):
     ip_address: str | None = None
 
 
+class Actor(Struct, frozen=True):
+    """An administrator who acts as a user for support, and why."""
+
+    user_id: str
+    reason: str
+
+
 class Lifetime(Struct, frozen=True):
     """Idle timeout and absolute lifetime of a session, in seconds."""
 
@@ -148,6 +158,8 @@ async def start(
     cookie_digest: str | None = None,
     first_token: FirstToken | None = None,
     max_failures: int | None = None,
+    acr: str = SINGLE_FACTOR,
+    actor: Actor | None = None,
 ) -> NewSession | None:
     """Start a session, unless the user was disabled or the password changed since the authentication.
 
@@ -161,12 +173,14 @@ async def start(
         cookie_digest: digest of its cookie, if any.
         first_token: its refresh token, if any.
         max_failures: refuse at this many consecutive wrong passwords (SEC-8); None: no limit.
+        acr: authentication context class: TWO_FACTORS after two, or a passkey that verified its user.
+        actor: who acts as the user; None for the user.
 
     Returns:
         The new session; None if it may not start.
     """
     now = clock.now()
-    login = Login(uuid7(), amr, SINGLE_FACTOR, now, now + timedelta(seconds=lifetime.seconds))
+    login = Login(uuid7(), amr, acr, now, now + timedelta(seconds=lifetime.seconds), actor.user_id if actor else None)
     started = await session.execute(
         _INSERT_SESSION,
         {
@@ -187,6 +201,8 @@ async def start(
             "ip_address": device.ip_address,
             "amr": list(amr),
             "acr": login.acr,
+            "actor_id": login.actor_id,
+            "actor_reason": actor.reason if actor else None,
         },
     )
     row = started.one_or_none()
@@ -204,7 +220,12 @@ def login_of(credential: Credential) -> Login:
     if credential.session_id is None or credential.auth_time is None or credential.expires_at is None:
         raise ValueError("the credential has no session")
     return Login(
-        UUID(credential.session_id), credential.amr, credential.acr or "", credential.auth_time, credential.expires_at
+        UUID(credential.session_id),
+        credential.amr,
+        credential.acr or "",
+        credential.auth_time,
+        credential.expires_at,
+        credential.impersonator,
     )
 
 

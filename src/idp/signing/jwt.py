@@ -54,13 +54,17 @@ class TokenUser(Struct, frozen=True):
 
 
 class TokenSession(Struct, frozen=True):
-    """Session claims of a token, which never outlives its session (RFC 9068 section 2.2.1)."""
+    """Session claims of a token, which never outlives its session (RFC 9068 section 2.2.1).
+
+    `actor_id` is the administrator who acts as the user, the claim `act` (RFC 8693 section 4.1).
+    """
 
     id: UUID
     auth_time: datetime
     amr: tuple[str, ...]
     acr: str
     expires_at: datetime
+    actor_id: str | None = None
 
 
 class IssuedToken(Struct, frozen=True):
@@ -228,6 +232,8 @@ class TokenService:
             claims["exp"] = min(expires, int(session.expires_at.timestamp()))
             claims |= {"sid": str(session.id), "auth_time": int(session.auth_time.timestamp())}
             claims |= {"amr": list(session.amr), "acr": session.acr}
+            if session.actor_id is not None:
+                claims["act"] = {"sub": session.actor_id}
         if self._profile == "development":
             claims["idp_env"] = "development"
         return claims

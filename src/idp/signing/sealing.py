@@ -14,7 +14,7 @@ from joserfc.util import urlsafe_b64decode
 
 from idp.settings import Secret
 
-Purpose = Literal["signing-key", "mail", "idempotent-answer", "webhook", "id-token", "logout"]
+Purpose = Literal["signing-key", "mail", "idempotent-answer", "webhook", "id-token", "logout", "draft", "totp"]
 _ALGORITHMS = ["A256KW", "A256GCM"]
 
 

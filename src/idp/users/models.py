@@ -22,6 +22,11 @@ class UserRow(Timestamps, Base):
             unique=True,
             postgresql_where=text("deleted_at IS NULL"),
         ),
+        Index(
+            "ix_users_delete_after",
+            "delete_after",
+            postgresql_where=text("delete_after IS NOT NULL AND deleted_at IS NULL"),
+        ),
         # A change notification contains the user id and is limited to 8000 bytes.
         CheckConstraint("octet_length(id) <= 512", name="id"),
     )
@@ -40,6 +45,7 @@ class UserRow(Timestamps, Base):
     is_active: Mapped[bool] = mapped_column(default=True)
     version: Mapped[int] = mapped_column(default=1)
     deleted_at: Mapped[datetime | None]
+    delete_after: Mapped[datetime | None]  # the user asked to delete the account then
     imported_from: Mapped[str | None]  # the source of the import that created the user
 
 
