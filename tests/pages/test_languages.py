@@ -24,7 +24,7 @@ def test_german_ships() -> None:
 
 
 def test_every_text_that_a_template_shows_exists() -> None:
-    sources = [*(PAGES / "templates").glob("*.html"), *PAGES.glob("*.py")]
+    sources = [*(PAGES / "templates").rglob("*.html"), *PAGES.rglob("*.py")]
     shown = {key for path in sources for key in re.findall(r"""\bt\(["']([a-z_]+\.[a-z_]+)["']""", path.read_text())}
     assert shown
     assert sorted(shown - set(LANGUAGES[DEFAULT].texts)) == []
@@ -32,7 +32,7 @@ def test_every_text_that_a_template_shows_exists() -> None:
 
 def test_no_text_is_left_over() -> None:
     """Those with a computed name count as shown by its beginning, such as `"errors." ~ name`."""
-    source = "".join(path.read_text() for path in (*(PAGES / "templates").glob("*.html"), *PAGES.glob("*.py")))
+    source = "".join(path.read_text() for path in (*(PAGES / "templates").rglob("*.html"), *PAGES.rglob("*.py")))
     beginnings = tuple(re.findall(r'"([a-z_]+\.[a-z_]*)" ~', source))
     texts = [key for key in LANGUAGES[DEFAULT].texts if not key.startswith(beginnings)]
     sections = set(re.findall(r'"([a-z_]+)"', source))
