@@ -1,4 +1,4 @@
-"""Look at pages in Chromium: two widths and two themes, checked by axe-core, and pictures of them for the documentation.
+"""Look at pages in Chromium: two widths and two themes, checked by axe-core, and pictures for the documentation.
 
 IDP_WRITE_PICTURES=1 script/test tests/browser/test_account_in_chromium.py     writes docs/pictures/*.jpg
 IDP_LOOK_AT=/tmp/looks script/test …                                           every page, width and theme, as PNG
