@@ -49,7 +49,7 @@ async def list_passkeys(request: UserRequest, account_passkeys: NamedDependency[
     responses=responses(errors.TooManyPasskeys, errors.PasswordsRefused, *_CHANGE),
 )
 async def start_passkey(request: UserRequest, account_passkeys: NamedDependency[AccountPasskeys]) -> WebAuthnOptions:
-    """Return options for `navigator.credentials.create`, valid for ten minutes."""
+    """Return options for `navigator.credentials.create`, valid for half an hour."""
     return WebAuthnOptions(await account_passkeys.options(request.user))
 
 
@@ -113,8 +113,8 @@ async def remove_passkey(
     responses=responses(errors.RateLimited, errors.DatabaseUnavailable),
 )
 async def start_passkey_login(passkey_sign_in: NamedDependency[PasskeySignIn]) -> WebAuthnOptions:
-    """Return options for `navigator.credentials.get`, valid for ten minutes. They are the same for everyone."""
-    return WebAuthnOptions(await passkey_sign_in.options())
+    """Return options for `navigator.credentials.get`, valid for half an hour. They are the same for everyone."""
+    return WebAuthnOptions(passkey_sign_in.options())
 
 
 @post(

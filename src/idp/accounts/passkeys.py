@@ -121,10 +121,14 @@ class PasskeySignIn:
         self._starter = starter
         self._authentication = authentication
 
-    async def options(self) -> dict[str, Any]:
+    @property
+    def party_id(self) -> str:
+        """The relying party's id."""
+        return self._authentication.party.id
+
+    def options(self) -> dict[str, Any]:
         """Return the options for a sign-in, the same for everyone."""
-        async with self._services.database.transaction() as session:
-            return await self._authentication.options(session, None)
+        return self._authentication.sign_in_options()
 
     async def log_in(
         self, request: Request[Any, Any, Any], data: PasskeyLogin, mode: Mode, *, family: Family, verified_only: bool

@@ -15,10 +15,12 @@ from idp.pages import (
     login_page,
     logout_routes,
     not_found,
+    passkey_login,
     register_page,
     routes,
 )
 from idp.pages.account import overview as account_overview
+from idp.pages.account import passkeys as account_passkeys
 from idp.pages.admin import overview as admin_overview
 from idp.pages.brand import load_brand
 from idp.pages.home_page import home_page
@@ -36,6 +38,7 @@ _ROUTES = (
     *brand.ROUTES,
     *account_pages.ROUTES,
     *login_page.ROUTES,
+    *passkey_login.ROUTES,
     *register_page.ROUTES,
     *consent_page.ROUTES,
     *authorize_routes.ROUTES,
@@ -43,6 +46,7 @@ _ROUTES = (
     *link_account_page.ROUTES,
     *logout_routes.ROUTES,
     *account_overview.ROUTES,
+    *account_passkeys.ROUTES,
     *admin_overview.ROUTES,
 )
 

@@ -19,7 +19,7 @@ from idp.signing.proof_keys import ProofKeys
 from idp.users.factors.models import UsedChallengeRow
 
 Purpose = Literal["register", "sign-in", "second-factor"]
-LIFE = timedelta(minutes=10)
+LIFE = timedelta(minutes=30)  # a sign-in page may stay open
 _TIME, _RANDOM, _DIGEST = 8, 24, 32  # bytes
 
 

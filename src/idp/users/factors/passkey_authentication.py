@@ -46,15 +46,18 @@ class PasskeyAuthentication:
         self.party = party
         self._challenges = challenges
 
-    async def options(self, session: AsyncSession, user_id: str | None) -> dict[str, Any]:
-        """Return the options for `navigator.credentials.get`, in JSON (section 5.5).
+    def sign_in_options(self) -> dict[str, Any]:
+        """Return the options for `navigator.credentials.get`, in JSON (section 5.5), to sign in without a name.
 
-        Args:
-            session: the caller's transaction.
-            user_id: whose passkeys may answer, as a second factor; None for a sign-in, in which the passkey tells who
-                it is, and must verify its user.
+        The passkey tells who it is, and must verify its user. The options are the same for everyone.
         """
-        rows = await rows_of(session, user_id) if user_id is not None else []
+        return self._options(None, [])
+
+    async def second_factor_options(self, session: AsyncSession, user_id: str) -> dict[str, Any]:
+        """Return the options for the passkeys of a user, who has proved who they are by another factor."""
+        return self._options(user_id, await rows_of(session, user_id))
+
+    def _options(self, user_id: str | None, rows: list[PasskeyRow]) -> dict[str, Any]:
         required, preferred = UserVerificationRequirement.REQUIRED, UserVerificationRequirement.PREFERRED
         options = generate_authentication_options(
             rp_id=self.party.id,
