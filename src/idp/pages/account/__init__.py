@@ -1,1 +1,1 @@
-"""The pages of one's own account, below /account."""
+"""The pages of an account, below /account, for its user."""
