@@ -5,16 +5,20 @@ from idp.accounts import (
     admin_sessions,
     admin_users,
     email_routes,
+    factor_routes,
     legacy_test_routes,
     me,
     password_routes,
     routes,
+    second_factor_routes,
     session_routes,
     sign_out_routes,
 )
 from idp.accounts.account_flows import account_flows
 from idp.accounts.account_services import AccountServices
+from idp.accounts.factor_services import FactorServices
 from idp.accounts.open_registration import OpenRegistration
+from idp.accounts.pending_cleanup import PendingCleanup
 from idp.accounts.sign_in import SignIn
 from idp.accounts.sign_out_routes import SigningOut
 from idp.accounts.start_session import SessionStarter
@@ -28,6 +32,7 @@ class AccountsPlugin(Plugin):
         services: shared dependencies of the flows.
         starter: starts sessions.
         signing_out: decides whose session a request may end.
+        factors: sets up and checks second factors.
     """
 
     routes = (
@@ -40,14 +45,21 @@ class AccountsPlugin(Plugin):
         *admin_users.ROUTES,
         *admin_sessions.ROUTES,
         *me.ROUTES,
+        *second_factor_routes.ROUTES,
+        *factor_routes.ROUTES,
         *legacy_test_routes.ROUTES,
     )
 
-    def __init__(self, services: AccountServices, starter: SessionStarter, signing_out: SigningOut) -> None:
+    def __init__(
+        self, services: AccountServices, starter: SessionStarter, signing_out: SigningOut, factors: FactorServices
+    ) -> None:
+        self.services = (PendingCleanup(services.database, starter.pending_sign_ins),)
         self.provides = {
             "session_starter": starter,
             "signing_out": signing_out,
             "sign_in": SignIn(services, starter),
             "open_registration": OpenRegistration(services, starter),
+            "second_factor": factors.second_factor,
+            "manage_factors": factors.manage,
             **account_flows(services),
         }

@@ -17,7 +17,10 @@ from idp.pages import (
     not_found,
     register_page,
     routes,
+    second_factor_page,
+    set_up_page,
 )
+from idp.pages.account import authenticator, recovery_codes, security
 from idp.pages.account import overview as account_overview
 from idp.pages.admin import overview as admin_overview
 from idp.pages.brand import load_brand
@@ -42,7 +45,12 @@ _ROUTES = (
     *federation_routes.ROUTES,
     *link_account_page.ROUTES,
     *logout_routes.ROUTES,
+    *second_factor_page.ROUTES,
+    *set_up_page.ROUTES,
     *account_overview.ROUTES,
+    *security.ROUTES,
+    *authenticator.ROUTES,
+    *recovery_codes.ROUTES,
     *admin_overview.ROUTES,
 )
 
