@@ -75,9 +75,10 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
 
 
 VERBS = {
-    "add", "change", "confirm", "create", "deactivate", "delete", "edit", "end", "exchange", "explain", "export",
-    "extend", "follow", "get", "introspect", "invite", "list", "login", "logout", "receive", "refresh", "register",
-    "remove", "rename", "replace", "replay", "request", "resend", "revoke", "rotate", "set", "try", "unlink",
+    "add", "begin", "change", "confirm", "create", "deactivate", "delete", "edit", "end", "exchange", "explain", "export",
+    "extend", "follow", "get", "introspect", "invite", "list", "login", "logout", "prove", "receive", "refresh", "register",
+    "remove", "rename", "renew", "replace", "replay", "request", "resend", "reset", "revoke", "rotate", "set", "step",
+    "try", "unlink",
     "validate", "verify", "withdraw",
 }  # fmt: skip
 

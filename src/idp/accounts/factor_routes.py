@@ -66,7 +66,7 @@ class TotpStarted(Struct, frozen=True):
 class ConfirmTotpIn(Struct, frozen=True, forbid_unknown_fields=True):
     """The enrolment, and the code that the app shows."""
 
-    enrolment: Annotated[str, Meta(max_length=4096)]
+    enrolment: Annotated[str, Meta(max_length=4096, examples=["eyJhbGciOiJBMjU2S1ciLCJl…"])]
     code: Code
 
     def __repr__(self) -> str:
@@ -94,7 +94,7 @@ class RecoveryCodeList(Struct, frozen=True):
     recovery_codes: list[str]
 
 
-class ResetIn(Struct, frozen=True, forbid_unknown_fields=True):
+class ResetFactorsIn(Struct, frozen=True, forbid_unknown_fields=True):
     """Why the administrator believes that the user has lost their factors."""
 
     reason: Annotated[str, Meta(min_length=5, max_length=500, pattern=LINE, examples=["Lost phone, met in person"])]
@@ -216,7 +216,7 @@ async def reset_user_factors(
     request: AdminRequest,
     manage_factors: NamedDependency[ManageFactors],
     user_id: FromPath[str],
-    data: JSONBody[ResetIn],
+    data: JSONBody[ResetFactorsIn],
 ) -> FactorsReset:
     """Remove all second factors and recovery codes of a user who has lost them, and end their sessions.
 
