@@ -8,6 +8,7 @@ from idp.accounts import (
     factor_routes,
     legacy_test_routes,
     me,
+    passkey_routes,
     password_routes,
     routes,
     second_factor_routes,
@@ -18,11 +19,16 @@ from idp.accounts.account_flows import account_flows
 from idp.accounts.account_services import AccountServices
 from idp.accounts.factor_services import FactorServices
 from idp.accounts.open_registration import OpenRegistration
+from idp.accounts.passkeys import AccountPasskeys, PasskeySignIn
 from idp.accounts.pending_cleanup import PendingCleanup
 from idp.accounts.sign_in import SignIn
 from idp.accounts.sign_out_routes import SigningOut
 from idp.accounts.start_session import SessionStarter
 from idp.plugin import Plugin
+from idp.users.factors.challenges import Challenges
+from idp.users.factors.passkey_authentication import PasskeyAuthentication
+from idp.users.factors.passkey_registration import PasskeyRegistration
+from idp.users.factors.relying_party import RelyingParty
 
 
 class AccountsPlugin(Plugin):
@@ -33,6 +39,8 @@ class AccountsPlugin(Plugin):
         starter: starts sessions.
         signing_out: decides whose session a request may end.
         factors: sets up and checks second factors.
+        challenges: what authenticators sign.
+        party: who passkeys are for.
     """
 
     routes = (
@@ -41,6 +49,7 @@ class AccountsPlugin(Plugin):
         *sign_out_routes.ROUTES,
         *email_routes.ROUTES,
         *password_routes.ROUTES,
+        *passkey_routes.ROUTES,
         *admin_routes.ROUTES,
         *admin_users.ROUTES,
         *admin_sessions.ROUTES,
@@ -51,10 +60,20 @@ class AccountsPlugin(Plugin):
     )
 
     def __init__(
-        self, services: AccountServices, starter: SessionStarter, signing_out: SigningOut, factors: FactorServices
+        self,
+        services: AccountServices,
+        starter: SessionStarter,
+        signing_out: SigningOut,
+        factors: FactorServices,
+        *,
+        challenges: Challenges,
+        party: RelyingParty,
     ) -> None:
         self.services = (PendingCleanup(services.database, starter.pending_sign_ins),)
+        registration, authentication = PasskeyRegistration(party, challenges), PasskeyAuthentication(party, challenges)
         self.provides = {
+            "account_passkeys": AccountPasskeys(services, registration, party_id=party.id),
+            "passkey_sign_in": PasskeySignIn(services, starter, authentication),
             "session_starter": starter,
             "signing_out": signing_out,
             "sign_in": SignIn(services, starter),

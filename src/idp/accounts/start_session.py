@@ -161,6 +161,7 @@ class SessionStarter:
         device_info: object = None,
         mode: Mode = "token",
         max_failures: int | None = None,
+        acr: str = SINGLE_FACTOR,
         kept: dict[str, Any] | None = None,
         leave_to: str | None = None,
     ) -> Begun:
@@ -181,6 +182,7 @@ class SessionStarter:
             device_info: the client's description.
             mode: whether a refresh token or a cookie continues the session.
             max_failures: refuse at this many consecutive wrong passwords; None: no limit.
+            acr: authentication context class, TWO_FACTORS after two factors, which then does not wait.
             kept: what the caller needs when a sign-in that waited is finished.
             leave_to: the page of an app that the browser then goes to.
 
@@ -189,7 +191,7 @@ class SessionStarter:
             ValidationFailed: `device_info` is too large, too deep, or not storable.
         """
         check_client_json(device_info, "device_info", max_bytes=_MAX_DEVICE_INFO_BYTES, levels=_MAX_DEVICE_INFO_DEPTH)
-        is_strong = MULTI_FACTOR in amr
+        is_strong = acr == TWO_FACTORS or MULTI_FACTOR in amr
         due = None if is_strong else await self.policy.deadline(session, user_id)
         is_over = due is not None and due <= clock.now()
         start = StartOf(user_id, password_version, amr, remember, device_info, mode, family, message)

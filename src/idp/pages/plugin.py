@@ -15,6 +15,7 @@ from idp.pages import (
     login_page,
     logout_routes,
     not_found,
+    passkey_login,
     register_page,
     routes,
     second_factor_page,
@@ -22,6 +23,7 @@ from idp.pages import (
 )
 from idp.pages.account import authenticator, recovery_codes, security
 from idp.pages.account import overview as account_overview
+from idp.pages.account import passkeys as account_passkeys
 from idp.pages.admin import overview as admin_overview
 from idp.pages.brand import load_brand
 from idp.pages.home_page import home_page
@@ -39,6 +41,7 @@ _ROUTES = (
     *brand.ROUTES,
     *account_pages.ROUTES,
     *login_page.ROUTES,
+    *passkey_login.ROUTES,
     *register_page.ROUTES,
     *consent_page.ROUTES,
     *authorize_routes.ROUTES,
@@ -51,6 +54,7 @@ _ROUTES = (
     *security.ROUTES,
     *authenticator.ROUTES,
     *recovery_codes.ROUTES,
+    *account_passkeys.ROUTES,
     *admin_overview.ROUTES,
 )
 
