@@ -17,6 +17,7 @@ import pytest
 
 from app_sessions import create_client
 from factories import PASSWORD, Person, Service, running
+from factors.phone import Phone, begin
 from factors.software_authenticator import Authenticator
 from flows.mail_support import CONFIRM_NEW, mails_about, token_in
 from idp.dev.embedded import EmbeddedPostgres
@@ -24,6 +25,7 @@ from idp.principal.guards import policies
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 NO_CALLER = "no signed-in caller: the credential is in the body, and the transaction checks its row"
+BY_PAGE = "it calls the same function as the API's route, which is in the tables"
 OPTED_OUT = {
     ("POST", "/auth/register"): NO_CALLER,
     ("POST", "/auth/login"): NO_CALLER,
@@ -44,6 +46,13 @@ OPTED_OUT = {
     ("POST", "/api/auth/login/passkey"): NO_CALLER,
     ("POST", "/api/auth/login/passkey/options"): NO_CALLER,
     ("POST", "/api/auth/passkeys/options"): "it returns a challenge, and changes nothing",
+    ("POST", "/api/auth/second-factor"): NO_CALLER,
+    ("POST", "/second-factor"): BY_PAGE,
+    ("POST", "/second-factor/set-up"): BY_PAGE,
+    ("POST", "/account/security/authenticator"): BY_PAGE,
+    ("POST", "/account/security/authenticator/remove"): BY_PAGE,
+    ("POST", "/account/security/recovery-codes"): BY_PAGE,
+    ("POST", "/api/auth/factors/totp"): "it returns a secret, and changes nothing",
     ("POST", "/register"): NO_CALLER,
     ("POST", "/consent"): "a consent gives nothing by itself: the code is issued only to a live session",
     ("POST", "/v1/webhooks/{webhook_id:uuid}/test"): "it posts once, and changes nothing",
@@ -212,7 +221,13 @@ async def own_session(world: World) -> dict[str, str]:
     return {"{session_id:str}": (await world.service.sign_in(world.caller)).session_id}
 
 
+async def enrolment(world: World) -> Any:
+    begun = await begin(world.service, world.caller)
+    return {"enrolment": begun["enrolment"], "code": Phone(world.service, world.caller, begun["secret"]).code()}
+
+
 BY_ADMINS = (
+    Change("DELETE", "/api/auth/admin/users/{user_id:str}/factors", fixed(reason="lost phone")),
     Change("POST", "/api/auth/admin/users", invitation),
     Change("PATCH", "/api/auth/admin/users/{user_id:str}", fixed(plan="PRO")),
     Change("DELETE", "/api/auth/admin/users/{user_id:str}"),
@@ -247,6 +262,10 @@ BY_PEOPLE = (
     Change("POST", "/api/auth/email/change", other_address),
     Change("POST", "/api/auth/email/change/confirm", change_link),
     Change("POST", "/api/auth/password/change", fixed(current_password=PASSWORD, new_password="another good one")),
+    Change("POST", "/api/auth/factors/totp/confirm", enrolment),
+    Change("DELETE", "/api/auth/factors/totp"),
+    Change("POST", "/api/auth/factors/recovery-codes"),
+    Change("POST", "/api/auth/step-up", fixed(code="123456")),
     Change("POST", "/auth/logout-all"),
     Change("POST", "/api/auth/logout-all"),
     Change("DELETE", "/api/auth/sessions/{session_id:str}", None, own_session),

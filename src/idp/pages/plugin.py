@@ -18,7 +18,10 @@ from idp.pages import (
     passkey_login,
     register_page,
     routes,
+    second_factor_page,
+    set_up_page,
 )
+from idp.pages.account import authenticator, recovery_codes, security
 from idp.pages.account import overview as account_overview
 from idp.pages.account import passkeys as account_passkeys
 from idp.pages.admin import overview as admin_overview
@@ -45,7 +48,12 @@ _ROUTES = (
     *federation_routes.ROUTES,
     *link_account_page.ROUTES,
     *logout_routes.ROUTES,
+    *second_factor_page.ROUTES,
+    *set_up_page.ROUTES,
     *account_overview.ROUTES,
+    *security.ROUTES,
+    *authenticator.ROUTES,
+    *recovery_codes.ROUTES,
     *account_passkeys.ROUTES,
     *admin_overview.ROUTES,
 )
