@@ -85,7 +85,12 @@ def _features(
         HealthPlugin(core.health, core.metrics_access, database, core.change_listener),
         DirectoryPlugin(),
         AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, core.cookies, core.rights),
-        AccountsPlugin(core.account_services(), core.session_starter, core.signing_out(introspector)),
+        AccountsPlugin(
+            core.account_services(),
+            core.session_starter,
+            core.signing_out(introspector),
+            core.act_for_support(),
+        ),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
         ProviderPlugin(core.provider, introspection, core.declared_clients()),
         FederationPlugin(database, core.federation, LinkProof(core.account_services())),

@@ -11,9 +11,12 @@ from idp.accounts import (
     routes,
     session_routes,
     sign_out_routes,
+    support_routes,
 )
 from idp.accounts.account_flows import account_flows
 from idp.accounts.account_services import AccountServices
+from idp.accounts.act_for_support import ActForSupport
+from idp.accounts.due_deletions import DueDeletions
 from idp.accounts.open_registration import OpenRegistration
 from idp.accounts.sign_in import SignIn
 from idp.accounts.sign_out_routes import SigningOut
@@ -28,6 +31,7 @@ class AccountsPlugin(Plugin):
         services: shared dependencies of the flows.
         starter: starts sessions.
         signing_out: decides whose session a request may end.
+        act_for_support: starts sessions in which administrators act as users.
     """
 
     routes = (
@@ -40,13 +44,22 @@ class AccountsPlugin(Plugin):
         *admin_users.ROUTES,
         *admin_sessions.ROUTES,
         *me.ROUTES,
+        *support_routes.ROUTES,
         *legacy_test_routes.ROUTES,
     )
 
-    def __init__(self, services: AccountServices, starter: SessionStarter, signing_out: SigningOut) -> None:
+    def __init__(
+        self,
+        services: AccountServices,
+        starter: SessionStarter,
+        signing_out: SigningOut,
+        act_for_support: ActForSupport,
+    ) -> None:
+        self.services = (DueDeletions(services.database),)
         self.provides = {
             "session_starter": starter,
             "signing_out": signing_out,
+            "act_for_support": act_for_support,
             "sign_in": SignIn(services, starter),
             "open_registration": OpenRegistration(services, starter),
             **account_flows(services),

@@ -1,6 +1,7 @@
 """Start a session at the end of a flow: session, tokens or cookie, and the response."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -37,11 +38,16 @@ _MAX_DEVICE_INFO_BYTES, _MAX_DEVICE_INFO_DEPTH = 4096, 8  # bytes of JSON, nesti
 
 
 class StartedSession(Struct, frozen=True):
-    """A new session: the response body and the cookies."""
+    """A new session: the response body and the cookies.
+
+    Attributes:
+        delete_after: when the account will be deleted, if the user asked for it.
+    """
 
     answer: SessionOut
     cookies: Sequence[Cookie] = ()
     is_new_device: bool = False
+    delete_after: datetime | None = None
 
     @property
     def session_id(self) -> UUID:
@@ -161,10 +167,11 @@ class SessionStarter:
         record(session, origin, action="user.signed_in", user_id=user_id, details=details)
         if cookie is None:
             answer = await self.answer(user, login, family, message, refresh_token=token)
-            return StartedSession(answer, is_new_device=is_new)
+            return StartedSession(answer, is_new_device=is_new, delete_after=new_session.delete_after)
         answer = await self.answer(user, login, family, message, csrf=True)
         seconds = lifetime.idle_seconds if remember else None
-        return StartedSession(answer, self._cookies.set(cookie, str(login.session_id), seconds=seconds), is_new)
+        cookies = self._cookies.set(cookie, str(login.session_id), seconds=seconds)
+        return StartedSession(answer, cookies, is_new, new_session.delete_after)
 
     async def answer(
         self,
