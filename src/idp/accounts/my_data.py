@@ -67,7 +67,7 @@ async def export_for(database: Database, caller: Principal) -> Stream:
     async with database.transaction() as session:
         export = await collect_export(session, caller.user_id)
     name = f"idp-export-{export.exported_at:%Y-%m-%d}.json"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Stream(stream_export(database, export), media_type=MediaType.JSON, headers=headers)
 
 

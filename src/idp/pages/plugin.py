@@ -17,8 +17,10 @@ from idp.pages import (
     not_found,
     register_page,
     routes,
+    support,
 )
-from idp.pages.account import overview as account_overview
+from idp.pages.account import ROUTES as ACCOUNT_ROUTES
+from idp.pages.admin import act_as_user
 from idp.pages.admin import overview as admin_overview
 from idp.pages.brand import load_brand
 from idp.pages.home_page import home_page
@@ -42,7 +44,9 @@ _ROUTES = (
     *federation_routes.ROUTES,
     *link_account_page.ROUTES,
     *logout_routes.ROUTES,
-    *account_overview.ROUTES,
+    *ACCOUNT_ROUTES,
+    *support.ROUTES,
+    *act_as_user.ROUTES,
     *admin_overview.ROUTES,
 )
 

@@ -84,7 +84,12 @@ async def resume_journey(authorizations: Authorization, waiting_id: str | None) 
 
 
 async def finish(authorizations: Authorization, journey: Journey, started: StartedSession) -> Redirect:
-    """Set the cookies of a new session, and lead to the next step (SEC-70: the session is a new one)."""
+    """Set the cookies of a new session, and lead to the next step (SEC-70: the session is a new one).
+
+    Who asked to delete the account is first asked whether to keep it.
+    """
     if journey.pending is not None:
         await authorizations.signed_in(str(journey.pending.id), started.session_id)
+    if started.delete_after is not None:
+        return redirect(f"/account/keep?{urlencode({'return_to': journey.onward()})}", cookies=started.cookies)
     return redirect(journey.onward(), cookies=started.cookies)

@@ -1,1 +1,16 @@
-"""The pages of one's own account, below /account."""
+"""The pages of one's own account."""
+
+from idp.pages.account import activity, apps, data, email, identities, keys, overview, password, profile, sessions
+
+ROUTES = (
+    *overview.ROUTES,
+    *profile.ROUTES,
+    *password.ROUTES,
+    *email.ROUTES,
+    *sessions.ROUTES,
+    *keys.ROUTES,
+    *identities.ROUTES,
+    *apps.ROUTES,
+    *activity.ROUTES,
+    *data.ROUTES,
+)
