@@ -46,6 +46,7 @@ from idp.sessions.plugin import SessionsPlugin
 from idp.settings import LoadedSettings
 from idp.signing.plugin import SigningPlugin
 from idp.signing.routes import PublishedKeys
+from idp.users.factors.challenges import Challenges
 from idp.users.plugin import UsersPlugin
 from idp.webhooks.plugin import WebhooksPlugin
 
@@ -90,6 +91,8 @@ def _features(
             core.session_starter,
             core.signing_out(introspector),
             core.act_for_support(),
+            Challenges(core.proofs),
+            core.relying_party(),
         ),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
         ProviderPlugin(core.provider, introspection, core.declared_clients()),

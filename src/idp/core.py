@@ -76,6 +76,7 @@ from idp.signing.sealing import Sealer, derive
 from idp.signing.signing_key import Algorithm
 from idp.tracing import Tracing
 from idp.users.factors.enrolled import EnrolledFactors
+from idp.users.factors.relying_party import RelyingParty
 from idp.users.one_time_tokens import OneTimeTokens
 from idp.users.passwords import Passwords
 
@@ -177,6 +178,15 @@ class Core(Struct, frozen=True):
     def act_for_support(self) -> ActForSupport:
         """Return what starts sessions of support."""
         return ActForSupport(self.account_services(), self.cookies)
+
+    def relying_party(self) -> RelyingParty:
+        """Return who passkeys are for.
+
+        Raises:
+            SettingsError: second_factor.relying_party_id is not a domain of the service.
+        """
+        configured = self.settings.second_factor.relying_party_id
+        return RelyingParty.of(self.origins, name=self.settings.pages.name, configured=configured)
 
     def account_services(self) -> AccountServices:
         """Return the services that the account flows share."""

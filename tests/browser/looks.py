@@ -57,7 +57,7 @@ async def sign_in(page: Page, service: Service, person: Person, path: str = "/ac
     await page.fill("[name=email]", person.email)
     await page.fill("[name=password]", PASSWORD)
     await page.click("button[type=submit] >> nth=0")
-    await page.wait_for_url(f"**{path}*")
+    await page.wait_for_url(f"{service.base_url}{path}*")
 
 
 async def look(page: Page, name: str, *, width: str, theme: str) -> list[str]:

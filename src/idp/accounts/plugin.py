@@ -7,6 +7,7 @@ from idp.accounts import (
     email_routes,
     legacy_test_routes,
     me,
+    passkey_routes,
     password_routes,
     routes,
     session_routes,
@@ -18,10 +19,15 @@ from idp.accounts.account_services import AccountServices
 from idp.accounts.act_for_support import ActForSupport
 from idp.accounts.due_deletions import DueDeletions
 from idp.accounts.open_registration import OpenRegistration
+from idp.accounts.passkeys import AccountPasskeys, PasskeySignIn
 from idp.accounts.sign_in import SignIn
 from idp.accounts.sign_out_routes import SigningOut
 from idp.accounts.start_session import SessionStarter
 from idp.plugin import Plugin
+from idp.users.factors.challenges import Challenges
+from idp.users.factors.passkey_authentication import PasskeyAuthentication
+from idp.users.factors.passkey_registration import PasskeyRegistration
+from idp.users.factors.relying_party import RelyingParty
 
 
 class AccountsPlugin(Plugin):
@@ -32,6 +38,8 @@ class AccountsPlugin(Plugin):
         starter: starts sessions.
         signing_out: decides whose session a request may end.
         act_for_support: starts sessions in which administrators act as users.
+        challenges: what authenticators sign.
+        party: who passkeys are for.
     """
 
     routes = (
@@ -40,6 +48,7 @@ class AccountsPlugin(Plugin):
         *sign_out_routes.ROUTES,
         *email_routes.ROUTES,
         *password_routes.ROUTES,
+        *passkey_routes.ROUTES,
         *admin_routes.ROUTES,
         *admin_users.ROUTES,
         *admin_sessions.ROUTES,
@@ -54,9 +63,14 @@ class AccountsPlugin(Plugin):
         starter: SessionStarter,
         signing_out: SigningOut,
         act_for_support: ActForSupport,
+        challenges: Challenges,
+        party: RelyingParty,
     ) -> None:
+        registration, authentication = PasskeyRegistration(party, challenges), PasskeyAuthentication(party, challenges)
         self.services = (DueDeletions(services.database),)
         self.provides = {
+            "account_passkeys": AccountPasskeys(services, registration, party_id=party.id),
+            "passkey_sign_in": PasskeySignIn(services, starter, authentication),
             "session_starter": starter,
             "signing_out": signing_out,
             "act_for_support": act_for_support,
