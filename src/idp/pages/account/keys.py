@@ -126,7 +126,7 @@ def _show_form(
         visitor,
         section="account_keys",
         status=422 if problem else 200,
-        entered={"name": "", "scopes": "", **entered},
+        entered={"name": "", "scopes": "", "days": "90", **entered},
         problem=problem,
         days=_DAYS,
         once=secrets.token_urlsafe(16),
