@@ -1,7 +1,6 @@
 """HTML in every text that somebody chose is text on every page, in both languages (SEC-46)."""
 
 import re
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,7 +14,7 @@ QUOTE = '"><script>alert(2)</script>'
 
 
 @pytest.fixture(scope="module")
-async def people(service: Service) -> AsyncIterator[tuple[Person, Person]]:
+async def people(service: Service) -> tuple[Person, Person]:
     """A person and an administrator whose every text is HTML."""
     person, admin = await service.register(name=EVIL), await service.register_admin()
     await service.sql("UPDATE idp.users SET name = $2 WHERE id = $1", admin.id, EVIL)
@@ -36,7 +35,7 @@ async def people(service: Service) -> AsyncIterator[tuple[Person, Person]]:
     acted = {"reason": f"because of {EVIL}"}
     answer = await service.client.post(f"/api/auth/admin/users/{person.id}/act", json=acted, headers=admin.bearer)
     assert answer.status_code == 201, answer.text
-    yield person, admin
+    return person, admin
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
