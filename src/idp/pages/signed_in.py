@@ -156,6 +156,7 @@ class SignedInPages:
         browser = await find_browser(request, self._introspector)
         if browser is None:
             raise SignInNeeded(path, cookies=kept)
+        request.scope["user"] = browser  # for audit records
         return Visitor(browser, self._session_cookies.csrf_token(browser.credential.session_id or ""))
 
     async def _check(
