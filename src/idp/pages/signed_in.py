@@ -153,9 +153,10 @@ class SignedInPages:
         return visitor, form
 
     async def _visitor(self, request: AnyRequest, path: str, kept: Sequence[Cookie] = ()) -> Visitor:
-        browser = await find_browser(request, self._introspector)
+        browser = await find_browser(request, self._introspector, confirm=True)
         if browser is None:
             raise SignInNeeded(path, cookies=kept)
+        request.scope["user"] = browser  # for audit records
         return Visitor(browser, self._session_cookies.csrf_token(browser.credential.session_id or ""))
 
     async def _check(

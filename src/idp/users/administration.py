@@ -41,6 +41,37 @@ async def list_users(
     return [_out(row, roles[row.id]) for row in rows], total
 
 
+async def list_after(
+    session: AsyncSession, requested: UserFilter, *, after: str | None, limit: int
+) -> tuple[list[ManagedUser], str | None]:
+    """Return users by address, those without one last, without deleted ones and without counting.
+
+    It reads the index of addresses from the position on, so a page of many users costs the same everywhere.
+
+    Args:
+        session: the caller's transaction.
+        requested: the filter.
+        after: the id of the last user of the page before; None for the first page.
+        limit: size of a page.
+
+    Returns:
+        The page, and the id after which the next one begins; None if this is the last.
+    """
+    conditions = _conditions(requested)
+    place = await session.scalar(select(UserRow.email_key).where(UserRow.id == after)) if after is not None else None
+    rows: list[UserRow] = []
+    if after is None or place is not None:
+        addressed = UserRow.email_key.is_not(None) if place is None else UserRow.email_key > place
+        query = select(UserRow).where(*conditions, addressed).order_by(UserRow.email_key).limit(limit + 1)
+        rows += (await session.scalars(query)).all()
+    if len(rows) <= limit:
+        beyond = [UserRow.id > after] if after is not None and place is None else []
+        query = select(UserRow).where(*conditions, UserRow.email_key.is_(None), *beyond).order_by(UserRow.id)
+        rows += (await session.scalars(query.limit(limit + 1 - len(rows)))).all()
+    roles = await _roles_of(session, [row.id for row in rows[:limit]])
+    return [_out(row, roles[row.id]) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None
+
+
 def _conditions(requested: UserFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [_IS_LIVE]
     if requested.search is not None:
