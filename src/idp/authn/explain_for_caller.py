@@ -1,19 +1,31 @@
 """Explanations that a caller may have: of their own credentials, or of any for administrators, which is audited."""
 
+from msgspec import Struct
+
 from idp import errors
 from idp.audit.record import origin_of, record
 from idp.authn.credential import from_token
 from idp.authn.explain import Explained, Explainer
-from idp.authn.explain_shapes import ExplainIn, Explanation
+from idp.authn.explain_shapes import ExplainedRoute, ExplainIn, Explanation
+from idp.authn.resolve import Resolver
+from idp.authn.rights import Right
 from idp.authn.route_admission import find_route
 from idp.authn.routes import client_of
 from idp.checks import shown
 from idp.db.engine import Database
 from idp.ops.problems import invalid
 from idp.principal.guards import check_manages
-from idp.principal.model import Principal
+from idp.principal.model import Principal, User
 from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import UserRequest
+
+
+class ExplainPerson(Struct, frozen=True):
+    """The user and the route to explain."""
+
+    user_id: str
+    route: str | None
+
 
 _NOT_YOURS = "This credential cannot be proven to be yours; only administrators may have it explained."
 _NOT_YOURS_REMEDY = "Send a credential of your own account, unchanged, or ask an administrator."
@@ -38,6 +50,35 @@ async def explain_for(request: UserRequest, explainer: Explainer, database: Data
         _check_manages(request.user)
         await _audit(request, database, explained, route=data.route)
     return explained.explanation
+
+
+class ExplainedPerson(Struct, frozen=True):
+    """What a user may do, and whether a route would admit them right after a sign-in."""
+
+    user: User
+    rights: list[Right]
+    route: ExplainedRoute | None
+
+
+async def explain_person(
+    request: UserRequest, explainer: Explainer, resolver: Resolver, database: Database, about: ExplainPerson
+) -> ExplainedPerson:
+    """Explain to an administrator what a user may do, which is audited.
+
+    Raises:
+        AdminRequired: the caller is no administrator.
+        TokenNotFound, UserInactive: there is no such user, or they are disabled.
+        ValidationFailed: the route does not exist.
+    """
+    _check_manages(request.user)
+    route = find_route(request.app, about.route) if about.route else None
+    principal = await resolver.signed_in_now(about.user_id)
+    rights, told = await explainer.of_person(principal, route, request.app)
+    async with database.transaction() as session:
+        await reauthorize(session, request.user, manages=True)
+        details = {"route": about.route}
+        record(session, origin_of(request), action="user.explained", user_id=about.user_id, details=details)
+    return ExplainedPerson(principal.user or await resolver.user(about.user_id), rights, told)
 
 
 def _check_manages(caller: Principal) -> None:

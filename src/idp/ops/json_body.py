@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
-from litestar import Request
+from litestar.plugins.htmx import HTMXRequest
 
 from idp.errors import MalformedJson, OAuthInvalidRequest, UnsupportedMediaType, ValidationFailed
 from idp.ops.misspelt_members import check_members, strict_annotation, struct_of
@@ -37,8 +37,8 @@ _FORMS: dict[str, str] = {
 _JSON = re.compile(r"application/([a-z0-9.+-]+\+)?json\s*(;|$)", re.IGNORECASE)
 
 
-class StrictRequest(Request[U, A, S]):
-    """A request whose `json()` is the struct that the handler declared."""
+class StrictRequest(HTMXRequest[U, A, S]):
+    """A request whose `json()` is the struct that the handler declared, and whose `htmx` tells what htmx asks for."""
 
     async def json(self) -> Any:
         """Return the decoded body.

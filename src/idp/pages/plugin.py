@@ -19,7 +19,17 @@ from idp.pages import (
     routes,
 )
 from idp.pages.account import overview as account_overview
+from idp.pages.admin import audit as admin_audit
+from idp.pages.admin import domains as admin_domains
+from idp.pages.admin import explain as admin_explain
+from idp.pages.admin import keys as admin_keys
 from idp.pages.admin import overview as admin_overview
+from idp.pages.admin import roles as admin_roles
+from idp.pages.admin import teams as admin_teams
+from idp.pages.admin import user as admin_user
+from idp.pages.admin import user_actions as admin_user_actions
+from idp.pages.admin import user_memberships as admin_user_memberships
+from idp.pages.admin import users as admin_users
 from idp.pages.brand import load_brand
 from idp.pages.home_page import home_page
 from idp.pages.schema import OpenApiDocument, openapi_config
@@ -44,6 +54,16 @@ _ROUTES = (
     *logout_routes.ROUTES,
     *account_overview.ROUTES,
     *admin_overview.ROUTES,
+    *admin_users.ROUTES,
+    *admin_user.ROUTES,
+    *admin_user_actions.ROUTES,
+    *admin_user_memberships.ROUTES,
+    *admin_teams.ROUTES,
+    *admin_domains.ROUTES,
+    *admin_roles.ROUTES,
+    *admin_keys.ROUTES,
+    *admin_audit.ROUTES,
+    *admin_explain.ROUTES,
 )
 
 
