@@ -71,12 +71,13 @@ async def test_users_are_found_by_a_part_of_their_address_and_by_role(service: S
 
 async def test_the_list_goes_on_page_by_page_without_gaps(service: Service, admin: Person) -> None:
     """Keyset paging: every user is on one page exactly, and new ones in between move none."""
-    await service.sql(
-        "INSERT INTO idp.users (id, email, email_key, email_verified, login_type, plan, is_active, version,"
-        " password_version, created_at, updated_at) SELECT 'page-' || n, CASE WHEN n % 3 > 0 THEN 'page-' || n || '@example.com' END,"
-        " CASE WHEN n % 3 > 0 THEN 'page-' || n || '@example.com' END, false, 'email', 'FREE', true, 1, 1, now(), now()"
-        " FROM generate_series(1, 120) n"
-    )
+    await service.sql("""
+        INSERT INTO idp.users (id, email, email_key, email_verified, login_type, plan, is_active, version,
+                               password_version, created_at, updated_at)
+        SELECT 'page-' || n, address, address, false, 'email', 'FREE', true, 1, 1, now(), now()
+          FROM generate_series(1, 120) n, LATERAL (VALUES
+               (CASE WHEN n % 3 > 0 THEN 'page-' || n || '@example.com' END)) a (address)
+    """)
     async with Visitor(service) as browser:
         await browser.sign_in(admin)
         seen: list[str] = []
@@ -87,8 +88,7 @@ async def test_the_list_goes_on_page_by_page_without_gaps(service: Service, admi
             if following is None:
                 break
             page = await browser.open(html.unescape(following[1]))
-    by_address = [f"page-{n}" for n in range(1, 121) if n % 3 > 0]
-    assert sorted(seen) == sorted(by_address)
+    assert sorted(seen) == sorted(f"page-{n}" for n in range(1, 121) if n % 3 > 0)
 
 
 async def test_a_user_is_invited_and_what_was_entered_comes_back_with_an_error(service: Service, admin: Person) -> None:
@@ -241,7 +241,7 @@ async def test_a_form_without_the_token_of_the_session_changes_nothing(service: 
 
 @pytest.mark.parametrize("path", [
     "/admin/users?q=%00", "/admin/users?after=%00nobody", "/admin/users?role=%00", "/admin/audit?cursor=%%%",
-    "/admin/audit?since=yesterday", "/admin/audit?user=%00", "/admin/users/%00", "/admin/users/nobody",
+    "/admin/audit?since=yesterday", "/admin/audit?user=%00", "/admin/users/nobody",
     "/admin/teams/01990c7e-0000-7000-8000-000000000001", "/admin/keys?q=%00&after=x",
 ])  # fmt: skip
 async def test_bad_addresses_are_answered_by_a_page(service: Service, admin: Person, path: str) -> None:

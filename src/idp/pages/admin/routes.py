@@ -1,5 +1,6 @@
 """What the administration pages share: their routes, the values of their forms, and errors as texts on a page."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -14,6 +15,7 @@ from litestar.response import Redirect
 from idp.accounts.manage_users import By
 from idp.audit.record import origin_of
 from idp.errors import AdminRequired, DatabaseUnavailable, IdpError, SupportSession, TokenRevoked, ValidationFailed
+from idp.ops.json_body import place_of
 from idp.ops.problems import invalid
 from idp.pages.forms import FORM
 from idp.pages.languages import Texts
@@ -27,6 +29,7 @@ Page = Response[str]
 Decorator = Callable[[Callable[..., Awaitable[object]]], HTTPRouteHandler]
 Answer = Response[str] | Redirect
 PAGE_SIZE = 50
+_MISSING = re.compile(r"missing required field `(\w+)`")
 _MAX_LENGTH = 600  # characters of a parameter
 # These are pages of their own: the administrator can do nothing about them in the form.
 _NOT_OF_THE_FORM = (AdminRequired, DatabaseUnavailable, SupportSession, TokenRevoked)
@@ -82,9 +85,8 @@ def values(fields: Mapping[str, object], shape: type[T]) -> T:
     try:
         return msgspec.convert(given, shape, strict=False)
     except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at `$.")
-        field = place.rstrip("`").partition("[")[0] or message.partition("`")[2].partition("`")[0]
-        raise invalid(["body", field], message) from None
+        entry = place_of(error)
+        raise invalid(entry.loc, entry.msg) from None
 
 
 def words(text: str) -> list[str]:
@@ -104,7 +106,10 @@ def problem_text(request: AnyRequest, error: IdpError) -> str:
     t = texts_for(request)
     if isinstance(error, ValidationFailed):
         fields = error.extra.get("errors") or []
-        name = str(fields[0].loc[-1]) if fields else ""
+        if fields and (missing := _MISSING.search(fields[0].msg)):
+            return t("admin_problem.missing", field=_text(t, "admin_field", missing[1]) or missing[1])
+        names = [each for each in fields[0].loc if isinstance(each, str)] if fields else []
+        name = names[-1] if names else ""
         label, reason = _text(t, "admin_field", name) or name, fields[0].msg if fields else error.detail
         return t("admin_problem.validation_failed", field=label, reason=reason)
     return _text(t, "admin_problem", error.code) or error.detail

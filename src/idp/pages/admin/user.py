@@ -10,7 +10,6 @@ from idp.apikeys import service as api_keys
 from idp.audit.record import RecordFilter, before
 from idp.db.engine import Database
 from idp.directory.memberships import domains_of, teams_of
-from idp.errors import UserNotFound
 from idp.pages.admin.routes import Entered, Page, admin_page
 from idp.pages.signed_in import SignedInPages, Visitor, show
 from idp.principal.permissions import ADMIN
@@ -73,8 +72,6 @@ async def show_user(
 
 
 async def _everything(database: Database, user_id: str, own_session: str | None) -> dict[str, Any]:
-    if "\x00" in user_id:  # PostgreSQL has no text with it
-        raise UserNotFound
     async with database.transaction() as session:
         person = await administration.get_user(session, user_id)
         keys, of_keys = await api_keys.list_keys(session, person.user_id, include_revoked=True, limit=_KEYS, offset=0)
