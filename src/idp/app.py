@@ -46,6 +46,7 @@ from idp.sessions.plugin import SessionsPlugin
 from idp.settings import LoadedSettings
 from idp.signing.plugin import SigningPlugin
 from idp.signing.routes import PublishedKeys
+from idp.users.factors.challenges import Challenges
 from idp.users.plugin import UsersPlugin
 from idp.webhooks.plugin import WebhooksPlugin
 
@@ -85,7 +86,13 @@ def _features(
         HealthPlugin(core.health, core.metrics_access, database, core.change_listener),
         DirectoryPlugin(),
         AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, core.cookies, core.rights),
-        AccountsPlugin(core.account_services(), core.session_starter, core.signing_out(introspector)),
+        AccountsPlugin(
+            core.account_services(),
+            core.session_starter,
+            core.signing_out(introspector),
+            Challenges(core.proofs),
+            core.relying_party(),
+        ),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
         ProviderPlugin(core.provider, introspection, core.declared_clients()),
         FederationPlugin(database, core.federation, LinkProof(core.account_services())),

@@ -75,6 +75,7 @@ from idp.signing.sealing import Sealer, derive
 from idp.signing.signing_key import Algorithm
 from idp.tracing import Tracing
 from idp.users.factors.enrolled import EnrolledFactors
+from idp.users.factors.relying_party import RelyingParty
 from idp.users.one_time_tokens import OneTimeTokens
 from idp.users.passwords import Passwords
 
@@ -172,6 +173,15 @@ class Core(Struct, frozen=True):
         """Return where the browser of an ended session ends the one at its provider."""
         leaving = await self.federation.logout.leave(session_id)
         return leaving.url if leaving is not None else None
+
+    def relying_party(self) -> RelyingParty:
+        """Return who passkeys are for.
+
+        Raises:
+            SettingsError: second_factor.relying_party_id is not a domain of the service.
+        """
+        configured = self.settings.second_factor.relying_party_id
+        return RelyingParty.of(self.origins, name=self.settings.pages.name, configured=configured)
 
     def account_services(self) -> AccountServices:
         """Return the services that the account flows share."""

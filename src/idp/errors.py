@@ -8,6 +8,7 @@ old services read them (C-16).
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
+from uuid import UUID
 
 
 class IdpError(Exception):
@@ -168,6 +169,21 @@ class RefreshTokenReused(IdpError):
     text = "This refresh token was already used. Its session was ended because the token may be stolen."
     remedy = "Sign in again. A client must store only the newest refresh token, in one place."
     default_headers = _INVALID_TOKEN
+
+
+class PasskeyUnknown(IdpError):
+    code, status, title = "passkey_unknown", 401, "Passkey unknown"
+    text = "This passkey is not registered here."
+    remedy = "Use another passkey, or sign in another way; remove this one from your device."
+    default_headers = _BEARER
+
+
+class PasskeyCloned(IdpError):
+    code, status, title = "passkey_cloned", 401, "Passkey used twice"
+    text = "The passkey's counter did not grow: there may be a copy of it."
+    remedy = "Sign in another way, remove this passkey from the account, and register it again."
+    default_headers = _BEARER
+    passkey_id: UUID | None = None  # for the audit record
 
 
 class FreshLoginRequired(IdpError):
@@ -454,6 +470,12 @@ class DomainNotFound(IdpError):
     remedy = "GET /domains/all lists the active domains."
 
 
+class PasskeyNotFound(IdpError):
+    code, status, title = "passkey_not_found", 404, "Passkey not found"
+    text = "Passkey not found"
+    remedy = "GET /api/auth/passkeys lists your passkeys; it may have been removed in another tab."
+
+
 class KeyNotFound(IdpError):
     code, status, title = "key_not_found", 404, "API key not found"
     text = "API key not found"
@@ -527,6 +549,18 @@ class KeyExpired(IdpError):
     remedy = "Create a new key and revoke this one."
 
 
+class PasskeyExists(IdpError):
+    code, status, title = "passkey_exists", 409, "Passkey registered already"
+    text = "This passkey is registered already."
+    remedy = "Sign in with it, or register another one."
+
+
+class TooManyPasskeys(IdpError):
+    code, status, title = "too_many_passkeys", 409, "Too many passkeys"
+    text = "You have reached the maximum number of passkeys, 20."
+    remedy = "Remove one that you do not use."
+
+
 class TooManyKeys(IdpError):
     code, status, title = "too_many_keys", 409, "Too many keys"
     text = "You have reached the maximum number of keys."
@@ -592,6 +626,12 @@ class HeadersTooLarge(IdpError):
     text = "The request headers are too large."
     remedy = "Send less than server.max_header_bytes (32,768 bytes by default) of headers."
     default_headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
+
+
+class PasskeyRejected(IdpError):
+    code, status, title = "passkey_rejected", 422, "Passkey response rejected"
+    text = "The authenticator's response was refused."
+    remedy = "Begin again: request new options, and send what navigator.credentials returns for them, as toJSON()."
 
 
 # --- server errors: 500 and 503 -------------------------------------------------------------------------------------

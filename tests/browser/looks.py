@@ -1,4 +1,4 @@
-"""Look at pages in Chromium: two widths and two themes, checked by axe-core, and pictures of them for the documentation.
+"""Look at pages in Chromium: two widths and two themes, checked by axe-core, and pictures for the documentation.
 
 IDP_WRITE_PICTURES=1 script/test tests/browser/test_account_in_chromium.py     writes docs/pictures/*.jpg
 IDP_LOOK_AT=/tmp/looks script/test …                                           every page, width and theme, as PNG
@@ -57,7 +57,7 @@ async def sign_in(page: Page, service: Service, person: Person, path: str = "/ac
     await page.fill("[name=email]", person.email)
     await page.fill("[name=password]", PASSWORD)
     await page.click("button[type=submit] >> nth=0")
-    await page.wait_for_url(f"**{path}*")
+    await page.wait_for_url(f"{service.base_url}{path}*")
 
 
 async def look(page: Page, name: str, *, width: str, theme: str) -> list[str]:

@@ -16,10 +16,10 @@ depends_on = None
 _TIME = sa.DateTime(timezone=True)
 
 
-def _of_user(table: str, *, nullable: bool = False) -> tuple[sa.Column[str], sa.ForeignKeyConstraint]:
+def _of_user(table: str) -> tuple[sa.Column[str], sa.ForeignKeyConstraint]:
     name = op.f(f"fk_{table}_user_id_users")
     return (
-        sa.Column("user_id", sa.Text(), nullable=nullable),
+        sa.Column("user_id", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["user_id"], ["idp.users.id"], name=name, ondelete="CASCADE"),
     )
 
@@ -92,16 +92,13 @@ def _create_factors() -> None:
         schema="idp",
     )
     op.create_table(
-        "webauthn_challenges",
-        *_of_user("webauthn_challenges", nullable=True),
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("challenge", sa.LargeBinary(), nullable=False),
-        sa.Column("purpose", sa.Text(), nullable=False),
+        "used_challenges",
+        sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("expires_at", _TIME, nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_webauthn_challenges")),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_used_challenges")),
         schema="idp",
     )
-    op.create_index(op.f("ix_webauthn_challenges_expires_at"), "webauthn_challenges", ["expires_at"], schema="idp")
+    op.create_index(op.f("ix_used_challenges_expires_at"), "used_challenges", ["expires_at"], schema="idp")
 
 
 def _create_pending_sign_ins() -> None:
@@ -128,7 +125,7 @@ def _create_pending_sign_ins() -> None:
 def downgrade() -> None:
     for table in (
         "pending_sign_ins",
-        "webauthn_challenges",
+        "used_challenges",
         "second_factor_deadlines",
         "recovery_codes",
         "totp_secrets",

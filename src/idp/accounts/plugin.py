@@ -7,6 +7,7 @@ from idp.accounts import (
     email_routes,
     legacy_test_routes,
     me,
+    passkey_routes,
     password_routes,
     routes,
     session_routes,
@@ -15,10 +16,15 @@ from idp.accounts import (
 from idp.accounts.account_flows import account_flows
 from idp.accounts.account_services import AccountServices
 from idp.accounts.open_registration import OpenRegistration
+from idp.accounts.passkeys import AccountPasskeys, PasskeySignIn
 from idp.accounts.sign_in import SignIn
 from idp.accounts.sign_out_routes import SigningOut
 from idp.accounts.start_session import SessionStarter
 from idp.plugin import Plugin
+from idp.users.factors.challenges import Challenges
+from idp.users.factors.passkey_authentication import PasskeyAuthentication
+from idp.users.factors.passkey_registration import PasskeyRegistration
+from idp.users.factors.relying_party import RelyingParty
 
 
 class AccountsPlugin(Plugin):
@@ -28,6 +34,8 @@ class AccountsPlugin(Plugin):
         services: shared dependencies of the flows.
         starter: starts sessions.
         signing_out: decides whose session a request may end.
+        challenges: what authenticators sign.
+        party: who passkeys are for.
     """
 
     routes = (
@@ -36,6 +44,7 @@ class AccountsPlugin(Plugin):
         *sign_out_routes.ROUTES,
         *email_routes.ROUTES,
         *password_routes.ROUTES,
+        *passkey_routes.ROUTES,
         *admin_routes.ROUTES,
         *admin_users.ROUTES,
         *admin_sessions.ROUTES,
@@ -43,8 +52,18 @@ class AccountsPlugin(Plugin):
         *legacy_test_routes.ROUTES,
     )
 
-    def __init__(self, services: AccountServices, starter: SessionStarter, signing_out: SigningOut) -> None:
+    def __init__(
+        self,
+        services: AccountServices,
+        starter: SessionStarter,
+        signing_out: SigningOut,
+        challenges: Challenges,
+        party: RelyingParty,
+    ) -> None:
+        registration, authentication = PasskeyRegistration(party, challenges), PasskeyAuthentication(party, challenges)
         self.provides = {
+            "account_passkeys": AccountPasskeys(services, registration, party_id=party.id),
+            "passkey_sign_in": PasskeySignIn(services, starter, authentication),
             "session_starter": starter,
             "signing_out": signing_out,
             "sign_in": SignIn(services, starter),

@@ -2,24 +2,25 @@
 
 from typing import Annotated
 
-from litestar import Response, get, post
+from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response import Redirect
 
+from idp.accounts.passkeys import PasskeySignIn
 from idp.accounts.shapes import LoginIn
 from idp.accounts.sign_in import SignIn
 from idp.authn.introspection import Introspector
 from idp.errors import InvalidCredentials
-from idp.federation.providers import Providers
 from idp.federation.sign_in import FederatedSignIn
 from idp.ops.address_limits import checks_address
 from idp.ops.public_prefix import prefixed
 from idp.pages.browser_session import find_browser
 from idp.pages.forms import ERROR_PAGES, FORM, has_session_token, read_form
 from idp.pages.leaving import leave_form
+from idp.pages.login_form import LoginForm, show_login
 from idp.pages.mail_link import Page
-from idp.pages.provider_buttons import buttons, chosen_by_address, chosen_by_app, start_path
+from idp.pages.provider_buttons import chosen_by_address, chosen_by_app, start_path
 from idp.pages.rendering import form_page, redirect
 from idp.pages.sign_in_steps import Journey, RequestId, ReturnTo, find_journey, finish, resume_journey
 from idp.pages.waiting_requests import WaitingRequests
@@ -50,6 +51,7 @@ async def login_page(
     settings: NamedDependency[Settings],
     waiting_requests: NamedDependency[WaitingRequests],
     federated_sign_in: NamedDependency[FederatedSignIn],
+    passkey_sign_in: NamedDependency[PasskeySignIn],
     request_id: RequestId = None,
     return_to: ReturnTo = None,
     choose: Choose = None,
@@ -71,7 +73,8 @@ async def login_page(
     email = journey.pending.login_hint if journey.pending else None
     if browser is not None and browser.user is not None:
         email = email or browser.user.email
-    return _form(request, journey, form_tokens, settings, providers, email=email or "")
+    shown = LoginForm(email=email or "")
+    return show_login(request, journey, form_tokens, settings, providers, passkey_sign_in, shown)
 
 
 @post(
@@ -91,6 +94,7 @@ async def login_form(
     settings: NamedDependency[Settings],
     sign_in: NamedDependency[SignIn],
     federated_sign_in: NamedDependency[FederatedSignIn],
+    passkey_sign_in: NamedDependency[PasskeySignIn],
     tokens: NamedDependency[TokenService],
     request_id: RequestId = None,
     return_to: ReturnTo = None,
@@ -116,9 +120,8 @@ async def login_form(
             return await finish(authorizations, journey, started)
         except InvalidCredentials as refused:
             request.scope["error"] = refused  # type: ignore[typeddict-unknown-key]
-    shown = email if len(email) <= _MAX_EMAIL else ""
-    # Not 401: it requires a WWW-Authenticate scheme, for which a browser would prompt (RFC 9110 section 11.6.1).
-    return _form(request, journey, form_tokens, settings, providers, email=shown, remember=remember, error=error)
+    shown = LoginForm(email if len(email) <= _MAX_EMAIL else "", remember, error)
+    return show_login(request, journey, form_tokens, settings, providers, passkey_sign_in, shown)
 
 
 async def _continue(
@@ -148,36 +151,6 @@ def _choice(request: AnyRequest, journey: Journey, browser: Principal, session_c
         client=journey.client,
         query=journey.query,
         csrf_token=session_cookies.csrf_token(browser.credential.session_id or ""),
-    )
-
-
-def _form(
-    request: AnyRequest,
-    journey: Journey,
-    form_tokens: FormTokens,
-    settings: Settings,
-    providers: Providers,
-    *,
-    email: str,
-    remember: bool = False,
-    error: str | None = None,
-) -> Response[str]:
-    token, cookies = form_tokens.issue(request.cookies)
-    return form_page(
-        request,
-        "login.html",
-        status=422 if error else 200,
-        form=journey.form(cookies=cookies),
-        client=journey.client,
-        query=journey.query,
-        csrf_token=token,
-        email=email,
-        remember=remember,
-        error=error,
-        verified_only=settings.accounts.require_email_verification,
-        providers=buttons(providers, journey),
-        domains_bound=providers.bind_domains,
-        demo_users=request.app.state.get("demo_users", ()),
     )
 
 

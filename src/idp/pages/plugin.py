@@ -15,21 +15,13 @@ from idp.pages import (
     login_page,
     logout_routes,
     not_found,
+    passkey_login,
     register_page,
     routes,
 )
 from idp.pages.account import overview as account_overview
-from idp.pages.admin import audit as admin_audit
-from idp.pages.admin import domains as admin_domains
-from idp.pages.admin import explain as admin_explain
-from idp.pages.admin import keys as admin_keys
-from idp.pages.admin import overview as admin_overview
-from idp.pages.admin import roles as admin_roles
-from idp.pages.admin import teams as admin_teams
-from idp.pages.admin import user as admin_user
-from idp.pages.admin import user_actions as admin_user_actions
-from idp.pages.admin import user_memberships as admin_user_memberships
-from idp.pages.admin import users as admin_users
+from idp.pages.account import passkeys as account_passkeys
+from idp.pages.admin import ROUTES as ADMIN_ROUTES
 from idp.pages.brand import load_brand
 from idp.pages.home_page import home_page
 from idp.pages.schema import OpenApiDocument, openapi_config
@@ -46,6 +38,7 @@ _ROUTES = (
     *brand.ROUTES,
     *account_pages.ROUTES,
     *login_page.ROUTES,
+    *passkey_login.ROUTES,
     *register_page.ROUTES,
     *consent_page.ROUTES,
     *authorize_routes.ROUTES,
@@ -53,17 +46,8 @@ _ROUTES = (
     *link_account_page.ROUTES,
     *logout_routes.ROUTES,
     *account_overview.ROUTES,
-    *admin_overview.ROUTES,
-    *admin_users.ROUTES,
-    *admin_user.ROUTES,
-    *admin_user_actions.ROUTES,
-    *admin_user_memberships.ROUTES,
-    *admin_teams.ROUTES,
-    *admin_domains.ROUTES,
-    *admin_roles.ROUTES,
-    *admin_keys.ROUTES,
-    *admin_audit.ROUTES,
-    *admin_explain.ROUTES,
+    *account_passkeys.ROUTES,
+    *ADMIN_ROUTES,
 )
 
 

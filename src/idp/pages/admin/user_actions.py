@@ -159,7 +159,7 @@ async def end_sessions(
         except ValueError:
             raise SessionNotFound from None
 
-    return await UserForms(request, signed_in_pages, database, user_id).run(change, "session_ended")
+    return await UserForms(request, signed_in_pages, database, user_id).run(change, "user_session_ended")
 
 
 @admin_form(f"{PATH}/keys/revoke")
@@ -174,7 +174,7 @@ async def revoke_key(
     async def change(by: By, form: Form) -> None:
         await manage_users.revoke_key(database, by, user_id, parse_key_id(form.get("key_id", "")))
 
-    return await UserForms(request, signed_in_pages, database, user_id).run(change, "key_revoked")
+    return await UserForms(request, signed_in_pages, database, user_id).run(change, "user_key_revoked")
 
 
 ROUTES = (change_profile, change_roles, disable, enable, delete, end_sessions, revoke_key)

@@ -72,12 +72,10 @@ class SecondFactorDeadlineRow(Base):
     due_at: Mapped[datetime]
 
 
-class WebAuthnChallengeRow(UUIDKey, Base):
-    """A challenge that an authenticator has to sign; deleted when it is used."""
+class UsedChallengeRow(Base):
+    """A challenge that an authenticator has signed, until it expires, so that nobody uses it again."""
 
-    __tablename__ = "webauthn_challenges"
+    __tablename__ = "used_challenges"
 
-    challenge: Mapped[bytes]
-    purpose: Mapped[str]
-    user_id: Mapped[str | None] = mapped_column(ForeignKey(UserRow.id, ondelete="CASCADE"))
+    digest: Mapped[str] = mapped_column(primary_key=True)
     expires_at: Mapped[datetime] = mapped_column(index=True)
