@@ -23,8 +23,7 @@ from idp.pages import (
     support,
 )
 from idp.pages.account import ROUTES as ACCOUNT_ROUTES
-from idp.pages.admin import act_as_user
-from idp.pages.admin import overview as admin_overview
+from idp.pages.admin import ROUTES as ADMIN_ROUTES
 from idp.pages.brand import load_brand
 from idp.pages.home_page import home_page
 from idp.pages.schema import OpenApiDocument, openapi_config
@@ -52,8 +51,7 @@ _ROUTES = (
     *set_up_page.ROUTES,
     *ACCOUNT_ROUTES,
     *support.ROUTES,
-    *act_as_user.ROUTES,
-    *admin_overview.ROUTES,
+    *ADMIN_ROUTES,
 )
 
 
