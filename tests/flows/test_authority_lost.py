@@ -209,8 +209,10 @@ async def own_passkey(world: World) -> dict[str, str]:
     made = await world.service.client.post(
         "/api/auth/passkeys", json=await new_passkey(world), headers=world.caller.bearer
     )
-    await world.service.sql("UPDATE idp.user_sessions SET acr = '2' WHERE id = $1::uuid", world.caller.session_id)
-    return {"{passkey_id:uuid}": made.json()["id"]}
+    session = made.json()["session"]  # the stronger one, which replaces the caller's
+    world.caller.token, world.caller.session_id = session["access_token"], session["session_id"]
+    world.headers = world.caller.bearer
+    return {"{passkey_id:uuid}": made.json()["passkey"]["id"]}
 
 
 async def own_session(world: World) -> dict[str, str]:
