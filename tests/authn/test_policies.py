@@ -92,6 +92,7 @@ PUBLIC = {
     "POST /api/auth/login/passkey",
     "POST /api/auth/login/passkey/options",
     "POST /api/auth/second-factor",
+    "POST /api/auth/second-factor/passkey-options",
     "GET /second-factor",
     "POST /second-factor",
     "GET /second-factor/set-up",
