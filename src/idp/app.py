@@ -90,6 +90,7 @@ def _features(
             core.account_services(),
             core.session_starter,
             core.signing_out(introspector),
+            core.act_for_support(),
             core.factor_services(),
             challenges=Challenges(core.proofs),
             party=core.relying_party(),

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from idp import __version__, cache
 from idp.accounts.account_services import AccountServices
+from idp.accounts.act_for_support import ActForSupport
 from idp.accounts.factor_services import FactorServices, build_factors
 from idp.accounts.foreign_users import ForeignUsers
 from idp.accounts.pending_sign_ins import PendingSignIns
@@ -181,6 +182,10 @@ class Core(Struct, frozen=True):
         leaving = await self.federation.logout.leave(session_id)
         return leaving.url if leaving is not None else None
 
+    def act_for_support(self) -> ActForSupport:
+        """Return what starts sessions of support."""
+        return ActForSupport(self.account_services(), self.cookies)
+
     def relying_party(self) -> RelyingParty:
         """Return who passkeys are for.
 
@@ -309,7 +314,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         session_starter=session_starter,
         activity=Activity(database),
         one_time_tokens=OneTimeTokens(roots, settings.accounts),
-        mailer=Mailer(sealer, base_url=front_end(settings), service=name, home=home),
+        mailer=Mailer(sealer, base_url=front_end(settings), service=name, home=home, own_url=tokens.issuer),
         limiter=Limiter(store, key=counters_key, back_off=settings.rate_limits.back_off_seconds),
         rules=RateLimitRules(settings.rate_limits),
         bad_credentials=bad_credentials,

@@ -269,6 +269,12 @@ class SecondFactorEnrolmentRequired(IdpError):
     remedy = "Sign in with a browser at the page `page` to set one up. Operators: second_factor.required_roles."
 
 
+class CannotActForUser(IdpError):
+    code, status, title = "cannot_act_for_user", 403, "Cannot act as this user"
+    text = "Administrators act for support only as active users who are not administrators."
+    remedy = "Ask the user, or read their record under /api/auth/admin/users."
+
+
 class CsrfRejected(IdpError):
     code, status, title = "csrf_rejected", 403, "CSRF check failed"
     text = "The CSRF check failed: the request may come from another site."

@@ -14,9 +14,12 @@ from idp.accounts import (
     second_factor_routes,
     session_routes,
     sign_out_routes,
+    support_routes,
 )
 from idp.accounts.account_flows import account_flows
 from idp.accounts.account_services import AccountServices
+from idp.accounts.act_for_support import ActForSupport
+from idp.accounts.due_deletions import DueDeletions
 from idp.accounts.factor_services import FactorServices
 from idp.accounts.open_registration import OpenRegistration
 from idp.accounts.passkeys import AccountPasskeys, PasskeySignIn
@@ -39,6 +42,7 @@ class AccountsPlugin(Plugin):
         starter: starts sessions.
         signing_out: decides whose session a request may end.
         factors: sets up and checks second factors.
+        act_for_support: starts sessions in which administrators act as users.
         challenges: what authenticators sign.
         party: who passkeys are for.
     """
@@ -56,6 +60,7 @@ class AccountsPlugin(Plugin):
         *me.ROUTES,
         *second_factor_routes.ROUTES,
         *factor_routes.ROUTES,
+        *support_routes.ROUTES,
         *legacy_test_routes.ROUTES,
     )
 
@@ -64,18 +69,20 @@ class AccountsPlugin(Plugin):
         services: AccountServices,
         starter: SessionStarter,
         signing_out: SigningOut,
+        act_for_support: ActForSupport,
         factors: FactorServices,
         *,
         challenges: Challenges,
         party: RelyingParty,
     ) -> None:
-        self.services = (PendingCleanup(services.database, starter.pending_sign_ins),)
         registration, authentication = PasskeyRegistration(party, challenges), PasskeyAuthentication(party, challenges)
+        self.services = (PendingCleanup(services.database, starter.pending_sign_ins), DueDeletions(services.database))
         self.provides = {
             "account_passkeys": AccountPasskeys(services, registration, party_id=party.id),
             "passkey_sign_in": PasskeySignIn(services, starter, authentication),
             "session_starter": starter,
             "signing_out": signing_out,
+            "act_for_support": act_for_support,
             "sign_in": SignIn(services, starter),
             "open_registration": OpenRegistration(services, starter),
             "second_factor": factors.second_factor,

@@ -46,12 +46,14 @@ class StartedSession(Struct, frozen=True):
     Attributes:
         second_factor_due: until when the user may sign in without a second factor, which the policy requires; None if
             none is required, or they have one.
+        delete_after: when the account will be deleted, if the user asked for it.
     """
 
     answer: SessionOut
     cookies: Sequence[Cookie] = ()
     is_new_device: bool = False
     second_factor_due: datetime | None = None
+    delete_after: datetime | None = None
 
     @property
     def session_id(self) -> UUID:
@@ -273,10 +275,11 @@ class SessionStarter:
         record(session, origin, action="user.signed_in", user_id=user_id, details=details)
         if cookie is None:
             answer = await self.answer(user, login, start.family, start.message, refresh_token=token)
-            return StartedSession(answer, is_new_device=is_new)
+            return StartedSession(answer, is_new_device=is_new, delete_after=new_session.delete_after)
         answer = await self.answer(user, login, start.family, start.message, csrf=True)
         seconds = lifetime.idle_seconds if start.remember else None
-        return StartedSession(answer, self._cookies.set(cookie, str(login.session_id), seconds=seconds), is_new)
+        cookies = self._cookies.set(cookie, str(login.session_id), seconds=seconds)
+        return StartedSession(answer, cookies, is_new, delete_after=new_session.delete_after)
 
     async def answer(
         self,

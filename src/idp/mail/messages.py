@@ -189,6 +189,29 @@ class Welcome(Mail, frozen=True):
     password_cleared: bool = False
 
 
+class DeletionScheduled(Mail, frozen=True):
+    """The user asked to delete the account, which happens at a time; signing in until then keeps it."""
+
+    template, subject, page = "deletion_scheduled", "Your account will be deleted", "/account/keep"
+    at: datetime
+
+
+class AccountKept(Mail, frozen=True):
+    """The user withdrew the deletion."""
+
+    template, subject, page = "account_kept", "Your account stays", "/account"
+
+
+class ActedForSupport(Mail, frozen=True):
+    """An administrator acts as the user for support; `acted_by` is their name or address, `reason` what they gave."""
+
+    template, subject, page = "acted_for_support", "An administrator used your account for support", "/account/activity"
+    acted_by: str | None
+    reason: str
+    at: datetime
+    minutes: int
+
+
 MAILS: tuple[type[Mail], ...] = (
     VerifyEmail,
     LinkAccount,
@@ -204,4 +227,7 @@ MAILS: tuple[type[Mail], ...] = (
     RecoveryCodeUsed,
     Invitation,
     Welcome,
+    DeletionScheduled,
+    AccountKept,
+    ActedForSupport,
 )

@@ -20,11 +20,10 @@ from idp.pages import (
     routes,
     second_factor_page,
     set_up_page,
+    support,
 )
-from idp.pages.account import authenticator, recovery_codes, security
-from idp.pages.account import overview as account_overview
-from idp.pages.account import passkeys as account_passkeys
-from idp.pages.admin import overview as admin_overview
+from idp.pages.account import ROUTES as ACCOUNT_ROUTES
+from idp.pages.admin import ROUTES as ADMIN_ROUTES
 from idp.pages.brand import load_brand
 from idp.pages.home_page import home_page
 from idp.pages.schema import OpenApiDocument, openapi_config
@@ -50,12 +49,9 @@ _ROUTES = (
     *logout_routes.ROUTES,
     *second_factor_page.ROUTES,
     *set_up_page.ROUTES,
-    *account_overview.ROUTES,
-    *security.ROUTES,
-    *authenticator.ROUTES,
-    *recovery_codes.ROUTES,
-    *account_passkeys.ROUTES,
-    *admin_overview.ROUTES,
+    *ACCOUNT_ROUTES,
+    *support.ROUTES,
+    *ADMIN_ROUTES,
 )
 
 

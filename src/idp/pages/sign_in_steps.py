@@ -87,11 +87,14 @@ async def resume_journey(authorizations: Authorization, waiting_id: str | None) 
 async def finish(authorizations: Authorization, journey: Journey, begun: Begun) -> Redirect:
     """Set the cookies of a new session, and lead to the next step (SEC-70: the session is a new one).
 
-    A sign-in that waits goes on at the page of the second factor. Who may still sign in without one is told until when.
+    A sign-in that waits goes on at the page of the second factor. Who may still sign in without one is told until when;
+    who asked to delete the account is asked whether to keep it.
     """
     if not isinstance(begun, StartedSession):
         return redirect(f"{SET_UP if begun.enrols else SECOND_FACTOR}{journey.query}", cookies=begun.cookies)
     if journey.pending is not None:
         await authorizations.signed_in(str(journey.pending.id), begun.session_id)
     onward = f"{SET_UP}{journey.query}" if begun.second_factor_due is not None else journey.onward()
+    if begun.delete_after is not None:
+        onward = f"/account/keep?{urlencode({'return_to': onward})}"
     return redirect(onward, cookies=begun.cookies)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -21,6 +21,7 @@ from idp import clock
 from idp.audit.record import Origin, record
 from idp.db.engine import Database
 from idp.errors import AuthorizationRequestExpired
+from idp.principal.guards import check_not_for_support
 from idp.principal.model import TWO_FACTORS, Principal
 from idp.principal.permissions import OFFLINE_ACCESS
 from idp.provider import consents
@@ -202,7 +203,12 @@ class Authorization:
             row.chosen_session_id = row.begun_session_id = session_id
 
     async def approve(self, request_id: str, principal: Principal, origin: Origin) -> None:
-        """Record that the user grants a request what it asks for. Raises as `resume`."""
+        """Record that the user grants a request what it asks for.
+
+        Raises:
+            SupportSession: an administrator acts as the user; otherwise as `resume`.
+        """
+        check_not_for_support(principal)
         async with self._transaction() as session:
             row, client, request = await self._load(session, request_id, lock=True)
             row.consented_user_id = principal.user_id
@@ -212,7 +218,8 @@ class Authorization:
             record(session, origin, action="consent.granted", user_id=principal.user_id, details=details)
 
     async def deny(self, request_id: str, principal: Principal, origin: Origin) -> AuthorizationResponse:
-        """Return the response of a request that the user refused. Raises as `resume`."""
+        """Return the response of a request that the user refused. Raises as `approve`."""
+        check_not_for_support(principal)
         async with self._transaction() as session:
             row, client, request = await self._load(session, request_id, lock=True)
             row.completed_at = row.completed_at or clock.now()
@@ -288,7 +295,8 @@ class Authorization:
         scopes = tuple(each for each in request.scopes if each != OFFLINE_ACCESS or refreshes)
         code = self._codes.issue(session, request, scopes, UUID(browser.credential.session_id))
         details = {"client_id": client.client_id, "scopes": list(scopes)}
-        record(session, origin, action="authorization.granted", user_id=browser.user_id, details=details)
+        by = structs.replace(origin, impersonator=browser.credential.impersonator)
+        record(session, by, action="authorization.granted", user_id=browser.user_id, details=details)
         return code_response(request.address, code, issuer=self._issuer)
 
     async def _missing(
