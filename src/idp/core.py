@@ -11,7 +11,9 @@ from msgspec import Struct
 from idp import __version__, cache
 from idp.accounts.account_services import AccountServices
 from idp.accounts.act_for_support import ActForSupport
+from idp.accounts.factor_services import FactorServices, build_factors
 from idp.accounts.foreign_users import ForeignUsers
+from idp.accounts.pending_sign_ins import PendingSignIns
 from idp.accounts.sign_out_routes import SigningOut
 from idp.accounts.start_session import SessionStarter
 from idp.apikeys.scopes import ScopePolicy
@@ -76,7 +78,10 @@ from idp.signing.sealing import Sealer, derive
 from idp.signing.signing_key import Algorithm
 from idp.tracing import Tracing
 from idp.users.factors.enrolled import EnrolledFactors
+from idp.users.factors.policy import FactorPolicy
+from idp.users.factors.recovery_codes import RecoveryCodes
 from idp.users.factors.relying_party import RelyingParty
+from idp.users.factors.totp import Totp
 from idp.users.one_time_tokens import OneTimeTokens
 from idp.users.passwords import Passwords
 
@@ -99,6 +104,8 @@ class Core(Struct, frozen=True):
     peppers: Peppers
     passwords: Passwords
     factors: EnrolledFactors
+    totp: Totp
+    recovery_codes: RecoveryCodes
     provider: ProviderServices
     federation: FederationServices
     fetcher: Fetcher
@@ -202,6 +209,11 @@ class Core(Struct, frozen=True):
             front_end=front_end(self.settings).rstrip("/"),
         )
 
+    def factor_services(self) -> FactorServices:
+        """Return what sets up and checks second factors."""
+        services, keep_login = self.account_services(), self.federation.sign_in.keep_login
+        return build_factors(services, self.session_starter, self.totp, self.recovery_codes, keep_login)
+
 
 def build_core(loaded: LoadedSettings) -> Core:
     """Build the core without connecting to anything.
@@ -243,7 +255,9 @@ def build_core(loaded: LoadedSettings) -> Core:
     resolver = Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts)
     id_tokens = IdTokens(keyring, issuer=tokens.issuer, profile=profile)
     foreign_users = ForeignUsers(database, settings.accounts)
-    session_starter = SessionStarter(settings, tokens, refresh_tokens, cookies)
+    pending_sign_ins = PendingSignIns(roots, origins, public_url=tokens.issuer)
+    policy = FactorPolicy(settings.second_factor)
+    session_starter = SessionStarter(settings, tokens, refresh_tokens, cookies, pending_sign_ins, policy)
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
         settings=settings,
@@ -261,6 +275,8 @@ def build_core(loaded: LoadedSettings) -> Core:
         peppers=peppers,
         passwords=passwords,
         factors=EnrolledFactors(database),
+        totp=Totp(sealer, issuer=name),
+        recovery_codes=RecoveryCodes(roots),
         provider=build_provider(
             settings,
             database,

@@ -8,14 +8,14 @@ from litestar.params import FromPath
 from msgspec import Struct
 
 from idp import errors
+from idp.accounts import manage_users
+from idp.accounts.manage_users import By
 from idp.accounts.shapes import SessionInfo, SessionList
 from idp.audit.record import origin_of
 from idp.db.engine import Database
 from idp.ops.openapi import responses
 from idp.principal.guards import accepts, requires_admin
 from idp.principal.model import AuthMethod, Principal
-from idp.principal.reauthorize import reauthorize
-from idp.sessions import service as sessions
 from idp.sessions.listing import list_live
 from idp.users import administration
 
@@ -60,10 +60,7 @@ async def end_user_sessions(
     request: AdminRequest, database: NamedDependency[Database], user_id: FromPath[str]
 ) -> SignedOutUser:
     """End all sessions of a user with their access and refresh tokens. Password and API keys stay."""
-    async with database.transaction() as session:
-        await administration.hold(session, user_id)
-        await reauthorize(session, request.user, manages=True)
-        ended = await sessions.end_all(session, origin_of(request), user_id, reason=sessions.SIGNED_OUT_BY_ADMIN)
+    ended = await manage_users.end_sessions(database, By(request.user, origin_of(request)), user_id)
     return SignedOutUser(success=True, user_id=user_id, ended_sessions=ended)
 
 

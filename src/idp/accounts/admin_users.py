@@ -8,19 +8,19 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Struct, UnsetType
 
 from idp import errors
+from idp.accounts import manage_users
 from idp.accounts.invite import Invite
+from idp.accounts.manage_users import By
 from idp.accounts.shapes import Email
 from idp.apikeys import service as api_keys
 from idp.apikeys.shapes import KeyOut
 from idp.audit.record import origin_of
 from idp.db.engine import Database
-from idp.lifecycle import offboard
 from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit, page
 from idp.ops.problems import invalid
 from idp.principal.guards import accepts, read_by_shared_secret_admins, requires_admin
 from idp.principal.model import AuthMethod, Principal
-from idp.principal.reauthorize import reauthorize
 from idp.users import administration
 from idp.users.email import parse_email
 from idp.users.shapes import ManagedUser, PersonName, Plan, Roles, UserChange, UserFilter
@@ -164,14 +164,7 @@ async def change_user(
 
     Disabling revokes all credentials at once, and API keys for good: enabling restores none.
     """
-    origin, is_person = origin_of(request), request.user.user is not None
-    async with database.transaction() as session:
-        await api_keys.lock(session)
-        await administration.hold(session, user_id)
-        await reauthorize(session, request.user, manages=True)
-        if data.is_active is False:
-            await offboard.disable(session, origin, user_id, keep_an_admin=is_person)
-        return await administration.change(session, origin, user_id, data, keep_an_admin=is_person)
+    return await manage_users.change(database, By(request.user, origin_of(request)), user_id, data)
 
 
 @delete(
@@ -187,12 +180,7 @@ async def delete_user(
     request: AdminRequest, database: NamedDependency[Database], user_id: FromPath[str]
 ) -> DeletedUser:
     """Delete a user with API keys and sessions. The address becomes free; audit records stay."""
-    is_person = request.user.user is not None
-    async with database.transaction() as session:
-        await api_keys.lock(session)
-        await administration.hold(session, user_id)
-        await reauthorize(session, request.user, manages=True)
-        ended = await offboard.delete(session, origin_of(request), user_id, keep_an_admin=is_person)
+    ended = await manage_users.delete(database, By(request.user, origin_of(request)), user_id)
     return DeletedUser(success=True, user_id=user_id, revoked_keys=ended.keys, ended_sessions=ended.sessions)
 
 

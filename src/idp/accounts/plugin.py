@@ -5,11 +5,13 @@ from idp.accounts import (
     admin_sessions,
     admin_users,
     email_routes,
+    factor_routes,
     legacy_test_routes,
     me,
     passkey_routes,
     password_routes,
     routes,
+    second_factor_routes,
     session_routes,
     sign_out_routes,
     support_routes,
@@ -18,8 +20,10 @@ from idp.accounts.account_flows import account_flows
 from idp.accounts.account_services import AccountServices
 from idp.accounts.act_for_support import ActForSupport
 from idp.accounts.due_deletions import DueDeletions
+from idp.accounts.factor_services import FactorServices
 from idp.accounts.open_registration import OpenRegistration
 from idp.accounts.passkeys import AccountPasskeys, PasskeySignIn
+from idp.accounts.pending_cleanup import PendingCleanup
 from idp.accounts.sign_in import SignIn
 from idp.accounts.sign_out_routes import SigningOut
 from idp.accounts.start_session import SessionStarter
@@ -37,6 +41,7 @@ class AccountsPlugin(Plugin):
         services: shared dependencies of the flows.
         starter: starts sessions.
         signing_out: decides whose session a request may end.
+        factors: sets up and checks second factors.
         act_for_support: starts sessions in which administrators act as users.
         challenges: what authenticators sign.
         party: who passkeys are for.
@@ -53,6 +58,8 @@ class AccountsPlugin(Plugin):
         *admin_users.ROUTES,
         *admin_sessions.ROUTES,
         *me.ROUTES,
+        *second_factor_routes.ROUTES,
+        *factor_routes.ROUTES,
         *support_routes.ROUTES,
         *legacy_test_routes.ROUTES,
     )
@@ -63,11 +70,13 @@ class AccountsPlugin(Plugin):
         starter: SessionStarter,
         signing_out: SigningOut,
         act_for_support: ActForSupport,
+        factors: FactorServices,
+        *,
         challenges: Challenges,
         party: RelyingParty,
     ) -> None:
         registration, authentication = PasskeyRegistration(party, challenges), PasskeyAuthentication(party, challenges)
-        self.services = (DueDeletions(services.database),)
+        self.services = (PendingCleanup(services.database, starter.pending_sign_ins), DueDeletions(services.database))
         self.provides = {
             "account_passkeys": AccountPasskeys(services, registration, party_id=party.id),
             "passkey_sign_in": PasskeySignIn(services, starter, authentication),
@@ -76,5 +85,7 @@ class AccountsPlugin(Plugin):
             "act_for_support": act_for_support,
             "sign_in": SignIn(services, starter),
             "open_registration": OpenRegistration(services, starter),
+            "second_factor": factors.second_factor,
+            "manage_factors": factors.manage,
             **account_flows(services),
         }

@@ -6,14 +6,12 @@ from uuid import UUID
 from litestar import get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import errors
-from idp.apikeys import service
+from idp.apikeys import service, token_management
 from idp.apikeys.commands import CommandQueue
 from idp.apikeys.idempotency import Idempotency
 from idp.apikeys.routes_keys import IdempotencyKey, IncludeRevoked
-from idp.apikeys.scopes import check_reserved
 from idp.apikeys.service import KeyFactory
 from idp.apikeys.shapes import (
     Extended,
@@ -63,11 +61,7 @@ async def create_token(
 ) -> TokenSecret:
     """Create a service token. It is returned only in this response. Names of live tokens are unique."""
     origin = origin_of(request)
-    check_reserved(data.scopes)
-
-    async def create(session: AsyncSession) -> TokenSecret:
-        return await service.create_token(session, key_factory, origin, data)
-
+    create = token_management.creation(key_factory, origin, data)
     create_once = idempotency.creation(create, TokenSecret, actor=origin.actor, key=idempotency_key, request=data)
     return await command_queue.submit("create_token", if_still_authorized(request.user, create_once, manages=True))
 
@@ -122,14 +116,8 @@ async def revoke_token(
     data: JSONBody[Revocation | None] = None,
 ) -> Revoked:
     """Revoke a service token immediately. Revoking it again changes nothing."""
-    origin, row_id, reason = origin_of(request), _parse(token_id), data.reason if data else None
-
-    async def work(session: AsyncSession) -> TokenOut:
-        return await service.revoke_token(session, origin, row_id, reason)
-
-    token = await command_queue.submit(
-        "revoke_token", if_still_authorized(request.user, work, manages=True), urgent=True
-    )
+    row_id, reason = _parse(token_id), data.reason if data else None
+    token = await token_management.revoke_token(command_queue, request.user, origin_of(request), row_id, reason)
     assert token.revoked_at is not None
     return Revoked(success=True, token_id=token.token_id, revoked_at=token.revoked_at)
 
@@ -150,12 +138,8 @@ async def extend_token(
     data: JSONBody[Extension],
 ) -> Extended:
     """Extend a token by a number of days from its expiry, or from now if it had none."""
-    origin, row_id = origin_of(request), _parse(token_id)
-
-    async def work(session: AsyncSession) -> TokenOut:
-        return await service.extend_token(session, origin, row_id, data.extend_days)
-
-    token = await command_queue.submit("extend_token", if_still_authorized(request.user, work, manages=True))
+    row_id, days = _parse(token_id), data.extend_days
+    token = await token_management.extend_token(command_queue, request.user, origin_of(request), row_id, days)
     assert token.expires_at is not None
     return Extended(success=True, token_id=token.token_id, expires_at=token.expires_at)
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from advanced_alchemy.filters import NullFilter, OrderBy, StatementFilter
 from msgspec import Struct
-from sqlalchemy import func, select, text
+from sqlalchemy import func, or_, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import ColumnElement
 from uuid_utils.compat import uuid7
@@ -18,7 +18,7 @@ from idp import clock
 from idp.apikeys.key_events import publish_change, publish_creation, publish_revocation
 from idp.apikeys.models import ApiKeyRow
 from idp.apikeys.secret import PREFIX_LENGTH, Peppers, generate
-from idp.apikeys.shapes import KeyOut, KeySecret, NewKey, NewToken, TokenOut, TokenSecret, key_id
+from idp.apikeys.shapes import KeyOut, KeySecret, NewKey, NewToken, OwnedKey, TokenOut, TokenSecret, key_id
 from idp.audit.record import Origin, record
 from idp.db.repository import Repository
 from idp.errors import KeyExpired, KeyNotFound, KeyRevoked, NameTaken, ServiceTokenNotFound, TooManyKeys, UserNotFound
@@ -220,6 +220,45 @@ async def list_tokens(
         *_unless_revoked(include_revoked), kind=SERVICE_TOKEN, limit=limit, offset=offset
     )
     return [TokenOut.of(row) for row in rows], total
+
+
+async def list_tokens_after(
+    session: AsyncSession, *, after: str | None, limit: int
+) -> tuple[list[TokenOut], str | None]:
+    """Return service tokens, newest first, revoked ones too, without counting.
+
+    Args:
+        session: the caller's transaction.
+        after: the id of the last token of the page before; None for the first page.
+        limit: size of a page.
+
+    Returns:
+        The page, and the id after which the next one begins; None if this is the last.
+    """
+    query = select(ApiKeyRow).where(ApiKeyRow.kind == SERVICE_TOKEN)
+    before = await session.get(ApiKeyRow, _uuid(after)) if after is not None and _uuid(after) else None
+    if before is not None:
+        place = tuple_(ApiKeyRow.created_at, ApiKeyRow.id) < tuple_(before.created_at, before.id)
+        query = query.where(place)
+    query = query.order_by(ApiKeyRow.created_at.desc(), ApiKeyRow.id.desc()).limit(limit + 1)
+    rows = list(await session.scalars(query))
+    return [TokenOut.of(row) for row in rows[:limit]], str(rows[limit - 1].id) if len(rows) > limit else None
+
+
+async def search_keys(session: AsyncSession, text: str, *, limit: int) -> list[OwnedKey]:
+    """Return keys of users by their id, or by the beginning of their secret that is shown, or by their name."""
+    row_id = _uuid(text.removeprefix("key_"))
+    by_id = [ApiKeyRow.id == row_id] if row_id is not None else []
+    matches = or_(*by_id, ApiKeyRow.prefix == text[:PREFIX_LENGTH].removesuffix("…"), ApiKeyRow.name == text)
+    query = select(ApiKeyRow).where(ApiKeyRow.kind == USER_KEY, matches).order_by(ApiKeyRow.id.desc()).limit(limit)
+    return [OwnedKey(row.user_id or "", KeyOut.of(row)) for row in await session.scalars(query)]
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 async def get_token(session: AsyncSession, row_id: UUID) -> TokenOut:

@@ -96,6 +96,13 @@ class KeyOut(Struct, frozen=True):
         )
 
 
+class OwnedKey(Struct, frozen=True):
+    """A key and its user."""
+
+    user_id: str
+    key: KeyOut
+
+
 class NewToken(Struct, frozen=True):
     """A new service token (S2-20). Without `ttl_days` it does not expire."""
 

@@ -193,12 +193,16 @@ async def recent(
     return [_out(row) for row in rows], total
 
 
-async def before(session: AsyncSession, criteria: RecordFilter, position: Position, *, limit: int) -> list[AuditRecord]:
-    """Return the records after a position, newest first. Records added meanwhile cause no duplicates."""
+async def before(
+    session: AsyncSession, criteria: RecordFilter, position: Position | None, *, limit: int
+) -> list[AuditRecord]:
+    """Return the records after a position (None: all), newest first. Records added meanwhile cause no duplicates."""
     ranges, equal = _conditions(criteria)
-    after_position = tuple_(AuditRow.timestamp, AuditRow.id) < tuple_(position.timestamp, position.id)
+    place = (
+        () if position is None else (tuple_(AuditRow.timestamp, AuditRow.id) < tuple_(position.timestamp, position.id),)
+    )
     repository = AuditRepository(session)
-    rows = await repository.get_many(*ranges, after_position, *repository.ordering, LimitOffset(limit, 0), **equal)
+    rows = await repository.get_many(*ranges, *place, *repository.ordering, LimitOffset(limit, 0), **equal)
     return [_out(row) for row in rows]
 
 

@@ -98,6 +98,23 @@ class Explainer:
             raise verdict.error
         return await self._tell(presented, trace, verdict, route, app)
 
+    async def of_person(
+        self, principal: Principal, route: Route | None, app: Litestar
+    ) -> tuple[list[Right], ExplainedRoute | None]:
+        """Explain the rights of a user, and whether a route would admit them, without any credential.
+
+        Args:
+            principal: the user, as right after a sign-in.
+            route: a route to explain.
+            app: the application.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL is unavailable.
+        """
+        decided = Decided(principal=principal)
+        told = await self._explain_route(route, app, Presented(headers={}), decided) if route else None
+        return await self._rights.of(principal, None), told
+
     async def _tell(
         self, presented: Presented, trace: Trace, verdict: Decided, route: Route | None, app: Litestar
     ) -> Explained:

@@ -42,7 +42,7 @@ from idp.errors import (
     UserInactive,
     UserNotSynced,
 )
-from idp.principal.model import AuthMethod, Credential, Domain, Principal, Team, User
+from idp.principal.model import TWO_FACTORS, AuthMethod, Credential, Domain, Principal, Team, User
 from idp.principal.permissions import ADMIN
 from idp.users.email import email_key
 from idp.users.identities import CLERK
@@ -151,6 +151,16 @@ class Resolver:
         if known.principal is None or known.principal.user is None:
             raise known.error or TokenNotFound
         return known.principal.user
+
+    async def signed_in_now(self, user_id: str) -> Principal:
+        """Return the principal that a user would be right after a sign-in with all they have, for explanations.
+
+        Raises:
+            TokenNotFound, UserInactive, DatabaseUnavailable: as `user`.
+        """
+        now = clock.now()
+        credential = Credential(method=AuthMethod.LOCAL_JWT, auth_time=now, acr=TWO_FACTORS)
+        return Principal(await self.user(user_id), credential)
 
     async def _cached_user(self, subject: ByUserId, confirm: bool) -> Resolved:
         """Resolve a user by id; users are cached separately from credentials."""

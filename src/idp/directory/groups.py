@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 from msgspec import UNSET, Struct
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.audit.record import Origin, record
@@ -40,6 +41,30 @@ class Groups(ABC, Generic[Row, Out]):
         """Return active groups by name, all or one page, and their total number."""
         rows, total = await self.repository(session).page(limit=limit, offset=offset, is_active=True)
         return [self._out(row) for row in rows], total
+
+    async def list_after(
+        self, session: AsyncSession, *, search: str | None, after: str | None, limit: int
+    ) -> tuple[list[Out], str | None]:
+        """Return active and inactive groups by name or key, without counting.
+
+        Args:
+            session: the caller's transaction.
+            search: a part of the name or key, case-insensitive; None for all.
+            after: the name or key of the last group of the page before; None for the first page.
+            limit: size of a page.
+
+        Returns:
+            The page, and the name or key after which the next one begins; None if this is the last.
+        """
+        model = self.repository.model_type
+        column = getattr(model, self.name_column)
+        conditions = [column > after] if after is not None else []
+        if search is not None:
+            columns = {self.name_column: column, "name": model.name}.values()
+            conditions.append(or_(*(each.icontains(search, autoescape=True) for each in columns)))
+        rows = (await session.scalars(select(model).where(*conditions).order_by(column).limit(limit + 1))).all()
+        more = getattr(rows[limit - 1], self.name_column) if len(rows) > limit else None
+        return [self._out(row) for row in rows[:limit]], more
 
     async def get(self, session: AsyncSession, group_id: UUID) -> Out:
         """Return a group, active or not.

@@ -15,7 +15,7 @@ from idp.audit.record import origin_of
 from idp.db.engine import Database
 from idp.directory.groups import Groups
 from idp.directory.members import Members
-from idp.directory.shapes import Removed
+from idp.directory.shapes import MemberRole, Removed
 from idp.ops.paging import page
 from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import AnyRequest
@@ -62,7 +62,7 @@ class Management(Generic[Out, Shown]):
         """Apply a change; unset fields stay as they are."""
         async with database.transaction() as session:
             await self._groups.lock(session, group_id, change)
-            await self.reauthorize(session, request, group_id)
+            await self._reauthorize(session, request, group_id)
             return await self._groups.change(session, origin_of(request), group_id, change)
 
     async def list_members(
@@ -82,11 +82,20 @@ class Management(Generic[Out, Shown]):
         """Remove a user from a group; removing them again is not an error."""
         async with database.transaction() as session:
             await self._members.lock(session, group_id, user_id)
-            await self.reauthorize(session, request, group_id)
+            await self._reauthorize(session, request, group_id)
             removed = await self._members.remove(session, origin_of(request), group_id, user_id)
         return Removed(removed)
 
-    async def reauthorize(self, session: AsyncSession, request: AnyRequest, group_id: UUID) -> None:
+    async def put_member(
+        self, request: AnyRequest, database: Database, group_id: UUID, user_id: str, *, role: MemberRole | None = None
+    ) -> Shown:
+        """Add a user to a group, or change their role in a team."""
+        async with database.transaction() as session:
+            await self._members.lock(session, group_id, user_id)
+            await self._reauthorize(session, request, group_id)
+            return await self._members.put(session, origin_of(request), group_id, user_id, role)
+
+    async def _reauthorize(self, session: AsyncSession, request: AnyRequest, group_id: UUID) -> None:
         """Authorize the caller again for a team or domain.
 
         Raises:

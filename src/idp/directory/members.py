@@ -6,7 +6,7 @@ from uuid import UUID
 
 from advanced_alchemy.filters import OrderBy
 from msgspec import Struct
-from sqlalchemy import ColumnElement, Select, and_, delete, literal, select
+from sqlalchemy import ColumnElement, Select, and_, delete, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Bundle, InstrumentedAttribute
 
@@ -15,6 +15,7 @@ from idp.db.repository import Repository
 from idp.directory.groups import Groups
 from idp.directory.models import TeamMembershipRow, UserDomainRow
 from idp.directory.people import IS_LIVE, PERSON
+from idp.directory.shapes import MemberRole
 from idp.errors import MembershipNotFound
 
 Row = TypeVar("Row", TeamMembershipRow, UserDomainRow)
@@ -55,6 +56,31 @@ class Members(ABC, Generic[Row, Shown]):
         )
         return [self._shown(row) for row in rows], total
 
+    async def list_after(
+        self, session: AsyncSession, group_id: UUID, *, after: str | None, limit: int
+    ) -> tuple[list[Shown], str | None]:
+        """Return a group's members by address, those without one last, without counting.
+
+        Args:
+            session: the caller's transaction.
+            group_id: the team or domain.
+            after: the id of the last member of the page before; None for the first page.
+            limit: size of a page.
+
+        Returns:
+            The page, and the id after which the next one begins; None if this is the last.
+        """
+        query = self._with_person().where(getattr(self.repository.model_type, self.group_column) == group_id, IS_LIVE)
+        if after is not None:
+            place = await session.scalar(select(PERSON.c.email_key).where(PERSON.c.id == after))
+            behind = and_(PERSON.c.email_key.is_not_distinct_from(place), PERSON.c.id > after)
+            if place is not None:
+                behind = or_(PERSON.c.email_key > place, PERSON.c.email_key.is_(None), behind)
+            query = query.where(behind)
+        rows = (await session.scalars(query.order_by(PERSON.c.email_key, PERSON.c.id).limit(limit + 1))).all()
+        more = rows[limit - 1][0] if len(rows) > limit else None
+        return [self._shown(row) for row in rows[:limit]], more
+
     async def get(self, session: AsyncSession, group_id: UUID, user_id: str) -> Shown:
         """Return a membership.
 
@@ -76,6 +102,12 @@ class Members(ABC, Generic[Row, Shown]):
             TeamNotFound, DomainNotFound: there is no such team or domain.
         """
         await self.groups.lock(session, group_id)
+
+    @abstractmethod
+    async def put(
+        self, session: AsyncSession, origin: Origin, group_id: UUID, user_id: str, role: MemberRole | None = None
+    ) -> Shown:
+        """Add a user, or change their role."""
 
     async def remove(self, session: AsyncSession, origin: Origin, group_id: UUID, user_id: str) -> bool:
         """Remove a user; False if they were not a member.

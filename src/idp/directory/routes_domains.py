@@ -8,11 +8,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from idp import errors
-from idp.audit.record import origin_of
 from idp.db.engine import Database
-from idp.directory.domain_users import DOMAIN_USERS
-from idp.directory.domains import DOMAINS
-from idp.directory.management import Management
+from idp.directory.domain_management import DOMAIN_MANAGEMENT
 from idp.directory.shapes import DomainChange, DomainOut, DomainUser, NewDomain, Removed
 from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit
@@ -20,7 +17,6 @@ from idp.principal.guards import DELEGATED, MACHINES, accepts, requires_admin, r
 from idp.principal.model import AuthMethod, Domain, Principal
 from idp.principal.requests import AnyRequest
 
-_DOMAINS = Management(DOMAINS, DOMAIN_USERS, have_admins=False)
 _TAGS = ["Domains"]
 _READ_MINE = accepts(*DELEGATED, AuthMethod.ADMIN_TOKEN)
 _READ_ALL = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
@@ -40,7 +36,7 @@ async def all_domains(
     request: AnyRequest, database: NamedDependency[Database], limit: OptionalLimit = None, offset: Offset = 0
 ) -> Response[list[DomainOut]]:
     """Return the active domains, all or one page."""
-    return await _DOMAINS.list_active(request, database, limit=limit, offset=offset)
+    return await DOMAIN_MANAGEMENT.list_active(request, database, limit=limit, offset=offset)
 
 
 @post(
@@ -53,13 +49,13 @@ async def create_domain(
     request: AnyRequest, database: NamedDependency[Database], data: JSONBody[NewDomain]
 ) -> DomainOut:
     """Create a domain, inside a parent if one is given."""
-    return await _DOMAINS.create(request, database, data)
+    return await DOMAIN_MANAGEMENT.create(request, database, data)
 
 
 @get("/domains/{domain_id:uuid}", **_BY_ADMIN, responses=_ONE_DOMAIN)
 async def get_domain(database: NamedDependency[Database], domain_id: FromPath[UUID]) -> DomainOut:
     """Return a domain, active or not."""
-    return await _DOMAINS.get(database, domain_id)
+    return await DOMAIN_MANAGEMENT.get(database, domain_id)
 
 
 @patch(
@@ -71,7 +67,7 @@ async def change_domain(
     request: AnyRequest, database: NamedDependency[Database], domain_id: FromPath[UUID], data: JSONBody[DomainChange]
 ) -> DomainOut:
     """Rename, move, deactivate or activate a domain."""
-    return await _DOMAINS.change(request, database, domain_id, data)
+    return await DOMAIN_MANAGEMENT.change(request, database, domain_id, data)
 
 
 @delete("/domains/{domain_id:uuid}", **_BY_ADMIN, status_code=200, responses=_ONE_DOMAIN)
@@ -79,7 +75,7 @@ async def deactivate_domain(
     request: AnyRequest, database: NamedDependency[Database], domain_id: FromPath[UUID]
 ) -> DomainOut:
     """Deactivate a domain. It is removed from principals immediately. Nested domains are not changed."""
-    return await _DOMAINS.change(request, database, domain_id, DomainChange(is_active=False))
+    return await DOMAIN_MANAGEMENT.change(request, database, domain_id, DomainChange(is_active=False))
 
 
 @get("/domains/{domain_id:uuid}/users", **_BY_ADMIN, responses=_ONE_DOMAIN)
@@ -91,7 +87,7 @@ async def domain_users(
     offset: Offset = 0,
 ) -> Response[list[DomainUser]]:
     """Return a page of a domain's users."""
-    return await _DOMAINS.list_members(request, database, domain_id, limit=limit, offset=offset)
+    return await DOMAIN_MANAGEMENT.list_members(request, database, domain_id, limit=limit, offset=offset)
 
 
 @get(
@@ -103,7 +99,7 @@ async def get_domain_user(
     database: NamedDependency[Database], domain_id: FromPath[UUID], user_id: FromPath[str]
 ) -> DomainUser:
     """Return the assignment of a user to a domain."""
-    return await _DOMAINS.get_member(database, domain_id, user_id)
+    return await DOMAIN_MANAGEMENT.get_member(database, domain_id, user_id)
 
 
 @put(
@@ -115,10 +111,7 @@ async def add_domain_user(
     request: AnyRequest, database: NamedDependency[Database], domain_id: FromPath[UUID], user_id: FromPath[str]
 ) -> DomainUser:
     """Assign a user to a domain."""
-    async with database.transaction() as session:
-        await DOMAIN_USERS.lock(session, domain_id, user_id)
-        await _DOMAINS.reauthorize(session, request, domain_id)
-        return await DOMAIN_USERS.put(session, origin_of(request), domain_id, user_id)
+    return await DOMAIN_MANAGEMENT.put_member(request, database, domain_id, user_id)
 
 
 @delete("/domains/{domain_id:uuid}/users/{user_id:str}", **_BY_ADMIN, status_code=200, responses=_ONE_DOMAIN)
@@ -126,7 +119,7 @@ async def remove_domain_user(
     request: AnyRequest, database: NamedDependency[Database], domain_id: FromPath[UUID], user_id: FromPath[str]
 ) -> Removed:
     """Remove a user from a domain; removing them again is not an error."""
-    return await _DOMAINS.remove_member(request, database, domain_id, user_id)
+    return await DOMAIN_MANAGEMENT.remove_member(request, database, domain_id, user_id)
 
 
 ROUTES = (

@@ -8,19 +8,15 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from idp import errors
-from idp.audit.record import origin_of
 from idp.db.engine import Database
-from idp.directory.management import Management
 from idp.directory.shapes import Member, NewMembership, NewTeam, Removed, TeamChange, TeamOut
-from idp.directory.team_members import TEAM_MEMBERS
-from idp.directory.teams import TEAMS
+from idp.directory.team_management import TEAM_MANAGEMENT
 from idp.ops.openapi import responses
 from idp.ops.paging import Limit, Offset, OptionalLimit
 from idp.principal.guards import DELEGATED, MACHINES, accepts, requires_admin, requires_principal, requires_team_admin
 from idp.principal.model import AuthMethod, Principal, Team
 from idp.principal.requests import AnyRequest
 
-_TEAMS = Management(TEAMS, TEAM_MEMBERS, have_admins=True)
 _TAGS = ["Teams"]
 _READ_MINE = accepts(*DELEGATED, AuthMethod.ADMIN_TOKEN)
 _READ_ALL = accepts(*MACHINES, AuthMethod.ADMIN_TOKEN)
@@ -40,7 +36,7 @@ async def all_teams(
     request: AnyRequest, database: NamedDependency[Database], limit: OptionalLimit = None, offset: Offset = 0
 ) -> Response[list[TeamOut]]:
     """Return the active teams, all or one page."""
-    return await _TEAMS.list_active(request, database, limit=limit, offset=offset)
+    return await TEAM_MANAGEMENT.list_active(request, database, limit=limit, offset=offset)
 
 
 @post(
@@ -53,13 +49,13 @@ async def all_teams(
 )
 async def create_team(request: AnyRequest, database: NamedDependency[Database], data: JSONBody[NewTeam]) -> TeamOut:
     """Create a team."""
-    return await _TEAMS.create(request, database, data)
+    return await TEAM_MANAGEMENT.create(request, database, data)
 
 
 @get("/teams/{team_id:uuid}", **_BY_TEAM_ADMIN, responses=_ONE_TEAM)
 async def get_team(database: NamedDependency[Database], team_id: FromPath[UUID]) -> TeamOut:
     """Return a team, active or not."""
-    return await _TEAMS.get(database, team_id)
+    return await TEAM_MANAGEMENT.get(database, team_id)
 
 
 @patch(
@@ -71,13 +67,13 @@ async def change_team(
     request: AnyRequest, database: NamedDependency[Database], team_id: FromPath[UUID], data: JSONBody[TeamChange]
 ) -> TeamOut:
     """Rename, deactivate or activate a team, or change its external reference."""
-    return await _TEAMS.change(request, database, team_id, data)
+    return await TEAM_MANAGEMENT.change(request, database, team_id, data)
 
 
 @delete("/teams/{team_id:uuid}", **_BY_TEAM_ADMIN, status_code=200, responses=_ONE_TEAM)
 async def deactivate_team(request: AnyRequest, database: NamedDependency[Database], team_id: FromPath[UUID]) -> TeamOut:
     """Deactivate a team. It is removed from principals immediately, and keeps its members for a reactivation."""
-    return await _TEAMS.change(request, database, team_id, TeamChange(is_active=False))
+    return await TEAM_MANAGEMENT.change(request, database, team_id, TeamChange(is_active=False))
 
 
 @get("/teams/{team_id:uuid}/members", **_BY_TEAM_ADMIN, responses=_ONE_TEAM)
@@ -89,7 +85,7 @@ async def team_members(
     offset: Offset = 0,
 ) -> Response[list[Member]]:
     """Return a page of a team's members."""
-    return await _TEAMS.list_members(request, database, team_id, limit=limit, offset=offset)
+    return await TEAM_MANAGEMENT.list_members(request, database, team_id, limit=limit, offset=offset)
 
 
 @get(
@@ -101,7 +97,7 @@ async def get_team_member(
     database: NamedDependency[Database], team_id: FromPath[UUID], user_id: FromPath[str]
 ) -> Member:
     """Return the membership of a user in a team."""
-    return await _TEAMS.get_member(database, team_id, user_id)
+    return await TEAM_MANAGEMENT.get_member(database, team_id, user_id)
 
 
 @put(
@@ -117,10 +113,7 @@ async def set_team_member(
     data: JSONBody[NewMembership],
 ) -> Member:
     """Add a user to a team, or change their role in it."""
-    async with database.transaction() as session:
-        await TEAM_MEMBERS.lock(session, team_id, user_id)
-        await _TEAMS.reauthorize(session, request, team_id)
-        return await TEAM_MEMBERS.put(session, origin_of(request), team_id, user_id, data.role)
+    return await TEAM_MANAGEMENT.put_member(request, database, team_id, user_id, role=data.role)
 
 
 @delete("/teams/{team_id:uuid}/members/{user_id:str}", **_BY_TEAM_ADMIN, status_code=200, responses=_ONE_TEAM)
@@ -128,7 +121,7 @@ async def remove_team_member(
     request: AnyRequest, database: NamedDependency[Database], team_id: FromPath[UUID], user_id: FromPath[str]
 ) -> Removed:
     """Remove a user from a team; removing them again is not an error."""
-    return await _TEAMS.remove_member(request, database, team_id, user_id)
+    return await TEAM_MANAGEMENT.remove_member(request, database, team_id, user_id)
 
 
 ROUTES = (

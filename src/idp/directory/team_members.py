@@ -50,9 +50,9 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
         self,
         session: AsyncSession,
         origin: Origin,
-        team_id: UUID,
+        group_id: UUID,
         user_id: str,
-        role: MemberRole | None,
+        role: MemberRole | None = None,
         *,
         source: str = sources.ADMIN,
     ) -> Member:
@@ -61,7 +61,7 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
         Args:
             session: the caller's transaction.
             origin: the request's origin.
-            team_id: the team.
+            group_id: the team.
             user_id: the user.
             role: in the team; None means member.
             source: where the membership comes from (`principal/sources.py`).
@@ -70,9 +70,9 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
             TeamNotFound: there is no such team.
             UserNotFound: there is no such user.
         """
-        await self.groups.get(session, team_id)
+        await self.groups.get(session, group_id)
         await require(session, user_id)
-        role_before = select(func.coalesce(TeamMembershipRow.role, "member")).where(self._of(team_id, user_id))
+        role_before = select(func.coalesce(TeamMembershipRow.role, "member")).where(self._of(group_id, user_id))
         before = await session.scalar(role_before.with_for_update())
         now, after = clock.now(), role or "member"
         kept = case((func.coalesce(TeamMembershipRow.role, "member") == after, TeamMembershipRow.role), else_=role)
@@ -81,7 +81,7 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
             .values(
                 id=uuid7(),
                 user_id=user_id,
-                team_id=team_id,
+                team_id=group_id,
                 role=role,
                 source=source,
                 created_at=now,
@@ -92,10 +92,10 @@ class TeamMembers(Members[TeamMembershipRow, Member]):
             )
         )
         if before != after:
-            self._record(session, origin, "changed" if before else "added", team_id, user_id, role=[before, after])
+            self._record(session, origin, "changed" if before else "added", group_id, user_id, role=[before, after])
             type_ = EventType.TEAM_MEMBER_CHANGED if before else EventType.TEAM_MEMBER_ADDED
-            publish_member(session, type_, team_id, user_id, after)
-        return await self.get(session, team_id, user_id)
+            publish_member(session, type_, group_id, user_id, after)
+        return await self.get(session, group_id, user_id)
 
     def _publish_removal(self, session: AsyncSession, group_id: UUID, user_id: str) -> None:
         publish_member(session, EventType.TEAM_MEMBER_REMOVED, group_id, user_id, None)

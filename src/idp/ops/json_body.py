@@ -5,19 +5,16 @@ are decoded here and the framework gets the finished struct.
 """
 
 import re
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request
+from litestar.plugins.htmx import HTMXRequest
 
 from idp.errors import MalformedJson, OAuthInvalidRequest, UnsupportedMediaType, ValidationFailed
 from idp.ops.misspelt_members import check_members, strict_annotation, struct_of
 from idp.ops.problems import FieldError
-
-U = TypeVar("U")
-A = TypeVar("A")
-S = TypeVar("S", bound=Any)
 
 _MAX_PARAMETERS = 50
 _MAX_SHOWN = 5  # errors in `detail`; `errors` has all of them
@@ -37,8 +34,8 @@ _FORMS: dict[str, str] = {
 _JSON = re.compile(r"application/([a-z0-9.+-]+\+)?json\s*(;|$)", re.IGNORECASE)
 
 
-class StrictRequest(Request[U, A, S]):
-    """A request whose `json()` is the struct that the handler declared."""
+class StrictRequest(HTMXRequest):
+    """A request whose `json()` is the struct that the handler declared, and whose `htmx` tells what htmx asks for."""
 
     async def json(self) -> Any:
         """Return the decoded body.
@@ -61,7 +58,7 @@ class StrictRequest(Request[U, A, S]):
         try:
             return decode_body(body, field.annotation)
         except msgspec.ValidationError as error:
-            raise _refusal([_place(error)]) from None
+            raise _refusal([place_of(error)]) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _malformed(str(error)[:200]) from None
 
@@ -129,8 +126,8 @@ def _malformed(reason: str) -> MalformedJson:
     return MalformedJson(errors=[FieldError(loc=["body"], msg=reason, type="json_invalid")])
 
 
-def _place(error: msgspec.ValidationError) -> FieldError:
-    """Parse msgspec's message, such as "Expected `str`, got `int` - at `$.email`"."""
+def place_of(error: msgspec.ValidationError) -> FieldError:
+    """Return the place and text of msgspec's error, such as "Expected `str`, got `int` - at `$.email`"."""
     message, _, place = str(error).partition(" - at `")
     path: list[str | int] = [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]$`]+", place)]
     if "matching regex" in message:

@@ -18,11 +18,12 @@ from idp.pages import (
     passkey_login,
     register_page,
     routes,
+    second_factor_page,
+    set_up_page,
     support,
 )
 from idp.pages.account import ROUTES as ACCOUNT_ROUTES
-from idp.pages.admin import act_as_user
-from idp.pages.admin import overview as admin_overview
+from idp.pages.admin import ROUTES as ADMIN_ROUTES
 from idp.pages.brand import load_brand
 from idp.pages.home_page import home_page
 from idp.pages.schema import OpenApiDocument, openapi_config
@@ -46,10 +47,11 @@ _ROUTES = (
     *federation_routes.ROUTES,
     *link_account_page.ROUTES,
     *logout_routes.ROUTES,
+    *second_factor_page.ROUTES,
+    *set_up_page.ROUTES,
     *ACCOUNT_ROUTES,
     *support.ROUTES,
-    *act_as_user.ROUTES,
-    *admin_overview.ROUTES,
+    *ADMIN_ROUTES,
 )
 
 

@@ -16,7 +16,7 @@ from litestar.types import ExceptionHandlersMap
 from msgspec import Struct
 
 from idp.authn.introspection import Introspector
-from idp.errors import FreshLoginRequired, SupportSession
+from idp.errors import BadRequest, FreshLoginRequired, SupportSession
 from idp.ops.public_prefix import prefixed
 from idp.pages import navigation
 from idp.pages.browser_session import find_browser
@@ -39,7 +39,7 @@ class SignInNeeded(Exception):
 
     Attributes:
         path: the page to come back to.
-        fresh: whether somebody is signed in, and must prove who they are again.
+        fresh: whether there is a session, whose user must sign in again.
         cookies: to set.
     """
 
@@ -140,9 +140,12 @@ class SignedInPages:
             SignInNeeded: as `open`; what was entered is kept.
             FormOutdated: the form belongs to an earlier session of this browser.
             CsrfRejected: a page of another origin sent the form.
+            BadRequest: the form cannot be read.
             AdminRequired, SupportSession, DatabaseUnavailable: as `open`; a session of support changes nothing.
         """
         form = await read_form(request, public_url=self._public_url)
+        if any("\x00" in text for text in form.values()):  # PostgreSQL has no text with it
+            raise BadRequest
         kept = self._drafts.keep(page.partition("?")[0], form)
         visitor = await self._visitor(request, page, kept)
         if not has_session_token(request, self._session_cookies, visitor.principal, form):
@@ -153,7 +156,7 @@ class SignedInPages:
         return visitor, form
 
     async def _visitor(self, request: AnyRequest, path: str, kept: Sequence[Cookie] = ()) -> Visitor:
-        browser = await find_browser(request, self._introspector)
+        browser = await find_browser(request, self._introspector, confirm=True)
         if browser is None:
             raise SignInNeeded(path, cookies=kept)
         request.scope["user"] = browser  # for audit records

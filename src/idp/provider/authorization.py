@@ -22,7 +22,7 @@ from idp.audit.record import Origin, record
 from idp.db.engine import Database
 from idp.errors import AuthorizationRequestExpired
 from idp.principal.guards import check_not_for_support
-from idp.principal.model import Principal
+from idp.principal.model import TWO_FACTORS, Principal
 from idp.principal.permissions import OFFLINE_ACCESS
 from idp.provider import consents
 from idp.provider.authorization_checks import HintReader, Parameters, check_address, check_client, check_request
@@ -37,12 +37,13 @@ from idp.provider.claims import claims_within, scopes_of
 from idp.provider.codes import AuthorizationCodes
 from idp.provider.models import AuthorizationRequestRow, ClientRow
 from idp.provider.redirect_uris import is_registered
+from idp.users.factors.enrolled import overview
 
 log = structlog.get_logger("idp.provider")
 
 LIFE = timedelta(hours=1)  # long enough to register and confirm an address
 REPEATABLE = timedelta(minutes=1)
-Page = Literal["continue", "login", "choose", "consent"]
+Page = Literal["continue", "login", "choose", "second_factor", "consent"]
 
 
 class Show(Struct, frozen=True):
@@ -272,7 +273,7 @@ class Authorization:
         *,
         row: AuthorizationRequestRow | None = None,
     ) -> Step:
-        """Decide the next step: sign in, choose the account, consent, then the code.
+        """Decide the next step: sign in, choose the account, second factor, consent, then the code.
 
         Raises:
             AuthorizationError: the request forbids the step that is needed, or nobody could satisfy it.
@@ -317,6 +318,8 @@ class Authorization:
         is_chosen = session_id == str(state.chosen_session_id) or _signed_in_since(browser, state.created_at)
         if "select_account" in request.prompt and not is_chosen:
             return "choose"
+        if await _needs_second_factor(session, request, browser):
+            return "second_factor"
         if state.consented_user_id == browser.user_id:
             return None
         if "consent" in request.prompt:
@@ -354,6 +357,21 @@ def _is_recent(request: AuthorizationRequest, state: _State, browser: Principal)
     return _signed_in_since(browser, state.created_at - age)
 
 
+async def _needs_second_factor(session: AsyncSession, request: AuthorizationRequest, browser: Principal) -> bool:
+    """Whether the request asks for two factors, and the user has a second one that they did not use.
+
+    Without one, a voluntary request (`acr_values`) is answered with the sign-in that there is, and an essential one
+    (`claims`) is refused (OpenID Connect Core section 5.5.1.1).
+    """
+    acr = browser.credential.acr
+    asked = (request.acr_values and acr not in request.acr_values and TWO_FACTORS in request.acr_values) or (
+        request.preferred_acr == TWO_FACTORS and acr != TWO_FACTORS
+    )
+    if not asked or browser.credential.is_for_support:
+        return False
+    return (await overview(session, browser.user_id)).has_any
+
+
 def _signed_in_since(browser: Principal, moment: datetime) -> bool:
     auth_time = browser.credential.auth_time
     return auth_time is not None and auth_time >= moment
@@ -388,6 +406,8 @@ def _interaction_required(page: Page) -> AuthorizationError:
             return AuthorizationError("account_selection_required", "The user must choose an account.")
         case "consent":
             return AuthorizationError("consent_required", "The user must consent.")
+        case "second_factor":
+            return AuthorizationError("interaction_required", "The user must prove the second factor.")
         case _:
             return AuthorizationError("login_required", "The user must sign in.")
 

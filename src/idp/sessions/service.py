@@ -31,13 +31,17 @@ SIGNED_OUT_BY_ADMIN = "signed_out_by_admin"
 _Kept = aliased(SessionRow)
 
 # Locks the user's row until the commit. A concurrent password change or disabling either waits and then ends this
-# session too, or was first, and then no row is found here.
+# session too, or was first, and then no row is found here. The factors are read by the names of their tables, because
+# `users` stands beside this package.
 _INSERT_SESSION = text("""
 WITH owner AS (
     SELECT id, delete_after FROM idp.users
      WHERE id = :user_id AND is_active AND deleted_at IS NULL AND password_version = :password_version
        AND (CAST(:most_failures AS integer) IS NULL OR :most_failures >
             coalesce((SELECT failures FROM idp.sign_in_failures WHERE user_id = :user_id), 0))
+       AND (CAST(:second_factor AS boolean) IS FALSE
+            OR NOT (EXISTS (SELECT FROM idp.totp_secrets t WHERE t.user_id = :user_id)
+                    OR EXISTS (SELECT FROM idp.passkeys p WHERE p.user_id = :user_id)))
        FOR SHARE
 ), forgiven AS (
     DELETE FROM idp.sign_in_failures WHERE user_id IN (SELECT id FROM owner) AND CAST(:actor_id AS text) IS NULL
@@ -163,6 +167,7 @@ async def start(
     max_failures: int | None = None,
     acr: str = SINGLE_FACTOR,
     actor: Actor | None = None,
+    second_factor: bool = False,
 ) -> NewSession | None:
     """Start a session, unless the user was disabled or the password changed since the authentication.
 
@@ -178,6 +183,7 @@ async def start(
         max_failures: refuse at this many consecutive wrong passwords (SEC-8); None: no limit.
         acr: authentication context class: TWO_FACTORS after two, or a passkey that verified its user.
         actor: who acts as the user; None for the user.
+        second_factor: refuse if the user has a second factor, which was not asked for.
 
     Returns:
         The new session; None if it may not start.
@@ -206,6 +212,7 @@ async def start(
             "acr": login.acr,
             "actor_id": login.actor_id,
             "actor_reason": actor.reason if actor else None,
+            "second_factor": second_factor,
         },
     )
     row = started.one_or_none()

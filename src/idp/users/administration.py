@@ -6,7 +6,7 @@
 from collections.abc import Mapping, Set
 
 from msgspec import UNSET
-from sqlalchemy import and_, delete, not_, or_, select
+from sqlalchemy import and_, delete, func, not_, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import ColumnElement
@@ -20,7 +20,7 @@ from idp.principal.sources import ADMIN as BY_ADMIN
 from idp.users.email import email_key
 from idp.users.models import RoleRow, UserAliasRow, UserRoleRow, UserRow
 from idp.users.repository import UserRepository, change_fields
-from idp.users.shapes import ManagedUser, UserChange, UserFilter
+from idp.users.shapes import ManagedUser, RoleCount, UserChange, UserFilter
 from idp.users.user_events import publish_changed
 
 _IS_LIVE = UserRow.deleted_at.is_(None)
@@ -29,6 +29,7 @@ _HAS_PENDING_INVITATION = and_(
     UserRow.login_type == "email", UserRow.password_hash.is_(None), UserRow.email_verified.is_(False)
 )
 _BY_FORMER_ID = select(UserAliasRow.user_id)
+_MAX_ROLES = 500  # shown for a choice
 _SOURCES = select(UserRoleRow.role, UserRoleRow.source)
 
 
@@ -39,6 +40,37 @@ async def list_users(
     rows, total = await UserRepository(session).page(*_conditions(requested), limit=limit, offset=offset)
     roles = await _roles_of(session, [row.id for row in rows])
     return [_out(row, roles[row.id]) for row in rows], total
+
+
+async def list_after(
+    session: AsyncSession, requested: UserFilter, *, after: str | None, limit: int
+) -> tuple[list[ManagedUser], str | None]:
+    """Return users by address, those without one last, without deleted ones and without counting.
+
+    It reads the index of addresses from the position on, so a page of many users costs the same everywhere.
+
+    Args:
+        session: the caller's transaction.
+        requested: the filter.
+        after: the id of the last user of the page before; None for the first page.
+        limit: size of a page.
+
+    Returns:
+        The page, and the id after which the next one begins; None if this is the last.
+    """
+    conditions = _conditions(requested)
+    place = await session.scalar(select(UserRow.email_key).where(UserRow.id == after)) if after is not None else None
+    rows: list[UserRow] = []
+    if after is None or place is not None:
+        addressed = UserRow.email_key.is_not(None) if place is None else UserRow.email_key > place
+        query = select(UserRow).where(*conditions, addressed).order_by(UserRow.email_key).limit(limit + 1)
+        rows += (await session.scalars(query)).all()
+    if len(rows) <= limit:
+        beyond = [UserRow.id > after] if after is not None and place is None else []
+        query = select(UserRow).where(*conditions, UserRow.email_key.is_(None), *beyond).order_by(UserRow.id)
+        rows += (await session.scalars(query.limit(limit + 1 - len(rows)))).all()
+    roles = await _roles_of(session, [row.id for row in rows[:limit]])
+    return [_out(row, roles[row.id]) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None
 
 
 def _conditions(requested: UserFilter) -> list[ColumnElement[bool]]:
@@ -71,6 +103,29 @@ async def get_user(session: AsyncSession, user_id: str) -> ManagedUser:
             raise
         row = await UserRepository(session).get_live(present_id)
     return _out(row, (await _roles_of(session, [row.id]))[row.id])
+
+
+async def find_id(session: AsyncSession, text: str) -> str | None:
+    """Return the id of the live user with this id, former id or address; None if there is none."""
+    conditions = (
+        UserRow.id == text,
+        UserRow.id.in_(_BY_FORMER_ID.where(UserAliasRow.alias == text)),
+        UserRow.email_key == email_key(text),
+    )
+    return await session.scalar(select(UserRow.id).where(or_(*conditions), _IS_LIVE).limit(1))
+
+
+async def list_roles(session: AsyncSession) -> list[str]:
+    """Return the names of all roles."""
+    return list(await session.scalars(select(RoleRow.name).order_by(RoleRow.name).limit(_MAX_ROLES)))
+
+
+async def count_roles(session: AsyncSession) -> list[RoleCount]:
+    """Return all roles, with the number of users of each."""
+    users = select(UserRoleRow.role, func.count().label("users")).group_by(UserRoleRow.role).subquery()
+    query = select(RoleRow.name, RoleRow.description, func.coalesce(users.c.users, 0))
+    rows = await session.execute(query.outerjoin(users, users.c.role == RoleRow.name).order_by(RoleRow.name))
+    return [RoleCount(*row) for row in rows]
 
 
 async def hold(session: AsyncSession, user_id: str) -> None:

@@ -68,6 +68,14 @@ class UserFilter(Struct, frozen=True):
     is_active: bool | None = None
 
 
+class RoleCount(Struct, frozen=True):
+    """A role, and how many users have it."""
+
+    name: str
+    description: str
+    users: int
+
+
 class ProfileChange(Struct, frozen=True, forbid_unknown_fields=True):
     """Changes to the own profile; missing members stay, null removes the avatar."""
 

@@ -1,8 +1,9 @@
-"""The pages of one's own account."""
+"""The pages of an account, below /account, for its user."""
 
 from idp.pages.account import (
     activity,
     apps,
+    authenticator,
     data,
     email,
     identities,
@@ -11,6 +12,8 @@ from idp.pages.account import (
     passkeys,
     password,
     profile,
+    recovery_codes,
+    security,
     sessions,
 )
 
@@ -19,6 +22,9 @@ ROUTES = (
     *profile.ROUTES,
     *password.ROUTES,
     *email.ROUTES,
+    *security.ROUTES,
+    *authenticator.ROUTES,
+    *recovery_codes.ROUTES,
     *passkeys.ROUTES,
     *sessions.ROUTES,
     *keys.ROUTES,
