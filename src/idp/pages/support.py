@@ -24,7 +24,7 @@ from idp.principal.requests import AnyRequest
 from idp.sessions.cookie import CSRF_HEADER, SessionCookies
 from idp.signing.jwt import TokenService
 
-_OPT: dict[str, Any] = decided_by_handler("session of support, by its cookie") | accepts_support() | FORM
+OF_SUPPORT: dict[str, Any] = decided_by_handler("session of support, by session cookie") | accepts_support() | FORM
 
 
 def enter(request: AnyRequest, cookies: SessionCookies, started: SupportSession) -> list[Cookie]:
@@ -37,7 +37,7 @@ def enter(request: AnyRequest, cookies: SessionCookies, started: SupportSession)
     ]
 
 
-@post("/support/stop", opt=_OPT, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
+@post("/support/stop", opt=OF_SUPPORT, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
 async def stop_support(
     request: AnyRequest,
     act_for_support: NamedDependency[ActForSupport],
