@@ -174,7 +174,7 @@ async def test_an_administrator_acts_as_a_person_and_comes_back(
     await page.goto(f"{service.base_url}/account/activity")
     assert REASON in await page.inner_text("main")
     await page.click(".support button")
-    await page.wait_for_url("**/admin*")
+    await page.wait_for_url("**/admin/users/*")
     assert "You act as" not in await page.inner_text("body")
     assert wrong == []
     await context.close()

@@ -239,7 +239,7 @@ async def test_the_browser_shows_the_account_under_a_banner_and_comes_back(
     for path in ("/account/password", "/account/email", "/account/delete", "/account/data/export", "/admin"):
         assert (await browser.open(path)).status_code == 403, path
     back = await browser.submit(page, "/support/stop")
-    assert (back.url.path, back.status_code) == ("/admin", 200)
+    assert (back.url.path, back.status_code) == (f"/admin/users/{support.person.id}", 200)
     assert (await browser.client.get("/auth/me")).json()["id"] == support.admin.id
     assert "idp_kept_session" not in browser.client.cookies
     (row,) = await service.sql(
@@ -290,6 +290,13 @@ async def test_an_own_session_that_ended_meanwhile_does_not_come_back(
     assert (await browser.submit(page, "/support/stop")).url.path == "/login"
 
 
+async def test_signing_out_leaves_no_cookie_of_the_administrator_in_the_browser(browser: Visitor) -> None:
+    """Neither does signing in as another person give it back."""
+    assert "idp_kept_session" in browser.client.cookies
+    await browser.send(await browser.open("/oauth2/logout"))
+    assert {"idp_session", "idp_kept_session"} & set(browser.client.cookies) == set()
+
+
 async def test_an_expired_session_of_support_still_leads_back(
     service: Service, support: Support, browser: Visitor
 ) -> None:
@@ -298,7 +305,7 @@ async def test_an_expired_session_of_support_still_leads_back(
         "UPDATE idp.user_sessions SET expires_at = now(), idle_expires_at = now() WHERE actor_id = $1", support.admin.id
     )
     assert (await browser.open("/account")).url.path == "/login"
-    assert (await browser.submit(page, "/support/stop")).url.path == "/admin"
+    assert (await browser.submit(page, "/support/stop")).url.path.startswith("/admin/users/")
 
 
 async def test_stopping_needs_the_token_of_the_session_and_our_own_page(browser: Visitor) -> None:
