@@ -20,6 +20,7 @@ _FIELDS = frozenset(
         "access_token", "refresh_token", "id_token", "token", "api_key", "secret", "client_secret", "password",
         "new_password", "current_password", "code", "device_code", "code_verifier", "csrf_token", "session_token",
         "logout_token", "assertion", "client_assertion", "subject_token", "registration_access_token",
+        "pending_token", "enrolment", "sealed_secret",
     }
 )  # fmt: skip
 _MIN_LENGTH = 16

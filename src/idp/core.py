@@ -10,7 +10,10 @@ from msgspec import Struct
 
 from idp import __version__, cache
 from idp.accounts.account_services import AccountServices
+from idp.accounts.act_for_support import ActForSupport
+from idp.accounts.factor_services import FactorServices, build_factors
 from idp.accounts.foreign_users import ForeignUsers
+from idp.accounts.pending_sign_ins import PendingSignIns
 from idp.accounts.sign_out_routes import SigningOut
 from idp.accounts.start_session import SessionStarter
 from idp.apikeys.scopes import ScopePolicy
@@ -75,7 +78,10 @@ from idp.signing.sealing import Sealer, derive
 from idp.signing.signing_key import Algorithm
 from idp.tracing import Tracing
 from idp.users.factors.enrolled import EnrolledFactors
+from idp.users.factors.policy import FactorPolicy
+from idp.users.factors.recovery_codes import RecoveryCodes
 from idp.users.factors.relying_party import RelyingParty
+from idp.users.factors.totp import Totp
 from idp.users.one_time_tokens import OneTimeTokens
 from idp.users.passwords import Passwords
 
@@ -98,6 +104,8 @@ class Core(Struct, frozen=True):
     peppers: Peppers
     passwords: Passwords
     factors: EnrolledFactors
+    totp: Totp
+    recovery_codes: RecoveryCodes
     provider: ProviderServices
     federation: FederationServices
     fetcher: Fetcher
@@ -174,6 +182,10 @@ class Core(Struct, frozen=True):
         leaving = await self.federation.logout.leave(session_id)
         return leaving.url if leaving is not None else None
 
+    def act_for_support(self) -> ActForSupport:
+        """Return what starts sessions of support."""
+        return ActForSupport(self.account_services(), self.cookies)
+
     def relying_party(self) -> RelyingParty:
         """Return who passkeys are for.
 
@@ -196,6 +208,11 @@ class Core(Struct, frozen=True):
             settings=self.settings.accounts,
             front_end=front_end(self.settings).rstrip("/"),
         )
+
+    def factor_services(self) -> FactorServices:
+        """Return what sets up and checks second factors."""
+        services, keep_login = self.account_services(), self.federation.sign_in.keep_login
+        return build_factors(services, self.session_starter, self.totp, self.recovery_codes, keep_login)
 
 
 def build_core(loaded: LoadedSettings) -> Core:
@@ -238,7 +255,9 @@ def build_core(loaded: LoadedSettings) -> Core:
     resolver = Resolver(database.reads, imported=imported, policy=scope_policy, usage=usage, verdicts=verdicts)
     id_tokens = IdTokens(keyring, issuer=tokens.issuer, profile=profile)
     foreign_users = ForeignUsers(database, settings.accounts)
-    session_starter = SessionStarter(settings, tokens, refresh_tokens, cookies)
+    pending_sign_ins = PendingSignIns(roots, origins, public_url=tokens.issuer)
+    policy = FactorPolicy(settings.second_factor)
+    session_starter = SessionStarter(settings, tokens, refresh_tokens, cookies, pending_sign_ins, policy)
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
         settings=settings,
@@ -256,6 +275,8 @@ def build_core(loaded: LoadedSettings) -> Core:
         peppers=peppers,
         passwords=passwords,
         factors=EnrolledFactors(database),
+        totp=Totp(sealer, issuer=name),
+        recovery_codes=RecoveryCodes(roots),
         provider=build_provider(
             settings,
             database,
@@ -293,7 +314,7 @@ def build_core(loaded: LoadedSettings) -> Core:
         session_starter=session_starter,
         activity=Activity(database),
         one_time_tokens=OneTimeTokens(roots, settings.accounts),
-        mailer=Mailer(sealer, base_url=front_end(settings), service=name, home=home),
+        mailer=Mailer(sealer, base_url=front_end(settings), service=name, home=home, own_url=tokens.issuer),
         limiter=Limiter(store, key=counters_key, back_off=settings.rate_limits.back_off_seconds),
         rules=RateLimitRules(settings.rate_limits),
         bad_credentials=bad_credentials,

@@ -171,6 +171,20 @@ class RefreshTokenReused(IdpError):
     default_headers = _INVALID_TOKEN
 
 
+class SecondFactorInvalid(IdpError):
+    code, status, title = "second_factor_invalid", 401, "Invalid second factor"
+    text = "The code is wrong, expired or used."
+    remedy = "Enter the code that the authenticator app shows now, or an unused recovery code."
+    default_headers = _BEARER
+
+
+class SignInExpired(IdpError):
+    code, status, title = "sign_in_expired", 401, "Sign-in expired"
+    text = "This sign-in is finished, has expired, or had too many wrong codes."
+    remedy = "Sign in again with the password."
+    default_headers = _BEARER
+
+
 class PasskeyUnknown(IdpError):
     code, status, title = "passkey_unknown", 401, "Passkey unknown"
     text = "This passkey is not registered here."
@@ -241,6 +255,24 @@ class SupportSession(IdpError):
     code, status, title = "support_session", 403, "Not in a session of support"
     text = "An administrator who acts as a user for support reads; they change nothing, and administer nothing."
     remedy = "Stop acting as the user, and make the change as yourself."
+
+
+class SecondFactorRequired(IdpError):
+    code, status, title = "second_factor_required", 403, "Second factor required"
+    text = "The password is right. This account also requires a second factor."
+    remedy = "Send pending_token and a code to POST /api/auth/second-factor; `methods` says what the account has."
+
+
+class SecondFactorEnrolmentRequired(IdpError):
+    code, status, title = "second_factor_enrolment_required", 403, "Second factor must be set up"
+    text = "This account must have a second factor, and has none."
+    remedy = "Sign in with a browser at the page `page` to set one up. Operators: second_factor.required_roles."
+
+
+class CannotActForUser(IdpError):
+    code, status, title = "cannot_act_for_user", 403, "Cannot act as this user"
+    text = "Administrators act for support only as active users who are not administrators."
+    remedy = "Ask the user, or read their record under /api/auth/admin/users."
 
 
 class CsrfRejected(IdpError):
@@ -571,6 +603,36 @@ class LastAdmin(IdpError):
     code, status, title = "last_admin", 409, "Cannot remove the last administrator"
     text = "The last administrator cannot be removed, disabled or demoted."
     remedy = "Give the role admin to another user first. Requests with ADMIN_TOKEN are exempt."
+
+
+class SecondFactorChanged(IdpError):
+    code, status, title = "second_factor_changed", 409, "Second factor changed meanwhile"
+    text = "The second factor was set up, replaced or removed in another place meanwhile. Nothing was changed here."
+    remedy = "Look at the account's second factors, and begin again if needed."
+
+
+class SecondFactorNeeded(IdpError):
+    code, status, title = "second_factor_needed", 409, "Second factor is required of this account"
+    text = "This account must have a second factor; the last one cannot be removed."
+    remedy = "Set up another one first, or replace it. Operators: second_factor.required_roles and required_teams."
+
+
+class NoSecondFactor(IdpError):
+    code, status, title = "no_second_factor", 409, "No second factor"
+    text = "This account has no second factor."
+    remedy = "Set one up first: POST /api/auth/factors/totp."
+
+
+class EnrolmentExpired(IdpError):
+    code, status, title = "enrolment_expired", 410, "Enrolment expired"
+    text = "This enrolment is too old, or belongs to another account."
+    remedy = "Begin again: POST /api/auth/factors/totp."
+
+
+class FactorNotFound(IdpError):
+    code, status, title = "factor_not_found", 404, "Second factor not found"
+    text = "The account has no such second factor; it may have been removed."
+    remedy = "List the second factors: GET /api/auth/factors."
 
 
 class BodyTooLarge(IdpError):

@@ -16,6 +16,7 @@ from factories import Person, Service, principal, running, user
 from idp.dev.clerk_instance import new_state
 from idp.dev.embedded import EmbeddedPostgres
 from idp.errors import AdminRequired, CredentialNotAccepted, IdpError, NotAUser, SharedSecretToken, TeamAdminRequired
+from idp.pages.signed_in import OF_ADMIN, OF_PERSON
 from idp.principal.guards import (
     DELEGATED,
     INTERACTIVE,
@@ -35,6 +36,7 @@ from idp.signing.jwt import TokenUser
 
 ADMIN_TOKEN = secrets.token_urlsafe(40)
 # Whoever opens a route to everyone writes it here too: it is a decision, and this is where it is seen in a review.
+OF_PAGES = {OF_PERSON["decided_by_handler"], OF_ADMIN["decided_by_handler"]}
 PUBLIC = {
     "GET /",
     "GET /health",
@@ -86,6 +88,14 @@ PUBLIC = {
     "POST /change-email",
     "GET /login",
     "POST /login",
+    "POST /login/passkey",
+    "POST /api/auth/login/passkey",
+    "POST /api/auth/login/passkey/options",
+    "POST /api/auth/second-factor",
+    "GET /second-factor",
+    "POST /second-factor",
+    "GET /second-factor/set-up",
+    "POST /second-factor/set-up",
     "GET /register",
     "POST /register",
     "GET /consent",
@@ -102,6 +112,8 @@ PUBLIC = {
     "GET /errors/{code:str}",
     "GET /docs/assets/{file_path:path}",
     "HEAD /docs/assets/{file_path:path}",
+    "GET /docs/htmx/{file_path:path}",
+    "HEAD /docs/htmx/{file_path:path}",
     "GET /api/auth/docs/assets/{file_path:path}",
     "HEAD /api/auth/docs/assets/{file_path:path}",
 }
@@ -121,7 +133,8 @@ def routes(service: Service) -> list[RoutePolicy]:
 
 
 def restricted(service: Service) -> list[RoutePolicy]:
-    return [line for line in routes(service) if line.policy != "public"]
+    """Return all but open routes, and pages, which lead to the sign-in page (tests/pages/test_signed_in_pages.py)."""
+    return [line for line in routes(service) if line.policy != "public" and line.policy not in OF_PAGES]
 
 
 def filled(path: str) -> str:

@@ -17,6 +17,8 @@ import pytest
 
 from app_sessions import create_client
 from factories import PASSWORD, Person, Service, running
+from factors.phone import Phone, begin
+from factors.software_authenticator import Authenticator
 from flows.mail_support import CONFIRM_NEW, mails_about, token_in
 from idp.dev.embedded import EmbeddedPostgres
 from idp.principal.guards import policies
@@ -41,6 +43,12 @@ OPTED_OUT = {
     ("POST", "/reset-password"): NO_CALLER,
     ("POST", "/change-email"): NO_CALLER,
     ("POST", "/login"): NO_CALLER,
+    ("POST", "/login/passkey"): NO_CALLER,
+    ("POST", "/api/auth/login/passkey"): NO_CALLER,
+    ("POST", "/api/auth/login/passkey/options"): NO_CALLER,
+    ("POST", "/api/auth/passkeys/options"): "it returns a challenge, and changes nothing",
+    ("POST", "/api/auth/second-factor"): NO_CALLER,
+    ("POST", "/api/auth/factors/totp"): "it returns a secret, and changes nothing",
     ("POST", "/register"): NO_CALLER,
     ("POST", "/consent"): "a consent gives nothing by itself: the code is issued only to a live session",
     ("POST", "/v1/webhooks/{webhook_id:uuid}/test"): "it posts once, and changes nothing",
@@ -191,11 +199,31 @@ async def service_token(world: World) -> dict[str, str]:
     return {"{token_id:str}": made.json()["token_id"]}
 
 
+async def new_passkey(world: World) -> Any:
+    device, headers = Authenticator(world.service.base_url.replace("127.0.0.1", "localhost")), world.caller.bearer
+    options = await world.service.client.post("/api/auth/passkeys/options", headers=headers)
+    return {"credential": device.create(options.json()["publicKey"])}
+
+
+async def own_passkey(world: World) -> dict[str, str]:
+    made = await world.service.client.post(
+        "/api/auth/passkeys", json=await new_passkey(world), headers=world.caller.bearer
+    )
+    await world.service.sql("UPDATE idp.user_sessions SET acr = '2' WHERE id = $1::uuid", world.caller.session_id)
+    return {"{passkey_id:uuid}": made.json()["id"]}
+
+
 async def own_session(world: World) -> dict[str, str]:
     return {"{session_id:str}": (await world.service.sign_in(world.caller)).session_id}
 
 
+async def enrolment(world: World) -> Any:
+    begun = await begin(world.service, world.caller)
+    return {"enrolment": begun["enrolment"], "code": Phone(world.service, world.caller, begun["secret"]).code()}
+
+
 BY_ADMINS = (
+    Change("DELETE", "/api/auth/admin/users/{user_id:str}/factors", fixed(reason="lost phone")),
     Change("POST", "/api/auth/admin/users", invitation),
     Change("PATCH", "/api/auth/admin/users/{user_id:str}", fixed(plan="PRO")),
     Change("DELETE", "/api/auth/admin/users/{user_id:str}"),
@@ -230,6 +258,10 @@ BY_PEOPLE = (
     Change("POST", "/api/auth/email/change", other_address),
     Change("POST", "/api/auth/email/change/confirm", change_link),
     Change("POST", "/api/auth/password/change", fixed(current_password=PASSWORD, new_password="another good one")),
+    Change("POST", "/api/auth/factors/totp/confirm", enrolment),
+    Change("DELETE", "/api/auth/factors/totp"),
+    Change("POST", "/api/auth/factors/recovery-codes"),
+    Change("POST", "/api/auth/step-up", fixed(code="123456")),
     Change("POST", "/auth/logout-all"),
     Change("POST", "/api/auth/logout-all"),
     Change("DELETE", "/api/auth/sessions/{session_id:str}", None, own_session),
@@ -241,6 +273,9 @@ BY_PEOPLE = (
     Change("PATCH", "/v1/me", fixed(name="Other")),
     Change("DELETE", "/v1/me", own_address),
     Change("DELETE", "/api/auth/consents/{client_id:str}", None, own_consent),
+    Change("POST", "/api/auth/passkeys", new_passkey),
+    Change("PATCH", "/api/auth/passkeys/{passkey_id:uuid}", fixed(name="Other"), own_passkey),
+    Change("DELETE", "/api/auth/passkeys/{passkey_id:uuid}", None, own_passkey),
 )
 # The session that a request names or comes with may always be ended by who holds a credential of it.
 OWN_END = {

@@ -14,8 +14,11 @@ from idp.mail import messages
 from idp.mail.addresses import parse_address, service_name
 from idp.mail.messages import (
     MAILS,
+    AccountKept,
+    ActedForSupport,
     AlreadyRegistered,
     ConfirmNewEmail,
+    DeletionScheduled,
     EmailChanged,
     EmailChangeRequested,
     Invitation,
@@ -23,7 +26,9 @@ from idp.mail.messages import (
     Mail,
     NewDevice,
     PasswordChanged,
+    RecoveryCodeUsed,
     ResetPassword,
+    SecondFactorChange,
     SignInLocked,
     VerifyEmail,
     Welcome,
@@ -49,9 +54,14 @@ def examples(name: str | None = "Ada Lovelace") -> list[Mail]:
         EmailChanged(name=name, new_email="new@example.com"),
         NewDevice(name=name, at=AT, device=None, ip_address=None),
         SignInLocked(name=name, failures=100),
+        SecondFactorChange(name=name, what="totp_added", at=AT, device="Firefox on Linux", ip_address="192.0.2.7"),
+        RecoveryCodeUsed(name=name, at=AT, left=9),
         Invitation(name=name, token=TOKEN, invited_by=name, days=7),
         Welcome(name=name),
         LinkAccount(name=name, token=TOKEN, provider="Example Corp", hours=1),
+        DeletionScheduled(name=name, at=AT),
+        AccountKept(name=name),
+        ActedForSupport(name=name, acted_by=name, reason="Ticket 7: no mail arrives", at=AT, minutes=30),
     ]
 
 
@@ -91,6 +101,7 @@ def test_a_link_is_on_the_page_of_c31_and_stands_in_the_text_too(mail: Mail) -> 
     """C-31 SEC-10: made of the settings' address."""
     rendered = shown(mail)
     paths = {"/verify-email", "/reset-password", "/change-email", "/link-account"}
+    paths |= {"/account", "/account/keep", "/account/activity"}
     assert len(rendered.links) == (0 if mail.template in {"email_changed", "welcome"} else 1)
     for link in rendered.links:
         page, _, query = link.removeprefix(BASE).partition("?")
@@ -100,6 +111,13 @@ def test_a_link_is_on_the_page_of_c31_and_stands_in_the_text_too(mail: Mail) -> 
         assert bool(query) == hasattr(mail, "token")
         if query:
             assert query == "token=" + "5ec7e7%2B%2F%3D%26" * 4
+
+
+def test_links_to_the_account_lead_to_this_service_even_with_a_front_end() -> None:
+    """The front end has the pages of C-31, and no others."""
+    for mail, own in ((AccountKept(name=None), True), (AlreadyRegistered(name=None), False)):
+        (link,) = render(mail, to="a@b.example", base_url="https://app.example", service="A", own_url=BASE).links
+        assert link.startswith(BASE) == own
 
 
 @each

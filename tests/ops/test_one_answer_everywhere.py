@@ -22,7 +22,7 @@ MAY_BE_KEPT = (
 
 
 def paths(service: Service, method: str) -> list[str]:
-    example = {"uuid": "01990c7e-0000-7000-8000-000000000001", "str": "x", "int": "1"}
+    example = {"uuid": "01990c7e-0000-7000-8000-000000000001", "str": "x", "int": "1", "path": "x"}
     found = []
     for line in policies(service.app):
         if line.method == method and "assets" not in line.path:

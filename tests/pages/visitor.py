@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -25,10 +26,20 @@ class Form:
     buttons: list[dict[str, str]]
 
 
-def form_of(page: httpx2.Response) -> Form:
-    """Return the first form of a page."""
-    match = re.search(r'<form method="post" action="([^"]*)"[^>]*>(.*?)</form>', page.text, re.DOTALL)
-    assert match is not None, page.text
+def form_of(page: httpx2.Response, action: str | None = None, **having: str) -> Form:
+    """Return the first form of a page; with an action, the first one that goes there and has these fields."""
+    for form in _forms(page):
+        if action is None or (form.action == action and having.items() <= form.fields.items()):
+            return form
+    raise AssertionError(f"no form to {action} with {having}: {page.text}")
+
+
+def _forms(page: httpx2.Response) -> Iterator[Form]:
+    for match in re.finditer(r'<form[^>]* method="post" action="([^"]*)"[^>]*>(.*?)</form>', page.text, re.DOTALL):
+        yield _form(match)
+
+
+def _form(match: re.Match[str]) -> Form:
     inputs = [_attributes(tag) for tag in re.findall(r"<input ([^>]*)>", match[2])]
     fields = {each["name"]: each.get("value", "") for each in inputs if each.get("type") != "checkbox"}
     buttons = [_attributes(tag) for tag in re.findall(r"<button ([^>]*)>", match[2])]
@@ -81,6 +92,13 @@ class Visitor:
     ) -> httpx2.Response:
         """Send the form of a page with these values, and follow its redirects."""
         return await self.follow(await self.post(page, headers=headers, **values))
+
+    async def submit(self, page: httpx2.Response, action: str, **values: str) -> httpx2.Response:
+        """Send the form of a page that goes to `action`, and follow its redirects."""
+        hidden = {name: value for name, value in values.items() if name.endswith("_id")}
+        form = form_of(page, action, **hidden)
+        sent = {"Origin": self.service.base_url}
+        return await self.follow(await self.client.post(action, data=form.fields | values, headers=sent))
 
     async def post(
         self, page: httpx2.Response, *, headers: dict[str, str] | None = None, **values: str

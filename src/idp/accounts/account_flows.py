@@ -3,6 +3,7 @@
 from idp.accounts.account_services import AccountServices
 from idp.accounts.change_email import ChangeEmail
 from idp.accounts.change_password import ChangePassword
+from idp.accounts.delete_account import DeleteAccount
 from idp.accounts.invite import Invite
 from idp.accounts.password_proof import PasswordProof
 from idp.accounts.register_email import RegisterEmail
@@ -20,4 +21,5 @@ def account_flows(services: AccountServices) -> dict[str, object]:
         "change_password": ChangePassword(services, proof),
         "change_email": ChangeEmail(services, proof),
         "invite": Invite(services),
+        "delete_account": DeleteAccount(services),
     }

@@ -25,7 +25,7 @@ from idp.accounts.credential_shapes import (
 )
 from idp.accounts.register_email import RegisterEmail
 from idp.accounts.shapes import Message, SessionOut
-from idp.accounts.start_session import Mode, SessionMode, SessionStarter, StartedSession
+from idp.accounts.start_session import Begun, Mode, SessionMode, SessionStarter, StartedSession, require_started
 from idp.accounts.verify_email import VerifyEmail
 from idp.audit.record import origin_of
 from idp.db.engine import Database
@@ -135,7 +135,7 @@ async def follow_link(
     if not _ACCEPTS_JSON.search(request.headers.get("accept", "")):
         page = f"/verify-email?token={quote(token, safe='')}"
         return Redirect(page, status_code=303, headers={"Vary": "Accept"})
-    started = await _verify(request, database, verify_email, session_starter, VerifyIn(token))
+    started = require_started(await _verify(request, database, verify_email, session_starter, VerifyIn(token)))
     answer = VerifiedOut(**structs.asdict(started.answer), redirect_url=verify_email.front_end)
     return Response(answer, headers={"Vary": "Accept"})
 
@@ -148,7 +148,7 @@ async def _verify(
     data: VerifyIn,
     *,
     mode: Mode = "token",
-) -> StartedSession:
+) -> Begun:
     origin = origin_of(request)
     link = await verify_email.check_link(data.token, origin)
     async with database.transaction() as session:
@@ -164,6 +164,8 @@ async def _verify(
             device_info=data.device_info,
             mode=mode,
         )
+    if not isinstance(started, StartedSession):
+        return started
     is_set = holder.password_hash is not None
     answer = structs.replace(started.answer, password_set=is_set, password_cleared=UNSET if is_set else _CLEARED)
     return structs.replace(started, answer=answer)

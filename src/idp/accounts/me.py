@@ -10,25 +10,19 @@ from msgspec import Meta, Struct
 
 from idp import errors
 from idp.accounts.admin_users import DeletedUser
-from idp.accounts.my_data import Export, collect_export, stream_export
-from idp.apikeys.service import lock
+from idp.accounts.delete_account import DeleteAccount, check_confirmation
+from idp.accounts.my_data import Export, export_for
+from idp.accounts.own_profile import edit_own
 from idp.audit.record import origin_of
 from idp.authn import verdict_responses
-from idp.authn.resolve import load_user
 from idp.authn.shapes import MeV1
 from idp.authn.verdicts import Verdict
 from idp.db.engine import Database
-from idp.lifecycle import offboard
 from idp.ops.openapi import documents, responses
-from idp.ops.problems import invalid
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import requires_fresh_login, requires_user
 from idp.principal.model import Principal, User
-from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import UserRequest
-from idp.users import credentials
-from idp.users.email import email_key
-from idp.users.profile import edit_profile
 from idp.users.shapes import ProfileChange
 
 _PATH = "/v1/me"
@@ -57,12 +51,8 @@ async def edit_me(
     request: UserRequest, database: NamedDependency[Database], data: JSONBody[ProfileChange]
 ) -> Response[bytes]:
     """Change the given members and return the profile like GET /v1/me. Address and password have separate routes."""
-    user_id = _caller(request).id
-    async with database.transaction() as session:
-        await credentials.hold(session, user_id)
-        await reauthorize(session, request.user)
-        await edit_profile(session, origin_of(request), user_id, data)
-        changed = Principal(user=await load_user(session, user_id), credential=request.user.credential)
+    user = await edit_own(database, request.user, origin_of(request), data)
+    changed = Principal(user=user, credential=request.user.credential)
     return Response(verdict_responses.me(Verdict(changed), _PATH), media_type=MediaType.JSON)
 
 
@@ -78,10 +68,7 @@ async def export_me(request: UserRequest, database: NamedDependency[Database]) -
     """Return all data of the user as one JSON document for download, without secrets."""
     if request.user.credential.shared_secret:
         raise errors.SharedSecretToken
-    async with database.transaction() as session:
-        export = await collect_export(session, _caller(request).id)
-    response_headers = {"Content-Disposition": f'attachment; filename="idp-export-{export.exported_at:%Y-%m-%d}.json"'}
-    return Stream(stream_export(database, export), media_type=MediaType.JSON, headers=response_headers)
+    return await export_for(database, request.user)
 
 
 @delete(
@@ -95,18 +82,17 @@ async def export_me(request: UserRequest, database: NamedDependency[Database]) -
         errors.FreshLoginRequired, errors.LastAdmin, errors.UserNotFound, errors.SharedSecretToken, *_BODY
     ),
 )
-async def delete_me(request: UserRequest, database: NamedDependency[Database], data: JSONBody[Farewell]) -> DeletedUser:
-    """Delete the account with its API keys and sessions permanently. `confirm` must repeat the e-mail.
+async def delete_me(
+    request: UserRequest, delete_account: NamedDependency[DeleteAccount], data: JSONBody[Farewell]
+) -> DeletedUser:
+    """Delete the account with its API keys and sessions permanently and at once. `confirm` must repeat the e-mail.
 
-    The address becomes free at once; audit records stay.
+    The address becomes free at once; audit records stay. The page /account/data waits for
+    `accounts.deletion_grace_days`.
     """
     user = _caller(request)
-    _check_confirmation(user, data.confirm)
-    async with database.transaction() as session:
-        await lock(session)
-        await credentials.hold(session, user.id)
-        await reauthorize(session, request.user)
-        ended = await offboard.delete(session, origin_of(request), user.id, keep_an_admin=True)
+    check_confirmation(user, data.confirm)
+    ended = await delete_account.now(request.user, origin_of(request))
     return DeletedUser(success=True, user_id=user.id, revoked_keys=ended.keys, ended_sessions=ended.sessions)
 
 
@@ -114,17 +100,6 @@ def _caller(request: UserRequest) -> User:
     user = request.user.user
     assert user is not None
     return user
-
-
-def _check_confirmation(user: User, confirmed: str) -> None:
-    """Check the confirmation.
-
-    Raises:
-        ValidationFailed: it does not match.
-    """
-    confirms = confirmed == user.id if user.email is None else email_key(confirmed) == email_key(user.email)
-    if not confirms:
-        raise invalid(["body", "confirm"], "Repeat your e-mail to delete your account, or your id if you have none.")
 
 
 ROUTES = (edit_me, export_me, delete_me)

@@ -7,6 +7,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from litestar import MediaType
+from litestar.response import Stream
 from msgspec import Struct
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,7 +20,8 @@ from idp.apikeys.shapes import KeyOut
 from idp.audit.record import AuditRecord, Position, RecordFilter, before, recent, redact_for_user
 from idp.authn.resolve import load_user
 from idp.db.engine import Database
-from idp.principal.model import User
+from idp.principal.guards import check_not_for_support
+from idp.principal.model import Principal, User
 from idp.sessions import apps
 from idp.sessions.models import SessionRow
 from idp.users.profile import list_identities
@@ -51,6 +54,21 @@ class Export(Struct, frozen=True):
     api_keys: list[KeyOut]
     sessions: list[ExportedSession]
     audit_records: list[AuditRecord]
+
+
+async def export_for(database: Database, caller: Principal) -> Stream:
+    """Return the download of all data of the caller.
+
+    Raises:
+        SupportSession: an administrator acts as the user.
+        UserInactive: the user was disabled or deleted meanwhile.
+    """
+    check_not_for_support(caller)
+    async with database.transaction() as session:
+        export = await collect_export(session, caller.user_id)
+    name = f"idp-export-{export.exported_at:%Y-%m-%d}.json"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Stream(stream_export(database, export), media_type=MediaType.JSON, headers=headers)
 
 
 async def collect_export(session: AsyncSession, user_id: str) -> Export:

@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from idp.accounts.account_services import AccountServices
 from idp.accounts.sign_in import PASSWORD
 from idp.accounts.sign_up import create_account
-from idp.accounts.start_session import Mode, SessionStarter, StartedSession
+from idp.accounts.start_session import Begun, Mode, SessionStarter
 from idp.audit.record import origin_of
 from idp.principal.requests import AnyRequest
 from idp.signing.jwt import Family
@@ -34,7 +34,7 @@ class OpenRegistration:
         family: Family,
         mode: Mode,
         device_info: object = None,
-    ) -> StartedSession:
+    ) -> Begun:
         """Create an account in the default team and domain, and start a session.
 
         Args:
@@ -59,7 +59,7 @@ class OpenRegistration:
         await self._limiter.take(self._rules.registration(origin.ip_address or ""))
         password_hash = await self._passwords.hash(password, asker=origin.ip_address)
 
-        async def start(session: AsyncSession) -> tuple[str, StartedSession]:
+        async def start(session: AsyncSession) -> tuple[str, Begun]:
             user_id = await create_account(
                 session, self._settings, origin, email=email, name=name, password_hash=password_hash
             )

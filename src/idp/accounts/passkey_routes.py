@@ -48,7 +48,9 @@ async def list_passkeys(request: UserRequest, account_passkeys: NamedDependency[
     cache_control=NO_STORE,
     responses=responses(errors.TooManyPasskeys, errors.PasswordsRefused, *_CHANGE),
 )
-async def start_passkey(request: UserRequest, account_passkeys: NamedDependency[AccountPasskeys]) -> WebAuthnOptions:
+async def request_passkey_options(
+    request: UserRequest, account_passkeys: NamedDependency[AccountPasskeys]
+) -> WebAuthnOptions:
     """Return options for `navigator.credentials.create`, valid for half an hour."""
     return WebAuthnOptions(await account_passkeys.options(request.user))
 
@@ -112,7 +114,7 @@ async def remove_passkey(
     cache_control=NO_STORE,
     responses=responses(errors.RateLimited, errors.DatabaseUnavailable),
 )
-async def start_passkey_login(passkey_sign_in: NamedDependency[PasskeySignIn]) -> WebAuthnOptions:
+async def request_passkey_login_options(passkey_sign_in: NamedDependency[PasskeySignIn]) -> WebAuthnOptions:
     """Return options for `navigator.credentials.get`, valid for half an hour. They are the same for everyone."""
     return WebAuthnOptions(passkey_sign_in.options())
 
@@ -136,7 +138,7 @@ async def start_passkey_login(passkey_sign_in: NamedDependency[PasskeySignIn]) -
         errors.DatabaseUnavailable,
     ),
 )
-async def passkey_login(
+async def login_with_passkey(
     request: AnyRequest,
     passkey_sign_in: NamedDependency[PasskeySignIn],
     settings: NamedDependency[Settings],
@@ -151,10 +153,10 @@ async def passkey_login(
 
 ROUTES = (
     list_passkeys,
-    start_passkey,
+    request_passkey_options,
     register_passkey,
     rename_passkey,
     remove_passkey,
-    start_passkey_login,
-    passkey_login,
+    request_passkey_login_options,
+    login_with_passkey,
 )

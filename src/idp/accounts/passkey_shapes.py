@@ -11,7 +11,10 @@ from idp.users.factors.passkeys import Passkey
 PasskeyName = Annotated[str, Meta(min_length=1, max_length=100, pattern=LINE, examples=["Laptop"])]
 BrowserCredential = Annotated[
     dict[str, Any],
-    Meta(description="What `navigator.credentials` returned, as its `toJSON()` (WebAuthn Level 3 section 5.1)."),
+    Meta(
+        description="What `navigator.credentials` returned, as its `toJSON()` (WebAuthn Level 3 section 5.1).",
+        examples=[{"id": "…", "rawId": "…", "type": "public-key", "response": {"clientDataJSON": "…"}}],
+    ),
 ]
 
 

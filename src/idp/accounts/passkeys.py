@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.accounts.account_services import AccountServices
 from idp.accounts.passkey_shapes import NewPasskey, PasskeyList, PasskeyLogin
-from idp.accounts.start_session import Mode, SessionStarter, StartedSession
+from idp.accounts.start_session import Mode, SessionStarter, StartedSession, require_started
 from idp.audit.record import Origin, origin_of
 from idp.errors import InvalidCredentials, PasskeyCloned, PasskeyRejected, PasskeyUnknown, UserInactive
 from idp.ops import metrics
@@ -180,7 +180,7 @@ class PasskeySignIn:
             raise InvalidCredentials
         if holder.email is not None:
             self._services.passwords.check_domain(holder.email)
-        return await self._starter.start(
+        begun = await self._starter.start(
             session,
             request,
             holder.user_id,
@@ -193,6 +193,7 @@ class PasskeySignIn:
             device_info=data.device_info,
             mode=mode,
         )
+        return require_started(begun)
 
     async def _refuse(self, error: Exception, origin: Origin) -> NoReturn:
         """Record a passkey that may be a copy, commit, then raise."""

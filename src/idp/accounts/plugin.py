@@ -5,18 +5,25 @@ from idp.accounts import (
     admin_sessions,
     admin_users,
     email_routes,
+    factor_routes,
     legacy_test_routes,
     me,
     passkey_routes,
     password_routes,
     routes,
+    second_factor_routes,
     session_routes,
     sign_out_routes,
+    support_routes,
 )
 from idp.accounts.account_flows import account_flows
 from idp.accounts.account_services import AccountServices
+from idp.accounts.act_for_support import ActForSupport
+from idp.accounts.due_deletions import DueDeletions
+from idp.accounts.factor_services import FactorServices
 from idp.accounts.open_registration import OpenRegistration
 from idp.accounts.passkeys import AccountPasskeys, PasskeySignIn
+from idp.accounts.pending_cleanup import PendingCleanup
 from idp.accounts.sign_in import SignIn
 from idp.accounts.sign_out_routes import SigningOut
 from idp.accounts.start_session import SessionStarter
@@ -34,6 +41,8 @@ class AccountsPlugin(Plugin):
         services: shared dependencies of the flows.
         starter: starts sessions.
         signing_out: decides whose session a request may end.
+        factors: sets up and checks second factors.
+        act_for_support: starts sessions in which administrators act as users.
         challenges: what authenticators sign.
         party: who passkeys are for.
     """
@@ -49,6 +58,9 @@ class AccountsPlugin(Plugin):
         *admin_users.ROUTES,
         *admin_sessions.ROUTES,
         *me.ROUTES,
+        *second_factor_routes.ROUTES,
+        *factor_routes.ROUTES,
+        *support_routes.ROUTES,
         *legacy_test_routes.ROUTES,
     )
 
@@ -57,16 +69,23 @@ class AccountsPlugin(Plugin):
         services: AccountServices,
         starter: SessionStarter,
         signing_out: SigningOut,
+        act_for_support: ActForSupport,
+        factors: FactorServices,
+        *,
         challenges: Challenges,
         party: RelyingParty,
     ) -> None:
         registration, authentication = PasskeyRegistration(party, challenges), PasskeyAuthentication(party, challenges)
+        self.services = (PendingCleanup(services.database, starter.pending_sign_ins), DueDeletions(services.database))
         self.provides = {
             "account_passkeys": AccountPasskeys(services, registration, party_id=party.id),
             "passkey_sign_in": PasskeySignIn(services, starter, authentication),
             "session_starter": starter,
             "signing_out": signing_out,
+            "act_for_support": act_for_support,
             "sign_in": SignIn(services, starter),
             "open_registration": OpenRegistration(services, starter),
+            "second_factor": factors.second_factor,
+            "manage_factors": factors.manage,
             **account_flows(services),
         }

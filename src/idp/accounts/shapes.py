@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from msgspec import UNSET, Meta, Struct, UnsetType, structs
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from idp.authn.shapes import UserOut
+from idp.authn.shapes import Act, UserOut
 from idp.plain_text import LINE
 from idp.sessions.apps import AppRecord
 from idp.sessions.listing import SessionRecord
@@ -129,7 +129,10 @@ class AppInfo(Struct, frozen=True):
 
 
 class SessionInfo(Struct, frozen=True):
-    """A session (S4-20) and its apps, newest first. `current` marks that of the request."""
+    """A session (S4-20) and its apps, newest first. `current` marks that of the request.
+
+    `act` is present while an administrator acts as the user in it, for support.
+    """
 
     session_id: UUID
     created_at: datetime
@@ -141,11 +144,14 @@ class SessionInfo(Struct, frozen=True):
     amr: tuple[str, ...]
     current: bool
     apps: list[AppInfo]
+    act: Act | UnsetType = UNSET
 
     @classmethod
     def of(cls, record: SessionRecord) -> Self:
         """Return what its user sees of it."""
-        return cls(**structs.asdict(record) | {"apps": [AppInfo.of(each) for each in record.apps]})
+        own = {name: getattr(record, name) for name in cls.__struct_fields__ if name not in {"apps", "act"}}
+        act = Act(record.actor_id) if record.actor_id is not None else UNSET
+        return cls(**own, apps=[AppInfo.of(each) for each in record.apps], act=act)
 
 
 class SessionList(Struct, frozen=True):

@@ -9,11 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from idp import clock
 from idp.accounts.account_services import AccountServices
 from idp.accounts.shapes import LoginIn
-from idp.accounts.start_session import Mode, SessionStarter, StartedSession
+from idp.accounts.start_session import Begun, Mode, SessionStarter, StartedSession
 from idp.accounts.wrong_passwords import count_wrong_password
 from idp.audit.record import Origin, origin_of, record
-from idp.errors import Busy, InvalidCredentials
+from idp.errors import Busy, InvalidCredentials, SecondFactorRequired
 from idp.mail.messages import NewDevice
+from idp.mail.outbox import Mailer
 from idp.mail.user_text import device_name
 from idp.ops import metrics
 from idp.signing.jwt import Family
@@ -39,8 +40,8 @@ class SignIn:
 
     async def log_in(
         self, request: Request[Any, Any, Any], data: LoginIn, mode: Mode, *, family: Family, verified_only: bool
-    ) -> StartedSession:
-        """Start a session for the user with this address and password.
+    ) -> Begun:
+        """Start a session for the user with this address and password, or let the sign-in wait for the second factor.
 
         Args:
             request: the request.
@@ -63,7 +64,7 @@ class SignIn:
         device = self._find_device(request, holder)
         holder = await self._check(data, holder, origin, device=device, verified_only=verified_only)
 
-        async def start(session: AsyncSession) -> StartedSession:
+        async def start(session: AsyncSession) -> Begun:
             started = await self._starter.start(
                 session,
                 request,
@@ -77,20 +78,17 @@ class SignIn:
                 mode=mode,
                 max_failures=self._rules.consecutive_failures if device is None else None,
             )
-            if started.is_new_device and device is None:
-                await self._notify_new_device(session, holder, origin, data.device_info)
+            if isinstance(started, StartedSession) and started.is_new_device and device is None:
+                await notify_new_device(session, self._mailer, holder, origin, data.device_info)
             return started
 
         started = await self._database.transact(start)
+        if not isinstance(started, StartedSession):
+            metrics.count_attempt(method="password", outcome=SecondFactorRequired.code)
+            return started
         metrics.count_attempt(method="password", outcome="authenticated")
         cookie = self._devices.remember(request.cookies, holder.user_id, password_version=holder.password_version)
         return started.with_cookie(cookie)
-
-    async def _notify_new_device(
-        self, session: AsyncSession, holder: Holder, origin: Origin, device_info: object
-    ) -> None:
-        if holder.email is not None and holder.email_verified:
-            self._mailer.post(session, await _notice(holder, origin, device_info), to=holder.email)
 
     def _find_device(self, request: Request[Any, Any, Any], holder: Holder | None) -> str | None:
         if holder is None:
@@ -142,6 +140,14 @@ class SignIn:
         await self._database.transact(keep)
         metrics.count_attempt(method="password", outcome="invalid_credentials")
         raise InvalidCredentials
+
+
+async def notify_new_device(
+    session: AsyncSession, mailer: Mailer, holder: Holder, origin: Origin, device_info: object
+) -> None:
+    """Tell a user by mail about a sign-in from a new device."""
+    if holder.email is not None and holder.email_verified:
+        mailer.post(session, await _notice(holder, origin, device_info), to=holder.email)
 
 
 async def _notice(holder: Holder, origin: Origin, device_info: object) -> NewDevice:

@@ -15,6 +15,7 @@ from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import errors
+from idp.accounts.end_sessions import end_own, lock_user
 from idp.accounts.shapes import LoggedOut, LogoutIn, Message
 from idp.audit.record import Origin, origin_of
 from idp.authn.credential import Presented, cookies_only, from_headers
@@ -24,13 +25,11 @@ from idp.ops.bad_credential_limit import BadCredentialLimit
 from idp.ops.openapi import responses
 from idp.principal.guards import accepts_shared_secret, decided_by_handler, requires_user
 from idp.principal.model import AuthMethod, Principal
-from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import UserRequest, session_id_of, user_id_of
 from idp.sessions import service as sessions
 from idp.sessions.cookie import SessionCookies
 from idp.sessions.refresh_tokens import RefreshTokens, TokenOwner, is_well_formed
 from idp.signing.jwt import FIRST_PARTY_CLIENT
-from idp.users import credentials
 
 _TAGS = ["Sessions"]
 AnyRequest = Request[Any, Any, Any]
@@ -153,7 +152,7 @@ async def logout(
         which, origin = ending, _origin(request, user_id, caller)
 
         async def end(session: AsyncSession) -> bool:
-            await _lock_user(session, user_id, caller)
+            await lock_user(session, user_id, caller)
             return await sessions.end(session, origin, which, user_id=user_id, reason=sessions.LOGGED_OUT)
 
         ended = await database.transact(end)
@@ -191,7 +190,7 @@ async def logout_all(
     origin = _origin(request, user_id, caller)
 
     async def end(session: AsyncSession) -> None:
-        await _lock_user(session, user_id, caller)
+        await lock_user(session, user_id, caller)
         await sessions.end_all(session, origin, user_id, reason=sessions.LOGGED_OUT_EVERYWHERE)
 
     await database.transact(end)
@@ -221,15 +220,7 @@ async def end_session(
         requested = UUID(session_id)
     except ValueError:
         raise errors.SessionNotFound from None
-    user_id = user_id_of(request)
-    async with database.transaction() as session:
-        await _lock_user(session, user_id, request.user)
-        origin, reason = origin_of(request), sessions.LOGGED_OUT
-        if not (
-            await sessions.end(session, origin, requested, user_id=user_id, reason=reason)
-            or await sessions.end_app(session, origin, requested, user_id=user_id, reason=reason)
-        ):
-            raise errors.SessionNotFound
+    await end_own(database, request.user, origin_of(request), requested)
     return _done(request, "Session revoked successfully", session_cookies, ended=requested, caller=request.user)
 
 
@@ -246,13 +237,6 @@ async def _named(
     if session_owner.user_id != user_id_of(request):
         raise errors.SessionNotFound
     return session_owner
-
-
-async def _lock_user(session: AsyncSession, user_id: str, caller: Principal | None) -> None:
-    """Lock the user until the commit, and authorize the caller again (decision 0029)."""
-    await credentials.hold(session, user_id)
-    if caller is not None:
-        await reauthorize(session, caller)
 
 
 def _origin(request: AnyRequest, user_id: str, caller: Principal | None) -> Origin:

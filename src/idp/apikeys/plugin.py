@@ -3,6 +3,7 @@
 from idp.apikeys import routes_keys, routes_tokens
 from idp.apikeys.commands import CommandQueue
 from idp.apikeys.idempotency import Idempotency
+from idp.apikeys.own_keys import OwnKeys
 from idp.apikeys.scopes import ScopePolicy
 from idp.apikeys.service import KeyFactory
 from idp.apikeys.usage import Usage
@@ -30,6 +31,7 @@ class ApiKeysPlugin(Plugin):
         commands, idempotency = CommandQueue(database), Idempotency(sealer, database)
         self.provides = {
             "command_queue": commands,
+            "own_keys": OwnKeys(database, commands, key_factory, scope_policy),
             "idempotency": idempotency,
             "key_factory": key_factory,
             "scope_policy": scope_policy,

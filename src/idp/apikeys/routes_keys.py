@@ -12,8 +12,7 @@ from idp import errors
 from idp.apikeys import service
 from idp.apikeys.commands import CommandQueue
 from idp.apikeys.idempotency import Idempotency
-from idp.apikeys.scopes import ScopePolicy
-from idp.apikeys.service import KeyFactory
+from idp.apikeys.own_keys import Creation, OwnKeys
 from idp.apikeys.shapes import KeyChange, KeyOut, KeySecret, NewKey, Rotation
 from idp.apikeys.shapes import key_id as public_id
 from idp.audit.record import AuditRecord, RecordFilter, origin_of, recent, redact_for_user
@@ -54,22 +53,18 @@ IdempotencyKey = Annotated[
 )
 async def create_key(
     request: UserRequest,
-    command_queue: NamedDependency[CommandQueue],
-    key_factory: NamedDependency[KeyFactory],
-    scope_policy: NamedDependency[ScopePolicy],
+    own_keys: NamedDependency[OwnKeys],
     idempotency: NamedDependency[Idempotency],
     data: JSONBody[NewKey],
     idempotency_key: IdempotencyKey = None,
 ) -> KeySecret:
     """Create an API key. The secret is returned only in this response."""
-    user, origin = _user(request), origin_of(request)
-    scope_policy.check(data.scopes, user.roles)
+    origin = origin_of(request)
 
-    async def create(session: AsyncSession) -> KeySecret:
-        return await service.create_key(session, key_factory, origin, user.id, data)
+    def once(create: Creation) -> Creation:
+        return idempotency.creation(create, KeySecret, actor=origin.actor, key=idempotency_key, request=data)
 
-    create_once = idempotency.creation(create, KeySecret, actor=origin.actor, key=idempotency_key, request=data)
-    return await command_queue.submit("create_key", if_still_authorized(request.user, create_once))
+    return await own_keys.create(request.user, origin, data, once=once)
 
 
 @get("/v1/api-keys", guards=[requires_user], tags=_TAGS, summary="List my API keys")
@@ -128,9 +123,7 @@ async def rename_key(
 )
 async def rotate_key(
     request: UserRequest,
-    database: NamedDependency[Database],
-    command_queue: NamedDependency[CommandQueue],
-    key_factory: NamedDependency[KeyFactory],
+    own_keys: NamedDependency[OwnKeys],
     key_id: FromPath[str],
     data: JSONBody[Rotation | None] = None,
 ) -> KeySecret:
@@ -138,15 +131,8 @@ async def rotate_key(
 
     The old secret is revoked immediately, or after `overlap_seconds`.
     """
-    user_id, origin, row_id = _user(request).id, origin_of(request), parse_key_id(key_id)
     overlap = data.overlap_seconds if data else 0
-    async with database.transaction() as session:
-        await service.get_key(session, user_id, row_id)
-
-    async def work(session: AsyncSession) -> KeySecret:
-        return await service.rotate_key(session, key_factory, origin, user_id, row_id, overlap_seconds=overlap)
-
-    return await command_queue.submit("rotate_key", if_still_authorized(request.user, work))
+    return await own_keys.rotate(request.user, origin_of(request), parse_key_id(key_id), overlap_seconds=overlap)
 
 
 @delete(
@@ -157,23 +143,9 @@ async def rotate_key(
     status_code=200,
     responses=_ONE_KEY | responses(errors.OutcomeUnknown, errors.DatabaseUnavailable),
 )
-async def revoke_key(
-    request: UserRequest,
-    database: NamedDependency[Database],
-    command_queue: NamedDependency[CommandQueue],
-    key_id: FromPath[str],
-) -> KeyOut:
+async def revoke_key(request: UserRequest, own_keys: NamedDependency[OwnKeys], key_id: FromPath[str]) -> KeyOut:
     """Revoke one of your keys immediately. Revoking it again changes nothing."""
-    user_id, origin, row_id = _user(request).id, origin_of(request), parse_key_id(key_id)
-    async with database.transaction() as session:  # unknown and revoked keys need no command
-        key = await service.get_key(session, user_id, row_id)
-    if key.is_revoked:
-        return key
-
-    async def work(session: AsyncSession) -> KeyOut:
-        return await service.revoke_key(session, origin, user_id, row_id)
-
-    return await command_queue.submit("revoke_key", if_still_authorized(request.user, work), urgent=True)
+    return await own_keys.revoke(request.user, origin_of(request), parse_key_id(key_id))
 
 
 @get(

@@ -43,6 +43,7 @@ from idp.errors import (
     UserNotSynced,
 )
 from idp.principal.model import TWO_FACTORS, AuthMethod, Credential, Domain, Principal, Team, User
+from idp.principal.permissions import ADMIN
 from idp.users.email import email_key
 from idp.users.identities import CLERK
 
@@ -67,6 +68,9 @@ _BY_EMAIL = _SELECT_USER + "WHERE u.email_key = $1 AND u.deleted_at IS NULL"
 _BY_IDENTITY = _SELECT_USER + "JOIN idp.identities i ON i.user_id = u.id WHERE i.provider = $1 AND i.subject = $2"
 _SESSION = f"""
 SELECT {STAMP}, s.id AS session_id, s.ended_at, s.expires_at, s.idle_expires_at, s.auth_time, s.amr, s.acr, s.actor_id,
+       s.actor_id IS NULL OR EXISTS (
+           SELECT FROM idp.users a JOIN idp.user_roles r ON r.user_id = a.id AND r.role = '{ADMIN}'
+            WHERE a.id = s.actor_id AND a.is_active AND a.deleted_at IS NULL) AS actor_administers,
        s.cookie_digest, {_USER}
   FROM idp.user_sessions s JOIN idp.users u ON u.id = s.user_id
 """  # noqa: S608  constants
@@ -296,11 +300,15 @@ def _bind_to_session(known: Resolved, user_id: str, credential: Credential) -> R
 
 def _session(row: Row, method: AuthMethod) -> Resolved:
     stamp = Stamp.parse(row["instance"], row["snapshot"])
-    depends_on = (f"session:{row['session_id']}", f"user:{row['id']}")
+    users = (row["id"], row["actor_id"]) if row["actor_id"] is not None else (row["id"],)
+    depends_on = (f"session:{row['session_id']}", *(f"user:{each}" for each in users))
     expires_at = min(row["expires_at"], row["idle_expires_at"])
     try:
         user = _user(row)  # first: `user_inactive` takes precedence over the ended session
         if not holds(row["ended_at"] is None, "session ended at", row["ended_at"] or "never", "never"):
+            raise TokenRevoked
+        administers = row["actor_administers"]
+        if not holds(administers, "actor", "an administrator" if administers else "none any more", "an administrator"):
             raise TokenRevoked
         now = clock.now()
         if not checks.is_later(expires_at > now, "session expires at", expires_at, now):

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from idp.principal.model import AuthMethod, Domain, Principal, Team, User
+from idp.principal.model import AuthMethod, Credential, Domain, Principal, Team, User
 
 Kind = Literal["user", "api_key", "service_token"]
 VerdictCode = Literal[
@@ -47,6 +47,17 @@ class UserOut(Struct, frozen=True):
     @classmethod
     def of(cls, user: User) -> "UserOut":
         return cls(**{name: getattr(user, name) for name in cls.__struct_fields__})
+
+
+class Act(Struct, frozen=True):
+    """The administrator who acts as the user for support (RFC 8693 section 4.1)."""
+
+    sub: str
+
+    @classmethod
+    def of(cls, credential: Credential) -> "Act | UnsetType":
+        """Return who acts in a session of support; UNSET for all other credentials."""
+        return cls(credential.impersonator or "") if credential.is_for_support else UNSET
 
 
 class ValidateOut(Struct, frozen=True):
@@ -108,10 +119,11 @@ class IntrospectOut(Struct, frozen=True, omit_defaults=True):
     client_id: str | None = None
     aud: str | tuple[str, ...] | None = None
     iat: int | None = None
+    act: Act | UnsetType = UNSET
 
 
 class Me(Struct, frozen=True):
-    """The caller's profile, with roles, teams and domains (C-18)."""
+    """The caller's profile, with roles, teams and domains (C-18); `act` only in a session of support."""
 
     id: str
     user_id: str
@@ -128,6 +140,7 @@ class Me(Struct, frozen=True):
     domains: tuple[Domain, ...]
     created_at: datetime
     updated_at: datetime
+    act: Act | UnsetType = UNSET
 
 
 class MeV1(Me, frozen=True, kw_only=True):
@@ -143,10 +156,12 @@ class MeApi(Me, frozen=True):
     message: str = "Authentication successful!"
 
 
-def me_of(user: User) -> dict[str, object]:
-    """Return the members that all variants of "me" share."""
-    own = {name: getattr(user, name) for name in Me.__struct_fields__ if name != "user_id"}
-    return {**own, "user_id": user.id}
+def me_of(principal: Principal) -> dict[str, object]:
+    """Return the members that all variants of "me" share, of a user."""
+    user = principal.user
+    assert user is not None
+    own = {name: getattr(user, name) for name in Me.__struct_fields__ if name not in {"user_id", "act"}}
+    return {**own, "user_id": user.id, "act": Act.of(principal.credential)}
 
 
 def kind_of(principal: Principal) -> Kind:

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from idp import errors
 from idp.authn.shapes import (
+    Act,
     IntrospectOut,
     KeyVerdictCode,
     Me,
@@ -230,6 +231,7 @@ def _active(verdict: Verdict, issuer: str, token: str) -> IntrospectOut:
         client_id=claims.get("client_id"),
         aud=tuple(audience) if isinstance(audience, list) else audience,
         iat=claims.get("iat"),
+        act=Act.of(credential),
     )
 
 
@@ -251,17 +253,17 @@ def _user(verdict: Verdict) -> User:
 
 
 def _me(verdict: Verdict) -> bytes:
-    return _encode(Me(**me_of(_user(verdict))))  # type: ignore[arg-type]
+    return _encode(Me(**me_of(_principal(verdict))))  # type: ignore[arg-type]
 
 
 def _me_v1(verdict: Verdict) -> bytes:
     user = _user(verdict)
-    own = {**me_of(user), "role": user.role.upper()}
+    own = {**me_of(_principal(verdict)), "role": user.role.upper()}
     return _encode(MeV1(**own, createdAt=user.created_at, updatedAt=user.updated_at))  # type: ignore[arg-type]
 
 
 def _me_api(verdict: Verdict) -> bytes:
-    return _encode(MeApi(**me_of(_user(verdict))))  # type: ignore[arg-type]
+    return _encode(MeApi(**me_of(_principal(verdict))))  # type: ignore[arg-type]
 
 
 ME: dict[str, tuple[str, Callable[[Verdict], bytes]]] = {

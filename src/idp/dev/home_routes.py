@@ -9,7 +9,7 @@ from litestar.response import Redirect
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import __version__
-from idp.accounts.start_session import SessionStarter, StartedSession
+from idp.accounts.start_session import SessionStarter, StartedSession, StartOf
 from idp.core import Core
 from idp.db.engine import Database
 from idp.dev.home import DeveloperHome
@@ -22,7 +22,7 @@ from idp.pages.rendering import form_policy
 from idp.pages.sign_in_steps import RequestId, ReturnTo, find_journey, finish
 from idp.plugin import Plugin
 from idp.principal.guards import public
-from idp.principal.model import Principal
+from idp.principal.model import SINGLE_FACTOR, Principal
 from idp.principal.requests import AnyRequest
 from idp.provider.authorization import Authorization
 from idp.sessions.form_tokens import FormTokens
@@ -96,16 +96,20 @@ async def sign_in_as(
         holder = await credentials.find_by_id(session, user_id) if user_id else None
         if holder is None:
             raise InvalidCredentials
-        return await session_starter.start(
-            session,
-            request,
+        of = StartOf(
             holder.user_id,
-            family=Family.API_AUTH,
-            message="Login successful",
-            password_version=holder.password_version,
-            amr=_PASSWORD,
-            mode="cookie",
+            holder.password_version,
+            _PASSWORD,
+            False,
+            None,
+            "cookie",
+            Family.API_AUTH,
+            "Login successful",
         )
+        started = await session_starter.start_now(session, request, of, acr=SINGLE_FACTOR)
+        if started is None:
+            raise InvalidCredentials
+        return started
 
     return await finish(authorizations, journey, await database.transact(start))
 

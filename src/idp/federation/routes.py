@@ -8,30 +8,23 @@ from litestar import Response, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import errors
 from idp.accounts.foreign_users import ForeignUsers
 from idp.accounts.shapes import SessionOut
-from idp.apikeys.service import lock
-from idp.audit.record import Origin, origin_of
+from idp.audit.record import origin_of
 from idp.db.engine import Database
-from idp.federation.login_state import FederatedJourney
-from idp.federation.models import FederatedSessionRow
+from idp.federation import own_identities
+from idp.federation.own_identities import link_journey
 from idp.federation.sign_in import FederatedSignIn
 from idp.ops.openapi import responses
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import public, requires_fresh_login, requires_user
-from idp.principal.reauthorize import reauthorize
-from idp.principal.requests import AnyRequest, UserRequest, session_id_of, user_id_of
-from idp.sessions import service as sessions
+from idp.principal.requests import AnyRequest, UserRequest, user_id_of
 from idp.sessions.form_tokens import FormTokens
-from idp.sessions.models import SessionRow
-from idp.users import administration, credentials, identities
-from idp.users.models import IdentityRow
+from idp.users import identities
 
-_TAGS, _UNLINKED = ["Federation"], "identity_unlinked"
+_TAGS = ["Federation"]
 
 
 class ProviderOut(Struct, frozen=True):
@@ -118,9 +111,8 @@ async def exchange_code(
 @get("/api/auth/identities", guards=[requires_user], tags=_TAGS, summary="List my identities")
 async def list_identities(request: UserRequest, database: NamedDependency[Database]) -> IdentityList:
     """Return the identities that sign in to the user's account, oldest first."""
-    query = select(IdentityRow).where(IdentityRow.user_id == user_id_of(request)).order_by(IdentityRow.created_at)
     async with database.transaction() as session:
-        rows = (await session.scalars(query)).all()
+        rows = await identities.list_of(session, user_id_of(request))
     return IdentityList([IdentityOut(row.id, row.provider, row.subject, row.created_at) for row in rows])
 
 
@@ -142,37 +134,8 @@ async def unlink_identity(
 
     Never the last way to sign in.
     """
-    user_id, origin = user_id_of(request), origin_of(request)
-    async with database.transaction() as session:
-        await lock(session)
-        await administration.hold(session, user_id)
-        await reauthorize(session, request.user)
-        linked = await identities.list_of(session, user_id)
-        found = [row for row in linked if row.id == identity_id]
-        if not found:
-            raise errors.IdentityNotFound
-        holder = await credentials.find_by_id(session, user_id)
-        if len(linked) == 1 and (holder is None or holder.password_hash is None):
-            raise errors.LastWayIn
-        await foreign_users.unlink(session, origin, found[0])
-        await _end_sessions(session, origin, found[0], keep=session_id_of(request))
+    await own_identities.unlink(database, foreign_users, request.user, origin_of(request), identity_id)
     return UnlinkedIdentity(success=True, id=identity_id)
-
-
-async def _end_sessions(session: AsyncSession, origin: Origin, identity: IdentityRow, *, keep: UUID | None) -> None:
-    """End the sessions that a user began with an identity: who unlinks it may not trust it any more."""
-    began = (
-        select(SessionRow.id)
-        .join(FederatedSessionRow, FederatedSessionRow.session_id == SessionRow.id)
-        .where(
-            SessionRow.user_id == identity.user_id,
-            FederatedSessionRow.subject == identity.subject,
-            SessionRow.ended_at.is_(None),
-        )
-    )
-    for session_id in (await session.scalars(began)).all():
-        if session_id != keep:
-            await sessions.end(session, origin, session_id, user_id=identity.user_id, reason=_UNLINKED)
 
 
 @post(
@@ -194,13 +157,7 @@ async def add_identity(
     """Return the URL at a provider where the browser goes to link an identity to the user's account."""
     chosen = federated_sign_in.providers.get(provider)
     browser, cookies = form_tokens.browser(request.cookies)
-    session_id = session_id_of(request)
-    journey = FederatedJourney(
-        "link",
-        return_to=data.return_to,
-        user_id=user_id_of(request),
-        session_id=str(session_id) if session_id else None,
-    )
+    journey = link_journey(request.user, return_to=data.return_to)
     url = await federated_sign_in.begin(chosen, journey, browser=browser)
     return Response(LinkOut(url), cookies=cookies)
 

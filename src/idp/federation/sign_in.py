@@ -7,11 +7,12 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import Request
-from msgspec import Struct
+from msgspec import Struct, convert, to_builtins
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.accounts.foreign_users import ForeignUsers
-from idp.accounts.start_session import Mode, SessionStarter, StartedSession
+from idp.accounts.pending_sign_ins import FoundSignIn
+from idp.accounts.start_session import Begun, Mode, SessionStarter, StartedSession, require_started
 from idp.audit.record import origin_of
 from idp.db.engine import Database
 from idp.errors import FederatedLoginInvalid, IdpError, NoAccountHere, TokenRevoked, UserInactive, UserNotFound
@@ -26,13 +27,14 @@ from idp.signing.pkce import challenge_of
 from idp.signing.sealing import Sealer
 from idp.users import credentials, identities
 
+_KEPT = "federated_login"
 AMR = ("fed",)  # signed in at another provider that does not say how
 
 
 class SignedIn(Struct, frozen=True):
-    """The browser has a session."""
+    """The browser has a session, or waits for the second factor."""
 
-    started: StartedSession
+    started: Begun
     journey: FederatedJourney
 
 
@@ -93,6 +95,24 @@ class WaitingLink(Struct, frozen=True):
     label: str
     has_password: bool
     journey: FederatedJourney
+
+
+class KeptLogin(Struct, frozen=True):
+    """What is kept of a login for the logout at either side.
+
+    Attributes:
+        provider: its name in the settings.
+        issuer: of the identity.
+        subject: of the identity.
+        sid: the session at the provider.
+        sealed_id_token: encrypted, None without one.
+    """
+
+    provider: str
+    issuer: str
+    subject: str
+    sid: str | None
+    sealed_id_token: str | None
 
 
 Outcome = SignedIn | ProveAccount | ReturnToApp | IdentityLinked
@@ -224,7 +244,7 @@ class FederatedSignIn:
 
     async def link_proven(
         self, request: Request[Any, Any, Any], login_id: str, *, browser: str, proven: Proven
-    ) -> tuple[StartedSession, FederatedJourney]:
+    ) -> tuple[Begun, FederatedJourney]:
         """Link the identity that waits to the account whose owner has just proven it, once, and sign in.
 
         Args:
@@ -259,7 +279,8 @@ class FederatedSignIn:
             async with self._database.transaction() as session:
                 code = await self.states.issue_code(session, consumed.id, login, user_id)
             return ReturnToApp(_with_parameters(journey.return_to or "/", {"code": code}))
-        started = await self.start_session(request, user_id, login, consumed.provider, mode="cookie")
+        leave_to = journey.return_to if journey.purpose == "app" else None
+        started = await self.start_session(request, user_id, login, consumed.provider, mode="cookie", leave_to=leave_to)
         return SignedIn(started, journey)
 
     async def exchange(self, request: Request[Any, Any, Any], code: str, *, verifier: str) -> StartedSession:
@@ -274,24 +295,32 @@ class FederatedSignIn:
             raise FederatedLoginInvalid
         async with self._database.transaction() as session:
             user_id, login, provider = await self.states.redeem_code(session, code, code_challenge=challenge)
-        return await self.start_session(request, user_id, login, provider, mode="token")
+        return require_started(await self.start_session(request, user_id, login, provider, mode="token"))
 
     async def start_session(
-        self, request: Request[Any, Any, Any], user_id: str, login: UpstreamLogin, provider: str, *, mode: Mode
-    ) -> StartedSession:
-        """Start a session of the account of a login.
+        self,
+        request: Request[Any, Any, Any],
+        user_id: str,
+        login: UpstreamLogin,
+        provider: str,
+        *,
+        mode: Mode,
+        leave_to: str | None = None,
+    ) -> Begun:
+        """Start a session of the account of a login, or let it wait for the second factor.
 
         Raises:
             FederatedLoginInvalid: the identity was unlinked since.
             UserInactive: the account is disabled or deleted.
         """
+        sealed = None if login.id_token is None else self._sealer.seal(login.id_token.encode(), purpose="id-token")
+        of = KeptLogin(provider, login.identity.provider, login.identity.subject, login.sid, sealed)
 
-        async def start(session: AsyncSession) -> StartedSession:
+        async def start(session: AsyncSession) -> Begun:
             holder = await credentials.find_by_id(session, user_id)
             if holder is None or not holder.is_active:
                 raise UserInactive
-            if await identities.find_user(session, login.identity.provider, login.identity.subject) != user_id:
-                raise FederatedLoginInvalid
+            await self._check_linked(session, user_id, of)
             started = await self._starter.start(
                 session,
                 request,
@@ -301,20 +330,41 @@ class FederatedSignIn:
                 password_version=holder.password_version,
                 amr=login.amr or AMR,
                 mode=mode,
+                kept={_KEPT: to_builtins(of)},
+                leave_to=leave_to,
             )
-            sealed = None if login.id_token is None else self._sealer.seal(login.id_token.encode(), purpose="id-token")
-            session.add(
-                FederatedSessionRow(
-                    session_id=started.session_id,
-                    provider=provider,
-                    subject=login.identity.subject,
-                    sid=login.sid,
-                    sealed_id_token=sealed,
-                )
-            )
+            if isinstance(started, StartedSession):
+                _keep(session, started.session_id, of)
             return started
 
         return await self._database.transact(start)
+
+    async def keep_login(self, session: AsyncSession, found: FoundSignIn, session_id: UUID) -> None:
+        """Keep the login of a session that waited for the second factor, in its transaction.
+
+        Raises:
+            FederatedLoginInvalid: the identity was unlinked since.
+        """
+        if _KEPT in found.details.kept:
+            of = convert(found.details.kept[_KEPT], KeptLogin)
+            await self._check_linked(session, found.user_id, of)
+            _keep(session, session_id, of)
+
+    async def _check_linked(self, session: AsyncSession, user_id: str, of: KeptLogin) -> None:
+        if await identities.find_user(session, of.issuer, of.subject) != user_id:
+            raise FederatedLoginInvalid
+
+
+def _keep(session: AsyncSession, session_id: UUID, of: KeptLogin) -> None:
+    session.add(
+        FederatedSessionRow(
+            session_id=session_id,
+            provider=of.provider,
+            subject=of.subject,
+            sid=of.sid,
+            sealed_id_token=of.sealed_id_token,
+        )
+    )
 
 
 def _with_parameters(url: str, parameters: dict[str, str]) -> str:

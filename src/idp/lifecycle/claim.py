@@ -1,8 +1,9 @@
 """Claims an unverified account for the person who proved to own its address (C-11).
 
 An attacker may have registered the address before its owner (pre-hijacking). Once the owner verifies it, no earlier
-session, key, link or identity at another issuer is valid, and neither is the password, unless the owner has just chosen
-it. What the issuers of those identities gave goes with them: no later token or webhook could take it away.
+session, key, link or identity at another issuer is valid, and neither are the password and second factors, unless the
+owner has just chosen the password. What the issuers of those identities gave goes with them: no later token or webhook
+could take it away.
 """
 
 from sqlalchemy import text
@@ -16,6 +17,7 @@ from idp.events.catalogue import EventType
 from idp.principal import sources
 from idp.sessions.service import end_all
 from idp.users import administration, credentials, identities
+from idp.users.factors import enrolled
 from idp.users.identities import CLERK
 from idp.users.one_time_tokens import revoke_all
 from idp.users.user_events import publish_changed
@@ -47,6 +49,7 @@ async def claim(session: AsyncSession, origin: Origin, user_id: str, *, keep_pas
         await _take_away_grants(session, origin, user_id, provider)
     if not keep_password:
         await credentials.wipe_password(session, user_id)
+        await enrolled.remove_all(session, user_id)
     await credentials.mark_verified(session, user_id)
     details = {
         "by": "link",

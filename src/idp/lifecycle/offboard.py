@@ -7,8 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from idp.apikeys.service import lock, revoke_all_keys
 from idp.audit.record import Origin, record
 from idp.sessions.service import end_all
-from idp.users import administration
-from idp.users.one_time_tokens import revoke_all
+from idp.users import administration, one_time_tokens
 from idp.users.user_events import publish_changed, publish_deleted
 
 # Clerk enables whom only Clerk had disabled; from now on someone here has, too (docs/decisions/0037).
@@ -50,7 +49,7 @@ async def disable(session: AsyncSession, origin: Origin, user_id: str, *, keep_a
         await administration.check_admin_remains(session, without=user_id)
     changed = await administration.deactivate(session, user_id)
     was_suspended = await session.scalar(_STAYS_DISABLED, {"user_id": user_id}) is not None
-    ended = await _revoke_all(session, origin, user_id, "user disabled")
+    ended = await revoke_all(session, origin, user_id, "user disabled")
     if changed or was_suspended:
         record(session, origin, action="user.disabled", user_id=user_id, details=ended.details)
     if changed:
@@ -67,14 +66,15 @@ async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an
     if keep_an_admin:
         await administration.check_admin_remains(session, without=user_id)
     await administration.soft_delete(session, user_id)
-    ended = await _revoke_all(session, origin, user_id, "user deleted")
+    ended = await revoke_all(session, origin, user_id, "user deleted")
     record(session, origin, action="user.deleted", user_id=user_id, details=ended.details)
     await publish_deleted(session, origin, user_id)
     return ended
 
 
-async def _revoke_all(session: AsyncSession, origin: Origin, user_id: str, reason: str) -> RevokedCounts:
+async def revoke_all(session: AsyncSession, origin: Origin, user_id: str, reason: str) -> RevokedCounts:
+    """Revoke all keys, sessions and links of a user, in a transaction that holds the lock of the keys."""
     keys = await revoke_all_keys(session, origin, user_id, reason)
     sessions = await end_all(session, origin, user_id, reason=reason)
-    await revoke_all(session, user_id)
+    await one_time_tokens.revoke_all(session, user_id)
     return RevokedCounts(keys, sessions)

@@ -4,7 +4,7 @@ Links use the URL in the settings, never a request's Host (SEC-10). `repr` hides
 """
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from msgspec import Struct
 
@@ -126,6 +126,52 @@ class SignInLocked(Mail, frozen=True):
     failures: int
 
 
+FactorChange = Literal[
+    "totp_added",
+    "totp_replaced",
+    "totp_removed",
+    "passkey_added",
+    "passkey_removed",
+    "recovery_codes_renewed",
+    "reset",
+]
+_FACTOR_CHANGES: dict[FactorChange, str] = {
+    "totp_added": "An authenticator app was set up as second factor of the account",
+    "totp_replaced": "The authenticator app was replaced by another one, for the account",
+    "totp_removed": "The authenticator app was removed from the account",
+    "passkey_added": "A passkey was added to the account",
+    "passkey_removed": "A passkey was removed from the account",
+    "recovery_codes_renewed": "New recovery codes were created, and earlier ones no longer work, for the account",
+    "reset": "An administrator removed all second factors and recovery codes, and ended all sessions, of the account",
+}
+
+
+class SecondFactorChange(Mail, frozen=True):
+    """Tells that a second factor was added or removed."""
+
+    template, subject, page = (
+        "second_factor_changed",
+        "The second factor of your account was changed",
+        "/reset-password",
+    )
+    what: FactorChange
+    at: datetime
+    device: str | None
+    ip_address: str | None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return super().values | {"what": _FACTOR_CHANGES[self.what]}
+
+
+class RecoveryCodeUsed(Mail, frozen=True):
+    """Tells that a recovery code was used instead of the second factor; `left` are unused."""
+
+    template, subject, page = "recovery_code_used", "A recovery code of your account was used", "/reset-password"
+    at: datetime
+    left: int
+
+
 class Invitation(Mail, frozen=True):
     """An administrator created the account; the link, valid for `days`, sets its first password."""
 
@@ -143,6 +189,29 @@ class Welcome(Mail, frozen=True):
     password_cleared: bool = False
 
 
+class DeletionScheduled(Mail, frozen=True):
+    """The user asked to delete the account, which happens at a time; signing in until then keeps it."""
+
+    template, subject, page = "deletion_scheduled", "Your account will be deleted", "/account/keep"
+    at: datetime
+
+
+class AccountKept(Mail, frozen=True):
+    """The user withdrew the deletion."""
+
+    template, subject, page = "account_kept", "Your account stays", "/account"
+
+
+class ActedForSupport(Mail, frozen=True):
+    """An administrator acts as the user for support; `acted_by` is their name or address, `reason` what they gave."""
+
+    template, subject, page = "acted_for_support", "An administrator used your account for support", "/account/activity"
+    acted_by: str | None
+    reason: str
+    at: datetime
+    minutes: int
+
+
 MAILS: tuple[type[Mail], ...] = (
     VerifyEmail,
     LinkAccount,
@@ -154,6 +223,11 @@ MAILS: tuple[type[Mail], ...] = (
     EmailChanged,
     NewDevice,
     SignInLocked,
+    SecondFactorChange,
+    RecoveryCodeUsed,
     Invitation,
     Welcome,
+    DeletionScheduled,
+    AccountKept,
+    ActedForSupport,
 )

@@ -21,17 +21,23 @@ class Mailer:
         base_url: base URL of links; never taken from a request (SEC-10).
         service: the service's name.
         home: URL of the front end, None if not configured.
+        own_url: base URL of the account pages; `base_url` by default.
 
     Attributes:
         posted: set after each commit with a mail; wakes the sender of this process.
     """
 
-    def __init__(self, sealer: Sealer, *, base_url: str, service: str, home: str | None = None) -> None:
+    def __init__(
+        self, sealer: Sealer, *, base_url: str, service: str, home: str | None = None, own_url: str | None = None
+    ) -> None:
         self.posted = asyncio.Event()
         self._sealer = sealer
-        self._base_url = base_url.rstrip("/")
-        self._service = service
-        self._home = home
+        self._places: dict[str, Any] = {
+            "base_url": base_url.rstrip("/"),
+            "service": service,
+            "home": home,
+            "own_url": own_url.rstrip("/") if own_url else None,
+        }
 
     def post(self, session: AsyncSession, mail: Mail, *, to: str, delayed: bool = False) -> None:
         """Write a mail; it is sent after the session's commit.
@@ -45,7 +51,7 @@ class Mailer:
             to: the recipient's address.
             delayed: send it at the next poll, within a second, instead of immediately.
         """
-        rendered = render(mail, to=to, base_url=self._base_url, service=self._service, home=self._home)
+        rendered = render(mail, to=to, **self._places)
         sealed = self._sealer.seal(msgspec.json.encode(rendered), purpose="mail")
         session.add(MailRow(template=mail.template, sealed_message=sealed))
         if not delayed:

@@ -28,21 +28,27 @@ class RenderedMail(Struct, frozen=True):
         return f"RenderedMail({self.subject!r})"
 
 
-def render(mail: Mail, *, to: str, base_url: str, service: str, home: str | None = None) -> RenderedMail:
+def render(
+    mail: Mail, *, to: str, base_url: str, service: str, home: str | None = None, own_url: str | None = None
+) -> RenderedMail:
     """Render a mail.
 
     Args:
         mail: its content.
         to: the recipient's address.
-        base_url: base URL of our pages, without a trailing slash.
+        base_url: base URL of the pages of links, without a trailing slash.
         service: what this installation calls itself.
         home: the application that people sign in to, None where none is set.
+        own_url: base URL of our account pages, which no front end has; `base_url` by default.
     """
-    link, home = _link(mail, base_url), home if mail.leads_home else None
+    is_own = mail.page is not None and mail.page.startswith("/account")
+    link, home = _link(mail, (own_url or base_url) if is_own else base_url), home if mail.leads_home else None
     values = mail.values | {
         "to": one_line(to),
         "name": person_name(mail.name),
         "invited_by": person_name(getattr(mail, "invited_by", None)),
+        "acted_by": one_line(getattr(mail, "acted_by", None) or ""),
+        "reason": one_line(getattr(mail, "reason", "")),
         "new_email": one_line(getattr(mail, "new_email", "")),
         "link": link,
         "home": home,

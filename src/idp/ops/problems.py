@@ -57,6 +57,21 @@ class Problem(Struct, frozen=True):
     request_id: Annotated[str, Meta(examples=["01990c7e-7f3b-7c1e-8a54-0f6f1d5a9a10"])]
     errors: list[FieldError] | msgspec.UnsetType = msgspec.UNSET
     error: str | msgspec.UnsetType = msgspec.UNSET
+    pending_token: Annotated[
+        str | msgspec.UnsetType, Meta(description="Of `second_factor_required`: goes to /api/auth/second-factor.")
+    ] = msgspec.UNSET
+    methods: Annotated[
+        list[str] | msgspec.UnsetType, Meta(description="Of `second_factor_required`: what the account has.")
+    ] = msgspec.UNSET
+    expires_in: Annotated[
+        int | msgspec.UnsetType, Meta(description="Of `second_factor_required`: seconds that the token is valid.")
+    ] = msgspec.UNSET
+    page: Annotated[
+        str | msgspec.UnsetType, Meta(description="Of `second_factor_enrolment_required`: where a browser sets one up.")
+    ] = msgspec.UNSET
+
+    def __repr__(self) -> str:
+        return f"Problem({self.code})"
 
 
 class OAuthError(Struct, frozen=True):

@@ -30,6 +30,7 @@ _PAGES: dict[Page, tuple[str, dict[str, str]]] = {
     "continue": (CONTINUE, {}),
     "login": ("/login", {}),
     "choose": ("/login", {"choose": "1"}),
+    "second_factor": ("/second-factor", {}),
     "consent": ("/consent", {}),
 }
 _NOT_STORED = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}

@@ -14,7 +14,7 @@ from idp.pages.browser_session import find_browser
 from idp.pages.forms import ERROR_PAGES, FORM, has_session_token, read_form
 from idp.pages.rendering import form_page, redirect
 from idp.pages.sign_in_steps import Journey, RequestId, find_journey
-from idp.principal.guards import public
+from idp.principal.guards import check_not_for_support, public
 from idp.principal.permissions import USER_SCOPES
 from idp.principal.requests import AnyRequest
 from idp.provider.authorization import Authorization, PendingRequest
@@ -37,6 +37,7 @@ async def consent_page(
     browser = await find_browser(request, introspector)
     if browser is None:
         return redirect(journey.onward())
+    check_not_for_support(browser)  # nobody consents for the user
     return form_page(
         request,
         "consent.html",

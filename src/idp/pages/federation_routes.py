@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from litestar.response import Redirect
 
+from idp.accounts.pending_sign_ins import PendingSignIn
 from idp.authn.introspection import Introspector
 from idp.errors import BadRequest, FederatedLoginInvalid, OriginNotAllowed
 from idp.federation.login_state import FederatedJourney
@@ -105,6 +106,8 @@ async def finish_federated_login_by_form(
 
 async def _respond(request: AnyRequest, outcome: Outcome, authorizations: Authorization) -> Response[str] | Redirect:
     match outcome:
+        case SignedIn(PendingSignIn() as pending, federated):
+            return await finish(authorizations, await journey_of(authorizations, federated), pending)
         case SignedIn(started, journey) if journey.purpose == "app":
             return _go_on(request, _leave(journey.return_to or "/", [*started.cookies]), journey.return_to)
         case SignedIn(started, federated):

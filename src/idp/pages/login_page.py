@@ -37,7 +37,7 @@ LOGIN = "/login"
 _MAX_EMAIL, _MAX_PASSWORD = 254, 4096  # characters; longer ones are wrong without a look-up
 Choose = Annotated[str | None, QueryParameter(description="Whether to offer the account of the browser's session.")]
 Resume = Annotated[str | None, QueryParameter(description="Whether to continue what waited for a mail.")]
-Fresh = Annotated[str | None, QueryParameter(description="Whether to sign in again although somebody is.")]
+Fresh = Annotated[str | None, QueryParameter(description="Whether to sign in again in a session that has begun.")]
 Other = Annotated[str | None, QueryParameter(description="Whether to sign in with another account.")]
 
 

@@ -14,7 +14,19 @@ class Entry(NamedTuple):
     icon: str
 
 
-ACCOUNT = (Entry("account_overview", "/account", "M4 11l8-7 8 7v9h-5v-6H9v6H4z"),)
+ACCOUNT = (
+    Entry("account_overview", "/account", "M4 11l8-7 8 7v9h-5v-6H9v6H4z"),
+    Entry("account_profile", "/account/profile", "M12 4a4 4 0 1 0 .01 0M4 20c1-4.5 4.5-6 8-6s7 1.5 8 6"),
+    Entry("account_security", "/account/security", "M12 3l7 3v5c0 5-3 8.5-7 10-4-1.5-7-5-7-10V6zM9 12l2 2 4-4"),
+    Entry("account_sessions", "/account/sessions", "M3 5h18v11H3zM9 20h6M12 16v4"),
+    Entry("account_keys", "/account/keys", "M7.5 12a4.5 4.5 0 1 0 .01 9 4.5 4.5 0 0 0 0-9M11 13L20 4M16 8l3 3"),
+    Entry(
+        "account_identities", "/account/identities", "M9 15l6-6M8 12l-3 3a3 3 0 0 0 4 4l3-3M12 8l3-3a3 3 0 0 1 4 4l-3 3"
+    ),
+    Entry("account_apps", "/account/apps", "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z"),
+    Entry("account_activity", "/account/activity", "M12 4a8 8 0 1 0 .01 0M12 8v4l3 2"),
+    Entry("account_data", "/account/data", "M12 4v11M7 11l5 5 5-5M5 20h14"),
+)
 ADMIN = (
     Entry("admin_overview", "/admin", "M4 4h7v7H4zM13 4h7v4h-7zM13 10h7v10h-7zM4 13h7v7H4z"),
     Entry(

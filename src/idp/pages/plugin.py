@@ -18,9 +18,11 @@ from idp.pages import (
     passkey_login,
     register_page,
     routes,
+    second_factor_page,
+    set_up_page,
+    support,
 )
-from idp.pages.account import overview as account_overview
-from idp.pages.account import passkeys as account_passkeys
+from idp.pages.account import ROUTES as ACCOUNT_ROUTES
 from idp.pages.admin import ROUTES as ADMIN_ROUTES
 from idp.pages.brand import load_brand
 from idp.pages.home_page import home_page
@@ -45,8 +47,10 @@ _ROUTES = (
     *federation_routes.ROUTES,
     *link_account_page.ROUTES,
     *logout_routes.ROUTES,
-    *account_overview.ROUTES,
-    *account_passkeys.ROUTES,
+    *second_factor_page.ROUTES,
+    *set_up_page.ROUTES,
+    *ACCOUNT_ROUTES,
+    *support.ROUTES,
     *ADMIN_ROUTES,
 )
 

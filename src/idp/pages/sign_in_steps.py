@@ -9,13 +9,14 @@ from litestar.params import QueryParameter
 from litestar.response import Redirect
 from msgspec import Struct
 
-from idp.accounts.start_session import StartedSession
+from idp.accounts.start_session import Begun, StartedSession
 from idp.errors import AuthorizationRequestExpired
 from idp.pages.authorize_routes import CONTINUE
 from idp.pages.rendering import FormOf, redirect
 from idp.pages.return_path import safe_path
 from idp.provider.authorization import Authorization, PendingRequest
 
+SECOND_FACTOR, SET_UP = "/second-factor", "/second-factor/set-up"
 RequestId = Annotated[
     str | None, QueryParameter(name="request", description="The saved authorization request that the page belongs to.")
 ]
@@ -83,8 +84,17 @@ async def resume_journey(authorizations: Authorization, waiting_id: str | None) 
         return Journey()
 
 
-async def finish(authorizations: Authorization, journey: Journey, started: StartedSession) -> Redirect:
-    """Set the cookies of a new session, and lead to the next step (SEC-70: the session is a new one)."""
+async def finish(authorizations: Authorization, journey: Journey, begun: Begun) -> Redirect:
+    """Set the cookies of a new session, and lead to the next step (SEC-70: the session is a new one).
+
+    A sign-in that waits goes on at the page of the second factor. Who may still sign in without one is told until when;
+    who asked to delete the account is asked whether to keep it.
+    """
+    if not isinstance(begun, StartedSession):
+        return redirect(f"{SET_UP if begun.enrols else SECOND_FACTOR}{journey.query}", cookies=begun.cookies)
     if journey.pending is not None:
-        await authorizations.signed_in(str(journey.pending.id), started.session_id)
-    return redirect(journey.onward(), cookies=started.cookies)
+        await authorizations.signed_in(str(journey.pending.id), begun.session_id)
+    onward = f"{SET_UP}{journey.query}" if begun.second_factor_due is not None else journey.onward()
+    if begun.delete_after is not None:
+        onward = f"/account/keep?{urlencode({'return_to': onward})}"
+    return redirect(onward, cookies=begun.cookies)

@@ -39,7 +39,7 @@ class SignInNeeded(Exception):
 
     Attributes:
         path: the page to come back to.
-        fresh: whether somebody is signed in, and must prove who they are again.
+        fresh: whether there is a session, whose user must sign in again.
         cookies: to set.
     """
 

@@ -140,7 +140,7 @@ class Credential(Struct, frozen=True):
 
     @property
     def is_for_support(self) -> bool:
-        """Whether an administrator acts as the user in a session of ours, which may read and change nothing here."""
+        """Whether an administrator acts as the user in a session of this service, which may only read here."""
         return self.impersonator is not None and self.session_id is not None
 
 

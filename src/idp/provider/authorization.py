@@ -12,7 +12,7 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -21,7 +21,8 @@ from idp import clock
 from idp.audit.record import Origin, record
 from idp.db.engine import Database
 from idp.errors import AuthorizationRequestExpired
-from idp.principal.model import Principal
+from idp.principal.guards import check_not_for_support
+from idp.principal.model import TWO_FACTORS, Principal
 from idp.principal.permissions import OFFLINE_ACCESS
 from idp.provider import consents
 from idp.provider.authorization_checks import HintReader, Parameters, check_address, check_client, check_request
@@ -36,12 +37,13 @@ from idp.provider.claims import claims_within, scopes_of
 from idp.provider.codes import AuthorizationCodes
 from idp.provider.models import AuthorizationRequestRow, ClientRow
 from idp.provider.redirect_uris import is_registered
+from idp.users.factors.enrolled import overview
 
 log = structlog.get_logger("idp.provider")
 
 LIFE = timedelta(hours=1)  # long enough to register and confirm an address
 REPEATABLE = timedelta(minutes=1)
-Page = Literal["continue", "login", "choose", "consent"]
+Page = Literal["continue", "login", "choose", "second_factor", "consent"]
 
 
 class Show(Struct, frozen=True):
@@ -201,7 +203,12 @@ class Authorization:
             row.chosen_session_id = row.begun_session_id = session_id
 
     async def approve(self, request_id: str, principal: Principal, origin: Origin) -> None:
-        """Record that the user grants a request what it asks for. Raises as `resume`."""
+        """Record that the user grants a request what it asks for.
+
+        Raises:
+            SupportSession: an administrator acts as the user; otherwise as `resume`.
+        """
+        check_not_for_support(principal)
         async with self._transaction() as session:
             row, client, request = await self._load(session, request_id, lock=True)
             row.consented_user_id = principal.user_id
@@ -211,7 +218,8 @@ class Authorization:
             record(session, origin, action="consent.granted", user_id=principal.user_id, details=details)
 
     async def deny(self, request_id: str, principal: Principal, origin: Origin) -> AuthorizationResponse:
-        """Return the response of a request that the user refused. Raises as `resume`."""
+        """Return the response of a request that the user refused. Raises as `approve`."""
+        check_not_for_support(principal)
         async with self._transaction() as session:
             row, client, request = await self._load(session, request_id, lock=True)
             row.completed_at = row.completed_at or clock.now()
@@ -265,7 +273,7 @@ class Authorization:
         *,
         row: AuthorizationRequestRow | None = None,
     ) -> Step:
-        """Decide the next step: sign in, choose the account, consent, then the code.
+        """Decide the next step: sign in, choose the account, second factor, consent, then the code.
 
         Raises:
             AuthorizationError: the request forbids the step that is needed, or nobody could satisfy it.
@@ -287,7 +295,8 @@ class Authorization:
         scopes = tuple(each for each in request.scopes if each != OFFLINE_ACCESS or refreshes)
         code = self._codes.issue(session, request, scopes, UUID(browser.credential.session_id))
         details = {"client_id": client.client_id, "scopes": list(scopes)}
-        record(session, origin, action="authorization.granted", user_id=browser.user_id, details=details)
+        by = structs.replace(origin, impersonator=browser.credential.impersonator)
+        record(session, by, action="authorization.granted", user_id=browser.user_id, details=details)
         return code_response(request.address, code, issuer=self._issuer)
 
     async def _missing(
@@ -309,6 +318,8 @@ class Authorization:
         is_chosen = session_id == str(state.chosen_session_id) or _signed_in_since(browser, state.created_at)
         if "select_account" in request.prompt and not is_chosen:
             return "choose"
+        if await _needs_second_factor(session, request, browser):
+            return "second_factor"
         if state.consented_user_id == browser.user_id:
             return None
         if "consent" in request.prompt:
@@ -346,6 +357,21 @@ def _is_recent(request: AuthorizationRequest, state: _State, browser: Principal)
     return _signed_in_since(browser, state.created_at - age)
 
 
+async def _needs_second_factor(session: AsyncSession, request: AuthorizationRequest, browser: Principal) -> bool:
+    """Whether the request asks for two factors, and the user has a second one that they did not use.
+
+    Without one, a voluntary request (`acr_values`) is answered with the sign-in that there is, and an essential one
+    (`claims`) is refused (OpenID Connect Core section 5.5.1.1).
+    """
+    acr = browser.credential.acr
+    asked = (request.acr_values and acr not in request.acr_values and TWO_FACTORS in request.acr_values) or (
+        request.preferred_acr == TWO_FACTORS and acr != TWO_FACTORS
+    )
+    if not asked or browser.credential.is_for_support:
+        return False
+    return (await overview(session, browser.user_id)).has_any
+
+
 def _signed_in_since(browser: Principal, moment: datetime) -> bool:
     auth_time = browser.credential.auth_time
     return auth_time is not None and auth_time >= moment
@@ -380,6 +406,8 @@ def _interaction_required(page: Page) -> AuthorizationError:
             return AuthorizationError("account_selection_required", "The user must choose an account.")
         case "consent":
             return AuthorizationError("consent_required", "The user must consent.")
+        case "second_factor":
+            return AuthorizationError("interaction_required", "The user must prove the second factor.")
         case _:
             return AuthorizationError("login_required", "The user must sign in.")
 

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from idp.errors import AuthorizationRequestInvalid, RedirectUriMismatch, UnknownClient
+from idp.principal.model import SINGLE_FACTOR, TWO_FACTORS
 from idp.principal.permissions import OPENID
 from idp.provider import claims as user_claims
 from idp.provider.authorization_request import (
@@ -127,6 +128,7 @@ async def check_request(
         max_age=_max_age(parameters),
         subject=await _subject(parameters, subject, read_hint),
         acr_values=acr_values,
+        preferred_acr=_preferred_acr(parameters),
         claims=claims,
         resources=_resources(parameters, client),
         login_hint=_hint(parameters, "login_hint"),
@@ -203,6 +205,12 @@ def _max_age(parameters: Parameters) -> int | None:
     if not _MAX_AGE.match(value):
         raise AuthorizationError("invalid_request", "max_age must be a number of seconds.")
     return int(value)
+
+
+def _preferred_acr(parameters: Parameters) -> str | None:
+    """Return the first of our classes in `acr_values`, which is a wish: the ID token says what the sign-in had."""
+    values = (parameters.get("acr_values") or "").split()
+    return next((value for value in values if value in {SINGLE_FACTOR, TWO_FACTORS}), None)
 
 
 def _resources(parameters: Parameters, client: ClientRow) -> tuple[str, ...]:

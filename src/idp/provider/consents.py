@@ -1,19 +1,78 @@
 """Consent: which scopes a user granted to a client, remembered until it is withdrawn (SEC-45)."""
 
 from collections.abc import Collection
+from datetime import datetime
 from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, delete, literal_column, select, update
+from msgspec import Struct
+from sqlalchemy import ColumnElement, delete, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp import clock
+from idp.audit.record import Origin, record
+from idp.db.engine import Database
+from idp.errors import ConsentNotFound
+from idp.principal.model import Principal
+from idp.principal.reauthorize import reauthorize
 from idp.provider.models import AuthorizationCodeRow, AuthorizationRequestRow, ClientRow, ConsentRow
+from idp.sessions import service as sessions
 from idp.sessions.models import SessionRow
 
+WITHDRAWN = "consent_withdrawn"
 _BOTH: ColumnElement[list[str]] = literal_column(
     "ARRAY(SELECT DISTINCT unnest(consents.scopes || excluded.scopes) ORDER BY 1)"
 )
+
+
+class Consent(Struct, frozen=True):
+    """What a user granted to an app.
+
+    Attributes:
+        last_used_at: when the app last used it; None if it has no session any more.
+    """
+
+    client_id: str
+    client_name: str
+    scopes: tuple[str, ...]
+    granted_at: datetime
+    updated_at: datetime
+    last_used_at: datetime | None
+
+
+async def list_of(session: AsyncSession, user_id: str) -> list[Consent]:
+    """Return what a user granted, by the names of the apps."""
+    used = select(func.max(SessionRow.last_seen_at)).where(
+        SessionRow.user_id == user_id, SessionRow.client_id == ConsentRow.client_id
+    )
+    query = (
+        select(ConsentRow, ClientRow.name, used.scalar_subquery())
+        .join(ClientRow, ClientRow.client_id == ConsentRow.client_id)
+        .where(ConsentRow.user_id == user_id)
+        .order_by(ClientRow.name, ClientRow.client_id)
+    )
+    rows = (await session.execute(query)).all()
+    return [
+        Consent(row.client_id, name, tuple(row.scopes), row.created_at, row.updated_at, last_used)
+        for row, name, last_used in rows
+    ]
+
+
+async def take_back(database: Database, caller: Principal, origin: Origin, client_id: str) -> int:
+    """Forget what the caller granted to an app, end the app's sessions, and return how many were live.
+
+    Raises:
+        ConsentNotFound: the caller granted it nothing.
+        TokenRevoked: the caller's session ended meanwhile; also UserInactive.
+    """
+    user_id = caller.user_id
+    async with database.transaction() as session:
+        await reauthorize(session, caller)
+        if not await withdraw(session, user_id, client_id):
+            raise ConsentNotFound
+        ended = await sessions.end_of_grant(session, origin, user_id, client_id, reason=WITHDRAWN)
+        record(session, origin, action="consent.withdrawn", user_id=user_id, details={"client_id": client_id})
+    return ended
 
 
 async def granted_scopes(session: AsyncSession, user_id: str, client_id: str) -> frozenset[str]:

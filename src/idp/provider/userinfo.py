@@ -108,7 +108,8 @@ async def _claims(principal: Principal, resolver: Resolver, database: Database) 
                 client = await session.get(ClientRow, row.client_id)
                 extra = claims_within(row.claims, client.scopes) if client is not None else ()
     user = await resolver.user(principal.user_id)
-    return {"sub": user.id, **claims_of(user, credential.scopes, extra)}
+    claims = {"sub": user.id, **claims_of(user, credential.scopes, extra)}
+    return claims | ({"act": {"sub": credential.impersonator}} if credential.is_for_support else {})
 
 
 ROUTES = (get_userinfo, request_userinfo)

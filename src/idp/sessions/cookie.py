@@ -38,6 +38,7 @@ class SessionCookies:
         self._secure = origins.own.startswith("https://")
         self.origins = origins
         self.name, self.csrf_name = origins.cookie_name("idp_session"), origins.cookie_name("idp_csrf")
+        self.kept_name = origins.cookie_name("idp_kept_session")
 
     def new(self) -> tuple[str, str]:
         """Return a new cookie secret and its digest."""
@@ -68,6 +69,10 @@ class SessionCookies:
     def clear(self) -> list[Cookie]:
         """Return expired cookies that delete the session cookies."""
         return [self._cookie(name, "", 0, httponly=True) for name in (self.name, self.csrf_name)]
+
+    def kept(self, secret: str | None) -> Cookie:
+        """Return the cookie that keeps an administrator's own session while they act as a user; None deletes it."""
+        return self._cookie(self.kept_name, secret or "", None if secret else 0, httponly=True)
 
     def check_csrf(self, headers: Mapping[str, str], session_id: str) -> None:
         """Check the origin and the CSRF token of a change.

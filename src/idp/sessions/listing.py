@@ -20,6 +20,9 @@ class SessionRecord(Struct, frozen=True):
 
     Attributes:
         current: whether the request comes from it, or from one of its apps.
+        acr: authentication context class.
+        actor_id: the administrator who acts as the user in it; None for the user.
+        actor_reason: why.
     """
 
     session_id: UUID
@@ -32,6 +35,9 @@ class SessionRecord(Struct, frozen=True):
     amr: tuple[str, ...]
     current: bool
     apps: tuple[AppRecord, ...]
+    acr: str = ""
+    actor_id: str | None = None
+    actor_reason: str | None = None
 
 
 async def list_live(session: AsyncSession, user_id: str, *, current: str | None) -> list[SessionRecord]:
@@ -72,4 +78,7 @@ def _record(row: SessionRow, of_apps: Sequence[AppRecord], current: str | None) 
         amr=tuple(row.amr),
         current=current in ids,
         apps=tuple(of_apps),
+        acr=row.acr,
+        actor_id=row.actor_id,
+        actor_reason=row.actor_reason,
     )

@@ -31,23 +31,27 @@ SIGNED_OUT_BY_ADMIN = "signed_out_by_admin"
 _Kept = aliased(SessionRow)
 
 # Locks the user's row until the commit. A concurrent password change or disabling either waits and then ends this
-# session too, or was first, and then no row is found here.
+# session too, or was first, and then no row is found here. The factors are read by the names of their tables, because
+# `users` stands beside this package.
 _INSERT_SESSION = text("""
 WITH owner AS (
-    SELECT id FROM idp.users
+    SELECT id, delete_after FROM idp.users
      WHERE id = :user_id AND is_active AND deleted_at IS NULL AND password_version = :password_version
        AND (CAST(:most_failures AS integer) IS NULL OR :most_failures >
             coalesce((SELECT failures FROM idp.sign_in_failures WHERE user_id = :user_id), 0))
+       AND (CAST(:second_factor AS boolean) IS FALSE
+            OR NOT (EXISTS (SELECT FROM idp.totp_secrets t WHERE t.user_id = :user_id)
+                    OR EXISTS (SELECT FROM idp.passkeys p WHERE p.user_id = :user_id)))
        FOR SHARE
 ), forgiven AS (
-    DELETE FROM idp.sign_in_failures WHERE user_id IN (SELECT id FROM owner)
+    DELETE FROM idp.sign_in_failures WHERE user_id IN (SELECT id FROM owner) AND CAST(:actor_id AS text) IS NULL
 ), begun AS (
     INSERT INTO idp.user_sessions (id, user_id, created_at, last_seen_at, idle_seconds, idle_expires_at, expires_at,
                                    cookie_digest, device_info, user_agent, ip_address, amr, acr, auth_time,
                                    actor_id, actor_reason)
     SELECT :id, owner.id, :now, :now, :idle_seconds, :idle_expires_at, :expires_at,
            :cookie_digest, :device_info, :user_agent, :ip_address, :amr, :acr, :now,
-           :actor_id, :actor_reason
+           CAST(:actor_id AS text), :actor_reason
       FROM owner RETURNING user_id
 ), first_token AS (
     INSERT INTO idp.refresh_tokens (id, session_id, generation, digest, client_id, created_at, expires_at)
@@ -61,7 +65,8 @@ SELECT EXISTS (SELECT FROM idp.user_sessions s WHERE s.user_id = begun.user_id) 
                   AND s.ip_address IS NOT DISTINCT FROM :ip_address) AS same_before,
        (SELECT count(*) FROM idp.user_sessions s
          WHERE s.user_id = begun.user_id AND s.parent_id IS NULL AND s.ended_at IS NULL
-           AND s.expires_at > :now AND s.idle_expires_at > :now) AS others
+           AND s.expires_at > :now AND s.idle_expires_at > :now) AS others,
+       (SELECT delete_after FROM owner) AS delete_after
   FROM begun
 """).bindparams(bindparam("device_info", type_=JSONB(none_as_null=True)), bindparam("amr", type_=ARRAY(Text())))
 
@@ -107,11 +112,13 @@ class NewSession(Struct, frozen=True):
     Attributes:
         is_new_device: whether a user with earlier sign-ins uses a new program or address. False for the first sign-in.
         others: number of other live sessions of the user.
+        delete_after: when the account will be deleted, if the user asked for it.
     """
 
     login: Login
     is_new_device: bool
     others: int
+    delete_after: datetime | None = None
 
 
 class FirstToken(Struct, frozen=True):
@@ -160,6 +167,7 @@ async def start(
     max_failures: int | None = None,
     acr: str = SINGLE_FACTOR,
     actor: Actor | None = None,
+    second_factor: bool = False,
 ) -> NewSession | None:
     """Start a session, unless the user was disabled or the password changed since the authentication.
 
@@ -175,6 +183,7 @@ async def start(
         max_failures: refuse at this many consecutive wrong passwords (SEC-8); None: no limit.
         acr: authentication context class: TWO_FACTORS after two, or a passkey that verified its user.
         actor: who acts as the user; None for the user.
+        second_factor: refuse if the user has a second factor, which was not asked for.
 
     Returns:
         The new session; None if it may not start.
@@ -203,12 +212,14 @@ async def start(
             "acr": login.acr,
             "actor_id": login.actor_id,
             "actor_reason": actor.reason if actor else None,
+            "second_factor": second_factor,
         },
     )
     row = started.one_or_none()
     if row is None:
         return None
-    return NewSession(login, is_new_device=row.any_before and not row.same_before, others=row.others)
+    is_new_device = row.any_before and not row.same_before
+    return NewSession(login, is_new_device=is_new_device, others=row.others, delete_after=row.delete_after)
 
 
 def login_of(credential: Credential) -> Login:

@@ -14,7 +14,9 @@ from joserfc.util import urlsafe_b64decode
 
 from idp.settings import Secret
 
-Purpose = Literal["signing-key", "mail", "idempotent-answer", "webhook", "id-token", "logout", "draft", "totp"]
+Purpose = Literal[
+    "signing-key", "mail", "idempotent-answer", "webhook", "id-token", "logout", "draft", "totp", "totp-enrolment"
+]
 _ALGORITHMS = ["A256KW", "A256GCM"]
 
 

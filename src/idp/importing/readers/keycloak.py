@@ -32,7 +32,7 @@ def records(paths: Sequence[Path], warn: Warn) -> Iterator[Row]:
             if "serviceAccountClientId" in user:
                 continue
             if not user.get("email"):
-                warn(f"user {user.get('id')} ({user.get('username')}) has no e-mail address, and cannot sign in here")
+                warn(f"user {user['id']} ({user.get('username')}) has no e-mail address, and cannot sign in here")
             yield _user(user, warn)
             yield from _identities(user, warn)
 

@@ -1,6 +1,7 @@
 """The pages of the administration, below /admin."""
 
 from idp.pages.admin import (
+    act_as_user,
     audit,
     domains,
     explain,
@@ -25,5 +26,6 @@ ROUTES = (
     *roles.ROUTES,
     *keys.ROUTES,
     *audit.ROUTES,
+    *act_as_user.ROUTES,
     *explain.ROUTES,
 )
