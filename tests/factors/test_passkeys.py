@@ -140,7 +140,6 @@ async def test_what_is_not_of_this_page_user_or_purpose_is_refused(production: S
     for answer, code in (
         (await sign_in(production, foreign), "passkey_rejected"),
         (await sign_in(production, device, userHandle=other.user_handle), "passkey_rejected"),
-        (await sign_in(production, device, userHandle=None), "passkey_rejected"),
         (await sign_in(production, device, signature="AAAA"), "passkey_rejected"),
         (await sign_in(production, device, clientDataJSON="e30"), "passkey_rejected"),
         (await sign_in(production, unknown), "passkey_unknown"),
@@ -161,6 +160,13 @@ async def test_malformed_credentials_are_refused(production: Service, person: Pe
     for path, headers in ((LOGIN, {}), (PATH, person.bearer)):
         answer = await production.client.post(path, json={"credential": credential}, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (422, "passkey_rejected")
+
+
+async def test_an_authenticator_may_leave_the_user_handle_out(production: Service, person: Person) -> None:
+    """The credential's id and signature tell who it is."""
+    device = await registered(production, person)
+    answer = await sign_in(production, device, userHandle=None)
+    assert (answer.status_code, answer.json()["user_id"]) == (200, person.id)
 
 
 async def test_a_challenge_expires(production: Service, person: Person) -> None:
