@@ -282,3 +282,21 @@ async def test_htmx_gets_the_list_only(service: Service, admin: Person) -> None:
         )
         restored = {"HX-Request": "true", "HX-History-Restore-Request": "true"}
         assert "<html" in (await browser.client.get("/admin/users", headers=restored)).text
+
+
+async def test_lost_second_factors_are_reset_with_a_reason(service: Service, admin: Person) -> None:
+    person = await service.register()
+    here = f"/admin/users/{person.id}"
+    await service.sql(
+        "INSERT INTO idp.totp_secrets (user_id, secret, algorithm, digits, period, last_step, created_at)"
+        " VALUES ($1, 'sealed', 'SHA1', 6, 30, 0, now())",
+        person.id,
+    )
+    async with Visitor(service) as browser:
+        await browser.sign_in(admin)
+        page = await browser.open(here)
+        without = await submit(browser, page, f"{here}/factors/reset", factors_reason="")
+        assert without.status_code == 422
+        page = await submit(browser, page, f"{here}/factors/reset", factors_reason="Lost phone, met in person")
+        assert "No second factor." in page.text
+    assert (await service.me(person.bearer)).status_code == 401

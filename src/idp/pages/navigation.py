@@ -42,6 +42,7 @@ ADMIN = (
     Entry("admin_domains", "/admin/domains", "M4 4h6v5H4zM14 10h6v5h-6zM14 17h6v4h-6zM7 9v10h7M7 12h7"),
     Entry("admin_roles", "/admin/roles", "M12 3l8 3v6c0 5-3 7-8 9-5-2-8-4-8-9V6zM9 12l2 2 4-4"),
     Entry("admin_keys", "/admin/keys", "M8 20a5 5 0 100-10 5 5 0 000 10zM11.5 11.5L21 2M17 6l3 3"),
+    Entry("admin_clients", "/admin/clients", "M4 5h16v12H4zM4 9h16M8 21h8M7 7h.1"),
     Entry("admin_audit", "/admin/audit", "M6 3h9l4 4v14H6zM9 12h7M9 16h7M9 8h3"),
     Entry(
         "admin_explain",

@@ -15,8 +15,8 @@ from idp.ops.paging import Offset, OptionalLimit
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import accepts, requires_admin
 from idp.principal.model import AuthMethod
-from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import AnyRequest
+from idp.provider import manage_clients
 from idp.provider.client_shapes import ClientList, ClientMetadata, ClientOut, DeletedClient
 from idp.provider.clients import ClientRepository, Clients
 
@@ -51,9 +51,7 @@ async def create_client(
     data: JSONBody[ClientMetadata],
 ) -> ClientOut:
     """Create a client. Its secret is returned only in this response."""
-    async with database.transaction() as session:
-        await reauthorize(session, request.user, manages=True)
-        return await clients.create(session, origin_of(request), data)
+    return await manage_clients.create(database, clients, request.user, origin_of(request), data)
 
 
 @get(
@@ -99,10 +97,10 @@ async def replace_client(
 
     If it loses a grant type, the sessions that it has of users end. If it needs a secret and has none, one is returned.
     """
-    async with database.transaction() as session:
-        row = await ClientRepository(session).get_client(client_id, lock=True)
-        await reauthorize(session, request.user, manages=True)
-        return await clients.update(session, origin_of(request), row, data)
+    origin = origin_of(request)
+    return await manage_clients.change(
+        database, request.user, client_id, lambda session, row: clients.update(session, origin, row, data)
+    )
 
 
 @post(
@@ -123,10 +121,13 @@ async def rotate_client_secret(
     data: JSONBody[SecretRotation],
 ) -> ClientOut:
     """Return a new secret; the present one stays valid for `overlap_seconds`."""
-    async with database.transaction() as session:
-        row = await ClientRepository(session).get_client(client_id, lock=True)
-        await reauthorize(session, request.user, manages=True)
-        return await clients.rotate(session, origin_of(request), row, overlap_seconds=data.overlap_seconds)
+    origin, overlap = origin_of(request), data.overlap_seconds
+    return await manage_clients.change(
+        database,
+        request.user,
+        client_id,
+        lambda session, row: clients.rotate(session, origin, row, overlap_seconds=overlap),
+    )
 
 
 @delete(
@@ -145,10 +146,10 @@ async def delete_client(
     clients: NamedDependency[Clients],
 ) -> DeletedClient:
     """Delete a client. Its tokens are refused, and the sessions that it has of users end, at once."""
-    async with database.transaction() as session:
-        row = await ClientRepository(session).get_client(client_id, lock=True)
-        await reauthorize(session, request.user, manages=True)
-        await clients.delete(session, origin_of(request), row)
+    origin = origin_of(request)
+    await manage_clients.change(
+        database, request.user, client_id, lambda session, row: clients.delete(session, origin, row)
+    )
     return DeletedClient(success=True, client_id=client_id)
 
 

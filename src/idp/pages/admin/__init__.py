@@ -3,6 +3,8 @@
 from idp.pages.admin import (
     act_as_user,
     audit,
+    client_trial,
+    clients,
     domains,
     explain,
     keys,
@@ -26,6 +28,8 @@ ROUTES = (
     *roles.ROUTES,
     *keys.ROUTES,
     *audit.ROUTES,
+    *clients.ROUTES,
+    *client_trial.ROUTES,
     *act_as_user.ROUTES,
     *explain.ROUTES,
 )

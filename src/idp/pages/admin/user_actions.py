@@ -8,6 +8,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from idp.accounts import manage_users
+from idp.accounts.factor_routes import ResetFactorsIn
+from idp.accounts.manage_factors import ManageFactors
 from idp.accounts.manage_users import By
 from idp.apikeys.routes_keys import parse_key_id
 from idp.db.engine import Database
@@ -177,4 +179,21 @@ async def revoke_key(
     return await UserForms(request, signed_in_pages, database, user_id).run(change, "user_key_revoked")
 
 
-ROUTES = (change_profile, change_roles, disable, enable, delete, end_sessions, revoke_key)
+@admin_form(f"{PATH}/factors/reset")
+async def reset_factors(
+    request: AnyRequest,
+    signed_in_pages: NamedDependency[SignedInPages],
+    database: NamedDependency[Database],
+    manage_factors: NamedDependency[ManageFactors],
+    user_id: FromPath[str],
+) -> Answer:
+    """Remove the second factors of a user who has lost them."""
+
+    async def change(by: By, form: Form) -> None:
+        reason = values({"reason": form.get("factors_reason", "").strip()}, ResetFactorsIn).reason
+        await manage_factors.reset(by.principal, user_id, reason, by.origin)
+
+    return await UserForms(request, signed_in_pages, database, user_id).run(change, "factors_reset")
+
+
+ROUTES = (change_profile, change_roles, disable, enable, delete, end_sessions, revoke_key, reset_factors)
