@@ -1,5 +1,6 @@
 """A service of their own for tests that need to know everyone in it."""
 
+import secrets
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,5 +11,5 @@ from idp.dev.embedded import EmbeddedPostgres
 
 @pytest.fixture
 async def own_service(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
-    async with running(postgres.create_database("pages_own")) as service:
+    async with running(postgres.create_database(f"pages_{secrets.token_hex(4)}")) as service:
         yield service
