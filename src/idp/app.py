@@ -46,7 +46,6 @@ from idp.sessions.plugin import SessionsPlugin
 from idp.settings import LoadedSettings
 from idp.signing.plugin import SigningPlugin
 from idp.signing.routes import PublishedKeys
-from idp.users.factors.challenges import Challenges
 from idp.users.plugin import UsersPlugin
 from idp.webhooks.plugin import WebhooksPlugin
 
@@ -92,8 +91,6 @@ def _features(
             core.signing_out(introspector),
             core.act_for_support(),
             core.factor_services(),
-            challenges=Challenges(core.proofs),
-            party=core.relying_party(),
         ),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
         ProviderPlugin(core.provider, introspection, core.declared_clients()),

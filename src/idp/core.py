@@ -77,6 +77,7 @@ from idp.signing.remote_jwks import RemoteJwks
 from idp.signing.sealing import Sealer, derive
 from idp.signing.signing_key import Algorithm
 from idp.tracing import Tracing
+from idp.users.factors.challenges import Challenges
 from idp.users.factors.enrolled import EnrolledFactors
 from idp.users.factors.policy import FactorPolicy
 from idp.users.factors.recovery_codes import RecoveryCodes
@@ -213,7 +214,15 @@ class Core(Struct, frozen=True):
     def factor_services(self) -> FactorServices:
         """Return what sets up and checks second factors."""
         services, keep_login = self.account_services(), self.federation.sign_in.keep_login
-        return build_factors(services, self.session_starter, self.totp, self.recovery_codes, keep_login)
+        return build_factors(
+            services,
+            self.session_starter,
+            self.totp,
+            self.recovery_codes,
+            self.relying_party(),
+            Challenges(self.proofs),
+            keep_login,
+        )
 
 
 def build_core(loaded: LoadedSettings) -> Core:

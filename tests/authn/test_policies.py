@@ -17,6 +17,7 @@ from idp.dev.clerk_instance import new_state
 from idp.dev.embedded import EmbeddedPostgres
 from idp.errors import AdminRequired, CredentialNotAccepted, IdpError, NotAUser, SharedSecretToken, TeamAdminRequired
 from idp.pages.signed_in import OF_ADMIN, OF_PERSON
+from idp.pages.support import OF_SUPPORT
 from idp.principal.guards import (
     DELEGATED,
     INTERACTIVE,
@@ -36,7 +37,7 @@ from idp.signing.jwt import TokenUser
 
 ADMIN_TOKEN = secrets.token_urlsafe(40)
 # Whoever opens a route to everyone writes it here too: it is a decision, and this is where it is seen in a review.
-OF_PAGES = {OF_PERSON["decided_by_handler"], OF_ADMIN["decided_by_handler"]}
+OF_PAGES = {OF_PERSON["decided_by_handler"], OF_ADMIN["decided_by_handler"], OF_SUPPORT["decided_by_handler"]}
 PUBLIC = {
     "GET /",
     "GET /health",
@@ -92,6 +93,7 @@ PUBLIC = {
     "POST /api/auth/login/passkey",
     "POST /api/auth/login/passkey/options",
     "POST /api/auth/second-factor",
+    "POST /api/auth/second-factor/passkey-options",
     "GET /second-factor",
     "POST /second-factor",
     "GET /second-factor/set-up",

@@ -10,7 +10,7 @@ import pytest
 import time_machine
 from fido2.utils import websafe_encode
 
-from factories import Person, Service
+from factories import PASSWORD, Person, Service
 from factors.software_authenticator import Authenticator
 from idp import clock
 
@@ -30,11 +30,13 @@ async def creation_options(service: Service, person: Person) -> dict[str, Any]:
 
 
 async def registered(service: Service, person: Person, name: str = "Key", **how: Any) -> Authenticator:
-    """Register a passkey of a new authenticator."""
+    """Register a passkey of a new authenticator; the person's session is replaced by a stronger one."""
     device = authenticator(service, **how)
     credential = device.create(await creation_options(service, person))
     answer = await service.client.post(PATH, json={"credential": credential, "name": name}, headers=person.bearer)
     assert answer.status_code == 201, answer.text
+    session = answer.json()["session"]
+    person.token, person.session_id = session["access_token"], session["session_id"]
     return device
 
 
@@ -51,7 +53,7 @@ async def sign_in(service: Service, device: Authenticator, **changed: Any) -> ht
 
 
 async def strong(service: Service, person: Person, device: Authenticator) -> Person:
-    """Return the person in a session that began with the passkey."""
+    """Return the person in another session, which began with the passkey."""
     answer = (await sign_in(service, device)).json()
     return replace(person, token=answer["access_token"], session_id=answer["session_id"])
 
@@ -98,7 +100,6 @@ async def test_a_synced_passkey_without_a_counter_signs_in_again_and_again(produ
 
 async def test_a_second_passkey_shares_the_handle_and_excludes_the_first(production: Service, person: Person) -> None:
     first = await registered(production, person)
-    person = await strong(production, person, first)
     options = await creation_options(production, person)
     assert [each["id"] for each in options["excludeCredentials"]] == [websafe_encode(first.credential_id)]
     second = await registered(production, person)
@@ -206,11 +207,13 @@ async def test_a_passkey_is_renamed_and_removed_by_its_user_only(production: Ser
         answer = await production.client.request(method, path, json=body, headers=stranger.bearer)
         assert (answer.status_code, answer.json()["code"]) == (404, "passkey_not_found")
     assert (await production.client.patch(path, json={"name": "<b>"}, headers=fresh.bearer)).json()["name"] == "<b>"
-    weak = await production.client.delete(path, headers=person.bearer)
+    other = await strong(production, person, device)
+    await production.sql("UPDATE idp.user_sessions SET acr = '1' WHERE id = $1::uuid", other.session_id)
+    weak = await production.client.delete(path, headers=other.bearer)
     assert (weak.status_code, weak.json()["code"]) == (401, "fresh_login_required")
     assert 'acr_values="2"' in weak.headers["WWW-Authenticate"]
     assert (await production.client.delete(path, headers=fresh.bearer)).status_code == 200
-    assert await listed(production, person) == {"passkeys": [], "user_handle": None, "rp_id": "localhost"}
+    assert await listed(production, fresh) == {"passkeys": [], "user_handle": None, "rp_id": "localhost"}
     gone = await sign_in(production, device)
     assert (gone.status_code, gone.json()["code"]) == (401, "passkey_unknown")
 
@@ -222,3 +225,57 @@ async def test_a_disabled_user_does_not_sign_in(production: Service, person: Per
     assert (await production.client.patch(path, json={"is_active": False}, headers=admin.bearer)).status_code == 200
     answer = await sign_in(production, device)
     assert (answer.status_code, answer.json()["code"]) == (401, "invalid_credentials")
+
+
+# --- as the second factor --------------------------------------------------------------------------------------------
+
+
+async def waiting(service: Service, person: Person) -> tuple[str, dict[str, Any]]:
+    """Return the token of a sign-in by password that waits for the passkey, and the options."""
+    answer = await service.client.post("/auth/login", json={"email": person.email, "password": PASSWORD})
+    assert (answer.status_code, answer.json()["code"]) == (403, "second_factor_required"), answer.text
+    assert answer.json()["methods"][0] == "passkey"
+    token = answer.json()["pending_token"]
+    options = await service.client.post("/api/auth/second-factor/passkey-options", json={"pending_token": token})
+    assert options.status_code == 200, options.text
+    return token, options.json()["publicKey"]
+
+
+async def prove(service: Service, token: str, credential: dict[str, Any]) -> httpx2.Response:
+    body = {"pending_token": token, "credential": credential}
+    return await service.client.post("/api/auth/second-factor", json=body)
+
+
+async def test_a_passkey_finishes_a_sign_in_by_password(production: Service, person: Person) -> None:
+    """A key without a PIN is enough here; recovery codes came with it."""
+    device = await registered(production, person, verifies=False)
+    token, options = await waiting(production, person)
+    assert [each["id"] for each in options["allowCredentials"]] == [websafe_encode(device.credential_id)]
+    answer = await prove(production, token, device.get(options))
+    assert answer.status_code == 200, answer.text
+    (session,) = await production.sql(
+        "SELECT amr, acr FROM idp.user_sessions WHERE id = $1::uuid", answer.json()["session_id"]
+    )
+    assert (session["amr"], session["acr"]) == (["pwd", "hwk", "mfa"], "2")
+    again = await prove(production, token, device.get(options))
+    assert (again.status_code, again.json()["code"]) == (401, "sign_in_expired")
+
+
+async def test_another_users_passkey_and_a_copy_prove_nothing(production: Service, person: Person) -> None:
+    device = await registered(production, person)
+    other = await registered(production, await production.register())
+    token, options = await waiting(production, person)
+    assert (await prove(production, token, other.get(options))).json()["code"] == "second_factor_invalid"
+    token, options = await waiting(production, person)
+    device.counter = -1
+    assert (await prove(production, token, device.get(options))).json()["code"] == "second_factor_invalid"
+    actions = await production.sql("SELECT action FROM idp.audit_logs WHERE user_id = $1", person.id)
+    assert "passkey.may_be_cloned" in {row["action"] for row in actions}
+
+
+async def test_a_code_or_a_credential_is_sent_not_both(production: Service, person: Person) -> None:
+    await registered(production, person)
+    token, _ = await waiting(production, person)
+    for more in ({}, {"code": "123456", "credential": {}}):
+        answer = await production.client.post("/api/auth/second-factor", json={"pending_token": token, **more})
+        assert answer.status_code == 422

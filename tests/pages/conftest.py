@@ -11,5 +11,5 @@ from idp.dev.embedded import EmbeddedPostgres
 
 @pytest.fixture
 async def own_service(postgres: EmbeddedPostgres) -> AsyncIterator[Service]:
-    async with running(postgres.create_database(f"pages_{secrets.token_hex(4)}")) as service:
+    async with running(postgres.create_database(f"pages_own_{secrets.token_hex(4)}")) as service:
         yield service

@@ -10,9 +10,13 @@ from uuid import UUID
 import httpx2
 import pytest
 
-from factories import PASSWORD, Person, Service
+from factories import PASSWORD, Person, Service, principal, running, user
 from flows.mail_support import mails_about
+from idp.accounts.delete_account import DeleteAccount
 from idp.accounts.due_deletions import DueDeletions
+from idp.audit.record import SYSTEM
+from idp.dev.embedded import EmbeddedPostgres
+from idp.errors import TokenRevoked
 from idp.pages.languages import LANGUAGES
 from idp.provider.consents import grant
 from pages.visitor import Visitor, form_of, heading, new_client
@@ -353,3 +357,41 @@ async def test_old_sign_ins_prove_themselves_again_before_what_c33_names(
     assert (await visitor.open("/account/sessions")).status_code == 200
     again = await visitor.send(await visitor.open("/account/delete"), email=person.email, password=PASSWORD)
     assert again.url.path == "/account/delete"
+
+
+async def test_a_session_that_ended_schedules_and_withdraws_nothing(service: Service) -> None:
+    """The pages' own changes check the caller again inside their transactions."""
+    person = await service.register()
+    core = service.app.core
+    caller = principal(user(id=person.id), session_id=person.session_id)
+    deletion = DeleteAccount(core.account_services())
+    await service.sql(
+        "UPDATE idp.user_sessions SET ended_at = now(), ended_reason = 'test' WHERE id = $1::text::uuid",
+        person.session_id,
+    )
+    for change in (deletion.schedule, deletion.keep, deletion.now):
+        with pytest.raises(TokenRevoked):
+            await change(caller, SYSTEM)
+
+
+async def test_the_last_administrator_stays_and_is_told_why(postgres: EmbeddedPostgres) -> None:
+    """Also if the account became the last one after the deletion was requested: it is postponed."""
+    environ = {"IDP_ACCOUNTS__DELETION_GRACE_DAYS": "0"}
+    async with running(postgres.create_database("last_admin"), environ=environ) as alone, Visitor(alone) as visitor:
+        await alone.sql("DELETE FROM idp.user_roles WHERE role = 'admin'")
+        admin = await alone.register_admin()
+        await visitor.sign_in(admin)
+        page = await visitor.open("/account/delete")
+        refused = await visitor.submit(page, "/account/delete", confirm=admin.email)
+        assert (refused.status_code, "you are the last administrator" in refused.text) == (409, True)
+        await alone.sql("UPDATE idp.users SET delete_after = now() WHERE id = $1", admin.id)
+        assert await DueDeletions(alone.app.core.database).delete_due() == 0
+        (row,) = await alone.sql("SELECT delete_after > now() AS later FROM idp.users WHERE id = $1", admin.id)
+        assert row["later"]
+        person = await alone.register()
+        async with Visitor(alone) as other:
+            await other.sign_in(person)
+            gone = await other.submit(await other.open("/account/delete"), "/account/delete", confirm=person.email)
+            assert heading(gone) == "Your account is deleted"
+        (row,) = await alone.sql("SELECT deleted_at FROM idp.users WHERE id = $1", person.id)
+        assert row["deleted_at"] is not None

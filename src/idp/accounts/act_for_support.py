@@ -53,6 +53,14 @@ class SupportSession(Struct, frozen=True):
         return self.login.session_id
 
 
+class FoundSession(Struct, frozen=True):
+    """A session of support, its user, and the administrator who acts in it."""
+
+    session_id: UUID
+    user_id: str
+    actor_id: str
+
+
 class ActForSupport:
     """Starts and ends sessions of support.
 
@@ -123,14 +131,14 @@ class ActForSupport:
             raise CannotActForUser("The user is an administrator.")
         return user
 
-    async def find(self, cookie: str) -> tuple[UUID, str] | None:
-        """Return the session of support of a cookie, live or not, and the administrator who acts in it."""
-        query = select(SessionRow.id, SessionRow.actor_id).where(
+    async def find(self, cookie: str) -> FoundSession | None:
+        """Return the session of support of a cookie, live or not."""
+        query = select(SessionRow.id, SessionRow.user_id, SessionRow.actor_id).where(
             SessionRow.cookie_digest.in_(self._cookies.digests(cookie)), SessionRow.actor_id.is_not(None)
         )
         async with self._services.database.transaction() as session:
             row = (await session.execute(query)).one_or_none()
-        return None if row is None or row.actor_id is None else (row.id, row.actor_id)
+        return None if row is None or row.actor_id is None else FoundSession(row.id, row.user_id, row.actor_id)
 
     async def stop(self, session_id: UUID, origin: Origin) -> None:
         """End a session of support with its apps."""

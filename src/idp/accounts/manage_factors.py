@@ -124,7 +124,7 @@ class ManageFactors:
             TokenRevoked, UserInactive: the session ended meanwhile.
         """
         origin = origin_of(request)
-        device = await _device(origin)
+        device = await device_of(origin)
 
         async def work(session: AsyncSession) -> Enrolled:
             holder = await credentials.hold(session, principal.user_id)
@@ -152,7 +152,7 @@ class ManageFactors:
         """
         codes: tuple[str, ...] = ()
         origin = origin_of(request)
-        device = await _device(origin)
+        device = await device_of(origin)
 
         async def prove(session: AsyncSession, holder: Holder) -> Proof | None:
             nonlocal codes
@@ -191,7 +191,7 @@ class ManageFactors:
             SecondFactorNeeded: the policy requires a second factor, and this is the last one.
             TokenRevoked, UserInactive: the session ended meanwhile.
         """
-        device = await _device(origin)
+        device = await device_of(origin)
         async with self._services.database.transaction() as session:
             holder = await credentials.hold(session, principal.user_id)
             await reauthorize(session, principal)
@@ -227,7 +227,7 @@ class ManageFactors:
             NoSecondFactor: they have no second factor that the codes could stand in for.
             TokenRevoked, UserInactive: the session ended meanwhile.
         """
-        device = await _device(origin)
+        device = await device_of(origin)
         async with self._services.database.transaction() as session:
             holder = await credentials.hold(session, principal.user_id)
             await reauthorize(session, principal)
@@ -299,7 +299,8 @@ class ManageFactors:
             self._services.mailer.post(session, mail, to=holder.email)
 
 
-async def _device(origin: Origin) -> str | None:
+async def device_of(origin: Origin) -> str | None:
+    """Return the device of a request in words; called before a transaction, because it loads large tables."""
     return await asyncio.to_thread(device_name, origin.user_agent)
 
 

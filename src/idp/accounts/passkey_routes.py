@@ -7,8 +7,17 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from idp import errors
-from idp.accounts.passkey_shapes import NewPasskey, PasskeyChange, PasskeyList, PasskeyLogin, WebAuthnOptions
-from idp.accounts.passkeys import AccountPasskeys, PasskeySignIn
+from idp.accounts.passkey_shapes import (
+    NewPasskey,
+    PasskeyChange,
+    PasskeyList,
+    PasskeyLogin,
+    PasskeyRegistered,
+    WebAuthnOptions,
+)
+from idp.accounts.passkey_sign_in import PasskeySignIn
+from idp.accounts.passkeys import AccountPasskeys
+from idp.accounts.second_factor_routes import mode_of
 from idp.accounts.shapes import SessionOut
 from idp.accounts.start_session import SessionMode
 from idp.audit.record import origin_of
@@ -67,9 +76,12 @@ async def request_passkey_options(
 )
 async def register_passkey(
     request: UserRequest, account_passkeys: NamedDependency[AccountPasskeys], data: JSONBody[NewPasskey]
-) -> Passkey:
+) -> Response[PasskeyRegistered]:
     """Store what the browser returned for the options. From then on sign-ins with the password ask for it."""
-    return await account_passkeys.register(request.user, data, origin_of(request))
+    added = await account_passkeys.register(request, request.user, data, mode=mode_of(request.user))
+    started = added.started
+    answer = PasskeyRegistered(added.passkey, list(added.recovery_codes), started.answer if started else None)
+    return Response(answer, cookies=list(started.cookies) if started else None)
 
 
 @patch(
@@ -95,7 +107,7 @@ async def rename_passkey(
     tags=_TAGS,
     summary="Remove a passkey",
     status_code=200,
-    responses=responses(errors.PasskeyNotFound, *_CHANGE),
+    responses=responses(errors.PasskeyNotFound, errors.SecondFactorNeeded, *_CHANGE),
 )
 async def remove_passkey(
     request: UserRequest, account_passkeys: NamedDependency[AccountPasskeys], passkey_id: FromPath[UUID]

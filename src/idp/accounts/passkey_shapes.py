@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from idp.accounts.shapes import DeviceInfo
+from idp.accounts.shapes import DeviceInfo, SessionOut
 from idp.plain_text import LINE
 from idp.users.factors.passkeys import Passkey
 
@@ -48,6 +48,16 @@ class PasskeyList(Struct, frozen=True):
     passkeys: list[Passkey]
     user_handle: str | None
     rp_id: str
+
+
+class PasskeyRegistered(Struct, frozen=True):
+    """The passkey is registered. `recovery_codes` are shown once, and empty if there were some; `session` replaces that
+    of the request, and is null for a caller without one.
+    """
+
+    passkey: Passkey
+    recovery_codes: list[str]
+    session: SessionOut | None
 
 
 class WebAuthnOptions(Struct, frozen=True, rename="camel"):

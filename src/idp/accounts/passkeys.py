@@ -1,29 +1,42 @@
-"""Passkeys of an account: registered, renamed and removed by their user, and signing in with one."""
+"""The passkeys of an account: registered, renamed and removed by their user."""
 
-from typing import Any, NoReturn
+from typing import Any
 from uuid import UUID
 
-from litestar import Request
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.accounts.account_services import AccountServices
-from idp.accounts.passkey_shapes import NewPasskey, PasskeyList, PasskeyLogin
-from idp.accounts.start_session import Mode, SessionStarter, StartedSession, require_started
+from idp.accounts.manage_factors import ManageFactors, device_of
+from idp.accounts.passkey_shapes import NewPasskey, PasskeyList
+from idp.accounts.second_factor import Proof, SecondFactor
+from idp.accounts.start_session import Mode, StartedSession
 from idp.audit.record import Origin, origin_of
-from idp.errors import InvalidCredentials, PasskeyCloned, PasskeyRejected, PasskeyUnknown, UserInactive
-from idp.ops import metrics
-from idp.principal.model import TWO_FACTORS, Principal
+from idp.errors import UserInactive
+from idp.principal.model import Principal
 from idp.principal.reauthorize import reauthorize
-from idp.signing.jwt import Family
+from idp.principal.requests import AnyRequest
 from idp.users import credentials
 from idp.users.credentials import Holder
 from idp.users.factors import passkeys
-from idp.users.factors.models import PasskeyRow
-from idp.users.factors.passkey_authentication import PasskeyAuthentication
 from idp.users.factors.passkey_registration import PasskeyRegistration
-from idp.users.factors.passkeys import Passkey, record_passkey
+from idp.users.factors.passkeys import Passkey
 
-_METHOD = "passkey"
+
+class AddedPasskey(Struct, frozen=True):
+    """A passkey that was registered. `repr` hides the codes.
+
+    Attributes:
+        recovery_codes: new ones, empty if the user had some.
+        started: the session that replaces the one of the request; None for a request without a session.
+    """
+
+    passkey: Passkey
+    recovery_codes: tuple[str, ...]
+    started: StartedSession | None
+
+    def __repr__(self) -> str:
+        return "AddedPasskey(hidden)"
 
 
 class AccountPasskeys:
@@ -32,13 +45,25 @@ class AccountPasskeys:
     Args:
         services: shared dependencies of the flows.
         registration: verifies new passkeys.
+        second_factor: makes sessions stronger.
+        manage_factors: tells users what was changed.
         party_id: the relying party's id.
     """
 
-    def __init__(self, services: AccountServices, registration: PasskeyRegistration, *, party_id: str) -> None:
+    def __init__(
+        self,
+        services: AccountServices,
+        registration: PasskeyRegistration,
+        second_factor: SecondFactor,
+        manage_factors: ManageFactors,
+        *,
+        party_id: str,
+    ) -> None:
         self._database = services.database
         self._passwords = services.passwords
         self._registration = registration
+        self._second_factor = second_factor
+        self._manage_factors = manage_factors
         self._party_id = party_id
 
     async def list(self, user_id: str) -> PasskeyList:
@@ -61,17 +86,38 @@ class AccountPasskeys:
         async with self._database.transaction() as session:
             return await self._registration.options(session, user.id, name=name, display_name=user.name or name)
 
-    async def register(self, principal: Principal, new: NewPasskey, origin: Origin) -> Passkey:
-        """Register a passkey.
+    async def register(self, request: AnyRequest, principal: Principal, new: NewPasskey, *, mode: Mode) -> AddedPasskey:
+        """Register a passkey, and replace the session by a stronger one.
+
+        Args:
+            request: with the passkey.
+            principal: the caller, after a recent sign-in.
+            new: what the browser returned, and a name.
+            mode: whether a refresh token or a cookie continues the session.
 
         Raises:
             PasskeyRejected, PasskeyExists, TooManyPasskeys: as `PasskeyRegistration.register`.
             PasswordsRefused: as `options`.
+            TokenRevoked, UserInactive: the session ended meanwhile.
         """
-        async with self._database.transaction() as session:
+        origin = origin_of(request)
+        device = await device_of(origin)
+
+        async def work(session: AsyncSession) -> AddedPasskey:
             holder = await self._hold(session, principal)
             self._check_domain(holder.email)
-            return await self._registration.register(session, origin, holder.user_id, new.credential, name=new.name)
+            registered = await self._registration.register(
+                session, origin, holder.user_id, new.credential, name=new.name
+            )
+            await self._manage_factors.tell(session, origin, holder, "passkey_added", device=device)
+            codes = await self._manage_factors.first_recovery_codes(session, holder.user_id)
+            if principal.credential.session_id is None:
+                return AddedPasskey(registered.passkey, codes, None)
+            proof = Proof("passkey", registered.methods)
+            started = await self._second_factor.replace_session(session, request, principal, holder, proof, mode=mode)
+            return AddedPasskey(registered.passkey, codes, started)
+
+        return await self._database.transact(work)
 
     async def rename(self, principal: Principal, passkey_id: UUID, name: str, origin: Origin) -> Passkey:
         """Give a passkey another name.
@@ -84,14 +130,19 @@ class AccountPasskeys:
             return await passkeys.rename(session, origin, holder.user_id, passkey_id, name)
 
     async def remove(self, principal: Principal, passkey_id: UUID, origin: Origin) -> Passkey:
-        """Remove a passkey.
+        """Remove a passkey; with the last factor the recovery codes go too.
 
         Raises:
             PasskeyNotFound: the user has no such passkey.
+            SecondFactorNeeded: the policy requires a second factor, and this is the last one.
         """
+        device = await device_of(origin)
         async with self._database.transaction() as session:
             holder = await self._hold(session, principal)
-            return await passkeys.remove(session, origin, holder.user_id, passkey_id)
+            removed = await passkeys.remove(session, origin, holder.user_id, passkey_id)
+            await self._manage_factors.check_removal(session, holder.user_id)
+            await self._manage_factors.tell(session, origin, holder, "passkey_removed", device=device)
+        return removed
 
     async def _hold(self, session: AsyncSession, principal: Principal) -> Holder:
         holder = await credentials.hold(session, principal.user_id)
@@ -103,109 +154,3 @@ class AccountPasskeys:
     def _check_domain(self, email: str | None) -> None:
         if email is not None:
             self._passwords.check_domain(email)
-
-
-class PasskeySignIn:
-    """Signs users in with a passkey alone: two factors, the device and the PIN or biometrics that it asks for.
-
-    Args:
-        services: shared dependencies of the flows.
-        starter: starts sessions.
-        authentication: verifies passkeys.
-    """
-
-    def __init__(
-        self, services: AccountServices, starter: SessionStarter, authentication: PasskeyAuthentication
-    ) -> None:
-        self._services = services
-        self._starter = starter
-        self._authentication = authentication
-
-    @property
-    def party_id(self) -> str:
-        """The relying party's id."""
-        return self._authentication.party.id
-
-    def options(self) -> dict[str, Any]:
-        """Return the options for a sign-in, the same for everyone."""
-        return self._authentication.sign_in_options()
-
-    async def log_in(
-        self, request: Request[Any, Any, Any], data: PasskeyLogin, mode: Mode, *, family: Family, verified_only: bool
-    ) -> StartedSession:
-        """Start a session for the user of a passkey.
-
-        Args:
-            request: the request.
-            data: what the browser returned.
-            mode: whether a refresh token or a cookie continues the session.
-            family: the token format.
-            verified_only: refuse unverified addresses.
-
-        Raises:
-            PasskeyUnknown, PasskeyRejected, PasskeyCloned: as `PasskeyAuthentication.verify`.
-            InvalidCredentials: the user is disabled, or the address is not verified.
-            PasswordsRefused: the address is of a domain whose people sign in elsewhere.
-            RateLimited: too many failed attempts from this address.
-            CsrfRejected: with `mode` "cookie", the request comes from another site.
-        """
-        self._starter.check_origin(request, mode)
-        services, origin = self._services, origin_of(request)
-        async with services.limiter.attempt(*services.rules.of_address("login", origin.ip_address or "")) as attempt:
-            try:
-                started = await services.database.transact(
-                    lambda session: self._start(
-                        session, request, data, mode, family=family, verified_only=verified_only
-                    )
-                )
-            except (PasskeyUnknown, PasskeyRejected, PasskeyCloned, InvalidCredentials) as error:
-                attempt.fail()
-                await self._refuse(error, origin)
-        metrics.count_attempt(method=_METHOD, outcome="authenticated")
-        return started
-
-    async def _start(
-        self,
-        session: AsyncSession,
-        request: Request[Any, Any, Any],
-        data: PasskeyLogin,
-        mode: Mode,
-        *,
-        family: Family,
-        verified_only: bool,
-    ) -> StartedSession:
-        verified = await self._authentication.verify(session, data.credential, user_id=None)
-        holder = await credentials.find_by_id(session, verified.user_id)
-        if holder is None or not holder.is_active or (verified_only and not holder.email_verified):
-            raise InvalidCredentials
-        if holder.email is not None:
-            self._services.passwords.check_domain(holder.email)
-        begun = await self._starter.start(
-            session,
-            request,
-            holder.user_id,
-            family=family,
-            message="Login successful",
-            password_version=holder.password_version,
-            amr=verified.methods,
-            acr=TWO_FACTORS,
-            remember=data.remember_me,
-            device_info=data.device_info,
-            mode=mode,
-        )
-        return require_started(begun)
-
-    async def _refuse(self, error: Exception, origin: Origin) -> NoReturn:
-        """Record a passkey that may be a copy, commit, then raise."""
-        metrics.count_attempt(method=_METHOD, outcome="invalid_credentials")
-        if isinstance(error, PasskeyCloned):
-            await record_clone(self._services, origin, error)
-        raise error
-
-
-async def record_clone(services: AccountServices, origin: Origin, error: PasskeyCloned) -> None:
-    """Record that a passkey's counter did not grow, after the transaction that found it."""
-    async with services.database.transaction() as session:
-        row = await session.get(PasskeyRow, error.passkey_id)
-        if row is not None:
-            record_passkey(session, origin, "passkey.may_be_cloned", row)

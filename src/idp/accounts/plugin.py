@@ -22,16 +22,11 @@ from idp.accounts.act_for_support import ActForSupport
 from idp.accounts.due_deletions import DueDeletions
 from idp.accounts.factor_services import FactorServices
 from idp.accounts.open_registration import OpenRegistration
-from idp.accounts.passkeys import AccountPasskeys, PasskeySignIn
 from idp.accounts.pending_cleanup import PendingCleanup
 from idp.accounts.sign_in import SignIn
 from idp.accounts.sign_out_routes import SigningOut
 from idp.accounts.start_session import SessionStarter
 from idp.plugin import Plugin
-from idp.users.factors.challenges import Challenges
-from idp.users.factors.passkey_authentication import PasskeyAuthentication
-from idp.users.factors.passkey_registration import PasskeyRegistration
-from idp.users.factors.relying_party import RelyingParty
 
 
 class AccountsPlugin(Plugin):
@@ -43,8 +38,6 @@ class AccountsPlugin(Plugin):
         signing_out: decides whose session a request may end.
         factors: sets up and checks second factors.
         act_for_support: starts sessions in which administrators act as users.
-        challenges: what authenticators sign.
-        party: who passkeys are for.
     """
 
     routes = (
@@ -71,15 +64,11 @@ class AccountsPlugin(Plugin):
         signing_out: SigningOut,
         act_for_support: ActForSupport,
         factors: FactorServices,
-        *,
-        challenges: Challenges,
-        party: RelyingParty,
     ) -> None:
-        registration, authentication = PasskeyRegistration(party, challenges), PasskeyAuthentication(party, challenges)
         self.services = (PendingCleanup(services.database, starter.pending_sign_ins), DueDeletions(services.database))
         self.provides = {
-            "account_passkeys": AccountPasskeys(services, registration, party_id=party.id),
-            "passkey_sign_in": PasskeySignIn(services, starter, authentication),
+            "account_passkeys": factors.passkeys,
+            "passkey_sign_in": factors.passkey_sign_in,
             "session_starter": starter,
             "signing_out": signing_out,
             "act_for_support": act_for_support,

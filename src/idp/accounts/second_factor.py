@@ -20,7 +20,15 @@ from idp.accounts.sign_in import notify_new_device
 from idp.accounts.start_session import Mode, SessionStarter, StartedSession, StartOf
 from idp.accounts.wrong_passwords import count_wrong_password
 from idp.audit.record import Origin, origin_of, record
-from idp.errors import FreshLoginRequired, NoSecondFactor, SecondFactorInvalid, SignInExpired
+from idp.errors import (
+    FreshLoginRequired,
+    NoSecondFactor,
+    PasskeyCloned,
+    PasskeyRejected,
+    PasskeyUnknown,
+    SecondFactorInvalid,
+    SignInExpired,
+)
 from idp.mail.messages import RecoveryCodeUsed
 from idp.ops import metrics
 from idp.principal.model import MULTI_FACTOR, TWO_FACTORS, Principal
@@ -33,6 +41,8 @@ from idp.signing.jwt import Family
 from idp.users import credentials, sign_in_failures
 from idp.users.credentials import Holder
 from idp.users.factors.enrolled import overview
+from idp.users.factors.passkey_authentication import PasskeyAuthentication
+from idp.users.factors.passkeys import record_clone
 from idp.users.factors.recovery_codes import RecoveryCodes
 from idp.users.factors.totp import Totp, only_code
 
@@ -67,6 +77,7 @@ class SecondFactor:
         starter: starts sessions.
         totp: checks authenticator apps.
         recovery_codes: checks recovery codes.
+        passkeys: checks passkeys.
         keep_login: keeps what belongs to a sign-in through another provider.
     """
 
@@ -76,12 +87,14 @@ class SecondFactor:
         starter: SessionStarter,
         totp: Totp,
         recovery_codes: RecoveryCodes,
+        passkeys: PasskeyAuthentication,
         keep_login: KeepLogin,
     ) -> None:
         self._services = services
         self._starter = starter
         self._totp = totp
         self._recovery_codes = recovery_codes
+        self._passkeys = passkeys
         self._keep_login = keep_login
 
     @property
@@ -106,10 +119,47 @@ class SecondFactor:
 
         return prove
 
+    def by_passkey(self, credential: dict[str, Any], origin: Origin) -> Prove:
+        """Return what checks a passkey of the user: what the browser returned, in JSON."""
+
+        async def prove(session: AsyncSession, holder: Holder) -> Proof | None:
+            try:
+                verified = await self._passkeys.verify(session, credential, user_id=holder.user_id)
+            except PasskeyCloned as error:
+                await record_clone(session, origin, error)
+                return None
+            except (PasskeyRejected, PasskeyUnknown):
+                return None
+            return Proof("passkey", verified.methods)
+
+        return prove
+
+    async def passkey_options(self, user_id: str) -> dict[str, Any]:
+        """Return the options for the passkeys of a user, who has proved who they are by another factor."""
+        async with self._services.database.transaction() as session:
+            return await self._passkeys.second_factor_options(session, user_id)
+
     async def find(self, presented_token: str) -> FoundSignIn | None:
         """Return the sign-in that waits with this token, None if it is over."""
         async with self._services.database.transaction() as session:
             return await self.pending_sign_ins.find(session, presented_token)
+
+    async def find_within_limits(
+        self, request: AnyRequest, presented_token: str, *, enrols: bool = False
+    ) -> FoundSignIn:
+        """Return the sign-in that waits with this token; wrong tokens are counted by address.
+
+        Raises:
+            SignInExpired: it is over, or waits for something else.
+            RateLimited: too many wrong tokens from this address.
+        """
+        bad_token = self._services.rules.bad_link(origin_of(request).ip_address or "")
+        await self._services.limiter.check(bad_token)
+        found = await self.find(presented_token)
+        if found is None or found.details.enrols != enrols:
+            await self._services.limiter.count(bad_token)
+            raise SignInExpired
+        return found
 
     async def complete(
         self, request: AnyRequest, presented_token: str, prove: Prove, *, enrols: bool = False
@@ -129,12 +179,7 @@ class SecondFactor:
             RateLimited: too many wrong codes.
         """
         origin = origin_of(request)
-        bad_token = self._services.rules.bad_link(origin.ip_address or "")
-        await self._services.limiter.check(bad_token)
-        found = await self.find(presented_token)
-        if found is None or found.details.enrols != enrols:
-            await self._services.limiter.count(bad_token)
-            raise SignInExpired
+        found = await self.find_within_limits(request, presented_token, enrols=enrols)
         version = found.password_version
         device = self._services.devices.find(request.cookies, found.user_id, password_version=version)
         work = partial(self._finish, request, presented_token, prove, device)

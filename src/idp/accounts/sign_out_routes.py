@@ -23,7 +23,13 @@ from idp.authn.introspection import Introspector
 from idp.db.engine import Database
 from idp.ops.bad_credential_limit import BadCredentialLimit
 from idp.ops.openapi import responses
-from idp.principal.guards import accepts_shared_secret, decided_by_handler, requires_user
+from idp.principal.guards import (
+    accepts_shared_secret,
+    accepts_support,
+    check_not_for_support,
+    decided_by_handler,
+    requires_user,
+)
 from idp.principal.model import AuthMethod, Principal
 from idp.principal.requests import UserRequest, session_id_of, user_id_of
 from idp.sessions import service as sessions
@@ -122,8 +128,8 @@ class SigningOut:
 @post(
     ["/auth/logout", "/api/auth/logout"],
     summary="Sign out",
-    responses=responses(errors.SessionNotFound, *_ERRORS),
-    **_OUT,
+    responses=responses(errors.SessionNotFound, errors.SupportSession, *_ERRORS),
+    **_OUT | {"opt": _OUT["opt"] | accepts_support()},
 )
 async def logout(
     request: AnyRequest,
@@ -143,6 +149,8 @@ async def logout(
     if refresh_token is None:
         assert caller is not None
         ending, user_id = session_id or session_id_of(request), user_id_of(request)
+        if ending != session_id_of(request):
+            check_not_for_support(caller)
     else:
         of_token = await _named(signing_out, request, refresh_token, caller)
         ending, user_id = session_id or of_token.session_id, of_token.user_id

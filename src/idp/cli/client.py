@@ -40,9 +40,9 @@ class Client:
         """Return the decoded response. Raises as `_call`."""
         return self._call("PUT", path, body)
 
-    def delete(self, path: str) -> Any:
+    def delete(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Return the decoded response. Raises as `_call`."""
-        return self._call("DELETE", path)
+        return self._call("DELETE", path, body)
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Send a request.

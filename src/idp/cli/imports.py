@@ -12,10 +12,11 @@ from idp.cli.service_options import with_output
 
 if TYPE_CHECKING:
     from idp.db.engine import Database
-    from idp.importing.batch import Options
+    from idp.importing.batch import Options, Seal
     from idp.importing.import_file import Facts
     from idp.importing.report import Report
     from idp.importing.run import ConflictsFound, Result
+    from idp.settings import Settings
 
 _SHOWN = 20  # conflicts in text
 
@@ -133,11 +134,32 @@ def _import(stream: BinaryIO, options: "Options", *, source: str | None, is_dry_
         from idp.importing.run import Import
 
         check_revision(await current(database))
+        seal = await _sealing(database, settings)
         with _progress("Importing", _steps(facts)) as done:
-            task = Import(database, file, facts, options, source=source, progress=done)
+            task = Import(database, file, facts, options, source=source, progress=done, seal=seal)
             return await (task.dry_run() if is_dry_run else task.run())
 
     return with_database(settings, work, as_owner=True)
+
+
+async def _sealing(database: "Database", settings: "Settings") -> "Seal | None":
+    """Return what encrypts secrets of authenticator apps, None without a root secret.
+
+    Raises:
+        BadInput: the root secret is not that of the service.
+    """
+    from idp.cli.database_contents import sealed_keys
+    from idp.cli.failure import BadInput
+    from idp.deployment import root_secrets
+    from idp.settings import root_secret
+    from idp.signing.sealing import Sealer
+
+    if root_secret(settings) is None:
+        return None
+    if (problem := await sealed_keys(database, settings)) is not None:
+        raise BadInput(problem)
+    sealer = Sealer(root_secrets(settings))
+    return lambda secret: sealer.seal(secret.encode(), purpose="totp")
 
 
 def _steps(facts: "Facts") -> int:

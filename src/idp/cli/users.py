@@ -22,7 +22,7 @@ _STATUS_CELLS = {True: ("enabled", "green"), False: ("disabled", "red")}
 
 @click.group(cls=SuggestingGroup)
 def users() -> None:
-    """Invite, list, change, sign out, disable and delete users.
+    """Invite, list, change, sign out, disable and delete users; reset lost second factors.
 
     Requires ADMIN_TOKEN in the environment, or an `idp dev` on this machine. `create-admin`, for the first
     administrator, uses the database instead.
@@ -195,6 +195,26 @@ def sign_out(user: str, output: str, url: str | None) -> None:
 
     done = client.delete(f"{_PATH}/{segment(found['user_id'])}/sessions")
     print_done(done, output, f"{counted(done['ended_sessions'], 'session')} of {_who(found)} ended.")
+
+
+@users.command("reset-factors")
+@_WHO
+@click.option("--reason", required=True, help="How you know that it is them; kept in the audit log.")
+@managing
+def reset_factors(user: str, reason: str, output: str, url: str | None) -> None:
+    """Remove all second factors and recovery codes of a user who has lost them, and end their sessions.
+
+    The user is told by mail. Never do this because of a message alone: it opens the account to its password.
+    """
+    client = management(url)
+    found = client.get(f"{_PATH}/{_find(client, user)}")
+    from idp.cli.client import segment
+    from idp.cli.find_by_name import counted
+    from idp.cli.tables import print_done
+
+    done = client.delete(f"{_PATH}/{segment(found['user_id'])}/factors", {"reason": reason})
+    ended = counted(done["ended_sessions"], "session").lower()
+    print_done(done, output, f"The second factors of {_who(found)} are removed; {ended} ended.")
 
 
 @users.command()

@@ -1,5 +1,6 @@
 """What the stages of an import share: the connection, the options, and the report."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from idp.importing.report import Conflict, Report
 
 OnConflict = Literal["fail", "skip", "link"]
 Connection = Any  # of asyncpg
+Seal = Callable[[str], str]
 
 
 class Options(Struct, frozen=True):
@@ -35,6 +37,7 @@ class Batch(Struct):
         known_until: `exported_at` of its previous import. Users changed here since are not overwritten.
         now: the time of the import.
         report: collects what happens.
+        seal: encrypts secrets of authenticator apps; None without a root secret.
         events: type, subject, version and data (JSON) of events to publish.
     """
 
@@ -46,6 +49,7 @@ class Batch(Struct):
     now: datetime
     report: Report
     is_dry_run: bool = False
+    seal: Seal | None = None
     events: list[tuple[str, str, int | None, str]] = field(default_factory=list)
 
     def conflict(self, record: Numbered, kind: str, code: str, *, seen: str, exists: str, action: str) -> None:

@@ -50,6 +50,23 @@ class Header(Record, tag="header", kw_only=True):
     exported_at: datetime | None = None
 
 
+class TotpApp(Struct, forbid_unknown_fields=True):
+    """An authenticator app (RFC 6238). `repr` hides the secret.
+
+    Attributes:
+        secret: base32.
+        period: of a time step, in seconds.
+    """
+
+    secret: Annotated[str, Meta(min_length=1, max_length=256)]
+    algorithm: Literal["SHA1", "SHA256", "SHA512"] = "SHA1"
+    digits: Literal[6, 7, 8] = 6
+    period: Literal[15, 30, 60] = 30
+
+    def __repr__(self) -> str:
+        return "TotpApp(hidden)"
+
+
 class User(Record, tag="user", kw_only=True):
     """A user. `phone` is accepted for completeness and not stored."""
 
@@ -67,6 +84,7 @@ class User(Record, tag="user", kw_only=True):
     avatar_url: Text | None = None
     phone: Text | None = None
     login_type: Annotated[str, Meta(min_length=1, max_length=32)] | None = None
+    totp: TotpApp | None = None
     is_active: bool = True
     blocked_until: datetime | None = None
     created_at: datetime | None = None

@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 from idp import clock
 from idp.db.engine import Database
 from idp.importing.audit_records import apply_audit
-from idp.importing.batch import Batch, Connection, Options
+from idp.importing.batch import Batch, Connection, Options, Seal
 from idp.importing.directory import apply_domains, apply_parents, apply_teams
 from idp.importing.identities import apply_identities
 from idp.importing.import_file import Facts, ImportFile, Numbered, batches
@@ -159,6 +159,7 @@ class Import:
         options: of the command.
         source: replaces the source that the file names.
         progress: called with the number of records done.
+        seal: encrypts secrets of authenticator apps; without it, users who have one are refused.
     """
 
     def __init__(
@@ -170,6 +171,7 @@ class Import:
         *,
         source: str | None = None,
         progress: Callable[[int], None] = lambda _number: None,
+        seal: Seal | None = None,
     ) -> None:
         self._database = database
         self._file = file
@@ -177,6 +179,7 @@ class Import:
         self._options = options
         self._source = source or facts.source
         self._progress = progress
+        self._seal = seal
 
     async def dry_run(self) -> Result:
         """Report what `run` would do from the beginning, and change nothing.
@@ -305,6 +308,7 @@ class Import:
             clock.now(),
             report,
             is_dry_run,
+            self._seal,
         )
 
     async def _publish(self, batch: Batch) -> None:

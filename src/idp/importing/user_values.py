@@ -1,20 +1,23 @@
 """The values of an imported user, checked before they are stored."""
 
+import base64
 from collections.abc import Mapping
 from datetime import datetime
 from typing import get_args
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from idp.importing.batch import Batch
 from idp.importing.import_file import Numbered
-from idp.importing.records import User
+from idp.importing.records import TotpApp, User
 from idp.plain_text import unseen_character, without_unseen
 from idp.principal.permissions import ADMIN, USER
 from idp.users.email import email_key, parse_email
 from idp.users.password_worker import Cost, unverifiable_reason
 from idp.users.shapes import Plan
 
+_MIN_TOTP_BYTES = 10  # 80 bits, as some services have
 _MAX_NAME = 200  # characters, as in the API
 _PLANS = get_args(Plan)
 _NO_COST = Cost(1, 8, 1)  # only the absolute limits count
@@ -38,9 +41,10 @@ class UserValues(Struct):
     deleted_at: datetime | None
     imported_from: str
     roles: tuple[str, ...]
+    totp: TotpApp | None = None
 
 
-COLUMNS = tuple(name for name in UserValues.__struct_fields__ if name != "roles")
+COLUMNS = tuple(name for name in UserValues.__struct_fields__ if name not in {"roles", "totp"})
 
 
 class Refused(Exception):
@@ -76,6 +80,7 @@ def values_of(batch: Batch, record: Numbered) -> UserValues:
         deleted_at=user.deleted_at,
         imported_from=batch.source,
         roles=() if is_deleted else roles,
+        totp=None if is_deleted else _totp(batch, user),
     )
 
 
@@ -117,6 +122,24 @@ def _password_hash(user: User) -> str | None:
             "password_refused", f"password_hash {scheme}…", reason, "set it to null; the user then resets the password"
         )
     return user.password_hash
+
+
+def _totp(batch: Batch, user: User) -> TotpApp | None:
+    """Return the authenticator app; a user is never imported without the second factor that they have there."""
+    if user.totp is None:
+        return None
+    secret = "".join(user.totp.secret.split()).replace("-", "").upper().rstrip("=")
+    try:
+        size = len(base64.b32decode(secret + "=" * (-len(secret) % 8)))
+    except ValueError:
+        size = 0
+    if size < _MIN_TOTP_BYTES:
+        expected = f"a base32 secret of {_MIN_TOTP_BYTES} or more bytes"
+        raise Refused("totp_refused", "totp.secret", expected, "correct it, or leave totp out if the app is gone")
+    if batch.seal is None:
+        expected = "IDP_SECRET_KEY of the service, which encrypts it here"
+        raise Refused("totp_refused", "totp without a root secret", expected, "set IDP_SECRET_KEY and import again")
+    return replace(user.totp, secret=secret)
 
 
 def _plan(user: User) -> str:

@@ -42,6 +42,10 @@ _GRANT = f"""
 INSERT INTO idp.user_roles (user_id, role, source) SELECT *, '{IMPORT}' FROM unnest($1::text[], $2::text[])
     ON CONFLICT DO NOTHING
 """  # noqa: S608
+_TOTP = """
+INSERT INTO idp.totp_secrets (user_id, secret, algorithm, digits, period, last_step, created_at)
+SELECT *, 0, $6 FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[]) ON CONFLICT DO NOTHING
+"""
 _WITHDRAW = """
 DELETE FROM idp.user_roles r USING unnest($1::text[], $2::text[]) AS n(user_id, role)
  WHERE r.user_id = n.user_id AND r.role = n.role
@@ -231,6 +235,7 @@ async def _insert(batch: Batch, created: list[tuple[Numbered, UserValues]]) -> N
             action="import again",
         )
     await _grant(batch, [values for _, values in created])
+    await _add_apps(batch, [values for _, values in created])
     batch.report.count(KIND, "created", len(created))
 
 
@@ -252,6 +257,16 @@ async def _grant(batch: Batch, values: Sequence[UserValues], known: Mapping[str,
     for each in values:
         if ADMIN in each.roles and ADMIN not in ((known or {}).get(each.id) or {"roles": ()})["roles"]:
             batch.report.add_administrator(each.email or each.id)
+
+
+async def _add_apps(batch: Batch, values: Sequence[UserValues]) -> None:
+    """Store the authenticator apps of new users; those who were here before have the factors that they set up here."""
+    having = [(each.id, each.totp) for each in values if each.totp is not None]
+    if not having or batch.seal is None:
+        return
+    rows = [(name, batch.seal(app.secret), app.algorithm, app.digits, app.period) for name, app in having]
+    await batch.connection.execute(_TOTP, *map(list, zip(*rows, strict=True)), batch.now)
+    batch.report.note("authenticator apps imported", len(rows))
 
 
 def _columns(values: Sequence[UserValues]) -> list[list[Any]]:

@@ -4,7 +4,7 @@ import msgspec
 from litestar import Response
 from msgspec import Struct
 
-from idp.accounts.passkeys import PasskeySignIn
+from idp.accounts.passkey_sign_in import PasskeySignIn
 from idp.federation.providers import Providers
 from idp.pages.provider_buttons import buttons
 from idp.pages.rendering import form_page

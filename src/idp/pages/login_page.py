@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 from litestar.response import Redirect
 
-from idp.accounts.passkeys import PasskeySignIn
+from idp.accounts.passkey_sign_in import PasskeySignIn
 from idp.accounts.shapes import LoginIn
 from idp.accounts.sign_in import SignIn
 from idp.authn.introspection import Introspector

@@ -9,7 +9,7 @@ from litestar.response import Redirect
 from msgspec import Struct
 
 from idp.accounts.passkey_shapes import PasskeyLogin
-from idp.accounts.passkeys import PasskeySignIn
+from idp.accounts.passkey_sign_in import PasskeySignIn
 from idp.errors import InvalidCredentials, PasskeyCloned, PasskeyRejected, PasskeyUnknown
 from idp.federation.sign_in import FederatedSignIn
 from idp.ops.address_limits import checks_address

@@ -7,6 +7,7 @@ that says so, or onward if the browser is signed in with two factors already.
 from typing import Annotated
 from urllib.parse import urlsplit
 
+import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
@@ -17,6 +18,7 @@ from idp.accounts.manage_factors import ManageFactors
 from idp.accounts.pending_sign_ins import FoundSignIn
 from idp.accounts.second_factor import SecondFactor
 from idp.accounts.start_session import StartedSession
+from idp.audit.record import origin_of
 from idp.authn.introspection import Introspector
 from idp.errors import FreshLoginRequired, NoSecondFactor, SecondFactorInvalid, SignInExpired, SupportSession
 from idp.ops.address_limits import checks_address
@@ -24,6 +26,7 @@ from idp.pages.browser_session import find_browser
 from idp.pages.forms import ERROR_PAGES, FORM, read_form
 from idp.pages.leaving import leave_form
 from idp.pages.mail_link import Page
+from idp.pages.passkey_login import parse_credential
 from idp.pages.rendering import form_page, redirect
 from idp.pages.sign_in_steps import SECOND_FACTOR, SET_UP, Journey, RequestId, ReturnTo, find_journey, finish
 from idp.principal.guards import is_strong, public
@@ -57,7 +60,7 @@ async def second_factor_page(
     if waiting is not None:
         if waiting.details.enrols:
             return redirect(f"{SET_UP}{journey.query}")
-        return await _form(request, journey, form_tokens, manage_factors, waiting.user_id, method=method)
+        return await _form(request, journey, form_tokens, manage_factors, second_factor, waiting.user_id, method=method)
     browser = await find_browser(request, introspector)
     if browser is None:
         return show_over(request, journey)
@@ -69,7 +72,7 @@ async def second_factor_page(
         return redirect(sign_in_again(journey))
     if not (await manage_factors.state(browser.user_id)).factors.has_any:
         return redirect(f"{SET_UP}{journey.query}")
-    return await _form(request, journey, form_tokens, manage_factors, browser.user_id, method=method)
+    return await _form(request, journey, form_tokens, manage_factors, second_factor, browser.user_id, method=method)
 
 
 @post(
@@ -96,7 +99,10 @@ async def second_factor_form(
     form = await read_form(request, public_url=tokens.issuer)
     form_tokens.check(request.cookies, form.get("csrf_token", ""))
     journey = await find_journey(authorizations, request_id, return_to)
-    prove = second_factor.by_code(form.get("code", "")[:_MAX_CODE])
+    if credential := form.get("credential"):
+        prove = second_factor.by_passkey(parse_credential(credential), origin_of(request))
+    else:
+        prove = second_factor.by_code(form.get("code", "")[:_MAX_CODE])
     waiting = await find_waiting(request, second_factor)
     browser = await find_browser(request, introspector) if waiting is None else None
     try:
@@ -114,10 +120,13 @@ async def second_factor_form(
         return redirect(sign_in_again(journey))
     except (SignInExpired, NoSecondFactor):
         return show_over(request, journey)
-    except SecondFactorInvalid as error:
-        request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
+    except SecondFactorInvalid as refused:
+        request.scope["error"] = refused  # type: ignore[typeddict-unknown-key]
         user_id = waiting.user_id if waiting else browser.user_id if browser else ""
-        return await _form(request, journey, form_tokens, manage_factors, user_id, method=method, error="wrong")
+        error = "passkey_wrong" if credential else "wrong"
+        return await _form(
+            request, journey, form_tokens, manage_factors, second_factor, user_id, method=method, error=error
+        )
 
 
 async def find_waiting(request: AnyRequest, second_factor: SecondFactor) -> FoundSignIn | None:
@@ -164,6 +173,7 @@ async def _form(
     journey: Journey,
     form_tokens: FormTokens,
     manage_factors: ManageFactors,
+    second_factor: SecondFactor,
     user_id: str,
     *,
     method: str | None,
@@ -171,6 +181,9 @@ async def _form(
 ) -> Response[str]:
     token, cookies = form_tokens.issue(request.cookies)
     methods = (await manage_factors.state(user_id)).factors.methods
+    options = None
+    if "passkey" in methods:
+        options = msgspec.json.encode(await second_factor.passkey_options(user_id)).decode()
     return form_page(
         request,
         "second_factor.html",
@@ -180,6 +193,7 @@ async def _form(
         query=journey.query,
         csrf_token=token,
         methods=methods,
+        passkey_options=options,
         by_recovery_code=method == "recovery_code" or "totp" not in methods,
         error=error,
     )

@@ -5,6 +5,7 @@ to a live session of the administrator who acts in the session of support that t
 """
 
 from typing import Any
+from urllib.parse import quote
 
 from litestar import Response, post
 from litestar.datastructures import Cookie
@@ -24,7 +25,7 @@ from idp.principal.requests import AnyRequest
 from idp.sessions.cookie import CSRF_HEADER, SessionCookies
 from idp.signing.jwt import TokenService
 
-_OPT: dict[str, Any] = decided_by_handler("session of support, by its cookie") | accepts_support() | FORM
+OF_SUPPORT: dict[str, Any] = decided_by_handler("session of support, by session cookie") | accepts_support() | FORM
 
 
 def enter(request: AnyRequest, cookies: SessionCookies, started: SupportSession) -> list[Cookie]:
@@ -37,7 +38,7 @@ def enter(request: AnyRequest, cookies: SessionCookies, started: SupportSession)
     ]
 
 
-@post("/support/stop", opt=_OPT, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
+@post("/support/stop", opt=OF_SUPPORT, include_in_schema=False, status_code=200, exception_handlers=ERROR_PAGES)
 async def stop_support(
     request: AnyRequest,
     act_for_support: NamedDependency[ActForSupport],
@@ -50,16 +51,15 @@ async def stop_support(
     found = await act_for_support.find(request.cookies.get(session_cookies.name, ""))
     if found is None:
         return redirect("/account")
-    session_id, actor_id = found
     headers = {**request.headers, CSRF_HEADER: form.get("csrf_token", "")}
-    session_cookies.check_csrf(headers, str(session_id))
+    session_cookies.check_csrf(headers, str(found.session_id))
     kept = request.cookies.get(session_cookies.kept_name, "")
-    own = await _session_of(introspector, session_cookies, kept, actor_id)
-    await act_for_support.stop(session_id, _by(request, actor_id))
+    own = await _session_of(introspector, session_cookies, kept, found.actor_id)
+    await act_for_support.stop(found.session_id, _by(request, found.actor_id))
     if own is None:
-        return redirect("/login", cookies=[*session_cookies.clear(), session_cookies.kept(None)])
+        return redirect("/login", cookies=session_cookies.clear())
     cookies = [*session_cookies.set(kept, own, seconds=None), session_cookies.kept(None)]
-    return redirect("/admin?done=support_stopped", cookies=cookies)
+    return redirect(f"/admin/users/{quote(found.user_id)}?done=support_stopped", cookies=cookies)
 
 
 async def _session_of(introspector: Introspector, cookies: SessionCookies, kept: str, actor_id: str) -> str | None:

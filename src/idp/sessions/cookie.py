@@ -67,8 +67,8 @@ class SessionCookies:
         ]
 
     def clear(self) -> list[Cookie]:
-        """Return expired cookies that delete the session cookies."""
-        return [self._cookie(name, "", 0, httponly=True) for name in (self.name, self.csrf_name)]
+        """Return expired cookies that delete the session cookies, also what an administrator's own session left."""
+        return [self._cookie(name, "", 0, httponly=True) for name in (self.name, self.csrf_name, self.kept_name)]
 
     def kept(self, secret: str | None) -> Cookie:
         """Return the cookie that keeps an administrator's own session while they act as a user; None deletes it."""

@@ -9,10 +9,12 @@ from litestar.params import FromPath
 from litestar.response import Redirect
 from msgspec import Struct
 
+from idp.accounts.manage_factors import ManageFactors
 from idp.accounts.passkey_shapes import NewPasskey, PasskeyName
 from idp.accounts.passkeys import AccountPasskeys
 from idp.audit.record import origin_of
-from idp.errors import PasskeyExists, PasskeyNotFound, PasskeyRejected, TooManyPasskeys
+from idp.errors import PasskeyExists, PasskeyNotFound, PasskeyRejected, SecondFactorNeeded, TooManyPasskeys
+from idp.pages.account.recovery_codes import show_codes
 from idp.pages.forms import FORM
 from idp.pages.passkey_login import parse_credential
 from idp.pages.rendering import redirect
@@ -92,6 +94,8 @@ async def remove_form(
         await account_passkeys.remove(visitor.principal, passkey_id, origin_of(request))
     except PasskeyNotFound:
         return await _list(request, visitor, account_passkeys, error="gone")
+    except SecondFactorNeeded:
+        return await _list(request, visitor, account_passkeys, error="required")
     return redirect(f"{PATH}?done=passkey_removed")
 
 
@@ -110,20 +114,25 @@ async def add_form(
     request: AnyRequest,
     signed_in_pages: NamedDependency[SignedInPages],
     account_passkeys: NamedDependency[AccountPasskeys],
+    manage_factors: NamedDependency[ManageFactors],
 ) -> Response[str] | Redirect:
-    """Register a passkey."""
+    """Register a passkey; with the first factor come recovery codes, shown once."""
     visitor, form = await signed_in_pages.submit(request, page=_ADD, fresh=True)
     name = _name(form)
     if name is None:
         return await _form(request, visitor, account_passkeys, error="bad_name", entered=form.get("name", ""))
     new = NewPasskey(credential=parse_credential(form.get("credential", "")), name=name)
     try:
-        await account_passkeys.register(visitor.principal, new, origin_of(request))
+        added = await account_passkeys.register(request, visitor.principal, new, mode="cookie")
     except (PasskeyRejected, PasskeyExists) as error:
         return await _form(request, visitor, account_passkeys, error=_ERRORS[type(error)], entered=name)
     except TooManyPasskeys:
         return await _list(request, visitor, account_passkeys, error="too_many")
-    return redirect(f"{PATH}?done=passkey_added")
+    assert added.started is not None
+    if not added.recovery_codes:
+        return redirect(f"{PATH}?done=passkey_added", cookies=added.started.cookies)
+    now = Visitor(visitor.principal, str(added.started.answer.csrf_token), cookies=added.started.cookies)
+    return await show_codes(request, now, manage_factors, added.recovery_codes)
 
 
 async def _list(

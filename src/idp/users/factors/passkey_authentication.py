@@ -12,10 +12,9 @@ from webauthn.helpers.structs import AuthenticationCredential, UserVerificationR
 
 from idp import clock
 from idp.errors import PasskeyCloned, PasskeyRejected, PasskeyUnknown
-from idp.principal.model import MULTI_FACTOR
 from idp.users.factors.challenges import Challenges, Purpose
 from idp.users.factors.models import PasskeyRow
-from idp.users.factors.passkeys import descriptor, rows_of
+from idp.users.factors.passkeys import descriptor, methods_of, rows_of
 from idp.users.factors.relying_party import RelyingParty
 from idp.users.factors.webauthn_response import MILLISECONDS, challenge_of, refusing
 
@@ -25,12 +24,10 @@ class VerifiedPasskey(Struct, frozen=True):
 
     Attributes:
         user_id: whose it is.
-        user_verified: whether the authenticator verified its user, by a PIN or biometrics.
-        methods: authentication methods for `amr` (RFC 8176); with `mfa` if it counts as two factors.
+        methods: authentication methods for `amr` (RFC 8176).
     """
 
     user_id: str
-    user_verified: bool
     methods: tuple[str, ...]
 
 
@@ -100,9 +97,7 @@ class PasskeyAuthentication:
             raise cloned
         row.sign_count, row.backed_up = verified.new_sign_count, verified.credential_backed_up
         row.last_used_at = clock.now()
-        kind = "swk" if row.backup_eligible else "hwk"
-        methods = (kind, "user", MULTI_FACTOR) if verified.user_verified else (kind,)
-        return VerifiedPasskey(row.user_id, verified.user_verified, methods)
+        return VerifiedPasskey(row.user_id, methods_of(row, user_verified=verified.user_verified))
 
     def _verify(
         self, parsed: AuthenticationCredential, challenge: bytes, row: PasskeyRow, *, sign_in: bool

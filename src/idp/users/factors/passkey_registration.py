@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+from msgspec import Struct
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -22,9 +23,16 @@ from idp.audit.record import Origin
 from idp.errors import PasskeyExists, TooManyPasskeys
 from idp.users.factors.challenges import Challenges
 from idp.users.factors.models import PasskeyRow
-from idp.users.factors.passkeys import MAX_PASSKEYS, Passkey, descriptor, record_passkey, rows_of
+from idp.users.factors.passkeys import MAX_PASSKEYS, Passkey, descriptor, methods_of, record_passkey, rows_of
 from idp.users.factors.relying_party import RelyingParty
 from idp.users.factors.webauthn_response import MILLISECONDS, challenge_of, refusing
+
+
+class RegisteredPasskey(Struct, frozen=True):
+    """A new passkey, and the authentication methods that its registration proved, for `amr`."""
+
+    passkey: Passkey
+    methods: tuple[str, ...]
 
 
 class PasskeyRegistration:
@@ -72,7 +80,7 @@ class PasskeyRegistration:
 
     async def register(
         self, session: AsyncSession, origin: Origin, user_id: str, credential: dict[str, Any], *, name: str
-    ) -> Passkey:
+    ) -> RegisteredPasskey:
         """Store a new passkey.
 
         Args:
@@ -113,7 +121,7 @@ class PasskeyRegistration:
         session.add(row)
         await session.flush()
         record_passkey(session, origin, "passkey.added", row)
-        return Passkey.of(row)
+        return RegisteredPasskey(Passkey.of(row), methods_of(row, user_verified=verified.user_verified))
 
     def _verify(
         self, credential: dict[str, Any], challenge: bytes

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from webauthn.helpers.structs import AuthenticatorTransport, PublicKeyCredentialDescriptor
 
 from idp.audit.record import Origin, record
-from idp.errors import PasskeyNotFound
+from idp.errors import PasskeyCloned, PasskeyNotFound
 from idp.signing import base64url
 from idp.users.factors.models import PasskeyRow
 
@@ -96,6 +96,19 @@ def descriptor(row: PasskeyRow) -> PublicKeyCredentialDescriptor:
     known = {each.value for each in AuthenticatorTransport}
     transports = [AuthenticatorTransport(each) for each in row.transports if each in known]
     return PublicKeyCredentialDescriptor(id=row.credential_id, transports=transports or None)
+
+
+def methods_of(row: PasskeyRow, *, user_verified: bool) -> tuple[str, ...]:
+    """Return the authentication methods of a use, for `amr` (RFC 8176): a key in hardware, or one that is copied."""
+    kind = "swk" if row.backup_eligible else "hwk"
+    return (kind, "user") if user_verified else (kind,)
+
+
+async def record_clone(session: AsyncSession, origin: Origin, error: PasskeyCloned) -> None:
+    """Record that a passkey's counter did not grow."""
+    row = await session.get(PasskeyRow, error.passkey_id)
+    if row is not None:
+        record_passkey(session, origin, "passkey.may_be_cloned", row)
 
 
 def record_passkey(session: AsyncSession, origin: Origin, action: str, row: PasskeyRow) -> None:
