@@ -214,7 +214,7 @@ async def test_a_passkey_is_renamed_and_removed_by_its_user_only(production: Ser
         assert (answer.status_code, answer.json()["code"]) == (404, "passkey_not_found")
     assert (await production.client.patch(path, json={"name": "<b>"}, headers=fresh.bearer)).json()["name"] == "<b>"
     other = await strong(production, person, device)
-    await production.sql("UPDATE idp.user_sessions SET acr = '1' WHERE id = $1::uuid", other.session_id)
+    await production.sql("UPDATE idp.user_sessions SET acr = '1', amr = '{pwd}' WHERE id = $1::uuid", other.session_id)
     weak = await production.client.delete(path, headers=other.bearer)
     assert (weak.status_code, weak.json()["code"]) == (401, "fresh_login_required")
     assert 'acr_values="2"' in weak.headers["WWW-Authenticate"]
