@@ -232,7 +232,6 @@ BY_ADMINS = (
     Change("PATCH", "/api/auth/admin/users/{user_id:str}", fixed(plan="PRO")),
     Change("DELETE", "/api/auth/admin/users/{user_id:str}"),
     Change("DELETE", "/api/auth/admin/users/{user_id:str}/sessions"),
-    Change("POST", "/api/auth/admin/users/{user_id:str}/act", fixed(reason="asked for help with teams")),
     Change("POST", "/api/auth/admin/clients", new_client),
     Change("PUT", "/api/auth/admin/clients/{client_id:str}", new_client, oauth_client),
     Change("POST", "/api/auth/admin/clients/{client_id:str}/secret", fixed(overlap_seconds=0), oauth_client),
@@ -332,8 +331,13 @@ async def call(world: World, change: Change, *, body: Any, names: dict[str, str]
     return await world.service.client.request(change.method, path, headers=world.headers, **given)
 
 
-async def lose(world: World, change: Change, taking: str, *values: str, table: str = "idp.users") -> httpx2.Response:
-    """Call a route while a table that it needs is locked, run `taking` under the lock, and return the answer."""
+async def lose(
+    world: World, change: Change, taking: str, *values: str | Callable[[], str], table: str = "idp.users"
+) -> httpx2.Response:
+    """Call a route while a table that it needs is locked, run `taking` under the lock, and return the answer.
+
+    A value is a function if it is known only when the world has been prepared for the change.
+    """
     names = await change.names(world) if change.names else {}
     body = await change.body(world) if change.body else None
     assert (await world.service.client.get("/teams", headers=world.headers)).status_code == 200  # and it is remembered
@@ -348,7 +352,7 @@ async def lose(world: World, change: Change, taking: str, *values: str, table: s
                 break
             await asyncio.sleep(0.01)
         assert not calling.done(), f"{change} waited for nothing: {calling.result().text}"
-        await connection.execute(taking, *values)
+        await connection.execute(taking, *(value() if callable(value) else value for value in values))
         await transaction.commit()
         return await calling
     finally:
@@ -394,7 +398,7 @@ async def test_a_caller_whose_session_ends_changes_nothing(own: Service, admin: 
     world = await make_world(own, admin)
     if change not in BY_PEOPLE:
         await own.sql("INSERT INTO idp.user_roles (user_id, role) VALUES ($1, 'admin')", world.caller.id)
-    answer = await lose(world, change, END_SESSION, world.caller.session_id)
+    answer = await lose(world, change, END_SESSION, lambda: world.caller.session_id)
     assert (answer.status_code, answer.json()["code"]) == (401, "token_revoked")
 
 
