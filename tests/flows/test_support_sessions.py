@@ -103,6 +103,8 @@ async def test_the_person_sees_the_session_and_ends_it(service: Service, support
         assert "support by an administrator" in page.text
         assert REASON in page.text
         assert REASON in (await visitor.open("/account/activity")).text
+        exported = (await visitor.client.get("/account/data/export")).json()["sessions"]
+        assert {each["actor_reason"] for each in exported if each["actor_id"] == support.admin.id} == {REASON}
         await visitor.submit(page, "/account/sessions/end", session_id=support.session_id)
     assert (await service.me(support.bearer)).status_code == 401
 
