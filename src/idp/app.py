@@ -99,7 +99,7 @@ def _features(
         WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
         PagesPlugin(
             public_url(settings),
-            settings.pages,
+            core.loaded,
             core.proofs,
             core.origins,
             introspector,

@@ -90,6 +90,7 @@ from idp.users.passwords import Passwords
 class Core(Struct, frozen=True):
     """The service's objects, one of each."""
 
+    loaded: LoadedSettings
     settings: Settings
     profile: Profile
     origins: AllowedOrigins
@@ -269,6 +270,7 @@ def build_core(loaded: LoadedSettings) -> Core:
     session_starter = SessionStarter(settings, tokens, refresh_tokens, cookies, pending_sign_ins, policy)
     counters_key = derive(roots[0], "rate-limit-counters")
     return Core(
+        loaded=loaded,
         settings=settings,
         profile=profile,
         origins=origins,

@@ -387,6 +387,15 @@ def value_of(settings: Settings, path: str) -> Any:
     return getattr(getattr(settings, section), key)
 
 
+def shown_value(value: Any) -> Any:
+    """Return a value as JSON with secrets hidden; plugin settings may hold any value."""
+    if isinstance(value, Secret):
+        return "(hidden)"
+    if isinstance(value, dict):
+        return dict.fromkeys(value, "(hidden)")
+    return [shown_value(item) for item in value] if isinstance(value, tuple) else value
+
+
 def libpq_variable(name: str) -> str | None:
     """Return a variable of libpq, such as PGSSLROOTCERT, which our driver also uses."""
     return os.environ.get(name)

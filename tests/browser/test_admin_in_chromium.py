@@ -9,8 +9,12 @@ from playwright.async_api import Browser, Page, async_playwright
 from browser.looks import THEMES, WIDTHS, look, open_browser, sign_in
 from browser.test_docs_page import CHROMIUM, FLAGS
 from factories import Person, Service
+from pages.visitor import CALLBACK
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
+
+
+Filled = tuple[Person, Person, str, str, str]
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +26,8 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-async def filled(service: Service) -> tuple[Person, Person, str]:
-    """An administrator, a user who has something of everything, and a team."""
+async def filled(service: Service) -> Filled:
+    """An administrator, a user who has something of everything, a team, a client and a webhook."""
     admin, person = await service.register_admin(), await service.register(name="Grace Hopper")
     bearer = admin.bearer
     key = {"name": "laptop", "scopes": ["read"]}
@@ -37,15 +41,19 @@ async def filled(service: Service) -> tuple[Person, Person, str]:
     await service.client.post("/domains", json=below, headers=bearer)
     token = {"name": f"nightly-{person.id[-4:]}", "scopes": ["idp:introspect"], "ttl_days": 9}
     await service.client.post("/auth/tokens", json=token, headers=bearer)
-    return admin, person, str(team.json()["id"])
+    app = {"client_name": "Notes", "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"}
+    client = await service.client.post("/api/auth/admin/clients", json=app, headers=bearer)
+    hook = {"url": "https://consumer.example.com/hook", "description": "CRM"}
+    webhook = await service.client.post("/v1/webhooks", json=hook, headers=bearer)
+    return admin, person, team.json()["id"], client.json()["client_id"], webhook.json()["id"]
 
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("width", WIDTHS)
 async def test_every_page_of_the_administration_looks_right(
-    browser: Browser, service: Service, filled: tuple[Person, Person, str], width: str, theme: str
+    browser: Browser, service: Service, filled: Filled, width: str, theme: str
 ) -> None:
-    admin, person, team = filled
+    admin, person, team, client, webhook = filled
     context = await open_browser(browser, width=width, theme=theme)
     page = await context.new_page()
     await sign_in(page, service, admin, "/admin")
@@ -59,6 +67,15 @@ async def test_every_page_of_the_administration_looks_right(
         "domains": "domains",
         "roles": "roles",
         "keys": "keys",
+        "clients": "clients",
+        "client": f"clients/{client}",
+        "providers": "providers",
+        "signing-keys": "signing-keys",
+        "events": "events",
+        "webhooks": "webhooks",
+        "webhook": f"webhooks/{webhook}",
+        "settings": "settings?changed=yes",
+        "clerk": "clerk",
         "audit": f"audit?user={person.id}",
         "explain": "explain",
     }
@@ -70,6 +87,11 @@ async def test_every_page_of_the_administration_looks_right(
     await page.click("text=Explain >> nth=-2")
     wrong += await look(page, "admin-explained", width=width, theme=theme)
     assert person.token not in await page.content()
+    await page.goto(f"{service.base_url}/admin/clients/{client}")
+    await page.check("#consent")
+    await page.click("button:has-text('Run')")
+    wrong += await look(page, "admin-client-tested", width=width, theme=theme)
+    assert "Claims of the ID token" in await page.content()
     assert wrong == []
     await context.close()
 

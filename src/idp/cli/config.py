@@ -24,10 +24,10 @@ def config() -> None:
 @with_output
 def show(profile: "Profile", output: str) -> None:
     """Print every setting with its value and source. Secrets are hidden."""
-    from idp.settings import fields, load, value_of
+    from idp.settings import fields, load, shown_value, value_of
 
     loaded = load(profile)
-    values = {path: _hidden(value_of(loaded.settings, path)) for path, _kind in fields()}
+    values = {path: shown_value(value_of(loaded.settings, path)) for path, _kind in fields()}
     sources = {path: loaded.sources.get(path, "default") for path in values}
     if output == "json":
         import msgspec
@@ -46,17 +46,6 @@ def show(profile: "Profile", output: str) -> None:
         for path, value in values.items()
     ]
     print_table((Column("Setting"), Column("Value", wraps=True), Column("From", wraps=True, spare=1)), rows)
-
-
-def _hidden(value: Any) -> Any:
-    """Return a value for JSON with secrets hidden; plugin settings may hold any value."""
-    from idp.settings import Secret
-
-    if isinstance(value, Secret):
-        return "(hidden)"
-    if isinstance(value, dict):
-        return dict.fromkeys(value, "(hidden)")
-    return [_hidden(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _in_words(value: Any) -> str:

@@ -34,17 +34,18 @@ class FederatedJourney(Struct, frozen=True):
     """Why a browser is sent to a provider, and where it goes on.
 
     Attributes:
-        purpose: `sign_in` in one of our pages, `app` for a single-page app, `link` to the account of a session.
+        purpose: `sign_in` in one of our pages, `app` for a single-page app, `link` to the account of a session,
+            `test` for an administrator, who sees what the provider says.
         query: of our next page, as `?request=…`.
         return_to: the page of the app.
         mode: how the app's session continues.
         code_challenge: of the app (RFC 7636), for `mode` code.
-        user_id: whose account is linked.
+        user_id: whose account is linked, or who tests.
         session_id: the session that asked for it, None for a credential without one.
         fresh: whether the provider must ask again.
     """
 
-    purpose: Literal["sign_in", "app", "link"]
+    purpose: Literal["sign_in", "app", "link", "test"]
     query: str = ""
     return_to: str | None = None
     mode: Literal["cookie", "code"] = "cookie"

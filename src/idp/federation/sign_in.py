@@ -57,6 +57,13 @@ class IdentityLinked(Struct, frozen=True):
     journey: FederatedJourney
 
 
+class Tested(Struct, frozen=True):
+    """What a provider said in a test, which signs nobody in."""
+
+    login: UpstreamLogin
+    journey: FederatedJourney
+
+
 class Proven(Struct, frozen=True):
     """An account that its owner has proven.
 
@@ -115,7 +122,7 @@ class KeptLogin(Struct, frozen=True):
     sealed_id_token: str | None
 
 
-Outcome = SignedIn | ProveAccount | ReturnToApp | IdentityLinked
+Outcome = SignedIn | ProveAccount | ReturnToApp | IdentityLinked | Tested
 
 
 class FederatedSignIn:
@@ -200,6 +207,8 @@ class FederatedSignIn:
     ) -> Outcome:
         login = await provider.upstream.complete(consumed.request, answer)
         journey = consumed.journey
+        if journey.purpose == "test":
+            return Tested(login, journey)
         if journey.purpose == "link":
             await self._link_for_session(request, journey, login)
             return IdentityLinked(journey)

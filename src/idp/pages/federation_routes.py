@@ -11,24 +11,28 @@ from litestar.response import Redirect
 
 from idp.accounts.pending_sign_ins import PendingSignIn
 from idp.authn.introspection import Introspector
+from idp.db.engine import Database
 from idp.errors import BadRequest, FederatedLoginInvalid, OriginNotAllowed
 from idp.federation.login_state import FederatedJourney
-from idp.federation.sign_in import FederatedSignIn, IdentityLinked, Outcome, ProveAccount, ReturnToApp, SignedIn
+from idp.federation.sign_in import FederatedSignIn, IdentityLinked, ProveAccount, ReturnToApp, SignedIn, Tested
 from idp.ops.origins import AllowedOrigins, serialize_origin
 from idp.ops.rate_limit import Limiter
 from idp.ops.rate_limit_rules import RateLimitRules
+from idp.pages.admin.tested_provider import show_tested
 from idp.pages.browser_session import find_browser
 from idp.pages.forms import ERROR_PAGES, FORM
 from idp.pages.leaving import leave_form
 from idp.pages.rendering import redirect
 from idp.pages.return_path import safe_path
 from idp.pages.sign_in_steps import Journey, RequestId, find_journey, finish
+from idp.pages.signed_in import SIGNED_IN_ERRORS, SignedInPages
 from idp.principal.guards import public
 from idp.principal.requests import AnyRequest
 from idp.provider.authorization import Authorization
 from idp.sessions.form_tokens import FormTokens
 from idp.signing import pkce
 
+Responded = SignedIn | ProveAccount | ReturnToApp | IdentityLinked
 _MAX_PARAMETERS, _MAX_ANSWER, _MAX_HINT = 30, 16_384, 320
 ReturnTo = Annotated[str | None, QueryParameter(description="A path of this service, or a page of an allowed origin.")]
 Mode = Annotated[str | None, QueryParameter(description="How the session of a page continues: cookie or code.")]
@@ -69,7 +73,7 @@ async def start_federated_login(
     return _leave(url, cookies)
 
 
-@get("/federation/{provider:str}/callback", opt=public(), include_in_schema=False, exception_handlers=ERROR_PAGES)
+@get("/federation/{provider:str}/callback", opt=public(), include_in_schema=False, exception_handlers=SIGNED_IN_ERRORS)
 async def finish_federated_login(
     request: AnyRequest,
     provider: FromPath[str],
@@ -77,6 +81,8 @@ async def finish_federated_login(
     authorizations: NamedDependency[Authorization],
     form_tokens: NamedDependency[FormTokens],
     introspector: NamedDependency[Introspector],
+    signed_in_pages: NamedDependency[SignedInPages],
+    database: NamedDependency[Database],
 ) -> Response[str] | Redirect:
     """Take a provider's answer: sign in, ask for a proof of the account, or show what went wrong."""
     chosen = federated_sign_in.providers.get(provider)
@@ -85,6 +91,8 @@ async def finish_federated_login(
     signed_in = await find_browser(request, introspector)
     user_id = signed_in.user.id if signed_in is not None and signed_in.user is not None else None
     outcome = await federated_sign_in.come_back(request, chosen, answer, browser=browser, user_id=user_id)
+    if isinstance(outcome, Tested):
+        return await show_tested(request, signed_in_pages, database, chosen, outcome)
     return await _respond(request, outcome, authorizations)
 
 
@@ -104,7 +112,7 @@ async def finish_federated_login_by_form(
     return redirect(f"/federation/{chosen.name}/callback?{urlencode(answer)}")
 
 
-async def _respond(request: AnyRequest, outcome: Outcome, authorizations: Authorization) -> Response[str] | Redirect:
+async def _respond(request: AnyRequest, outcome: Responded, authorizations: Authorization) -> Response[str] | Redirect:
     match outcome:
         case SignedIn(PendingSignIn() as pending, federated):
             return await finish(authorizations, await journey_of(authorizations, federated), pending)

@@ -43,7 +43,13 @@ ADMIN = (
     Entry("admin_roles", "/admin/roles", "M12 3l8 3v6c0 5-3 7-8 9-5-2-8-4-8-9V6zM9 12l2 2 4-4"),
     Entry("admin_keys", "/admin/keys", "M8 20a5 5 0 100-10 5 5 0 000 10zM11.5 11.5L21 2M17 6l3 3"),
     Entry("admin_clients", "/admin/clients", "M4 5h16v12H4zM4 9h16M8 21h8M7 7h.1"),
+    Entry("admin_providers", "/admin/providers", "M4 12h11M11 7l5 5-5 5M14 4h6v16h-6"),
+    Entry("admin_signing_keys", "/admin/signing-keys", "M4 20l5-1 11-11-4-4L5 15zM14 6l4 4"),
+    Entry("admin_events", "/admin/events", "M13 3L5 14h6l-1 7 8-11h-6z"),
+    Entry("admin_webhooks", "/admin/webhooks", "M12 9a3 3 0 100-6 3 3 0 000 6zM10 8l-4 7M6 21a3 3 0 100-6M14 8l4 7h-9"),
     Entry("admin_audit", "/admin/audit", "M6 3h9l4 4v14H6zM9 12h7M9 16h7M9 8h3"),
+    Entry("admin_settings", "/admin/settings", "M4 7h10M18 7h2M4 17h2M10 17h10M14 4v6M8 14v6"),
+    Entry("admin_clerk", "/admin/clerk", "M4 12a8 8 0 0114-5l2-2v6h-6M20 12a8 8 0 01-14 5l-2 2v-6h6"),
     Entry(
         "admin_explain",
         "/admin/explain",

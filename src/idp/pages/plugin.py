@@ -31,7 +31,7 @@ from idp.pages.signed_in import SignedInPages
 from idp.pages.waiting_requests import WaitingRequests
 from idp.plugin import Plugin
 from idp.sessions.form_tokens import FormTokens
-from idp.settings_schema import Pages
+from idp.settings import LoadedSettings
 from idp.signing.proof_keys import ProofKeys
 
 _ROUTES = (
@@ -60,7 +60,7 @@ class PagesPlugin(Plugin):
 
     Args:
         public_url: where clients reach the service.
-        settings: the brand.
+        loaded: the brand; and all settings, for administrators.
         proofs: keys of unstored proofs.
         origins: our own URL.
         introspector: decides about the session cookie.
@@ -77,7 +77,7 @@ class PagesPlugin(Plugin):
     def __init__(
         self,
         public_url: str,
-        settings: Pages,
+        loaded: LoadedSettings,
         proofs: ProofKeys,
         origins: AllowedOrigins,
         introspector: Introspector,
@@ -88,7 +88,7 @@ class PagesPlugin(Plugin):
         self._introspector = introspector
         self._public_url = public_url
         self._dev_headers = dev_headers
-        self._brand = load_brand(settings)
+        self._brand = load_brand(loaded.settings.pages)
         self._form_tokens = FormTokens(proofs, origins)
         self._waiting_requests = WaitingRequests(origins)
         self.document = OpenApiDocument()
@@ -98,6 +98,7 @@ class PagesPlugin(Plugin):
             "form_tokens": self._form_tokens,
             "waiting_requests": self._waiting_requests,
             "brand": self._brand,
+            "loaded_settings": loaded,
             "signed_in_pages": signed_in_pages,
         }
 

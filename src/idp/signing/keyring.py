@@ -11,7 +11,7 @@ a key. If AUTH_JWT_SECRET_KEY was used as the root secret it stays live (C-06c),
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -41,6 +41,8 @@ _COOL_DOWN_SECONDS = 2.0  # at most one reload per cool-down for unknown `kid`s 
 _RETRY_SECONDS = 0.5  # after a failed reload, so that its waiters do not retry one by one
 _LOCK = 0x1D9_4E75
 _PURPOSE: Purpose = "signing-key"
+
+Also = Callable[[AsyncSession], Awaitable[None]]
 
 
 class Keyring:
@@ -150,7 +152,7 @@ class Keyring:
         now = clock.now()
         return signing, [key for key in self._keys.values() if key.expires_at is None or key.expires_at > now]
 
-    async def rotate(self, *algorithms: Algorithm, at_once: bool = False) -> list[str]:
+    async def rotate(self, *algorithms: Algorithm, at_once: bool = False, also: Also | None = None) -> list[str]:
         """Publish new keys, which sign after `PUBLISH_BEFORE_USE`, and schedule the expiry of the current ones.
 
         Args:
@@ -158,6 +160,7 @@ class Keyring:
             at_once: sign with them immediately and revoke every earlier key, after a leak. Access tokens must be
             refreshed; other processes follow on notification, within a minute at the latest, and verifiers at their
             next fetch of the JWKS.
+            also: runs first in the same transaction, such as a check of the caller and an audit record.
 
         Returns:
             The new keys' ids.
@@ -165,6 +168,8 @@ class Keyring:
         signs_from = clock.now() + (timedelta(0) if at_once else PUBLISH_BEFORE_USE)
         made = await self._make_all(algorithms or ALGORITHMS, signs_from)
         async with self._locked() as session:
+            if also is not None:
+                await also(session)
             if at_once:
                 await session.execute(_expire_all(signs_from))
             await self._publish(session, made)
@@ -195,7 +200,7 @@ class Keyring:
         await self._refresh(0)
         return list(made)
 
-    async def retire(self, kid: str, *, at_once: bool = False) -> str | None:
+    async def retire(self, kid: str, *, at_once: bool = False, also: Also | None = None) -> str | None:
         """Replace a key: publish a successor of the one that signs, or withdraw an announced one.
 
         A key that has a successor expires already, when no living token carries it any more.
@@ -203,6 +208,7 @@ class Keyring:
         Args:
             kid: the key.
             at_once: revoke it now, with every token that it has signed, after a leak; a new key signs at once.
+            also: as for `rotate`.
 
         Returns:
             The id of the successor; None if none was needed.
@@ -217,9 +223,11 @@ class Keyring:
         now = clock.now()
         is_announced, signs = key.signs_from > now, key.kid == signing[key.algorithm].kid
         if signs and not at_once:
-            return (await self.rotate(key.algorithm))[0]
+            return (await self.rotate(key.algorithm, also=also))[0]
         made = await self._make_all([key.algorithm] if signs else [], now)
         async with self._locked() as session:
+            if also is not None:
+                await also(session)
             if at_once or is_announced:
                 of_key = SigningKeyRow.kid == kid
                 await session.execute(update(SigningKeyRow).where(of_key).values(expires_at=now))

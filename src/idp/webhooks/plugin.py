@@ -5,7 +5,8 @@ from idp.plugin import Plugin
 from idp.settings_schema import Webhooks
 from idp.signing.fetch import Fetcher
 from idp.signing.sealing import Sealer
-from idp.webhooks.routes import ROUTES, Outgoing
+from idp.webhooks.manage import Outgoing
+from idp.webhooks.routes import ROUTES
 from idp.webhooks.worker import DeliveryWorker
 
 

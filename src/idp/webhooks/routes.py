@@ -1,32 +1,23 @@
 """/v1/webhooks: administrators register endpoints that get events."""
 
-import time
 from typing import Annotated, Any
 from uuid import UUID
 
-import msgspec
 from litestar import delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
-from msgspec import Struct
-from uuid_utils.compat import uuid7
 
-from idp import clock, errors
+from idp import errors
 from idp.audit.record import origin_of
 from idp.db.engine import Database
-from idp.events.envelope import rfc_3339
-from idp.events.reading import Position
 from idp.ops.openapi import responses
-from idp.ops.problems import invalid
 from idp.ops.security_headers import NO_STORE
 from idp.principal.guards import accepts, decides_only, requires_admin
 from idp.principal.model import AuthMethod
-from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import AnyRequest
 from idp.settings import Settings
-from idp.signing.fetch import Fetcher
-from idp.signing.sealing import Sealer
-from idp.webhooks import posting, service, signing
+from idp.webhooks import manage, service
+from idp.webhooks.manage import Outgoing
 from idp.webhooks.shapes import (
     NewWebhook,
     WebhookChange,
@@ -43,13 +34,6 @@ _ACCEPTS = accepts(AuthMethod.ADMIN_TOKEN, AuthMethod.SERVICE_TOKEN)
 _BY_ADMIN: dict[str, Any] = {"guards": [requires_admin], "opt": _ACCEPTS, "tags": ["Events"]}
 _ONE = responses(errors.WebhookNotFound, errors.AdminRequired)
 Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="How many to return, 1 to 1000.")]
-
-
-class Outgoing(Struct, frozen=True):
-    """What posts to endpoints, and encrypts their secrets."""
-
-    fetcher: Fetcher
-    sealer: Sealer
 
 
 @get("/v1/webhooks", **_BY_ADMIN, summary="List webhooks", responses=responses(errors.AdminRequired))
@@ -75,11 +59,8 @@ async def create_webhook(
     data: JSONBody[NewWebhook],
 ) -> WebhookSecret:
     """Register an endpoint for the events from now on. The secret is returned only in this response."""
-    _check_url(webhook_outgoing, data.url)
-    async with database.transaction() as session:
-        await reauthorize(session, request.user, manages=True)
-        limit = settings.webhooks.max_endpoints
-        return await service.create(session, origin_of(request), webhook_outgoing.sealer, data, max_endpoints=limit)
+    limit = settings.webhooks.max_endpoints
+    return await manage.create(database, webhook_outgoing, request.user, origin_of(request), data, max_endpoints=limit)
 
 
 @get("/v1/webhooks/{webhook_id:uuid}", **_BY_ADMIN, summary="Get a webhook", responses=_ONE)
@@ -104,11 +85,11 @@ async def change_webhook(
 ) -> WebhookOut:
     """Change URL, types or description, disable it, or enable it again: then it continues where it stopped."""
     if isinstance(data.url, str):
-        _check_url(webhook_outgoing, data.url)
-    async with database.transaction() as session:
-        await service.get_row(session, webhook_id, lock=True)
-        await reauthorize(session, request.user, manages=True)
-        return await service.change(session, origin_of(request), webhook_id, data)
+        manage.check_url(webhook_outgoing, data.url)
+    origin = origin_of(request)
+    return await manage.change(
+        database, request.user, webhook_id, lambda session: service.change(session, origin, webhook_id, data)
+    )
 
 
 @delete("/v1/webhooks/{webhook_id:uuid}", **_BY_ADMIN, summary="Delete a webhook", status_code=200, responses=_ONE)
@@ -116,10 +97,8 @@ async def delete_webhook(
     request: AnyRequest, database: NamedDependency[Database], webhook_id: FromPath[UUID]
 ) -> WebhookDeleted:
     """Delete an endpoint; an attempt that runs now may still arrive."""
-    async with database.transaction() as session:
-        await service.get_row(session, webhook_id, lock=True)
-        await reauthorize(session, request.user, manages=True)
-        await service.remove(session, origin_of(request), webhook_id)
+    origin = origin_of(request)
+    await manage.change(database, request.user, webhook_id, lambda session: service.remove(session, origin, webhook_id))
     return WebhookDeleted()
 
 
@@ -139,12 +118,13 @@ async def rotate_webhook_secret(
     data: JSONBody[WebhookSecretRotation | None] = None,
 ) -> WebhookSecret:
     """Replace the secret. During the overlap, deliveries have a signature of both."""
-    async with database.transaction() as session:
-        await service.get_row(session, webhook_id, lock=True)
-        await reauthorize(session, request.user, manages=True)
-        return await service.rotate_secret(
-            session, origin_of(request), webhook_outgoing.sealer, webhook_id, data or WebhookSecretRotation()
-        )
+    origin, sealer, wanted = origin_of(request), webhook_outgoing.sealer, data or WebhookSecretRotation()
+    return await manage.change(
+        database,
+        request.user,
+        webhook_id,
+        lambda session: service.rotate_secret(session, origin, sealer, webhook_id, wanted),
+    )
 
 
 @post(
@@ -158,11 +138,11 @@ async def replay_webhook(
     request: AnyRequest, database: NamedDependency[Database], webhook_id: FromPath[UUID], data: JSONBody[WebhookReplay]
 ) -> WebhookOut:
     """Deliver again what follows a cursor or a time, as far as events are kept; also what the endpoint rejected."""
-    _check_replay(data)
-    async with database.transaction() as session:
-        await service.get_row(session, webhook_id, lock=True)
-        await reauthorize(session, request.user, manages=True)
-        return await service.replay(session, origin_of(request), webhook_id, data)
+    manage.check_replay(data)
+    origin = origin_of(request)
+    return await manage.change(
+        database, request.user, webhook_id, lambda session: service.replay(session, origin, webhook_id, data)
+    )
 
 
 @post(
@@ -181,20 +161,8 @@ async def try_webhook(
     webhook_id: FromPath[UUID],
 ) -> WebhookTest:
     """Post a signed event of type `idp.webhook.test` now, once, and return the result."""
-    async with database.transaction() as session:
-        row = await service.get_row(session, webhook_id)
-    keys = signing.secrets_of(webhook_outgoing.sealer, row, clock.now())
-    message_id, began = str(uuid7()), time.monotonic()
-    attempt = await posting.post(
-        webhook_outgoing.fetcher,
-        row.url,
-        message_id,
-        _test_event(message_id),
-        keys,
-        seconds=settings.webhooks.timeout_seconds,
-    )
-    delivered = attempt.result is posting.Result.DELIVERED
-    return WebhookTest(delivered, attempt.error, round(time.monotonic() - began, 3))
+    seconds = settings.webhooks.timeout_seconds
+    return await manage.try_delivery(database, webhook_outgoing, webhook_id, seconds=seconds)
 
 
 @get("/v1/webhooks/{webhook_id:uuid}/rejections", **_BY_ADMIN, summary="List rejected events", responses=_ONE)
@@ -204,39 +172,6 @@ async def list_webhook_rejections(
     """Return the newest events that the endpoint rejected and that were skipped. Replay from before one to retry it."""
     async with database.transaction() as session:
         return await service.rejections(session, webhook_id, limit=limit)
-
-
-def _check_url(outgoing: Outgoing, url: str) -> None:
-    if problem := outgoing.fetcher.problem_of(url):
-        raise invalid(["body", "url"], f"This address is not allowed: {problem}.")
-
-
-def _check_replay(data: WebhookReplay) -> None:
-    if (data.after is None) == (data.since is None):
-        raise invalid(["body"], "Send either `after` or `since`.")
-    if data.since is not None and data.since.tzinfo is None:
-        raise invalid(["body", "since"], "Send a time with an offset, such as 2026-01-31T00:00:00Z.")
-    try:
-        if data.after is not None:
-            Position.parse(data.after)
-    except ValueError:
-        raise invalid(
-            ["body", "after"], "Send a cursor of GET /v1/events, such as the position of a rejection."
-        ) from None
-
-
-def _test_event(message_id: str) -> bytes:
-    return msgspec.json.encode(
-        {
-            "specversion": "1.0",
-            "id": message_id,
-            "source": "/idp",
-            "type": "idp.webhook.test",
-            "time": rfc_3339(clock.now()),
-            "datacontenttype": "application/json",
-            "data": {},
-        }
-    )
 
 
 ROUTES = (

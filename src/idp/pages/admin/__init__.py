@@ -3,18 +3,24 @@
 from idp.pages.admin import (
     act_as_user,
     audit,
+    clerk,
     client_trial,
     clients,
     domains,
+    events,
     explain,
     keys,
     overview,
+    providers,
     roles,
+    settings,
+    signing_keys,
     teams,
     user,
     user_actions,
     user_memberships,
     users,
+    webhooks,
 )
 
 ROUTES = (
@@ -30,6 +36,12 @@ ROUTES = (
     *audit.ROUTES,
     *clients.ROUTES,
     *client_trial.ROUTES,
+    *providers.ROUTES,
+    *signing_keys.ROUTES,
+    *events.ROUTES,
+    *webhooks.ROUTES,
+    *settings.ROUTES,
+    *clerk.ROUTES,
     *act_as_user.ROUTES,
     *explain.ROUTES,
 )

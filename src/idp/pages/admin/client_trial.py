@@ -22,6 +22,7 @@ from idp.errors import IdpError
 from idp.ops.problems import invalid
 from idp.pages.admin.clients import ONE, PATH, show_client
 from idp.pages.admin.routes import Page, admin_form, problem_text, words
+from idp.pages.admin.unverified_claims import claims_of
 from idp.pages.signed_in import SignedInPages
 from idp.principal.model import Principal
 from idp.principal.requests import AnyRequest
@@ -193,21 +194,6 @@ async def test_client(
 def masked(text: str) -> str:
     """Return the beginning of a code or token."""
     return f"{text[:_SHOWN]}… ({len(text)})"
-
-
-def claims_of(token: str) -> dict[str, str]:
-    """Return the claims of a JWT that was issued just now, for reading; empty for any other text."""
-    parts = token.split(".")
-    if len(parts) != 3:
-        return {}
-    try:
-        decoded = msgspec.json.decode(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (ValueError, msgspec.DecodeError):
-        return {}
-    return {
-        name: value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        for name, value in decoded.items()
-    }
 
 
 ROUTES = (test_client,)
