@@ -235,6 +235,7 @@ async def test_the_browser_shows_the_account_under_a_banner_and_comes_back(
 ) -> None:
     page = await browser.open("/account")
     assert "You act as Pat Person for support" in page.text
+    assert '<fieldset class="reads" disabled>' in page.text
     for path in ("/account/profile", "/account/sessions", "/account/keys", "/account/apps", "/account/activity",
                  "/account/identities", "/account/data"):  # fmt: skip
         assert (await browser.open(path)).status_code == 200, path
