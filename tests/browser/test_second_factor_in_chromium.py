@@ -34,7 +34,7 @@ async def enter_password(page: Page, service: Service, person: Person, path: str
 async def phone_of(page: Page, service: Service, person: Person) -> Phone:
     """Read the key that the page shows into an authenticator app."""
     await page.click("details.details summary")
-    key = await page.inner_text("code.key")
+    key = await page.inner_text("code.totp-key")
     return Phone(service, person, key.replace(" ", ""))
 
 

@@ -168,15 +168,15 @@ def test_dependents_of_each_root_secret_are_counted(empty: str, tmp_path: Path) 
     without = {"DATABASE_URL": empty, "IDP_SECRET_KEY": new}
     assert dependents(**without) == [("IDP_SECRET_KEY", 1, 2), (None, 1, 0)]
     said = idp("keys", "secrets", **without).stdout
-    assert re.search(r"^none of these +1 +0$", said, re.MULTILINE)
+    assert re.search(r"^none of these +1 +0 +0$", said, re.MULTILINE)
     assert "put the earlier root secret into IDP_PREVIOUS_SECRET_KEYS." in said
     with running_serve(tmp_path / "again", **environ, ADMIN_TOKEN=admin_token) as (_, url):
         idp("tokens", "revoke", "unused", IDP_URL=url, ADMIN_TOKEN=admin_token)
     said = idp("keys", "secrets", **environ).stdout
     assert said.splitlines() == [
-        "Root secret                          API keys and tokens   Signing keys",
-        "IDP_SECRET_KEY                       1                     2",
-        "IDP_PREVIOUS_SECRET_KEYS, number 1   0                     0",
+        "Root secret                          API keys and tokens   Signing keys   Apps",
+        "IDP_SECRET_KEY                       1                     2              0",
+        "IDP_PREVIOUS_SECRET_KEYS, number 1   0                     0              0",
         (
             "No key depends on IDP_PREVIOUS_SECRET_KEYS, number 1: "
             "remove it when the sessions started under it have ended."

@@ -93,11 +93,11 @@ async def test_after_them_the_sign_in_waits_until_a_factor_is_set_up(
     assert "Not now" not in page.text
     assert (await visitor.client.get("/auth/me")).status_code == 401
     assert (await visitor.open("/second-factor")).url.path == "/second-factor/set-up"
-    key = page.text.partition('<code class="key">')[2].partition("</code>")[0].replace(" ", "")
+    key = page.text.partition('<code class="totp-key">')[2].partition("</code>")[0].replace(" ", "")
     phone = Phone(strict, admin, key)
     wrong = await visitor.send(page, code=phone.wrong_code())
     assert wrong.status_code == 422
-    assert page.text.partition('<code class="key">')[2][:30] in wrong.text
+    assert page.text.partition('<code class="totp-key">')[2][:30] in wrong.text
     shown = await visitor.send(wrong, code=phone.code())
     assert heading(shown) == "Keep your recovery codes"
     onward = shown.text.partition('<a class="button" href="')[2].partition('"')[0].replace("&amp;", "&")

@@ -140,7 +140,6 @@ async def test_what_is_not_of_this_page_user_or_purpose_is_refused(production: S
     for answer, code in (
         (await sign_in(production, foreign), "passkey_rejected"),
         (await sign_in(production, device, userHandle=other.user_handle), "passkey_rejected"),
-        (await sign_in(production, device, userHandle=None), "passkey_rejected"),
         (await sign_in(production, device, signature="AAAA"), "passkey_rejected"),
         (await sign_in(production, device, clientDataJSON="e30"), "passkey_rejected"),
         (await sign_in(production, unknown), "passkey_unknown"),
@@ -161,6 +160,13 @@ async def test_malformed_credentials_are_refused(production: Service, person: Pe
     for path, headers in ((LOGIN, {}), (PATH, person.bearer)):
         answer = await production.client.post(path, json={"credential": credential}, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (422, "passkey_rejected")
+
+
+async def test_an_authenticator_may_leave_the_user_handle_out(production: Service, person: Person) -> None:
+    """The credential's id and signature tell who it is."""
+    device = await registered(production, person)
+    answer = await sign_in(production, device, userHandle=None)
+    assert (answer.status_code, answer.json()["user_id"]) == (200, person.id)
 
 
 async def test_a_challenge_expires(production: Service, person: Person) -> None:
@@ -208,7 +214,7 @@ async def test_a_passkey_is_renamed_and_removed_by_its_user_only(production: Ser
         assert (answer.status_code, answer.json()["code"]) == (404, "passkey_not_found")
     assert (await production.client.patch(path, json={"name": "<b>"}, headers=fresh.bearer)).json()["name"] == "<b>"
     other = await strong(production, person, device)
-    await production.sql("UPDATE idp.user_sessions SET acr = '1' WHERE id = $1::uuid", other.session_id)
+    await production.sql("UPDATE idp.user_sessions SET acr = '1', amr = '{pwd}' WHERE id = $1::uuid", other.session_id)
     weak = await production.client.delete(path, headers=other.bearer)
     assert (weak.status_code, weak.json()["code"]) == (401, "fresh_login_required")
     assert 'acr_values="2"' in weak.headers["WWW-Authenticate"]

@@ -185,7 +185,7 @@ async def test_apps_go_on_after_a_step_up(service: Service, visitor: Visitor, pe
 async def set_up_by_page(visitor: Visitor, person: Person) -> tuple[Phone, httpx2.Response]:
     page = await visitor.open("/account/security/authenticator")
     fields = form_of(page).fields
-    secret = page.text.partition('<code class="key">')[2].partition("</code>")[0].replace(" ", "")
+    secret = page.text.partition('<code class="totp-key">')[2].partition("</code>")[0].replace(" ", "")
     phone = Phone(visitor.service, person, secret)
     assert fields["sealed_secret"]
     return phone, await visitor.send(page, code=phone.code())
@@ -216,7 +216,7 @@ async def test_the_account_sets_up_an_app_and_shows_recovery_codes_once(visitor:
 async def test_a_wrong_code_shows_the_same_secret_again(visitor: Visitor, person: Person) -> None:
     await visitor.sign_in(person)
     page = await visitor.open("/account/security/authenticator")
-    key = page.text.partition('<code class="key">')[2].partition("</code>")[0]
+    key = page.text.partition('<code class="totp-key">')[2].partition("</code>")[0]
     again = await visitor.send(page, code="000000")
     assert again.status_code == 422
     assert key in again.text
@@ -226,7 +226,7 @@ async def test_a_wrong_code_shows_the_same_secret_again(visitor: Visitor, person
 async def test_a_set_up_in_two_tabs_is_stored_once(visitor: Visitor, person: Person) -> None:
     await visitor.sign_in(person)
     tabs = [await visitor.open("/account/security/authenticator") for _ in range(2)]
-    keys = [tab.text.partition('<code class="key">')[2].partition("</code>")[0].replace(" ", "") for tab in tabs]
+    keys = [tab.text.partition('<code class="totp-key">')[2].partition("</code>")[0].replace(" ", "") for tab in tabs]
     phones = [Phone(visitor.service, person, key) for key in keys]
     assert (await visitor.send(tabs[0], code=phones[0].code())).status_code == 200
     late = await visitor.send(tabs[1], code=phones[1].code())

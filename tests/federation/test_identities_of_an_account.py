@@ -16,6 +16,7 @@ from factories import Person, Service, running
 from federation.test_logout_on_both_sides import Corp, signed_in
 from idp.dev.embedded import EmbeddedPostgres
 from idp.federation.cleanup import FederationCleanup
+from pages.visitor import Visitor
 from provider_apps import Browser
 
 RULES = [{"claim": "groups", "values": ["boss"], "roles": ["admin"], "allow_admin_role": True}]
@@ -214,3 +215,23 @@ async def test_expired_logins_are_deleted(service: Service, corp: GroupCorp) -> 
     await FederationCleanup(core.database, core.federation.sign_in.states).clean_up()
     rows = await service.sql("SELECT expires_at > now() AS is_live FROM idp.federated_logins")
     assert [row["is_live"] for row in rows] == [True]
+
+
+async def test_an_identity_is_linked_and_unlinked_on_its_page(service: Service, corp: GroupCorp) -> None:
+    """Without JavaScript; the page leaves for the provider by itself (SEC-16)."""
+    corp.subject, corp.groups = f"person-{uuid4().hex[:8]}", ()
+    async with Visitor(service) as visitor:
+        await visitor.sign_in(await service.register())
+        page = await visitor.open("/account/identities")
+        assert "No other provider signs you in." in page.text
+        leaving = await visitor.submit(page, "/account/identities/link", provider="corp")
+        sent = parse_qs(urlsplit(leaving.headers["Refresh"].removeprefix("0;url=")).query)
+        corp.nonce = sent["nonce"][0]
+        linked = await visitor.open("/federation/corp/callback", state=sent["state"][0], code="c")
+        assert "The sign-in is connected to your account." in linked.text
+        assert corp.subject in linked.text
+        unlinked = await visitor.submit(linked, "/account/identities/unlink")
+        assert "The sign-in is no longer connected to your account." in unlinked.text
+        assert corp.subject not in unlinked.text
+        unknown = await visitor.submit(page, "/account/identities/link", provider="nobody")
+        assert unknown.url.path == "/account/identities"

@@ -56,6 +56,7 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
         "/login/passkey",
         "/second-factor",
         "/second-factor/set-up",
+        "/support/stop",
         "/register",
         "/consent",
         "/oauth2/authorize",
@@ -79,7 +80,7 @@ async def test_every_route_is_documented_or_a_page(service: Service, document: d
 
 
 VERBS = {
-    "add", "begin", "change", "confirm", "create", "deactivate", "delete", "edit", "end", "exchange", "explain",
+    "act", "add", "begin", "change", "confirm", "create", "deactivate", "delete", "edit", "end", "exchange", "explain",
     "export", "extend", "follow", "get", "introspect", "invite", "list", "login", "logout", "prove", "receive",
     "refresh", "register", "remove", "rename", "renew", "replace", "replay", "request", "resend", "reset", "revoke",
     "rotate", "set", "step", "try", "unlink", "validate", "verify", "withdraw",

@@ -95,7 +95,7 @@ class RecoveryCodeList(Struct, frozen=True):
 
 
 class ResetFactorsIn(Struct, frozen=True, forbid_unknown_fields=True):
-    """Why the administrator believes that the user has lost their factors."""
+    """How the administrator knows that the user has lost their factors."""
 
     reason: Annotated[str, Meta(min_length=5, max_length=500, pattern=LINE, examples=["Lost phone, met in person"])]
 

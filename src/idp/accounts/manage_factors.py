@@ -246,7 +246,7 @@ class ManageFactors:
         Args:
             principal: the administrator.
             user_id: the user.
-            reason: why the administrator believes that it is them; kept in the audit record.
+            reason: how the administrator knows that it is them; kept in the audit record.
             origin: of the request.
 
         Returns:

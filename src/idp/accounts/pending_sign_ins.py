@@ -75,7 +75,7 @@ class SignInDetails(Struct, frozen=True):
         mode: "token" or "cookie".
         device_info: the client's description.
         enrols: whether the user must set up a second factor, because the policy requires one.
-        kept: of whoever began it, such as the login at a provider.
+        kept: of the flow that began it, such as the login at a provider.
         leave_to: the page of an app that the browser goes to in the end, None for ours.
     """
 

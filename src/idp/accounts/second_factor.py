@@ -177,9 +177,11 @@ class SecondFactor:
                 password.
             SecondFactorInvalid: the code is wrong, old or used.
             RateLimited: too many wrong codes.
+            CsrfRejected: a cookie is to continue the session, and another site sent the request (SEC-44).
         """
         origin = origin_of(request)
         found = await self.find_within_limits(request, presented_token, enrols=enrols)
+        self._starter.check_origin(request, "cookie" if found.details.mode == "cookie" else "token")
         version = found.password_version
         device = self._services.devices.find(request.cookies, found.user_id, password_version=version)
         work = partial(self._finish, request, presented_token, prove, device)

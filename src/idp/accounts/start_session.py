@@ -169,7 +169,7 @@ class SessionStarter:
     ) -> Begun:
         """Start a session in the caller's transaction, or let the sign-in wait for the second factor.
 
-        It waits if the user has a second factor, or must set one up by now. A session of an issuer that asked for
+        It waits if the user has a second factor, or must have set one up already. A session of an issuer that asked for
         several factors (`mfa` in `amr`) has acr TWO_FACTORS and does not wait.
 
         Args:

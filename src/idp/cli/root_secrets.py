@@ -16,14 +16,18 @@ SELECT pepper, count(*) AS number FROM idp.api_keys
  WHERE pepper IS NOT NULL AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now()) GROUP BY pepper
 """
 _SEALED = "SELECT sealed_private_jwk FROM idp.signing_keys WHERE expires_at IS NULL OR expires_at > now()"
+_APPS = "SELECT secret FROM idp.totp_secrets"
 
 
 class Dependents(NamedTuple):
-    """Counts of live keys digested and signing keys encrypted under one root secret; None: an unknown secret."""
+    """Counts of live keys digested, and of signing keys and secrets of authenticator apps encrypted, under one root
+    secret; None: an unknown secret.
+    """
 
     secret: str | None
     api_keys: int
     signing_keys: int
+    authenticator_apps: int
 
 
 @click.command()
@@ -31,7 +35,7 @@ class Dependents(NamedTuple):
 def secrets(output: str) -> None:
     """Count the keys that depend on each root secret. Reads the database directly, with the service's settings.
 
-    API keys and service tokens move to the current secret when used, signing keys when rotated.
+    API keys, service tokens and authenticator apps move to the current secret when used, signing keys when rotated.
     """
     from idp.cli.database import with_database
     from idp.cli.production import load_production_for_database
@@ -48,7 +52,7 @@ def secrets(output: str) -> None:
         [_name(each.secret), *(Cell(str(number), "" if number else "dim") for number in _numbers(each).values())]
         for each in counted
     ]
-    print_table((Column("Root secret"), Column("API keys and tokens"), Column("Signing keys")), rows)
+    print_table((Column("Root secret"), Column("API keys and tokens"), Column("Signing keys"), Column("Apps")), rows)
     for sentence in advice(counted):
         say(sentence)
 
@@ -87,14 +91,17 @@ async def _count(database: "Database", roots: "Sequence[tuple[str, Secret]]") ->
     async with database.transaction() as session:
         by_pepper = {row.pepper: int(row.number) for row in await session.execute(text(_BY_PEPPER))}
         sealed = list(await session.scalars(text(_SEALED)))
+        apps = list(await session.scalars(text(_APPS)))
     found = []
     for name, secret in roots:
         opens = Sealer([secret]).open
         opened = [each for each in sealed if opens(each, purpose="signing-key") is not None]
         sealed = [each for each in sealed if each not in opened]
-        found.append(Dependents(name, by_pepper.pop(Peppers([secret]).current, 0), len(opened)))
-    lost = Dependents(None, sum(by_pepper.values()), len(sealed))
-    return [*found, lost] if lost.api_keys or lost.signing_keys else found
+        own = [each for each in apps if Sealer([secret]).is_current(each)]
+        apps = [each for each in apps if each not in own]
+        found.append(Dependents(name, by_pepper.pop(Peppers([secret]).current, 0), len(opened), len(own)))
+    lost = Dependents(None, sum(by_pepper.values()), len(sealed), len(apps))
+    return [*found, lost] if any(_numbers(lost).values()) else found
 
 
 def advice(counted: Sequence[Dependents]) -> list[str]:
@@ -102,7 +109,7 @@ def advice(counted: Sequence[Dependents]) -> list[str]:
     sentences = [
         f"No key depends on {each.secret}: remove it when the sessions started under it have ended."
         for each in counted[1:]
-        if each.secret and each.secret.startswith("IDP_PREVIOUS") and not each.api_keys and not each.signing_keys
+        if each.secret and each.secret.startswith("IDP_PREVIOUS") and not any(_numbers(each).values())
     ]
     if counted[-1].secret is None:
         sentences.append(
@@ -112,7 +119,11 @@ def advice(counted: Sequence[Dependents]) -> list[str]:
 
 
 def _numbers(each: Dependents) -> dict[str, int]:
-    return {"api_keys": each.api_keys, "signing_keys": each.signing_keys}
+    return {
+        "api_keys": each.api_keys,
+        "signing_keys": each.signing_keys,
+        "authenticator_apps": each.authenticator_apps,
+    }
 
 
 def _name(secret: str | None) -> "Cell":

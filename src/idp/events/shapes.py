@@ -51,7 +51,7 @@ class UserChanged(EventData, frozen=True, kw_only=True):
     """A user was created or changed.
 
     Attributes:
-        changed: names of the changed members of `user`, or `password`; empty for a new user.
+        changed: names of the changed members of `user`, `password` or `second_factors`; empty for a new user.
         deleted_at: always null; `idp.user.deleted` has a time.
     """
 

@@ -38,7 +38,7 @@ class AuthorizationRequest(Struct, frozen=True):
         max_age: maximum age of the sign-in, in seconds.
         subject: the user that `id_token_hint` or `claims` names; nobody else may answer.
         acr_values: of which the sign-in must have one, if not empty (`claims`, essential).
-        preferred_acr: the first one of ours that the parameter `acr_values` wishes for (section 3.1.2.1).
+        preferred_acr: the first of our classes that the parameter `acr_values` wishes for (section 3.1.2.1).
         claims: claims requested one by one (section 5.5).
         resources: what the access token is for (RFC 8707).
         login_hint: an address to fill in.

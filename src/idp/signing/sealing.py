@@ -49,6 +49,14 @@ class Sealer:
         header = {"alg": "A256KW", "enc": "A256GCM", "kid": self._current, "typ": purpose}
         return jwe.encrypt_compact(header, secret, self._keys[self._current], algorithms=_ALGORITHMS)
 
+    def is_current(self, sealed: str) -> bool:
+        """Whether a value is encrypted under the current root secret."""
+        try:
+            header = msgspec.json.decode(urlsafe_b64decode(sealed.partition(".")[0].encode()), type=dict[str, Any])
+        except (ValueError, msgspec.DecodeError):
+            return False
+        return header.get("kid") == self._current
+
     def open(self, sealed: str, *, purpose: Purpose) -> bytes | None:
         """Decrypt a secret; None if no live root secret decrypts it, or it has another purpose.
 

@@ -88,7 +88,8 @@ class PasskeyAuthentication:
         row = await session.scalar(query)
         if row is None or user_id not in {None, row.user_id}:
             raise PasskeyUnknown
-        if user_id is None and parsed.response.user_handle != row.user_handle:
+        # Some authenticators leave the handle out: the credential's id and signature tell who it is.
+        if parsed.response.user_handle not in {None, row.user_handle}:
             raise PasskeyRejected("The response names another user than the passkey's.")
         verified = self._verify(parsed, challenge, row, sign_in=user_id is None)
         if (verified.new_sign_count or row.sign_count) and verified.new_sign_count <= row.sign_count:

@@ -29,7 +29,7 @@ _READ = text("SELECT secret, algorithm, digits, period, last_step FROM idp.totp_
 _SINCE = text("SELECT created_at FROM idp.totp_secrets WHERE user_id = :user_id")
 # The atomic consumption: of two requests with the same code one updates the row.
 _CONSUME = text("""
-UPDATE idp.totp_secrets SET last_step = :step, last_used_at = :now
+UPDATE idp.totp_secrets SET last_step = :step, last_used_at = :now, secret = :secret
  WHERE user_id = :user_id AND last_step < :step RETURNING 1
 """)
 # Only in the state that the enrolment began with: of two enrolments at once one is stored.
@@ -193,7 +193,9 @@ class Totp:
         step = TotpSecret(opened.decode(), row.algorithm, row.digits, row.period).step(code, now=now)
         if step is None:
             return False
-        consumed = await session.execute(_CONSUME, {"user_id": user_id, "step": step, "now": now})
+        # With each use the secret moves to the current root secret, so that an earlier one can be removed (C-06c).
+        secret = row.secret if self._sealer.is_current(row.secret) else self._sealer.seal(opened, purpose="totp")
+        consumed = await session.execute(_CONSUME, {"user_id": user_id, "step": step, "now": now, "secret": secret})
         return consumed.first() is not None
 
     async def remove(self, session: AsyncSession, user_id: str) -> bool:
