@@ -6,6 +6,7 @@ IDP_LOOK_AT=/tmp/looks script/test …                                          
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -36,6 +37,13 @@ def axe_source() -> str:
     source = (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
     shutil.rmtree(folder)
     return source
+
+
+@functools.cache
+def _shown() -> set[str]:
+    """Return the names of the pictures that the documentation shows."""
+    pages = "".join(page.read_text() for page in _PICTURES.parent.glob("*.md"))
+    return set(re.findall(r"\(pictures/([a-z-]+)\.jpg\)", pages))
 
 
 async def open_browser(
@@ -71,9 +79,8 @@ async def look(page: Page, name: str, *, width: str, theme: str) -> list[str]:
     """
     if folder := os.environ.get("IDP_LOOK_AT"):
         await page.screenshot(path=Path(folder) / f"{name}-{width}-{theme}.png", full_page=True)
-    if os.environ.get("IDP_WRITE_PICTURES") and (width, theme) == ("desktop", "light"):
-        _PICTURES.mkdir(exist_ok=True)
-        await page.screenshot(path=_PICTURES / f"{name}.jpg", type="jpeg", quality=70)
+    if os.environ.get("IDP_WRITE_PICTURES") and (width, theme) == ("desktop", "light") and name in _shown():
+        await page.screenshot(path=_PICTURES / f"{name}.jpg", type="jpeg", quality=55)
     await page.evaluate(axe_source())
     result = await page.evaluate(_RUN_AXE)
     wrong = [f"{name}: {each['id']}: {[node['html'][:200] for node in each['nodes']]}" for each in result["violations"]]

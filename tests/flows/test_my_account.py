@@ -118,7 +118,7 @@ async def test_an_export_has_everything_about_a_person_and_no_secret(service: Se
     assert len(found["sessions"]) == 2
     assert set(found["sessions"][0]) == {
         "id", "created_at", "last_seen_at", "device_info", "user_agent", "ip_address", "amr", "ended_at",
-        "ended_reason", "apps",
+        "ended_reason", "actor_id", "actor_reason", "apps",
     }  # fmt: skip
     actions = {each["action"]: each for each in found["audit_records"]}
     assert {"user.changed", "user.signed_in", "api_key.created"} <= set(actions)

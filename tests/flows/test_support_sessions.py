@@ -103,6 +103,8 @@ async def test_the_person_sees_the_session_and_ends_it(service: Service, support
         assert "support by an administrator" in page.text
         assert REASON in page.text
         assert REASON in (await visitor.open("/account/activity")).text
+        exported = (await visitor.client.get("/account/data/export")).json()["sessions"]
+        assert {each["actor_reason"] for each in exported if each["actor_id"] == support.admin.id} == {REASON}
         await visitor.submit(page, "/account/sessions/end", session_id=support.session_id)
     assert (await service.me(support.bearer)).status_code == 401
 
@@ -233,6 +235,7 @@ async def test_the_browser_shows_the_account_under_a_banner_and_comes_back(
 ) -> None:
     page = await browser.open("/account")
     assert "You act as Pat Person for support" in page.text
+    assert '<fieldset class="reads" disabled>' in page.text
     for path in ("/account/profile", "/account/sessions", "/account/keys", "/account/apps", "/account/activity",
                  "/account/identities", "/account/data"):  # fmt: skip
         assert (await browser.open(path)).status_code == 200, path

@@ -300,3 +300,20 @@ async def test_lost_second_factors_are_reset_with_a_reason(service: Service, adm
         page = await submit(browser, page, f"{here}/factors/reset", factors_reason="Lost phone, met in person")
         assert "No second factor." in page.text
     assert (await service.me(person.bearer)).status_code == 401
+
+
+async def test_what_was_entered_survives_a_session_that_ends(service: Service, admin: Person) -> None:
+    async with Visitor(service) as browser:
+        await browser.sign_in(admin)
+        page = await browser.open("/admin/users/invite")
+        await service.sql(
+            "UPDATE idp.user_sessions SET ended_at = now(), ended_reason = 'test' WHERE user_id = $1", admin.id
+        )
+        fields = {"form_user": admin.id, "email": "late@example.com", "name": "Late Guest", "role.admin": "on"}
+        signing_in = await submit(browser, page, "/admin/users/invite", **fields)
+        assert signing_in.url.path == "/login"
+        back = await browser.send(signing_in, email=admin.email, password=admin.password)
+        assert back.url.path == "/admin/users/invite"
+        assert "Late Guest" in back.text
+        assert 'name="role.admin" checked' in back.text
+    assert await service.sql("SELECT FROM idp.users WHERE email = 'late@example.com'") == []

@@ -31,7 +31,7 @@ _BATCH_SIZE = 1000  # audit records in memory
 
 
 class ExportedSession(Struct, frozen=True):
-    """A session, live or ended, without its credentials."""
+    """A session, live or ended, without its credentials; in one of support, who acted and why."""
 
     id: UUID
     created_at: datetime
@@ -42,6 +42,8 @@ class ExportedSession(Struct, frozen=True):
     amr: tuple[str, ...]
     ended_at: datetime | None
     ended_reason: str | None
+    actor_id: str | None
+    actor_reason: str | None
     apps: list[AppInfo]
 
 

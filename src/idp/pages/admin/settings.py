@@ -25,6 +25,11 @@ class EffectiveSetting(Struct, frozen=True):
     value: str
     source: str
 
+    @property
+    def is_own(self) -> bool:
+        """Whether this deployment chose it: it comes neither from the code nor from the file of defaults."""
+        return self.source not in {"default", "config/idp.toml"}
+
 
 @admin_page("/admin/settings")
 async def settings_page(
@@ -38,7 +43,7 @@ async def settings_page(
     found = [
         each
         for each in _effective(loaded_settings)
-        if (search in each.name or search in each.value.lower()) and not (changed and each.source == "default")
+        if (search in each.name or search in each.value.lower()) and not (changed and not each.is_own)
     ]
     sections: dict[str, list[EffectiveSetting]] = {}
     for each in found:

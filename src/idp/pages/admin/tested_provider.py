@@ -17,7 +17,7 @@ async def show_tested(
     """Show the administrator who began the test what the provider said, and what its rules would grant.
 
     Raises:
-        FederatedLoginInvalid: somebody else is signed in in this browser.
+        FederatedLoginInvalid: another user is signed in in this browser.
         SignInNeeded, AdminRequired: as `SignedInPages.open`.
     """
     visitor = await signed_in_pages.open(request, admin=True)
