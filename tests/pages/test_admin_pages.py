@@ -171,7 +171,7 @@ async def test_a_changed_record_is_seen_on_its_page(own_service: Service) -> Non
         " AND NOT EXISTS (SELECT FROM idp.audit_chain c WHERE c.audit_id = a.id)"
     )
     async with asyncio.timeout(20):
-        while await service.sql(unlinked, person.id):
+        while await service.sql(unlinked, person.id):  # noqa: ASYNC110  the chain works in the background
             await asyncio.sleep(0.05)
     await service.sql("ALTER TABLE idp.audit_logs DISABLE TRIGGER USER")
     await service.sql("UPDATE idp.audit_logs SET details = '{\"forged\": true}' WHERE user_id = $1", person.id)
