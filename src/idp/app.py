@@ -69,7 +69,9 @@ def _features(
     core: Core, introspector: Introspector, introspection: IntrospectionEndpoint, development: Development
 ) -> list[Plugin]:
     """Every feature, in the order in which they start."""
-    settings, database = core.settings, core.database
+    settings, database, services = core.settings, core.database, core.account_services()
+    support, factors, pages = core.act_for_support(), core.factor_services(), core.signed_in_pages(introspector)
+    dev_headers = bool(development.authenticators)
     return [
         HttpPlugin(settings, core.origins, core.tracing),
         DatabasePlugin(database, core.change_listener, refuse_development=core.profile == "production"),
@@ -85,26 +87,14 @@ def _features(
         HealthPlugin(core.health, core.metrics_access, database, core.change_listener),
         DirectoryPlugin(),
         AuthnPlugin(settings, introspector, core.resolver, core.bad_credentials, core.cookies, core.rights),
-        AccountsPlugin(
-            core.account_services(),
-            core.session_starter,
-            core.signing_out(introspector),
-            core.act_for_support(),
-            core.factor_services(),
-        ),
+        AccountsPlugin(services, core.session_starter, core.signing_out(introspector), support, factors),
         ClerkPlugin(settings.clerk, database, core.clerk_users),
         ProviderPlugin(core.provider, introspection, core.declared_clients()),
-        FederationPlugin(database, core.federation, LinkProof(core.account_services())),
+        FederationPlugin(database, core.federation, LinkProof(services)),
         FeedPlugin(database, settings.feed),
         WebhooksPlugin(settings.webhooks, database, core.sealer, core.fetcher),
         PagesPlugin(
-            public_url(settings),
-            core.loaded,
-            core.proofs,
-            core.origins,
-            introspector,
-            core.signed_in_pages(introspector),
-            dev_headers=bool(development.authenticators),
+            public_url(settings), core.loaded, core.proofs, core.origins, introspector, pages, dev_headers=dev_headers
         ),
         *(build(core) for build in development.features),
     ]
@@ -118,9 +108,8 @@ class Application(Litestar):
         features = _features(core, introspector, introspection, development)
         core.health.watch(features)
         limit = core.settings.server.max_body_bytes  # given here: Litestar ignores what a plugin sets
-        super().__init__(
-            plugins=[HTMXPlugin(), *features], openapi_config=None, logging_config=None, request_max_body_size=limit
-        )
+        plugins = [HTMXPlugin(), *features]
+        super().__init__(plugins=plugins, openapi_config=None, logging_config=None, request_max_body_size=limit)
         check_policies(self)
         self.core = core
         settings, published = core.settings, PublishedKeys(core.keyring)
