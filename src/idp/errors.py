@@ -611,6 +611,12 @@ class SecondFactorChanged(IdpError):
     remedy = "Look at the account's second factors, and begin again if needed."
 
 
+class LinkAtAccount(IdpError):
+    code, status, title = "link_at_account", 409, "Sign in to connect this sign-in"
+    text = "The account with this address has a second factor, which a proof by password or mail does not include."
+    remedy = "Sign in to the account, and connect the other sign-in at /account/identities."
+
+
 class SecondFactorNeeded(IdpError):
     code, status, title = "second_factor_needed", 409, "Second factor is required of this account"
     text = "This account must have a second factor; the last one cannot be removed."

@@ -11,9 +11,17 @@ from idp.accounts.account_services import AccountServices
 from idp.accounts.second_factor import Proof, SecondFactor
 from idp.accounts.start_session import Mode, StartedSession
 from idp.audit.record import Origin, origin_of, record
-from idp.errors import FactorNotFound, NoSecondFactor, SecondFactorInvalid, SecondFactorNeeded, SignInExpired
+from idp.errors import (
+    FactorNotFound,
+    FreshLoginRequired,
+    NoSecondFactor,
+    SecondFactorInvalid,
+    SecondFactorNeeded,
+    SignInExpired,
+)
 from idp.mail.messages import FactorChange, SecondFactorChange
 from idp.mail.user_text import device_name
+from idp.principal.guards import is_strong
 from idp.principal.model import Principal
 from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import AnyRequest
@@ -121,6 +129,7 @@ class ManageFactors:
             EnrolmentExpired: the enrolment is too old, or of another user.
             SecondFactorInvalid: the code is wrong.
             SecondFactorChanged: another enrolment was faster.
+            FreshLoginRequired: the user has a factor that this sign-in has not proved.
             TokenRevoked, UserInactive: the session ended meanwhile.
         """
         origin = origin_of(request)
@@ -130,6 +139,7 @@ class ManageFactors:
             holder = await credentials.hold(session, principal.user_id)
             await reauthorize(session, principal)
             assert holder is not None
+            await check_strength(session, principal)
             codes = await self._enrol_totp(session, origin, holder, sealed, code, device)
             if principal.credential.session_id is None:
                 return Enrolled(codes, None)
@@ -297,6 +307,20 @@ class ManageFactors:
             address = None if what == "reset" else origin.ip_address
             mail = SecondFactorChange(holder.name, what, clock.now(), device, address)
             self._services.mailer.post(session, mail, to=holder.email)
+
+
+async def check_strength(session: AsyncSession, principal: Principal) -> None:
+    """Refuse a sign-in with one factor for a change of the factors of a user who has a second.
+
+    Args:
+        session: the transaction of the change, which holds the user.
+        principal: the caller.
+
+    Raises:
+        FreshLoginRequired: the second factor was set up since the request arrived, or was not asked for.
+    """
+    if not is_strong(principal) and (await enrolled.overview(session, principal.user_id)).has_any:
+        raise FreshLoginRequired
 
 
 async def device_of(origin: Origin) -> str | None:

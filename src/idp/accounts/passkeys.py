@@ -7,7 +7,7 @@ from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.accounts.account_services import AccountServices
-from idp.accounts.manage_factors import ManageFactors, device_of
+from idp.accounts.manage_factors import ManageFactors, check_strength, device_of
 from idp.accounts.passkey_shapes import NewPasskey, PasskeyList
 from idp.accounts.second_factor import Proof, SecondFactor
 from idp.accounts.start_session import Mode, StartedSession
@@ -98,6 +98,7 @@ class AccountPasskeys:
         Raises:
             PasskeyRejected, PasskeyExists, TooManyPasskeys: as `PasskeyRegistration.register`.
             PasswordsRefused: as `options`.
+            FreshLoginRequired: the user has a factor that this sign-in has not proved.
             TokenRevoked, UserInactive: the session ended meanwhile.
         """
         origin = origin_of(request)
@@ -106,6 +107,7 @@ class AccountPasskeys:
         async def work(session: AsyncSession) -> AddedPasskey:
             holder = await self._hold(session, principal)
             self._check_domain(holder.email)
+            await check_strength(session, principal)
             registered = await self._registration.register(
                 session, origin, holder.user_id, new.credential, name=new.name
             )

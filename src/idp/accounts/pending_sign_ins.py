@@ -29,6 +29,7 @@ from idp.signing.peppers import Peppers
 from idp.users.factors.enrolled import HAS_SECOND_FACTOR, FactorOverview
 
 LIFE = timedelta(minutes=10)
+_MOST_OF_USER = 20  # that wait; a further one replaces the oldest
 MAX_WRONG_CODES = 5
 _MAX_TOKEN = 128  # characters; ours have 43
 
@@ -56,6 +57,10 @@ SELECT id, user_id, password_version, amr, remember, details FROM idp.pending_si
  WHERE digest = ANY(:digests) AND expires_at > :now AND wrong_codes < :most
 """).bindparams(bindparam("digests", type_=ARRAY(Text())))
 _LOCK = text(f"{_FIND.text} FOR UPDATE").bindparams(bindparam("digests", type_=ARRAY(Text())))
+_PRUNE = text("""
+DELETE FROM idp.pending_sign_ins WHERE id IN (
+    SELECT id FROM idp.pending_sign_ins WHERE user_id = :user_id ORDER BY created_at DESC OFFSET :most)
+""")
 _COUNT_WRONG = text("UPDATE idp.pending_sign_ins SET wrong_codes = wrong_codes + 1 WHERE id = :id")
 _FINISH = text("DELETE FROM idp.pending_sign_ins WHERE id = :id")
 _FORGET = text("DELETE FROM idp.pending_sign_ins WHERE user_id = :user_id")
@@ -206,6 +211,7 @@ class PendingSignIns:
         row = (await session.execute(_BEGIN, values)).mappings().one_or_none()
         if row is None:
             return None
+        await session.execute(_PRUNE, {"user_id": user_id, "most": _MOST_OF_USER})
         methods = FactorOverview(**row, totp_last_used=None).methods
         cookies = [self.cookie(token)] if details.mode == "cookie" else []
         return PendingSignIn(token, methods, details.enrols, self._page, cookies)

@@ -199,6 +199,8 @@ class SecondFactor:
         found = await pending.find(session, presented_token, lock=True)
         if found is None or holder is None or holder.password_version != found.password_version:
             raise SignInExpired
+        if found.details.enrols and (await overview(session, holder.user_id)).has_any:
+            raise SignInExpired  # a factor was set up meanwhile, which this sign-in has not proved
         limit, failures = (
             self._services.rules.consecutive_failures,
             await sign_in_failures.read(session, holder.user_id),

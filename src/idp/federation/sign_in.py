@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import Request
-from msgspec import Struct, convert, to_builtins
+from msgspec import Struct, convert, structs, to_builtins
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.accounts.foreign_users import ForeignUsers
@@ -15,17 +15,27 @@ from idp.accounts.pending_sign_ins import FoundSignIn
 from idp.accounts.start_session import Begun, Mode, SessionStarter, StartedSession, require_started
 from idp.audit.record import origin_of
 from idp.db.engine import Database
-from idp.errors import FederatedLoginInvalid, IdpError, NoAccountHere, TokenRevoked, UserInactive, UserNotFound
+from idp.errors import (
+    FederatedLoginInvalid,
+    IdpError,
+    LinkAtAccount,
+    NoAccountHere,
+    TokenRevoked,
+    UserInactive,
+    UserNotFound,
+)
 from idp.federation.linking import Linking, NoAccount, ProofNeeded
 from idp.federation.login_state import ConsumedLogin, FederatedJourney, LoginStates, PendingLink
 from idp.federation.models import FederatedSessionRow
 from idp.federation.providers import Provider, Providers
 from idp.federation.upstream import UpstreamLogin
+from idp.principal.model import MULTI_FACTOR
 from idp.principal.reauthorize import require_session
 from idp.signing.jwt import Family
 from idp.signing.pkce import challenge_of
 from idp.signing.sealing import Sealer
 from idp.users import credentials, identities
+from idp.users.factors.enrolled import overview
 
 _KEPT = "federated_login"
 AMR = ("fed",)  # signed in at another provider that does not say how
@@ -80,12 +90,15 @@ class Proven(Struct, frozen=True):
         Raises:
             FederatedLoginInvalid: the password has changed since.
             UserInactive: the account is disabled or deleted.
+            LinkAtAccount: the account has a second factor, which was not proved.
         """
         holder = await credentials.find_by_id(session, self.user_id)
         if holder is None or not holder.is_active:
             raise UserInactive
         if holder.password_version != self.password_version:
             raise FederatedLoginInvalid
+        if (await overview(session, self.user_id)).has_any:
+            raise LinkAtAccount
 
 
 class WaitingLink(Struct, frozen=True):
@@ -267,17 +280,21 @@ class FederatedSignIn:
                 the proof.
             IdentityTaken: the identity was linked elsewhere meanwhile.
             UserInactive: the account is disabled.
+            LinkAtAccount: the account has a second factor.
         """
         user_id = proven.user_id
         async with self._database.transaction() as session:
             pending, journey, provider = await self.states.pending_link(session, login_id, browser=browser, lock=True)
             if pending.user_id != user_id:
                 raise FederatedLoginInvalid
+            await proven.check(session)
             await self.states.finish(session, login_id)
         login = pending.login
         await self._foreign_users.link(
             user_id, login.identity, login.evaluation, origin_of(request), proof=proven.check
         )
+        # The person who proved the account is not yet known as the owner of the identity: its `mfa` proves nothing.
+        login = structs.replace(login, amr=tuple(each for each in login.amr if each != MULTI_FACTOR))
         return await self.start_session(request, user_id, login, provider, mode="cookie"), journey
 
     async def _go_on(

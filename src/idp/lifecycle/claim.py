@@ -1,8 +1,8 @@
 """Claims an unverified account for the person who proved to own its address (C-11).
 
 An attacker may have registered the address before its owner (pre-hijacking). Once the owner verifies it, no earlier
-session, key, link or identity at another issuer is valid, and neither are the password and second factors, unless the
-owner has just chosen the password. What the issuers of those identities gave goes with them: no later token or webhook
+session, key, link, second factor or identity at another issuer is valid, and neither is the password, unless the owner
+has just chosen it. What the issuers of those identities gave goes with them: no later token or webhook
 could take it away.
 """
 
@@ -49,7 +49,7 @@ async def claim(session: AsyncSession, origin: Origin, user_id: str, *, keep_pas
         await _take_away_grants(session, origin, user_id, provider)
     if not keep_password:
         await credentials.wipe_password(session, user_id)
-        await enrolled.remove_all(session, user_id)
+    await enrolled.remove_all(session, user_id)
     await credentials.mark_verified(session, user_id)
     details = {
         "by": "link",

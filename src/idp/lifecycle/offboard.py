@@ -8,6 +8,7 @@ from idp.apikeys.service import lock, revoke_all_keys
 from idp.audit.record import Origin, record
 from idp.sessions.service import end_all
 from idp.users import administration, one_time_tokens
+from idp.users.factors import enrolled
 from idp.users.user_events import publish_changed, publish_deleted
 
 # Clerk enables whom only Clerk had disabled; from now on someone here has, too (docs/decisions/0037).
@@ -66,6 +67,7 @@ async def delete(session: AsyncSession, origin: Origin, user_id: str, *, keep_an
     if keep_an_admin:
         await administration.check_admin_remains(session, without=user_id)
     await administration.soft_delete(session, user_id)
+    await enrolled.remove_all(session, user_id)
     ended = await revoke_all(session, origin, user_id, "user deleted")
     record(session, origin, action="user.deleted", user_id=user_id, details=ended.details)
     await publish_deleted(session, origin, user_id)

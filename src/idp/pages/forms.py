@@ -20,6 +20,7 @@ from idp.errors import (
     IdentityTaken,
     IdpError,
     InternalError,
+    LinkAtAccount,
     NoAccountHere,
     NotFound,
     OriginNotAllowed,
@@ -102,6 +103,7 @@ _TEXTS: dict[type[IdpError], str] = {
     FederatedLoginInvalid: "login_gone",
     NoAccountHere: "no_account",
     IdentityTaken: "identity_taken",
+    LinkAtAccount: "link_at_account",
     PasswordsRefused: "passwords",
     UserInactive: "inactive",
     AdminRequired: "admins_only",
@@ -109,7 +111,15 @@ _TEXTS: dict[type[IdpError], str] = {
     DependencyUnavailable: "provider_down",
 }
 _OFFERS_SIGN_IN = frozenset(
-    {UpstreamRefused, FederatedLoginInvalid, NoAccountHere, IdentityTaken, PasswordsRefused, DependencyUnavailable}
+    {
+        UpstreamRefused,
+        FederatedLoginInvalid,
+        NoAccountHere,
+        IdentityTaken,
+        LinkAtAccount,
+        PasswordsRefused,
+        DependencyUnavailable,
+    }
 )
 
 

@@ -82,7 +82,7 @@ def parse_credential(text: str) -> dict[str, Any]:
     """Return the JSON of the field `credential`; empty for anything but an object, which is refused later."""
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):  # nested too deeply
         return {}
 
 

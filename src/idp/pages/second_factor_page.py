@@ -29,8 +29,8 @@ from idp.pages.mail_link import Page
 from idp.pages.passkey_login import parse_credential
 from idp.pages.rendering import form_page, redirect
 from idp.pages.sign_in_steps import SECOND_FACTOR, SET_UP, Journey, RequestId, ReturnTo, find_journey, finish
-from idp.principal.guards import is_strong, public
-from idp.principal.model import Principal
+from idp.principal.guards import public
+from idp.principal.model import TWO_FACTORS, Principal
 from idp.principal.requests import AnyRequest
 from idp.provider.authorization import Authorization
 from idp.sessions.form_tokens import FormTokens
@@ -64,7 +64,7 @@ async def second_factor_page(
     browser = await find_browser(request, introspector)
     if browser is None:
         return show_over(request, journey)
-    if is_strong(browser):
+    if browser.credential.acr == TWO_FACTORS:
         return redirect(journey.onward())
     if browser.credential.is_for_support:
         raise SupportSession

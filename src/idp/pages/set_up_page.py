@@ -13,7 +13,14 @@ from idp.accounts.manage_factors import ManageFactors
 from idp.accounts.pending_sign_ins import FoundSignIn
 from idp.accounts.second_factor import SecondFactor
 from idp.authn.introspection import Introspector
-from idp.errors import EnrolmentExpired, SecondFactorChanged, SecondFactorInvalid, SignInExpired, SupportSession
+from idp.errors import (
+    EnrolmentExpired,
+    FreshLoginRequired,
+    SecondFactorChanged,
+    SecondFactorInvalid,
+    SignInExpired,
+    SupportSession,
+)
 from idp.ops.address_limits import checks_address
 from idp.pages.browser_session import find_browser
 from idp.pages.forms import ERROR_PAGES, FORM, read_form
@@ -113,6 +120,8 @@ async def set_up_form(
             done = await manage_factors.confirm_totp(request, who.browser, sealed, code, mode="cookie")
     except SignInExpired:
         return show_over(request, journey)
+    except FreshLoginRequired:  # a factor was set up meanwhile
+        return redirect(f"{SECOND_FACTOR}{journey.query}")
     except (SecondFactorChanged, EnrolmentExpired) as error:
         request.scope["error"] = error  # type: ignore[typeddict-unknown-key]
         return await _form(request, journey, form_tokens, manage_factors, who, error="again")

@@ -28,7 +28,10 @@ REPLACED = "signed_in_again"
 TOO_MANY_WRONG_PASSWORDS = "too_many_wrong_passwords"
 _MAX_ENDED_AT_ONCE = 100  # sessions ended by one sign-in
 SIGNED_OUT_BY_ADMIN = "signed_out_by_admin"
+ACTOR_SIGNED_OUT = "actor_signed_out"  # an administrator who acted as the user
 _Kept = aliased(SessionRow)
+# Sign-ins that wait for the second factor end with the sessions.
+_FORGET_PENDING = text("DELETE FROM idp.pending_sign_ins WHERE user_id = :user_id")
 
 # Locks the user's row until the commit. A concurrent password change or disabling either waits and then ends this
 # session too, or was first, and then no row is found here. The factors are read by the names of their tables, because
@@ -60,11 +63,11 @@ WITH owner AS (
 )
 SELECT EXISTS (SELECT FROM idp.user_sessions s WHERE s.user_id = begun.user_id) AS any_before,
        EXISTS (SELECT FROM idp.user_sessions s
-                WHERE s.user_id = begun.user_id AND s.parent_id IS NULL
+                WHERE s.user_id = begun.user_id AND s.parent_id IS NULL AND s.actor_id IS NULL
                   AND s.user_agent IS NOT DISTINCT FROM :user_agent
                   AND s.ip_address IS NOT DISTINCT FROM :ip_address) AS same_before,
        (SELECT count(*) FROM idp.user_sessions s
-         WHERE s.user_id = begun.user_id AND s.parent_id IS NULL AND s.ended_at IS NULL
+         WHERE s.user_id = begun.user_id AND s.parent_id IS NULL AND s.actor_id IS NULL AND s.ended_at IS NULL
            AND s.expires_at > :now AND s.idle_expires_at > :now) AS others,
        (SELECT delete_after FROM owner) AS delete_after
   FROM begun
@@ -293,10 +296,21 @@ async def end_all(session: AsyncSession, origin: Origin, user_id: str, *, reason
         reason: for events and the audit record.
         keep: a session that continues with its apps; if it is an app's, with its browser's session.
     """
+    await session.execute(_FORGET_PENDING, {"user_id": user_id})
+    await end_acting(session, origin, user_id)
     others = (
         [] if keep is None else [_root(SessionRow) != select(_root(_Kept)).where(_Kept.id == keep).scalar_subquery()]
     )
     return sum(each.was_live and not each.is_app for each in await _end(session, origin, user_id, reason, *others))
+
+
+async def end_acting(session: AsyncSession, origin: Origin, actor_id: str) -> None:
+    """End the sessions in which an administrator acts as other users."""
+    query = select(SessionRow.id, SessionRow.user_id).where(
+        SessionRow.actor_id == actor_id, SessionRow.parent_id.is_(None), SessionRow.ended_at.is_(None)
+    )
+    for session_id, user_id in (await session.execute(query.order_by(SessionRow.id))).all():
+        await end(session, origin, session_id, user_id=user_id, reason=ACTOR_SIGNED_OUT)
 
 
 async def end_everyones(session: AsyncSession, origin: Origin, *, reason: str) -> None:

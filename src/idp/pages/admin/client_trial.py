@@ -26,6 +26,7 @@ from idp.pages.admin.unverified_claims import claims_of
 from idp.pages.signed_in import SignedInPages
 from idp.principal.model import Principal
 from idp.principal.requests import AnyRequest
+from idp.provider import consents
 from idp.provider.authorization import Authorization, Show, Step
 from idp.provider.client_shapes import ClientOut
 from idp.provider.clients import ClientRepository
@@ -76,6 +77,7 @@ class Trial:
         self._authorizations, self._token_endpoint = authorizations, token_endpoint
         self._database, self._principal, self._origin = database, principal, origin
         self._sid: str | None = None
+        self._consented = self._redeemed = False
         self.steps: list[TrialStep] = []
 
     async def run(self, client: ClientOut, form: dict[str, str], *, address: str | None) -> None:
@@ -111,13 +113,22 @@ class Trial:
         self.steps.append(TrialStep("redirect", "code" in answered, f"303 {redirect_uri}", answered))
         if code := step.parameters.get("code"):
             await self._redeem(client, form, code, verifier, address)
+        await self._end(client.client_id)
 
     async def _consent(self, step: Step, *, agreed: bool) -> Step:
         if not isinstance(step, Show) or step.page != "consent" or not agreed:
             return step
+        await self._note_consent(step.request_id)
         await self._authorizations.approve(str(step.request_id), self._principal, self._origin)
         self.steps.append(TrialStep("consent", True, "POST /consent", {}))
         return await self._authorizations.resume(str(step.request_id), self._principal, self._origin)
+
+    async def _note_consent(self, request_id: UUID) -> None:
+        """Note whether the test is the first consent to the client, which is taken back at its end."""
+        pending = await self._authorizations.pending(str(request_id))
+        async with self._database.transaction() as session:
+            granted = await consents.granted_scopes(session, self._principal.user_id, pending.client_id)
+        self._consented = not granted
 
     async def _redeem(
         self, client: ClientOut, form: dict[str, str], code: str, verifier: str, address: str | None
@@ -142,8 +153,8 @@ class Trial:
             said = {"error": error.oauth or error.code, "error_description": error.detail}
             self.steps.append(TrialStep("token_refused", False, str(error.status), said))
             return
+        self._redeemed = True
         self._tell(msgspec.json.decode(answer, type=dict[str, Any]))
-        await self._end(client.client_id)
 
     def _tell(self, answer: dict[str, Any]) -> None:
         shown = {name: masked(str(value)) if name.endswith("_token") else str(value) for name, value in answer.items()}
@@ -154,15 +165,20 @@ class Trial:
                 self._sid = self._sid or claims.get("sid")
 
     async def _end(self, client_id: str) -> None:
-        """End the session that the client has of this browser; without its `sid`, all that it has of the person."""
+        """End the session that the client has of this browser; without its `sid`, all that it has of the person.
+
+        A consent that only the test gave is taken back.
+        """
         user_id = self._principal.user_id
         async with self._database.transaction() as session:
             if self._sid is not None:
                 sid = UUID(self._sid)
                 if not await sessions.end_app(session, self._origin, sid, user_id=user_id, reason=_ENDED):
                     await sessions.end(session, self._origin, sid, user_id=user_id, reason=_ENDED)
-            else:
+            elif self._redeemed:
                 await sessions.end_of_grant(session, self._origin, user_id, client_id, reason=_ENDED)
+        if self._consented:
+            await consents.take_back(self._database, self._principal, self._origin, client_id)
 
 
 @admin_form(f"{ONE}/test")

@@ -45,7 +45,7 @@ async def test_odd_ids_in_addresses_are_not_errors_of_the_service(service: Servi
                 f"/admin/clients?after={quote(odd, safe='')}",
                 f"/admin/clients/{quote(odd, safe='')}",
                 f"/admin/teams?q={quote(odd, safe='')}&after={quote(odd, safe='')}",
-                f"/admin/audit?since=0001-01-01T00:00%2B14:00",
+                "/admin/audit?since=0001-01-01T00:00%2B14:00",
                 f"/account?done={quote(odd, safe='')}",
                 f"/account/activity?cursor={quote(odd, safe='')}&before={quote(odd, safe='')}",
                 f"/second-factor?return_to={quote(odd, safe='')}",
