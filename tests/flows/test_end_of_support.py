@@ -1,4 +1,4 @@
-"""Sessions of support end with what they were begun from, and odd addresses are no errors of the service."""
+"""Sessions of support end with those of their administrator, and odd addresses are no errors of the service."""
 
 from urllib.parse import quote
 

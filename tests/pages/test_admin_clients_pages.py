@@ -72,7 +72,11 @@ async def test_the_tester_runs_the_code_flow_and_shows_each_step(service: Servic
         assert html.escape(admin.email) in told.text  # of the ID token
         assert secret not in told.text
         assert re.search(r"eyJ[\w-]{20}", told.text) is None
-        wrong = await submit(browser, page, f"{here}/test", redirect_uri=CALLBACK, client_secret="wrong")
+        assert re.search(
+            r'name="grant.authorization_code" checked', told.text
+        )  # the form below still has the client's values
+        assert client_id not in (await browser.open("/account/apps")).text  # the consent of the test was taken back
+        wrong = await submit(browser, page, f"{here}/test", redirect_uri=CALLBACK, client_secret="wrong", consent="on")
         assert "invalid_client" in wrong.text
         foreign = await submit(browser, page, f"{here}/test", redirect_uri="https://evil.example/")
         assert foreign.status_code in {400, 422}

@@ -139,8 +139,10 @@ class ManageFactors:
             holder = await credentials.hold(session, principal.user_id)
             await reauthorize(session, principal)
             assert holder is not None
-            await check_strength(session, principal)
+            is_weak = await is_weaker(session, principal)
             codes = await self._enrol_totp(session, origin, holder, sealed, code, device)
+            if is_weak:
+                raise FreshLoginRequired
             if principal.credential.session_id is None:
                 return Enrolled(codes, None)
             started = await self._second_factor.replace_session(
@@ -309,18 +311,16 @@ class ManageFactors:
             self._services.mailer.post(session, mail, to=holder.email)
 
 
-async def check_strength(session: AsyncSession, principal: Principal) -> None:
-    """Refuse a sign-in with one factor for a change of the factors of a user who has a second.
+async def is_weaker(session: AsyncSession, principal: Principal) -> bool:
+    """Whether the caller signed in with one factor, although they have a second.
+
+    It may have been set up since the request arrived; such a caller changes no factors.
 
     Args:
         session: the transaction of the change, which holds the user.
         principal: the caller.
-
-    Raises:
-        FreshLoginRequired: the second factor was set up since the request arrived, or was not asked for.
     """
-    if not is_strong(principal) and (await enrolled.overview(session, principal.user_id)).has_any:
-        raise FreshLoginRequired
+    return not is_strong(principal) and (await enrolled.overview(session, principal.user_id)).has_any
 
 
 async def device_of(origin: Origin) -> str | None:

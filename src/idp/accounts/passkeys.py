@@ -7,12 +7,12 @@ from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.accounts.account_services import AccountServices
-from idp.accounts.manage_factors import ManageFactors, check_strength, device_of
+from idp.accounts.manage_factors import ManageFactors, device_of, is_weaker
 from idp.accounts.passkey_shapes import NewPasskey, PasskeyList
 from idp.accounts.second_factor import Proof, SecondFactor
 from idp.accounts.start_session import Mode, StartedSession
 from idp.audit.record import Origin, origin_of
-from idp.errors import UserInactive
+from idp.errors import FreshLoginRequired, UserInactive
 from idp.principal.model import Principal
 from idp.principal.reauthorize import reauthorize
 from idp.principal.requests import AnyRequest
@@ -107,7 +107,8 @@ class AccountPasskeys:
         async def work(session: AsyncSession) -> AddedPasskey:
             holder = await self._hold(session, principal)
             self._check_domain(holder.email)
-            await check_strength(session, principal)
+            if await is_weaker(session, principal):
+                raise FreshLoginRequired
             registered = await self._registration.register(
                 session, origin, holder.user_id, new.credential, name=new.name
             )
