@@ -285,3 +285,16 @@ async def test_a_code_or_a_credential_is_sent_not_both(production: Service, pers
     for more in ({}, {"code": "123456", "credential": {}}):
         answer = await production.client.post("/api/auth/second-factor", json={"pending_token": token, **more})
         assert answer.status_code == 422
+
+
+async def test_a_step_up_requires_that_the_authenticator_verifies_its_user(production: Service, person: Person) -> None:
+    device = await registered(production, person)
+    for verifies, status in ((False, 401), (True, 200)):
+        answer = await production.client.post("/api/auth/step-up/passkey-options", headers=person.bearer)
+        options = answer.json()["publicKey"]
+        assert options["userVerification"] == "required"
+        device.verifies = verifies
+        body = {"credential": device.get(options)}
+        answer = await production.client.post("/api/auth/step-up", json=body, headers=person.bearer)
+        assert answer.status_code == status, answer.text
+    assert answer.json()["session_id"] != person.session_id

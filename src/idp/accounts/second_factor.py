@@ -119,12 +119,20 @@ class SecondFactor:
 
         return prove
 
-    def by_passkey(self, credential: dict[str, Any], origin: Origin) -> Prove:
-        """Return what checks a passkey of the user: what the browser returned, in JSON."""
+    def by_passkey(self, credential: dict[str, Any], origin: Origin, *, verifies_user: bool) -> Prove:
+        """Return what checks a passkey of the user.
+
+        Args:
+            credential: what the browser returned, in JSON.
+            origin: of the request.
+            verifies_user: require that the authenticator has verified its user, as a step-up does.
+        """
 
         async def prove(session: AsyncSession, holder: Holder) -> Proof | None:
             try:
-                verified = await self._passkeys.verify(session, credential, user_id=holder.user_id)
+                verified = await self._passkeys.verify(
+                    session, credential, user_id=holder.user_id, verifies_user=verifies_user
+                )
             except PasskeyCloned as error:
                 await record_clone(session, origin, error)
                 return None
@@ -134,10 +142,10 @@ class SecondFactor:
 
         return prove
 
-    async def passkey_options(self, user_id: str) -> dict[str, Any]:
-        """Return the options for the passkeys of a user, who has proved who they are by another factor."""
+    async def passkey_options(self, user_id: str, *, verifies_user: bool) -> dict[str, Any]:
+        """Return the options for the passkeys of a user, as `PasskeyAuthentication.second_factor_options`."""
         async with self._services.database.transaction() as session:
-            return await self._passkeys.second_factor_options(session, user_id)
+            return await self._passkeys.second_factor_options(session, user_id, verifies_user=verifies_user)
 
     async def find(self, presented_token: str) -> FoundSignIn | None:
         """Return the sign-in that waits with this token, None if it is over."""

@@ -113,7 +113,7 @@ async def request_second_factor_options(
 ) -> WebAuthnOptions:
     """Return options for `navigator.credentials.get` with the passkeys of the user whose sign-in waits."""
     waiting = await second_factor.find_within_limits(request, data.pending_token)
-    return WebAuthnOptions(await second_factor.passkey_options(waiting.user_id))
+    return WebAuthnOptions(await second_factor.passkey_options(waiting.user_id, verifies_user=False))
 
 
 @post(
@@ -129,7 +129,7 @@ async def request_step_up_options(
     request: UserRequest, second_factor: NamedDependency[SecondFactor]
 ) -> WebAuthnOptions:
     """Return options for `navigator.credentials.get` with the passkeys of the user."""
-    return WebAuthnOptions(await second_factor.passkey_options(user_id_of(request)))
+    return WebAuthnOptions(await second_factor.passkey_options(user_id_of(request), verifies_user=True))
 
 
 def _prove(request: AnyRequest, second_factor: SecondFactor, data: SecondFactorIn | StepUpIn) -> Prove:
@@ -141,7 +141,8 @@ def _prove(request: AnyRequest, second_factor: SecondFactor, data: SecondFactorI
     if (data.code is None) == (data.credential is None):
         raise invalid(["body"], "Send either `code` or `credential`.")
     if data.credential is not None:
-        return second_factor.by_passkey(data.credential, origin_of(request))
+        steps_up = isinstance(data, StepUpIn)
+        return second_factor.by_passkey(data.credential, origin_of(request), verifies_user=steps_up)
     return second_factor.by_code(data.code or "")
 
 

@@ -60,7 +60,9 @@ async def second_factor_page(
     if waiting is not None:
         if waiting.details.enrols:
             return redirect(f"{SET_UP}{journey.query}")
-        return await _form(request, journey, form_tokens, manage_factors, second_factor, waiting.user_id, method=method)
+        return await _form(
+            request, journey, form_tokens, manage_factors, second_factor, waiting.user_id, steps_up=False, method=method
+        )
     browser = await find_browser(request, introspector)
     if browser is None:
         return show_over(request, journey)
@@ -72,7 +74,9 @@ async def second_factor_page(
         return redirect(sign_in_again(journey))
     if not (await manage_factors.state(browser.user_id)).factors.has_any:
         return redirect(f"{SET_UP}{journey.query}")
-    return await _form(request, journey, form_tokens, manage_factors, second_factor, browser.user_id, method=method)
+    return await _form(
+        request, journey, form_tokens, manage_factors, second_factor, browser.user_id, steps_up=True, method=method
+    )
 
 
 @post(
@@ -99,11 +103,12 @@ async def second_factor_form(
     form = await read_form(request, public_url=tokens.issuer)
     form_tokens.check(request.cookies, form.get("csrf_token", ""))
     journey = await find_journey(authorizations, request_id, return_to)
+    waiting = await find_waiting(request, second_factor)
     if credential := form.get("credential"):
-        prove = second_factor.by_passkey(parse_credential(credential), origin_of(request))
+        parsed, steps_up = parse_credential(credential), waiting is None
+        prove = second_factor.by_passkey(parsed, origin_of(request), verifies_user=steps_up)
     else:
         prove = second_factor.by_code(form.get("code", "")[:_MAX_CODE])
-    waiting = await find_waiting(request, second_factor)
     browser = await find_browser(request, introspector) if waiting is None else None
     try:
         if waiting is not None:
@@ -125,7 +130,15 @@ async def second_factor_form(
         user_id = waiting.user_id if waiting else browser.user_id if browser else ""
         error = "passkey_wrong" if credential else "wrong"
         return await _form(
-            request, journey, form_tokens, manage_factors, second_factor, user_id, method=method, error=error
+            request,
+            journey,
+            form_tokens,
+            manage_factors,
+            second_factor,
+            user_id,
+            steps_up=waiting is None,
+            method=method,
+            error=error,
         )
 
 
@@ -176,6 +189,7 @@ async def _form(
     second_factor: SecondFactor,
     user_id: str,
     *,
+    steps_up: bool,
     method: str | None,
     error: str | None = None,
 ) -> Response[str]:
@@ -183,7 +197,7 @@ async def _form(
     methods = (await manage_factors.state(user_id)).factors.methods
     options = None
     if "passkey" in methods:
-        options = msgspec.json.encode(await second_factor.passkey_options(user_id)).decode()
+        options = msgspec.json.encode(await second_factor.passkey_options(user_id, verifies_user=steps_up)).decode()
     return form_page(
         request,
         "second_factor.html",

@@ -48,25 +48,33 @@ class PasskeyAuthentication:
 
         The passkey tells who it is, and must verify its user. The options are the same for everyone.
         """
-        return self._options(None, [])
+        return self._options(None, [], verifies_user=True)
 
-    async def second_factor_options(self, session: AsyncSession, user_id: str) -> dict[str, Any]:
-        """Return the options for the passkeys of a user, who has proved who they are by another factor."""
-        return self._options(user_id, await rows_of(session, user_id))
+    async def second_factor_options(
+        self, session: AsyncSession, user_id: str, *, verifies_user: bool
+    ) -> dict[str, Any]:
+        """Return the options for the passkeys of a user, who has proved who they are by another factor.
 
-    def _options(self, user_id: str | None, rows: list[PasskeyRow]) -> dict[str, Any]:
+        Args:
+            session: the caller's transaction.
+            user_id: the user.
+            verifies_user: require that the authenticator verifies its user.
+        """
+        return self._options(user_id, await rows_of(session, user_id), verifies_user=verifies_user)
+
+    def _options(self, user_id: str | None, rows: list[PasskeyRow], *, verifies_user: bool) -> dict[str, Any]:
         required, preferred = UserVerificationRequirement.REQUIRED, UserVerificationRequirement.PREFERRED
         options = generate_authentication_options(
             rp_id=self.party.id,
             challenge=self._challenges.new(_purpose(user_id), user_id),
             timeout=MILLISECONDS,
             allow_credentials=[descriptor(row) for row in rows],
-            user_verification=required if user_id is None else preferred,
+            user_verification=required if verifies_user else preferred,
         )
         return options_to_json_dict(options)
 
     async def verify(
-        self, session: AsyncSession, credential: dict[str, Any], *, user_id: str | None
+        self, session: AsyncSession, credential: dict[str, Any], *, user_id: str | None, verifies_user: bool = True
     ) -> VerifiedPasskey:
         """Verify the use of a passkey, and keep its counter and whether it is backed up.
 
@@ -74,6 +82,7 @@ class PasskeyAuthentication:
             session: the caller's transaction.
             credential: what the browser returned, in JSON.
             user_id: whose passkey it must be; None for a sign-in.
+            verifies_user: require that the authenticator has verified its user.
 
         Raises:
             PasskeyUnknown: it is not registered here, or of another user.
@@ -91,7 +100,7 @@ class PasskeyAuthentication:
         # Some authenticators leave the handle out: the credential's id and signature tell who it is.
         if parsed.response.user_handle not in {None, row.user_handle}:
             raise PasskeyRejected("The response names another user than the passkey's.")
-        verified = self._verify(parsed, challenge, row, sign_in=user_id is None)
+        verified = self._verify(parsed, challenge, row, verifies_user=verifies_user)
         if (verified.new_sign_count or row.sign_count) and verified.new_sign_count <= row.sign_count:
             cloned = PasskeyCloned()
             cloned.passkey_id = row.id
@@ -101,7 +110,7 @@ class PasskeyAuthentication:
         return VerifiedPasskey(row.user_id, methods_of(row, user_verified=verified.user_verified))
 
     def _verify(
-        self, parsed: AuthenticationCredential, challenge: bytes, row: PasskeyRow, *, sign_in: bool
+        self, parsed: AuthenticationCredential, challenge: bytes, row: PasskeyRow, *, verifies_user: bool
     ) -> VerifiedAuthentication:
         with refusing():
             return verify_authentication_response(
@@ -111,7 +120,7 @@ class PasskeyAuthentication:
                 expected_origin=list(self.party.origins),
                 credential_public_key=row.public_key,
                 credential_current_sign_count=0,  # compared afterwards, to tell a clone from other errors
-                require_user_verification=sign_in,
+                require_user_verification=verifies_user,
             )
 
 
