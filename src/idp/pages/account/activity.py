@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from idp import clock
 from idp.audit.record import AuditRecord, Position, RecordFilter, before, redact_for_user
 from idp.db.engine import Database
+from idp.pages.languages import DEFAULT, LANGUAGES
 from idp.pages.signed_in import OF_PERSON, SIGNED_IN_ERRORS, SignedInPages, show
 from idp.principal.requests import AnyRequest
 from idp.provider.models import ClientRow
@@ -75,7 +76,14 @@ async def _client_names(session: AsyncSession, records: Sequence[AuditRecord]) -
 
 
 def _in_words(record: AuditRecord, user_id: str, names: Mapping[str, str]) -> Happening:
-    return Happening(record, record.action.replace(".", "_"), _by(record, user_id), _about(record.details, names))
+    return Happening(record, _text_of(record), _by(record, user_id), _about(record.details, names))
+
+
+def _text_of(record: AuditRecord) -> str:
+    """Return the name of the text: of the action, or of the action with what was changed or used, if there is one."""
+    action = record.action.replace(".", "_")
+    variant = f"{action}_{record.details.get('change') or record.details.get('method')}"
+    return variant if f"happened.{variant}" in LANGUAGES[DEFAULT].texts else action
 
 
 def _by(record: AuditRecord, user_id: str) -> str | None:
