@@ -131,6 +131,7 @@ async def test_our_own_page_signs_out_and_the_browser_forgets(service: Service) 
     assert {name: morsel["max-age"] for name, morsel in cookies_of(answer).items()} == {
         "idp_session": "0",
         "idp_csrf": "0",
+        "idp_kept_session": "0",  # that of an administrator who acted as the user
     }
     assert (await service.me(cookie)).json()["code"] == "token_revoked"
 
