@@ -42,6 +42,13 @@ class ClientResolver:
         self._cached = cached
         self._verdicts = verdicts
 
+    def remembered(self, client_id: str, secret: str) -> Principal | None:
+        """Return a client from memory if the secret is right, None if `with_secret` has to decide."""
+        if checks.bypasses_caches():
+            return None
+        verdict = self._verdicts.get_cached(self._verdicts.name_of_client(client_id, secret))
+        return None if verdict is None else verdict.principal
+
     async def with_secret(self, client_id: str, secret: str, digests_of: Callable[[str], Sequence[str]]) -> Resolved:
         """Return a client, or `InvalidClient` for an unknown id and for a wrong secret (SEC-48).
 

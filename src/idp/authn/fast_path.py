@@ -1,17 +1,18 @@
-"""Fast path: answers the usual request of the most frequent routes without the framework.
+"""Fast path: answers the usual request of the most frequent routes without the framework, and without a task.
 
 Validate, validate-key, "me", the JWKS and health are ordinary handlers (`authn/routes.py`,
 `signing/routes.py`, `ops/health.py`), with documentation, policies and exact errors. Litestar takes 60 µs for such a
 request, the verdict five. So the envelope tries this module first: a well-formed, simple request is answered with the
 same verdict and the same encoded response. Any other request (another method or content type, a browser's Origin, an
-invalid body) raises `UseFramework` and takes the full path.
+invalid body) raises `UseFramework` and takes the full path. A verdict in memory is answered at once; for any other, an
+awaitable is returned.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import msgspec
-from litestar.types import HTTPScope, Receive
+from litestar.types import HTTPScope
 
 from idp.authn import verdict_responses
 from idp.authn.introspection import Introspector
@@ -20,7 +21,7 @@ from idp.authn.verdicts import Verdict
 from idp.errors import ValidationFailed
 from idp.ops import health, metrics
 from idp.ops.accept import wants_page
-from idp.ops.envelope import JSON, NO_STORE, FastRoute, UseFramework
+from idp.ops.fast_route import JSON, NO_STORE, FastRoute, UseFramework
 from idp.ops.health import HealthChecks
 from idp.ops.json_body import decode_body
 from idp.ops.misspelt_members import strict
@@ -32,7 +33,6 @@ from idp.signing.routes import PublishedKeys
 
 _JSON = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
 _VARY = (b"vary", b"Accept")
-_MAX_BODY_BYTES = 65_536
 _ME_ACCEPTS = INTERACTIVE | DELEGATED
 _UNUSUAL = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 Headers = Iterable[tuple[bytes, bytes]]
@@ -58,52 +58,69 @@ class FastPath:
         if management.internal_token is None:
             self.routes["POST", "/internal/validate-key"] = FastRoute(self._validate_key)
 
-    async def _validate(self, scope: HTTPScope, receive: Receive) -> bytes:
-        message = await _json_body(scope, receive)
+    def _validate(self, scope: HTTPScope, body: bytes) -> bytes | Awaitable[bytes]:
+        _require_json(scope)
         try:
-            body_in = self._decode_validate(message["body"])
+            body_in = self._decode_validate(body)
         except _UNUSUAL:
-            body_in = _with_unknown_members(message, ValidateIn)
-        verdict = await self._decide(body_in.token, scope)
-        body, kind, result = verdict_responses.validate(verdict, body_in.token, body_in.required_scopes)
-        metrics.count_validation(kind=kind, result=result)
-        return body
+            body_in = _with_unknown_members(body, ValidateIn)
 
-    async def _validate_key(self, scope: HTTPScope, receive: Receive) -> bytes:
-        message = await _json_body(scope, receive)
+        def respond(verdict: Verdict) -> bytes:
+            response, kind, result = verdict_responses.validate(verdict, body_in.token, body_in.required_scopes)
+            metrics.count_validation(kind=kind, result=result)
+            return response
+
+        return with_verdict(self._introspector.token_at_once(body_in.token, client=address_of(scope)), respond)
+
+    def _validate_key(self, scope: HTTPScope, body: bytes) -> bytes | Awaitable[bytes]:
+        _require_json(scope)
         try:
-            body_in = self._decode_key(message["body"])
+            key = self._decode_key(body).key
         except _UNUSUAL:
-            body_in = _with_unknown_members(message, ValidateKeyIn)
-        return verdict_responses.validate_key(await self._decide(body_in.key, scope), body_in.key)
+            key = _with_unknown_members(body, ValidateKeyIn).key
+        verdict = self._introspector.token_at_once(key, client=address_of(scope))
+        return with_verdict(verdict, lambda verdict: verdict_responses.validate_key(verdict, key))
 
-    async def _me(self, scope: HTTPScope, _receive: Receive) -> bytes:
-        caller, content_type = caller_of(scope["headers"])
+    def _me(self, scope: HTTPScope, _body: bytes) -> bytes | Awaitable[bytes]:
+        headers = scope["headers"]
+        caller, content_type = caller_of(headers)
         if content_type is not None:
             raise UseFramework
-        verdict = await self._decide_caller(caller, scope)
-        principal = accepted(verdict)
-        credential = principal.credential
-        if principal.user is None or credential.method not in _ME_ACCEPTS or credential.audience:
-            raise UseFramework
-        scope["user"] = principal
-        return verdict_responses.me(verdict, scope["path"])
 
-    async def _decide(self, token: str, scope: HTTPScope) -> Verdict:
-        client = scope["client"]
-        return await self._introspector.introspect_token(token, client=client[0] if client else None)
+        def respond(verdict: Verdict) -> bytes:
+            principal = accepted(verdict)
+            credential = principal.credential
+            if principal.user is None or credential.method not in _ME_ACCEPTS or credential.audience:
+                raise UseFramework
+            scope["user"] = principal
+            return verdict_responses.me(verdict, scope["path"])
 
-    async def _decide_caller(self, token: str, scope: HTTPScope) -> Verdict:
-        client = scope["client"]
-        return await self._introspector.introspect_caller(token, scope["headers"], client=client[0] if client else None)
+        return with_verdict(self._introspector.caller_at_once(caller, headers, client=address_of(scope)), respond)
 
 
-def _with_unknown_members(message: Any, struct: type[S]) -> S:
+def with_verdict(
+    verdict: Verdict | Awaitable[Verdict], respond: Callable[[Verdict], bytes]
+) -> bytes | Awaitable[bytes]:
+    """Return the response to a verdict, at once if the verdict is there."""
+    return respond(verdict) if isinstance(verdict, Verdict) else _respond_later(verdict, respond)
+
+
+async def _respond_later(verdict: Awaitable[Verdict], respond: Callable[[Verdict], bytes]) -> bytes:
+    return respond(await verdict)
+
+
+def address_of(scope: HTTPScope) -> str | None:
+    """Return the client's address."""
+    client = scope["client"]
+    return client[0] if client else None
+
+
+def _with_unknown_members(body: bytes, struct: type[S]) -> S:
     """Decode a body with ignored members; the framework reports errors of any other."""
     try:
-        return cast("S", decode_body(message["body"], struct))
+        return cast("S", decode_body(body, struct))
     except (*_UNUSUAL, ValidationFailed):
-        raise UseFramework(message) from None
+        raise UseFramework from None
 
 
 def public_routes(published: PublishedKeys, checks: HealthChecks) -> dict[tuple[str, str], FastRoute]:
@@ -122,18 +139,18 @@ def public_routes(published: PublishedKeys, checks: HealthChecks) -> dict[tuple[
     }
 
 
-async def _alive() -> bytes:
+def _alive() -> bytes:
     return health.ALIVE
 
 
-def _public(body: Callable[[], Awaitable[bytes]], *, headers: tuple[tuple[bytes, bytes], ...]) -> FastRoute:
-    async def answer(scope: HTTPScope, _receive: Receive) -> bytes:
+def _public(body: Callable[[], bytes | Awaitable[bytes]], *, headers: tuple[tuple[bytes, bytes], ...]) -> FastRoute:
+    def answer(scope: HTTPScope, _body: bytes) -> bytes | Awaitable[bytes]:
         for name, value in scope["headers"]:
             if name == b"origin":  # the framework checks origins
                 raise UseFramework
             if name == b"accept" and scope["path"] == "/" and wants_page(value.decode("latin-1")):
                 raise UseFramework
-        return await body()
+        return body()
 
     return FastRoute(answer, headers)
 
@@ -150,7 +167,12 @@ def accepted(verdict: Verdict) -> Principal:
     return verdict.principal
 
 
-async def _json_body(scope: HTTPScope, receive: Receive) -> Any:
+def _require_json(scope: HTTPScope) -> None:
+    """Check the content type.
+
+    Raises:
+        UseFramework: it is not JSON, or a browser sent the request.
+    """
     declared = False
     for name, value in scope["headers"]:
         if name == b"content-type":
@@ -161,19 +183,6 @@ async def _json_body(scope: HTTPScope, receive: Receive) -> Any:
             raise UseFramework
     if not declared:
         raise UseFramework
-    return await whole_body(receive)
-
-
-async def whole_body(receive: Receive) -> Any:
-    """Return the message with the complete body.
-
-    Raises:
-        UseFramework: the body has several parts or is large; carries the message.
-    """
-    message: Any = await receive()
-    if message["type"] != "http.request" or message.get("more_body") or len(message["body"]) > _MAX_BODY_BYTES:
-        raise UseFramework(message)
-    return message
 
 
 def caller_of(headers: Headers) -> tuple[str, bytes | None]:

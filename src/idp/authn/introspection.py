@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from idp import checks, clock
@@ -112,10 +112,13 @@ class Introspector:
         """Return the verdict about an explicit credential only. Raises as `introspect`."""
         return await self._introspect(token, lambda: from_token(token), client)
 
-    async def introspect_caller(self, token: str, headers: Headers, *, client: str | None) -> Verdict:
-        """Return the verdict about these headers, whose explicit credential is already parsed. Raises as
-        `introspect`."""
-        return await self._introspect(token, lambda: from_headers(headers), client)
+    def token_at_once(self, token: str, *, client: str | None) -> Verdict | Awaitable[Verdict]:
+        """Return what `introspect_token` returns, without waiting if it is in memory."""
+        return self._at_once(token, lambda: from_token(token), client)
+
+    def caller_at_once(self, token: str, headers: Headers, *, client: str | None) -> Verdict | Awaitable[Verdict]:
+        """Return the verdict about these headers, whose explicit credential is already parsed, as `token_at_once`."""
+        return self._at_once(token, lambda: from_headers(headers), client)
 
     async def explain(
         self, presented: Presented, trace: Trace, *, client: str | None, confirm: bool = False
@@ -154,6 +157,17 @@ class Introspector:
         place = "valkey" if source == "shared" else source
         trace.readings.insert(0, checks.Reading("verdict", place, round(age, 3)))
 
+    def _at_once(
+        self, token: str, present: Callable[[], Presented], client: str | None
+    ) -> Verdict | Awaitable[Verdict]:
+        started = time.perf_counter()
+        name = self._verdicts.name(token)
+        verdict = self._verdicts.get_cached(name)
+        if verdict is None:
+            return self._introspect_uncached(token, name, present, client, started)
+        self._record(verdict, "memory", client, started)
+        return verdict
+
     async def _introspect(
         self,
         token: str,
@@ -165,23 +179,51 @@ class Introspector:
     ) -> Verdict:
         started = time.perf_counter()
         name = self._verdicts.name(token)
-        verdict, source = self._verdicts.get_cached(name), "memory"
+        verdict = self._verdicts.get_cached(name)
         if verdict is None or (confirm and verdict.hint):
-            presented, verdict = present(), None
-            if presented.jwt is None and not confirm:  # verifying a JWT locally is faster than a look-up in Valkey
-                verdict, source = await self._verdicts.shared(name), "shared"
-            if verdict is None:
-                if self._is_key(token):  # only keys need a look-up before any verification
-                    self._bad_credentials.check(client, plausible=lambda: self._is_intact(token))
-                    asking_client.set(client)
-                verdict, source = await self._look_up(name, presented, confirm), "database"
+            return await self._introspect_uncached(token, name, present, client, started, confirm=confirm, trace=trace)
+        self._record(verdict, "memory", client, started, trace, name)
+        return verdict
+
+    async def _introspect_uncached(
+        self,
+        token: str,
+        name: bytes,
+        present: Callable[[], Presented],
+        client: str | None,
+        started: float,
+        *,
+        confirm: bool = False,
+        trace: Trace | None = None,
+    ) -> Verdict:
+        """Return the verdict from Valkey or, with `confirm` always, from the database."""
+        presented, verdict, source = present(), None, "shared"
+        if presented.jwt is None and not confirm:  # verifying a JWT locally is faster than a look-up in Valkey
+            verdict = await self._verdicts.shared(name)
+        if verdict is None:
+            if self._is_key(token):  # only keys need a look-up before any verification
+                self._bad_credentials.check(client, plausible=lambda: self._is_intact(token))
+                asking_client.set(client)
+            verdict, source = await self._look_up(name, presented, confirm), "database"
+        self._record(verdict, source, client, started, trace, name)
+        return verdict
+
+    def _record(
+        self,
+        verdict: Verdict,
+        source: str,
+        client: str | None,
+        started: float,
+        trace: Trace | None = None,
+        name: bytes = b"",
+    ) -> None:
+        """Count a verdict, or record it in an explanation."""
         if verdict.error is not None and not verdict.unknown:
             self._bad_credentials.count(client)
         if trace is None:
             self._count(verdict, source, started)
         else:
             self._tell(trace, name, source)
-        return verdict
 
     def _count(self, verdict: Verdict, source: str, started: float) -> None:
         metrics.observe_decision(verdict.kind, verdict.method, verdict.outcome, source, time.perf_counter() - started)

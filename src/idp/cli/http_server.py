@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 
+from idp.ops.batch import Batch
 from idp.ops.connections import ConnectionLimits, connections_for, raise_file_limit
 from idp.ops.forwarded import ForwardedHeaders, TrustedProxies
 from idp.ops.http_protocol import BoundedHttpProtocol
@@ -81,7 +82,7 @@ def configure(app: Any, settings: Server, *, shutdown_timeout: int) -> tuple[uvi
     )
     config = uvicorn.Config(
         ForwardedHeaders(app, proxies) if proxies else app,
-        http=partial(BoundedHttpProtocol, limits=limits),  # type: ignore[arg-type]
+        http=partial(BoundedHttpProtocol, limits=limits, batch=Batch()),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=None,

@@ -7,17 +7,20 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
-from msgspec import Struct
 from uuid_utils import uuid7
 
 from idp import errors, tracing
 from idp.ops import metrics, open_cors, problems
 from idp.ops.accept import wants_page
 from idp.ops.access_log import Line, access_log
+from idp.ops.batch import PreparedAnswer
+from idp.ops.fast_route import MAX_BODY_BYTES, NO_STORE, FastRoute, Headers, UseFramework
 from idp.ops.http_protocol import answer_at_once, has_arrived
 from idp.ops.logging import describe, request_id
 from idp.ops.metrics_access import METRICS_PATHS, MetricsAccess
@@ -31,34 +34,8 @@ from idp.tracing import Tracing
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
-Headers = tuple[tuple[bytes, bytes], ...]
 Observer = Callable[[HTTPScope, int, float], None]  # the request, its status (0: none was sent), seconds
-JSON = (b"content-type", b"application/json")
-NO_STORE = (b"cache-control", b"no-store")
 _UNKNOWN_PATH = "/-"  # nothing is served there
-
-
-class FastRoute(Struct, frozen=True):
-    """A route that is answered without the framework.
-
-    Attributes:
-        body: returns the body of a 200; raises `UseFramework`, or the error to answer.
-        headers: of this 200, besides those of every answer.
-    """
-
-    body: Callable[[HTTPScope, Receive], Awaitable[bytes]]
-    headers: Headers = (JSON, NO_STORE)
-
-
-class UseFramework(Exception):
-    """A fast route leaves a request to the framework.
-
-    Args:
-        message: the part of the body that was read, to be replayed.
-    """
-
-    def __init__(self, message: Any = None) -> None:
-        self.message = message
 
 
 class Envelope:
@@ -91,6 +68,7 @@ class Envelope:
     ) -> None:
         self._app = app
         self._serve = self._answer if tracing is None else tracing.wrap(self._answer)
+        self._traces = tracing is not None
         self._origins = origins
         self._metrics_access = metrics_access
         self._prefix = prefix
@@ -113,39 +91,105 @@ class Envelope:
         with self._prefix.applied(scope):
             await self._serve(scope, receive, send)
 
-    async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        exchange = _Exchange(scope, self._headers, receive, send, self._body_timeout)
-        scope["request_id"] = exchange.request_id  # type: ignore[typeddict-unknown-key]
+    def prepare(self, scope: HTTPScope, body: bytes, receive: Receive, send: Send) -> PreparedAnswer | ASGIApp:
+        """Prepare the answer to a complete request of a fast route, without a task if nothing has to be waited for.
+
+        Args:
+            scope: of the request.
+            body: the whole body.
+            receive: uvicorn's.
+            send: uvicorn's.
+
+        Returns:
+            The answer, or the application that has to answer the request.
+        """
+        if self._traces or len(body) > MAX_BODY_BYTES:
+            return self
+        if self._prefix is not None:
+            scope = self._prefix.stripped(scope)
+        found = self._fast_route(scope)
+        if found is None or self._metrics_access.is_own_listener(scope):
+            return self
+        exchange = self._exchange(scope, receive, send)
+        if exchange.header_bytes > self._max_header_bytes:
+            return self
+        route, head = found
         token = request_id.set(exchange.request_id)
         try:
-            if scope["method"] == "HEAD":
-                # As GET (RFC 9110 section 9.3.2). The server keeps its own scope, and so leaves the body out.
-                scope = exchange.as_get()
-            fast_routes = self._fast_routes.get((scope["method"], scope["path"]))
-            raw_path = scope.get("raw_path") or scope["path"].encode()
-            if exchange.header_bytes > self._max_header_bytes:
-                await exchange.refuse(errors.HeadersTooLarge())
-            elif self._metrics_access.is_own_listener(scope) and scope["path"] not in METRICS_PATHS:
-                await exchange.refuse(errors.NotFound())
-            elif fast_routes is not None and len(raw_path) == len(scope["path"]):
-                await self._try(*fast_routes, scope, exchange)
-            elif not is_served(scope["path"], raw_path):
-                if not wants_page(dict(scope["headers"]).get(b"accept", b"").decode("latin-1")):
-                    await exchange.refuse(errors.NotFound())
-                else:  # the framework has the page that says so
-                    unknown: HTTPScope = {**scope, "path": _UNKNOWN_PATH, "raw_path": _UNKNOWN_PATH.encode()}
-                    await self._app(unknown, exchange.receive, exchange.send)
-            elif scope["path"] in self._open_paths and exchange.opens_to_every_origin():
-                await exchange.answer_preflight()
-            elif scope["method"] == "OPTIONS" and (refused := self._refused_preflight(scope)):
-                await exchange.refuse(refused)
-            else:
-                await self._app(scope, exchange.receive, exchange.send)
-            seconds = exchange.finish()
-            if self._observe is not None:
-                self._observe(scope, exchange.status, seconds)
+            answer = route.answer(scope, body)
+        except Exception as error:  # noqa: BLE001  answered as if it were raised in the task
+            return self._going_on(exchange, head, _raise(error))
         finally:
             request_id.reset(token)
+        if not isinstance(answer, bytes):
+            return self._going_on(exchange, head, answer)
+        otherwise = self._going_on(exchange, head, answer)
+        return PreparedAnswer(
+            partial(exchange.answer_at_once, answer, head), partial(self._finish, exchange), otherwise
+        )
+
+    def _going_on(self, exchange: "_Exchange", head: "_Head", answer: bytes | Awaitable[bytes]) -> ASGIApp:
+        """Return the application that sends an answer once it is there."""
+
+        async def go_on(_scope: Scope, _receive: Receive, _send: Send) -> None:
+            with nullcontext() if self._prefix is None else self._prefix.present():
+                await self._during(exchange, self._try(answer, head, exchange))
+
+        return go_on
+
+    async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        exchange = self._exchange(scope, receive, send)
+        await self._during(exchange, self._dispatch(exchange))
+
+    def _exchange(self, scope: HTTPScope, receive: Receive, send: Send) -> "_Exchange":
+        exchange = _Exchange(scope, self._headers, receive, send, self._body_timeout)
+        scope["request_id"] = exchange.request_id  # type: ignore[typeddict-unknown-key]
+        return exchange
+
+    async def _during(self, exchange: "_Exchange", work: Awaitable[None]) -> None:
+        """Await the answer with the request id in the context, and count and log the request."""
+        token = request_id.set(exchange.request_id)
+        try:
+            await work
+            self._finish(exchange)
+        finally:
+            request_id.reset(token)
+
+    def _finish(self, exchange: "_Exchange") -> None:
+        seconds = exchange.finish()
+        if self._observe is not None:
+            self._observe(exchange.scope, exchange.status, seconds)
+
+    def _fast_route(self, scope: HTTPScope) -> tuple[FastRoute, "_Head"] | None:
+        found = self._fast_routes.get((scope["method"], scope["path"]))
+        if found is None or len(scope.get("raw_path") or scope["path"]) != len(scope["path"]):
+            return None
+        return found
+
+    async def _dispatch(self, exchange: "_Exchange") -> None:
+        """Answer in the first way that is responsible for the request."""
+        # HEAD as GET (RFC 9110 section 9.3.2). The server keeps its own scope, and so leaves the body out.
+        scope = exchange.as_get() if exchange.scope["method"] == "HEAD" else exchange.scope
+        raw_path = scope.get("raw_path") or scope["path"].encode()
+        if exchange.header_bytes > self._max_header_bytes:
+            await exchange.refuse(errors.HeadersTooLarge())
+        elif self._metrics_access.is_own_listener(scope) and scope["path"] not in METRICS_PATHS:
+            await exchange.refuse(errors.NotFound())
+        elif (found := self._fast_route(scope)) is not None:
+            route, head = found
+            await self._try(_after_body(route, exchange), head, exchange)
+        elif not is_served(scope["path"], raw_path):
+            if not wants_page(dict(scope["headers"]).get(b"accept", b"").decode("latin-1")):
+                await exchange.refuse(errors.NotFound())
+            else:  # the framework has the page that says so
+                unknown: HTTPScope = {**scope, "path": _UNKNOWN_PATH, "raw_path": _UNKNOWN_PATH.encode()}
+                await self._app(unknown, exchange.receive, exchange.send)
+        elif scope["path"] in self._open_paths and exchange.opens_to_every_origin():
+            await exchange.answer_preflight()
+        elif scope["method"] == "OPTIONS" and (refused := self._refused_preflight(scope)):
+            await exchange.refuse(refused)
+        else:
+            await self._app(scope, exchange.receive, exchange.send)
 
     def _refused_preflight(self, scope: HTTPScope) -> errors.IdpError | None:
         """Return the error for a CORS preflight of a foreign origin (Fetch section 3.2.2), None if it is allowed."""
@@ -155,13 +199,12 @@ class Envelope:
             return None
         return refusal(origin)
 
-    async def _try(self, route: FastRoute, head: "_Head", scope: HTTPScope, exchange: "_Exchange") -> None:
-        """Answer a fast route, or pass the request to the framework."""
+    async def _try(self, answer: bytes | Awaitable[bytes], head: "_Head", exchange: "_Exchange") -> None:
+        """Send the answer of a fast route, or pass the request to the framework."""
+        scope = exchange.scope
         try:
-            body = await route.body(scope, exchange.receive)
-        except UseFramework as fallback:
-            if fallback.message is not None:
-                exchange.replayed = fallback.message
+            body = answer if isinstance(answer, bytes) else await answer
+        except UseFramework:
             if scope["path"] in self._open_paths:
                 exchange.opens_to_every_origin()
             await self._app(scope, exchange.receive, exchange.send)
@@ -173,8 +216,22 @@ class Envelope:
             problems.log.error("unexpected error", endpoint=scope["path"], **describe(error))
             await exchange.refuse(errors.InternalError())
         else:
-            scope["path_template"] = scope["path"]
             await exchange.answer(body, head)
+
+
+async def _after_body(route: FastRoute, exchange: "_Exchange") -> bytes:
+    """Return a fast route's answer to a request whose body may still arrive.
+
+    Raises:
+        UseFramework: also for a body that has several parts or is large, which the framework then reads.
+    """
+    body = b"" if exchange.scope["method"] == "GET" else await exchange.whole_body()
+    answer = route.answer(exchange.scope, body)
+    return answer if isinstance(answer, bytes) else await answer
+
+
+async def _raise(error: Exception) -> bytes:
+    raise error
 
 
 class _Head:
@@ -196,14 +253,14 @@ class _Exchange:
         send: Send,
         body_timeout: float,
     ) -> None:
-        self._scope = scope
+        self.scope = scope
         self._headers = headers
         self._receive = receive
         self._send = send
         self._started = time.perf_counter()
         self._until = self._started + body_timeout
         self._body_complete = False
-        self.replayed: Any = None
+        self._replayed: Any = None
         self.status = 0
         self.is_head = self._head_ended = False
         self.request_id, self.header_bytes, cookie_lines = _read_head(scope["headers"])
@@ -213,15 +270,15 @@ class _Exchange:
     def as_get(self) -> HTTPScope:
         """Return the scope of the same request with GET, and use it from now on."""
         self.is_head = True
-        self._scope = {**self._scope, "method": "GET"}
-        return self._scope
+        self.scope = {**self.scope, "method": "GET"}
+        return self.scope
 
     def opens_to_every_origin(self) -> bool:
         """Let pages of every origin read the response; return whether the request is a preflight for that."""
-        names = {name for name, _ in self._scope["headers"]}
+        names = {name for name, _ in self.scope["headers"]}
         if b"origin" in names:
             self._headers = (*self._headers, *open_cors.RESPONSE)
-        return self._scope["method"] == "OPTIONS" and b"access-control-request-method" in names
+        return self.scope["method"] == "OPTIONS" and b"access-control-request-method" in names
 
     async def answer_preflight(self) -> None:
         headers = [*open_cors.PREFLIGHT, (b"content-length", b"0")]
@@ -235,8 +292,8 @@ class _Exchange:
             RequestTimeout: the body took too long.
             BadRequest: the client disconnected.
         """
-        if self.replayed is not None:
-            message, self.replayed = self.replayed, None
+        if self._replayed is not None:
+            message, self._replayed = self._replayed, None
             return message
         if self._body_complete:
             return await self._receive()
@@ -253,6 +310,19 @@ class _Exchange:
         self._body_complete = not message.get("more_body", False)
         return message
 
+    async def whole_body(self) -> bytes:
+        """Return the body, which the framework can read once more.
+
+        Raises:
+            UseFramework: it has several parts or is large.
+            RequestTimeout, BadRequest: as `receive`.
+        """
+        self._replayed = message = await self.receive()
+        if message["type"] != "http.request" or message.get("more_body") or len(message["body"]) > MAX_BODY_BYTES:
+            raise UseFramework
+        body: bytes = message["body"]
+        return body
+
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
@@ -266,20 +336,31 @@ class _Exchange:
             self._head_ended, message = True, {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
 
+    def answer_at_once(self, body: bytes, head: _Head) -> bool:
+        """Send a 200 in one system call; return whether that was possible."""
+        own_head = b"%bcontent-length: %d\r\nx-request-id: %b\r\n" % (head.lines, len(body), self.request_id.encode())
+        if self.is_head or not answer_at_once(self._send, own_head, body):
+            return False
+        self._answered()
+        return True
+
     async def answer(self, body: bytes, head: _Head) -> None:
         """Send a 200."""
-        self.status = 200
-        own_head = b"%bcontent-length: %d\r\nx-request-id: %b\r\n" % (head.lines, len(body), self.request_id.encode())
-        if not self.is_head and answer_at_once(self._send, own_head, body):
+        if self.answer_at_once(body, head):
             return
+        self._answered()
         own = ((b"content-length", b"%d" % len(body)), (b"x-request-id", self.request_id.encode()))
         await self._send({"type": "http.response.start", "status": 200, "headers": (*head.headers, *own)})
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
+    def _answered(self) -> None:
+        self.status = 200
+        self.scope["path_template"] = self.scope["path"]
+
     async def refuse(self, error: errors.IdpError) -> None:
-        path = self._scope["path"]
+        path = self.scope["path"]
         body = problems.document(error, path=path, request_id=self.request_id)
-        self._scope["error"] = error  # type: ignore[typeddict-unknown-key]
+        self.scope["error"] = error  # type: ignore[typeddict-unknown-key]
         headers = [
             (b"content-type", problems.media_type(path).encode()),
             NO_STORE,
@@ -291,7 +372,7 @@ class _Exchange:
 
     def finish(self) -> float:
         """Count and log the request, and return its duration in seconds."""
-        scope, seconds = self._scope, time.perf_counter() - self._started
+        scope, seconds = self.scope, time.perf_counter() - self._started
         endpoint = str(scope.get("path_template") or "(none)")
         method = "HEAD" if self.is_head else scope["method"] if scope["method"] in _METHODS else "(other)"
         metrics.observe_request(method=method, endpoint=endpoint, status=self.status, seconds=seconds)

@@ -6,9 +6,12 @@ converted to IPv4.
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
 
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+
+from idp.ops.batch import PreparedAnswer
 
 _MAPPED_BITS = 96
 _SCHEMES = {b"http": "http", b"https": "https"}
@@ -81,19 +84,35 @@ def _without_port(entry: str) -> str:
 
 
 class ForwardedHeaders:
-    """Sets the client's address and scheme in the scope from the headers of a trusted proxy."""
+    """Sets the client's address and scheme in the scope from the headers of a trusted proxy.
 
-    def __init__(self, app: ASGIApp, trusted: TrustedProxies) -> None:
+    Args:
+        app: the application behind it.
+        trusted: the proxies.
+    """
+
+    def __init__(self, app: Any, trusted: TrustedProxies) -> None:
         self._app = app
         self._trusted = trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = scope["client"] if scope["type"] == ScopeType.HTTP else None
-        if client is not None and client[0] in self._trusted:
-            forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-            address = self._trusted.client_of(forwarded) if forwarded else None
-            if address is not None:
-                scope["client"] = (address, 0)
-            scheme = next((value for name, value in scope["headers"] if name == b"x-forwarded-proto"), b"")
-            scope["scheme"] = _SCHEMES.get(scheme.strip(), scope["scheme"])
+        if scope["type"] == ScopeType.HTTP:
+            self._apply(scope)
         await self._app(scope, receive, send)
+
+    def prepare(self, scope: HTTPScope, body: bytes, receive: Receive, send: Send) -> PreparedAnswer | ASGIApp:
+        """As the application's `prepare` (`ops/envelope.py`)."""
+        self._apply(scope)
+        answer: PreparedAnswer | ASGIApp = self._app.prepare(scope, body, receive, send)
+        return answer
+
+    def _apply(self, scope: HTTPScope) -> None:
+        client = scope["client"]
+        if client is None or client[0] not in self._trusted:
+            return
+        forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        address = self._trusted.client_of(forwarded) if forwarded else None
+        if address is not None:
+            scope["client"] = (address, 0)
+        scheme = next((value for name, value in scope["headers"] if name == b"x-forwarded-proto"), b"")
+        scope["scheme"] = _SCHEMES.get(scheme.strip(), scope["scheme"])

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from idp import errors
 from idp.errors import IdpError, phrase
+from idp.ops.batch import Batch, PreparedAnswer
 from idp.ops.connections import ConnectionLimits
 from idp.ops.forwarded import plain_address
 from idp.ops.problems import MEDIA_TYPE, document
@@ -79,18 +80,27 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     One pipelined request is queued. Bytes after it stay unparsed, and reading stops, until it is answered.
 
+    A request that has arrived completely is first offered to the application's `prepare` (`ops/envelope.py`), which
+    needs no task; the first only of those that arrive at once on a connection.
+
     Args:
+        batch: answers such requests; None to run a task for each.
         limits: on open connections; None for no limit.
         arguments: of uvicorn.
     """
 
     max_head_bytes = 131_072  # above server.max_header_bytes, which `ops/envelope.py` enforces
 
-    def __init__(self, *arguments: Any, limits: ConnectionLimits | None = None, **named: Any) -> None:
+    def __init__(
+        self, *arguments: Any, limits: ConnectionLimits | None = None, batch: Batch | None = None, **named: Any
+    ) -> None:
         super().__init__(*arguments, **named)
         self._limits = limits
         self._unparsed = b""
         self._running: RequestResponseCycle | None = None
+        self._batch = batch
+        self._offered: RequestResponseCycle | None = None  # its head has arrived, and no task was started
+        self._may_offer = False
         self._unread: asyncio.TimerHandle | None = None
         self.address = ""
         self.answered = 0
@@ -113,6 +123,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self.last_received = self.loop.time()
         self._unparsed = self._unparsed + data if self._unparsed else data
+        self._may_offer = self._batch is not None
         self._parse()
 
     def _parse(self) -> None:
@@ -126,6 +137,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             end = min(at + _MAX_PIECE, len(data)) if end < 0 else end + len(_END_OF_HEAD)
             self._parse_piece(data if end - at == len(data) else data[at:end])
             at = end
+        self._may_offer = False
+        if self._offered is not None:
+            self._running, self._offered = self._offered, None
+            if self._batch is None or self._running.more_body:
+                self.start(self.app)
+            else:
+                self._batch.add(self, self.loop.call_soon)
         self._unparsed = b"" if at >= len(data) or self.transport.is_closing() else data[at:]
 
     def _parse_piece(self, data: bytes) -> None:
@@ -158,6 +176,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if b"#" in self.url:  # never sent by clients; the parser would cut it off, which gives a path a second spelling
             self.url = self.url.replace(b"#", b"%23")
         super().on_headers_complete()
+        self._may_offer = False
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -176,7 +195,27 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._stop_timer()
             self._timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
 
+    def prepare(self) -> PreparedAnswer | None:
+        """Return the answer to the request; None if a task answers it."""
+        cycle, app = self._running, self.app
+        assert cycle is not None
+        if not cycle.disconnected and (self._limits is None or not self._limits.draining):
+            answer = app.prepare(cycle.scope, bytes(cycle.body), cycle.receive, cycle.send)
+            if isinstance(answer, PreparedAnswer):
+                return answer
+            app = answer
+        self.start(app)
+        return None
+
+    def start(self, app: Any) -> None:
+        """Answer the request by a task that runs this application."""
+        assert self._running is not None
+        self._start_asgi_task(self._running, app)
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self._may_offer and not cycle.waiting_for_100_continue:
+            self._offered = cycle
+            return
         self._running = cycle
         if self._limits is not None and self._limits.draining:
             cycle.keep_alive = False

@@ -50,12 +50,24 @@ class PublicPrefix:
     @contextmanager
     def applied(self, scope: HTTPScope) -> Iterator[None]:
         """Apply the prefix to all paths in the response, and strip it from the request's path."""
+        with self.present():
+            self._strip(scope)
+            yield
+
+    @contextmanager
+    def present(self) -> Iterator[None]:
+        """Apply the prefix to all paths in the response."""
         token = _current.set(self.prefix)
         try:
-            self._strip(scope)
             yield
         finally:
             _current.reset(token)
+
+    def stripped(self, scope: HTTPScope) -> HTTPScope:
+        """Return a copy of the scope whose path is without the prefix."""
+        copy: HTTPScope = {**scope}
+        self._strip(copy)
+        return copy
 
     def _strip(self, scope: HTTPScope) -> None:
         path, prefix = scope["path"], self.prefix

@@ -18,7 +18,8 @@ from idp.db.reads import Reads
 from idp.errors import InvalidClient, OAuthInvalidRequest
 from idp.ops import metrics
 from idp.ops.bad_credential_limit import BadCredentialLimit
-from idp.principal.model import Registration
+from idp.principal.model import Principal, Registration
+from idp.principal.permissions import USER_SCOPES
 from idp.settings import Secret
 from idp.signing.client_assertion import ASSERTION_TYPE, ClientAssertions, client_of
 from idp.signing.peppers import Peppers
@@ -69,6 +70,11 @@ class AuthenticatedClient(Struct, frozen=True):
     id_token_alg: str
 
     @property
+    def own_scopes(self) -> tuple[str, ...]:
+        """Scopes of tokens that represent the client itself: without those about a user."""
+        return tuple(scope for scope in self.scopes if scope not in USER_SCOPES)
+
+    @property
     def is_public(self) -> bool:
         """Whether anyone can present its id."""
         return self.auth_method == NONE
@@ -98,6 +104,27 @@ class ClientAuthentication:
         self._reads = reads
         self._peppers = Peppers(roots, "oauth-client-secret")
         self._bad_credentials = bad_credentials
+
+    def at_once(self, authorization: str | None, form: ClientFields) -> AuthenticatedClient | None:
+        """Return a client whose secret is known from memory to be right; None if `authenticate` has to decide.
+
+        Args:
+            authorization: the header.
+            form: the form.
+        """
+        if form.client_assertion or form.client_assertion_type:
+            return None
+        try:
+            client_id, secret = _presented(authorization, form)
+        except (InvalidClient, OAuthInvalidRequest):
+            return None
+        if not secret or not (_is_storable(client_id) and _is_storable(secret)):
+            return None
+        principal = self._clients.remembered(client_id, secret)
+        if principal is None:
+            return None
+        metrics.count_attempt(method="client", outcome="authenticated")
+        return _registered(principal)[0]
 
     async def authenticate(
         self, authorization: str | None, form: ClientFields, *, address: str | None
@@ -152,7 +179,7 @@ class ClientAuthentication:
         self._bad_credentials.check(address, plausible=lambda: False)
         try:
             unverified, client_id = client_of(form.client_assertion, expected=form.client_id or None)
-            client, registration = _registered(await self._clients.by_id(client_id))
+            client, registration = _registered(_found(await self._clients.by_id(client_id)))
             if client.auth_method != ASSERTION:
                 raise InvalidClient
             verified = await self._assertions.verify(
@@ -198,13 +225,16 @@ def _basic(authorization: str) -> tuple[str, str]:
 
 
 def _client(resolved: Resolved) -> AuthenticatedClient:
-    return _registered(resolved)[0]
+    return _registered(_found(resolved))[0]
 
 
-def _registered(resolved: Resolved) -> tuple[AuthenticatedClient, Registration]:
-    principal = resolved.principal
-    if principal is None:
+def _found(resolved: Resolved) -> Principal:
+    if resolved.principal is None:
         raise resolved.error or InvalidClient
+    return resolved.principal
+
+
+def _registered(principal: Principal) -> tuple[AuthenticatedClient, Registration]:
     credential, registration = principal.credential, principal.credential.registration
     assert registration is not None
     assert credential.id is not None

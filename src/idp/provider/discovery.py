@@ -4,10 +4,10 @@ import msgspec
 from litestar import MediaType, get
 from litestar.di import NamedDependency
 from litestar.response import Response
-from litestar.types import HTTPScope, Receive
+from litestar.types import HTTPScope
 from msgspec import Struct
 
-from idp.ops.envelope import JSON, FastRoute, UseFramework
+from idp.ops.fast_route import JSON, FastRoute, UseFramework
 from idp.ops.openapi import documents
 from idp.principal.guards import public
 from idp.principal.model import SINGLE_FACTOR, TWO_FACTORS
@@ -128,7 +128,7 @@ class Discovery:
         headers = (JSON, *((name.lower().encode(), value.encode()) for name, value in _PUBLIC.items()))
         return {("GET", path): FastRoute(self._answer, headers) for path in (OPENID_CONFIGURATION, SERVER_METADATA)}
 
-    async def _answer(self, scope: HTTPScope, _receive: Receive) -> bytes:
+    def _answer(self, scope: HTTPScope, _body: bytes) -> bytes:
         if any(name == b"origin" for name, _ in scope["headers"]):
             raise UseFramework
         return self.document

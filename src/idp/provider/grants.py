@@ -5,14 +5,14 @@ from collections.abc import Callable
 from idp import errors
 from idp.audit.record import Origin
 from idp.ops.bad_credential_limit import BadCredentialLimit
-from idp.principal.permissions import OFFLINE_ACCESS, USER_SCOPES
+from idp.principal.permissions import OFFLINE_ACCESS
 from idp.provider.app_tokens import AppTokens
 from idp.provider.client_auth import AuthenticatedClient
 from idp.provider.codes import AppSession, AuthorizationCodes
 from idp.provider.shapes import TokenRequest, TokenResponse
 from idp.sessions.refresh_tokens import RefreshTokens, is_well_formed
 from idp.signing import pkce
-from idp.signing.jwt import TokenService
+from idp.signing.jwt import IssuedToken, TokenService
 
 CLIENT_CREDENTIALS, AUTHORIZATION_CODE, REFRESH_TOKEN = "client_credentials", "authorization_code", "refresh_token"
 GRANT_TYPES = (AUTHORIZATION_CODE, REFRESH_TOKEN, CLIENT_CREDENTIALS)
@@ -60,7 +60,7 @@ class Grants:
             DatabaseUnavailable: PostgreSQL is unavailable.
         """
         if form.grant_type not in client.grant_types:
-            raise errors.UnauthorizedClient(f"The client is not registered for grant_types {form.grant_type}.")
+            raise _unauthorized(form.grant_type)
         if form.grant_type == CLIENT_CREDENTIALS:
             return await self._of_client(client, form)
         if form.grant_type == REFRESH_TOKEN:
@@ -104,11 +104,30 @@ class Grants:
         app = AppSession(redeemed.user_id, redeemed.login, redeemed.grant, refresh_token=redeemed.refresh_token)
         return await self._app_tokens.issue(client, app, scope=form.scope, resources=_resources(form))
 
+    def client_token_at_once(self, client: AuthenticatedClient, form: TokenRequest) -> TokenResponse | None:
+        """Return the response to a request of client credentials, None if the signing key has to be read first.
+
+        Raises:
+            UnauthorizedClient, InvalidScope: as `answer`.
+        """
+        if CLIENT_CREDENTIALS not in client.grant_types:
+            raise _unauthorized(CLIENT_CREDENTIALS)
+        scopes = _granted(form.scope, client.own_scopes)
+        issued = self._tokens.client_token_at_once(client.client_id, scopes)
+        return None if issued is None else _client_response(issued, scopes)
+
     async def _of_client(self, client: AuthenticatedClient, form: TokenRequest) -> TokenResponse:
         """Issue a token that represents the client itself: no user, no refresh token (section 4.4; SEC-51)."""
-        scopes = _granted(form.scope, tuple(scope for scope in client.scopes if scope not in USER_SCOPES))
-        issued = await self._tokens.issue_for_client(client.client_id, scopes)
-        return TokenResponse(issued.token, "Bearer", issued.expires_in, " ".join(scopes))
+        scopes = _granted(form.scope, client.own_scopes)
+        return _client_response(await self._tokens.issue_for_client(client.client_id, scopes), scopes)
+
+
+def _client_response(issued: IssuedToken, scopes: tuple[str, ...]) -> TokenResponse:
+    return TokenResponse(issued.token, "Bearer", issued.expires_in, " ".join(scopes))
+
+
+def _unauthorized(grant_type: str) -> errors.UnauthorizedClient:
+    return errors.UnauthorizedClient(f"The client is not registered for grant_types {grant_type}.")
 
 
 def _resources(form: TokenRequest) -> tuple[str, ...]:

@@ -5,22 +5,23 @@ sees the access tokens that concern it. The usual request of both is answered wi
 """
 
 import re
-from typing import Any
+from collections.abc import Awaitable
+from functools import partial
 
 import msgspec
-from litestar.types import HTTPScope, Receive
+from litestar.types import HTTPScope
 
 from idp.authn import verdict_responses
-from idp.authn.fast_path import accepted, caller_of, whole_body
+from idp.authn.fast_path import accepted, address_of, caller_of, with_verdict
 from idp.authn.introspection import Introspector
 from idp.authn.verdicts import Verdict
 from idp.errors import IdpError, InvalidClient
-from idp.ops.envelope import FastRoute, UseFramework
+from idp.ops.fast_route import FastRoute, UseFramework
 from idp.ops.json_body import parse_form
 from idp.ops.misspelt_members import strict
 from idp.principal.model import AuthMethod
 from idp.principal.permissions import IDP_INTROSPECT
-from idp.provider.client_auth import ClientAuthentication
+from idp.provider.client_auth import AuthenticatedClient, ClientAuthentication
 from idp.provider.shapes import TokenForm
 
 PATH = "/oauth2/introspect"
@@ -77,32 +78,54 @@ class IntrospectionEndpoint:
         client = await self._clients.authenticate(authorization, form, address=address)
         if client.is_public:
             raise InvalidClient("A public client cannot introspect tokens.", headers={"WWW-Authenticate": "Basic"})
-        verdict = await self._decide(form.token, address)
-        return verdict_responses.introspect_for_client(
-            verdict, self._issuer, form.token, client_id=client.client_id, serves=client.serves
-        )
+        return self._respond_to_client(client, form.token, await self._decide(form.token, address))
 
     async def _decide(self, token: str, address: str | None) -> Verdict:
         return await self._introspector.introspect_token(token, client=address)
 
-    async def _fast(self, scope: HTTPScope, receive: Receive) -> bytes:
-        client = scope["client"]
-        address = client[0] if client else None
+    def _fast(self, scope: HTTPScope, body: bytes) -> bytes | Awaitable[bytes]:
+        address = address_of(scope)
         if (basic := _basic_of(scope)) is not None:
-            message = await whole_body(receive)
-            return await self.for_client(basic, _form_of(message), address=address)
+            form = _form_of(body)
+            client = self._clients.at_once(basic, form)
+            if client is None or client.is_public:
+                return self.for_client(basic, form, address=address)
+            verdict = self._introspector.token_at_once(form.token, client=address)
+            return with_verdict(verdict, partial(self._respond_to_client, client, form.token))
         caller, content_type = caller_of(scope["headers"])
         if content_type != _FORM:
             raise UseFramework
-        principal = accepted(await self._introspector.introspect_caller(caller, scope["headers"], client=address))
+        form = _form_of(body)
+        if form.names_client:
+            raise UseFramework
+        service = self._introspector.caller_at_once(caller, scope["headers"], client=address)
+        if not isinstance(service, Verdict):
+            return self._fast_for_service(service, form.token, scope)
+        self._require_service(service, scope)
+        verdict = self._introspector.token_at_once(form.token, client=address)
+        return with_verdict(verdict, lambda verdict: verdict_responses.introspect(verdict, self._issuer, form.token))
+
+    async def _fast_for_service(self, asking: Awaitable[Verdict], token: str, scope: HTTPScope) -> bytes:
+        self._require_service(await asking, scope)
+        return await self.for_service(token, address=address_of(scope))
+
+    @staticmethod
+    def _require_service(asking: Verdict, scope: HTTPScope) -> None:
+        """Check that the caller is a service that may introspect.
+
+        Raises:
+            UseFramework: it is another caller.
+            IdpError: its credential was rejected.
+        """
+        principal = accepted(asking)
         if principal.credential.method != AuthMethod.SERVICE_TOKEN or IDP_INTROSPECT not in principal.credential.scopes:
             raise UseFramework
         scope["user"] = principal
-        message = await whole_body(receive)
-        form = _form_of(message)
-        if form.names_client:
-            raise UseFramework(message)
-        return await self.for_service(form.token, address=address)
+
+    def _respond_to_client(self, client: AuthenticatedClient, token: str, verdict: Verdict) -> bytes:
+        return verdict_responses.introspect_for_client(
+            verdict, self._issuer, token, client_id=client.client_id, serves=client.serves
+        )
 
 
 def _basic_of(scope: HTTPScope) -> str | None:
@@ -121,12 +144,11 @@ def _basic_of(scope: HTTPScope) -> str | None:
     return basic if is_form else None
 
 
-def _form_of(message: Any) -> TokenForm:
+def _form_of(body: bytes) -> TokenForm:
     """Return the form; the usual one has only `token`, unencoded."""
-    body = message["body"]
     if _TOKEN_ALONE.match(body):
         return TokenForm(str(body[6:], "ascii"))
     try:
         return msgspec.convert(dict(parse_form(body)), _StrictForm)  # type: ignore[no-any-return]
     except (msgspec.ValidationError, IdpError):
-        raise UseFramework(message) from None
+        raise UseFramework from None

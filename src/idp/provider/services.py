@@ -10,7 +10,7 @@ from idp.authn.resolve import Resolver
 from idp.background import BackgroundService
 from idp.db.engine import Database
 from idp.ops.bad_credential_limit import BadCredentialLimit
-from idp.ops.envelope import FastRoute
+from idp.ops.fast_route import FastRoute
 from idp.provider.app_tokens import AppTokens
 from idp.provider.authorization import Authorization
 from idp.provider.backchannel import BackchannelLogout

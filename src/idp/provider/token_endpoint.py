@@ -1,18 +1,17 @@
 """The token endpoint (RFC 6749 section 3.2), and its fast path past the framework."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import msgspec
-from litestar.types import HTTPScope, Receive
+from litestar.types import HTTPScope
 
 from idp import errors
 from idp.audit.record import Origin, origin_of_scope
-from idp.authn.fast_path import whole_body
-from idp.ops.envelope import JSON, NO_STORE, FastRoute, UseFramework
+from idp.authn.fast_path import address_of
+from idp.ops.fast_route import JSON, NO_STORE, FastRoute, UseFramework
 from idp.ops.json_body import parse_form
 from idp.provider.client_auth import ClientAuthentication
-from idp.provider.grants import GRANT_TYPES, Grants
+from idp.provider.grants import CLIENT_CREDENTIALS, GRANT_TYPES, Grants
 from idp.provider.shapes import TokenRequest
 
 PATH = "/oauth2/token"
@@ -65,7 +64,7 @@ class TokenEndpoint:
         client = await self._clients.authenticate(authorization, form, address=address)
         return _encode(await self._grants.answer(client, form, origin))
 
-    async def _fast(self, scope: HTTPScope, receive: Receive) -> bytes:
+    def _fast(self, scope: HTTPScope, body: bytes) -> bytes | Awaitable[bytes]:
         authorization: str | None = None
         is_form = False
         for name, value in scope["headers"]:
@@ -75,27 +74,29 @@ class TokenEndpoint:
                 authorization = value.decode("latin-1")
             elif name == b"content-type":
                 is_form = value == _FORM
-            elif name in {b"origin", b"x-api-key"}:
+            elif name == b"origin" or name == b"x-api-key":
                 raise UseFramework
         if not is_form:
             raise UseFramework
-        message = await whole_body(receive)
-        form = _USUAL if message["body"] == _USUAL_BODY else _decode(message)
-        client = scope["client"]
-        address = client[0] if client else None
-        return await self.answer(authorization, form, lambda: origin_of_scope(scope), address=address)
+        form = _USUAL if body == _USUAL_BODY else _decode(body)
+        if form.grant_type == CLIENT_CREDENTIALS:
+            client = self._clients.at_once(authorization, form)
+            response = None if client is None else self._grants.client_token_at_once(client, form)
+            if response is not None:
+                return _encode(response)
+        return self.answer(authorization, form, lambda: origin_of_scope(scope), address=address_of(scope))
 
 
-def _decode(message: Any) -> TokenRequest:
+def _decode(body: bytes) -> TokenRequest:
     """Return the form of a usual request.
 
     Raises:
         UseFramework: it has other parameters, or errors.
     """
     try:
-        fields = dict(parse_form(message["body"]))
+        fields = dict(parse_form(body))
         if not _FIELDS.issuperset(fields):
-            raise UseFramework(message)
+            raise UseFramework
         return _convert(fields, TokenRequest)
     except (msgspec.ValidationError, errors.IdpError):
-        raise UseFramework(message) from None
+        raise UseFramework from None

@@ -27,6 +27,7 @@ from idp.settings_schema import Tokens
 from idp.signing import signed_jwt
 from idp.signing.compact import UnverifiedJwt
 from idp.signing.keyring import Keyring
+from idp.signing.signing_key import SigningKey
 
 FIRST_PARTY_CLIENT = "idp"  # `client_id` of tokens from our own login (RFC 9068 section 2.2 requires one)
 FIRST_PARTY_SCOPES = ("openid", "profile", "email")
@@ -202,9 +203,16 @@ class TokenService:
         Raises:
             DatabaseUnavailable: the signing key could not be read or created.
         """
-        key = await self._keyring.signing_key()
-        claims = {
-            **self._times(None, None),
+        return self._sign_for_client(await self._keyring.signing_key(), client_id, scopes)
+
+    def client_token_at_once(self, client_id: str, scopes: Sequence[str]) -> IssuedToken | None:
+        """Return what `issue_for_client` returns, None if the signing key has to be read first."""
+        key = self._keyring.loaded_key()
+        return None if key is None else self._sign_for_client(key, client_id, scopes)
+
+    def _sign_for_client(self, key: SigningKey, client_id: str, scopes: Sequence[str]) -> IssuedToken:
+        claims = self._times(None, None)
+        claims |= {
             "iss": self.issuer,
             "aud": self._audience,
             "sub": client_id,

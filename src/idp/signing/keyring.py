@@ -81,9 +81,12 @@ class Keyring:
             SigningKeysSealed: there are keys, but no live root secret decrypts them; no key is created.
             DatabaseUnavailable: it must be read or created and PostgreSQL is unavailable.
         """
+        algorithm = algorithm or self._algorithm
+        key = self.loaded_key(algorithm)
+        if key is not None:
+            return key
         if self._age() >= _RELOAD_SECONDS:
             await self._refresh(_RELOAD_SECONDS)
-        algorithm = algorithm or self._algorithm
         key = self._current(algorithm)
         if key is None:
             if self._sealed and not self._keys:
@@ -93,6 +96,10 @@ class Keyring:
             key = self._current(algorithm)
             assert key is not None
         return key
+
+    def loaded_key(self, algorithm: Algorithm | None = None) -> SigningKey | None:
+        """Return what `signing_key` returns if nothing has to be read for it, else None."""
+        return self._current(algorithm or self._algorithm) if self._age() < _RELOAD_SECONDS else None
 
     async def signing_keys(self) -> dict[Algorithm, SigningKey]:
         """Return the current signing key of each algorithm; raises as `signing_key`."""

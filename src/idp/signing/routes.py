@@ -1,5 +1,6 @@
 """GET /.well-known/jwks.json: our public keys (RFC 7517)."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 import msgspec
@@ -30,18 +31,25 @@ class PublishedKeys:
         self._made_at = 0.0
         self._made_under: SigningKey | None = None
 
-    async def document(self) -> bytes:
-        """Return the JWKS.
+    def document(self) -> bytes | Awaitable[bytes]:
+        """Return the JWKS, as an awaitable if it has to be encoded once more.
 
         Raises:
             DatabaseUnavailable: the keys must be read and PostgreSQL is unavailable.
         """
-        signing = await self._keyring.signing_key()  # a new object after every reload, even for the same key
-        now = clock.seconds()
-        if signing is not self._made_under or not 0 <= now - self._made_at < _REENCODE_SECONDS:
+        return self._document if self._is_current(self._keyring.loaded_key()) else self._encode()
+
+    async def _encode(self) -> bytes:
+        signing = await self._keyring.signing_key()
+        if not self._is_current(signing):  # nor has another request encoded it meanwhile
             self._document = msgspec.json.encode(await self._keyring.jwks())
-            self._made_at, self._made_under = now, signing
+            self._made_at, self._made_under = clock.seconds(), signing
         return self._document
+
+    def _is_current(self, signing: SigningKey | None) -> bool:
+        """Whether the document is of this key, a new object after every reload, even for the same key."""
+        is_recent = 0 <= clock.seconds() - self._made_at < _REENCODE_SECONDS
+        return is_recent and signing is not None and signing is self._made_under
 
 
 @get(
