@@ -51,10 +51,12 @@ def run(
     cwd: Path = Path("/"),
     text: str = "",
     environment: Mapping[str, str] | None = None,
+    dies_with_parent: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command with `text` as input, and return its exit code and merged output.
 
-    Raises OSError if it cannot be executed.
+    `dies_with_parent` needs code that runs between fork and exec, which may hang in a process with threads: a library's
+    fork hooks then wait for locks that no thread of the child releases. Raises OSError if it cannot be executed.
     """
     process = _start(
         argv,
@@ -63,7 +65,7 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=clean_environment() | dict(environment or {}),
-        preexec_fn=_die_with_parent(signal.SIGKILL),
+        preexec_fn=_die_with_parent(signal.SIGKILL) if dies_with_parent else None,
         encoding="utf-8",
         errors="replace",
         **server_user.identity,

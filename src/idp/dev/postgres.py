@@ -134,6 +134,7 @@ class EmbeddedPostgres:
                 "PGPASSFILE": os.devnull,
                 "PGCONNECT_TIMEOUT": "10",
             },
+            dies_with_parent=False,  # it ends soon, and threads may run already
         )
         if made.returncode != 0:
             raise EmbeddedError(f"The database {name!r} could not be created: {last_lines(made.stdout)}")
