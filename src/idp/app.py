@@ -6,7 +6,7 @@ package with a `plugin.py` and one line in `_features`.
 
 from litestar import Litestar
 from litestar.plugins.htmx import HTMXPlugin
-from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from litestar.types import Receive, Scope, Send
 
 from idp.accounts.plugin import AccountsPlugin
 from idp.apikeys.plugin import ApiKeysPlugin
@@ -33,7 +33,6 @@ from idp.federation.link_proof import LinkProof
 from idp.federation.plugin import FederationPlugin
 from idp.feed.plugin import FeedPlugin
 from idp.mail.plugin import MailPlugin
-from idp.ops.batch import PreparedAnswer
 from idp.ops.envelope import Envelope
 from idp.ops.plugin import CachePlugin, HealthPlugin, HttpPlugin, RateLimitPlugin
 from idp.ops.public_prefix import PublicPrefix
@@ -127,13 +126,10 @@ class Application(Litestar):
             observe=development.observe,
             tracing=core.tracing,
         )
+        self.prepare = self._envelope.prepare  # for `ops/http_protocol.py`
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
         await self._envelope(scope, receive, send)
-
-    def prepare(self, scope: HTTPScope, body: bytes, receive: Receive, send: Send) -> PreparedAnswer | ASGIApp:
-        """As `Envelope.prepare`."""
-        return self._envelope.prepare(scope, body, receive, send)
 
 
 def create_app(loaded: LoadedSettings, development: Development = PRODUCTION) -> Application:

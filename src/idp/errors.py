@@ -382,8 +382,8 @@ class OAuthInvalidRequest(IdpError):
 
 class UnsupportedGrantType(IdpError):
     code, status, title = "unsupported_grant_type", 400, "Unsupported grant type"
-    text = "The token endpoint issues tokens for grant_type=client_credentials only."
-    remedy = "Send grant_type=client_credentials; users sign in at POST /auth/login."
+    text = "The token endpoint does not know this grant_type."
+    remedy = "Send grant_type=authorization_code, refresh_token or client_credentials."
     oauth = "unsupported_grant_type"
 
 

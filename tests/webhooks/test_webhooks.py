@@ -286,6 +286,12 @@ async def test_a_test_delivery_returns_its_result(world: Service, receiver: Rece
     result = await call(world, "POST", f"{webhook['id']}/test")
     assert (result["delivered"], result["error"]) == (False, "answered 302")
     assert (await state(world, webhook))["attempts"] == 0
+    tests = await world.sql(
+        "SELECT actor, details FROM idp.audit_logs WHERE action = 'webhook.tested' AND target = $1 ORDER BY id",
+        f"webhook:{webhook['id']}",
+    )
+    assert [row["actor"] for row in tests] == ["service:admin-token"] * 2, "each test that was posted is on record"
+    assert receiver.posts[0].headers["webhook-id"] in tests[0]["details"]
 
 
 # --- several processes -----------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from idp.principal.reauthorize import reauthorize
 from idp.signing.fetch import Fetcher
 from idp.signing.sealing import Sealer
 from idp.webhooks import posting, service, signing
+from idp.webhooks.models import WebhookRow
 from idp.webhooks.shapes import NewWebhook, WebhookReplay, WebhookSecret, WebhookTest
 
 T = TypeVar("T")
@@ -73,24 +74,33 @@ async def change(
         return await work(session)
 
 
-async def try_delivery(database: Database, outgoing: Outgoing, webhook_id: UUID, *, seconds: float) -> WebhookTest:
+async def try_delivery(
+    database: Database, outgoing: Outgoing, principal: Principal, origin: Origin, webhook_id: UUID, *, seconds: float
+) -> WebhookTest:
     """Post a signed event of type `idp.webhook.test` now, once, and return the result.
+
+    The audit record is committed before the event is posted, so that each test that left this service is on record.
 
     Args:
         database: the database.
         outgoing: posts.
+        principal: the administrator.
+        origin: the request's origin.
         webhook_id: the endpoint.
         seconds: the timeout.
 
     Raises:
         WebhookNotFound: there is none with this id.
+        AdminRequired: the caller is no longer an administrator; see also `reauthorize`.
     """
-    async with database.transaction() as session:
-        row = await service.get_row(session, webhook_id)
-    keys = signing.secrets_of(outgoing.sealer, row, clock.now())
-    message_id, began = str(uuid7()), time.monotonic()
-    event = _test_event(message_id)
-    attempt = await posting.post(outgoing.fetcher, row.url, message_id, event, keys, seconds=seconds)
+    message_id = str(uuid7())
+
+    async def work(session: AsyncSession) -> WebhookRow:
+        return await service.note_test(session, origin, webhook_id, message_id)
+
+    row = await change(database, principal, webhook_id, work)
+    keys, began = signing.secrets_of(outgoing.sealer, row, clock.now()), time.monotonic()
+    attempt = await posting.post(outgoing.fetcher, row.url, message_id, _test_event(message_id), keys, seconds=seconds)
     delivered = attempt.result is posting.Result.DELIVERED
     return WebhookTest(delivered, attempt.error, round(time.monotonic() - began, 3))
 

@@ -12,7 +12,7 @@ from idp.audit.record import origin_of
 from idp.db.engine import Database
 from idp.ops.openapi import responses
 from idp.ops.security_headers import NO_STORE
-from idp.principal.guards import accepts, decides_only, requires_admin
+from idp.principal.guards import accepts, requires_admin
 from idp.principal.model import AuthMethod
 from idp.principal.requests import AnyRequest
 from idp.settings import Settings
@@ -147,14 +147,13 @@ async def replay_webhook(
 
 @post(
     "/v1/webhooks/{webhook_id:uuid}/test",
-    guards=[requires_admin],
-    opt=_ACCEPTS | decides_only(),
-    tags=["Events"],
+    **_BY_ADMIN,
     summary="Request a test delivery to a webhook",
     status_code=200,
     responses=_ONE,
 )
 async def try_webhook(
+    request: AnyRequest,
     database: NamedDependency[Database],
     settings: NamedDependency[Settings],
     webhook_outgoing: NamedDependency[Outgoing],
@@ -162,7 +161,8 @@ async def try_webhook(
 ) -> WebhookTest:
     """Post a signed event of type `idp.webhook.test` now, once, and return the result."""
     seconds = settings.webhooks.timeout_seconds
-    return await manage.try_delivery(database, webhook_outgoing, webhook_id, seconds=seconds)
+    by = origin_of(request)
+    return await manage.try_delivery(database, webhook_outgoing, request.user, by, webhook_id, seconds=seconds)
 
 
 @get("/v1/webhooks/{webhook_id:uuid}/rejections", **_BY_ADMIN, summary="List rejected events", responses=_ONE)

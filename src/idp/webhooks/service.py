@@ -167,6 +167,23 @@ async def replay(session: AsyncSession, origin: Origin, webhook_id: UUID, wanted
     return WebhookOut(**_members(row))
 
 
+async def note_test(session: AsyncSession, origin: Origin, webhook_id: UUID, message_id: str) -> WebhookRow:
+    """Record that a test event is posted to an endpoint, and return the endpoint.
+
+    Args:
+        session: the caller's transaction.
+        origin: the request's origin.
+        webhook_id: the endpoint.
+        message_id: `webhook-id` of the test.
+
+    Raises:
+        WebhookNotFound: there is none with this id.
+    """
+    row = await get_row(session, webhook_id)
+    _record(session, origin, row, "tested", message_id=message_id)
+    return row
+
+
 async def _before(session: AsyncSession, since: datetime | None) -> Position:
     if not await session.scalar(_HAS_LATER, {"since": since}):
         return await last_position(session)

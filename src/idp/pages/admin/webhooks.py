@@ -176,7 +176,13 @@ async def try_webhook_form(
     """Post a test event once, and show the result."""
     visitor, form = await _submit(request, signed_in_pages, webhook_id)
     seconds = settings.webhooks.timeout_seconds
-    tried = await manage.try_delivery(database, webhook_outgoing, webhook_id, seconds=seconds)
+    try:
+        tried = await manage.try_delivery(
+            database, webhook_outgoing, visitor.principal, origin_of(request), webhook_id, seconds=seconds
+        )
+    except IdpError as error:
+        problem = problem_text(request, error)
+        return await _show_one(request, visitor, database, webhook_id, entered=form, problem=problem)
     return await _show_one(request, visitor, database, webhook_id, entered=form, tried=tried)
 
 
