@@ -201,6 +201,24 @@ async def test_what_the_connection_asks_for_is_kept(service: Service) -> None:
     assert re.findall(rb"x-request-id: n(\d)", three) == [b"1", b"2", b"3"]
 
 
+@pytest.mark.parametrize("first", ["GET /auth/me", "GET /healthz", "GET /nothing"])
+@pytest.mark.parametrize(
+    "behind", [b"Invalid\r\n\r\n", b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", b"\x16\x03\x01\x02\x00"]
+)
+async def test_a_request_is_answered_before_what_is_wrong_behind_it(
+    service: Service, first: str, behind: bytes
+) -> None:
+    """The refusal of the second would be taken for the answer to the first (RFC 9112 section 9.3.2; uvicorn 2238)."""
+    person = await service.register()
+    request = f"{first} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {person.token}\r\n\r\n".encode()
+    for pieces in ([request + behind], [request, behind]):
+        answer = await raw(service, *pieces)
+        statuses = re.findall(rb"HTTP/1.1 (\d+)", answer)
+        assert statuses[0] == (b"404" if first == "GET /nothing" else b"200"), answer
+        assert statuses[1:] in ([], [b"400"]), "400 only if the first one was answered already"
+        assert b"connection: close" in answer.lower()
+
+
 async def test_a_client_that_hangs_up_does_not_disturb_the_batch(service: Service) -> None:
     person = await service.register()
     host, port = service.base_url.removeprefix("http://").split(":")

@@ -100,7 +100,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
         self._batch = batch
         self._offered: RequestResponseCycle | None = None  # its head has arrived, and no task was started
-        self._may_offer = False
+        self._may_offer = self._is_broken = False
         self._unread: asyncio.TimerHandle | None = None
         self.address = ""
         self.answered = 0
@@ -132,7 +132,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         A piece ends where a head ends, so that no piece contains two.
         """
         data, at = self._unparsed, 0
-        while at < len(data) and not self.pipeline and not self.transport.is_closing():
+        while at < len(data) and not (self.pipeline or self._is_broken or self.transport.is_closing()):
             end = data.find(_END_OF_HEAD, at, at + _MAX_PIECE)
             end = min(at + _MAX_PIECE, len(data)) if end < 0 else end + len(_END_OF_HEAD)
             self._parse_piece(data if end - at == len(data) else data[at:end])
@@ -144,7 +144,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 self.start(self.app)
             else:
                 self._batch.add(self, self.loop.call_soon)
-        self._unparsed = b"" if at >= len(data) or self.transport.is_closing() else data[at:]
+        is_over = at >= len(data) or self._is_broken or self.transport.is_closing()
+        self._unparsed = b"" if is_over else data[at:]
 
     def _parse_piece(self, data: bytes) -> None:
         if not self._in_head:
@@ -275,7 +276,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._unread = None
 
     def _refuse(self, error: IdpError) -> None:
-        """Write an answer without the application, which has no request yet, and close the connection."""
+        """Write an answer without the application, which has no request yet, and close the connection.
+
+        If an earlier request is not answered yet, its answer is the last one: this one would be taken for it.
+        """
+        earlier = self._offered or self._running
+        if earlier is not None and not (earlier.response_complete or earlier.more_body):
+            earlier.keep_alive = False
+            self._is_broken = True
+            return
         request_id = str(uuid7())
         body = document(error, path="", request_id=request_id)
         headers: list[tuple[Any, Any]] = [
