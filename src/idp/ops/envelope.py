@@ -118,24 +118,26 @@ class Envelope:
         try:
             answer = route.answer(scope, body)
         except Exception as error:  # noqa: BLE001  answered as if it were raised in the task
-            return self._going_on(exchange, head, _raise(error))
+            return self._continuation(exchange, head, _raise(error))
         finally:
             request_id.reset(token)
+        continuation = self._continuation(exchange, head, answer)
         if not isinstance(answer, bytes):
-            return self._going_on(exchange, head, answer)
-        otherwise = self._going_on(exchange, head, answer)
+            return continuation
         return PreparedAnswer(
-            partial(exchange.answer_at_once, answer, head), partial(self._finish, exchange), otherwise
+            send=partial(exchange.answer_at_once, answer, head),
+            finish=partial(self._finish, exchange),
+            app=continuation,
         )
 
-    def _going_on(self, exchange: "_Exchange", head: "_Head", answer: bytes | Awaitable[bytes]) -> ASGIApp:
-        """Return the application that sends an answer once it is there."""
+    def _continuation(self, exchange: "_Exchange", head: "_Head", answer: bytes | Awaitable[bytes]) -> ASGIApp:
+        """Return the application that sends an answer, once it is there, and finishes the request."""
 
-        async def go_on(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        async def answer_later(_scope: Scope, _receive: Receive, _send: Send) -> None:
             with nullcontext() if self._prefix is None else self._prefix.present():
                 await self._during(exchange, self._try(answer, head, exchange))
 
-        return go_on
+        return answer_later
 
     async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         exchange = self._exchange(scope, receive, send)
