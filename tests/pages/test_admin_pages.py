@@ -163,6 +163,28 @@ async def test_audit_records_are_filtered_and_their_chain_is_proven(service: Ser
         assert (await browser.open("/admin/audit", since="yesterday")).status_code == 422
 
 
+async def test_audit_records_name_users_by_their_addresses(own_service: Service) -> None:
+    """And are found by them; a deleted user has no address any more, and stays an id."""
+    service = own_service
+    admin, person = await service.register_admin(), await service.register()
+    await service.client.patch("/v1/me", json={"name": "Another"}, headers=person.bearer)
+    async with Visitor(service) as browser:
+        await browser.sign_in(admin)
+        for filters in ({"user": person.email}, {"actor": person.email.upper()}, {"actor": f"user:{person.id}"}):
+            page = await browser.open("/admin/audit", action="user.changed", **filters)
+            assert len(re.findall(r"<strong>user.changed</strong>", page.text)) == 1, filters
+            assert f">{person.email}</a>" in page.text
+            assert f"/admin/audit?actor=user%3A{person.id}" in page.text
+        assert f">{person.email}</a>" in (await browser.open(f"/admin/users/{person.id}")).text
+        nobody = await browser.open("/admin/audit", user="nobody@example.com", action="user.changed")
+        assert "No record matches." in nobody.text
+        gone = await service.client.delete(f"/api/auth/admin/users/{person.id}", headers=admin.bearer)
+        assert gone.status_code in {200, 204}, gone.text
+        page = await browser.open("/admin/audit", user=person.id, action="user.changed")
+        assert person.email not in page.text
+        assert f">{person.id}</a>" in page.text
+
+
 async def test_a_changed_record_is_seen_on_its_page(own_service: Service) -> None:
     service = own_service
     admin, person = await service.register_admin(), await service.register()

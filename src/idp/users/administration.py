@@ -3,7 +3,7 @@
 `idp.lifecycle.offboard` revokes a disabled user's credentials in the same transaction.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 
 from msgspec import UNSET
 from sqlalchemy import and_, delete, func, not_, or_, select
@@ -113,6 +113,14 @@ async def find_id(session: AsyncSession, text: str) -> str | None:
         UserRow.email_key == email_key(text),
     )
     return await session.scalar(select(UserRow.id).where(or_(*conditions), _IS_LIVE).limit(1))
+
+
+async def addresses(session: AsyncSession, user_ids: Collection[str]) -> dict[str, str]:
+    """Return the addresses of those of these users that are live and have one, by id."""
+    found = await session.execute(
+        select(UserRow.id, UserRow.email).where(UserRow.id.in_(user_ids), UserRow.email.is_not(None), _IS_LIVE)
+    )
+    return {user_id: email for user_id, email in found if email is not None}
 
 
 async def list_roles(session: AsyncSession) -> list[str]:

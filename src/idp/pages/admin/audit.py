@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from litestar.di import NamedDependency
-from msgspec import Struct
+from msgspec import Struct, structs
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from idp.audit.links import Head, find_head
@@ -12,6 +12,7 @@ from idp.audit.verify import verify_records
 from idp.db.engine import Database
 from idp.errors import ValidationFailed
 from idp.ops.problems import invalid
+from idp.pages.admin.audited_users import actor_of, addresses_in, id_of
 from idp.pages.admin.routes import PAGE_SIZE, Page, admin_page, link, problem_text, text_of, wants_part
 from idp.pages.signed_in import SignedInPages, show
 from idp.principal.requests import AnyRequest
@@ -44,16 +45,17 @@ async def audit(
     visitor = await signed_in_pages.open(request, admin=True)
     kept, problem = {name: text_of(request, name) for name in _FILTERS}, None
     records: list[AuditRecord] = []
-    following, state = None, None
+    following, state, addresses = None, None, {}
     try:
         requested, position = _filter(kept), _position(text_of(request, "cursor"))
     except ValidationFailed as error:
         problem = problem_text(request, error)
     else:
         async with database.transaction() as session:
-            found = await before(session, requested, position, limit=PAGE_SIZE + 1)
+            found = await before(session, await _with_ids(session, requested), position, limit=PAGE_SIZE + 1)
             records = found[:PAGE_SIZE]
             state = await _state_of(session, records)
+            addresses = await addresses_in(session, records)
         following = link(_PATH, **kept, cursor=str(Position.of(records[-1]))) if len(found) > PAGE_SIZE else None
     return show(
         request,
@@ -64,6 +66,7 @@ async def audit(
         filters=kept,
         problem=problem,
         records=records,
+        addresses=addresses,
         chain=state,
         first=link(_PATH, **kept) if text_of(request, "cursor") else None,
         following=following,
@@ -78,6 +81,16 @@ def _filter(given: dict[str, str]) -> RecordFilter:
         target=given["target"] or None,
         since=_moment("since", given["since"]),
         until=_moment("until", given["until"]),
+    )
+
+
+async def _with_ids(session: AsyncSession, entered: RecordFilter) -> RecordFilter:
+    """Replace addresses of users by what records have in their place."""
+    return structs.replace(
+        entered,
+        user_id=await id_of(session, entered.user_id) if entered.user_id else None,
+        actor=await actor_of(session, entered.actor) if entered.actor else None,
+        target=await actor_of(session, entered.target) if entered.target else None,
     )
 
 

@@ -10,6 +10,7 @@ from idp.apikeys import service as api_keys
 from idp.audit.record import RecordFilter, before
 from idp.db.engine import Database
 from idp.directory.memberships import domains_of, teams_of
+from idp.pages.admin.audited_users import addresses_in
 from idp.pages.admin.routes import Entered, Page, admin_page
 from idp.pages.signed_in import SignedInPages, Visitor, show
 from idp.principal.permissions import ADMIN
@@ -75,6 +76,7 @@ async def _everything(database: Database, user_id: str, own_session: str | None)
     async with database.transaction() as session:
         person = await administration.get_user(session, user_id)
         keys, of_keys = await api_keys.list_keys(session, person.user_id, include_revoked=True, limit=_KEYS, offset=0)
+        records = await before(session, RecordFilter(user_id=person.user_id), None, limit=_RECORDS)
         return {
             "person": person,
             "all_roles": await administration.list_roles(session),
@@ -85,7 +87,8 @@ async def _everything(database: Database, user_id: str, own_session: str | None)
             "domains": await domains_of(session, person.user_id),
             "identities": await identities.list_of(session, person.user_id),
             "factors": await factors_of(session, person.user_id),
-            "records": await before(session, RecordFilter(user_id=person.user_id), None, limit=_RECORDS),
+            "records": records,
+            "addresses": await addresses_in(session, records),
         }
 
 
