@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import random
 import re
 from collections.abc import Callable
 from typing import Any
@@ -217,6 +218,52 @@ async def test_a_request_is_answered_before_what_is_wrong_behind_it(
         assert statuses[0] == (b"404" if first == "GET /nothing" else b"200"), answer
         assert statuses[1:] in ([], [b"400"]), "400 only if the first one was answered already"
         assert b"connection: close" in answer.lower()
+
+
+def mixed(token: str, key: str, number: int, choice: int) -> tuple[bytes, bytes]:
+    """Return one of several kinds of request, and the status of its answer."""
+    own = f"host: a\r\nx-request-id: n{number}\r\n"
+    bearer = f"authorization: Bearer {token}\r\n"
+    body = f'{{"token":"{key}"}}'
+    chunked = (
+        "".join(f"{len(part):x}\r\n{part}\r\n" for part in (body[:7], body[7:])) + "0\r\nx-request-id: trailer\r\n\r\n"
+    )
+    json = "content-type: application/json\r\n"
+    kinds = (
+        (f"GET /auth/me HTTP/1.1\r\n{own}{bearer}\r\n", b"200"),
+        (f"HEAD /auth/me HTTP/1.1\r\n{own}{bearer}\r\n", b"200"),
+        (f"GET /auth/me HTTP/1.1\r\n{own}authorization: Bearer no\r\n\r\n", b"401"),
+        (f"GET /auth/me HTTP/1.1\r\n{own}{bearer}content-length: 4\r\n\r\nGET ", b"200"),
+        (f"GET /nothing HTTP/1.1\r\n{own}\r\n", b"404"),
+        (f"GET /healthz HTTP/1.1\r\n{own}\r\n", b"200"),
+        (f"GET /.well-known/jwks.json HTTP/1.1\r\n{own}\r\n", b"200"),
+        (f"POST /auth/validate HTTP/1.1\r\n{own}{json}content-length: {len(body)}\r\n\r\n{body}", b"200"),
+        (f"POST /auth/validate HTTP/1.1\r\n{own}{json}transfer-encoding: chunked\r\n\r\n{chunked}", b"200"),
+        (f"POST /auth/validate HTTP/1.1\r\n{own}{json}content-length: 3\r\n\r\n[1]", b"422"),
+        (f"POST /oauth2/token HTTP/1.1\r\n{own}content-length: 0\r\n\r\n", b"400"),
+        (f"OPTIONS /oauth2/token HTTP/1.1\r\n{own}\r\n", b"204"),
+    )
+    request, status = kinds[choice % len(kinds)]
+    return request.encode(), status
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_any_mix_of_requests_in_any_pieces_is_answered_in_order(service: Service, seed: int) -> None:
+    """No answer is lost, doubled or given to another request, on several connections at once."""
+    chance = random.Random(seed)
+    person = await service.register()
+    key = (await make_key(service, person))["secret"]
+
+    async def converse() -> None:
+        requests = [mixed(person.token, key, n, chance.randrange(100)) for n in range(40)]
+        last = mixed(person.token, key, 40, 0)[0].replace(b"host: a", b"host: a\r\nconnection: close")
+        whole = b"".join(request for request, _ in requests) + last
+        cuts = sorted({0, len(whole), *(chance.randrange(len(whole)) for _ in range(chance.choice((0, 3, 60))))})
+        answer = await raw(service, *(whole[begin:end] for begin, end in itertools.pairwise(cuts)), wait=30)
+        assert re.findall(rb"HTTP/1\.1 (\d+)", answer) == [*(status for _, status in requests), b"200"]
+        assert re.findall(rb"x-request-id: (\w+)", answer) == [b"n%d" % n for n in range(41)]
+
+    await asyncio.gather(*(converse() for _ in range(12)))
 
 
 async def test_a_client_that_hangs_up_does_not_disturb_the_batch(service: Service) -> None:
