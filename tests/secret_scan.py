@@ -51,7 +51,8 @@ class Secrets:
         """Note a secret; what is short or looks like a name is none."""
         if not isinstance(value, str) or len(value) < _MIN_LENGTH or _NO_SECRET.fullmatch(value):
             return
-        if words := _WORD.findall(value):  # the longest is enough of it
+        words = [word for word in _WORD.findall(value) if not _NO_SECRET.fullmatch(word)]
+        if words:  # the longest is enough of it
             self._kinds[max(words, key=len).strip(".-~")] = kind
         else:
             self._phrases[value] = kind

@@ -164,7 +164,7 @@ async def test_the_back_off_is_shared_by_all_processes(postgres: EmbeddedPostgre
     environ = {
         "RATE_LIMIT_WINDOW": "1",
         "MAX_LOGIN_ATTEMPTS": "2",
-        "IDP_RATE_LIMITS__BACK_OFF_SECONDS": "1,3",
+        "IDP_RATE_LIMITS__BACK_OFF_SECONDS": "1,30",
         "IDP_SECRET_KEY": root_secret(),
     }
     url = postgres.create_database("shared_back_off")

@@ -90,6 +90,9 @@ def test_names_and_ids_are_no_secrets() -> None:
     ):
         seen.add(value, "code")
     assert len(seen) == 0
+    seen.add("no token, but 01990c7e-0000-7000-8000-000000000001", "token")
+    assert seen.search("user 01990c7e-0000-7000-8000-000000000001", "a log") == []
+    assert len(seen.search("no token, but 01990c7e-0000-7000-8000-000000000001", "a log")) == 1
 
 
 def test_a_test_that_prints_a_secret_fails(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
