@@ -13,7 +13,7 @@ const API = "https://api.example.com";
 const CLIENT = { id: "bench-client", secret: "bench-client-secret-of-32-characters" };
 const CALLBACK = "https://app.example.com/callback";
 const VERIFIER = "bench-verifier-of-43-characters-or-even-more-";
-const CODES = 9000;
+const CODES = 20000;
 const PERSON = { sub: "person-1", email: "person@example.com", email_verified: true, name: "Pat Person" };
 
 const signingKey = {
