@@ -5,8 +5,10 @@ lines. Alternating between them for each request evicts all of it from the proce
 take up to twice the processor time (decision 0061). A request waits for its batch at most, which is bounded.
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+import asyncio
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from typing import Protocol, TypeVar
 
 from litestar.types import ASGIApp
 from msgspec import Struct
@@ -54,30 +56,35 @@ class Batch:
     def __init__(self) -> None:
         self._waiting: list[Arrived] = []
 
-    def add(self, connection: Arrived, call_soon: Callable[[Callable[[], None]], Any]) -> None:
+    def add(self, connection: Arrived, loop: asyncio.AbstractEventLoop) -> None:
         """Answer a connection's request once everything that has arrived is read.
 
         Args:
             connection: of the request.
-            call_soon: of its event loop.
+            loop: its event loop.
         """
-        if not self._waiting:
-            call_soon(lambda: self._answer(call_soon))
+        if not self._waiting:  # no request runs in the context of another one's connection
+            loop.call_soon(self._answer_all, context=Context())
         self._waiting.append(connection)
 
-    def _answer(self, call_soon: Callable[[Callable[[], None]], Any]) -> None:
-        batch, self._waiting = self._waiting[:_MAX_REQUESTS], self._waiting[_MAX_REQUESTS:]
-        if self._waiting:
-            call_soon(lambda: self._answer(call_soon))  # what else is ready comes first
-        prepared = [(each, answer) for each in batch if (answer := _run(each.prepare, each)) is not None]
-        sent = []
-        for connection, answer in prepared:
-            if (is_sent := _run(answer.send, connection)) is False:
-                connection.start(answer.app)
-            elif is_sent:
-                sent.append((connection, answer))
-        for connection, answer in sent:
-            _run(answer.finish, connection)
+    def _answer_all(self) -> None:
+        """Answer what has arrived, before the next read: a client may have closed its side after its request."""
+        waiting, self._waiting = self._waiting, []
+        for begin in range(0, len(waiting), _MAX_REQUESTS):
+            _answer(waiting[begin : begin + _MAX_REQUESTS])
+
+
+def _answer(batch: Sequence[Arrived]) -> None:
+    """Run the stages of a batch."""
+    prepared = [(each, answer) for each in batch if (answer := _run(each.prepare, each)) is not None]
+    sent = []
+    for connection, answer in prepared:
+        if (is_sent := _run(answer.send, connection)) is False:
+            connection.start(answer.app)
+        elif is_sent:
+            sent.append((connection, answer))
+    for connection, answer in sent:
+        _run(answer.finish, connection)
 
 
 def _run(stage: Callable[[], T], connection: Arrived) -> T | None:

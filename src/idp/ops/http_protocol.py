@@ -143,7 +143,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if self._batch is None or self._running.more_body:
                 self.start(self.app)
             else:
-                self._batch.add(self, self.loop.call_soon)
+                self._batch.add(self, self.loop)
         is_over = at >= len(data) or self._is_broken or self.transport.is_closing()
         self._unparsed = b"" if is_over else data[at:]
 
