@@ -267,6 +267,23 @@ async def test_any_mix_of_requests_in_any_pieces_is_answered_in_order(service: S
     await asyncio.gather(*(converse() for _ in range(12)))
 
 
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/auth/validate", "origin: https://evil.example\r\ncontent-type: application/json", b"403"),
+        ("/oauth2/token", "content-type: application/json", b"400"),
+        ("/internal/validate-key", "origin: https://evil.example\r\ncontent-type: application/json", b"403"),
+    ],
+)
+async def test_what_the_head_decides_does_not_wait_for_the_body(
+    service: Service, path: str, headers: str, status: bytes
+) -> None:
+    """RFC 9110 section 10.1.1: who asks first is told without sending the body."""
+    request = f"POST {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\nexpect: 100-continue\r\ncontent-length: 50\r\n\r\n"
+    answer = await raw(service, request.encode(), wait=2)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [status]
+
+
 async def test_clients_that_close_their_side_are_answered(service: Service) -> None:
     """Each sends its request and the end of its stream; more of them than a batch has (RFC 9112 section 9.6)."""
     person = await service.register()

@@ -52,11 +52,11 @@ class FastPath:
         self._decode_validate = msgspec.json.Decoder(strict(ValidateIn)).decode
         self._decode_key = msgspec.json.Decoder(strict(ValidateKeyIn)).decode
         self.routes: dict[tuple[str, str], FastRoute] = {
-            ("POST", "/auth/validate"): FastRoute(self._validate),
+            ("POST", "/auth/validate"): FastRoute(self._validate, check_head=_require_json),
             **{("GET", path): FastRoute(self._me) for path in verdict_responses.ME},
         }
         if management.internal_token is None:
-            self.routes["POST", "/internal/validate-key"] = FastRoute(self._validate_key)
+            self.routes["POST", "/internal/validate-key"] = FastRoute(self._validate_key, check_head=_require_json)
 
     def _validate(self, scope: HTTPScope, body: bytes) -> bytes | Awaitable[bytes]:
         _require_json(scope)

@@ -227,6 +227,8 @@ async def _after_body(route: FastRoute, exchange: "_Exchange") -> bytes:
     Raises:
         UseFramework: also for a body that has several parts or is large, which the framework then reads.
     """
+    if route.check_head is not None:
+        route.check_head(exchange.scope)
     body = b"" if exchange.scope["method"] == "GET" else await exchange.whole_body()
     answer = route.answer(exchange.scope, body)
     return answer if isinstance(answer, bytes) else await answer

@@ -18,10 +18,13 @@ class FastRoute(Struct, frozen=True):
         answer: returns the body of a 200 for a request and its whole body, or an awaitable of it if it has to wait.
             Both may raise `UseFramework`, or the error to answer.
         headers: of this 200, besides those of every answer.
+        check_head: called before a body that still arrives is waited for; raises `UseFramework`, for a request that is
+            refused without it.
     """
 
     answer: Callable[[HTTPScope, bytes], bytes | Awaitable[bytes]]
     headers: Headers = (JSON, NO_STORE)
+    check_head: Callable[[HTTPScope], object] | None = None
 
 
 class UseFramework(Exception):

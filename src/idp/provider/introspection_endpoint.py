@@ -47,7 +47,7 @@ class IntrospectionEndpoint:
     @property
     def routes(self) -> dict[tuple[str, str], FastRoute]:
         """The usual requests past the framework; the framework answers any other, with the same decision."""
-        return {("POST", PATH): FastRoute(self._fast)}
+        return {("POST", PATH): FastRoute(self._fast, check_head=_check_head)}
 
     async def for_service(self, token: str, *, address: str | None) -> bytes:
         """Return the response for a service token that may introspect.
@@ -92,9 +92,7 @@ class IntrospectionEndpoint:
                 return self.for_client(basic, form, address=address)
             verdict = self._introspector.token_at_once(form.token, client=address)
             return with_verdict(verdict, partial(self._respond_to_client, client, form.token))
-        caller, content_type = caller_of(scope["headers"])
-        if content_type != _FORM:
-            raise UseFramework
+        caller = _bearer_of(scope)
         form = _form_of(body)
         if form.names_client:
             raise UseFramework
@@ -126,6 +124,23 @@ class IntrospectionEndpoint:
         return verdict_responses.introspect_for_client(
             verdict, self._issuer, token, client_id=client.client_id, serves=client.serves
         )
+
+
+def _check_head(scope: HTTPScope) -> None:
+    if _basic_of(scope) is None:
+        _bearer_of(scope)
+
+
+def _bearer_of(scope: HTTPScope) -> str:
+    """Return the credential of the usual request of a service.
+
+    Raises:
+        UseFramework: it is another request.
+    """
+    caller, content_type = caller_of(scope["headers"])
+    if content_type != _FORM:
+        raise UseFramework
+    return caller
 
 
 def _basic_of(scope: HTTPScope) -> str | None:

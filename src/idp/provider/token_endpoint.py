@@ -38,7 +38,7 @@ class TokenEndpoint:
     @property
     def routes(self) -> dict[tuple[str, str], FastRoute]:
         """The usual request past the framework; the framework answers any other, with the same decision."""
-        return {("POST", PATH): FastRoute(self._fast, (JSON, NO_STORE, NO_CACHE))}
+        return {("POST", PATH): FastRoute(self._fast, (JSON, NO_STORE, NO_CACHE), check_head=_credential_of)}
 
     async def answer(
         self, authorization: str | None, form: TokenRequest, origin: Callable[[], Origin], *, address: str | None
@@ -65,19 +65,7 @@ class TokenEndpoint:
         return _encode(await self._grants.answer(client, form, origin))
 
     def _fast(self, scope: HTTPScope, body: bytes) -> bytes | Awaitable[bytes]:
-        authorization: str | None = None
-        is_form = False
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                if authorization is not None:
-                    raise UseFramework
-                authorization = value.decode("latin-1")
-            elif name == b"content-type":
-                is_form = value == _FORM
-            elif name == b"origin" or name == b"x-api-key":
-                raise UseFramework
-        if not is_form:
-            raise UseFramework
+        authorization = _credential_of(scope)
         form = _USUAL if body == _USUAL_BODY else _decode(body)
         if form.grant_type == CLIENT_CREDENTIALS:
             client = self._clients.at_once(authorization, form)
@@ -85,6 +73,28 @@ class TokenEndpoint:
             if response is not None:
                 return _encode(response)
         return self.answer(authorization, form, lambda: origin_of_scope(scope), address=address_of(scope))
+
+
+def _credential_of(scope: HTTPScope) -> str | None:
+    """Return the Authorization header of a usual request.
+
+    Raises:
+        UseFramework: it is no form, has another credential, or comes from a page.
+    """
+    authorization: str | None = None
+    is_form = False
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            if authorization is not None:
+                raise UseFramework
+            authorization = value.decode("latin-1")
+        elif name == b"content-type":
+            is_form = value == _FORM
+        elif name == b"origin" or name == b"x-api-key":
+            raise UseFramework
+    if not is_form:
+        raise UseFramework
+    return authorization
 
 
 def _decode(body: bytes) -> TokenRequest:
